@@ -1,0 +1,1 @@
+//! Striate's data crate.

@@ -1,0 +1,1 @@
+//! Striate's models crate.

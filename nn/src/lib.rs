@@ -1,0 +1,1 @@
+//! Striate's nn crate.
