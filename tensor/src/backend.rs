@@ -1,0 +1,161 @@
+//! The seam between tensors and devices.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use crate::{Error, HostTensor, HostValues, Op, Result, SharedBytes, TensorType};
+
+/// What a device owes: memory, copies in and out, and the execution of ops.
+///
+/// A backend gets only what has passed an op's shape rule, so it need not check shapes again. It
+/// proves itself by the `conformance` suite of this crate.
+pub trait Backend: Send + Sync + 'static {
+    /// What this device is.
+    fn info(&self) -> DeviceInfo;
+
+    /// Copies (or moves) values to the device.
+    ///
+    /// # Errors
+    /// Where the device has no memory for them, or is lost.
+    fn upload(&self, values: HostValues) -> Result<Buffer>;
+
+    /// Makes bytes of `ty` available on the device, in place where it computes in host memory and
+    /// their alignment allows it, by a copy otherwise.
+    ///
+    /// # Errors
+    /// As [`upload`](Backend::upload); also where the bytes are not those of `ty`.
+    fn upload_shared(&self, bytes: SharedBytes, ty: &TensorType) -> Result<Buffer> {
+        let mut values = HostValues::zeros(ty.dtype, ty.count());
+        if bytes.bytes().len() != values.bytes().len() {
+            let got = format!("{} bytes", bytes.bytes().len());
+            return Err(Error::shape("upload", format!("{} bytes of {ty}", ty.size_bytes()), got));
+        }
+        values.bytes_mut().copy_from_slice(bytes.bytes());
+        self.upload(values)
+    }
+
+    /// Copies a buffer of type `ty` to host memory, after everything before it has been computed.
+    ///
+    /// # Errors
+    /// Where the device is lost.
+    fn download(&self, buffer: &Buffer, ty: &TensorType) -> Result<HostTensor>;
+
+    /// Executes an op on operands that its shape rule accepted, and gives its output.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`], [`Error::OutOfMemory`] or [`Error::Device`].
+    fn execute(&self, op: &Op, inputs: &[Operand<'_>], output: &TensorType) -> Result<Buffer>;
+
+    /// Executes an op that updates its targets in place: the optimizer steps, nothing else.
+    ///
+    /// # Errors
+    /// As [`execute`](Backend::execute).
+    fn execute_in_place(
+        &self,
+        op: &Op,
+        targets: &mut [Target<'_>],
+        inputs: &[Operand<'_>],
+    ) -> Result<()>;
+
+    /// Whether the device executes this op on such operands. Executing an op that it does not
+    /// gives [`Error::Unsupported`].
+    fn supports(&self, op: &Op, inputs: &[TensorType]) -> bool;
+
+    /// Waits until everything asked for so far has been computed.
+    ///
+    /// # Errors
+    /// Where the device is lost, or something asked for before has failed.
+    fn synchronize(&self) -> Result<()>;
+}
+
+/// An operand of an op: a buffer and the type of what is in it.
+#[derive(Clone, Copy, Debug)]
+pub struct Operand<'a> {
+    /// The buffer.
+    pub buffer: &'a Buffer,
+    /// The type of the tensor that it holds.
+    pub ty: &'a TensorType,
+}
+
+/// An operand that an op updates in place.
+#[derive(Debug)]
+pub struct Target<'a> {
+    /// The buffer. Where it is shared, the backend replaces it by a copy before writing.
+    pub buffer: &'a mut Buffer,
+    /// The type of the tensor that it holds.
+    pub ty: &'a TensorType,
+}
+
+/// A backend's own kind of memory.
+pub trait BufferData: Any + Send + Sync {
+    /// Itself, for the backend to recognise its own.
+    fn as_any(&self) -> &dyn Any;
+    /// Itself, for the backend to recognise its own.
+    fn as_any_mut(&mut self) -> &mut dyn Any;
+    /// The size in bytes.
+    fn size_bytes(&self) -> usize;
+}
+
+/// Memory of a device, shared by the tensors that use it and returned when the last one goes.
+///
+/// Buffers are immutable while shared. That is what lets a backend keep derived forms (packed or
+/// transformed weights) beside one.
+#[derive(Clone)]
+pub struct Buffer(Arc<dyn BufferData>);
+
+impl Buffer {
+    /// Wraps a backend's memory.
+    pub fn new(data: impl BufferData) -> Self {
+        Buffer(Arc::new(data))
+    }
+
+    /// The backend's memory, where it is of type `T`.
+    pub fn downcast<T: BufferData>(&self) -> Option<&T> {
+        self.0.as_any().downcast_ref()
+    }
+
+    /// The backend's memory to write into, where it is of type `T` and nobody shares it.
+    pub fn unique<T: BufferData>(&mut self) -> Option<&mut T> {
+        Arc::get_mut(&mut self.0)?.as_any_mut().downcast_mut()
+    }
+
+    /// The size in bytes.
+    pub fn size_bytes(&self) -> usize {
+        self.0.size_bytes()
+    }
+}
+
+impl std::fmt::Debug for Buffer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Buffer({} bytes)", self.size_bytes())
+    }
+}
+
+/// What kind of processor a device is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DeviceKind {
+    /// The plain reference implementation.
+    Reference,
+    /// A processor's own cores.
+    Cpu,
+    /// A graphics card with its own memory.
+    DiscreteGpu,
+    /// A graphics processor that shares the host's memory.
+    IntegratedGpu,
+    /// A graphics driver that computes on the processor's cores.
+    SoftwareGpu,
+}
+
+/// What a device is and can do, for people to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceInfo {
+    /// The name that selects it: `cpu`, `gpu:0`.
+    pub name: String,
+    /// What kind of processor it is.
+    pub kind: DeviceKind,
+    /// The product: `AMD EPYC 7543`.
+    pub description: String,
+    /// Facts worth showing, as name and value: threads, instruction sets, limits.
+    pub properties: Vec<(String, String)>,
+}

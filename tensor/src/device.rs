@@ -1,0 +1,82 @@
+//! Devices.
+
+use std::sync::Arc;
+
+use crate::{Backend, Buffer, DeviceInfo, Error, Op, Operand, Result, Tensor, TensorType};
+
+/// A cheap handle to a backend: where tensors live and are computed.
+#[derive(Clone)]
+pub struct Device(Arc<dyn Backend>);
+
+impl Device {
+    /// A device of this backend.
+    pub fn new(backend: impl Backend) -> Self {
+        Device(Arc::new(backend))
+    }
+
+    /// The backend.
+    pub fn backend(&self) -> &dyn Backend {
+        &*self.0
+    }
+
+    /// What this device is.
+    pub fn info(&self) -> DeviceInfo {
+        self.0.info()
+    }
+
+    /// Waits until everything asked for so far has been computed.
+    ///
+    /// # Errors
+    /// Where the device is lost, or something asked for before has failed.
+    pub fn synchronize(&self) -> Result<()> {
+        self.0.synchronize()
+    }
+
+    /// Executes an op on tensors of this device: checks them by the op's shape rule, then asks the
+    /// backend. The methods of [`Tensor`] do this for each op.
+    ///
+    /// # Errors
+    /// What the shape rule or the backend says; [`Error::Devices`] where an input is elsewhere.
+    pub fn execute(&self, op: &Op, inputs: &[&Tensor]) -> Result<Tensor> {
+        let mut types = [TensorType::f32(crate::Shape::scalar()); 4];
+        let many: Vec<TensorType>;
+        let types: &[TensorType] = if inputs.len() <= types.len() {
+            for (slot, input) in types.iter_mut().zip(inputs) {
+                *slot = *input.ty();
+            }
+            &types[..inputs.len()]
+        } else {
+            many = inputs.iter().map(|t| *t.ty()).collect();
+            &many
+        };
+        let output = op.output(types)?;
+        for input in inputs {
+            if !self.is(input.device()) {
+                return Err(Error::Devices {
+                    op: op.name(),
+                    first: self.info().name,
+                    other: input.device().info().name,
+                });
+            }
+        }
+        let operands: Vec<Operand<'_>> =
+            inputs.iter().map(|t| Operand { buffer: t.buffer(), ty: t.ty() }).collect();
+        let buffer = self.0.execute(op, &operands, &output)?;
+        Ok(self.tensor(buffer, output))
+    }
+
+    /// Whether both handles are of the same device.
+    pub fn is(&self, other: &Device) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    pub(crate) fn tensor(&self, buffer: Buffer, ty: TensorType) -> Tensor {
+        Tensor::from_parts(buffer, ty, self.clone())
+    }
+}
+
+impl std::fmt::Debug for Device {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Device({})", self.info().name)
+    }
+}

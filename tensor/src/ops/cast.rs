@@ -1,0 +1,40 @@
+//! Another element type.
+
+use super::{OpRule, operands};
+use crate::{DType, Result, Tensor, TensorType};
+
+/// Another element type. Floats round to the nearest half-precision number, ties to even; to
+/// unsigned integers they are cut toward zero and kept in range, NaN becoming 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Cast {
+    /// The type of the output.
+    pub dtype: DType,
+}
+
+impl OpRule for Cast {
+    fn name(&self) -> &'static str {
+        "cast"
+    }
+
+    fn output(&self, inputs: &[TensorType]) -> Result<TensorType> {
+        let [x] = operands("cast", inputs)?;
+        Ok(TensorType::new(x.shape, self.dtype))
+    }
+
+    fn flops(&self, _: &[TensorType], _: &TensorType) -> u64 {
+        0
+    }
+}
+
+impl Tensor {
+    /// The same numbers as another element type.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn cast(&self, dtype: DType) -> Result<Tensor> {
+        if dtype == self.dtype() {
+            return Ok(self.clone());
+        }
+        self.device().execute(&Cast { dtype }.into(), &[self])
+    }
+}

@@ -1,0 +1,62 @@
+//! Tensors end to end.
+
+use super::OpRule;
+use crate::{Error, Result, Tensor, TensorType};
+
+/// Tensors end to end along an axis. Operands: one or more of one type, whose shapes differ at that
+/// axis only. Output: of their summed extent there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Concatenate {
+    /// The axis.
+    pub axis: usize,
+}
+
+impl OpRule for Concatenate {
+    fn name(&self) -> &'static str {
+        "concatenate"
+    }
+
+    fn output(&self, inputs: &[TensorType]) -> Result<TensorType> {
+        let op = "concatenate";
+        let [first, rest @ ..] = inputs else {
+            return Err(Error::Operands { op, expected: "1 or more".into(), got: 0 });
+        };
+        let mut extent = first.shape.axis(self.axis, op)?;
+        for other in rest {
+            super::of_dtype(op, "every operand", other, first.dtype)?;
+            let here = other.shape.axis(self.axis, op)?;
+            if other.shape.with_axis(self.axis, first.shape.dims()[self.axis], op)? != first.shape {
+                let expected = format!("shapes that differ at axis {} only", self.axis);
+                return Err(Error::shape(
+                    op,
+                    expected,
+                    format!("{} and {}", first.shape, other.shape),
+                ));
+            }
+            extent = extent.saturating_add(here);
+        }
+        Ok(TensorType::new(first.shape.with_axis(self.axis, extent, op)?, first.dtype))
+    }
+
+    fn flops(&self, _: &[TensorType], _: &TensorType) -> u64 {
+        0
+    }
+}
+
+impl Tensor {
+    /// Tensors end to end along `axis`.
+    ///
+    /// # Errors
+    /// Where there are none, their types differ or their shapes differ elsewhere, or the device
+    /// fails.
+    pub fn concatenate(tensors: &[&Tensor], axis: usize) -> Result<Tensor> {
+        let Some(first) = tensors.first() else {
+            return Err(Error::Operands {
+                op: "concatenate",
+                expected: "1 or more".into(),
+                got: 0,
+            });
+        };
+        first.device().execute(&Concatenate { axis }.into(), tensors)
+    }
+}

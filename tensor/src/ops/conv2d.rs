@@ -1,0 +1,214 @@
+//! Convolution over images, and its gradients.
+
+use super::{OpRule, float, operands, operands_and_bias, same_shape};
+use crate::{Error, Result, Shape, Tensor, TensorType};
+
+/// How a convolution is computed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Algorithm {
+    /// What the device finds fastest for the shape.
+    #[default]
+    Auto,
+    /// Each product of the definition, summed.
+    Direct,
+}
+
+/// Convolution (correlation: the kernel is not flipped) over images. Operands: `x [n, rows, cols,
+/// channels]`, `weights [out, kernel rows, kernel cols, channels / groups]` and `bias [out]` where
+/// asked. Output: `[n, out rows, out cols, out]` of the type of `x`, where `out rows = (rows + 2 ·
+/// padding - kernel rows) / stride + 1`, rounded down, and cols alike.
+///
+/// Padding is zeros that take part like any pixel: an infinite weight over them gives NaN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Conv2d {
+    /// Pixels from one output to the next, `[rows, cols]`.
+    pub stride: [usize; 2],
+    /// Zeros before and after, `[rows, cols]`.
+    pub padding: [usize; 2],
+    /// Parts that the channels fall into: an output sees the inputs of its own part only.
+    pub groups: usize,
+    /// A third operand is added.
+    pub bias: bool,
+    /// Negative results become 0.
+    pub relu: bool,
+    /// How it is computed.
+    pub algorithm: Algorithm,
+}
+
+impl Default for Conv2d {
+    /// Stride 1, no padding, one group, no bias, no ReLU.
+    fn default() -> Self {
+        Conv2d {
+            stride: [1, 1],
+            padding: [0, 0],
+            groups: 1,
+            bias: false,
+            relu: false,
+            algorithm: Algorithm::Auto,
+        }
+    }
+}
+
+/// The number of windows of `size` along an axis: the common rule of convolutions and pools.
+pub(crate) fn windows(
+    op: &'static str,
+    extent: usize,
+    size: usize,
+    stride: usize,
+    padding: usize,
+) -> Result<usize> {
+    if stride == 0 {
+        return Err(Error::parameter(op, "stride", "at least 1", stride));
+    }
+    let padded = padding.checked_mul(2).and_then(|p| p.checked_add(extent));
+    match padded.and_then(|padded| padded.checked_sub(size)) {
+        Some(span) if size > 0 => Ok(span / stride + 1),
+        _ => Err(Error::shape(
+            op,
+            format!("a window of 1 to {} (the image with its padding)", padded.unwrap_or(0)),
+            format!("a window of {size} over {extent} with padding {padding}"),
+        )),
+    }
+}
+
+impl Conv2d {
+    fn check(&self, op: &'static str, x: &Shape, weights: &Shape) -> Result<Shape> {
+        let [n, rows, cols, channels] = x.nhwc(op, "x")?;
+        let [out, kernel_rows, kernel_cols, per_group] = weights.nhwc(op, "weights")?;
+        if self.groups == 0
+            || !channels.is_multiple_of(self.groups)
+            || !out.is_multiple_of(self.groups)
+        {
+            let expected = format!("a divisor of the {channels} channels and the {out} outputs");
+            return Err(Error::parameter(op, "groups", expected, self.groups));
+        }
+        if per_group != channels / self.groups {
+            let expected = format!(
+                "weights [out, rows, cols, {}] for {channels} channels in {} groups",
+                channels / self.groups,
+                self.groups
+            );
+            return Err(Error::shape(op, expected, weights.to_string()));
+        }
+        let out_rows = windows(op, rows, kernel_rows, self.stride[0], self.padding[0])?;
+        let out_cols = windows(op, cols, kernel_cols, self.stride[1], self.padding[1])?;
+        Shape::new(&[n, out_rows, out_cols, out])
+    }
+
+    fn macs(output: &Shape, weights: &Shape) -> u64 {
+        let per_output: usize = weights.dims().iter().skip(1).product();
+        output.count() as u64 * per_output as u64
+    }
+}
+
+impl OpRule for Conv2d {
+    fn name(&self) -> &'static str {
+        "conv2d"
+    }
+
+    fn output(&self, inputs: &[TensorType]) -> Result<TensorType> {
+        let (x, weights, bias) = operands_and_bias("conv2d", inputs, self.bias)?;
+        float("conv2d", "x", &x)?;
+        float("conv2d", "weights", &weights)?;
+        let output = self.check("conv2d", &x.shape, &weights.shape)?;
+        if let Some(bias) = bias {
+            float("conv2d", "bias", &bias)?;
+            same_shape("conv2d", "bias", &Shape::new(&[output.dims()[3]])?, &bias.shape)?;
+        }
+        Ok(TensorType::new(output, x.dtype))
+    }
+
+    fn flops(&self, inputs: &[TensorType], output: &TensorType) -> u64 {
+        2 * Conv2d::macs(&output.shape, &inputs[1].shape)
+    }
+}
+
+/// The gradient of a convolution in its input. Operands: `dy` (of the output's shape) and
+/// `weights`. Output: of the input's shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Conv2dInputGrad {
+    /// The convolution; `bias` and `relu` play no part.
+    pub conv: Conv2d,
+    /// Rows and cols of its input.
+    pub input: [usize; 2],
+}
+
+impl OpRule for Conv2dInputGrad {
+    fn name(&self) -> &'static str {
+        "conv2d_input_grad"
+    }
+
+    fn output(&self, inputs: &[TensorType]) -> Result<TensorType> {
+        let op = self.name();
+        let [dy, weights] = operands(op, inputs)?;
+        float(op, "dy", &dy)?;
+        float(op, "weights", &weights)?;
+        let [n, ..] = dy.shape.nhwc(op, "dy")?;
+        let [_, _, _, per_group] = weights.shape.nhwc(op, "weights")?;
+        let channels = per_group.saturating_mul(self.conv.groups);
+        let x = Shape::new(&[n, self.input[0], self.input[1], channels])?;
+        let expected = self.conv.check(op, &x, &weights.shape)?;
+        same_shape(op, "dy", &expected, &dy.shape)?;
+        Ok(TensorType::new(x, dy.dtype))
+    }
+
+    fn flops(&self, inputs: &[TensorType], _: &TensorType) -> u64 {
+        2 * Conv2d::macs(&inputs[0].shape, &inputs[1].shape)
+    }
+}
+
+/// The gradient of a convolution in its weights. Operands: `x` and `dy` (of the output's shape).
+/// Output: f32 of the weights' shape. (The gradient in the bias is a sum of `dy` over all else.)
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Conv2dWeightGrad {
+    /// The convolution; `bias` and `relu` play no part.
+    pub conv: Conv2d,
+    /// Rows and cols of its kernel.
+    pub kernel: [usize; 2],
+}
+
+impl OpRule for Conv2dWeightGrad {
+    fn name(&self) -> &'static str {
+        "conv2d_weight_grad"
+    }
+
+    fn output(&self, inputs: &[TensorType]) -> Result<TensorType> {
+        let op = self.name();
+        let [x, dy] = operands(op, inputs)?;
+        float(op, "x", &x)?;
+        float(op, "dy", &dy)?;
+        let [_, _, _, channels] = x.shape.nhwc(op, "x")?;
+        let [_, _, _, out] = dy.shape.nhwc(op, "dy")?;
+        let per_group = channels / self.conv.groups.max(1);
+        let weights = Shape::new(&[out, self.kernel[0], self.kernel[1], per_group])?;
+        let expected = self.conv.check(op, &x.shape, &weights)?;
+        same_shape(op, "dy", &expected, &dy.shape)?;
+        Ok(TensorType::f32(weights))
+    }
+
+    fn flops(&self, inputs: &[TensorType], output: &TensorType) -> u64 {
+        2 * Conv2d::macs(&inputs[1].shape, &output.shape)
+    }
+}
+
+impl Tensor {
+    /// Convolution of these images `[n, rows, cols, channels]` with `weights [out, kernel rows,
+    /// kernel cols, channels / groups]` and `bias [out]` (`options.bias` is set by whether there is
+    /// one).
+    ///
+    /// # Errors
+    /// Where the shapes do not fit, or the device fails.
+    pub fn conv2d(
+        &self,
+        weights: &Tensor,
+        bias: Option<&Tensor>,
+        options: Conv2d,
+    ) -> Result<Tensor> {
+        let op = Conv2d { bias: bias.is_some(), ..options }.into();
+        match bias {
+            Some(bias) => self.device().execute(&op, &[self, weights, bias]),
+            None => self.device().execute(&op, &[self, weights]),
+        }
+    }
+}

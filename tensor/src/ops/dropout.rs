@@ -1,0 +1,46 @@
+//! Elements zeroed at random.
+
+use super::{OpRule, float, operands};
+use crate::{Error, RandomKey, Result, Tensor, TensorType};
+
+/// Elements zeroed at random. Operand: floats. Output: element `i` is 0 where number `i` of the
+/// [key](RandomKey)'s uniform sequence is less than the rate, times `scale` elsewhere. The mask is
+/// never stored: applying the same op to the gradient gives the gradient.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Dropout {
+    /// The probability of a zero, in `[0, 1]`.
+    pub rate: f32,
+    /// The factor of what is kept: 1 as in ccv, `1 / (1 - rate)` for inverted dropout.
+    pub scale: f32,
+    /// Which random sequence.
+    pub key: RandomKey,
+}
+
+impl OpRule for Dropout {
+    fn name(&self) -> &'static str {
+        "dropout"
+    }
+
+    fn output(&self, inputs: &[TensorType]) -> Result<TensorType> {
+        let [x] = operands("dropout", inputs)?;
+        float("dropout", "x", &x)?;
+        if !(0.0..=1.0).contains(&self.rate) {
+            return Err(Error::parameter("dropout", "rate", "from 0 to 1", self.rate));
+        }
+        Ok(x)
+    }
+
+    fn flops(&self, _: &[TensorType], output: &TensorType) -> u64 {
+        output.count() as u64
+    }
+}
+
+impl Tensor {
+    /// Elements zeroed at random with probability `rate`, the others times `scale`.
+    ///
+    /// # Errors
+    /// Where the rate is no probability, the tensor is not of floats, or the device fails.
+    pub fn dropout(&self, rate: f32, scale: f32, key: RandomKey) -> Result<Tensor> {
+        self.device().execute(&Dropout { rate, scale, key }.into(), &[self])
+    }
+}

@@ -1,0 +1,37 @@
+//! Axes reversed.
+
+use super::{Axes, OpRule, operands};
+use crate::{Result, Tensor, TensorType};
+
+/// Axes reversed. Operand: any. Output: as it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Flip {
+    /// The axes to reverse.
+    pub axes: Axes,
+}
+
+impl OpRule for Flip {
+    fn name(&self) -> &'static str {
+        "flip"
+    }
+
+    fn output(&self, inputs: &[TensorType]) -> Result<TensorType> {
+        let [x] = operands("flip", inputs)?;
+        self.axes.check(&x.shape, "flip")?;
+        Ok(x)
+    }
+
+    fn flops(&self, _: &[TensorType], _: &TensorType) -> u64 {
+        0
+    }
+}
+
+impl Tensor {
+    /// The axes reversed: `flip(&[2])` mirrors images `[n, rows, cols, channels]` left to right.
+    ///
+    /// # Errors
+    /// Where there is no such axis or it stands twice, or the device fails.
+    pub fn flip(&self, axes: &[usize]) -> Result<Tensor> {
+        self.device().execute(&Flip { axes: Axes::new(axes)? }.into(), &[self])
+    }
+}

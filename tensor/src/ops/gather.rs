@@ -1,0 +1,41 @@
+//! Entries of an axis by index.
+
+use super::{OpRule, of_dtype, operands};
+use crate::{DType, Error, Result, Tensor, TensorType};
+
+/// Entries of an axis by index. Operands: `x` (any) and `indices [n]` (u32). Output: as `x` with
+/// extent `n` at that axis. An index beyond the axis gives NaN (`u32::MAX` for integers).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Gather {
+    /// The axis.
+    pub axis: usize,
+}
+
+impl OpRule for Gather {
+    fn name(&self) -> &'static str {
+        "gather"
+    }
+
+    fn output(&self, inputs: &[TensorType]) -> Result<TensorType> {
+        let [x, indices] = operands("gather", inputs)?;
+        of_dtype("gather", "indices", &indices, DType::U32)?;
+        let &[n] = indices.shape.dims() else {
+            return Err(Error::shape("gather", "indices of 1 axis", indices.shape.to_string()));
+        };
+        Ok(TensorType::new(x.shape.with_axis(self.axis, n, "gather")?, x.dtype))
+    }
+
+    fn flops(&self, _: &[TensorType], _: &TensorType) -> u64 {
+        0
+    }
+}
+
+impl Tensor {
+    /// The entries of `axis` that `indices` (u32, one axis) names, in its order.
+    ///
+    /// # Errors
+    /// Where there is no such axis, the indices are of another type or shape, or the device fails.
+    pub fn gather(&self, indices: &Tensor, axis: usize) -> Result<Tensor> {
+        self.device().execute(&Gather { axis }.into(), &[self, indices])
+    }
+}

@@ -1,0 +1,116 @@
+//! Matrix products.
+
+use super::{OpRule, float, operands_and_bias, same_shape};
+use crate::{Error, MAX_RANK, Result, Shape, Tensor, TensorType};
+
+/// Matrix product, batched over leading axes. Operands: `a [.., m, k]` and `b [.., k, n]` (floats;
+/// each may be stored transposed; leading axes broadcast), and `bias [n]` where asked. Output:
+/// `[.., m, n]` of the type of `a`. Products are summed in f32 or better.
+///
+/// `b` may be half precision while `a` is single: a full-connect layer keeps its weights as stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct MatMul {
+    /// `a` is stored `[.., k, m]`.
+    pub transpose_a: bool,
+    /// `b` is stored `[.., n, k]`, as the weights of a full-connect layer are.
+    pub transpose_b: bool,
+    /// A third operand is added to each row.
+    pub bias: bool,
+    /// Negative results become 0.
+    pub relu: bool,
+}
+
+/// The extents of a matrix product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MatMulExtents {
+    /// The leading axes that both broadcast to.
+    pub batch: Shape,
+    /// Rows of the output.
+    pub m: usize,
+    /// Columns of the output.
+    pub n: usize,
+    /// Products that each element sums.
+    pub k: usize,
+}
+
+impl MatMul {
+    /// The extents of the product of operands of these shapes.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where they do not fit.
+    pub fn extents(&self, a: &Shape, b: &Shape) -> Result<MatMulExtents> {
+        let op = "matmul";
+        let (&[ref batch_a @ .., a0, a1], &[ref batch_b @ .., b0, b1]) = (a.dims(), b.dims())
+        else {
+            return Err(Error::shape(op, "operands of 2 or more axes", format!("{a} and {b}")));
+        };
+        let (m, k) = if self.transpose_a { (a1, a0) } else { (a0, a1) };
+        let (k_b, n) = if self.transpose_b { (b1, b0) } else { (b0, b1) };
+        if k != k_b {
+            let order = |t| if t { " (transposed)" } else { "" };
+            return Err(Error::shape(
+                op,
+                "a [.., m, k] and b [.., k, n] with one k",
+                format!("a {a}{} and b {b}{}", order(self.transpose_a), order(self.transpose_b)),
+            ));
+        }
+        let batch = Shape::new(batch_a)?.broadcast(&Shape::new(batch_b)?, op)?;
+        Ok(MatMulExtents { batch, m, n, k })
+    }
+}
+
+impl OpRule for MatMul {
+    fn name(&self) -> &'static str {
+        "matmul"
+    }
+
+    fn output(&self, inputs: &[TensorType]) -> Result<TensorType> {
+        let (a, b, bias) = operands_and_bias("matmul", inputs, self.bias)?;
+        float("matmul", "a", &a)?;
+        float("matmul", "b", &b)?;
+        let extents = self.extents(&a.shape, &b.shape)?;
+        if let Some(bias) = bias {
+            float("matmul", "bias", &bias)?;
+            same_shape("matmul", "bias", &Shape::new(&[extents.n])?, &bias.shape)?;
+        }
+        let mut dims = [0; MAX_RANK];
+        let rank = extents.batch.rank();
+        dims[..rank].copy_from_slice(extents.batch.dims());
+        dims[rank] = extents.m;
+        dims[rank + 1] = extents.n;
+        Ok(TensorType::new(Shape::new(&dims[..rank + 2])?, a.dtype))
+    }
+
+    fn flops(&self, inputs: &[TensorType], output: &TensorType) -> u64 {
+        let k = self.extents(&inputs[0].shape, &inputs[1].shape).map_or(0, |e| e.k);
+        2 * output.count() as u64 * k as u64
+    }
+}
+
+impl Tensor {
+    /// The matrix product `self · other`, batched over leading axes with broadcasting.
+    ///
+    /// # Errors
+    /// Where the shapes do not fit, or the device fails.
+    pub fn matmul(&self, other: &Tensor) -> Result<Tensor> {
+        self.matmul_with(other, None, MatMul::default())
+    }
+
+    /// The matrix product with transposes, bias and ReLU as `options` says (its `bias` is set by
+    /// whether there is one).
+    ///
+    /// # Errors
+    /// Where the shapes do not fit, or the device fails.
+    pub fn matmul_with(
+        &self,
+        other: &Tensor,
+        bias: Option<&Tensor>,
+        options: MatMul,
+    ) -> Result<Tensor> {
+        let op = MatMul { bias: bias.is_some(), ..options }.into();
+        match bias {
+            Some(bias) => self.device().execute(&op, &[self, other, bias]),
+            None => self.device().execute(&op, &[self, other]),
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! Ops as data: what can be asked of a device.
+//!
+//! Each op is a small struct of its parameters, in the file of its name, with its shape rule, its
+//! cost and the [`Tensor`](crate::Tensor) methods that ask for it. [`Op`] is the sum of them. What
+//! an op computes is defined by its plain version in [`reference`](mod@crate::reference).
+
+mod binary;
+mod cast;
+mod compare;
+mod concatenate;
+mod conv2d;
+mod cross_entropy;
+mod dropout;
+mod fill;
+mod flip;
+mod gather;
+mod lrn;
+mod matmul;
+mod pad;
+mod permute;
+mod pool2d;
+mod random;
+mod reduce;
+mod select;
+mod sgd;
+mod slice;
+mod softmax;
+mod unary;
+
+pub use binary::{Binary, BinaryKind};
+pub use cast::Cast;
+pub use compare::{Compare, CompareKind};
+pub use concatenate::Concatenate;
+pub use conv2d::{Algorithm, Conv2d, Conv2dInputGrad, Conv2dWeightGrad};
+pub use cross_entropy::CrossEntropy;
+pub use dropout::Dropout;
+pub use fill::Fill;
+pub use flip::Flip;
+pub use gather::Gather;
+pub use lrn::Lrn;
+pub use matmul::MatMul;
+pub use pad::Pad;
+pub use permute::Permute;
+pub use pool2d::{AvgPool2dGrad, Pool2d};
+pub use random::{Normal, Uniform};
+pub use reduce::{ArgReduce, ArgReduceKind, Axes, Reduce, ReduceKind};
+pub use select::Select;
+pub use sgd::SgdMomentum;
+pub use slice::Slice;
+pub use softmax::Softmax;
+pub use unary::{Unary, UnaryKind};
+
+use crate::{DType, Error, Result, Shape, TensorType};
+
+/// What an op costs, by counting: the same on every device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Arithmetic operations; a multiplication and an addition count as two.
+    pub flops: u64,
+    /// Bytes of all operands, each read once.
+    pub bytes_read: u64,
+    /// Bytes of the output.
+    pub bytes_written: u64,
+}
+
+/// What every op knows of itself.
+///
+/// The gradient rule of an op, in terms of other ops, belongs beside these.
+pub trait OpRule {
+    /// The name in errors, profiles and benchmarks: `conv2d`.
+    fn name(&self) -> &'static str;
+
+    /// The type of the output for such operands: the shape rule.
+    ///
+    /// # Errors
+    /// Where operands or parameters do not fit; the message says what was expected.
+    fn output(&self, inputs: &[TensorType]) -> Result<TensorType>;
+
+    /// Arithmetic operations for operands that the shape rule accepted.
+    fn flops(&self, inputs: &[TensorType], output: &TensorType) -> u64;
+}
+
+macro_rules! ops {
+    ($($(#[$doc:meta])* $variant:ident($rule:ty),)*) => {
+        /// An op: what to compute, without the operands.
+        #[derive(Clone, Debug, PartialEq)]
+        #[non_exhaustive]
+        pub enum Op {
+            $($(#[$doc])* $variant($rule),)*
+        }
+
+        impl Op {
+            fn rule(&self) -> &dyn OpRule {
+                match self { $(Op::$variant(rule) => rule,)* }
+            }
+        }
+
+        $(impl From<$rule> for Op {
+            fn from(rule: $rule) -> Self { Op::$variant(rule) }
+        })*
+    };
+}
+
+ops! {
+    /// One number to one number, element by element.
+    Unary(Unary),
+    /// Two numbers to one, with broadcasting.
+    Binary(Binary),
+    /// Two numbers to a truth value, with broadcasting.
+    Compare(Compare),
+    /// One of two values by a truth value, with broadcasting.
+    Select(Select),
+    /// Matrix product, with bias and ReLU where asked.
+    MatMul(MatMul),
+    /// Sum, mean, product, maximum or minimum over axes.
+    Reduce(Reduce),
+    /// The index of the maximum or minimum along an axis.
+    ArgReduce(ArgReduce),
+    /// Softmax or its logarithm along an axis.
+    Softmax(Softmax),
+    /// Cross-entropy of logits against labels.
+    CrossEntropy(CrossEntropy),
+    /// Axes in another order.
+    Permute(Permute),
+    /// A range of each axis.
+    Slice(Slice),
+    /// Tensors end to end along an axis.
+    Concatenate(Concatenate),
+    /// A border of one value around a tensor.
+    Pad(Pad),
+    /// Entries of an axis by index.
+    Gather(Gather),
+    /// Another element type.
+    Cast(Cast),
+    /// Convolution, with bias and ReLU where asked.
+    Conv2d(Conv2d),
+    /// The gradient of a convolution in its input.
+    Conv2dInputGrad(Conv2dInputGrad),
+    /// The gradient of a convolution in its weights.
+    Conv2dWeightGrad(Conv2dWeightGrad),
+    /// The maximum of each window.
+    MaxPool2d(Pool2d),
+    /// The gradient of max pooling.
+    MaxPool2dGrad(pool2d::MaxPool2dGrad),
+    /// The mean of each window.
+    AvgPool2d(pool2d::AvgPool2d),
+    /// The gradient of average pooling.
+    AvgPool2dGrad(AvgPool2dGrad),
+    /// Local response normalization across channels.
+    Lrn(Lrn),
+    /// The gradient of local response normalization.
+    LrnGrad(lrn::LrnGrad),
+    /// Elements zeroed at random.
+    Dropout(Dropout),
+    /// Uniform random numbers.
+    Uniform(Uniform),
+    /// Normal random numbers.
+    Normal(Normal),
+    /// One value everywhere.
+    Fill(Fill),
+    /// Axes reversed.
+    Flip(Flip),
+    /// A step of gradient descent with momentum, in place.
+    SgdMomentum(SgdMomentum),
+}
+
+pub use lrn::LrnGrad;
+pub use pool2d::{AvgPool2d, MaxPool2dGrad};
+
+impl Op {
+    /// The name in errors, profiles and benchmarks: `conv2d`.
+    pub fn name(&self) -> &'static str {
+        self.rule().name()
+    }
+
+    /// The type of the output for operands of these types: the shape rule.
+    ///
+    /// # Errors
+    /// Where operands or parameters do not fit; the message says what was expected.
+    pub fn output(&self, inputs: &[TensorType]) -> Result<TensorType> {
+        self.rule().output(inputs)
+    }
+
+    /// Arithmetic and memory traffic for operands that the shape rule accepted.
+    ///
+    /// # Errors
+    /// As [`output`](Op::output).
+    pub fn cost(&self, inputs: &[TensorType]) -> Result<Cost> {
+        let output = self.output(inputs)?;
+        Ok(Cost {
+            flops: self.rule().flops(inputs, &output),
+            bytes_read: inputs.iter().map(|ty| ty.size_bytes() as u64).sum(),
+            bytes_written: output.size_bytes() as u64,
+        })
+    }
+}
+
+/// The operands as an array of the number that the op takes.
+fn operands<const N: usize>(op: &'static str, inputs: &[TensorType]) -> Result<[TensorType; N]> {
+    <[TensorType; N]>::try_from(inputs).map_err(|_| Error::Operands {
+        op,
+        expected: N.to_string(),
+        got: inputs.len(),
+    })
+}
+
+/// The operands where the last one is present only if `optional`.
+fn operands_and_bias(
+    op: &'static str,
+    inputs: &[TensorType],
+    bias: bool,
+) -> Result<(TensorType, TensorType, Option<TensorType>)> {
+    match (inputs, bias) {
+        (&[a, b], false) => Ok((a, b, None)),
+        (&[a, b, c], true) => Ok((a, b, Some(c))),
+        _ => Err(Error::Operands {
+            op,
+            expected: if bias { "3" } else { "2" }.into(),
+            got: inputs.len(),
+        }),
+    }
+}
+
+fn float(op: &'static str, what: &'static str, ty: &TensorType) -> Result<()> {
+    if ty.dtype.is_float() {
+        return Ok(());
+    }
+    Err(Error::DType { op, what, expected: "f32 or f16", got: ty.dtype })
+}
+
+fn of_dtype(op: &'static str, what: &'static str, ty: &TensorType, dtype: DType) -> Result<()> {
+    if ty.dtype == dtype {
+        return Ok(());
+    }
+    Err(Error::DType { op, what, expected: dtype.name(), got: ty.dtype })
+}
+
+fn same_shape(op: &'static str, what: &str, expected: &Shape, got: &Shape) -> Result<()> {
+    if expected == got {
+        return Ok(());
+    }
+    Err(Error::shape(op, format!("{what} of shape {expected}"), got.to_string()))
+}

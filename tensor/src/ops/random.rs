@@ -1,0 +1,116 @@
+//! Tensors of random numbers.
+
+use super::{OpRule, operands};
+use crate::{Device, Error, RandomKey, Result, Shape, Tensor, TensorType};
+
+/// Uniform random numbers in `[low, high)`. No operands. Output: f32; element `i` is made of number
+/// `i` of the [key](RandomKey)'s sequence.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Uniform {
+    /// The shape of the output.
+    pub shape: Shape,
+    /// The lower end, inclusive.
+    pub low: f32,
+    /// The upper end, exclusive but for rounding.
+    pub high: f32,
+    /// Which random sequence.
+    pub key: RandomKey,
+}
+
+impl OpRule for Uniform {
+    fn name(&self) -> &'static str {
+        "uniform"
+    }
+
+    fn output(&self, inputs: &[TensorType]) -> Result<TensorType> {
+        let [] = operands("uniform", inputs)?;
+        if !(self.low.is_finite() && self.high.is_finite() && self.low <= self.high) {
+            return Err(Error::parameter(
+                "uniform",
+                "low",
+                format!("at most high = {}", self.high),
+                self.low,
+            ));
+        }
+        Ok(TensorType::f32(self.shape))
+    }
+
+    fn flops(&self, _: &[TensorType], output: &TensorType) -> u64 {
+        2 * output.count() as u64
+    }
+}
+
+/// Normal random numbers. No operands. Output: f32; elements `2i` and `2i + 1` are made of numbers
+/// `2i` and `2i + 1` of the [key](RandomKey)'s sequence (Box and Muller 1958).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Normal {
+    /// The shape of the output.
+    pub shape: Shape,
+    /// The mean.
+    pub mean: f32,
+    /// The standard deviation, not negative.
+    pub deviation: f32,
+    /// Which random sequence.
+    pub key: RandomKey,
+}
+
+impl OpRule for Normal {
+    fn name(&self) -> &'static str {
+        "normal"
+    }
+
+    fn output(&self, inputs: &[TensorType]) -> Result<TensorType> {
+        let [] = operands("normal", inputs)?;
+        if !(self.mean.is_finite() && self.deviation.is_finite() && self.deviation >= 0.0) {
+            return Err(Error::parameter(
+                "normal",
+                "deviation",
+                "finite, not negative",
+                self.deviation,
+            ));
+        }
+        Ok(TensorType::f32(self.shape))
+    }
+
+    fn flops(&self, _: &[TensorType], output: &TensorType) -> u64 {
+        8 * output.count() as u64
+    }
+}
+
+impl Tensor {
+    /// Uniform random numbers in `[low, high)`.
+    ///
+    /// # Errors
+    /// Where the shape is too large, the bounds are not finite and in order, or the device fails.
+    pub fn uniform<S>(
+        shape: S,
+        low: f32,
+        high: f32,
+        key: RandomKey,
+        device: &Device,
+    ) -> Result<Tensor>
+    where
+        S: TryInto<Shape>,
+        Error: From<S::Error>,
+    {
+        device.execute(&Uniform { shape: shape.try_into()?, low, high, key }.into(), &[])
+    }
+
+    /// Normal random numbers.
+    ///
+    /// # Errors
+    /// Where the shape is too large, the deviation is negative or not finite, or the device fails.
+    pub fn normal<S>(
+        shape: S,
+        mean: f32,
+        deviation: f32,
+        key: RandomKey,
+        device: &Device,
+    ) -> Result<Tensor>
+    where
+        S: TryInto<Shape>,
+        Error: From<S::Error>,
+    {
+        device.execute(&Normal { shape: shape.try_into()?, mean, deviation, key }.into(), &[])
+    }
+}

@@ -1,0 +1,236 @@
+//! Reductions over axes.
+
+use super::{OpRule, float, operands};
+use crate::{DType, Error, MAX_RANK, Result, Shape, Tensor, TensorType};
+
+/// A set of axes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Axes(u32);
+
+impl Axes {
+    /// These axes.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] where one is not below [`MAX_RANK`] or stands twice.
+    pub fn new(axes: &[usize]) -> Result<Self> {
+        let mut bits = 0u32;
+        for &axis in axes {
+            if axis >= MAX_RANK || bits & (1 << axis) != 0 {
+                let expected = format!("different axes below {MAX_RANK}");
+                return Err(Error::parameter("axes", "axes", expected, axes));
+            }
+            bits |= 1 << axis;
+        }
+        Ok(Axes(bits))
+    }
+
+    /// All axes of a shape.
+    pub fn all(shape: &Shape) -> Self {
+        Axes((1u32 << shape.rank()) - 1)
+    }
+
+    /// Whether `axis` is one of them.
+    pub fn contains(&self, axis: usize) -> bool {
+        axis < MAX_RANK && self.0 & (1 << axis) != 0
+    }
+
+    /// The axes, in ascending order.
+    pub fn iter(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..MAX_RANK).filter(|&axis| self.contains(axis))
+    }
+
+    /// Checks that a shape has all of them.
+    pub(crate) fn check(&self, shape: &Shape, op: &'static str) -> Result<()> {
+        match self.iter().last() {
+            Some(axis) => shape.axis(axis, op).map(|_| ()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Which reduction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ReduceKind {
+    /// The sum; 0 of nothing.
+    Sum,
+    /// The mean; NaN of nothing.
+    Mean,
+    /// The product; 1 of nothing.
+    Product,
+    /// The maximum, NaN where one is; -∞ of nothing.
+    Max,
+    /// The minimum, NaN where one is; +∞ of nothing.
+    Min,
+}
+
+/// A reduction over axes. Operand: floats of any shape. Output: as it, without the reduced axes or
+/// with extent 1 there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Reduce {
+    /// Which reduction.
+    pub kind: ReduceKind,
+    /// The axes to reduce; none leaves the tensor as it is.
+    pub axes: Axes,
+    /// Reduced axes stay, with extent 1.
+    pub keep_axes: bool,
+}
+
+fn reduced(shape: &Shape, axes: &Axes, keep: bool) -> Result<Shape> {
+    let mut dims = Vec::with_capacity(MAX_RANK);
+    for (axis, &extent) in shape.dims().iter().enumerate() {
+        match (axes.contains(axis), keep) {
+            (false, _) => dims.push(extent),
+            (true, true) => dims.push(1),
+            (true, false) => {}
+        }
+    }
+    Shape::new(&dims)
+}
+
+impl OpRule for Reduce {
+    fn name(&self) -> &'static str {
+        match self.kind {
+            ReduceKind::Sum => "sum",
+            ReduceKind::Mean => "mean",
+            ReduceKind::Product => "product",
+            ReduceKind::Max => "max",
+            ReduceKind::Min => "min",
+        }
+    }
+
+    fn output(&self, inputs: &[TensorType]) -> Result<TensorType> {
+        let [x] = operands(self.name(), inputs)?;
+        float(self.name(), "x", &x)?;
+        self.axes.check(&x.shape, self.name())?;
+        Ok(TensorType::new(reduced(&x.shape, &self.axes, self.keep_axes)?, x.dtype))
+    }
+
+    fn flops(&self, inputs: &[TensorType], _: &TensorType) -> u64 {
+        inputs[0].count() as u64
+    }
+}
+
+/// Which end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ArgReduceKind {
+    /// The largest.
+    Max,
+    /// The smallest.
+    Min,
+}
+
+/// The index of the largest or smallest along an axis. Operand: floats. Output: u32 without that
+/// axis (or extent 1 there). Of equals the first; the first NaN, where there is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ArgReduce {
+    /// Which end.
+    pub kind: ArgReduceKind,
+    /// The axis; its extent may not be 0.
+    pub axis: usize,
+    /// The reduced axis stays, with extent 1.
+    pub keep_axis: bool,
+}
+
+impl OpRule for ArgReduce {
+    fn name(&self) -> &'static str {
+        match self.kind {
+            ArgReduceKind::Max => "arg_max",
+            ArgReduceKind::Min => "arg_min",
+        }
+    }
+
+    fn output(&self, inputs: &[TensorType]) -> Result<TensorType> {
+        let op = self.name();
+        let [x] = operands(op, inputs)?;
+        float(op, "x", &x)?;
+        let extent = x.shape.axis(self.axis, op)?;
+        if extent == 0 || u32::try_from(extent).is_err() {
+            let expected = format!("an extent of 1 to {} at axis {}", u32::MAX, self.axis);
+            return Err(Error::shape(op, expected, x.shape.to_string()));
+        }
+        let axes = Axes::new(&[self.axis])?;
+        Ok(TensorType::new(reduced(&x.shape, &axes, self.keep_axis)?, DType::U32))
+    }
+
+    fn flops(&self, inputs: &[TensorType], _: &TensorType) -> u64 {
+        inputs[0].count() as u64
+    }
+}
+
+macro_rules! methods {
+    ($($(#[$doc:meta])* $method:ident => $kind:ident;)*) => {
+        impl Tensor {
+            $($(#[$doc])*
+            /// The reduced axes go.
+            ///
+            /// # Errors
+            /// Where there is no such axis or it stands twice, the tensor is not of floats, or the
+            /// device fails.
+            pub fn $method(&self, axes: &[usize]) -> Result<Tensor> {
+                self.reduce(ReduceKind::$kind, axes, false)
+            })*
+        }
+    };
+}
+
+methods! {
+    /// The sum over axes.
+    sum => Sum;
+    /// The mean over axes.
+    mean => Mean;
+    /// The product over axes.
+    product => Product;
+    /// The maximum over axes; NaN where one is.
+    max => Max;
+    /// The minimum over axes; NaN where one is.
+    min => Min;
+}
+
+impl Tensor {
+    /// A reduction over axes; `keep_axes` leaves them with extent 1.
+    ///
+    /// # Errors
+    /// Where there is no such axis or it stands twice, the tensor is not of floats, or the device
+    /// fails.
+    pub fn reduce(&self, kind: ReduceKind, axes: &[usize], keep_axes: bool) -> Result<Tensor> {
+        let op = Reduce { kind, axes: Axes::new(axes)?, keep_axes };
+        self.device().execute(&op.into(), &[self])
+    }
+
+    /// The sum of all elements, as a tensor without axes.
+    ///
+    /// # Errors
+    /// Where the tensor is not of floats, or the device fails.
+    pub fn sum_all(&self) -> Result<Tensor> {
+        let op = Reduce { kind: ReduceKind::Sum, axes: Axes::all(self.shape()), keep_axes: false };
+        self.device().execute(&op.into(), &[self])
+    }
+
+    /// The mean of all elements, as a tensor without axes.
+    ///
+    /// # Errors
+    /// Where the tensor is not of floats, or the device fails.
+    pub fn mean_all(&self) -> Result<Tensor> {
+        let op = Reduce { kind: ReduceKind::Mean, axes: Axes::all(self.shape()), keep_axes: false };
+        self.device().execute(&op.into(), &[self])
+    }
+
+    /// The index of the largest along `axis`, as u32; of equals the first.
+    ///
+    /// # Errors
+    /// Where there is no such axis or its extent is 0, or the device fails.
+    pub fn arg_max(&self, axis: usize) -> Result<Tensor> {
+        let op = ArgReduce { kind: ArgReduceKind::Max, axis, keep_axis: false };
+        self.device().execute(&op.into(), &[self])
+    }
+
+    /// The index of the smallest along `axis`, as u32; of equals the first.
+    ///
+    /// # Errors
+    /// Where there is no such axis or its extent is 0, or the device fails.
+    pub fn arg_min(&self, axis: usize) -> Result<Tensor> {
+        let op = ArgReduce { kind: ArgReduceKind::Min, axis, keep_axis: false };
+        self.device().execute(&op.into(), &[self])
+    }
+}

@@ -1,0 +1,38 @@
+//! One of two values by a truth value.
+
+use super::{OpRule, of_dtype, operands};
+use crate::{DType, Result, Tensor, TensorType};
+
+/// One of two values by a truth value. Operands: `condition` (u32, true unless 0), `a`, `b` (of one
+/// type); their shapes broadcast. Output: `a` where true, `b` elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Select;
+
+impl OpRule for Select {
+    fn name(&self) -> &'static str {
+        "select"
+    }
+
+    fn output(&self, inputs: &[TensorType]) -> Result<TensorType> {
+        let [condition, a, b] = operands("select", inputs)?;
+        of_dtype("select", "condition", &condition, DType::U32)?;
+        of_dtype("select", "b", &b, a.dtype)?;
+        let shape = a.shape.broadcast(&b.shape, "select")?.broadcast(&condition.shape, "select")?;
+        Ok(TensorType::new(shape, a.dtype))
+    }
+
+    fn flops(&self, _: &[TensorType], _: &TensorType) -> u64 {
+        0
+    }
+}
+
+impl Tensor {
+    /// `a` where this condition (u32) is not 0, `b` elsewhere, with broadcasting.
+    ///
+    /// # Errors
+    /// Where the condition is not u32, the types of `a` and `b` differ, shapes do not broadcast, or
+    /// the device fails.
+    pub fn select(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+        self.device().execute(&Select.into(), &[self, a, b])
+    }
+}

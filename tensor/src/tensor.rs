@@ -1,0 +1,224 @@
+//! Tensors.
+
+use crate::{
+    Buffer, DType, Device, Element, Error, HostTensor, HostValues, Op, Operand, Result, Shape,
+    SharedBytes, Target, TensorType,
+};
+
+/// A contiguous block of numbers on a [`Device`].
+///
+/// Cloning shares the memory. Nothing writes into it while it is shared, so a clone never changes.
+/// The methods that compute stand with their ops in [`ops`](crate::ops).
+#[derive(Clone)]
+pub struct Tensor {
+    buffer: Buffer,
+    ty: TensorType,
+    device: Device,
+}
+
+impl Tensor {
+    pub(crate) fn from_parts(buffer: Buffer, ty: TensorType, device: Device) -> Self {
+        Tensor { buffer, ty, device }
+    }
+
+    /// A tensor of these values.
+    ///
+    /// ```
+    /// # use striate_tensor::{Device, Reference, Tensor};
+    /// # fn main() -> striate_tensor::Result<()> {
+    /// # let device = Device::new(Reference::new());
+    /// let x = Tensor::from_vec(vec![1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0], [2, 3], &device)?;
+    /// assert_eq!(x.sum(&[1])?.to_vec::<f32>()?, [6.0, 15.0]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Where the shape has another number of elements, or the device has no memory.
+    pub fn from_vec<T: Element, S>(values: Vec<T>, shape: S, device: &Device) -> Result<Self>
+    where
+        S: TryInto<Shape>,
+        Error: From<S::Error>,
+    {
+        Self::from_host(HostTensor::new(shape.try_into()?, values)?, device)
+    }
+
+    /// A tensor without axes.
+    ///
+    /// # Errors
+    /// Where the device has no memory.
+    pub fn scalar<T: Element>(value: T, device: &Device) -> Result<Self> {
+        Self::from_vec(vec![value], [], device)
+    }
+
+    /// A host tensor, moved to the device.
+    ///
+    /// # Errors
+    /// Where the device has no memory.
+    pub fn from_host(host: HostTensor, device: &Device) -> Result<Self> {
+        let ty = host.ty();
+        let buffer = device.backend().upload(host.into_values())?;
+        Ok(device.tensor(buffer, ty))
+    }
+
+    /// A tensor of bytes that live elsewhere (a mapped file), in place where the device can.
+    ///
+    /// # Errors
+    /// Where the bytes are not as many as `ty` says, or the device has no memory.
+    pub fn from_shared(bytes: SharedBytes, ty: TensorType, device: &Device) -> Result<Self> {
+        let buffer = device.backend().upload_shared(bytes, &ty)?;
+        Ok(device.tensor(buffer, ty))
+    }
+
+    /// The shape.
+    pub fn shape(&self) -> &Shape {
+        &self.ty.shape
+    }
+
+    /// The extents of the axes.
+    pub fn dims(&self) -> &[usize] {
+        self.ty.shape.dims()
+    }
+
+    /// The element type.
+    pub fn dtype(&self) -> DType {
+        self.ty.dtype
+    }
+
+    /// Shape and element type.
+    pub fn ty(&self) -> &TensorType {
+        &self.ty
+    }
+
+    /// The device that it is on.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The memory that it is in.
+    pub fn buffer(&self) -> &Buffer {
+        &self.buffer
+    }
+
+    /// The values, copied to host memory.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn to_host(&self) -> Result<HostTensor> {
+        self.device.backend().download(&self.buffer, &self.ty)
+    }
+
+    /// The values, copied to a vector in row-major order.
+    ///
+    /// # Errors
+    /// [`Error::DType`] where they are not of type `T`, or the device fails.
+    pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
+        if self.dtype() != T::DTYPE {
+            let expected = T::DTYPE.name();
+            return Err(Error::DType {
+                op: "to_vec",
+                what: "the tensor",
+                expected,
+                got: self.dtype(),
+            });
+        }
+        Ok(self.to_host()?.into_values().into_vec().unwrap_or_default())
+    }
+
+    /// The only value of a tensor of one element.
+    ///
+    /// # Errors
+    /// Where there is not exactly one, it is not of type `T`, or the device fails.
+    pub fn to_scalar<T: Element>(&self) -> Result<T> {
+        match self.to_vec::<T>()?.as_slice() {
+            [value] => Ok(*value),
+            _ => Err(Error::shape("to_scalar", "one element", self.shape().to_string())),
+        }
+    }
+
+    /// The same tensor on `device`; itself where it is there already.
+    ///
+    /// # Errors
+    /// Where a device fails or has no memory.
+    pub fn to(&self, device: &Device) -> Result<Tensor> {
+        if self.device.is(device) {
+            return Ok(self.clone());
+        }
+        Self::from_host(self.to_host()?, device)
+    }
+
+    /// The same elements in another shape, without a copy.
+    ///
+    /// # Errors
+    /// Where the element counts differ.
+    pub fn reshape<S>(&self, shape: S) -> Result<Tensor>
+    where
+        S: TryInto<Shape>,
+        Error: From<S::Error>,
+    {
+        let shape = shape.try_into()?;
+        if shape.count() != self.ty.count() {
+            let expected = format!("a shape of {} elements for {}", self.ty.count(), self.ty.shape);
+            return Err(Error::shape("reshape", expected, shape.to_string()));
+        }
+        let ty = TensorType::new(shape, self.ty.dtype);
+        Ok(Tensor { buffer: self.buffer.clone(), ty, device: self.device.clone() })
+    }
+
+    /// The same elements as `[n, everything else]`, without a copy: what comes before a
+    /// full-connect layer.
+    ///
+    /// # Errors
+    /// Where there are no axes.
+    pub fn flatten(&self) -> Result<Tensor> {
+        let n = self.shape().axis(0, "flatten")?;
+        let rest: usize = self.dims()[1..].iter().product();
+        self.reshape([n, rest])
+    }
+
+    /// Executes an op that updates tensors in place.
+    ///
+    /// # Errors
+    /// Where types or shapes do not fit, tensors are on different devices, or the device fails.
+    pub(crate) fn update(op: &Op, targets: &mut [&mut Tensor], inputs: &[&Tensor]) -> Result<()> {
+        let tensors: Vec<&Tensor> =
+            targets.iter().map(|t| &**t).chain(inputs.iter().copied()).collect();
+        let Some(first) = tensors.first() else {
+            return Err(Error::Operands { op: op.name(), expected: "1 or more".into(), got: 0 });
+        };
+        let device = first.device.clone();
+        if let Some(other) = tensors.iter().find(|t| !t.device.is(&device)) {
+            return Err(Error::Devices {
+                op: op.name(),
+                first: device.info().name,
+                other: other.device.info().name,
+            });
+        }
+        let types: Vec<TensorType> = tensors.iter().map(|t| t.ty).collect();
+        op.output(&types)?;
+        let operands: Vec<Operand<'_>> =
+            inputs.iter().map(|t| Operand { buffer: t.buffer(), ty: t.ty() }).collect();
+        let mut targets: Vec<Target<'_>> =
+            targets.iter_mut().map(|t| Target { buffer: &mut t.buffer, ty: &t.ty }).collect();
+        device.backend().execute_in_place(op, &mut targets, &operands)
+    }
+}
+
+/// Up to this many values are shown.
+const SHOWN_ELEMENTS: usize = 16;
+
+impl std::fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Tensor({} on {}", self.ty, self.device.info().name)?;
+        if self.ty.count() <= SHOWN_ELEMENTS
+            && let Ok(host) = self.to_host()
+        {
+            match host.values() {
+                HostValues::F32(v) => write!(f, ", {v:?}")?,
+                HostValues::F16(v) => write!(f, ", {v:?}")?,
+                HostValues::U32(v) => write!(f, ", {v:?}")?,
+            }
+        }
+        write!(f, ")")
+    }
+}
