@@ -1,1 +1,27 @@
-//! Striate's data crate.
+//! Striate's data path: from a picture file to what a network sees, and back to a picture with the
+//! ranks painted on it.
+//!
+//! * [`decode`]: picture files to 8-bit [`Image`]s, with limits and clear errors.
+//! * [`resample`] and [`formation`]: resizing exactly as ccv does it.
+//! * [`protocol`]: which parts of a picture a network is run on, by name.
+//! * [`list`] and [`npy`]: list files and arrays on disk.
+//! * [`render`]: the ranks as bars over the picture; [`output`]: writing it, whole or not at all.
+//!
+//! Pictures are channels last (`[rows, cols, channels]`), pixel values are 0..255 and never scaled.
+//! Nothing here starts threads, and nothing depends on the tensor crate.
+
+pub mod decode;
+mod error;
+pub mod formation;
+pub mod list;
+pub mod npy;
+pub mod output;
+pub mod protocol;
+mod raster;
+pub mod render;
+pub mod resample;
+
+pub use error::{Error, Result};
+pub use formation::{form_input, resize_mean};
+pub use protocol::{Geometry, Prepared, Protocol, five_windows};
+pub use raster::{FloatImage, Image, Raster};

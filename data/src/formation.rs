@@ -1,0 +1,142 @@
+//! Input formation: a decoded picture to one that covers a network's whole-image input, exactly as
+//! ccv's input formation does it, its rounding included.
+
+use crate::{Error, FloatImage, Image, Result, resample};
+
+/// The most pixels that a formed picture may have. A strip of 1 x 1,000,000 pixels would otherwise
+/// become 257 x 257,000,000 floats.
+pub const MAX_FORMED_PIXELS: usize = 1 << 25;
+
+/// Resizes a picture so that it covers `rows` x `cols` pixels, as in ccv:
+///
+/// * larger in both directions: shrunk by area ([`resample::area`]);
+/// * smaller in one: grown by [`resample::cubic`];
+/// * otherwise (one side equal, the other equal or larger): converted to float only.
+///
+/// For a square target the short side becomes the target's and the aspect is kept. For another
+/// target the result covers it, but the aspect is only kept roughly: that is ccv's rule
+/// (`rows * target rows / cols`), and kept.
+///
+/// The result has the picture's channels; both its sides are at least `rows` and `cols`.
+///
+/// # Errors
+/// [`Error::NoPixels`] for an empty target, [`Error::Elongated`] when the result would have more
+/// than [`MAX_FORMED_PIXELS`].
+pub fn form_input(image: &Image, rows: usize, cols: usize) -> Result<FloatImage> {
+    if rows == 0 || cols == 0 {
+        return Err(Error::NoPixels { name: "the network's whole-image input".into(), rows, cols });
+    }
+    let (from_rows, from_cols) = (image.rows(), image.cols());
+    let shrink = from_rows > rows && from_cols > cols;
+    let grow = from_rows < rows || from_cols < cols;
+    if !shrink && !grow {
+        return Ok(image.to_float());
+    }
+    let covering = covering_size([from_rows, from_cols], [rows, cols]);
+    // ccv hands factors on, in single precision, and the resampler computes the size again.
+    let factors = [covering[0] as f32 / from_rows as f32, covering[1] as f32 / from_cols as f32];
+    let target_rows = resampled_side(from_rows, factors[0]);
+    let target_cols = resampled_side(from_cols, factors[1]);
+    if target_rows.saturating_mul(target_cols) > MAX_FORMED_PIXELS {
+        return Err(Error::Elongated {
+            rows: from_rows,
+            cols: from_cols,
+            target_rows,
+            target_cols,
+            limit: MAX_FORMED_PIXELS,
+        });
+    }
+    if shrink {
+        resample::area(image, target_rows, target_cols)
+    } else {
+        let factors = [f64::from(factors[0]), f64::from(factors[1])];
+        resample::cubic_by(&image.to_float(), [target_rows, target_cols], factors)
+    }
+}
+
+/// Stretches a float picture (a mean image) to a size by [`resample::cubic`], as ccv stretches the
+/// mean to the slice that it classifies. It is a copy when the size stays.
+///
+/// # Errors
+/// [`Error::NoPixels`] when the size is empty.
+pub fn resize_mean(mean: &FloatImage, rows: usize, cols: usize) -> Result<FloatImage> {
+    resample::cubic(mean, rows, cols)
+}
+
+/// Stretches a picture to a size whatever its aspect: axes that shrink by area (so that nothing
+/// aliases), then axes that grow by cubic.
+///
+/// # Errors
+/// [`Error::NoPixels`] when the size is empty.
+pub fn stretch(image: &Image, rows: usize, cols: usize) -> Result<FloatImage> {
+    let shrunk = resample::area(image, rows.min(image.rows()), cols.min(image.cols()))?;
+    resample::cubic(&shrunk, rows, cols)
+}
+
+/// The size of a picture resized to cover `target`: ccv's rule, with its single precision quotients
+/// and its truncation of value + 0.5.
+fn covering_size(from: [usize; 2], target: [usize; 2]) -> [usize; 2] {
+    let side = |own: usize, wanted: usize, other: usize| {
+        let quotient = own as f32 * wanted as f32 / other as f32;
+        wanted.max((f64::from(quotient) + 0.5) as usize)
+    };
+    [side(from[0], target[0], from[1]), side(from[1], target[1], from[0])]
+}
+
+fn resampled_side(side: usize, factor: f32) -> usize {
+    ((side as f64 * f64::from(factor) + 0.5) as usize).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn formed_shape(rows: usize, cols: usize, target: [usize; 2]) -> [usize; 3] {
+        let image = Image::filled(rows, cols, 1, 7).unwrap();
+        form_input(&image, target[0], target[1]).unwrap().shape()
+    }
+
+    #[test]
+    fn a_square_target_keeps_the_aspect() {
+        assert_eq!(formed_shape(640, 480, [257, 257]), [343, 257, 1]);
+        assert_eq!(formed_shape(223, 324, [257, 257]), [257, 373, 1]);
+        assert_eq!(formed_shape(100, 100, [257, 257]), [257, 257, 1]);
+    }
+
+    #[test]
+    fn a_target_that_is_not_square_is_covered() {
+        assert_eq!(formed_shape(640, 480, [61, 97]), [81, 97, 1]);
+        assert_eq!(formed_shape(40, 60, [96, 96]), [96, 144, 1]);
+    }
+
+    #[test]
+    fn one_equal_side_is_left_alone() {
+        assert_eq!(formed_shape(64, 200, [64, 64]), [64, 200, 1]);
+        assert_eq!(formed_shape(64, 64, [64, 64]), [64, 64, 1]);
+        // One equal, the other smaller: grown.
+        assert_eq!(formed_shape(64, 32, [64, 64]), [128, 64, 1]);
+    }
+
+    #[test]
+    fn a_strip_is_refused() {
+        let strip = Image::filled(1, 1_000_000, 3, 0).unwrap();
+        let error = form_input(&strip, 257, 257).unwrap_err();
+        assert!(matches!(error, Error::Elongated { .. }), "{error}");
+    }
+
+    #[test]
+    fn an_empty_target_is_refused() {
+        let image = Image::filled(5, 5, 1, 0).unwrap();
+        assert!(matches!(form_input(&image, 0, 5), Err(Error::NoPixels { .. })));
+        assert!(matches!(resize_mean(&image.to_float(), 5, 0), Err(Error::NoPixels { .. })));
+        assert!(matches!(stretch(&image, 0, 0), Err(Error::NoPixels { .. })));
+    }
+
+    #[test]
+    fn stretching_takes_each_axis_its_own_way() {
+        let image = Image::filled(4, 100, 3, 90).unwrap();
+        let stretched = stretch(&image, 28, 28).unwrap();
+        assert_eq!(stretched.shape(), [28, 28, 3]);
+        assert!(stretched.values().iter().all(|v| (v - 90.0).abs() < 0.05));
+    }
+}
