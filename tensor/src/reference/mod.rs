@@ -1,13 +1,140 @@
 //! The plain implementation of every op: what each op means.
+//!
+//! Loops over indices, no blocking, no vectors: short enough to be believed by reading. Floats are
+//! widened to f64, all arithmetic is done there, and the result is rounded once to the type of the
+//! output. Other backends are tested against it, and use it for ops that they have no kernel for.
 
-use crate::*;
+mod backend;
+mod binary;
+mod cast;
+mod compare;
+mod concatenate;
+mod conv2d;
+mod cross_entropy;
+mod dropout;
+mod fill;
+mod flip;
+mod gather;
+mod lrn;
+mod matmul;
+mod pad;
+mod permute;
+mod pool2d;
+mod random;
+mod reduce;
+mod select;
+mod sgd;
+mod slice;
+mod softmax;
+mod unary;
+mod values;
 
-/// The plain backend.
-#[derive(Debug, Default)]
-pub struct Reference;
-impl Reference {
-    /// A reference device.
-    pub fn new() -> Self {
-        Reference
+pub use backend::Reference;
+
+use crate::{Error, HostTensor, HostValues, Op, Result, TensorType};
+use values::{Floats, rounded};
+
+/// Executes an op on tensors in host memory.
+///
+/// ```
+/// use striate_tensor::{HostTensor, Op, Shape, ops::Softmax, reference};
+///
+/// # fn main() -> striate_tensor::Result<()> {
+/// let x = HostTensor::new(Shape::new(&[2])?, vec![0.0f32, 2f32.ln()])?;
+/// let y = reference::execute(&Op::from(Softmax { axis: 0, log: false }), &[&x])?;
+/// assert_eq!(y.values().as_slice(), Some(&[1.0f32 / 3.0, 2.0 / 3.0][..]));
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// What the op's shape rule says; [`Error::OutOfMemory`] for an output beyond all memory;
+/// [`Error::Unsupported`] for an op that updates in place.
+pub fn execute(op: &Op, inputs: &[&HostTensor]) -> Result<HostTensor> {
+    let types: Vec<TensorType> = inputs.iter().map(|x| x.ty()).collect();
+    let output = op.output(&types)?;
+    check_memory(&output)?;
+
+    let float = |i: usize| Floats::of(inputs[i]);
+    let floats = |values: Vec<f64>| rounded(output.dtype, &values);
+    let bias = |present: bool| present.then(|| float(2));
+    let shape = &output.shape;
+
+    let values: HostValues = match op {
+        Op::Unary(op) => floats(unary::unary(op, &float(0))),
+        Op::Binary(op) => binary::binary(op, inputs[0], inputs[1], &output),
+        Op::Compare(op) => compare::compare(op, &float(0), &float(1), shape).into(),
+        Op::Select(_) => select::select(inputs[0], inputs[1], inputs[2], shape),
+        Op::MatMul(op) => floats(matmul::matmul(op, &float(0), &float(1), bias(op.bias).as_ref())?),
+        Op::Reduce(op) => floats(reduce::reduce(op, &float(0), shape)),
+        Op::ArgReduce(op) => reduce::arg_reduce(op, &float(0))?.into(),
+        Op::Softmax(op) => floats(softmax::softmax(op, &float(0))?),
+        Op::CrossEntropy(_) => floats(cross_entropy::cross_entropy(&float(0), &float(1))),
+        Op::Permute(op) => permute::permute(op, inputs[0], shape),
+        Op::Slice(op) => slice::slice(op, inputs[0], shape),
+        Op::Concatenate(op) => concatenate::concatenate(op, inputs, &output)?,
+        Op::Pad(op) => pad::pad(op, inputs[0], shape),
+        Op::Gather(op) => gather::gather(op, inputs[0], &float(1), shape),
+        Op::Cast(_) => cast::cast(inputs[0], output.dtype),
+        Op::Conv2d(op) => {
+            floats(conv2d::conv2d(op, &float(0), &float(1), bias(op.bias).as_ref(), shape))
+        }
+        Op::Conv2dInputGrad(op) => {
+            floats(conv2d::input_grad(&op.conv, &float(0), &float(1), shape))
+        }
+        Op::Conv2dWeightGrad(op) => {
+            floats(conv2d::weight_grad(&op.conv, &float(0), &float(1), shape))
+        }
+        Op::MaxPool2d(op) => floats(pool2d::max(op, &float(0), shape)),
+        Op::MaxPool2dGrad(op) => floats(pool2d::max_grad(&op.0, &float(0), &float(1), &float(2))),
+        Op::AvgPool2d(op) => floats(pool2d::average(&op.0, &float(0), shape)),
+        Op::AvgPool2dGrad(op) => floats(pool2d::average_grad(&op.pool, &float(0), shape)),
+        Op::Lrn(op) => floats(lrn::lrn(op, &float(0))),
+        Op::LrnGrad(op) => floats(lrn::lrn_grad(&op.0, &float(0), &float(1))),
+        Op::Dropout(op) => floats(dropout::dropout(op, &float(0))),
+        Op::Uniform(op) => random::uniform(op).into(),
+        Op::Normal(op) => random::normal(op).into(),
+        Op::Fill(op) => fill::fill(op),
+        Op::Flip(op) => flip::flip(op, inputs[0]),
+        Op::SgdMomentum(_) => return Err(in_place(op, true)),
+    };
+    HostTensor::new(*shape, values)
+}
+
+/// Executes an op that updates its targets in place: the optimizer steps, nothing else.
+///
+/// # Errors
+/// What the op's shape rule says of targets and inputs together; [`Error::Unsupported`] for an op
+/// that gives an output.
+pub fn execute_in_place(
+    op: &Op,
+    targets: &mut [&mut HostTensor],
+    inputs: &[&HostTensor],
+) -> Result<()> {
+    let types: Vec<TensorType> =
+        targets.iter().map(|t| t.ty()).chain(inputs.iter().map(|x| x.ty())).collect();
+    op.output(&types)?;
+    match (op, targets, inputs) {
+        (Op::SgdMomentum(op), [w, v], [gradient]) => sgd::sgd_momentum(op, w, v, gradient),
+        _ => return Err(in_place(op, matches!(op, Op::SgdMomentum(_)))),
     }
+    Ok(())
+}
+
+fn in_place(op: &Op, updates: bool) -> Error {
+    let reason = if updates {
+        "it updates targets in place and takes their number exactly"
+    } else {
+        "it gives an output and updates nothing in place"
+    };
+    Error::Unsupported { device: "reference".into(), op: op.name(), reason: reason.into() }
+}
+
+/// Refuses outputs that no allocator would give, where `vec!` would abort the process.
+fn check_memory(output: &TensorType) -> Result<()> {
+    // The widened copy is the largest.
+    Vec::<f64>::new().try_reserve_exact(output.count()).map_err(|_| Error::OutOfMemory {
+        device: "reference".into(),
+        bytes: output.count().saturating_mul(size_of::<f64>()),
+    })
 }

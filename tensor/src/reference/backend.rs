@@ -1,0 +1,113 @@
+//! The plain backend.
+
+use std::any::Any;
+use std::borrow::Cow;
+
+use super::{execute, execute_in_place};
+use crate::{
+    Backend, Buffer, BufferData, DeviceInfo, DeviceKind, Error, HostTensor, HostValues, Op,
+    Operand, Result, Target, TensorType,
+};
+
+const NAME: &str = "reference";
+
+/// The plain backend: executes every op by [`reference::execute`](execute). It is slow, and right
+/// by definition.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reference;
+
+impl Reference {
+    /// A reference backend.
+    pub fn new() -> Self {
+        Reference
+    }
+}
+
+/// The values, and the shape that they were made in: a reshaped tensor shares its buffer.
+struct Memory(HostTensor);
+
+impl BufferData for Memory {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        self
+    }
+
+    fn size_bytes(&self) -> usize {
+        self.0.values().bytes().len()
+    }
+}
+
+fn foreign() -> Error {
+    Error::Device { device: NAME.into(), message: "a buffer of another device".into() }
+}
+
+/// What a buffer holds, in the shape that the tensor has now.
+fn host<'a>(buffer: &'a Buffer, ty: &TensorType) -> Result<Cow<'a, HostTensor>> {
+    let Memory(held) = buffer.downcast().ok_or_else(foreign)?;
+    if held.ty() == *ty {
+        return Ok(Cow::Borrowed(held));
+    }
+    Ok(Cow::Owned(HostTensor::new(ty.shape, held.values().clone())?))
+}
+
+fn hosts<'a>(operands: &[Operand<'a>]) -> Result<Vec<Cow<'a, HostTensor>>> {
+    operands.iter().map(|operand| host(operand.buffer, operand.ty)).collect()
+}
+
+impl Backend for Reference {
+    fn info(&self) -> DeviceInfo {
+        DeviceInfo {
+            name: NAME.into(),
+            kind: DeviceKind::Reference,
+            description: "plain loops, one thread".into(),
+            properties: Vec::new(),
+        }
+    }
+
+    fn upload(&self, values: HostValues) -> Result<Buffer> {
+        let shape = crate::Shape::new(&[values.len()])?;
+        Ok(Buffer::new(Memory(HostTensor::new(shape, values)?)))
+    }
+
+    fn download(&self, buffer: &Buffer, ty: &TensorType) -> Result<HostTensor> {
+        Ok(host(buffer, ty)?.into_owned())
+    }
+
+    fn execute(&self, op: &Op, inputs: &[Operand<'_>], _: &TensorType) -> Result<Buffer> {
+        let inputs = hosts(inputs)?;
+        let inputs: Vec<&HostTensor> = inputs.iter().map(|x| &**x).collect();
+        Ok(Buffer::new(Memory(execute(op, &inputs)?)))
+    }
+
+    fn execute_in_place(
+        &self,
+        op: &Op,
+        targets: &mut [Target<'_>],
+        inputs: &[Operand<'_>],
+    ) -> Result<()> {
+        let inputs = hosts(inputs)?;
+        let inputs: Vec<&HostTensor> = inputs.iter().map(|x| &**x).collect();
+        // Work on copies, and replace the buffers when all has gone well: a shared buffer must not
+        // change, and an error must leave the targets as they were.
+        let mut updated = Vec::with_capacity(targets.len());
+        for target in targets.iter() {
+            updated.push(host(target.buffer, target.ty)?.into_owned());
+        }
+        execute_in_place(op, &mut updated.iter_mut().collect::<Vec<_>>(), &inputs)?;
+        for (target, updated) in targets.iter_mut().zip(updated) {
+            *target.buffer = Buffer::new(Memory(updated));
+        }
+        Ok(())
+    }
+
+    fn supports(&self, _: &Op, _: &[TensorType]) -> bool {
+        true
+    }
+
+    fn synchronize(&self) -> Result<()> {
+        Ok(())
+    }
+}

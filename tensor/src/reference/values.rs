@@ -1,0 +1,132 @@
+//! Values widened to f64, and the indices of a shape.
+
+use half::f16;
+
+use crate::{DType, HostTensor, HostValues, MAX_RANK, Shape};
+
+/// A tensor widened to f64, which holds every value of every element type exactly.
+pub(super) struct Floats {
+    pub(super) shape: Shape,
+    pub(super) values: Vec<f64>,
+}
+
+impl Floats {
+    pub(super) fn of(x: &HostTensor) -> Self {
+        let values = match x.values() {
+            HostValues::F32(v) => v.iter().map(|&x| f64::from(x)).collect(),
+            HostValues::F16(v) => v.iter().map(|&x| f64::from(x)).collect(),
+            HostValues::U32(v) => v.iter().map(|&x| f64::from(x)).collect(),
+        };
+        Floats { shape: *x.shape(), values }
+    }
+
+    /// The value at an index of the shape.
+    pub(super) fn at(&self, at: &[usize]) -> f64 {
+        self.values[offset(&self.shape, at)]
+    }
+
+    /// The value at an index of a shape that this one broadcasts to.
+    pub(super) fn broadcast_at(&self, at: &[usize]) -> f64 {
+        self.values[broadcast_offset(&self.shape, at)]
+    }
+}
+
+/// Rounds to an element type as [`Cast`](crate::ops::Cast) says.
+pub(super) fn rounded(dtype: DType, values: &[f64]) -> HostValues {
+    match dtype {
+        DType::F32 => values.iter().map(|&x| x as f32).collect::<Vec<_>>().into(),
+        DType::F16 => values.iter().map(|&x| round_to_f16(x)).collect::<Vec<_>>().into(),
+        // `as` cuts toward zero, keeps in range, and makes NaN 0.
+        DType::U32 => values.iter().map(|&x| x as u32).collect::<Vec<_>>().into(),
+    }
+}
+
+/// The nearest half-precision number, ties to even.
+///
+/// By way of f32, since the hardware's conversion starts there. Rounding twice to nearest would be
+/// wrong just beside a tie, so the first step rounds to odd: an inexact result gets its last bit
+/// set, which keeps it off every tie of the second step.
+pub(super) fn round_to_f16(x: f64) -> f16 {
+    let nearest = x as f32;
+    let toward_zero = if f64::from(nearest).abs() > x.abs() {
+        f32::from_bits(nearest.to_bits() - 1)
+    } else {
+        nearest
+    };
+    if x.is_nan() || f64::from(toward_zero) == x {
+        f16::from_f32(toward_zero)
+    } else {
+        f16::from_f32(f32::from_bits(toward_zero.to_bits() | 1))
+    }
+}
+
+/// All indices of a shape, in memory order; entries from the rank on are 0.
+pub(super) fn indices(shape: &Shape) -> impl Iterator<Item = [usize; MAX_RANK]> {
+    let shape = *shape;
+    let mut next = [0; MAX_RANK];
+    (0..shape.count()).map(move |_| {
+        let now = next;
+        for axis in (0..shape.rank()).rev() {
+            next[axis] += 1;
+            if next[axis] < shape.dims()[axis] {
+                break;
+            }
+            next[axis] = 0;
+        }
+        now
+    })
+}
+
+/// Where an index lies in memory.
+pub(super) fn offset(shape: &Shape, at: &[usize]) -> usize {
+    shape.dims().iter().zip(at).fold(0, |offset, (&extent, &i)| offset * extent + i)
+}
+
+/// Where an index of a larger shape lies in the memory of one that broadcasts to it: aligned at the
+/// last axis, and index 0 of every extent of 1.
+pub(super) fn broadcast_offset(shape: &Shape, at: &[usize]) -> usize {
+    let aligned = &at[at.len() - shape.rank()..];
+    shape
+        .dims()
+        .iter()
+        .zip(aligned)
+        .fold(0, |offset, (&extent, &i)| offset * extent + if extent == 1 { 0 } else { i })
+}
+
+/// An output whose elements are elements of `x`: `source` gives the offset of each, from its index
+/// in the output; where it gives none the element is `fill`.
+pub(super) fn moved(
+    x: &HostTensor,
+    output: &Shape,
+    fill: f32,
+    source: impl Fn(&[usize]) -> Option<usize>,
+) -> HostValues {
+    let sources = indices(output).map(|at| source(&at[..output.rank()]));
+    fn take<T: Copy>(
+        values: &[T],
+        fill: T,
+        sources: impl Iterator<Item = Option<usize>>,
+    ) -> Vec<T> {
+        sources.map(|source| source.map_or(fill, |i| values[i])).collect()
+    }
+    match x.values() {
+        HostValues::F32(v) => take(v, fill, sources).into(),
+        HostValues::F16(v) => take(v, f16::from_f32(fill), sources).into(),
+        HostValues::U32(v) => take(v, fill as u32, sources).into(),
+    }
+}
+
+/// The larger one; NaN where either is.
+pub(super) fn maximum(a: f64, b: f64) -> f64 {
+    if a.is_nan() || a > b { a } else { b }
+}
+
+/// The smaller one; NaN where either is.
+pub(super) fn minimum(a: f64, b: f64) -> f64 {
+    if a.is_nan() || a < b { a } else { b }
+}
+
+/// `max(x, 0)`; NaN stays NaN.
+pub(super) fn relu(x: f64) -> f64 {
+    if x < 0.0 { 0.0 } else { x }
+}
