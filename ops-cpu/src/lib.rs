@@ -1,1 +1,29 @@
-//! Striate's ops-cpu crate.
+//! Striate's CPU backend.
+//!
+//! [`Cpu`] executes ops with SIMD kernels, chosen once per process for the processor at hand, on a
+//! rayon pool. Work is cut into parts by the shape alone and every element is summed in one fixed
+//! order, so results are the same bits for any number of threads.
+//!
+//! ```
+//! use striate_ops_cpu::Cpu;
+//! use striate_tensor::{Device, Tensor};
+//!
+//! # fn main() -> striate_tensor::Result<()> {
+//! let device = Device::new(Cpu::new(None)?);
+//! let x = Tensor::from_vec(vec![-1.0f32, 2.0], [2], &device)?;
+//! assert_eq!(x.relu()?.to_vec::<f32>()?, [0.0, 2.0]);
+//! # Ok(())
+//! # }
+//! ```
+
+mod backend;
+mod buffer;
+mod conv;
+mod gemm;
+mod matmul;
+mod memory;
+pub mod simd;
+mod threads;
+
+pub use backend::Cpu;
+pub use simd::Level;

@@ -1,0 +1,219 @@
+//! The device.
+
+use striate_tensor::{
+    Backend, Buffer, DType, DeviceInfo, DeviceKind, Error, HostTensor, HostValues, Op, Operand,
+    Result, SharedBytes, Target, TensorType, f16, reference,
+};
+
+use crate::buffer::{CpuBuffer, Floats, Storage, elements, floats};
+use crate::memory::{Memory, Pool};
+use crate::simd::Level;
+use crate::threads::Threads;
+use crate::{conv, matmul};
+
+/// The CPU: its threads, its instruction set, its memory.
+pub struct Cpu(Context);
+
+/// What kernels need of the device.
+pub(crate) struct Context {
+    pub(crate) threads: Threads,
+    pub(crate) level: Level,
+    pub(crate) pool: Pool,
+}
+
+/// An operand as f32: in place, or widened.
+pub(crate) enum Widened<'a> {
+    InPlace(&'a [f32]),
+    Copy(Memory),
+}
+
+impl Widened<'_> {
+    pub(crate) fn slice(&self) -> &[f32] {
+        match self {
+            Widened::InPlace(values) => values,
+            Widened::Copy(memory) => memory.slice(),
+        }
+    }
+}
+
+/// Elements that one task converts.
+const CONVERTED_ELEMS: usize = 1 << 16;
+
+impl Context {
+    /// A float operand as f32.
+    pub(crate) fn widen<'a>(&self, operand: &Operand<'a>) -> Result<Widened<'a>> {
+        let halves = match floats(operand)? {
+            Floats::F32(values) => return Ok(Widened::InPlace(values)),
+            Floats::F16(halves) => halves,
+        };
+        let mut memory = self.pool.take(4 * halves.len())?;
+        self.threads.for_each_part(memory.slice_mut::<f32>(), CONVERTED_ELEMS, |part, to| {
+            for (to, from) in to.iter_mut().zip(&halves[part * CONVERTED_ELEMS..]) {
+                *to = from.to_f32();
+            }
+        });
+        Ok(Widened::Copy(memory))
+    }
+
+    /// An f32 result as the type that the output has.
+    pub(crate) fn narrow(&self, memory: Memory, output: &TensorType) -> Result<Memory> {
+        if output.dtype != DType::F16 {
+            return Ok(memory);
+        }
+        let mut halves = self.pool.take(2 * output.count())?;
+        let from: &[f32] = memory.slice();
+        self.threads.for_each_part(halves.slice_mut::<f16>(), CONVERTED_ELEMS, |part, to| {
+            for (to, &from) in to.iter_mut().zip(&from[part * CONVERTED_ELEMS..]) {
+                *to = f16::from_f32(from);
+            }
+        });
+        Ok(halves)
+    }
+}
+
+impl Cpu {
+    /// The CPU with so many threads: as many as it runs at once (or `RAYON_NUM_THREADS`) if not
+    /// said. They start when first needed.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] for 0 threads.
+    pub fn new(threads: Option<usize>) -> Result<Self> {
+        Self::with_level(threads, Level::best())
+    }
+
+    /// The CPU restricted to an instruction set that it has.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] for 0 threads, or a level that this processor does not have.
+    pub fn with_level(threads: Option<usize>, level: Level) -> Result<Self> {
+        let available = Level::available();
+        if !available.contains(&level) {
+            let expected = format!("one of {available:?}");
+            return Err(Error::parameter("cpu", "level", expected, level));
+        }
+        let threads = Threads::new(threads)?;
+        Ok(Cpu(Context { threads, level, pool: Pool::default() }))
+    }
+
+    /// The number of threads.
+    pub fn threads(&self) -> usize {
+        self.0.threads.count()
+    }
+
+    /// The instruction set in use.
+    pub fn level(&self) -> Level {
+        self.0.level
+    }
+}
+
+fn host(operand: &Operand<'_>) -> Result<HostTensor> {
+    let values = match operand.ty.dtype {
+        DType::F32 => HostValues::from(elements::<f32>(operand)?.to_vec()),
+        DType::F16 => HostValues::from(elements::<f16>(operand)?.to_vec()),
+        DType::U32 => HostValues::from(elements::<u32>(operand)?.to_vec()),
+    };
+    HostTensor::new(operand.ty.shape, values)
+}
+
+impl Backend for Cpu {
+    fn info(&self) -> DeviceInfo {
+        let levels: Vec<&str> = Level::available().iter().map(Level::name).collect();
+        DeviceInfo {
+            name: "cpu".into(),
+            kind: DeviceKind::Cpu,
+            description: processor_name(),
+            properties: vec![
+                ("threads".into(), self.threads().to_string()),
+                ("instructions".into(), self.level().to_string()),
+                ("available".into(), levels.join(", ")),
+            ],
+        }
+    }
+
+    fn upload(&self, values: HostValues) -> Result<Buffer> {
+        Ok(CpuBuffer::new(Storage::Values(values)))
+    }
+
+    fn upload_shared(&self, bytes: SharedBytes, ty: &TensorType) -> Result<Buffer> {
+        let len = bytes.bytes().len();
+        if len != ty.size_bytes() {
+            let expected = format!("{} bytes of {ty}", ty.size_bytes());
+            return Err(Error::shape("upload", expected, format!("{len} bytes")));
+        }
+        if bytes.bytes().as_ptr().addr().is_multiple_of(ty.dtype.size_bytes()) {
+            return Ok(CpuBuffer::new(Storage::Shared(bytes)));
+        }
+        let mut memory = self.0.pool.take(len)?;
+        memory.bytes_mut().copy_from_slice(bytes.bytes());
+        Ok(CpuBuffer::pooled(memory))
+    }
+
+    fn download(&self, buffer: &Buffer, ty: &TensorType) -> Result<HostTensor> {
+        host(&Operand { buffer, ty })
+    }
+
+    fn execute(&self, op: &Op, inputs: &[Operand<'_>], output: &TensorType) -> Result<Buffer> {
+        let cx = &self.0;
+        let memory = match op {
+            Op::Conv2d(op) => conv::conv2d(cx, op, inputs, output)?,
+            Op::MatMul(op) => matmul::matmul(cx, op, inputs, output)?,
+            _ => return plain(op, inputs),
+        };
+        Ok(CpuBuffer::pooled(memory))
+    }
+
+    fn execute_in_place(
+        &self,
+        op: &Op,
+        targets: &mut [Target<'_>],
+        inputs: &[Operand<'_>],
+    ) -> Result<()> {
+        let inputs = inputs.iter().map(host).collect::<Result<Vec<_>>>()?;
+        let mut updated = targets
+            .iter()
+            .map(|t| host(&Operand { buffer: t.buffer, ty: t.ty }))
+            .collect::<Result<Vec<_>>>()?;
+        let mut targets_mut: Vec<&mut HostTensor> = updated.iter_mut().collect();
+        reference::execute_in_place(op, &mut targets_mut, &inputs.iter().collect::<Vec<_>>())?;
+        for (target, updated) in targets.iter_mut().zip(updated) {
+            match target.buffer.unique::<CpuBuffer>() {
+                Some(buffer) => {
+                    buffer.bytes_mut(&self.0.pool)?.copy_from_slice(updated.values().bytes());
+                }
+                None => *target.buffer = self.upload(updated.into_values())?,
+            }
+        }
+        Ok(())
+    }
+
+    fn supports(&self, _: &Op, _: &[TensorType]) -> bool {
+        true
+    }
+
+    fn synchronize(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Ops that have no kernel of their own here run as the reference defines them.
+fn plain(op: &Op, inputs: &[Operand<'_>]) -> Result<Buffer> {
+    let inputs = inputs.iter().map(host).collect::<Result<Vec<_>>>()?;
+    let output = reference::execute(op, &inputs.iter().collect::<Vec<_>>())?;
+    Ok(CpuBuffer::new(Storage::Values(output.into_values())))
+}
+
+/// What the operating system calls the processor.
+fn processor_name() -> String {
+    let from_kernel = || {
+        let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
+        let line = text.lines().find(|line| line.starts_with("model name"))?;
+        Some(line.split_once(':')?.1.trim().to_string())
+    };
+    from_kernel().unwrap_or_else(|| format!("{} processor", std::env::consts::ARCH))
+}
+
+impl std::fmt::Debug for Cpu {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Cpu({} threads, {})", self.threads(), self.level())
+    }
+}

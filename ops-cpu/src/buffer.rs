@@ -1,0 +1,145 @@
+//! Buffers of the CPU: tensors in host memory, with packed forms of weights beside them.
+
+use std::any::Any;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use half::f16;
+use striate_tensor::{Buffer, BufferData, Error, HostValues, Operand, Result, SharedBytes};
+
+use crate::memory::{Memory, Pool};
+
+/// Where the elements are.
+pub(crate) enum Storage {
+    /// In memory of the pool.
+    Pooled(Memory),
+    /// In a vector that the user gave.
+    Values(HostValues),
+    /// In memory that somebody else owns: a mapped file.
+    Shared(SharedBytes),
+}
+
+/// What a packed form was made for: the same weights are packed differently for different tiles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PackKey {
+    /// Weights of one output.
+    pub(crate) depth: usize,
+    /// Outputs in all.
+    pub(crate) outputs: usize,
+    /// Groups of outputs.
+    pub(crate) groups: usize,
+    /// Outputs in a panel.
+    pub(crate) panel: usize,
+}
+
+/// A buffer of the CPU backend.
+pub(crate) struct CpuBuffer {
+    storage: Storage,
+    packed: Mutex<Vec<(PackKey, Arc<Memory>)>>,
+}
+
+impl CpuBuffer {
+    pub(crate) fn new(storage: Storage) -> Buffer {
+        Buffer::new(CpuBuffer { storage, packed: Mutex::default() })
+    }
+
+    pub(crate) fn pooled(memory: Memory) -> Buffer {
+        Self::new(Storage::Pooled(memory))
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match &self.storage {
+            Storage::Pooled(memory) => memory.bytes(),
+            Storage::Values(values) => values.bytes(),
+            Storage::Shared(bytes) => bytes.bytes(),
+        }
+    }
+
+    /// The packed form of these weights for `key`, made by `pack` at the first call and kept as
+    /// long as the buffer.
+    pub(crate) fn packed(
+        &self,
+        key: PackKey,
+        pack: impl FnOnce() -> Result<Memory>,
+    ) -> Result<Arc<Memory>> {
+        let mut packed = self.packed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, memory)) = packed.iter().find(|(k, _)| *k == key) {
+            return Ok(Arc::clone(memory));
+        }
+        let memory = Arc::new(pack()?);
+        packed.push((key, Arc::clone(&memory)));
+        Ok(memory)
+    }
+
+    /// The bytes to write into, as memory of the pool; packed forms of the old values go.
+    pub(crate) fn bytes_mut(&mut self, pool: &Pool) -> Result<&mut [u8]> {
+        self.packed.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
+        if !matches!(self.storage, Storage::Pooled(_)) {
+            let mut memory = pool.take(self.bytes().len())?;
+            memory.bytes_mut().copy_from_slice(self.bytes());
+            self.storage = Storage::Pooled(memory);
+        }
+        match &mut self.storage {
+            Storage::Pooled(memory) => Ok(memory.bytes_mut()),
+            Storage::Values(values) => Ok(values.bytes_mut()),
+            Storage::Shared(_) => Ok(&mut []),
+        }
+    }
+}
+
+impl BufferData for CpuBuffer {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        self
+    }
+
+    fn size_bytes(&self) -> usize {
+        self.bytes().len()
+    }
+}
+
+/// The CPU's own buffer inside a general one.
+pub(crate) fn own(buffer: &Buffer) -> Result<&CpuBuffer> {
+    buffer.downcast().ok_or_else(|| Error::Device {
+        device: "cpu".into(),
+        message: "a buffer of another backend was given to the CPU".into(),
+    })
+}
+
+/// The elements of an operand, which must be of type `T`.
+pub(crate) fn elements<'a, T: bytemuck::Pod>(operand: &Operand<'a>) -> Result<&'a [T]> {
+    let bytes = own(operand.buffer)?.bytes();
+    let elements = bytemuck::try_cast_slice(bytes).map_err(|e| Error::Device {
+        device: "cpu".into(),
+        message: format!("a buffer of {} bytes is no {}: {e}", bytes.len(), operand.ty),
+    })?;
+    debug_assert_eq!(elements.len(), operand.ty.count());
+    Ok(elements)
+}
+
+/// Floats of either precision.
+#[derive(Clone, Copy)]
+pub(crate) enum Floats<'a> {
+    F32(&'a [f32]),
+    F16(&'a [f16]),
+}
+
+impl<'a> Floats<'a> {
+    /// A part of them.
+    pub(crate) fn range(self, range: std::ops::Range<usize>) -> Floats<'a> {
+        match self {
+            Floats::F32(values) => Floats::F32(&values[range]),
+            Floats::F16(values) => Floats::F16(&values[range]),
+        }
+    }
+}
+
+/// The elements of a float operand.
+pub(crate) fn floats<'a>(operand: &Operand<'a>) -> Result<Floats<'a>> {
+    Ok(match operand.ty.dtype {
+        striate_tensor::DType::F16 => Floats::F16(elements(operand)?),
+        _ => Floats::F32(elements(operand)?),
+    })
+}

@@ -1,0 +1,265 @@
+//! Direct convolution: an implicit product over the taps of the kernel.
+
+use std::sync::Arc;
+
+use striate_tensor::ops::Conv2d;
+use striate_tensor::{Operand, Result, TensorType};
+
+use super::Extents;
+use crate::backend::Context;
+use crate::buffer::{PackKey, floats, own};
+use crate::gemm::{Block, Packing, TileShape, pack_panels, tile_shape};
+use crate::memory::Memory;
+use crate::threads::SharedOutput;
+
+/// Up to so many channels, a kernel row is taken as one tap: the images are copied into a frame of
+/// zeros once, and the inner loop runs over columns and channels together.
+const FEW_CHANNELS: usize = 16;
+/// Pixels of a block. Their channels under a depth block stay in the second-level cache while all
+/// panels pass.
+const BLOCK_PIXELS: usize = 128;
+/// Outputs of a block: its panels under a depth block stay in the second-level cache while all
+/// pixels pass.
+const BLOCK_OUTPUTS: usize = 256;
+/// A block of less work than this costs more to hand out than to compute.
+const BLOCK_FLOPS: usize = 4 << 20;
+/// As many blocks keep the threads of a desktop processor busy to the end.
+const BLOCKS: usize = 32;
+
+/// The images as the kernel sees them: possibly framed with zeros.
+struct Images<'a> {
+    pixels: &'a [f32],
+    rows: usize,
+    cols: usize,
+    channels: usize,
+    padding: [usize; 2],
+    /// Taps that have their own row pointer, `[rows, cols]`, and channels under each.
+    taps: [usize; 2],
+    run: usize,
+}
+
+pub(super) fn conv2d(
+    cx: &Context,
+    op: &Conv2d,
+    e: &Extents,
+    inputs: &[Operand<'_>],
+    output: &TensorType,
+) -> Result<Memory> {
+    let x = cx.widen(&inputs[0])?;
+    let x = x.slice();
+    let tile = tile_shape(cx.level);
+    let group_channels = e.channels / op.groups;
+    let group_out = e.out / op.groups;
+    let pixels = e.n * e.out_rows * e.out_cols;
+
+    let framed;
+    let row_taps = op.groups == 1 && e.channels <= FEW_CHANNELS && e.kernel[1] > 1;
+    let images = if row_taps {
+        let pixels = if op.padding == [0, 0] {
+            x
+        } else {
+            framed = frame(cx, x, e, op.padding)?;
+            framed.slice()
+        };
+        Images {
+            pixels,
+            rows: e.rows + 2 * op.padding[0],
+            cols: e.cols + 2 * op.padding[1],
+            channels: e.channels,
+            padding: [0, 0],
+            taps: [e.kernel[0], 1],
+            run: e.kernel[1] * e.channels,
+        }
+    } else {
+        Images {
+            pixels: x,
+            rows: e.rows,
+            cols: e.cols,
+            channels: e.channels,
+            padding: op.padding,
+            taps: e.kernel,
+            run: group_channels,
+        }
+    };
+
+    let panels = packed_weights(cx, op, e, &inputs[1], tile)?;
+    let depth = e.kernel[0] * e.kernel[1] * group_channels;
+    let group_panels = group_out.div_ceil(tile.cols);
+    let bias = match op.bias {
+        true => Some(padded_bias(cx, &inputs[2], op.groups, group_out, group_panels * tile.cols)?),
+        false => None,
+    };
+    let mut zeros = cx.pool.take(4 * images.run)?;
+    zeros.slice_mut::<f32>().fill(0.0);
+    let zeros: &[f32] = zeros.slice();
+
+    let mut y = cx.pool.take(4 * pixels * e.out)?;
+    if pixels * e.out == 0 {
+        return cx.narrow(y, output);
+    }
+    let target = SharedOutput::new(y.slice_mut());
+
+    // The partition: a function of the shape alone.
+    let flops_per_pixel = 2 * depth * group_out.min(BLOCK_OUTPUTS);
+    let block_pixels = BLOCK_PIXELS.max(BLOCK_FLOPS / flops_per_pixel.max(1)).min(pixels);
+    let tiles = pixels.div_ceil(tile.rows);
+    let pixel_blocks = tiles.div_ceil(block_pixels.div_ceil(tile.rows));
+    let block_tiles = tiles.div_ceil(pixel_blocks);
+    let pixel_blocks = tiles.div_ceil(block_tiles);
+    let mut block_panels = (BLOCK_OUTPUTS / tile.cols).clamp(1, group_panels);
+    while block_panels > 1
+        && op.groups * pixel_blocks * group_panels.div_ceil(block_panels) < BLOCKS
+    {
+        block_panels = block_panels.div_ceil(2);
+    }
+    let panel_blocks = group_panels.div_ceil(block_panels);
+
+    let panels: &[f32] = panels.slice();
+    let bias: Option<&[f32]> = bias.as_ref().map(Memory::slice);
+    let failure = std::sync::Mutex::new(None);
+    cx.threads.for_each(op.groups * pixel_blocks * panel_blocks, |task| {
+        let (group, rest) =
+            (task / (pixel_blocks * panel_blocks), task % (pixel_blocks * panel_blocks));
+        let (panel_block, pixel_block) = (rest / pixel_blocks, rest % pixel_blocks);
+        let first = pixel_block * block_tiles * tile.rows;
+        let m = (pixels - first).min(block_tiles * tile.rows);
+        let taps = images.taps[0] * images.taps[1];
+        let pointers = 8 * m.div_ceil(tile.rows) * tile.rows * taps;
+        let mut pointers = match cx.pool.take(pointers) {
+            Ok(memory) => memory,
+            Err(error) => {
+                *failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(error);
+                return;
+            }
+        };
+        let pointers = pointers.pointers_mut();
+        point(&images, op, e, group * group_channels, zeros, first, m, tile.rows, pointers);
+        let first_panel = panel_block * block_panels;
+        let first_out = first_panel * tile.cols;
+        let panel_offset = (group * group_panels + first_panel) * tile.cols;
+        let block = Block {
+            rows: pointers.as_ptr(),
+            m,
+            taps,
+            run: images.run,
+            panels: panels[panel_offset * depth..].as_ptr(),
+            n: (group_out - first_out).min(block_panels * tile.cols),
+            // SAFETY: pixel `first` and output `first_out` of the group are inside `y`.
+            output: unsafe { target.at(first * e.out + group * group_out + first_out) },
+            pitch: e.out,
+            bias: bias.map_or(std::ptr::null(), |bias| bias[panel_offset..].as_ptr()),
+            relu: op.relu,
+            accumulate: false,
+        };
+        // SAFETY: the pointers are to `run` floats each, inside the images or the zeros; panels and
+        // biases are padded to whole tiles; blocks of different tasks do not overlap, and all of
+        // them lie inside `y`, which nobody else uses until `for_each` is over.
+        unsafe { block.run(cx.level) };
+    });
+    if let Some(error) = failure.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
+        return Err(error);
+    }
+    cx.narrow(y, output)
+}
+
+/// Fills in the addresses of the pixels under each tap, `[tiles][taps][tile rows]`, of outputs
+/// `first .. first + m`; of the zeros where a tap is off the image. The last output is repeated to
+/// fill its tile.
+#[allow(clippy::too_many_arguments, reason = "one call, kept apart from the blocking for reading")]
+fn point(
+    images: &Images<'_>,
+    op: &Conv2d,
+    e: &Extents,
+    channel: usize,
+    zeros: &[f32],
+    first: usize,
+    m: usize,
+    tile_rows: usize,
+    pointers: &mut [*const f32],
+) {
+    let taps = images.taps[0] * images.taps[1];
+    let image = images.rows * images.cols * images.channels;
+    for i in 0..m.div_ceil(tile_rows) * tile_rows {
+        let pixel = first + i.min(m - 1);
+        let (n, at) = (pixel / (e.out_rows * e.out_cols), pixel % (e.out_rows * e.out_cols));
+        // One less than zero wraps to a huge number, which no image reaches.
+        let row = (at / e.out_cols * op.stride[0]).wrapping_sub(images.padding[0]);
+        let col = (at % e.out_cols * op.stride[1]).wrapping_sub(images.padding[1]);
+        let base = i / tile_rows * taps * tile_rows + i % tile_rows;
+        for tap in 0..taps {
+            let row = row.wrapping_add(tap / images.taps[1]);
+            let col = col.wrapping_add(tap % images.taps[1]);
+            let address = if row < images.rows && col < images.cols {
+                let offset = n * image + (row * images.cols + col) * images.channels + channel;
+                images.pixels[offset..].as_ptr()
+            } else {
+                zeros.as_ptr()
+            };
+            pointers[base + tap * tile_rows] = address;
+        }
+    }
+}
+
+/// The images inside a frame of zeros.
+fn frame(cx: &Context, x: &[f32], e: &Extents, padding: [usize; 2]) -> Result<Memory> {
+    let (rows, cols) = (e.rows + 2 * padding[0], (e.cols + 2 * padding[1]) * e.channels);
+    let mut framed = cx.pool.take(4 * e.n * rows * cols)?;
+    if rows * cols > 0 {
+        cx.threads.for_each_part(framed.slice_mut::<f32>(), cols, |index, line| {
+            let (n, row) = (index / rows, (index % rows).wrapping_sub(padding[0]));
+            line.fill(0.0);
+            if row < e.rows {
+                let width = e.cols * e.channels;
+                let from = &x[(n * e.rows + row) * width..][..width];
+                line[padding[1] * e.channels..][..width].copy_from_slice(from);
+            }
+        });
+    }
+    Ok(framed)
+}
+
+/// The weights of each group in panels, kept with their buffer.
+fn packed_weights(
+    cx: &Context,
+    op: &Conv2d,
+    e: &Extents,
+    weights: &Operand<'_>,
+    tile: TileShape,
+) -> Result<Arc<Memory>> {
+    let depth = e.kernel[0] * e.kernel[1] * (e.channels / op.groups);
+    let group_out = e.out / op.groups;
+    let key = PackKey { depth, outputs: e.out, groups: op.groups, panel: tile.cols };
+    own(weights.buffer)?.packed(key, || {
+        let values = floats(weights)?;
+        let group_panels = group_out.div_ceil(tile.cols);
+        let panel = depth * tile.cols;
+        let mut packed = cx.pool.take(4 * op.groups * group_panels * panel)?;
+        let packing = Packing { depth, cols: group_out, depth_step: 1, col_step: depth };
+        cx.threads.for_each_part(packed.slice_mut::<f32>(), panel, |index, to| {
+            let (group, index) = (index / group_panels, index % group_panels);
+            let of_group = values.range(group * group_out * depth..(group + 1) * group_out * depth);
+            pack_panels(of_group, packing, index * tile.cols, to);
+        });
+        Ok(packed)
+    })
+}
+
+/// The biases of each group, filled up to whole panels.
+fn padded_bias(
+    cx: &Context,
+    bias: &Operand<'_>,
+    groups: usize,
+    group_out: usize,
+    padded: usize,
+) -> Result<Memory> {
+    let mut memory = cx.pool.take(4 * groups * padded)?;
+    let bias = cx.widen(bias)?;
+    let to = memory.slice_mut::<f32>();
+    to.fill(0.0);
+    if group_out > 0 {
+        for (to, from) in to.chunks_exact_mut(padded).zip(bias.slice().chunks_exact(group_out)) {
+            to[..group_out].copy_from_slice(from);
+        }
+    }
+    Ok(memory)
+}

@@ -1,0 +1,227 @@
+//! Products with few rows: each weight is read once for all of them.
+//!
+//! A full-connect layer at batch 1 is bound by reading its weights, so they are read in the
+//! precision that they are stored in and widened in registers, and a batch of up to
+//! [`MAX_ROWS`] shares one pass over them.
+
+use half::f16;
+
+use crate::simd::{Kernel, Level, Simd};
+
+/// The most rows of the left side.
+pub(crate) const MAX_ROWS: usize = 16;
+/// Weight rows taken together: as many independent sums hide the latency of an addition.
+const WEIGHT_ROWS: usize = 4;
+/// Left rows taken together with them.
+const LEFT_ROWS: usize = 4;
+/// Weights of a row taken before going to other left rows, so that they are still in the
+/// first-level cache.
+const RUN: usize = 1024;
+
+/// Weights of either precision.
+#[derive(Clone, Copy)]
+pub(crate) enum Weights<'a> {
+    F32(&'a [f32]),
+    F16(&'a [f16]),
+}
+
+/// `output[i][j] = left[i] · weights[j]` for a few rows of weights.
+pub(crate) struct MatVec<'a> {
+    /// `[m, depth]`, at most [`MAX_ROWS`] rows.
+    pub(crate) left: &'a [f32],
+    /// `[n, depth]`
+    pub(crate) weights: Weights<'a>,
+    pub(crate) depth: usize,
+    /// Gets `(i, j, sum)`.
+    pub(crate) m: usize,
+    /// `[n, m]`: transposed, so that a part of the weights has its own part of the output.
+    pub(crate) output: &'a mut [f32],
+}
+
+impl MatVec<'_> {
+    pub(crate) fn run(self, level: Level) {
+        level.run(self);
+    }
+}
+
+/// Rows of weights as a kernel sees them.
+trait Row: Copy {
+    fn get(self) -> f32;
+    /// # Safety
+    /// `LANES` elements must be readable.
+    unsafe fn load<S: Simd>(simd: S, from: *const Self) -> S::V;
+}
+
+impl Row for f32 {
+    #[inline(always)]
+    fn get(self) -> f32 {
+        self
+    }
+    #[inline(always)]
+    unsafe fn load<S: Simd>(simd: S, from: *const f32) -> S::V {
+        // SAFETY: the caller's.
+        unsafe { simd.load(from) }
+    }
+}
+
+impl Row for f16 {
+    #[inline(always)]
+    fn get(self) -> f32 {
+        self.to_f32()
+    }
+    #[inline(always)]
+    unsafe fn load<S: Simd>(simd: S, from: *const f16) -> S::V {
+        // SAFETY: the caller's.
+        unsafe { simd.load_f16(from) }
+    }
+}
+
+impl Kernel for MatVec<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        match self.weights {
+            Weights::F32(w) => rows(simd, self.left, w, self.depth, self.m, self.output),
+            Weights::F16(w) => rows(simd, self.left, w, self.depth, self.m, self.output),
+        }
+    }
+}
+
+#[inline(always)]
+fn rows<S: Simd, W: Row>(
+    simd: S,
+    left: &[f32],
+    weights: &[W],
+    depth: usize,
+    m: usize,
+    output: &mut [f32],
+) {
+    let n = output.len() / m.max(1);
+    assert!(m <= MAX_ROWS && left.len() == m * depth && weights.len() == n * depth);
+    let mut j = 0;
+    while j + WEIGHT_ROWS <= n {
+        let w = &weights[j * depth..(j + WEIGHT_ROWS) * depth];
+        some::<S, W, WEIGHT_ROWS>(
+            simd,
+            left,
+            w,
+            depth,
+            m,
+            &mut output[j * m..(j + WEIGHT_ROWS) * m],
+        );
+        j += WEIGHT_ROWS;
+    }
+    while j < n {
+        let w = &weights[j * depth..(j + 1) * depth];
+        some::<S, W, 1>(simd, left, w, depth, m, &mut output[j * m..(j + 1) * m]);
+        j += 1;
+    }
+}
+
+/// `W_ROWS` rows of weights against all left rows.
+#[inline(always)]
+fn some<S: Simd, W: Row, const W_ROWS: usize>(
+    simd: S,
+    left: &[f32],
+    weights: &[W],
+    depth: usize,
+    m: usize,
+    output: &mut [f32],
+) {
+    let whole = depth - depth % S::LANES;
+    let mut sums = [[simd.splat(0.0); MAX_ROWS]; W_ROWS];
+    let mut k = 0;
+    while k < whole {
+        let run = RUN.min(whole - k);
+        let mut i = 0;
+        // SAFETY: `k + run <= whole <= depth`, and rows `i ..` are inside `left`.
+        unsafe {
+            let w = weights.as_ptr().add(k);
+            while i + LEFT_ROWS <= m {
+                dots::<S, W, W_ROWS, LEFT_ROWS>(
+                    simd,
+                    left.as_ptr().add(i * depth + k),
+                    w,
+                    depth,
+                    run,
+                    &mut sums,
+                    i,
+                );
+                i += LEFT_ROWS;
+            }
+            while i + 2 <= m {
+                dots::<S, W, W_ROWS, 2>(
+                    simd,
+                    left.as_ptr().add(i * depth + k),
+                    w,
+                    depth,
+                    run,
+                    &mut sums,
+                    i,
+                );
+                i += 2;
+            }
+            while i < m {
+                dots::<S, W, W_ROWS, 1>(
+                    simd,
+                    left.as_ptr().add(i * depth + k),
+                    w,
+                    depth,
+                    run,
+                    &mut sums,
+                    i,
+                );
+                i += 1;
+            }
+        }
+        k += run;
+    }
+    for j in 0..W_ROWS {
+        for i in 0..m {
+            let mut sum = simd.sum(sums[j][i]);
+            for k in whole..depth {
+                sum += left[i * depth + k] * weights[j * depth + k].get();
+            }
+            output[j * m + i] = sum;
+        }
+    }
+}
+
+/// Adds `run` products (a multiple of the vector) of each pair of rows to `sums[..][first ..]`.
+///
+/// # Safety
+/// All rows must have `run` readable elements, `depth` apart.
+#[inline(always)]
+unsafe fn dots<S: Simd, W: Row, const W_ROWS: usize, const L_ROWS: usize>(
+    simd: S,
+    left: *const f32,
+    weights: *const W,
+    depth: usize,
+    run: usize,
+    sums: &mut [[S::V; MAX_ROWS]; W_ROWS],
+    first: usize,
+) {
+    let mut local = [[simd.splat(0.0); L_ROWS]; W_ROWS];
+    let mut k = 0;
+    while k < run {
+        let mut x = [simd.splat(0.0); L_ROWS];
+        for (i, x) in x.iter_mut().enumerate() {
+            // SAFETY: the caller's.
+            *x = unsafe { simd.load(left.add(i * depth + k)) };
+        }
+        for (j, row) in local.iter_mut().enumerate() {
+            // SAFETY: the caller's.
+            let w = unsafe { W::load(simd, weights.add(j * depth + k)) };
+            for (sum, &x) in row.iter_mut().zip(&x) {
+                *sum = simd.mul_add(w, x, *sum);
+            }
+        }
+        k += S::LANES;
+    }
+    for (row, local) in sums.iter_mut().zip(&local) {
+        for (sum, &local) in row[first..].iter_mut().zip(local) {
+            *sum = simd.add(*sum, local);
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Matrix products.
+
+use striate_tensor::ops::{MatMul, MatMulExtents};
+use striate_tensor::{Operand, Result, Shape, TensorType};
+
+use crate::backend::Context;
+use crate::buffer::{Floats, floats};
+use crate::gemm::matvec::{MAX_ROWS, MatVec, Weights};
+use crate::gemm::{Block, Packing, pack_panels, tile_shape};
+use crate::memory::Memory;
+use crate::threads::SharedOutput;
+
+/// Rows of the weights handed out together: enough work to be worth it, few enough to share.
+const MATVEC_PART: usize = 64;
+/// Bytes of packed right side that exist at a time.
+const PACKED_BYTES: usize = 8 << 20;
+/// Rows of a block.
+const BLOCK_ROWS: usize = 128;
+
+/// Executes a matrix product.
+pub(crate) fn matmul(
+    cx: &Context,
+    op: &MatMul,
+    inputs: &[Operand<'_>],
+    output: &TensorType,
+) -> Result<Memory> {
+    let extents = op.extents(&inputs[0].ty.shape, &inputs[1].ty.shape)?;
+    let MatMulExtents { batch, m, n, k } = extents;
+    let left = cx.widen(&inputs[0])?;
+    let right = floats(&inputs[1])?;
+    let bias = match op.bias {
+        true => Some(cx.widen(&inputs[2])?),
+        false => None,
+    };
+    let bias = bias.as_ref().map(|bias| bias.slice());
+    let mut y = cx.pool.take(4 * output.count())?;
+    if output.count() == 0 {
+        return cx.narrow(y, output);
+    }
+    let transposed;
+    let left = if op.transpose_a && k > 0 && m > 0 {
+        transposed = transpose(cx, left.slice(), k, m)?;
+        transposed.slice()
+    } else {
+        left.slice()
+    };
+    for (index, y) in y.slice_mut::<f32>().chunks_exact_mut(m * n).enumerate() {
+        let a = matrix(&batch, &inputs[0].ty.shape, index) * m * k;
+        let b = matrix(&batch, &inputs[1].ty.shape, index) * k * n;
+        let product = Product {
+            left: &left[a..a + m * k],
+            right: right.range(b..b + k * n),
+            bias,
+            op,
+            m,
+            n,
+            k,
+        };
+        if op.transpose_b && m <= MAX_ROWS {
+            product.few_rows(cx, y)?;
+        } else {
+            product.tiled(cx, y)?;
+        }
+    }
+    cx.narrow(y, output)
+}
+
+/// Which matrix of an operand belongs to matrix `index` of the output: leading axes broadcast.
+fn matrix(batch: &Shape, operand: &Shape, index: usize) -> usize {
+    let dims = &operand.dims()[..operand.rank() - 2];
+    let (mut rest, mut at, mut step) = (index, 0, 1);
+    for back in 1..=batch.rank() {
+        let extent = batch.dims()[batch.rank() - back];
+        let i = rest % extent;
+        rest /= extent;
+        if back <= dims.len() {
+            let own = dims[dims.len() - back];
+            at += if own == 1 { 0 } else { i * step };
+            step *= own;
+        }
+    }
+    at
+}
+
+/// Matrices `[.., rows, cols]` as `[.., cols, rows]`.
+fn transpose(cx: &Context, from: &[f32], rows: usize, cols: usize) -> Result<Memory> {
+    let mut memory = cx.pool.take(4 * from.len())?;
+    cx.threads.for_each_part(memory.slice_mut::<f32>(), rows, |index, to| {
+        let (matrix, col) = (index / cols, index % cols);
+        let from = &from[matrix * rows * cols + col..];
+        for (row, to) in to.iter_mut().enumerate() {
+            *to = from[row * cols];
+        }
+    });
+    Ok(memory)
+}
+
+struct Product<'a> {
+    /// `[m, k]`
+    left: &'a [f32],
+    /// `[k, n]`, or `[n, k]`
+    right: Floats<'a>,
+    bias: Option<&'a [f32]>,
+    op: &'a MatMul,
+    m: usize,
+    n: usize,
+    k: usize,
+}
+
+impl Product<'_> {
+    /// Few rows, the right side as rows of weights.
+    fn few_rows(&self, cx: &Context, y: &mut [f32]) -> Result<()> {
+        let (m, n, k) = (self.m, self.n, self.k);
+        let mut sums = cx.pool.take(4 * m * n)?;
+        cx.threads.for_each_part(sums.slice_mut::<f32>(), MATVEC_PART * m, |part, sums| {
+            let first = part * MATVEC_PART;
+            let rows = first * k..(first + sums.len() / m) * k;
+            let weights = match self.right {
+                Floats::F32(w) => Weights::F32(&w[rows]),
+                Floats::F16(w) => Weights::F16(&w[rows]),
+            };
+            MatVec { left: self.left, weights, depth: k, m, output: sums }.run(cx.level);
+        });
+        for (i, y) in y.chunks_exact_mut(n).enumerate() {
+            for (j, (y, sums)) in y.iter_mut().zip(sums.slice::<f32>().chunks_exact(m)).enumerate()
+            {
+                let sum = sums[i] + self.bias.map_or(0.0, |bias| bias[j]);
+                *y = if self.op.relu && sum < 0.0 { 0.0 } else { sum };
+            }
+        }
+        Ok(())
+    }
+
+    /// Tiles: the right side is packed into panels, some columns at a time.
+    fn tiled(&self, cx: &Context, y: &mut [f32]) -> Result<()> {
+        let (m, n, k) = (self.m, self.n, self.k);
+        let tile = tile_shape(cx.level);
+        let panel = k * tile.cols;
+        let panels = n.div_ceil(tile.cols);
+        let at_once = (PACKED_BYTES / (4 * panel.max(1))).clamp(1, panels);
+        let mut packed = cx.pool.take(4 * at_once * panel)?;
+        let mut bias = cx.pool.take(4 * panels * tile.cols)?;
+        bias.slice_mut::<f32>().fill(0.0);
+        if let Some(from) = self.bias {
+            bias.slice_mut::<f32>()[..n].copy_from_slice(from);
+        }
+        let bias: &[f32] = bias.slice();
+        let packing = match self.op.transpose_b {
+            true => Packing { depth: k, cols: n, depth_step: 1, col_step: k },
+            false => Packing { depth: k, cols: n, depth_step: n, col_step: 1 },
+        };
+        // Pointers to the rows, once for all columns; the last is repeated to fill its tile.
+        let tiles = m.div_ceil(tile.rows);
+        let mut rows = cx.pool.take(8 * tiles * tile.rows)?;
+        let rows = rows.pointers_mut();
+        for (i, pointer) in rows.iter_mut().enumerate() {
+            *pointer = self.left[i.min(m - 1) * k..].as_ptr();
+        }
+        let rows = Rows(rows);
+        let block_tiles = BLOCK_ROWS.div_ceil(tile.rows).min(tiles);
+        let row_blocks = tiles.div_ceil(block_tiles);
+        let target = SharedOutput::new(y);
+        for first_panel in (0..panels).step_by(at_once) {
+            let here = at_once.min(panels - first_panel);
+            cx.threads.for_each_part(
+                &mut packed.slice_mut::<f32>()[..here * panel],
+                panel,
+                |p, to| {
+                    pack_panels(self.right, packing, (first_panel + p) * tile.cols, to);
+                },
+            );
+            let packed: &[f32] = packed.slice();
+            cx.threads.for_each(row_blocks * here, |task| {
+                let (p, row_block) = (task / row_blocks, task % row_blocks);
+                let first = row_block * block_tiles * tile.rows;
+                let col = (first_panel + p) * tile.cols;
+                let block = Block {
+                    rows: rows.from(first),
+                    m: (m - first).min(block_tiles * tile.rows),
+                    taps: 1,
+                    run: k,
+                    panels: packed[p * panel..].as_ptr(),
+                    n: (n - col).min(tile.cols),
+                    // SAFETY: row `first` and column `col` are inside `y`.
+                    output: unsafe { target.at(first * n + col) },
+                    pitch: n,
+                    bias: bias[col..].as_ptr(),
+                    relu: self.op.relu,
+                    accumulate: false,
+                };
+                // SAFETY: rows are `k` floats each; panels and biases are padded to whole tiles;
+                // blocks of different tasks do not overlap, and lie inside `y`.
+                unsafe { block.run(cx.level) };
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Pointers to the rows of the left side, which tasks read side by side.
+struct Rows<'a>(&'a [*const f32]);
+
+// SAFETY: they are only read, and what they point to is only read.
+unsafe impl Sync for Rows<'_> {}
+
+impl Rows<'_> {
+    fn from(&self, first: usize) -> *const *const f32 {
+        self.0[first..].as_ptr()
+    }
+}

@@ -1,0 +1,169 @@
+//! Vectors of f32 and the choice of instruction set.
+//!
+//! A [`Kernel`] is written once, generic over [`Simd`], and compiled once for each instruction set:
+//! [`Level::run`] calls the instance of the level inside a function that enables its instructions.
+//! Everything on the way must be `#[inline(always)]`, or it would be compiled without them.
+
+mod portable;
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
+
+use std::sync::OnceLock;
+
+use half::f16;
+
+pub use portable::Portable;
+#[cfg(target_arch = "x86_64")]
+pub use x86_64::{Avx2, Avx512};
+
+/// A vector instruction set: a token that proves that its instructions may be used.
+pub trait Simd: Copy + Send + Sync + 'static {
+    /// Floats in a vector.
+    const LANES: usize;
+    /// A vector of [`LANES`](Simd::LANES) floats.
+    type V: Copy;
+
+    /// Every lane the same.
+    fn splat(self, x: f32) -> Self::V;
+    /// Reads `LANES` floats.
+    ///
+    /// # Safety
+    /// They must be readable; no alignment is asked.
+    unsafe fn load(self, from: *const f32) -> Self::V;
+    /// Writes `LANES` floats.
+    ///
+    /// # Safety
+    /// They must be writable; no alignment is asked.
+    unsafe fn store(self, to: *mut f32, v: Self::V);
+    /// Reads and widens `LANES` half-precision floats.
+    ///
+    /// # Safety
+    /// They must be readable; no alignment is asked.
+    unsafe fn load_f16(self, from: *const f16) -> Self::V;
+    /// `a + b`
+    fn add(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a - b`
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a · b`
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a / b`
+    fn div(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `√a`
+    fn sqrt(self, a: Self::V) -> Self::V;
+    /// `a · b + c`, rounded once where the instruction set has it.
+    fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// `max(a, 0)`; NaN stays NaN.
+    fn relu(self, a: Self::V) -> Self::V;
+    /// The larger one; NaN where either is.
+    fn max(self, a: Self::V, b: Self::V) -> Self::V;
+    /// The sum of all lanes, in a fixed order: halves added to halves.
+    fn sum(self, a: Self::V) -> f32;
+}
+
+/// Work to be compiled for each instruction set.
+pub trait Kernel {
+    /// What it gives.
+    type Output;
+    /// Does it. Must be `#[inline(always)]`.
+    fn run<S: Simd>(self, simd: S) -> Self::Output;
+}
+
+/// An instruction set that this processor has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Level {
+    /// Plain arrays, for the compiler to vectorise.
+    Portable,
+    /// x86-64 with AVX2, FMA and F16C: 8 floats.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    /// x86-64 with AVX-512 F, VL, DQ and BW: 16 floats.
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+}
+
+impl Level {
+    /// The best level of this processor; `STRIATE_SIMD` (`portable`, `avx2`, `avx512`) asks for a
+    /// lesser one. Found once per process.
+    pub fn best() -> Self {
+        static BEST: OnceLock<Level> = OnceLock::new();
+        *BEST.get_or_init(|| {
+            let available = Self::available();
+            let best = available.last().copied().unwrap_or(Level::Portable);
+            let Ok(name) = std::env::var("STRIATE_SIMD") else { return best };
+            available.iter().copied().find(|level| level.name() == name).unwrap_or_else(|| {
+                let names: Vec<_> = available.iter().map(Level::name).collect();
+                log::warn!(
+                    "STRIATE_SIMD={name} is none of {names:?} that this processor has; using {best}"
+                );
+                best
+            })
+        })
+    }
+
+    /// The levels of this processor, the best last.
+    pub fn available() -> Vec<Self> {
+        #[allow(unused_mut, reason = "other architectures have the portable level only")]
+        let mut levels = vec![Level::Portable];
+        #[cfg(target_arch = "x86_64")]
+        {
+            let avx2 = is_x86_feature_detected!("avx2")
+                && is_x86_feature_detected!("fma")
+                && is_x86_feature_detected!("f16c");
+            if avx2 {
+                levels.push(Level::Avx2);
+            }
+            let avx512 = is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512vl")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512bw");
+            if avx2 && avx512 {
+                levels.push(Level::Avx512);
+            }
+        }
+        levels
+    }
+
+    /// `portable`, `avx2` or `avx512`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Level::Portable => "portable",
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => "avx512",
+        }
+    }
+
+    /// Floats in a vector.
+    pub fn lanes(self) -> usize {
+        match self {
+            Level::Portable => Portable::LANES,
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => Avx2::LANES,
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => Avx512::LANES,
+        }
+    }
+
+    /// Runs a kernel compiled for this level.
+    #[inline]
+    pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        match self {
+            Level::Portable => kernel.run(Portable),
+            // SAFETY: a level of `available` is only ever made where its features were detected,
+            // and there is no other way to make one outside this crate.
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => unsafe { x86_64::run_avx2(kernel) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => unsafe { x86_64::run_avx512(kernel) },
+        }
+    }
+}
+
+impl std::fmt::Display for Level {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
+    }
+}
