@@ -33,10 +33,8 @@ pub fn form_input(image: &Image, rows: usize, cols: usize) -> Result<FloatImage>
         return Ok(image.to_float());
     }
     let covering = covering_size([from_rows, from_cols], [rows, cols]);
-    // ccv hands factors on, in single precision, and the resampler computes the size again.
-    let factors = [covering[0] as f32 / from_rows as f32, covering[1] as f32 / from_cols as f32];
-    let target_rows = resampled_side(from_rows, factors[0]);
-    let target_cols = resampled_side(from_cols, factors[1]);
+    let target_rows = resampled_side(from_rows, covering[0]);
+    let target_cols = resampled_side(from_cols, covering[1]);
     if target_rows.saturating_mul(target_cols) > MAX_FORMED_PIXELS {
         return Err(Error::Elongated {
             rows: from_rows,
@@ -49,8 +47,7 @@ pub fn form_input(image: &Image, rows: usize, cols: usize) -> Result<FloatImage>
     if shrink {
         resample::area(image, target_rows, target_cols)
     } else {
-        let factors = [f64::from(factors[0]), f64::from(factors[1])];
-        resample::cubic_by(&image.to_float(), [target_rows, target_cols], factors)
+        resample::cubic(&image.to_float(), target_rows, target_cols)
     }
 }
 
@@ -83,7 +80,9 @@ fn covering_size(from: [usize; 2], target: [usize; 2]) -> [usize; 2] {
     [side(from[0], target[0], from[1]), side(from[1], target[1], from[0])]
 }
 
-fn resampled_side(side: usize, factor: f32) -> usize {
+/// ccv hands a factor on, in single precision, and its resampler computes the size again from that.
+fn resampled_side(side: usize, target: usize) -> usize {
+    let factor = target as f32 / side as f32;
     ((side as f64 * f64::from(factor) + 0.5) as usize).max(1)
 }
 

@@ -1,1 +1,213 @@
-//! todo
+//! Writing files whole or not at all.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use image::codecs::png::PngEncoder;
+use image::{ExtendedColorType, ImageEncoder};
+
+use crate::{Error, Image, Result};
+
+/// Writes a picture of 1 or 3 channels as PNG, whole or not at all (see [`write_whole`]).
+///
+/// # Errors
+/// [`Error::Channels`] for other numbers of channels, and what [`write_whole`] reports.
+pub fn write_png(path: impl AsRef<Path>, image: &Image) -> Result<()> {
+    let path = path.as_ref();
+    let bytes = encode_png(image).map_err(|error| match error {
+        EncodeError::Channels(got) => {
+            Error::Channels { operation: "writing a PNG", expected: "1 (grey) or 3 (RGB)", got }
+        }
+        EncodeError::Encoder(error) => Error::Write {
+            path: path.to_owned(),
+            what: "encoding the PNG",
+            source: std::io::Error::other(error),
+        },
+    })?;
+    write_whole(path, &bytes)
+}
+
+enum EncodeError {
+    Channels(usize),
+    Encoder(image::ImageError),
+}
+
+fn encode_png(image: &Image) -> std::result::Result<Vec<u8>, EncodeError> {
+    let color = match image.channels() {
+        1 => ExtendedColorType::L8,
+        3 => ExtendedColorType::Rgb8,
+        got => return Err(EncodeError::Channels(got)),
+    };
+    // More than 2^32 pixels a side do not fit into memory.
+    let (cols, rows) = (image.cols() as u32, image.rows() as u32);
+    let mut bytes = Vec::new();
+    PngEncoder::new(&mut bytes)
+        .write_image(image.values(), cols, rows, color)
+        .map_err(EncodeError::Encoder)?;
+    Ok(bytes)
+}
+
+/// Writes a file whole or not at all: into a temporary file in the same folder, which then takes
+/// the name. Whoever reads the path sees the old file or the new one, and a failure leaves the old
+/// one as it was and nothing else behind. A link is followed. A pipe or a device is written to
+/// directly.
+///
+/// # Errors
+/// [`Error::Directory`] when the path is a folder, [`Error::NoFolder`] when its folder is missing,
+/// and [`Error::Write`] with the operating system's reason, such as a full disk.
+pub fn write_whole(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
+    let path = path.as_ref();
+    let failed = |what| move |source| Error::Write { path: path.to_owned(), what, source };
+    // Through a link, so that the link stays one.
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    match fs::metadata(&target) {
+        Ok(metadata) if metadata.is_dir() => {
+            return Err(Error::Directory {
+                path: path.to_owned(),
+                expected: "expected the name of a file to write",
+            });
+        }
+        Ok(metadata) if !metadata.is_file() => {
+            let mut device = OpenOptions::new()
+                .write(true)
+                .open(&target)
+                .map_err(failed("opening the device"))?;
+            return device.write_all(bytes).map_err(failed("writing to the device"));
+        }
+        _ => {}
+    }
+    let Some(file_name) = target.file_name() else {
+        return Err(failed("choosing its name")(std::io::ErrorKind::InvalidFilename.into()));
+    };
+    let folder = match target.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    if !folder.is_dir() {
+        return Err(Error::NoFolder { path: path.to_owned(), folder: folder.to_owned() });
+    }
+    let (mut file, temporary) = temporary_beside(folder, &file_name.to_string_lossy())
+        .map_err(failed("creating a file in its folder"))?;
+    file.write_all(bytes).map_err(failed("writing it"))?;
+    // Some file systems find out only now that they are full.
+    file.sync_all().map_err(failed("writing it to the disk"))?;
+    drop(file);
+    fs::rename(&temporary.path, &target).map_err(failed("giving the finished file its name"))?;
+    temporary.keep();
+    Ok(())
+}
+
+/// A temporary file that is removed when it is dropped, whichever way its function is left.
+struct Temporary {
+    path: PathBuf,
+    remove: bool,
+}
+
+impl Temporary {
+    fn keep(mut self) {
+        self.remove = false;
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if self.remove {
+            // Nothing better can be done about a failure here.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn temporary_beside(folder: &Path, name: &str) -> std::io::Result<(File, Temporary)> {
+    static COUNTER: AtomicU32 = AtomicU32::new(0);
+    // A long name with our ending added could be longer than the file system takes.
+    let stem: String = name.chars().take(40).collect();
+    loop {
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let path = folder.join(format!(".{stem}.{}-{number}.tmp", std::process::id()));
+        match OpenOptions::new().write(true).create_new(true).open(&path) {
+            Ok(file) => return Ok((file, Temporary { path, remove: true })),
+            // Left over by another process with this number: take the next.
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entries(folder: &Path) -> usize {
+        fs::read_dir(folder).unwrap().count()
+    }
+
+    #[test]
+    fn a_picture_comes_back_as_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.png");
+        for channels in [1, 3] {
+            let values = (0..6 * channels).map(|v| v as u8 * 9).collect();
+            let image = Image::new(2, 3, channels, values).unwrap();
+            write_png(&path, &image).unwrap();
+            assert_eq!(crate::decode::open(&path).unwrap(), image);
+        }
+        assert_eq!(entries(folder.path()), 1);
+        let odd = Image::filled(2, 2, 2, 0).unwrap();
+        assert!(matches!(write_png(&path, &odd), Err(Error::Channels { got: 2, .. })));
+    }
+
+    #[test]
+    fn a_folder_in_the_place_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = write_whole(folder.path(), b"x").unwrap_err();
+        assert!(matches!(error, Error::Directory { .. }), "{error}");
+        assert!(error.to_string().contains(&folder.path().display().to_string()));
+        assert_eq!(entries(folder.path()), 0);
+    }
+
+    #[test]
+    fn a_missing_folder_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = write_whole(folder.path().join("no/such.png"), b"x").unwrap_err();
+        assert!(matches!(error, Error::NoFolder { .. }), "{error}");
+        assert_eq!(entries(folder.path()), 0);
+        assert!(write_whole("", b"x").is_err());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_full_disk_is_an_error_and_nothing_is_left() {
+        let error = write_whole("/dev/full", b"x").unwrap_err();
+        assert!(matches!(error, Error::Write { .. }), "{error}");
+        assert!(error.to_string().starts_with("cannot write /dev/full: "), "{error}");
+        assert!(Path::new("/dev/full").exists());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_stays_a_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let (target, link) = (folder.path().join("target"), folder.path().join("link"));
+        fs::write(&target, "old").unwrap();
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        write_whole(&link, b"new").unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"new");
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(entries(folder.path()), 2);
+    }
+
+    #[test]
+    fn a_failure_leaves_the_old_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("kept");
+        fs::write(&path, "old").unwrap();
+        let (mut file, temporary) = temporary_beside(folder.path(), "kept").unwrap();
+        file.write_all(b"half").unwrap();
+        drop(temporary);
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(entries(folder.path()), 1);
+    }
+}

@@ -4,4 +4,4 @@ mod area;
 mod cubic;
 
 pub use area::area;
-pub use cubic::{cubic, cubic_by};
+pub use cubic::cubic;

@@ -12,37 +12,24 @@ struct Taps {
     weights: [f32; 4],
 }
 
-/// Resamples to `rows` x `cols`, the factors being target / source. See [`cubic_by`].
+/// Resamples to `rows` x `cols` as ccv does: target cell `i` lies at source position
+/// `(i + 0.5) * source / target - 0.5`, computed in single precision; the base cell is that position
+/// cut towards zero (not floored, so the first cells extrapolate from cell 0 with a
+/// negative fraction); cells outside are those at the edge. Columns are resampled first, then rows.
+/// Overshoot is kept: values may lie outside the source's range. It is a copy when no size changes.
 ///
 /// # Errors
 /// [`Error::NoPixels`] when the target is empty.
 pub fn cubic(image: &FloatImage, rows: usize, cols: usize) -> Result<FloatImage> {
-    let factors = [rows as f64 / image.rows() as f64, cols as f64 / image.cols() as f64];
-    cubic_by(image, [rows, cols], factors)
-}
-
-/// Resamples to `target` (`[rows, cols]`) with given factors, as in ccv: target cell `i` lies at
-/// source position `(i + 0.5) / factor - 0.5`; the base cell is that position cut towards zero (not
-/// floored, so the first cells extrapolate from cell 0 with a negative fraction); cells outside are
-/// those at the edge. Columns are resampled first, then rows. Overshoot is kept: values may lie
-/// outside the source's range. It is a copy when no size changes.
-///
-/// The factors are given apart from the sizes because ccv rounds sizes but not factors.
-///
-/// # Errors
-/// [`Error::NoPixels`] when the target is empty or a factor is not a positive number.
-pub fn cubic_by(image: &FloatImage, target: [usize; 2], factors: [f64; 2]) -> Result<FloatImage> {
-    let [rows, cols] = target;
-    let usable = |factor: f64| factor.is_finite() && factor > 0.0;
-    if rows == 0 || cols == 0 || !usable(factors[0]) || !usable(factors[1]) {
+    if rows == 0 || cols == 0 {
         return Err(Error::NoPixels { name: "cubic resampling".to_owned(), rows, cols });
     }
     if rows == image.rows() && cols == image.cols() {
         return Ok(image.clone());
     }
     let channels = image.channels();
-    let col_taps = taps(image.cols(), cols, factors[1]);
-    let row_taps = taps(image.rows(), rows, factors[0]);
+    let col_taps = taps(image.cols(), cols);
+    let row_taps = taps(image.rows(), rows);
 
     let width = cols * channels;
     let mut wide = vec![0f32; image.rows() * width];
@@ -64,17 +51,24 @@ pub fn cubic_by(image: &FloatImage, target: [usize; 2], factors: [f64; 2]) -> Re
     Ok(FloatImage::from_parts(rows, cols, channels, values))
 }
 
-fn taps(source: usize, target: usize, factor: f64) -> Vec<Taps> {
+fn taps(source: usize, target: usize) -> Vec<Taps> {
     (0..target)
         .map(|i| {
-            let position = (i as f64 + 0.5) / factor - 0.5;
+            let position = position(i, source, target);
             let base = position.trunc();
-            let weights = weights(position - base);
+            let weights = weights(f64::from(position - base));
             let base = base as isize;
             let cell = |offset: isize| (base + offset).clamp(0, source as isize - 1) as usize;
             Taps { cells: [cell(-1), cell(0), cell(1), cell(2)], weights }
         })
         .collect()
+}
+
+/// Where target cell `i` lies in the source. In single precision and in this order of operations,
+/// because that is what ccv's recorded output has: the exact position is off by up to 3e-3 in a
+/// pixel (223 x 324 grown to 257 x 373), this one by 2e-4.
+fn position(i: usize, source: usize, target: usize) -> f32 {
+    (i as f32 + 0.5) * source as f32 / target as f32 - 0.5
 }
 
 /// The weights of the cells at -1, 0, 1 and 2 from the base; the last is what the others leave
@@ -129,7 +123,7 @@ mod tests {
             }
         };
         let axis = |i: usize, source: usize, target: usize| {
-            let position = (i as f64 + 0.5) * source as f64 / target as f64 - 0.5;
+            let position = f64::from(position(i, source, target));
             let base = position.trunc();
             let mut weights = [-1.0, 0.0, 1.0, 2.0].map(|o| {
                 // Before the first cell's centre the pieces are continued, not switched.
@@ -217,7 +211,5 @@ mod tests {
     fn nonsense_is_refused() {
         let image = FloatImage::filled(3, 3, 1, 0.0).unwrap();
         assert!(matches!(cubic(&image, 0, 3), Err(Error::NoPixels { .. })));
-        assert!(cubic_by(&image, [2, 2], [0.0, 1.0]).is_err());
-        assert!(cubic_by(&image, [2, 2], [f64::NAN, 1.0]).is_err());
     }
 }

@@ -1,0 +1,130 @@
+use super::*;
+use proptest::prelude::*;
+
+fn file(version: u8, header: &str, data: &[u8]) -> Vec<u8> {
+    let mut bytes = MAGIC.to_vec();
+    bytes.extend([version, 0]);
+    if version == 1 {
+        bytes.extend((header.len() as u16).to_le_bytes());
+    } else {
+        bytes.extend((header.len() as u32).to_le_bytes());
+    }
+    bytes.extend(header.as_bytes());
+    bytes.extend(data);
+    bytes
+}
+
+fn message(bytes: &[u8]) -> String {
+    let error = parse(bytes, "x.npy").unwrap_err();
+    assert!(matches!(error, Error::Npy { .. }));
+    error.to_string()
+}
+
+#[test]
+fn every_element_type_and_version_is_read() {
+    let cases: [(&str, Vec<u8>); 4] = [
+        ("|u1", vec![1, 2]),
+        ("<f2", [f16::ONE, f16::from_f32(2.0)].iter().flat_map(|v| v.to_le_bytes()).collect()),
+        ("<f4", [1f32, 2.0].iter().flat_map(|v| v.to_le_bytes()).collect()),
+        ("<f8", [1f64, 2.0].iter().flat_map(|v| v.to_le_bytes()).collect()),
+    ];
+    for (descr, data) in &cases {
+        for version in 1..=3 {
+            let header =
+                format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': (2,), }}\n");
+            let array = parse(&file(version, &header, data), "x.npy").unwrap();
+            assert_eq!(array, Array { shape: vec![2], values: vec![1.0, 2.0] });
+        }
+    }
+}
+
+#[test]
+fn the_keys_may_come_in_any_order_and_quotes() {
+    let header = r#"{"shape":(1L, 2L),"fortran_order":False,"descr":"|u1"}"#;
+    assert_eq!(parse(&file(1, header, &[3, 4]), "x").unwrap().shape, [1, 2]);
+    let header = "{'descr': '|u1', 'fortran_order': False, 'shape': ()}";
+    assert_eq!(parse(&file(1, header, &[3]), "x").unwrap().values, [3.0]);
+    let header = "{'descr': '|u1', 'fortran_order': False, 'shape': (0, 3)}";
+    assert!(parse(&file(1, header, &[]), "x").unwrap().values.is_empty());
+}
+
+#[test]
+fn what_is_not_read_is_named() {
+    let with = |descr: &str, order: &str, shape: &str| {
+        message(&file(
+            1,
+            &format!("{{'descr': {descr}, 'fortran_order': {order}, 'shape': {shape}, }}"),
+            &[0; 4],
+        ))
+    };
+    assert!(with("'<f4'", "True", "(1,)").contains("Fortran order"));
+    assert!(with("'<f4'", "Perhaps", "(1,)").contains("neither True nor False"));
+    assert!(with("'>f4'", "False", "(1,)").contains("element type '>f4'"));
+    assert!(with("[('a', '<f4')]", "False", "(1,)").contains("element type"));
+    assert!(with("'<f4'", "False", "(2,)").contains("takes 8 bytes, but 4 follow"));
+    assert!(with("'<f4'", "False", "(-1,)").contains("no length"));
+    assert!(with("'<f4'", "False", "7").contains("not a tuple"));
+    assert!(with("'<f4'", "False", "(99999999999, 99999999999)").contains("too large"));
+    assert!(message(b"PK\x03\x04").contains("not a .npy file"));
+    assert!(message(&file(9, "", &[])).contains("version 9"));
+    assert!(message(&file(1, "{'descr': '<f4'}", &[])).contains("no key 'fortran_order'"));
+    assert!(message(&file(1, "", &[])).starts_with("x.npy: header: "));
+    assert!(message(b"\x93NUMPY\x02\0\xff\xff\xff\xff").contains("at most"));
+    assert!(message(b"\x93NUMPY\x01\0\xff\0{").contains("ends within"));
+}
+
+#[test]
+fn files_come_back_as_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.npy");
+    for shape in [vec![], vec![6], vec![2, 3], vec![0, 4], vec![1, 1, 6], vec![1; 40]] {
+        let values = (0..count(&shape).unwrap()).map(|i| i as f32 - 1.5).collect();
+        let array = Array { shape, values };
+        write(&path, &array).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap().len() % 64, array.values.len() * 4 % 64);
+        assert_eq!(read(&path).unwrap(), array);
+    }
+    let wrong = Array { shape: vec![2], values: vec![1.0] };
+    assert!(matches!(write(&path, &wrong), Err(Error::Npy { place: "values", .. })));
+    assert!(matches!(read(folder.path()), Err(Error::Directory { .. })));
+    assert!(matches!(read(folder.path().join("none")), Err(Error::Read { .. })));
+}
+
+#[test]
+fn pictures() {
+    let image = FloatImage::new(1, 2, 3, (0..6).map(|v| v as f32).collect()).unwrap();
+    assert_eq!(Array::from(&image).into_picture().unwrap(), image);
+    let grey = Array { shape: vec![2, 1], values: vec![0.0; 2] };
+    assert_eq!(grey.into_picture().unwrap().shape(), [2, 1, 1]);
+    let vector = Array { shape: vec![2], values: vec![0.0; 2] };
+    assert!(matches!(vector.into_picture(), Err(Error::Npy { place: "shape", .. })));
+}
+
+proptest! {
+    #[test]
+    fn random_bytes_are_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        prop_assert!(parse(&bytes, "x").is_err());
+    }
+
+    #[test]
+    fn a_random_header_does_no_harm(
+        version in 0u8..5, header in "[{}'():, 0-9A-Za-z<|é]{0,120}",
+        descr in "['<f4]{0,6}", shape in "[(),0-9 ]{0,12}",
+    ) {
+        let _ = parse(&file(version, &header, &[0; 16]), "x");
+        let text = format!("{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}");
+        let _ = parse(&file(version, &text, &[0; 16]), "x");
+    }
+
+    #[test]
+    fn a_changed_or_cut_file_does_no_harm(
+        length in 0usize..160, at in 0usize..160, byte in any::<u8>(),
+    ) {
+        let whole = serialise(&Array { shape: vec![2, 4], values: vec![1.0; 8] });
+        prop_assert_eq!(whole.len(), 160);
+        prop_assert!(parse(&whole[..length], "x").is_err());
+        let mut changed = whole;
+        changed[at] = byte;
+        let _ = parse(&changed, "x");
+    }
+}

@@ -1,0 +1,128 @@
+//! The recorded outputs of ccv, where they are at hand: `shared/ccv-golden` beside the repository.
+//! Without the folder these tests have nothing to check and pass, unless the environment variable
+//! `STRIATE_REQUIRE_GOLDEN` is 1.
+//!
+//! Tolerance: ccv was built with -ffast-math and works in single precision; an independent double
+//! precision implementation agreed with these files to 2e-4 of 0..255.
+
+use std::path::{Path, PathBuf};
+
+use striate_data::{FloatImage, Geometry, Image, Prepared, Protocol};
+use striate_data::{decode, form_input, npy, resize_mean};
+
+const TOLERANCE: f32 = 2e-4;
+
+/// Whole image and network input (both square), scan scale (strides up to the last convolution).
+const NETS: [(&str, usize, usize, usize); 3] =
+    [("tiny", 43, 35, 4), ("tiny2", 41, 33, 4), ("tiny-nolrn", 41, 33, 2)];
+
+fn golden() -> Option<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/ccv-golden");
+    if folder.is_dir() {
+        return Some(folder);
+    }
+    let required = std::env::var("STRIATE_REQUIRE_GOLDEN").is_ok_and(|v| v == "1");
+    assert!(!required, "STRIATE_REQUIRE_GOLDEN=1, but {} is not there", folder.display());
+    None
+}
+
+fn array(folder: &Path, name: &str) -> FloatImage {
+    npy::read(folder.join(name)).unwrap().into_picture().unwrap()
+}
+
+fn sample(folder: &Path, name: &str) -> Image {
+    decode::open(folder.join("samples").join(name)).unwrap().to_rgb().unwrap()
+}
+
+#[track_caller]
+fn assert_close(name: &str, got: &FloatImage, want: &FloatImage) {
+    assert_eq!(got.shape(), want.shape(), "{name}");
+    let worst = got.values().iter().zip(want.values()).map(|(a, b)| (a - b).abs());
+    // `f32::max` would drop a NaN.
+    let worst = worst.fold(0.0, |a: f32, b| if b > a || b.is_nan() { b } else { a });
+    println!("{name}: largest difference {worst:e}");
+    assert!(worst <= TOLERANCE, "{name}: largest difference {worst:e}");
+}
+
+/// `README.md`, "The number formulas": u(k, l, 1), in -1..1.
+fn formula(k: u32, l: u32) -> f64 {
+    let mut x = k.wrapping_mul(2654435761).wrapping_add(l.wrapping_mul(40503)).wrapping_add(1);
+    x = (x ^ (x >> 16)).wrapping_mul(0x85eb_ca6b);
+    x = (x ^ (x >> 13)).wrapping_mul(0xc2b2_ae35);
+    f64::from(x ^ (x >> 16)) / 4294967296.0 * 2.0 - 1.0
+}
+
+/// The mean image of the tiny networks.
+fn tiny_mean(side: usize) -> FloatImage {
+    let values = (0..side * side * 3).map(|i| (120.0 + 20.0 * formula(i as u32, 1000)) as f32);
+    FloatImage::new(side, side, 3, values.collect()).unwrap()
+}
+
+#[test]
+fn resized_pictures() {
+    let Some(folder) = golden() else { return };
+    let (dex, boxes) = (sample(&folder, "dex.png"), sample(&folder, "box.png"));
+    let crop = |top, left, rows, cols| dex.crop(top, left, rows, cols).unwrap();
+    for (name, image, rows, cols) in [
+        ("dex.257", dex.clone(), 257, 257),
+        ("dex.61x97", dex.clone(), 61, 97),
+        ("box.257", boxes, 257, 257),
+        ("dexcrop_y200_x150_40x60.96", crop(200, 150, 40, 60), 96, 96),
+        ("dexcrop_y100_x60_48x200.64", crop(100, 60, 48, 200), 64, 64),
+        ("dexcrop_y100_x60_64x200.64", crop(100, 60, 64, 200), 64, 64),
+    ] {
+        let want = array(&folder, &format!("resize/resize.{name}.npy"));
+        assert_close(name, &form_input(&image, rows, cols).unwrap(), &want);
+    }
+}
+
+#[test]
+fn formed_pictures() {
+    let Some(folder) = golden() else { return };
+    for (net, side, ..) in NETS {
+        for image in ["dex", "box"] {
+            let want = array(&folder, &format!("nets/{net}.{image}.formed.npy"));
+            let formed = form_input(&sample(&folder, &format!("{image}.png")), side, side).unwrap();
+            assert_close(&format!("{net}.{image}"), &formed, &want);
+        }
+    }
+}
+
+#[test]
+fn stretched_means_and_the_slices_they_fit() {
+    let Some(folder) = golden() else { return };
+    let dex = sample(&folder, "dex.png");
+    for (net, side, input, scan_scale) in NETS {
+        let want = array(&folder, &format!("nets/{net}.dex.classify_mean.npy"));
+        let mean = tiny_mean(side);
+        let stretched = resize_mean(&mean, want.rows(), want.cols()).unwrap();
+        assert_close(&format!("{net} mean"), &stretched, &want);
+
+        let geometry = Geometry { image: [side; 2], net: [input; 2], channels: 3, scan_scale };
+        let prepared = Protocol::CcvCpu.prepare(&dex, &geometry, Some(&mean)).unwrap();
+        let Prepared::Scans(slices) = prepared else { panic!("{net}: not slices") };
+        let formed = array(&folder, &format!("nets/{net}.dex.formed.npy"));
+        let slice = formed.centre_crop(want.rows(), want.cols()).unwrap().subtract(&want).unwrap();
+        assert_close(&format!("{net} slice"), &slices[0], &slice);
+        assert_close(&format!("{net} mirror"), &slices[1], &slice.flip_horizontal());
+        assert_eq!(slices.len(), 2);
+    }
+}
+
+#[test]
+fn the_centre_view() {
+    let Some(folder) = golden() else { return };
+    let dex = sample(&folder, "dex.png");
+    for (net, side, input, scan_scale) in NETS {
+        let want = array(&folder, &format!("nets/{net}.dex.input.npy"));
+        let geometry = Geometry { image: [side; 2], net: [input; 2], channels: 3, scan_scale };
+        let mean = tiny_mean(side);
+        let Prepared::Crops(views) =
+            Protocol::Centre.prepare(&dex, &geometry, Some(&mean)).unwrap()
+        else {
+            panic!("{net}: not crops")
+        };
+        assert_eq!(views.len(), 1);
+        assert_close(net, &views[0], &want);
+    }
+}
