@@ -1,0 +1,129 @@
+//! Fresh weights.
+
+use std::collections::BTreeMap;
+
+use striate_tensor::{Device, RandomKey, Shape, Tensor};
+
+use crate::{Init, LayerParameters, Network, NetworkSpec, Result};
+
+/// What the random numbers of a run start from: the same seed gives the same weights on every
+/// device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Seed(pub u64);
+
+/// The streams of a seed from here on are for initial weights, one a layer, so that nothing else
+/// drawn from the seed repeats them. ("INIT" in ASCII.)
+const INIT_STREAMS: u64 = 0x494e_4954 << 32;
+
+impl Seed {
+    /// The random sequence of the initial weights of layer (or parameter) `index`.
+    pub fn init_key(self, index: usize) -> RandomKey {
+        RandomKey::new(self.0, INIT_STREAMS + index as u64)
+    }
+}
+
+/// How fresh weights are drawn. `fan in` is the number of products that an output sums, `fan out`
+/// the number of outputs that an input goes to (as PyTorch counts: outputs times kernel cells).
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Initializer {
+    /// Uniform in `±gain / √(fan in + count)`, `count` the outputs: what ccv does.
+    Ccv {
+        /// The factor; √2 in all of ccv's networks.
+        gain: f32,
+    },
+    /// Uniform in `±√(6 / fan in)` (He et al. 2015): variance 2 / fan in, for layers with ReLU.
+    KaimingUniform,
+    /// Normal of deviation `√(2 / fan in)` (He et al. 2015).
+    KaimingNormal,
+    /// Uniform in `±√(6 / (fan in + fan out))` (Glorot and Bengio 2010).
+    XavierUniform,
+    /// Normal of deviation `√(2 / (fan in + fan out))` (Glorot and Bengio 2010).
+    XavierNormal,
+}
+
+impl From<Init> for Initializer {
+    fn from(init: Init) -> Self {
+        Initializer::Ccv { gain: init.gain }
+    }
+}
+
+impl Initializer {
+    /// Fresh weights `[out, kernel rows, kernel cols, channels / groups]` or `[out, in]`, f32.
+    ///
+    /// # Errors
+    /// Where the shape has no axes or no elements to sum, the gain is not finite, or the device
+    /// fails.
+    pub fn weights(
+        self,
+        shape: &Shape,
+        key: RandomKey,
+        device: &Device,
+    ) -> striate_tensor::Result<Tensor> {
+        let [_, count, fan_in] = shape.around(0, "initial weights")?;
+        if fan_in == 0 {
+            let expected = "weights that an output sums";
+            return Err(striate_tensor::Error::shape("init", expected, shape.to_string()));
+        }
+        // In double precision: ccv's range is this, rounded once.
+        let (count, fan_in) = (count as f64, fan_in as f64);
+        let per_group = shape.dims().last().map_or(1.0, |&channels| channels as f64);
+        let fan_out = count * fan_in / per_group;
+        match self {
+            Initializer::Ccv { gain } => {
+                let bound = (f64::from(gain.abs()) / (fan_in + count).sqrt()) as f32;
+                Tensor::uniform(*shape, -bound, bound, key, device)
+            }
+            Initializer::KaimingUniform => {
+                let bound = (6.0 / fan_in).sqrt() as f32;
+                Tensor::uniform(*shape, -bound, bound, key, device)
+            }
+            Initializer::KaimingNormal => {
+                Tensor::normal(*shape, 0.0, (2.0 / fan_in).sqrt() as f32, key, device)
+            }
+            Initializer::XavierUniform => {
+                let bound = (6.0 / (fan_in + fan_out)).sqrt() as f32;
+                Tensor::uniform(*shape, -bound, bound, key, device)
+            }
+            Initializer::XavierNormal => {
+                let deviation = (2.0 / (fan_in + fan_out)).sqrt() as f32;
+                Tensor::normal(*shape, 0.0, deviation, key, device)
+            }
+        }
+    }
+}
+
+impl NetworkSpec {
+    /// The network with fresh weights, as ccv draws them: uniform in `±gain / √(fan in + count)`,
+    /// biases constant, each layer from its own [`Init`]. Single precision.
+    ///
+    /// # Errors
+    /// As [`shapes`](NetworkSpec::shapes) where the layers do not fit each other;
+    /// [`Error::Op`](crate::Error::Op) where the device has no memory or fails.
+    pub fn build(&self, device: &Device, seed: Seed) -> Result<Network> {
+        let mut parameters = Vec::with_capacity(self.layers.len());
+        for (spec, shape) in self.layers.iter().zip(self.shapes()?) {
+            let (Some(init), Some(weight), Some(bias)) = (spec.init(), shape.weight, shape.bias)
+            else {
+                parameters.push(None);
+                continue;
+            };
+            let fresh = || {
+                let key = seed.init_key(shape.layer);
+                Ok(LayerParameters {
+                    weight: Initializer::from(init).weights(&weight, key, device)?,
+                    bias: Tensor::full(bias, init.bias, striate_tensor::DType::F32, device)?,
+                })
+            };
+            let fresh = fresh().map_err(|source| crate::Error::Op {
+                layer: shape.layer,
+                kind: shape.kind,
+                source,
+            })?;
+            parameters.push(Some(fresh));
+        }
+        let network = Network::new(self.clone(), parameters, device)?;
+        let extra = BTreeMap::from([("seed".to_owned(), seed.0.to_string())]);
+        Ok(network.with_metadata(crate::Metadata { extra, ..Default::default() }))
+    }
+}

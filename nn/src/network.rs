@@ -1,0 +1,335 @@
+//! Networks: specifications with their weights on a device.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+use striate_tensor::{DType, Device, Shape, Tensor};
+
+use crate::layers::{Context, Module, Visitor};
+use crate::shapes::dims;
+use crate::{Error, LayerKind, LayerShape, LayerSpec, NetworkSpec, Result, Summary};
+
+/// The weights and biases of a layer.
+#[derive(Clone, Debug)]
+pub struct LayerParameters {
+    /// `[out, kernel rows, kernel cols, channels / groups]` or `[out, in]`; f32 or f16.
+    pub weight: Tensor,
+    /// `[out]`; f32 or f16.
+    pub bias: Tensor,
+}
+
+/// What a model file says beside the numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct Metadata {
+    /// The names of the classes, in their order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Vec<String>>,
+    /// The crop protocol that the network was made for, by name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<String>,
+    /// A word for people: what it was trained on, by whom.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// Anything else, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub extra: BTreeMap<String, String>,
+}
+
+/// A network with its weights on a device, to be run.
+///
+/// Weights are shared, so a clone is cheap. Convolutions and full-connect layers run as one op
+/// with their bias and ReLU, and each activation is dropped as soon as the next exists.
+///
+/// ```
+/// use striate_nn::{NetworkSpec, Seed, conv, pool};
+/// use striate_tensor::{Device, Reference, Tensor};
+///
+/// # fn main() -> striate_nn::Result<()> {
+/// let device = Device::new(Reference::new());
+/// let spec = NetworkSpec::new([8, 8, 3])
+///     .conv(conv(4, 3).padding(1)).max_pool(pool(2))
+///     .full_connect(10);
+/// let network = spec.build(&device, Seed(7))?;
+///
+/// let images = Tensor::zeros([2, 8, 8, 3], &device)?;
+/// assert_eq!(network.forward(&images)?.dims(), [2, 10]);
+/// network.activations(&images, |layer, activation| {
+///     println!("{layer}: {}", activation.shape());
+///     Ok(())
+/// })?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Network {
+    spec: NetworkSpec,
+    shapes: Vec<LayerShape>,
+    parameters: Vec<Option<LayerParameters>>,
+    device: Device,
+    mean: Option<Tensor>,
+    metadata: Metadata,
+}
+
+impl Network {
+    /// A network of these weights, one entry a layer: `None` for layers without. What is on another
+    /// device is moved.
+    ///
+    /// The layers must fit each other ([`NetworkSpec::shapes`]); they need not be a classifier
+    /// ([`NetworkSpec::verify`]): a network that ends in a convolution is one of features.
+    ///
+    /// # Errors
+    /// [`Error::Layer`] where a layer does not fit its input, or its weights are missing, not
+    /// expected, of another shape or not floats; [`Error::Network`] where the entries are not as
+    /// many as the layers; [`Error::Op`] where a device fails.
+    pub fn new(
+        spec: NetworkSpec,
+        parameters: Vec<Option<LayerParameters>>,
+        device: &Device,
+    ) -> Result<Network> {
+        let shapes = spec.shapes()?;
+        if parameters.len() != spec.layers.len() {
+            let expected = format!("weights for {} layers", spec.layers.len());
+            return Err(Error::network(expected, format!("for {}", parameters.len())));
+        }
+        let parameters = parameters
+            .into_iter()
+            .zip(&shapes)
+            .map(|(parameters, shape)| check_layer(parameters, shape, device))
+            .collect::<Result<Vec<_>>>()?;
+        let device = device.clone();
+        Ok(Network { spec, shapes, parameters, device, mean: None, metadata: Metadata::default() })
+    }
+
+    /// The specification.
+    pub fn spec(&self) -> &NetworkSpec {
+        &self.spec
+    }
+
+    /// The device that it is on.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The weights and biases, one entry a layer; `None` for layers without.
+    pub fn parameters(&self) -> &[Option<LayerParameters>] {
+        &self.parameters
+    }
+
+    /// The shapes of the layers, for the input that the network is made for.
+    pub fn shapes(&self) -> &[LayerShape] {
+        &self.shapes
+    }
+
+    /// The mean image, `[rows, cols, channels]` f32, as large as the whole image.
+    pub fn mean(&self) -> Option<&Tensor> {
+        self.mean.as_ref()
+    }
+
+    /// With a mean image, `[rows, cols, channels]` f32, as large as the whole image. Running the
+    /// network does not subtract it: forming its input does.
+    ///
+    /// # Errors
+    /// [`Error::Network`] where it has another shape or type; [`Error::Tensor`] where a device
+    /// fails.
+    pub fn with_mean(self, mean: Tensor) -> Result<Network> {
+        let [rows, cols] = self.spec.image;
+        let expected = [rows, cols, self.spec.input[2]];
+        if mean.dims() != expected || mean.dtype() != DType::F32 {
+            let expected = format!("a mean image of f32[{}]", dims(&expected));
+            return Err(Error::network(expected, mean.ty().to_string()));
+        }
+        let mean = Some(mean.to(&self.device)?);
+        Ok(Network { mean, ..self })
+    }
+
+    /// What the model file says beside the numbers.
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// With other metadata.
+    #[must_use]
+    pub fn with_metadata(self, metadata: Metadata) -> Network {
+        Network { metadata, ..self }
+    }
+
+    /// A table of the layers, with the bytes that the weights take as they are stored here.
+    pub fn summary(&self) -> Summary {
+        let bytes = self.parameters.iter().map(|parameters| {
+            parameters.as_ref().map_or(0, |parameters| {
+                let LayerParameters { weight, bias } = parameters;
+                (weight.ty().size_bytes() + bias.ty().size_bytes()) as u64
+            })
+        });
+        Summary::with_bytes(&self.spec, &self.shapes, bytes)
+    }
+
+    /// The outputs of the last layer, `[n, classes]` logits for a classifier, of images `x [n,
+    /// rows, cols, channels]` of the network's own size with the mean subtracted.
+    ///
+    /// # Errors
+    /// [`Error::Network`] where `x` has another shape; [`Error::Op`] where the device fails.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.check_input(x)?;
+        self.run(0..self.spec.layers.len(), x, |_, _| Ok(()))
+    }
+
+    /// The output of the last of these layers for `x`, the input of the first: `[n, rows, cols,
+    /// channels]`, or `[n, ..]` before a full-connect layer, which flattens it. Layers before the
+    /// first full-connect one take images of any size. An empty range gives `x`.
+    ///
+    /// # Errors
+    /// [`Error::Range`] where there are no such layers; [`Error::Layer`] or [`Error::Op`] where `x`
+    /// does not fit a layer, or the device fails.
+    pub fn forward_layers(&self, layers: Range<usize>, x: &Tensor) -> Result<Tensor> {
+        self.run(layers, x, |_, _| Ok(()))
+    }
+
+    /// As [`forward`](Network::forward), and every layer's output on the way, after its ReLU, is
+    /// shown to `visit` with the layer's number.
+    ///
+    /// # Errors
+    /// As [`forward`](Network::forward), and what `visit` gives (see [`Error::visit`]).
+    pub fn activations(
+        &self,
+        x: &Tensor,
+        visit: impl FnMut(usize, &Tensor) -> Result<()>,
+    ) -> Result<Tensor> {
+        self.check_input(x)?;
+        self.run(0..self.spec.layers.len(), x, visit)
+    }
+
+    /// The same network with weights and biases of another float type. The mean image stays f32.
+    /// Halving rounds to the nearest number; ccv's files cut instead, which its writer does.
+    ///
+    /// # Errors
+    /// [`Error::Network`] where the type is not a float; [`Error::Op`] where the device fails.
+    pub fn cast(&self, dtype: DType) -> Result<Network> {
+        if !dtype.is_float() {
+            return Err(Error::network("weights of f32 or f16", dtype.name()));
+        }
+        let mut cast = self.clone();
+        for (parameters, shape) in cast.parameters.iter_mut().zip(&self.shapes) {
+            if let Some(LayerParameters { weight, bias }) = parameters {
+                *weight = weight.cast(dtype).map_err(|e| in_layer(shape, e))?;
+                *bias = bias.cast(dtype).map_err(|e| in_layer(shape, e))?;
+            }
+        }
+        Ok(cast)
+    }
+
+    fn check_input(&self, x: &Tensor) -> Result<()> {
+        if matches!(x.dims(), [_, image @ ..] if *image == self.spec.input) {
+            return Ok(());
+        }
+        let [rows, cols, channels] = self.spec.input;
+        let expected = format!("images [n, {rows}, {cols}, {channels}]");
+        Err(Error::network(expected, x.shape().to_string()))
+    }
+
+    fn run(
+        &self,
+        layers: Range<usize>,
+        x: &Tensor,
+        mut visit: impl FnMut(usize, &Tensor) -> Result<()>,
+    ) -> Result<Tensor> {
+        if layers.start > layers.end || layers.end > self.spec.layers.len() {
+            return Err(Error::Range { layers: self.spec.layers.len(), range: layers });
+        }
+        let mut current: Option<Tensor> = None;
+        for layer in layers {
+            // The assignment drops the layer's input: two activations live at a time, not all.
+            current = Some(self.layer(layer, current.as_ref().unwrap_or(x))?);
+            if let Some(activation) = &current {
+                visit(layer, activation)?;
+            }
+        }
+        Ok(current.unwrap_or_else(|| x.clone()))
+    }
+
+    fn layer(&self, layer: usize, x: &Tensor) -> Result<Tensor> {
+        let shape = &self.shapes[layer];
+        let result = match (&self.spec.layers[layer], &self.parameters[layer]) {
+            (LayerSpec::Conv(conv), Some(LayerParameters { weight, bias })) => {
+                x.conv2d(weight, Some(bias), conv.op())
+            }
+            (LayerSpec::MaxPool(pool), _) => x.max_pool2d(pool.op()),
+            (LayerSpec::AvgPool(pool), _) => x.avg_pool2d(pool.op()),
+            (LayerSpec::Lrn(lrn), _) => x.lrn(lrn.op()),
+            (LayerSpec::FullConnect(full), Some(LayerParameters { weight, bias })) => {
+                let x = self.flat(layer, weight.shape(), x)?;
+                x.matmul_with(weight, Some(bias), full.op())
+            }
+            // `new` refuses this; an error all the same, since this is no place to panic.
+            (LayerSpec::Conv(_) | LayerSpec::FullConnect(_), None) => {
+                return Err(Error::layer(layer, shape.kind, "weights", "none"));
+            }
+        };
+        result.map_err(|source| in_layer(shape, source))
+    }
+
+    /// The input of a full-connect layer as `[n, in]`.
+    fn flat(&self, layer: usize, weight: &Shape, x: &Tensor) -> Result<Tensor> {
+        let shape = &self.shapes[layer];
+        let flat = x.flatten().map_err(|source| in_layer(shape, source))?;
+        let inputs = weight.dims().last().copied().unwrap_or(0);
+        if flat.dims().last() == Some(&inputs) {
+            return Ok(flat);
+        }
+        let expected = format!("{inputs} inputs an image");
+        Err(Error::layer(layer, LayerKind::FullConnect, expected, x.shape().to_string()))
+    }
+}
+
+/// A network among other modules: its inference, whatever the context says. Parameters are named
+/// `0.weight`, `0.bias` and so on, by layer.
+impl Module for Network {
+    fn forward(&self, x: &Tensor, _: &Context) -> striate_tensor::Result<Tensor> {
+        Network::forward(self, x).map_err(Error::into_tensor_error)
+    }
+
+    fn parameters(&self, visit: &mut Visitor) {
+        for (layer, parameters) in self.parameters.iter().enumerate() {
+            if let Some(LayerParameters { weight, bias }) = parameters {
+                visit.parameter(&format!("{layer}.weight"), weight);
+                visit.parameter(&format!("{layer}.bias"), bias);
+            }
+        }
+    }
+}
+
+fn in_layer(shape: &LayerShape, source: striate_tensor::Error) -> Error {
+    Error::Op { layer: shape.layer, kind: shape.kind, source }
+}
+
+/// The layer's weights, checked and on the device.
+fn check_layer(
+    parameters: Option<LayerParameters>,
+    shape: &LayerShape,
+    device: &Device,
+) -> Result<Option<LayerParameters>> {
+    let refuse =
+        |expected: String, got: String| Err(Error::layer(shape.layer, shape.kind, expected, got));
+    let (Some(weight), Some(bias)) = (&shape.weight, &shape.bias) else {
+        return match parameters {
+            None => Ok(None),
+            Some(given) => refuse("no weights".into(), given.weight.ty().to_string()),
+        };
+    };
+    let Some(given) = parameters else {
+        return refuse(format!("weights {weight} and biases {bias}"), "none".into());
+    };
+    for (what, expected, tensor) in
+        [("weights", weight, &given.weight), ("biases", bias, &given.bias)]
+    {
+        if tensor.shape() != expected || !tensor.dtype().is_float() {
+            let expected = format!("{what} {expected} of f32 or f16");
+            return refuse(expected, tensor.ty().to_string());
+        }
+    }
+    let on_device = |tensor: &Tensor| tensor.to(device).map_err(|e| in_layer(shape, e));
+    let (weight, bias) = (on_device(&given.weight)?, on_device(&given.bias)?);
+    Ok(Some(LayerParameters { weight, bias }))
+}
