@@ -9,7 +9,7 @@ use crate::buffer::{CpuBuffer, Floats, Storage, elements, floats};
 use crate::memory::{Memory, Pool};
 use crate::simd::Level;
 use crate::threads::Threads;
-use crate::{conv, matmul};
+use crate::{conv, gemm, matmul};
 
 /// The CPU: its threads, its instruction set, its memory.
 pub struct Cpu(Context);
@@ -48,9 +48,7 @@ impl Context {
         };
         let mut memory = self.pool.take(4 * halves.len())?;
         self.threads.for_each_part(memory.slice_mut::<f32>(), CONVERTED_ELEMS, |part, to| {
-            for (to, from) in to.iter_mut().zip(&halves[part * CONVERTED_ELEMS..]) {
-                *to = from.to_f32();
-            }
+            gemm::widen(self.level, &halves[part * CONVERTED_ELEMS..][..to.len()], to);
         });
         Ok(Widened::Copy(memory))
     }

@@ -166,7 +166,7 @@ impl Product<'_> {
                 &mut packed.slice_mut::<f32>()[..here * panel],
                 panel,
                 |p, to| {
-                    pack_panels(self.right, packing, (first_panel + p) * tile.cols, to);
+                    pack_panels(cx.level, self.right, packing, (first_panel + p) * tile.cols, to);
                 },
             );
             let packed: &[f32] = packed.slice();

@@ -238,7 +238,7 @@ fn packed_weights(
         cx.threads.for_each_part(packed.slice_mut::<f32>(), panel, |index, to| {
             let (group, index) = (index / group_panels, index % group_panels);
             let of_group = values.range(group * group_out * depth..(group + 1) * group_out * depth);
-            pack_panels(of_group, packing, index * tile.cols, to);
+            pack_panels(cx.level, of_group, packing, index * tile.cols, to);
         });
         Ok(packed)
     })

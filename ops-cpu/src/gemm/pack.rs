@@ -3,9 +3,10 @@
 use half::f16;
 
 use crate::buffer::Floats;
+use crate::simd::{Kernel, Level, Simd};
 
 /// Where the elements of the right side of a product lie: element `(k, j)` is at `k · depth_step +
-/// j · col_step`.
+/// j · col_step`, and one of the two steps is 1.
 #[derive(Clone, Copy)]
 pub(crate) struct Packing {
     pub(crate) depth: usize,
@@ -14,49 +15,81 @@ pub(crate) struct Packing {
     pub(crate) col_step: usize,
 }
 
+/// Elements of a column taken at a time: long enough for the processor to see a stream and fetch
+/// ahead, short enough that the rows that they scatter to stay in the first-level cache.
+const RUN: usize = 256;
+
 /// Packs columns `first ..` into `panel`: `depth` rows of `panel.len() / depth` floats; columns
 /// beyond the last become zeros.
-pub(crate) fn pack_panels(right: Floats<'_>, packing: Packing, first: usize, panel: &mut [f32]) {
-    match right {
-        Floats::F32(values) => pack(values, packing, first, panel, |x| x),
-        Floats::F16(values) => pack(values, packing, first, panel, f16::to_f32),
-    }
-}
-
-fn pack<T: Copy>(
-    values: &[T],
+pub(crate) fn pack_panels(
+    level: Level,
+    right: Floats<'_>,
     packing: Packing,
     first: usize,
     panel: &mut [f32],
-    widen: impl Fn(T) -> f32,
 ) {
     if packing.depth == 0 {
         return;
     }
     let width = panel.len() / packing.depth;
     let cols = packing.cols.saturating_sub(first).min(width);
+    let mut widened = [0.0; RUN];
     if packing.col_step == 1 {
         for (k, row) in panel.chunks_exact_mut(width).enumerate() {
-            let from = &values[k * packing.depth_step + first..][..cols];
-            for (to, &x) in row.iter_mut().zip(from) {
-                *to = widen(x);
+            let from = k * packing.depth_step + first;
+            let (row, beyond) = row.split_at_mut(cols);
+            match right {
+                Floats::F32(values) => row.copy_from_slice(&values[from..from + cols]),
+                Floats::F16(values) => widen(level, &values[from..from + cols], row),
             }
-            row[cols..].fill(0.0);
+            beyond.fill(0.0);
         }
         return;
     }
-    // Transposing: short runs of depth at a time, so that both sides stay in the cache.
-    const RUN: usize = 16;
     for (part, rows) in panel.chunks_mut(RUN * width).enumerate() {
-        let k0 = part * RUN;
+        let run = rows.len() / width;
         for j in 0..cols {
-            let from = (first + j) * packing.col_step + k0 * packing.depth_step;
-            for (k, row) in rows.chunks_exact_mut(width).enumerate() {
-                row[j] = widen(values[from + k * packing.depth_step]);
+            let from = (first + j) * packing.col_step + part * RUN;
+            let column: &[f32] = match right {
+                Floats::F32(values) => &values[from..from + run],
+                Floats::F16(values) => {
+                    widen(level, &values[from..from + run], &mut widened[..run]);
+                    &widened[..run]
+                }
+            };
+            for (row, &x) in rows.chunks_exact_mut(width).zip(column) {
+                row[j] = x;
             }
         }
         for row in rows.chunks_exact_mut(width) {
             row[cols..].fill(0.0);
+        }
+    }
+}
+
+/// Widens half-precision floats.
+pub(crate) fn widen(level: Level, from: &[f16], to: &mut [f32]) {
+    level.run(Widen { from, to });
+}
+
+struct Widen<'a> {
+    from: &'a [f16],
+    to: &'a mut [f32],
+}
+
+impl Kernel for Widen<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let mut to = self.to.chunks_exact_mut(S::LANES);
+        let mut from = self.from.chunks_exact(S::LANES);
+        for (to, from) in (&mut to).zip(&mut from) {
+            // SAFETY: both chunks are `LANES` long.
+            unsafe { simd.store(to.as_mut_ptr(), simd.load_f16(from.as_ptr())) };
+        }
+        for (to, from) in to.into_remainder().iter_mut().zip(from.remainder()) {
+            *to = from.to_f32();
         }
     }
 }
