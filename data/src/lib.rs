@@ -9,6 +9,19 @@
 //!
 //! Pictures are channels last (`[rows, cols, channels]`), pixel values are 0..255 and never scaled.
 //! Nothing here starts threads, and nothing depends on the tensor crate.
+//!
+//! ```no_run
+//! use striate_data::{Geometry, Prepared, Protocol, decode, five_windows};
+//!
+//! let image = decode::open("photo.jpg")?;
+//! let geometry = Geometry { image: [257, 257], net: [225, 225], channels: 3, scan_scale: 16 };
+//! match Protocol::CcvCpu.prepare(&image, &geometry, None)? {
+//!     Prepared::Crops(views) => println!("{} pictures of 225 x 225", views.len()),
+//!     // Run up to the last convolution, whose output here is [21, 14] for windows of [13, 13].
+//!     Prepared::Scans(_) => println!("{:?}", five_windows([21, 14], [13, 13])?),
+//! }
+//! # Ok::<(), striate_data::Error>(())
+//! ```
 
 pub mod decode;
 mod error;

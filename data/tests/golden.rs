@@ -5,6 +5,9 @@
 //! Tolerance: ccv was built with -ffast-math and works in single precision; an independent double
 //! precision implementation agreed with these files to 2e-4 of 0..255.
 
+// Helpers of tests are outside what clippy.toml takes for tests.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
 use std::path::{Path, PathBuf};
 
 use striate_data::{FloatImage, Geometry, Image, Prepared, Protocol};

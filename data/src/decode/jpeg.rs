@@ -1,5 +1,8 @@
-//! JPEG, with a decoder set to be strict: the usual decoders paint what is missing of a truncated
-//! file grey and call it a picture.
+//! JPEG. The usual decoders paint what is missing of a truncated file grey and call it a picture, so
+//! the end-of-image marker is looked for here, and the decoder is set to be strict about its codes.
+//!
+//! Known gap: of a file that lost coded data but has its end-of-image marker, only damage that makes
+//! invalid codes is noticed.
 
 use image::metadata::Orientation;
 use zune_core::bytestream::ZCursor;
