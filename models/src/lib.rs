@@ -1,1 +1,23 @@
-//! Striate's models crate.
+//! The classic convolutional networks as specifications, and their class labels.
+//!
+//! Each family has a file; [`by_name`] finds a network by the name that the command line uses, and
+//! [`names`] lists them. [`imagenet`] has the classes that most of them tell apart.
+//!
+//! ```
+//! let vgg = striate_models::by_name("vgg-d")?;
+//! let verified = vgg.verify(1000)?;
+//! assert_eq!(verified.summary().weights, 111_081_152);
+//! assert!(verified.ccv_limits().is_empty());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+pub mod alexnet;
+mod catalogue;
+mod error;
+pub mod imagenet;
+pub mod lenet;
+pub mod mattnet;
+pub mod vgg;
+
+pub use catalogue::{Model, by_name, names};
+pub use error::{Error, Result};
