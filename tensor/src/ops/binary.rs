@@ -19,7 +19,7 @@ pub enum BinaryKind {
     Maximum,
     /// The smaller one; NaN where either is.
     Minimum,
-    /// `a` to the power `b`; floats only
+    /// `a` to the power `b`, as [`f32::powf`]: a negative `a` has whole powers only; floats only
     Pow,
 }
 

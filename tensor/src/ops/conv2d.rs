@@ -61,7 +61,10 @@ pub(crate) fn windows(
     if stride == 0 {
         return Err(Error::parameter(op, "stride", "at least 1", stride));
     }
-    let padded = padding.checked_mul(2).and_then(|p| p.checked_add(extent));
+    // Kernels count positions in signed integers, negative ones in the padding.
+    let padded = (padding.checked_mul(2))
+        .and_then(|p| p.checked_add(extent))
+        .filter(|&padded| padded <= isize::MAX as usize);
     match padded.and_then(|padded| padded.checked_sub(size)) {
         Some(span) if size > 0 => Ok(span / stride + 1),
         _ => Err(Error::shape(
@@ -98,7 +101,8 @@ impl Conv2d {
 
     fn macs(output: &Shape, weights: &Shape) -> u64 {
         let per_output: usize = weights.dims().iter().skip(1).product();
-        output.count() as u64 * per_output as u64
+        // Half of what the flops can be, which count a multiplication and an addition.
+        (output.count() as u64).saturating_mul(per_output as u64).min(u64::MAX / 2)
     }
 }
 
@@ -125,7 +129,8 @@ impl OpRule for Conv2d {
 }
 
 /// The gradient of a convolution in its input. Operands: `dy` (of the output's shape) and
-/// `weights`. Output: of the input's shape.
+/// `weights`. Output: of the input's shape and the type of `dy`. A pixel that no window covers gets
+/// 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Conv2dInputGrad {
     /// The convolution; `bias` and `relu` play no part.
@@ -160,6 +165,7 @@ impl OpRule for Conv2dInputGrad {
 
 /// The gradient of a convolution in its weights. Operands: `x` and `dy` (of the output's shape).
 /// Output: f32 of the weights' shape. (The gradient in the bias is a sum of `dy` over all else.)
+/// The zeros of the padding take part as they do in the convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Conv2dWeightGrad {
     /// The convolution; `bias` and `relu` play no part.

@@ -56,7 +56,7 @@ impl OpRule for Lrn {
 }
 
 /// The gradient of local response normalization. Operands: `x` and `dy`. Output: of the shape of
-/// `x`.
+/// `x` and the type of `dy`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LrnGrad(pub Lrn);
 

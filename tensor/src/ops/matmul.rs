@@ -83,7 +83,7 @@ impl OpRule for MatMul {
 
     fn flops(&self, inputs: &[TensorType], output: &TensorType) -> u64 {
         let k = self.extents(&inputs[0].shape, &inputs[1].shape).map_or(0, |e| e.k);
-        2 * output.count() as u64 * k as u64
+        (output.count() as u64).saturating_mul(k as u64).saturating_mul(2)
     }
 }
 

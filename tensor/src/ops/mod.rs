@@ -38,7 +38,7 @@ pub use fill::Fill;
 pub use flip::Flip;
 pub use gather::Gather;
 pub use lrn::Lrn;
-pub use matmul::MatMul;
+pub use matmul::{MatMul, MatMulExtents};
 pub use pad::Pad;
 pub use permute::Permute;
 pub use pool2d::{AvgPool2dGrad, Pool2d};

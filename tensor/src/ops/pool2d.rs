@@ -6,7 +6,7 @@ use crate::{Error, Result, Shape, Tensor, TensorType};
 
 /// Max pooling. Operand: `x [n, rows, cols, channels]`. Output: `[n, out rows, out cols,
 /// channels]`, counted as for a convolution. The window is clipped to the image, as in ccv: the
-/// padding takes no part. NaN wins.
+/// padding takes no part. NaN wins. Over an image without cells it gives -∞.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Pool2d {
     /// Rows and cols of the window.
@@ -43,7 +43,8 @@ impl Pool2d {
     }
 
     fn cells(&self, windows: &Shape) -> u64 {
-        windows.count() as u64 * (self.size[0] * self.size[1]) as u64
+        let cells = (self.size[0] as u64).saturating_mul(self.size[1] as u64);
+        (windows.count() as u64).saturating_mul(cells)
     }
 }
 
@@ -63,7 +64,8 @@ impl OpRule for Pool2d {
     }
 }
 
-/// Average pooling. As [`Pool2d`], with the mean of the cells that are inside the image.
+/// Average pooling. As [`Pool2d`], with the mean of the cells that are inside the image (NaN over an
+/// image without cells).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AvgPool2d(pub Pool2d);
 
@@ -84,7 +86,8 @@ impl OpRule for AvgPool2d {
 }
 
 /// The gradient of max pooling. Operands: `x`, `y` (the output) and `dy`. Output: of the shape of
-/// `x`. As in ccv, every cell equal to the maximum of its window gets the whole gradient of it.
+/// `x` and the type of `dy`. As in ccv, every cell equal to the maximum of its window gets the whole
+/// gradient of it; NaN is equal to nothing, so a window that has one gets none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MaxPool2dGrad(pub Pool2d);
 

@@ -3,8 +3,9 @@
 use super::{OpRule, operands};
 use crate::{Device, Error, RandomKey, Result, Shape, Tensor, TensorType};
 
-/// Uniform random numbers in `[low, high)`. No operands. Output: f32; element `i` is made of number
-/// `i` of the [key](RandomKey)'s sequence.
+/// Uniform random numbers in `[low, high)`. No operands. Output: f32; element `i` is `low + (high -
+/// low) · u`, where `u` is number `i` of the [key](RandomKey)'s sequence as a
+/// [float](crate::random::unit_float). Each step is rounded to f32; a device may fuse the last two.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Uniform {
     /// The shape of the output.
@@ -24,13 +25,10 @@ impl OpRule for Uniform {
 
     fn output(&self, inputs: &[TensorType]) -> Result<TensorType> {
         let [] = operands("uniform", inputs)?;
-        if !(self.low.is_finite() && self.high.is_finite() && self.low <= self.high) {
-            return Err(Error::parameter(
-                "uniform",
-                "low",
-                format!("at most high = {}", self.high),
-                self.low,
-            ));
+        let finite = self.low.is_finite() && (self.high - self.low).is_finite();
+        if !(finite && self.low <= self.high) {
+            let expected = format!("at most high = {}, and their difference finite", self.high);
+            return Err(Error::parameter("uniform", "low", expected, self.low));
         }
         Ok(TensorType::f32(self.shape))
     }
@@ -40,8 +38,9 @@ impl OpRule for Uniform {
     }
 }
 
-/// Normal random numbers. No operands. Output: f32; elements `2i` and `2i + 1` are made of numbers
-/// `2i` and `2i + 1` of the [key](RandomKey)'s sequence (Box and Muller 1958).
+/// Normal random numbers. No operands. Output: f32; elements `2i` and `2i + 1` are `mean + deviation
+/// ·` the [pair](crate::random::normal_pair) of numbers `2i` and `2i + 1` of the
+/// [key](RandomKey)'s sequence (Box and Muller 1958).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Normal {
     /// The shape of the output.

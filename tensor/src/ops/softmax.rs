@@ -4,7 +4,7 @@ use super::{OpRule, float, operands};
 use crate::{Result, Tensor, TensorType};
 
 /// Softmax along an axis: `e^(x - max) / Σ e^(x - max)`, or its logarithm. Operand: floats. Output:
-/// as it.
+/// as it. A line with NaN or +∞ in it, or of nothing but -∞, becomes NaN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Softmax {
     /// The axis.

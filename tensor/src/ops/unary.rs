@@ -62,7 +62,7 @@ pub enum UnaryKind {
         /// The term.
         shift: f32,
     },
-    /// `x` to a constant power.
+    /// `x` to a constant power, as [`f32::powf`]: a negative `x` has whole powers only.
     Powf {
         /// The power.
         exponent: f32,
