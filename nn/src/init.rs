@@ -1,10 +1,8 @@
 //! Fresh weights.
 
-use std::collections::BTreeMap;
+use striate_tensor::{DType, Device, RandomKey, Shape, Tensor};
 
-use striate_tensor::{Device, RandomKey, Shape, Tensor};
-
-use crate::{Init, LayerParameters, Network, NetworkSpec, Result};
+use crate::{Error, Init, LayerParameters, Network, NetworkSpec, Result};
 
 /// What the random numbers of a run start from: the same seed gives the same weights on every
 /// device.
@@ -99,7 +97,7 @@ impl NetworkSpec {
     ///
     /// # Errors
     /// As [`shapes`](NetworkSpec::shapes) where the layers do not fit each other;
-    /// [`Error::Op`](crate::Error::Op) where the device has no memory or fails.
+    /// [`Error::Op`] where the device has no memory or fails.
     pub fn build(&self, device: &Device, seed: Seed) -> Result<Network> {
         let mut parameters = Vec::with_capacity(self.layers.len());
         for (spec, shape) in self.layers.iter().zip(self.shapes()?) {
@@ -108,22 +106,17 @@ impl NetworkSpec {
                 parameters.push(None);
                 continue;
             };
-            let fresh = || {
-                let key = seed.init_key(shape.layer);
-                Ok(LayerParameters {
-                    weight: Initializer::from(init).weights(&weight, key, device)?,
-                    bias: Tensor::full(bias, init.bias, striate_tensor::DType::F32, device)?,
-                })
-            };
-            let fresh = fresh().map_err(|source| crate::Error::Op {
+            let key = seed.init_key(shape.layer);
+            let weight = Initializer::from(init).weights(&weight, key, device);
+            let bias = Tensor::full(bias, init.bias, DType::F32, device);
+            let fresh = weight.and_then(|weight| Ok(LayerParameters { weight, bias: bias? }));
+            let fresh = fresh.map_err(|source| Error::Op {
                 layer: shape.layer,
                 kind: shape.kind,
                 source,
             })?;
             parameters.push(Some(fresh));
         }
-        let network = Network::new(self.clone(), parameters, device)?;
-        let extra = BTreeMap::from([("seed".to_owned(), seed.0.to_string())]);
-        Ok(network.with_metadata(crate::Metadata { extra, ..Default::default() }))
+        Network::new(self.clone(), parameters, device)
     }
 }

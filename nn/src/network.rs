@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
-use striate_tensor::{DType, Device, Shape, Tensor};
+use striate_tensor::{DType, Device, Tensor};
 
 use crate::layers::{Context, Module, Visitor};
 use crate::shapes::dims;
@@ -177,7 +177,7 @@ impl Network {
     }
 
     /// The output of the last of these layers for `x`, the input of the first: `[n, rows, cols,
-    /// channels]`, or `[n, ..]` before a full-connect layer, which flattens it. Layers before the
+    /// channels]`, or `[n, in]` before a full-connect layer, which flattens it. Layers before the
     /// first full-connect one take images of any size. An empty range gives `x`.
     ///
     /// # Errors
@@ -259,7 +259,7 @@ impl Network {
             (LayerSpec::AvgPool(pool), _) => x.avg_pool2d(pool.op()),
             (LayerSpec::Lrn(lrn), _) => x.lrn(lrn.op()),
             (LayerSpec::FullConnect(full), Some(LayerParameters { weight, bias })) => {
-                let x = self.flat(layer, weight.shape(), x)?;
+                let x = self.flat(layer, x)?;
                 x.matmul_with(weight, Some(bias), full.op())
             }
             // `new` refuses this; an error all the same, since this is no place to panic.
@@ -270,16 +270,22 @@ impl Network {
         result.map_err(|source| in_layer(shape, source))
     }
 
-    /// The input of a full-connect layer as `[n, in]`.
-    fn flat(&self, layer: usize, weight: &Shape, x: &Tensor) -> Result<Tensor> {
+    /// The input of a full-connect layer as `[n, in]`. Rows and cols must be right and not only
+    /// their product: transposed, they would pass for what they are not.
+    fn flat(&self, layer: usize, x: &Tensor) -> Result<Tensor> {
         let shape = &self.shapes[layer];
-        let flat = x.flatten().map_err(|source| in_layer(shape, source))?;
-        let inputs = weight.dims().last().copied().unwrap_or(0);
-        if flat.dims().last() == Some(&inputs) {
-            return Ok(flat);
+        let [rows, cols, channels] = shape.input;
+        let inputs = rows * cols * channels;
+        match x.dims() {
+            [_, flat] if *flat == inputs => Ok(x.clone()),
+            [_, image @ ..] if *image == shape.input => {
+                x.flatten().map_err(|source| in_layer(shape, source))
+            }
+            _ => {
+                let expected = format!("[n, {rows}, {cols}, {channels}] or [n, {inputs}]");
+                Err(Error::layer(layer, LayerKind::FullConnect, expected, x.shape().to_string()))
+            }
         }
-        let expected = format!("{inputs} inputs an image");
-        Err(Error::layer(layer, LayerKind::FullConnect, expected, x.shape().to_string()))
     }
 }
 

@@ -1,0 +1,268 @@
+//! Specifications: their form on disk, their shapes, what verification refuses and what it does
+//! not.
+
+use striate_nn::{
+    Error, Init, LayerSpec, MAX_ELEMENTS, NetworkSpec, conv, full_connect, lrn, pool,
+};
+
+/// A network that makes sense: 8x8 to 6x6 to 3x3.
+fn small() -> NetworkSpec {
+    NetworkSpec::new([8, 8, 3])
+        .conv(conv(4, 3))
+        .lrn(lrn(5).groups(2))
+        .max_pool(pool(2))
+        .full_connect(10)
+        .relu()
+        .dropout(0.25)
+        .full_connect(5)
+}
+
+#[test]
+fn the_builder_writes_down_what_it_is_told() {
+    let spec = small();
+    assert_eq!(spec.layers[0], LayerSpec::Conv(conv(4, 3)));
+    assert_eq!(spec.layers[3], LayerSpec::FullConnect(full_connect(10).relu().dropout(0.25)));
+    assert_eq!(spec.layers[4], LayerSpec::FullConnect(full_connect(5)));
+    assert_eq!(spec.image, [8, 8]);
+    assert_eq!(spec.classes(), 5);
+    let grouped = conv(8, 3).groups(2);
+    assert_eq!((grouped.groups, grouped.out_groups), (2, 2));
+    // Only full-connect layers have dropout, and nothing has a ReLU before there are layers.
+    assert_eq!(NetworkSpec::new([1, 1, 1]).relu().dropout(0.5).layers, []);
+}
+
+#[test]
+fn json_is_stable() {
+    let spec = NetworkSpec::new([4, 4, 2])
+        .with_name("two")
+        .with_image([6, 5])
+        .conv(conv(4, 3).groups(2).bias(1.0))
+        .avg_pool(pool(2))
+        .lrn(lrn(5))
+        .full_connect(full_connect(3).relu().dropout(0.5));
+    let init = |bias: f32| serde_json::json!({ "gain": std::f32::consts::SQRT_2, "bias": bias });
+    let expected = serde_json::json!({
+        "name": "two",
+        "input": [4, 4, 2],
+        "image": [6, 5],
+        "layers": [
+            { "kind": "conv", "count": 4, "kernel": [3, 3], "stride": 1, "padding": 0,
+              "groups": 2, "out-groups": 2, "relu": true, "init": init(1.0) },
+            { "kind": "avg-pool", "size": 2, "stride": 2, "padding": 0, "groups": 1 },
+            { "kind": "lrn", "size": 5, "kappa": 2.0f32, "alpha": 1e-4f32, "beta": 0.75f32,
+              "groups": 1 },
+            { "kind": "full-connect", "count": 3, "relu": true, "dropout": 0.5,
+              "init": init(0.0) },
+        ],
+    });
+    assert_eq!(serde_json::to_value(&spec).unwrap(), expected);
+    assert_eq!(NetworkSpec::from_json(&spec.to_json().unwrap()).unwrap(), spec);
+}
+
+#[test]
+fn json_by_hand_may_be_short_but_not_wrong() {
+    let text = r#"{ "input": [28, 28, 1], "layers": [
+        { "kind": "conv", "count": 4, "kernel": [5, 5] },
+        { "kind": "max-pool", "size": 2, "stride": 2 },
+        { "kind": "full-connect", "count": 10 } ] }"#;
+    let expected =
+        NetworkSpec::new([28, 28, 1]).conv(conv(4, 5)).max_pool(pool(2)).full_connect(10);
+    assert_eq!(NetworkSpec::from_json(text).unwrap(), expected);
+
+    for (slip, mention) in [
+        (text.replace("\"count\": 10", "\"count\": 10, \"realu\": true"), "realu"),
+        (text.replace("max-pool", "maxpool"), "maxpool"),
+        (text.replace("[5, 5]", "[5]"), "length"),
+        (text.replace("\"count\": 4", "\"count\": -4"), "-4"),
+        (text.replace("28, 28, 1", "28, 28, 1, 1"), "line 1"),
+        (text[..40].to_owned(), "EOF"),
+    ] {
+        let message = NetworkSpec::from_json(&slip).unwrap_err().to_string();
+        assert!(message.starts_with("network specification: "), "{message}");
+        assert!(message.contains(mention), "{message} should mention {mention}");
+    }
+}
+
+#[test]
+fn shapes_follow_from_the_layers() {
+    let shapes = small().shapes().unwrap();
+    let outputs: Vec<[usize; 3]> = shapes.iter().map(|shape| shape.output).collect();
+    assert_eq!(outputs, [[6, 6, 4], [6, 6, 4], [3, 3, 4], [1, 1, 10], [1, 1, 5]]);
+    assert_eq!(shapes[0].weight.unwrap().dims(), [4, 3, 3, 3]);
+    assert_eq!(shapes[3].weight.unwrap().dims(), [10, 36]);
+    assert_eq!(shapes[3].bias.unwrap().dims(), [10]);
+    let macs: Vec<u64> = shapes.iter().map(|shape| shape.macs).collect();
+    assert_eq!(macs, [36 * 4 * 27, 0, 0, 360, 50]);
+    assert_eq!(shapes[0].parameters(), 4 * 27 + 4);
+    assert_eq!(shapes[2].outputs(), 36);
+
+    // 217 pixels in steps of 4: one is left over, as in torchvision's AlexNet.
+    let odd = NetworkSpec::new([224, 224, 3]).conv(conv(64, 11).stride(4).padding(2));
+    assert_eq!(odd.shapes().unwrap()[0].output, [55, 55, 64]);
+    assert!(!odd.shapes().unwrap()[0].exact);
+}
+
+#[test]
+fn the_scan_is_up_to_the_last_convolution() {
+    let spec = NetworkSpec::new([33, 21, 3])
+        .conv(conv(4, 3).stride(2))
+        .max_pool(pool(2).stride(2))
+        .conv(conv(4, 3).padding(1))
+        .max_pool(pool(2).stride(2))
+        .full_connect(5);
+    let scan = spec.scan().unwrap();
+    assert_eq!((scan.layer, scan.scale, scan.window), (2, 4, [8, 5]));
+    assert_eq!(spec.shapes_for([41, 21, 3]).unwrap()[2].output, [10, 5, 4]);
+    assert_eq!(spec.shapes_for([41, 21, 3]).unwrap().len(), 4);
+    assert!(spec.shapes_for([2, 2, 3]).is_err());
+    assert_eq!(NetworkSpec::new([1, 1, 8]).full_connect(2).scan(), None);
+    assert_eq!(NetworkSpec::new([2, 2, 8]).conv(conv(4, 3)).scan(), None);
+}
+
+#[test]
+fn verify_refuses_what_makes_no_sense_and_says_where() {
+    small().verify(5).unwrap();
+    let with = |layer: usize, change: &dyn Fn(&mut LayerSpec)| {
+        let mut spec = small();
+        change(&mut spec.layers[layer]);
+        spec
+    };
+    let conv0 = |f: fn(&mut striate_nn::ConvSpec)| {
+        with(0, &|layer| {
+            if let LayerSpec::Conv(conv) = layer {
+                f(conv)
+            }
+        })
+    };
+    let lrn1 = |f: fn(&mut striate_nn::LrnSpec)| {
+        with(1, &|layer| {
+            if let LayerSpec::Lrn(lrn) = layer {
+                f(lrn)
+            }
+        })
+    };
+    let pool2 = |f: fn(&mut striate_nn::PoolSpec)| {
+        with(2, &|layer| {
+            if let LayerSpec::MaxPool(pool) = layer {
+                f(pool)
+            }
+        })
+    };
+    let full = |layer, f: fn(&mut striate_nn::FullConnectSpec)| {
+        with(layer, &|layer| {
+            if let LayerSpec::FullConnect(full) = layer {
+                f(full)
+            }
+        })
+    };
+    let network = |f: fn(&mut NetworkSpec)| {
+        let mut spec = small();
+        f(&mut spec);
+        spec
+    };
+    for (spec, expected) in [
+        (conv0(|c| c.count = 0), "layer 0 (conv): expected a count of at least 1, got 0"),
+        (conv0(|c| c.kernel = [3, 0]), "layer 0 (conv): expected kernel cols of at least 1, got 0"),
+        (conv0(|c| c.stride = 0), "layer 0 (conv): expected a stride of at least 1, got 0"),
+        (
+            conv0(|c| c.kernel = [9, 3]),
+            "layer 0 (conv): expected a window no larger than its padded input, got 9 rows over 8 \
+             with padding 0",
+        ),
+        (
+            conv0(|c| c.groups = 2),
+            "layer 0 (conv): expected groups that divide the 3 input channels evenly, got 2 groups",
+        ),
+        (conv0(|c| c.groups = 0), "got 0 groups"),
+        (conv0(|c| (c.groups, c.count) = (3, 4)), "divide the 4 outputs evenly, got 3 groups"),
+        (conv0(|c| c.out_groups = 3), "expected an output partition that divides 4 outputs, got 3"),
+        (conv0(|c| c.out_groups = 0), "expected an output partition that divides 4 outputs, got 0"),
+        (conv0(|c| c.init.gain = f32::NAN), "expected a finite initial gain, got NaN"),
+        (conv0(|c| c.padding = usize::MAX), "layer 0 (conv): expected a window no larger"),
+        (conv0(|c| c.padding = usize::MAX / 4), "layer 0 (conv): expected at most 17179869184"),
+        (conv0(|c| c.count = 1 << 40), "layer 0 (conv): expected at most 17179869184 outputs"),
+        (conv0(|c| c.count = usize::MAX), "layer 0 (conv): expected at most 17179869184 outputs"),
+        (lrn1(|l| l.size = 0), "layer 1 (lrn): expected a window of at least 1, got 0"),
+        (lrn1(|l| l.groups = 3), "layer 1 (lrn): expected groups that divide the 4 input channels"),
+        (lrn1(|l| l.beta = f32::INFINITY), "layer 1 (lrn): expected a finite beta, got inf"),
+        (pool2(|p| p.size = 0), "layer 2 (max-pool): expected a window of at least 1, got 0"),
+        (pool2(|p| p.stride = 0), "layer 2 (max-pool): expected a stride of at least 1, got 0"),
+        (
+            pool2(|p| p.padding = 2),
+            "layer 2 (max-pool): expected a padding less than the window of 2, got 2",
+        ),
+        (full(3, |f| f.count = 0), "layer 3 (full-connect): expected a count of at least 1, got 0"),
+        (full(3, |f| f.dropout = 1.0), "expected a dropout rate from 0 to less than 1, got 1"),
+        (full(3, |f| f.dropout = f32::NAN), "expected a dropout rate from 0 to less than 1"),
+        (full(3, |f| f.count = 1 << 33), "layer 3 (full-connect): expected at most 17179869184 we"),
+        (
+            full(4, |f| f.relu = true),
+            "layer 4 (full-connect): expected a last layer without relu, got relu",
+        ),
+        (full(4, |f| f.dropout = 0.5), "expected a last layer without dropout, got a dropout rate"),
+        (full(4, |f| f.count = 6), "expected 5 outputs, one a class, of the last layer, got 6"),
+        (network(|n| n.layers.clear()), "network: expected layers, got none"),
+        (
+            network(|n| n.layers.truncate(3)),
+            "layer 2 (max-pool): expected a full-connect layer last, got a max-pool layer",
+        ),
+        (
+            network(|n| n.layers.swap(2, 3)),
+            "layer 3 (max-pool): expected only full-connect layers after the first of them, got a \
+             max-pool layer",
+        ),
+        (
+            network(|n| n.input = [8, 0, 3]),
+            "network: expected an input of rows, cols and channels, got 8x0x3",
+        ),
+        (network(|n| n.input = [usize::MAX; 3]), "network: expected at most 17179869184 inputs"),
+        (
+            network(|n| n.image = [8, 7]),
+            "network: expected a whole image no smaller than the input of 8x8, got 8x7",
+        ),
+    ] {
+        let message = spec.verify(5).unwrap_err().to_string();
+        assert!(message.contains(expected), "{message}\nshould contain\n{expected}");
+    }
+    assert_eq!(MAX_ELEMENTS, 17_179_869_184);
+    assert!(matches!(small().verify(6), Err(Error::Layer { layer: 4, .. })));
+}
+
+/// What ccv refuses and we run is no error.
+#[test]
+fn limits_of_ccv_are_listed() {
+    let fine = NetworkSpec::new([9, 9, 3])
+        .with_image([11, 11])
+        .conv(conv(8, 3).stride(2).padding(1))
+        .max_pool(pool(3).stride(2))
+        .full_connect(10);
+    assert_eq!(fine.verify(10).unwrap().ccv_limits(), []);
+
+    let odd = NetworkSpec::new([10, 10, 1])
+        .with_image([11, 11])
+        .conv(conv(6, 2).stride(3).linear())
+        .conv(conv(8, 1).groups(2).out_groups(1))
+        .full_connect(2);
+    let limits: Vec<String> =
+        odd.verify(2).unwrap().ccv_limits().iter().map(ToString::to_string).collect();
+    let expected = [
+        "ccv's networks see 3 input channels, this one 1",
+        "layer 0: ccv's windows end exactly at the padded image's edge, these fall short",
+        "layer 0: ccv's kernels are odd, this one is 2x2",
+        "layer 0: ccv's convolutions end in a ReLU, this one does not",
+        "layer 0: ccv's CPU code computes outputs by fours, this one has 6 a group",
+        "layer 1: ccv's output partition is a multiple of the input's, 1 not of 2",
+        "layer 2: ccv cannot classify where a full-connect layer follows the last convolution",
+        "ccv classifies where image and input (11x11, 10x10) differ by multiples of the strides' \
+         product, 3",
+    ];
+    assert_eq!(limits, expected);
+    assert_eq!(odd.ccv_limits().unwrap().len(), expected.len());
+}
+
+/// ccv's tables print their `glorot` with 9 digits.
+#[test]
+fn fresh_layers_start_as_ccvs() {
+    let Init { gain, bias } = Init::default();
+    assert_eq!((format!("{gain:.8}").as_str(), bias), ("1.41421354", 0.0));
+}
