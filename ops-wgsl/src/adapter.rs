@@ -1,0 +1,171 @@
+//! Which graphics processors there are, and the choice of one.
+
+use std::sync::OnceLock;
+
+use striate_tensor::{DeviceKind, Error, Result};
+
+/// Which adapter to use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdapterChoice {
+    /// The best graphics processor; no software one.
+    Hardware,
+    /// The best graphics processor; a software one where there is no other.
+    Gpu,
+    /// The one at this place of [`adapters`].
+    Index(usize),
+    /// The first one whose name contains this, in upper or lower case.
+    Name(String),
+}
+
+/// A graphics adapter of this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdapterInfo {
+    /// Its place in [`adapters`]: the number in `gpu:0`.
+    pub index: usize,
+    /// The product, as the driver names it.
+    pub name: String,
+    /// Discrete, integrated or software.
+    pub kind: DeviceKind,
+    /// The graphics interface: `vulkan`, `metal` or `dx12`.
+    pub backend: String,
+    /// The driver and its version.
+    pub driver: String,
+}
+
+/// The adapters of this machine, the best first: discrete, then integrated, then software.
+pub fn adapters() -> Vec<AdapterInfo> {
+    found().iter().enumerate().map(|(index, adapter)| describe(index, adapter)).collect()
+}
+
+pub(crate) fn describe(index: usize, adapter: &wgpu::Adapter) -> AdapterInfo {
+    let info = adapter.get_info();
+    AdapterInfo {
+        index,
+        name: info.name.clone(),
+        kind: kind(info.device_type),
+        backend: info.backend.to_string(),
+        driver: format!("{} {}", info.driver, info.driver_info).trim().to_string(),
+    }
+}
+
+fn kind(ty: wgpu::DeviceType) -> DeviceKind {
+    match ty {
+        wgpu::DeviceType::Cpu => DeviceKind::SoftwareGpu,
+        wgpu::DeviceType::IntegratedGpu => DeviceKind::IntegratedGpu,
+        // A virtual one is a real one passed on; an unknown one is worth trying before software.
+        wgpu::DeviceType::DiscreteGpu
+        | wgpu::DeviceType::VirtualGpu
+        | wgpu::DeviceType::Other => DeviceKind::DiscreteGpu,
+    }
+}
+
+fn rank(ty: wgpu::DeviceType) -> usize {
+    match ty {
+        wgpu::DeviceType::DiscreteGpu => 0,
+        wgpu::DeviceType::VirtualGpu => 1,
+        wgpu::DeviceType::IntegratedGpu => 2,
+        wgpu::DeviceType::Other => 3,
+        wgpu::DeviceType::Cpu => 4,
+    }
+}
+
+/// The interfaces that shaders are written for; OpenGL's limits are below WebGPU's.
+const BACKENDS: wgpu::Backends =
+    wgpu::Backends::VULKAN.union(wgpu::Backends::METAL).union(wgpu::Backends::DX12);
+
+/// The adapters, asked for once: loading a driver takes a while, and adapters do not come and go.
+fn found() -> &'static [wgpu::Adapter] {
+    static FOUND: OnceLock<Vec<wgpu::Adapter>> = OnceLock::new();
+    FOUND.get_or_init(|| {
+        let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+        descriptor.backends = BACKENDS;
+        // Validation layers are for debugging wgpu itself: they cost time in every call.
+        descriptor.flags = wgpu::InstanceFlags::empty();
+        let instance = wgpu::Instance::new(descriptor);
+        let mut adapters = pollster::block_on(instance.enumerate_adapters(BACKENDS));
+        adapters.retain(|adapter| {
+            let flags = adapter.get_downlevel_capabilities().flags;
+            flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS)
+        });
+        adapters.sort_by_key(|adapter| rank(adapter.get_info().device_type));
+        adapters
+    })
+}
+
+/// The adapter that a choice means, and its index.
+pub(crate) fn choose(choice: &AdapterChoice) -> Result<(usize, wgpu::Adapter)> {
+    let adapters = found();
+    let software =
+        |adapter: &wgpu::Adapter| adapter.get_info().device_type == wgpu::DeviceType::Cpu;
+    let place = match choice {
+        AdapterChoice::Hardware => adapters.iter().position(|adapter| !software(adapter)),
+        AdapterChoice::Gpu => (!adapters.is_empty()).then_some(0),
+        AdapterChoice::Index(index) => Some(*index).filter(|&index| index < adapters.len()),
+        AdapterChoice::Name(name) => {
+            let name = name.to_lowercase();
+            adapters.iter().position(|a| a.get_info().name.to_lowercase().contains(&name))
+        }
+    };
+    match place {
+        Some(index) => Ok((index, adapters[index].clone())),
+        None => Err(Error::UnknownDevice { name: wanted(choice), reason: missing() }),
+    }
+}
+
+fn wanted(choice: &AdapterChoice) -> String {
+    match choice {
+        AdapterChoice::Hardware | AdapterChoice::Gpu => "gpu".into(),
+        AdapterChoice::Index(index) => format!("gpu:{index}"),
+        AdapterChoice::Name(name) => name.clone(),
+    }
+}
+
+/// Which adapters there are, or what is missing for there to be one.
+fn missing() -> String {
+    let adapters = adapters();
+    if adapters.is_empty() {
+        return NO_DRIVER.into();
+    }
+    let list = adapters.iter().map(|adapter| {
+        let software = adapter.kind == DeviceKind::SoftwareGpu;
+        let note = if software { ", software" } else { "" };
+        format!("gpu:{} ({}{note})", adapter.index, adapter.name)
+    });
+    format!("there are {}", list.collect::<Vec<_>>().join(", "))
+}
+
+#[cfg(target_os = "windows")]
+const NO_DRIVER: &str = "there is no graphics driver; install the one of your graphics card \
+     (NVIDIA, AMD or Intel), or use `cpu`";
+#[cfg(target_vendor = "apple")]
+const NO_DRIVER: &str = "this machine offers no Metal device; use `cpu`";
+#[cfg(not(any(target_os = "windows", target_vendor = "apple")))]
+const NO_DRIVER: &str = "there is no Vulkan driver; install your graphics card's (Debian and \
+     Ubuntu: `mesa-vulkan-drivers` for AMD and Intel, `nvidia-driver` for NVIDIA; Fedora: \
+     `mesa-vulkan-drivers`) and the loader (`libvulkan1`, `vulkan-loader`), or use `cpu`";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_there_is_an_error_that_says_what_is() {
+        let error = |choice| choose(&choice).unwrap_err().to_string();
+        for message in
+            [error(AdapterChoice::Index(999)), error(AdapterChoice::Name("no such card".into()))]
+        {
+            assert!(message.contains("gpu:0") || message.contains("use `cpu`"), "{message}");
+        }
+    }
+
+    #[test]
+    fn software_comes_last_and_is_not_hardware() {
+        let adapters = adapters();
+        let software: Vec<bool> =
+            adapters.iter().map(|a| a.kind == DeviceKind::SoftwareGpu).collect();
+        assert!(software.is_sorted(), "{adapters:?}");
+        let hardware = choose(&AdapterChoice::Hardware).is_ok();
+        assert_eq!(hardware, software.contains(&false));
+        assert_eq!(choose(&AdapterChoice::Gpu).is_ok(), !adapters.is_empty());
+    }
+}

@@ -1,0 +1,387 @@
+//! Tensors in GPU memory.
+//!
+//! A tensor is a list of chunks: wgpu buffers that one binding can take whole. Most tensors are one
+//! chunk; a full-connect weight of 302 MB is three at WebGPU's default limit of 128 MiB. All chunks
+//! but the last are of one size, a power of two, so a place in a tensor is a chunk and an offset by
+//! shifting, and chunks of all element types begin at common elements.
+//!
+//! Kernels bind [`View`]s. A range of elements inside one chunk is bound in place; one that lies
+//! across two (a row of a matrix, say) is copied together first.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use striate_tensor::{Buffer, BufferData, DType, Operand, Result, TensorType};
+
+use crate::device::Gpu;
+use crate::queue::Context;
+
+/// The smallest allocation; also what all offsets of bindings are a multiple of.
+pub(crate) const ALIGN_BYTES: u64 = 256;
+/// A free buffer serves a request of at least this part of its size (as 1 / n).
+const SLACK: u64 = 2;
+/// Free memory beyond this goes back to the driver.
+const KEPT_BYTES: u64 = 512 << 20;
+
+const USAGE: wgpu::BufferUsages = wgpu::BufferUsages::STORAGE
+    .union(wgpu::BufferUsages::COPY_SRC)
+    .union(wgpu::BufferUsages::COPY_DST);
+
+#[derive(Default)]
+struct Free {
+    buffers: BTreeMap<u64, Vec<wgpu::Buffer>>,
+    bytes: u64,
+}
+
+/// Buffers that tensors return to and come from.
+///
+/// One may be taken again while the GPU has yet to use it for its last owner: whatever is done with
+/// it next is queued behind that.
+#[derive(Clone, Default)]
+pub(crate) struct Pool(Arc<Mutex<Free>>);
+
+/// A wgpu buffer on loan from a [`Pool`].
+pub(crate) struct Chunk {
+    pub(crate) buffer: wgpu::Buffer,
+    pool: Pool,
+}
+
+impl Drop for Chunk {
+    fn drop(&mut self) {
+        let size = self.buffer.size();
+        let mut free = self.pool.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if free.bytes + size <= KEPT_BYTES {
+            free.bytes += size;
+            free.buffers.entry(size).or_default().push(self.buffer.clone());
+        }
+    }
+}
+
+impl Pool {
+    /// A buffer of at least `bytes` bytes. What is in it is whatever the last owner left.
+    pub(crate) fn take(&self, gpu: &Gpu, bytes: u64) -> Result<Chunk> {
+        // Sizes are rounded to an eighth of their power of two, so that near sizes share buffers.
+        let step = (bytes.max(1).next_power_of_two() / 8).max(ALIGN_BYTES);
+        let size = bytes.max(1).next_multiple_of(step);
+        if let Some(buffer) = self.reuse(size) {
+            return Ok(Chunk { buffer, pool: self.clone() });
+        }
+        let allocate = || {
+            let descriptor =
+                wgpu::BufferDescriptor { label: None, size, usage: USAGE, mapped_at_creation: false };
+            gpu.scoped(bytes as usize, || gpu.device.create_buffer(&descriptor))
+        };
+        let buffer = match allocate() {
+            Err(striate_tensor::Error::OutOfMemory { .. }) => {
+                // What the pool keeps may be what is missing.
+                self.clear();
+                gpu.wait(None)?;
+                allocate()?
+            }
+            result => result?,
+        };
+        Ok(Chunk { buffer, pool: self.clone() })
+    }
+
+    fn reuse(&self, size: u64) -> Option<wgpu::Buffer> {
+        let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (&found, buffers) = free.buffers.range_mut(size..=size * SLACK).next()?;
+        let buffer = buffers.pop();
+        if buffers.is_empty() {
+            free.buffers.remove(&found);
+        }
+        free.bytes -= if buffer.is_some() { found } else { 0 };
+        buffer
+    }
+
+    fn clear(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Free::default();
+    }
+}
+
+/// A tensor's memory on the GPU.
+pub(crate) struct GpuBuffer {
+    pub(crate) chunks: Vec<Chunk>,
+    bytes: usize,
+    derived: Mutex<Vec<(DerivedKey, Arc<GpuBuffer>)>>,
+}
+
+/// What a derived form of weights was made for: the maker's name and its parameters.
+pub(crate) type DerivedKey = (&'static str, [u32; 6]);
+
+impl GpuBuffer {
+    /// The form of these weights that `make` gives (packed, transformed), made at the first call
+    /// and kept as long as the buffer is not written.
+    // The tiled kernels are its users.
+    #[allow(dead_code)]
+    pub(crate) fn derived(
+        &self,
+        key: DerivedKey,
+        make: impl FnOnce() -> Result<GpuBuffer>,
+    ) -> Result<Arc<GpuBuffer>> {
+        let mut derived = self.derived.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, form)) = derived.iter().find(|(k, _)| *k == key) {
+            return Ok(Arc::clone(form));
+        }
+        let form = Arc::new(make()?);
+        derived.push((key, Arc::clone(&form)));
+        Ok(form)
+    }
+
+    /// Called before it is written: derived forms of the old values go.
+    pub(crate) fn changed(&mut self) {
+        self.derived.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl BufferData for GpuBuffer {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        self
+    }
+
+    fn size_bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+/// An operand of a kernel.
+#[derive(Clone, Copy)]
+pub(crate) struct Source<'a> {
+    pub(crate) buffer: &'a GpuBuffer,
+    pub(crate) ty: TensorType,
+}
+
+impl<'a> Source<'a> {
+    pub(crate) fn new(gpu: &Gpu, operand: &Operand<'a>) -> Result<Self> {
+        Ok(Source { buffer: own(gpu, operand.buffer)?, ty: *operand.ty })
+    }
+
+    pub(crate) fn half(&self) -> bool {
+        self.ty.dtype == DType::F16
+    }
+}
+
+/// This backend's own buffer inside a general one.
+pub(crate) fn own<'a>(gpu: &Gpu, buffer: &'a Buffer) -> Result<&'a GpuBuffer> {
+    buffer.downcast().ok_or_else(|| gpu.error("a buffer of another backend was given to the GPU"))
+}
+
+/// What a kernel binds: a range of a buffer, and how many elements of it come before the first one
+/// that was asked for (bindings begin at multiples of 256 bytes).
+#[derive(Clone)]
+pub(crate) struct View {
+    pub(crate) buffer: wgpu::Buffer,
+    pub(crate) offset: u64,
+    pub(crate) size: u64,
+    pub(crate) skip: u32,
+    /// Keeps a copy out of the pool until it is bound.
+    _copy: Option<Arc<Chunk>>,
+}
+
+/// A range of an output that a kernel is to write.
+pub(crate) struct Written {
+    pub(crate) view: View,
+    /// Where a copy has to go back to: its first byte.
+    back: Option<(u64, u64)>,
+}
+
+impl Context {
+    /// Memory for so many bytes.
+    pub(crate) fn allocate(&self, bytes: usize) -> Result<GpuBuffer> {
+        let chunk = self.gpu.chunk_bytes();
+        let mut rest = bytes as u64;
+        let mut chunks = Vec::with_capacity(1);
+        loop {
+            let size = rest.min(chunk);
+            chunks.push(self.pool.take(&self.gpu, size)?);
+            rest -= size;
+            if rest == 0 {
+                break;
+            }
+        }
+        Ok(GpuBuffer { chunks, bytes, derived: Mutex::default() })
+    }
+
+    /// Memory for a tensor. Kernels count elements in 32 bits, so there is a largest one.
+    pub(crate) fn allocate_for(&self, ty: &TensorType) -> Result<GpuBuffer> {
+        if ty.count() > MAX_ELEMENTS {
+            return Err(self.gpu.out_of_memory(ty.size_bytes()));
+        }
+        self.allocate(ty.size_bytes())
+    }
+
+    /// A view of a range of elements.
+    pub(crate) fn view(&self, source: Source<'_>, range: Range<usize>) -> Result<View> {
+        let (first, end) = self.byte_range(source.ty.dtype, &range);
+        let chunk = self.gpu.chunk_bytes();
+        let last = end.max(first + 1) - 1;
+        let size = source.ty.dtype.size_bytes() as u64;
+        if first / chunk == last / chunk {
+            let buffer = &source.buffer.chunks[(first / chunk) as usize].buffer;
+            let offset = first % chunk;
+            let bound = offset - offset % ALIGN_BYTES;
+            return Ok(View {
+                buffer: buffer.clone(),
+                offset: bound,
+                // Whole vectors, so that a kernel may read four words at once to the end.
+                size: (end - first + offset % ALIGN_BYTES).max(1).next_multiple_of(16),
+                skip: ((offset - bound) / size) as u32,
+                _copy: None,
+            });
+        }
+        // Copies move words.
+        let from = first - first % 4;
+        let copy = self.temporary(end - from)?;
+        self.copy_pieces(source.buffer, from..end.next_multiple_of(4), &copy.buffer, true)?;
+        Ok(self.view_of_copy(copy, end - from, ((first - from) / size) as u32))
+    }
+
+    /// A view of a whole tensor.
+    pub(crate) fn whole(&self, source: Source<'_>) -> Result<View> {
+        self.view(source, 0..source.ty.count())
+    }
+
+    /// A range of elements of an output, to write with [`finish`](Context::finish) afterwards.
+    /// The range of a half-precision tensor begins at an even element.
+    pub(crate) fn written(
+        &self,
+        output: &GpuBuffer,
+        dtype: DType,
+        range: Range<usize>,
+    ) -> Result<Written> {
+        let (first, end) = self.byte_range(dtype, &range);
+        let chunk = self.gpu.chunk_bytes();
+        let shape = striate_tensor::Shape::new(&[range.end])?;
+        let source = Source { buffer: output, ty: TensorType::new(shape, dtype) };
+        if first / chunk == (end.max(first + 1) - 1) / chunk {
+            return Ok(Written { view: self.view(source, range)?, back: None });
+        }
+        let copy = self.temporary(end - first)?;
+        let view = self.view_of_copy(copy, end - first, 0);
+        Ok(Written { view, back: Some((first, end.next_multiple_of(4))) })
+    }
+
+    /// Puts what was written where it belongs.
+    pub(crate) fn finish(&self, output: &GpuBuffer, written: &Written) -> Result<()> {
+        match written.back {
+            Some((first, end)) => {
+                self.copy_pieces(output, first..end, &written.view.buffer, false)
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn byte_range(&self, dtype: DType, range: &Range<usize>) -> (u64, u64) {
+        let size = dtype.size_bytes() as u64;
+        (range.start as u64 * size, range.end as u64 * size)
+    }
+
+    fn temporary(&self, bytes: u64) -> Result<Chunk> {
+        if bytes > self.gpu.chunk_bytes() {
+            let message = format!(
+                "an operand has a row of {bytes} bytes, and a binding takes {}",
+                self.gpu.chunk_bytes()
+            );
+            return Err(self.gpu.error(message));
+        }
+        self.pool.take(&self.gpu, bytes)
+    }
+
+    fn view_of_copy(&self, copy: Chunk, bytes: u64, skip: u32) -> View {
+        View {
+            buffer: copy.buffer.clone(),
+            offset: 0,
+            size: bytes.max(1).next_multiple_of(16),
+            skip,
+            _copy: Some(Arc::new(copy)),
+        }
+    }
+
+    /// Copies bytes of a tensor to the start of a buffer, or back.
+    fn copy_pieces(
+        &self,
+        tensor: &GpuBuffer,
+        range: Range<u64>,
+        other: &wgpu::Buffer,
+        out: bool,
+    ) -> Result<()> {
+        let chunk = self.gpu.chunk_bytes();
+        let mut at = range.start;
+        while at < range.end {
+            let end = range.end.min((at / chunk + 1) * chunk);
+            let part = (&tensor.chunks[(at / chunk) as usize].buffer, at % chunk);
+            let whole = (other, at - range.start);
+            let (from, to) = if out { (part, whole) } else { (whole, part) };
+            self.copy(from, to, end - at)?;
+            at = end;
+        }
+        Ok(())
+    }
+
+    /// A copy of a tensor.
+    pub(crate) fn duplicate(&self, of: &GpuBuffer) -> Result<GpuBuffer> {
+        let copy = self.allocate(of.bytes)?;
+        for (from, to) in of.chunks.iter().zip(&copy.chunks) {
+            let bytes = from.buffer.size().min(to.buffer.size());
+            self.copy((&from.buffer, 0), (&to.buffer, 0), bytes)?;
+        }
+        Ok(copy)
+    }
+
+    /// Where rows of `row_bytes` bytes must be cut so that each part can be bound: the rows that
+    /// begin a part, and their number at the end. A row that lies across chunks is a part.
+    pub(crate) fn cuts(&self, rows: usize, row_bytes: usize) -> Vec<usize> {
+        row_cuts(rows, row_bytes, self.gpu.chunk_bytes() as usize)
+    }
+}
+
+/// Elements beyond this are not counted in 32 bits, groups of invocations included.
+const MAX_ELEMENTS: usize = u32::MAX as usize - (1 << 24);
+
+fn row_cuts(rows: usize, row_bytes: usize, chunk: usize) -> Vec<usize> {
+    let mut cuts = vec![0];
+    let total = rows * row_bytes;
+    for boundary in (chunk..total).step_by(chunk) {
+        let row = boundary / row_bytes;
+        cuts.push(row);
+        if !boundary.is_multiple_of(row_bytes) {
+            cuts.push(row + 1);
+        }
+    }
+    cuts.push(rows);
+    cuts.dedup();
+    cuts
+}
+
+/// The parts that several lists of cuts leave: each can be bound in every one of the tensors.
+pub(crate) fn parts(lists: &[Vec<usize>]) -> Vec<Range<usize>> {
+    let mut cuts: Vec<usize> = lists.iter().flatten().copied().collect();
+    cuts.sort_unstable();
+    cuts.dedup();
+    cuts.windows(2).map(|pair| pair[0]..pair[1]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_cut_at_chunks_and_a_row_across_them_is_alone() {
+        assert_eq!(row_cuts(10, 4, 1000), [0, 10]);
+        assert_eq!(row_cuts(10, 100, 500), [0, 5, 10]);
+        assert_eq!(row_cuts(10, 100, 250), [0, 2, 3, 5, 7, 8, 10]);
+        assert_eq!(row_cuts(0, 100, 250), [0]);
+        assert_eq!(parts(&[vec![0, 4, 9], vec![0, 5, 9]]), [0..4, 4..5, 5..9]);
+        assert_eq!(parts(&[vec![0]]), []);
+    }
+}

@@ -1,0 +1,154 @@
+//! Compiled shaders: one pipeline for each shader and each set of its constants.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use striate_tensor::Result;
+
+use crate::cache::Cache;
+use crate::device::Gpu;
+
+/// A shader: its entry point is `main`, its `Params` are at binding 0, its outputs and then its
+/// inputs after that.
+pub(crate) struct Shader {
+    pub(crate) name: &'static str,
+    pub(crate) source: &'static str,
+    pub(crate) outputs: usize,
+    pub(crate) inputs: usize,
+}
+
+/// A shader from a file beside the one that launches it, behind the functions that all share.
+macro_rules! shader {
+    ($file:literal, $outputs:literal, $inputs:literal) => {
+        $crate::pipelines::Shader {
+            name: $file,
+            source: concat!(include_str!("prelude.wgsl"), "\n", include_str!($file)),
+            outputs: $outputs,
+            inputs: $inputs,
+        }
+    };
+}
+pub(crate) use shader;
+
+/// Values of a shader's `override` constants.
+pub(crate) type Constants<'a> = &'a [(&'static str, f64)];
+
+/// A truth value as a constant.
+pub(crate) fn flag(value: bool) -> f64 {
+    f64::from(u8::from(value))
+}
+
+pub(crate) struct Pipeline {
+    pub(crate) pipeline: wgpu::ComputePipeline,
+    pub(crate) layout: wgpu::BindGroupLayout,
+}
+
+type Key = (&'static str, Vec<(&'static str, u64)>);
+
+/// The pipelines of a device, compiled when first asked for.
+pub(crate) struct Pipelines {
+    compiled: Mutex<HashMap<Key, Arc<Pipeline>>>,
+    modules: Mutex<HashMap<&'static str, wgpu::ShaderModule>>,
+    cache: Cache,
+    /// Shaders check every index and every divisor.
+    checked: bool,
+}
+
+impl Pipelines {
+    pub(crate) fn new(cache: Cache, checked: bool) -> Self {
+        Pipelines {
+            compiled: Mutex::default(),
+            modules: Mutex::default(),
+            cache,
+            checked,
+        }
+    }
+
+    pub(crate) fn get(
+        &self,
+        gpu: &Gpu,
+        shader: &'static Shader,
+        constants: Constants<'_>,
+    ) -> Result<Arc<Pipeline>> {
+        let key: Key =
+            (shader.name, constants.iter().map(|&(name, value)| (name, value.to_bits())).collect());
+        let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pipeline) = compiled.get(&key) {
+            return Ok(Arc::clone(pipeline));
+        }
+        let pipeline = Arc::new(gpu.scoped(0, || self.compile(gpu, shader, constants))?);
+        compiled.insert(key, Arc::clone(&pipeline));
+        self.cache.changed();
+        Ok(pipeline)
+    }
+
+    fn module(&self, gpu: &Gpu, shader: &'static Shader) -> wgpu::ShaderModule {
+        let mut modules = self.modules.lock().unwrap_or_else(PoisonError::into_inner);
+        let make = || {
+            let descriptor = wgpu::ShaderModuleDescriptor {
+                label: Some(shader.name),
+                source: wgpu::ShaderSource::Wgsl(shader.source.into()),
+            };
+            if self.checked {
+                return gpu.device.create_shader_module(descriptor);
+            }
+            // SAFETY: these shaders are our own. Each index is below the count in its parameters,
+            // which is that of the tensor bound (indices that are data are compared with it); each
+            // loop ends at such a count, and each divisor is an extent that is not 0. The
+            // conformance suite runs with the checks as well, and gives the same bits.
+            unsafe {
+                let checks = wgpu::ShaderRuntimeChecks::unchecked();
+                gpu.device.create_shader_module_trusted(descriptor, checks)
+            }
+        };
+        modules.entry(shader.name).or_insert_with(make).clone()
+    }
+
+    fn compile(
+        &self,
+        gpu: &Gpu,
+        shader: &'static Shader,
+        constants: Constants<'_>,
+    ) -> Pipeline {
+        let storage = |read_only| wgpu::BufferBindingType::Storage { read_only };
+        let types = std::iter::once((wgpu::BufferBindingType::Uniform, true))
+            .chain((0..shader.outputs).map(|_| (storage(false), false)))
+            .chain((0..shader.inputs).map(|_| (storage(true), false)));
+        let entries: Vec<wgpu::BindGroupLayoutEntry> = types
+            .zip(0..)
+            .map(|((ty, has_dynamic_offset), binding)| wgpu::BindGroupLayoutEntry {
+                binding,
+                visibility: wgpu::ShaderStages::COMPUTE,
+                ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset, min_binding_size: None },
+                count: None,
+            })
+            .collect();
+        let layout = gpu.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+            label: Some(shader.name),
+            entries: &entries,
+        });
+        let pipeline_layout = gpu.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: Some(shader.name),
+            bind_group_layouts: &[Some(&layout)],
+            immediate_size: 0,
+        });
+        let pipeline = gpu.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(shader.name),
+            layout: Some(&pipeline_layout),
+            module: &self.module(gpu, shader),
+            entry_point: Some("main"),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                constants,
+                // Every kernel writes its workgroup memory before it reads it.
+                zero_initialize_workgroup_memory: false,
+            },
+            cache: self.cache.pipelines(),
+        });
+        Pipeline { pipeline, layout }
+    }
+
+    /// Keeps what was compiled on disk, where there is something new.
+    pub(crate) fn save(&self) {
+        self.cache.save();
+    }
+}

@@ -1,0 +1,136 @@
+//! What was asked of the GPU, and how long it took.
+
+use std::collections::BTreeMap;
+
+use striate_tensor::Result;
+
+use crate::device::Gpu;
+use crate::queue::BATCH_DISPATCHES;
+use crate::staging::read_mapped;
+
+/// What a device was asked to do since it was opened.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Profile {
+    /// Batches of commands.
+    pub submissions: u64,
+    /// Shaders run.
+    pub dispatches: u64,
+    /// Bytes copied to the device.
+    pub bytes_uploaded: u64,
+    /// Bytes copied from the device.
+    pub bytes_downloaded: u64,
+    /// Time on the GPU by op, by the device's own clock; empty where it was not asked for, or the
+    /// adapter has no clock.
+    pub timings: Vec<Timing>,
+}
+
+/// The time that an op took.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Timing {
+    /// The op.
+    pub op: &'static str,
+    /// How many dispatches it took.
+    pub dispatches: u64,
+    /// Their time together.
+    pub nanoseconds: f64,
+}
+
+const TIMESTAMP_BYTES: u64 = 8;
+const QUERIES: u32 = 2 * BATCH_DISPATCHES;
+
+pub(crate) struct Profiler {
+    pub(crate) counts: Profile,
+    clock: Option<Clock>,
+}
+
+struct Clock {
+    queries: wgpu::QuerySet,
+    resolved: wgpu::Buffer,
+    readback: wgpu::Buffer,
+    /// Nanoseconds of a tick.
+    period: f64,
+    /// The ops of this batch.
+    batch: Vec<&'static str>,
+    times: BTreeMap<&'static str, (u64, f64)>,
+}
+
+impl Profiler {
+    /// Counts always; takes times where asked and where the device has a clock.
+    pub(crate) fn new(gpu: &Gpu, times: bool) -> Result<Self> {
+        let clock = times && gpu.features.contains(wgpu::Features::TIMESTAMP_QUERY);
+        let clock = if clock { Some(Clock::new(gpu)?) } else { None };
+        Ok(Profiler { counts: Profile::default(), clock })
+    }
+
+    /// Where the next dispatch writes its times, if it does.
+    pub(crate) fn next(&mut self, op: &'static str) -> Option<wgpu::ComputePassTimestampWrites<'_>> {
+        let clock = self.clock.as_mut()?;
+        let index = 2 * clock.batch.len() as u32;
+        clock.batch.push(op);
+        Some(wgpu::ComputePassTimestampWrites {
+            query_set: &clock.queries,
+            beginning_of_pass_write_index: Some(index),
+            end_of_pass_write_index: Some(index + 1),
+        })
+    }
+
+    /// Called at the end of a batch.
+    pub(crate) fn resolve(&self, encoder: &mut wgpu::CommandEncoder) {
+        let Some(clock) = self.clock.as_ref().filter(|clock| !clock.batch.is_empty()) else {
+            return;
+        };
+        let count = 2 * clock.batch.len() as u32;
+        encoder.resolve_query_set(&clock.queries, 0..count, &clock.resolved, 0);
+        let bytes = u64::from(count) * TIMESTAMP_BYTES;
+        encoder.copy_buffer_to_buffer(&clock.resolved, 0, &clock.readback, 0, bytes);
+    }
+
+    /// Called when a batch is submitted. Waits for it: the times are of the GPU, and stay right.
+    pub(crate) fn collect(&mut self, gpu: &Gpu) -> Result<()> {
+        let Some(clock) = self.clock.as_mut().filter(|clock| !clock.batch.is_empty()) else {
+            return Ok(());
+        };
+        let mut ticks = vec![0u64; 2 * clock.batch.len()];
+        read_mapped(gpu, &clock.readback, bytemuck::cast_slice_mut(&mut ticks))?;
+        for (op, ticks) in clock.batch.drain(..).zip(ticks.chunks_exact(2)) {
+            let time = clock.times.entry(op).or_default();
+            time.0 += 1;
+            // A clock may be reset between the two: such a pair says nothing.
+            time.1 += ticks[1].saturating_sub(ticks[0]) as f64 * clock.period;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn snapshot(&self) -> Profile {
+        let times = self.clock.iter().flat_map(|clock| &clock.times);
+        let timing = |(&op, &(dispatches, nanoseconds))| Timing { op, dispatches, nanoseconds };
+        Profile { timings: times.map(timing).collect(), ..self.counts.clone() }
+    }
+}
+
+impl Clock {
+    fn new(gpu: &Gpu) -> Result<Self> {
+        let buffer = |usage| wgpu::BufferDescriptor {
+            label: Some("times"),
+            size: u64::from(QUERIES) * TIMESTAMP_BYTES,
+            usage: usage | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        };
+        let resolved =
+            buffer(wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC);
+        let readback = buffer(wgpu::BufferUsages::MAP_READ);
+        let queries = wgpu::QuerySetDescriptor {
+            label: Some("times"),
+            ty: wgpu::QueryType::Timestamp,
+            count: QUERIES,
+        };
+        gpu.scoped(0, || Clock {
+            queries: gpu.device.create_query_set(&queries),
+            resolved: gpu.device.create_buffer(&resolved),
+            readback: gpu.device.create_buffer(&readback),
+            period: f64::from(gpu.queue.get_timestamp_period()),
+            batch: Vec::new(),
+            times: BTreeMap::new(),
+        })
+    }
+}

@@ -1,0 +1,326 @@
+//! Recording and submission: ops go into one command encoder, and to the GPU in batches.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use striate_tensor::Result;
+
+use crate::buffer::{Pool, View};
+use crate::device::Gpu;
+use crate::pipelines::{Constants, Pipelines, Shader};
+use crate::profile::{Profile, Profiler};
+use crate::staging::Staging;
+
+/// Dispatches of a batch: a forward pass of a deep network is one or two, and the GPU begins while
+/// the rest is recorded.
+pub(crate) const BATCH_DISPATCHES: u32 = 64;
+/// Bytes copied in or about by a batch: what staging memory a batch may hold.
+const BATCH_BYTES: u64 = 64 << 20;
+/// Batches on their way. More would let memory grow with no gain in speed.
+const BATCHES_IN_FLIGHT: usize = 3;
+/// Bytes of the parameters of a dispatch. A multiple of every adapter's alignment of uniforms.
+pub(crate) const PARAMS_BYTES: usize = 256;
+
+/// What kernels need of the device.
+pub(crate) struct Context {
+    pub(crate) gpu: Gpu,
+    pub(crate) pool: Pool,
+    pub(crate) pipelines: Pipelines,
+    recorder: Mutex<Recorder>,
+}
+
+/// A dispatch of a shader.
+pub(crate) struct Launch<'a> {
+    /// The op's name, for the profile.
+    pub(crate) op: &'static str,
+    pub(crate) shader: &'static Shader,
+    pub(crate) constants: Constants<'a>,
+    /// The uniform `Params`, in 32-bit words.
+    pub(crate) params: &'a [u32],
+    /// Bound as `read_write` from binding 1 on.
+    pub(crate) outputs: &'a [&'a View],
+    /// Bound as `read` after the outputs.
+    pub(crate) inputs: &'a [&'a View],
+    pub(crate) groups: Groups,
+}
+
+/// How many workgroups.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Groups {
+    /// So many, which the shader numbers by `flat_group`.
+    Flat(usize),
+    /// A grid, each extent of which the shader knows to be within the limit.
+    // The tiled kernels are its users.
+    #[allow(dead_code)]
+    Grid([u32; 3]),
+}
+
+struct Recorder {
+    encoder: Option<wgpu::CommandEncoder>,
+    pass: Option<wgpu::ComputePass<'static>>,
+    params: Vec<u8>,
+    params_buffer: wgpu::Buffer,
+    dispatches: u32,
+    bytes: u64,
+    in_flight: VecDeque<wgpu::SubmissionIndex>,
+    staging: Staging,
+    profiler: Profiler,
+}
+
+impl Context {
+    pub(crate) fn new(gpu: Gpu, pipelines: Pipelines, profile: bool) -> Result<Self> {
+        let descriptor = wgpu::BufferDescriptor {
+            label: Some("parameters"),
+            size: u64::from(BATCH_DISPATCHES) * PARAMS_BYTES as u64,
+            usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        };
+        let params_buffer = gpu.scoped(descriptor.size as usize, || {
+            gpu.device.create_buffer(&descriptor)
+        })?;
+        let profiler = Profiler::new(&gpu, profile)?;
+        let recorder = Recorder {
+            encoder: None,
+            pass: None,
+            params: Vec::new(),
+            params_buffer,
+            dispatches: 0,
+            bytes: 0,
+            in_flight: VecDeque::new(),
+            staging: Staging::default(),
+            profiler,
+        };
+        Ok(Context { gpu, pool: Pool::default(), pipelines, recorder: Mutex::new(recorder) })
+    }
+
+    fn recorder(&self) -> MutexGuard<'_, Recorder> {
+        self.recorder.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Records a dispatch.
+    pub(crate) fn launch(&self, launch: Launch<'_>) -> Result<()> {
+        let groups = match launch.groups {
+            Groups::Flat(groups) => fold(groups, self.gpu.limits.max_compute_workgroups_per_dimension),
+            Groups::Grid(grid) => grid,
+        };
+        if groups.contains(&0) {
+            return Ok(());
+        }
+        self.gpu.check()?;
+        let pipeline = self.pipelines.get(&self.gpu, launch.shader, launch.constants)?;
+        self.recorder().dispatch(&self.gpu, &launch, &pipeline, groups)
+    }
+
+    /// Records a copy between buffers; places and size are multiples of 4.
+    pub(crate) fn copy(
+        &self,
+        (from, from_at): (&wgpu::Buffer, u64),
+        (to, to_at): (&wgpu::Buffer, u64),
+        bytes: u64,
+    ) -> Result<()> {
+        let mut recorder = self.recorder();
+        recorder.encoder(&self.gpu).copy_buffer_to_buffer(from, from_at, to, to_at, bytes);
+        recorder.copied(&self.gpu, bytes)
+    }
+
+    /// Writes bytes to a buffer, after everything recorded before; the rest of a last word becomes
+    /// zeros.
+    pub(crate) fn write(&self, buffer: &wgpu::Buffer, at: u64, bytes: &[u8]) -> Result<()> {
+        self.gpu.check()?;
+        let mut done = 0;
+        while done < bytes.len() {
+            let mut recorder = self.recorder();
+            let place = match recorder.staging.room(&self.gpu, bytes.len() - done)? {
+                Some(place) => place,
+                None => {
+                    // All staging memory waits to be submitted, or is on its way.
+                    recorder.flush(&self.gpu)?;
+                    recorder.wait_for_oldest(&self.gpu)?;
+                    continue;
+                }
+            };
+            let piece = &bytes[done..done + place.bytes];
+            place.fill(&self.gpu, piece)?;
+            let padded = (piece.len() as u64).next_multiple_of(4);
+            let to = at + done as u64;
+            recorder.encoder(&self.gpu).copy_buffer_to_buffer(
+                &place.buffer,
+                place.at,
+                buffer,
+                to,
+                padded,
+            );
+            recorder.profiler.counts.bytes_uploaded += piece.len() as u64;
+            done += piece.len();
+            recorder.copied(&self.gpu, padded)?;
+        }
+        Ok(())
+    }
+
+    /// Reads bytes of a buffer, after everything recorded before.
+    pub(crate) fn read(&self, buffer: &wgpu::Buffer, bytes: &mut [u8]) -> Result<()> {
+        self.gpu.check()?;
+        let mut recorder = self.recorder();
+        let mut at = 0;
+        while at < bytes.len() {
+            let target = recorder.staging.readback(&self.gpu, bytes.len() - at)?;
+            let len = (target.size() as usize).min(bytes.len() - at);
+            let padded = (len as u64).next_multiple_of(4);
+            recorder.encoder(&self.gpu).copy_buffer_to_buffer(
+                buffer, at as u64, &target, 0, padded,
+            );
+            recorder.flush(&self.gpu)?;
+            recorder.staging.read(&self.gpu, target, &mut bytes[at..at + len])?;
+            at += len;
+        }
+        recorder.profiler.counts.bytes_downloaded += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Submits what is recorded, and waits for all of it.
+    pub(crate) fn synchronize(&self) -> Result<()> {
+        let mut recorder = self.recorder();
+        recorder.flush(&self.gpu)?;
+        self.gpu.wait(None)?;
+        recorder.in_flight.clear();
+        drop(recorder);
+        self.pipelines.save();
+        Ok(())
+    }
+
+    /// Counts and times so far.
+    pub(crate) fn profile(&self) -> Profile {
+        self.recorder().profiler.snapshot()
+    }
+}
+
+/// Workgroups as a grid: those beyond the limit of the first extent go on in the second.
+fn fold(groups: usize, limit: u32) -> [u32; 3] {
+    let cols = groups.min(limit as usize);
+    let rows = groups.div_ceil(cols.max(1));
+    [cols as u32, rows as u32, 1]
+}
+
+impl Recorder {
+    /// The encoder, outside any pass.
+    fn encoder(&mut self, gpu: &Gpu) -> &mut wgpu::CommandEncoder {
+        self.pass = None;
+        self.encoder.get_or_insert_with(|| gpu.device.create_command_encoder(&Default::default()))
+    }
+
+    fn dispatch(
+        &mut self,
+        gpu: &Gpu,
+        launch: &Launch<'_>,
+        pipeline: &crate::pipelines::Pipeline,
+        groups: [u32; 3],
+    ) -> Result<()> {
+        let at = self.params.len();
+        self.params.extend_from_slice(bytemuck::cast_slice(launch.params));
+        if self.params.len() > at + PARAMS_BYTES {
+            self.params.truncate(at);
+            return Err(gpu.error(format!("{}: too many parameters", launch.shader.name)));
+        }
+        self.params.resize(at + PARAMS_BYTES, 0);
+
+        let params = wgpu::BufferBinding {
+            buffer: &self.params_buffer,
+            offset: 0,
+            size: std::num::NonZero::new(PARAMS_BYTES as u64),
+        };
+        let mut entries = Vec::with_capacity(1 + launch.outputs.len() + launch.inputs.len());
+        entries.push(wgpu::BindGroupEntry {
+            binding: 0,
+            resource: wgpu::BindingResource::Buffer(params),
+        });
+        for (view, binding) in launch.outputs.iter().chain(launch.inputs).zip(1..) {
+            let buffer = wgpu::BufferBinding {
+                buffer: &view.buffer,
+                offset: view.offset,
+                size: std::num::NonZero::new(view.size),
+            };
+            let resource = wgpu::BindingResource::Buffer(buffer);
+            entries.push(wgpu::BindGroupEntry { binding, resource });
+        }
+        let group = gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: None,
+            layout: &pipeline.layout,
+            entries: &entries,
+        });
+
+        let timed = self.profiler.next(launch.op);
+        if timed.is_some() || self.pass.is_none() {
+            let descriptor =
+                wgpu::ComputePassDescriptor { label: Some(launch.op), timestamp_writes: timed };
+            // `encoder()` would borrow all of `self`, and the query set is a part of it.
+            self.pass = None;
+            let encoder = self.encoder.get_or_insert_with(|| {
+                gpu.device.create_command_encoder(&Default::default())
+            });
+            self.pass = Some(encoder.begin_compute_pass(&descriptor).forget_lifetime());
+        }
+        if let Some(pass) = &mut self.pass {
+            pass.set_pipeline(&pipeline.pipeline);
+            pass.set_bind_group(0, &group, &[at as u32]);
+            pass.dispatch_workgroups(groups[0], groups[1], groups[2]);
+        }
+        self.profiler.counts.dispatches += 1;
+        self.dispatches += 1;
+        if self.dispatches >= BATCH_DISPATCHES {
+            return self.flush(gpu);
+        }
+        Ok(())
+    }
+
+    /// Counts bytes that the encoder copies.
+    fn copied(&mut self, gpu: &Gpu, bytes: u64) -> Result<()> {
+        self.bytes += bytes;
+        if self.bytes >= BATCH_BYTES {
+            return self.flush(gpu);
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self, gpu: &Gpu) -> Result<()> {
+        self.pass = None;
+        let Some(mut encoder) = self.encoder.take() else { return gpu.check() };
+        self.profiler.resolve(&mut encoder);
+        self.staging.close();
+        if !self.params.is_empty() {
+            gpu.queue.write_buffer(&self.params_buffer, 0, &self.params);
+        }
+        self.in_flight.push_back(gpu.queue.submit([encoder.finish()]));
+        self.profiler.counts.submissions += 1;
+        self.staging.recall();
+        self.params.clear();
+        self.dispatches = 0;
+        self.bytes = 0;
+        gpu.check()?;
+        self.profiler.collect(gpu)?;
+        while self.in_flight.len() > BATCHES_IN_FLIGHT {
+            self.wait_for_oldest(gpu)?;
+        }
+        gpu.device.poll(wgpu::PollType::Poll).map_err(|e| gpu.error(e.to_string()))?;
+        gpu.check()
+    }
+
+    fn wait_for_oldest(&mut self, gpu: &Gpu) -> Result<()> {
+        match self.in_flight.pop_front() {
+            Some(submission) => gpu.wait(Some(submission)),
+            None => gpu.wait(None),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_groups_are_folded() {
+        assert_eq!(fold(0, 65_535), [0, 0, 1]);
+        assert_eq!(fold(65_535, 65_535), [65_535, 1, 1]);
+        assert_eq!(fold(65_536, 65_535), [65_535, 2, 1]);
+        assert_eq!(fold(1 << 24, 65_535), [65_535, 257, 1]);
+    }
+}
