@@ -5,13 +5,13 @@ use half::f16;
 use crate::{DType, HostTensor, HostValues, MAX_RANK, Shape};
 
 /// A tensor widened to f64, which holds every value of every element type exactly.
-pub(super) struct Floats {
-    pub(super) shape: Shape,
-    pub(super) values: Vec<f64>,
+pub(crate) struct Floats {
+    pub(crate) shape: Shape,
+    pub(crate) values: Vec<f64>,
 }
 
 impl Floats {
-    pub(super) fn of(x: &HostTensor) -> Self {
+    pub(crate) fn of(x: &HostTensor) -> Self {
         let values = match x.values() {
             HostValues::F32(v) => v.iter().map(|&x| f64::from(x)).collect(),
             HostValues::F16(v) => v.iter().map(|&x| f64::from(x)).collect(),
