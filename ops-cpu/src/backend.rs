@@ -9,7 +9,9 @@ use crate::buffer::{CpuBuffer, Floats, Storage, elements, floats};
 use crate::memory::{Memory, Pool};
 use crate::simd::Level;
 use crate::threads::Threads;
-use crate::{conv, gemm, matmul};
+use crate::{
+    binary, compare, conv, cross_entropy, gemm, lrn, matmul, pool2d, select, softmax, unary,
+};
 
 /// The CPU: its threads, its instruction set, its memory.
 pub struct Cpu(Context);
@@ -129,7 +131,7 @@ impl Backend for Cpu {
     }
 
     fn upload(&self, values: HostValues) -> Result<Buffer> {
-        Ok(CpuBuffer::new(Storage::Values(values)))
+        Ok(CpuBuffer::wrap(Storage::Values(values)))
     }
 
     fn upload_shared(&self, bytes: SharedBytes, ty: &TensorType) -> Result<Buffer> {
@@ -139,7 +141,7 @@ impl Backend for Cpu {
             return Err(Error::shape("upload", expected, format!("{len} bytes")));
         }
         if bytes.bytes().as_ptr().addr().is_multiple_of(ty.dtype.size_bytes()) {
-            return Ok(CpuBuffer::new(Storage::Shared(bytes)));
+            return Ok(CpuBuffer::wrap(Storage::Shared(bytes)));
         }
         let mut memory = self.0.pool.take(len)?;
         memory.bytes_mut().copy_from_slice(bytes.bytes());
@@ -153,11 +155,23 @@ impl Backend for Cpu {
     fn execute(&self, op: &Op, inputs: &[Operand<'_>], output: &TensorType) -> Result<Buffer> {
         let cx = &self.0;
         let memory = match op {
-            Op::Conv2d(op) => conv::conv2d(cx, op, inputs, output)?,
-            Op::MatMul(op) => matmul::matmul(cx, op, inputs, output)?,
-            _ => return plain(op, inputs),
+            Op::Unary(op) => unary::unary(cx, op, inputs, output)?,
+            Op::Binary(op) => binary::binary(cx, op, inputs, output)?,
+            Op::Compare(op) => Some(compare::compare(cx, op, inputs, output)?),
+            Op::Select(_) => Some(select::select(cx, inputs, output)?),
+            Op::MatMul(op) => Some(matmul::matmul(cx, op, inputs, output)?),
+            Op::Softmax(op) => Some(softmax::softmax(cx, op, inputs, output)?),
+            Op::CrossEntropy(_) => Some(cross_entropy::cross_entropy(cx, inputs, output)?),
+            Op::Conv2d(op) => Some(conv::conv2d(cx, op, inputs, output)?),
+            Op::MaxPool2d(op) => Some(pool2d::max_pool2d(cx, op, inputs, output)?),
+            Op::AvgPool2d(op) => Some(pool2d::avg_pool2d(cx, &op.0, inputs, output)?),
+            Op::Lrn(op) => Some(lrn::lrn(cx, op, inputs, output)?),
+            _ => None,
         };
-        Ok(CpuBuffer::pooled(memory))
+        match memory {
+            Some(memory) => Ok(CpuBuffer::pooled(memory)),
+            None => plain(op, inputs),
+        }
     }
 
     fn execute_in_place(
@@ -197,7 +211,7 @@ impl Backend for Cpu {
 fn plain(op: &Op, inputs: &[Operand<'_>]) -> Result<Buffer> {
     let inputs = inputs.iter().map(host).collect::<Result<Vec<_>>>()?;
     let output = reference::execute(op, &inputs.iter().collect::<Vec<_>>())?;
-    Ok(CpuBuffer::new(Storage::Values(output.into_values())))
+    Ok(CpuBuffer::wrap(Storage::Values(output.into_values())))
 }
 
 /// What the operating system calls the processor.

@@ -17,13 +17,23 @@
 //! ```
 
 mod backend;
+mod binary;
 mod buffer;
+mod compare;
 mod conv;
+mod cross_entropy;
+mod elementwise;
 mod gemm;
+mod lrn;
+mod math;
 mod matmul;
 mod memory;
+mod pool2d;
+mod select;
 pub mod simd;
+mod softmax;
 mod threads;
+mod unary;
 
 pub use backend::Cpu;
 pub use simd::Level;
