@@ -1,5 +1,7 @@
 //! The reference against numbers derived by hand: the source of each stands beside it.
 
+#![allow(clippy::unwrap_used, reason = "a test that unwraps says where it failed")]
+
 use striate_tensor::ops::*;
 use striate_tensor::{
     DType, Device, HostTensor, Op, RandomKey, Reference, Shape, Tensor, f16, reference,

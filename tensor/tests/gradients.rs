@@ -4,6 +4,8 @@
 //! around the point, central differences are exact, whatever the step; the tests choose steps and
 //! values (multiples of a quarter) that f32 holds exactly, and ask for equality.
 
+#![allow(clippy::unwrap_used, reason = "a test that unwraps says where it failed")]
+
 use striate_tensor::ops::*;
 use striate_tensor::{HostTensor, Op, RandomKey, Shape, TensorType, reference};
 

@@ -1,5 +1,7 @@
 //! Laws that hold for all shapes: of `Shape` itself, and of the ops that move numbers.
 
+#![allow(clippy::unwrap_used, reason = "a test that unwraps says where it failed")]
+
 use proptest::prelude::*;
 use striate_tensor::{Device, Element, Reference, Shape, Tensor};
 

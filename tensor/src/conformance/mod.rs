@@ -142,13 +142,4 @@ pub fn run(device: &Device, settings: &Settings) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::Reference;
-
-    // What this shows is that the suite holds together, and accepts the definition.
-    conformance_tests!(
-        Device::new(Reference::new()),
-        Settings { cases: 16, ..Settings::default() }
-    );
-}
+mod tests;

@@ -203,6 +203,21 @@ impl Tensor {
     /// kernel cols, channels / groups]` and `bias [out]` (`options.bias` is set by whether there is
     /// one).
     ///
+    /// ```
+    /// # use striate_tensor::{Device, Reference, Tensor, ops::Conv2d};
+    /// # fn main() -> striate_tensor::Result<()> {
+    /// # let device = Device::new(Reference::new());
+    /// // The first layer of AlexNet: 96 kernels of 11x11 over 3 channels.
+    /// let images = Tensor::zeros([2, 35, 35, 3], &device)?;
+    /// let weights = Tensor::ones([96, 11, 11, 3], &device)?;
+    /// let bias = Tensor::ones([96], &device)?;
+    /// let conv = Conv2d { stride: [4, 4], padding: [1, 1], relu: true, ..Conv2d::default() };
+    /// let y = images.conv2d(&weights, Some(&bias), conv)?;
+    /// assert_eq!(y.dims(), [2, 7, 7, 96]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// Where the shapes do not fit, or the device fails.
     pub fn conv2d(
