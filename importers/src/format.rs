@@ -106,7 +106,11 @@ fn head(path: &Path) -> Result<(Vec<u8>, u64)> {
 }
 
 /// The kind by the first bytes, or why it is none.
-fn recognise_head(head: &[u8], bytes: u64, extension: Option<&str>) -> std::result::Result<Format, String> {
+fn recognise_head(
+    head: &[u8],
+    bytes: u64,
+    extension: Option<&str>,
+) -> std::result::Result<Format, String> {
     if head.starts_with(SQLITE) {
         return Ok(Format::Ccv);
     }

@@ -50,9 +50,7 @@ pub fn read(path: impl AsRef<Path>, device: &Device, options: &ReadOptions) -> R
     let path = path.as_ref();
     match format::recognise(path)? {
         Format::Ccv => ccv::read_with(path, device, options),
-        Format::Safetensors | Format::Torchvision => {
-            safetensors::read_with(path, device, options)
-        }
+        Format::Safetensors | Format::Torchvision => safetensors::read_with(path, device, options),
     }
 }
 

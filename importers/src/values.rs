@@ -145,7 +145,9 @@ impl Losses {
     pub(crate) fn warn(self, file: &str, place: &str, of: usize) {
         let Losses { overflows } = self;
         if overflows > 0 {
-            log::warn!("{file}: {place}: {overflows} of {of} values are too large for f16 and became infinite");
+            log::warn!(
+                "{file}: {place}: {overflows} of {of} values are too large for f16 and became infinite"
+            );
         }
     }
 }
@@ -164,7 +166,8 @@ pub(crate) fn store<E>(
             for (i, values) in values.chunks(PIECE_ELEMENTS).enumerate() {
                 let out = &mut out[..values.len()];
                 narrow(values, narrowing, out);
-                let lost = values.iter().zip(&*out).filter(|(v, h)| v.is_finite() && !h.is_finite());
+                let lost =
+                    values.iter().zip(&*out).filter(|(v, h)| v.is_finite() && !h.is_finite());
                 losses.overflows += lost.count();
                 to_machine_order(bytemuck::cast_slice_mut(out), 2);
                 put(bytemuck::cast_slice(out), i * PIECE_ELEMENTS * 2)?;

@@ -65,12 +65,8 @@ impl Database {
                 return Err(Error::content(&self.file, name, "this table of ccv's", got));
             }
         }
-        let columns: Vec<String> = self.query(
-            name,
-            "SELECT name FROM pragma_table_info(?1)",
-            [name],
-            |row| text(row, 0),
-        )?;
+        let columns: Vec<String> =
+            self.query(name, "SELECT name FROM pragma_table_info(?1)", [name], |row| text(row, 0))?;
         for column in table.columns {
             if !columns.iter().any(|c| c.eq_ignore_ascii_case(column)) {
                 let got = columns.join(", ");
@@ -170,9 +166,7 @@ impl Fields<'_> {
     }
 
     fn value(&self, column: &str) -> Result<ValueRef<'_>> {
-        self.row
-            .get_ref(column)
-            .map_err(|e| explain(self.file, &self.place(column).to_string(), e))
+        self.row.get_ref(column).map_err(|e| explain(self.file, &self.place(column).to_string(), e))
     }
 
     /// An integer from 0 to what ccv can hold, or nothing where it is NULL.

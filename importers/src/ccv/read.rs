@@ -198,9 +198,10 @@ impl StoredRow {
         let dtype = options.dtype.unwrap_or(self.stored().dtype());
         let blob = database.blob(&at, self.row)?;
         let place = at.to_string();
-        let values = load(shape.count(), self.stored(), dtype, Narrowing::Truncate, |piece, at| {
-            blob.read_at_exact(piece, at).map_err(|e| explain(&database.file, &place, e))
-        })?;
+        let values =
+            load(shape.count(), self.stored(), dtype, Narrowing::Truncate, |piece, at| {
+                blob.read_at_exact(piece, at).map_err(|e| explain(&database.file, &place, e))
+            })?;
         let layer = format!("layer {}: {}", self.layer, column.name());
         warn_non_finite(&database.file, &layer, non_finite(&values), values.len());
         HostTensor::new(*shape, values)

@@ -60,7 +60,8 @@ pub(super) const LAYER_DATA: Table = Table {
 pub(super) const TABLES: [&Table; 3] = [&LAYER_PARAMS, &CONVNET_PARAMS, &LAYER_DATA];
 
 /// Tables that ccv's training leaves in a file, and that classifying does not need.
-pub(super) const TRAINING_TABLES: [&str; 3] = ["momentum_data", "function_state", "conv_vary_params"];
+pub(super) const TRAINING_TABLES: [&str; 3] =
+    ["momentum_data", "function_state", "conv_vary_params"];
 
 /// The numbers of the `type` column.
 pub(super) mod kind {

@@ -241,9 +241,8 @@ mod tests {
             format!(r#""{name}":{{"dtype":"{dtype}","shape":{shape},"data_offsets":{offsets}}}"#)
         };
         let one = |dtype, shape, offsets| format!("{{{}}}", entry("a", dtype, shape, offsets));
-        let two = |a, b| {
-            format!("{{{},{}}}", entry("a", "U8", "[4]", a), entry("b", "U8", "[4]", b))
-        };
+        let two =
+            |a, b| format!("{{{},{}}}", entry("a", "U8", "[4]", a), entry("b", "U8", "[4]", b));
         let cases = [
             (one("F32", "[2]", "[0,4]"), 4, "tensor a: expected 8 bytes for F32[2], got 4 bytes"),
             (one("F32", "[2]", "[0,8]"), 4, "within the 4 bytes of data"),

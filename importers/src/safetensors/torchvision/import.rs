@@ -38,7 +38,8 @@ pub(super) fn import(
             parameters.push(None);
             continue;
         };
-        let weight = Weight::new(layout, shape, normalisation).load(file, prefix, device, options)?;
+        let weight =
+            Weight::new(layout, shape, normalisation).load(file, prefix, device, options)?;
         let bias = file.tensor(&format!("{prefix}.bias"), device, options.dtype)?;
         parameters.push(Some(LayerParameters { weight, bias }));
     }

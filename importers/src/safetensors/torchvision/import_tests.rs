@@ -48,7 +48,11 @@ impl Planes {
 }
 
 /// The network as torchvision computes it: OIHW weights, CHW flattening.
-fn plain(spec: &NetworkSpec, dict: &[(String, HostTensor)], prefixes: &[Option<String>]) -> impl Fn(Planes) -> Vec<f64> {
+fn plain(
+    spec: &NetworkSpec,
+    dict: &[(String, HostTensor)],
+    prefixes: &[Option<String>],
+) -> impl Fn(Planes) -> Vec<f64> {
     let find = |name: String| {
         let tensor = &dict.iter().find(|(n, _)| *n == name).unwrap().1;
         let values: Vec<f64> = match tensor.values() {
@@ -113,10 +117,11 @@ fn plain(spec: &NetworkSpec, dict: &[(String, HostTensor)], prefixes: &[Option<S
 }
 
 fn random(dims: &[usize], stream: u64, scale: f32) -> HostTensor {
-    let device = Device::new(Reference::new());
-    let key = RandomKey { seed: 5, stream };
-    let x = Tensor::uniform(Shape::new(dims).unwrap(), -scale, scale, key, 0, &device).unwrap();
-    x.to_host().unwrap()
+    let shape = Shape::new(dims).unwrap();
+    let key = RandomKey::new(5, stream);
+    let values: Vec<f32> =
+        (0..shape.count() as u64).map(|i| (2.0 * key.unit(i) - 1.0) * scale).collect();
+    HostTensor::new(shape, values).unwrap()
 }
 
 /// Tensors of the layout's names and shapes, in torchvision's order.

@@ -72,7 +72,9 @@ impl Layout {
             };
             for (part, dims) in [("weight", weight), ("bias", bias.dims().to_vec())] {
                 let mut dims: Vec<Option<usize>> = dims.into_iter().map(Some).collect();
-                if layer == last && let Some(classes) = dims.first_mut() {
+                if layer == last
+                    && let Some(classes) = dims.first_mut()
+                {
                     *classes = None;
                 }
                 tensors.push((format!("{prefix}.{part}"), dims));
@@ -119,8 +121,7 @@ impl Layout {
 }
 
 fn fits(wanted: &[Option<usize>], shape: &[usize]) -> bool {
-    wanted.len() == shape.len()
-        && wanted.iter().zip(shape).all(|(w, s)| w.is_none_or(|w| w == *s))
+    wanted.len() == shape.len() && wanted.iter().zip(shape).all(|(w, s)| w.is_none_or(|w| w == *s))
 }
 
 /// What distinguishes a file's tensors from a network's.

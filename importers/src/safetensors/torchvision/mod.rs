@@ -49,7 +49,8 @@ pub(super) fn inspect(file: &TensorFile) -> Result<Inspection> {
 
 /// The network whose names and shapes these are.
 fn recognise(file: &TensorFile) -> Result<Layout> {
-    let of_torchvision = |name: &str| name.starts_with("features.") || name.starts_with("classifier.");
+    let of_torchvision =
+        |name: &str| name.starts_with("features.") || name.starts_with("classifier.");
     let fail = |place: &str, expected: &str, got: String| {
         Err(Error::content(file.name(), place, expected, got))
     };
