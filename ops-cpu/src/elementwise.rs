@@ -7,12 +7,13 @@
 
 use half::f16;
 use half::slice::HalfFloatSliceExt;
-use striate_tensor::{DType, MAX_RANK, Operand, Result, Shape, TensorType};
+use striate_tensor::{DType, Operand, Result, Shape, TensorType};
 
 use crate::backend::Context;
 use crate::buffer::{Floats, floats};
 use crate::memory::Memory;
 use crate::simd::{Kernel, Simd};
+use crate::walk::Walk;
 
 /// Elements of a task. Handing out a task costs as much as a few thousand elements; a tensor of
 /// one part is not handed out at all.
@@ -109,9 +110,8 @@ enum Layout {
     Same,
     /// Element `i % len`: the leading axes broadcast. A single number is this with length 1.
     Repeated,
-    /// Everything else: axes of the output, outermost first, and how far the operand goes with
-    /// each. Neighbouring axes that it goes through alike are one.
-    Axes { dims: [usize; MAX_RANK], steps: [usize; MAX_RANK], rank: usize },
+    /// Everything else.
+    Axes(Walk),
 }
 
 /// An operand that broadcasts, read in the order of the output.
@@ -156,47 +156,10 @@ impl<'a, T: Copy> Broadcast<'a, T> {
                 }
                 to
             }
-            Layout::Axes { dims, steps, rank } => {
+            Layout::Axes(walk) => {
                 let to = &mut scratch[..len];
-                self.walk(&dims[..rank], &steps[..rank], first, to);
+                walk.copy_range(self.values, first, to);
                 to
-            }
-        }
-    }
-
-    /// Reads line by line: `dims` and `steps` are not empty.
-    fn walk(&self, dims: &[usize], steps: &[usize], first: usize, mut to: &mut [T]) {
-        let last = dims.len() - 1;
-        let mut at = [0; MAX_RANK];
-        let (mut rest, mut offset) = (first, 0);
-        for axis in (0..=last).rev() {
-            at[axis] = rest % dims[axis];
-            rest /= dims[axis];
-            offset += at[axis] * steps[axis];
-        }
-        loop {
-            let run = (dims[last] - at[last]).min(to.len());
-            let (line, others) = to.split_at_mut(run);
-            if steps[last] == 0 {
-                line.fill(self.values[offset]);
-            } else {
-                // Inside one line there is no other step than 1: inner axes are whole.
-                line.copy_from_slice(&self.values[offset..offset + run]);
-            }
-            if others.is_empty() {
-                return;
-            }
-            to = others;
-            offset -= at[last] * steps[last];
-            at[last] = 0;
-            for axis in (0..last).rev() {
-                at[axis] += 1;
-                offset += steps[axis];
-                if at[axis] < dims[axis] {
-                    break;
-                }
-                offset -= at[axis] * steps[axis];
-                at[axis] = 0;
             }
         }
     }
@@ -208,28 +171,14 @@ fn layout(shape: &Shape, output: &Shape) -> Layout {
     }
     let lead = output.rank() - shape.rank();
     let strides = shape.strides();
-    let (mut dims, mut steps, mut rank) = ([0; MAX_RANK], [0; MAX_RANK], 0);
-    for (axis, &extent) in output.dims().iter().enumerate() {
-        if extent == 1 {
-            continue;
-        }
-        let own = axis.checked_sub(lead).map(|axis| (shape.dims()[axis], strides[axis]));
-        let step = match own {
-            Some((own, stride)) if own != 1 => stride,
-            _ => 0,
-        };
-        // The axis before goes on where this one ends: one axis.
-        if rank > 0 && steps[rank - 1] == step * extent {
-            dims[rank - 1] *= extent;
-            steps[rank - 1] = step;
-        } else {
-            (dims[rank], steps[rank]) = (extent, step);
-            rank += 1;
-        }
-    }
-    match (rank, &steps[..rank]) {
-        (1, [0]) | (2, [0, 1]) => Layout::Repeated,
-        _ => Layout::Axes { dims, steps, rank },
+    let axes = output.dims().iter().enumerate().map(|(axis, &extent)| {
+        let own = axis.checked_sub(lead).filter(|&axis| shape.dims()[axis] != 1);
+        (extent, own.map_or(0, |axis| strides[axis] as isize))
+    });
+    let walk = Walk::new(0, axes);
+    match walk.steps() {
+        [0] | [0, 1] => Layout::Repeated,
+        _ => Layout::Axes(walk),
     }
 }
 

@@ -4,6 +4,8 @@
 //! `CONFORMANCE_CASES` sets the number of random cases for each op, `STRIATE_SIMD` leaves out the
 //! instruction sets beyond one: a memory checker needs fewer of both.
 
+#![allow(clippy::unwrap_used, reason = "a device that cannot be made is a test that fails")]
+
 use striate_ops_cpu::{Cpu, Level};
 use striate_tensor::conformance::{self, Settings};
 use striate_tensor::{Device, conformance_tests};
