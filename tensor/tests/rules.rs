@@ -154,7 +154,7 @@ fn shapes_are_named_in_errors() {
 fn parameters_are_named_in_errors() {
     let image = [f32(&[1, 5, 5, 4])];
     let both = [image[0], f32(&[6, 3, 3, 4])];
-    refuses(Conv2d { stride: [1, 0], ..conv() }, &both, &["stride", "at least 1", "0"]);
+    refuses(Conv2d { stride: [1, 0], ..conv() }, &both, &["stride", "from 1 to", "0"]);
     refuses(Conv2d { groups: 0, ..conv() }, &both, &["groups", "4 channels", "6 outputs"]);
     refuses(Conv2d { groups: 4, ..conv() }, &both, &["groups", "divisor", "got 4"]);
     refuses(Pool2d::square(2, 1, 2), &image, &["padding", "[2, 2]"]);

@@ -118,7 +118,7 @@ pub fn matmul(device: &Device, settings: &Settings) {
     // Exact sums: whole numbers that f32 adds without rounding.
     check(product(20, 30, 4000).case_of(MatMul::default(), f32s, Values::Among(&[1.0]), 0));
     // Batches that broadcast.
-    let batches: [(&[usize], &[usize]); 8] = [
+    let batches: [(&[usize], &[usize]); 9] = [
         (&[3], &[3]),
         (&[3], &[]),
         (&[], &[3]),
@@ -127,6 +127,7 @@ pub fn matmul(device: &Device, settings: &Settings) {
         (&[2, 3], &[3]),
         (&[0], &[1]),
         (&[2, 2, 1, 2], &[2, 1, 3, 1]),
+        (&[2, 1, 1, 2, 1, 1], &[2, 3, 2]),
     ];
     for (batch_a, batch_b) in batches {
         for op in orders() {
@@ -151,8 +152,12 @@ pub fn matmul(device: &Device, settings: &Settings) {
         let tiny = Values::Range(-1e-38, 1e-38);
         check(product(5, 7, 9).case_of(MatMul::default(), f32s, tiny, 15));
     }
-    let parameters =
-        ((extent(), extent(), 0..80usize), (0..4usize, 0..16usize), (float(), float()), seed());
+    let parameters = (
+        (extent(), extent(), 0..80usize),
+        (0..batches.len(), 0..16usize),
+        (float(), float()),
+        seed(),
+    );
     random(device, settings, parameters, |((m, n, k), (batch, flags), (a, b), seed)| {
         let op = MatMul {
             transpose_a: flags & 1 != 0,

@@ -204,5 +204,16 @@ pub fn bad_operands(device: &Device, _: &Settings) {
     for mixed in [here.add(&there), there.add(&here)] {
         assert!(matches!(mixed, Err(Error::Devices { op: "add", .. })), "{mixed:?}");
     }
+    let step = SgdMomentum { rate: 1.0, momentum: 1.0, decay: 1.0, scale: 1.0 };
+    let before = here.to_vec::<f32>().expect("a download");
+    for other in [there, upload(&f32(&[4]), device), upload(&u32(&[3]), device)] {
+        for (mut w, mut v, g) in [(&here, &here, &other), (&here, &other, &here)]
+            .map(|(w, v, g)| (w.clone(), v.clone(), g))
+        {
+            let error = w.sgd_momentum(&mut v, g, step).expect_err("a step on misfits");
+            assert!(error.to_string().contains("sgd_momentum"), "{error}");
+            assert_eq!(w.to_vec::<f32>().expect("a download"), before, "a refused step changed w");
+        }
+    }
     here.add(&here).and_then(|sum| sum.to_host()).expect("the device still works");
 }

@@ -64,6 +64,11 @@ pub fn permute(device: &Device, settings: &Settings) {
     on_shapes(device, settings, |dims| {
         permutations(dims.len()).into_iter().map(|order| Permute { order }.into()).collect()
     });
+    // As many axes as there can be: three orders of them.
+    for order in [[7, 6, 5, 4, 3, 2, 1, 0], [0, 2, 1, 3, 7, 5, 6, 4], [4, 5, 6, 7, 0, 1, 2, 3]] {
+        let x = words(&[2, 1, 3, 2, 1, 2, 3, 2], DType::F32, 8);
+        table(device, settings, [moving(Permute { order: order.to_vec() }, [x])]);
+    }
     let parameters = dims(0..=6).prop_flat_map(|dims| {
         let order: Vec<usize> = (0..dims.len()).collect();
         (Just(dims), Just(order).prop_shuffle(), dtype(), seed())

@@ -50,6 +50,10 @@ impl Default for Conv2d {
     }
 }
 
+/// The largest extent of an image with its padding: kernels count positions in 32 bits with a sign,
+/// since those in the padding are negative.
+const MAX_EXTENT: usize = i32::MAX as usize;
+
 /// The number of windows of `size` along an axis: the common rule of convolutions and pools.
 pub(crate) fn windows(
     op: &'static str,
@@ -58,13 +62,12 @@ pub(crate) fn windows(
     stride: usize,
     padding: usize,
 ) -> Result<usize> {
-    if stride == 0 {
-        return Err(Error::parameter(op, "stride", "at least 1", stride));
+    if stride == 0 || stride > MAX_EXTENT {
+        return Err(Error::parameter(op, "stride", format!("from 1 to {MAX_EXTENT}"), stride));
     }
-    // Kernels count positions in signed integers, negative ones in the padding.
     let padded = (padding.checked_mul(2))
         .and_then(|p| p.checked_add(extent))
-        .filter(|&padded| padded <= isize::MAX as usize);
+        .filter(|&padded| padded <= MAX_EXTENT);
     match padded.and_then(|padded| padded.checked_sub(size)) {
         Some(span) if size > 0 => Ok(span / stride + 1),
         _ => Err(Error::shape(
