@@ -1,1 +1,76 @@
-//! Striate.
+//! Striate: convolutional networks on whatever CPU or GPU is there.
+//!
+//! This crate is the door to the house: it gathers the tensor library, the layers, the classic
+//! networks and the model files, chooses devices by name, and classifies pictures.
+//!
+//! ```no_run
+//! use striate::prelude::*;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let device = Device::auto()?;
+//! let network = importers::read("image-net-2012-vgg-d.sqlite3", &device, &ReadOptions::default())?;
+//! let classifier = Classifier::new(network)?.protocol(Protocol::CcvCpu);
+//! let ranks = classifier.classify(&image::open("dex.png")?)?;
+//! for class in ranks.top(5) {
+//!     println!("{class}");
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A network of one's own is data, and can be looked at before anything is computed:
+//!
+//! ```
+//! use striate::prelude::*;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let spec = NetworkSpec::new([28, 28, 1])
+//!     .conv(conv(20, 5)).max_pool(pool(2).stride(2))
+//!     .conv(conv(50, 5)).max_pool(pool(2).stride(2))
+//!     .full_connect(500).relu().dropout(0.5)
+//!     .full_connect(10);
+//! println!("{}", spec.verify(10)?.summary());
+//! let network = spec.build(&Device::cpu(None)?, Seed(7))?;
+//! assert_eq!(network.forward(&Tensor::zeros([1, 28, 28, 1], network.device())?)?.dims(), [1, 10]);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Or code: see [`nn::Module`]. Each part of the house is a crate of its own, reachable from here:
+//! [`tensor`], [`nn`], [`models`], [`importers`], [`image`](mod@image) (decoding, resizing and crop
+//! protocols).
+
+mod classifier;
+mod default_model;
+mod device;
+mod error;
+
+pub use classifier::{Classifier, Ranked, Ranks};
+pub use default_model::{DEFAULT_MODEL_NOTE, default_model};
+pub use device::{DeviceByName, DeviceOptions};
+pub use error::{Error, Result};
+
+pub use striate_importers as importers;
+pub use striate_models as models;
+pub use striate_nn as nn;
+pub use striate_ops_cpu as ops_cpu;
+pub use striate_tensor as tensor;
+
+/// Pictures: decoding, resizing, crop protocols, and ranks painted over them.
+pub mod image {
+    pub use striate_data::decode::{Limits, decode, open, open_with};
+    pub use striate_data::*;
+}
+
+/// What a program that classifies or composes networks uses.
+pub mod prelude {
+    pub use crate::image::{self, Image, Protocol};
+    pub use crate::importers::{self, ReadOptions, WriteOptions};
+    pub use crate::models;
+    pub use crate::nn::{
+        Context, LayerSpec, Module, Network, NetworkSpec, Seed, Sequential, Visitor, conv,
+        full_connect, lrn, pool,
+    };
+    pub use crate::tensor::{DType, Device, RandomKey, Shape, Tensor, f16, ops};
+    pub use crate::{Classifier, DeviceByName, DeviceOptions, Ranked, Ranks, default_model};
+}

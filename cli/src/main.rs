@@ -1,3 +1,70 @@
-//! The command line of Striate.
+//! The command line of Striate. See `striate --help`.
 
-fn main() {}
+mod args;
+mod bench;
+mod classify;
+mod completions;
+mod convert;
+mod devices;
+mod draw;
+mod encode;
+mod error;
+mod inspect;
+mod labels;
+mod model;
+mod output;
+mod progress;
+mod results;
+mod target;
+mod validate;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Command};
+use error::Result;
+use output::Output;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_log(&cli);
+    let mut output = Output::new(&cli.global);
+    let done = run(&cli, &mut output).and_then(|()| output.flush());
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => error::report(&error, &output),
+    }
+}
+
+fn run(cli: &Cli, output: &mut Output) -> Result<()> {
+    let global = &cli.global;
+    global.check(&cli.command)?;
+    match &cli.command {
+        Command::Classify(args) => classify::run(args, global, output),
+        Command::Encode(args) => encode::run(args, global, output),
+        Command::Inspect(args) => inspect::run(args, output),
+        Command::Convert(args) => convert::run(args, global, output),
+        Command::Validate(args) => validate::run(args, output),
+        Command::Draw(args) => draw::run(args, output),
+        Command::Bench(args) => bench::run(args, global, output),
+        Command::Devices => devices::run(global, output),
+        Command::Completions(args) => completions::run(args, output),
+    }
+}
+
+/// Messages of the libraries go to stderr: warnings, unless `-q`, `-v` or `RUST_LOG` say otherwise.
+fn start_log(cli: &Cli) {
+    let level = match (cli.global.quiet, cli.global.verbose) {
+        (true, _) => "error",
+        (false, 0) => "warn",
+        (false, 1) => "info",
+        (false, 2) => "debug",
+        (false, _) => "trace",
+    };
+    let env = env_logger::Env::default().default_filter_or(level);
+    env_logger::Builder::from_env(env)
+        .format_timestamp(None)
+        .format_target(cli.global.verbose > 1)
+        .init();
+}

@@ -1,1 +1,80 @@
-//! Striate's importers crate.
+//! Striate's model files.
+//!
+//! * [`ccv`]: the sqlite files of ccv's ConvNet, read and written as ccv itself does.
+//! * [`safetensors`]: our own form, safetensors with the network's specification in its metadata,
+//!   mapped into memory instead of copied; and torchvision's state dicts, imported.
+//!
+//! [`read`], [`write`](write()) and [`inspect`] choose by the file: what is read is recognised by its
+//! content, what is written by its extension (`.sqlite3` or `.safetensors`).
+//!
+//! ```no_run
+//! use striate_importers::{ReadOptions, WriteOptions, read, write};
+//! use striate_tensor::{DType, Device, Reference};
+//!
+//! # fn main() -> striate_importers::Result<()> {
+//! let device = Device::new(Reference::new());
+//! let network = read("vgg-d.sqlite3", &device, &ReadOptions::default())?;
+//! write("vgg-d.safetensors", &network, &WriteOptions::default().dtype(DType::F16))?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Files are written beside their target and renamed, so a target is whole or untouched. Every
+//! message names the file and the place in it. NaN and infinite weights are no error: a warning
+//! (of the `log` crate) names the layer and counts them.
+
+pub mod ccv;
+mod error;
+mod format;
+mod inspection;
+mod options;
+mod replace;
+pub mod safetensors;
+mod values;
+
+use std::path::Path;
+
+use striate_nn::Network;
+use striate_tensor::Device;
+
+pub use error::{Error, Result};
+pub use format::Format;
+pub use inspection::{Inspection, StoredParameters};
+pub use options::{ReadOptions, WriteOptions};
+
+/// Reads a network from a file of any kind that is known here, recognised by its content.
+///
+/// # Errors
+/// [`Error::NotAModel`] where it is of no known kind, and what reading that kind says.
+pub fn read(path: impl AsRef<Path>, device: &Device, options: &ReadOptions) -> Result<Network> {
+    let path = path.as_ref();
+    match format::recognise(path)? {
+        Format::Ccv => ccv::read_with(path, device, options),
+        Format::Safetensors | Format::Torchvision => safetensors::read_with(path, device, options),
+    }
+}
+
+/// Writes a network; the extension says in which format.
+///
+/// # Errors
+/// [`Error::Target`] where the extension says none, and what writing that format says; then
+/// nothing has changed.
+pub fn write(path: impl AsRef<Path>, network: &Network, options: &WriteOptions) -> Result<()> {
+    let path = path.as_ref();
+    match Format::of_extension(path)? {
+        Format::Ccv => ccv::write(path, network, options),
+        Format::Safetensors | Format::Torchvision => safetensors::write(path, network, options),
+    }
+}
+
+/// What a model file holds, without loading its weights.
+///
+/// # Errors
+/// As [`read`], where the description of the network or the sizes of its weights are at fault.
+pub fn inspect(path: impl AsRef<Path>) -> Result<Inspection> {
+    let path = path.as_ref();
+    match format::recognise(path)? {
+        Format::Ccv => ccv::inspect(path),
+        Format::Safetensors | Format::Torchvision => safetensors::inspect(path),
+    }
+}

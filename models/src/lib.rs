@@ -13,6 +13,7 @@
 
 pub mod alexnet;
 mod catalogue;
+mod digits;
 mod error;
 pub mod imagenet;
 pub mod lenet;
@@ -20,4 +21,5 @@ pub mod mattnet;
 pub mod vgg;
 
 pub use catalogue::{Model, by_name, names};
+pub use digits::digits;
 pub use error::{Error, Result};

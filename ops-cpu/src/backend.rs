@@ -9,7 +9,10 @@ use crate::buffer::{CpuBuffer, Floats, Storage, elements, floats};
 use crate::memory::{Memory, Pool};
 use crate::simd::Level;
 use crate::threads::Threads;
-use crate::{conv, gemm, matmul};
+use crate::{
+    binary, cast, compare, concatenate, conv, cross_entropy, dropout, fill, flip, gather, gemm,
+    lrn, matmul, pad, permute, pool2d, random, reduce, select, sgd, slice, softmax, unary,
+};
 
 /// The CPU: its threads, its instruction set, its memory.
 pub struct Cpu(Context);
@@ -129,7 +132,7 @@ impl Backend for Cpu {
     }
 
     fn upload(&self, values: HostValues) -> Result<Buffer> {
-        Ok(CpuBuffer::new(Storage::Values(values)))
+        Ok(CpuBuffer::wrap(Storage::Values(values)))
     }
 
     fn upload_shared(&self, bytes: SharedBytes, ty: &TensorType) -> Result<Buffer> {
@@ -139,7 +142,7 @@ impl Backend for Cpu {
             return Err(Error::shape("upload", expected, format!("{len} bytes")));
         }
         if bytes.bytes().as_ptr().addr().is_multiple_of(ty.dtype.size_bytes()) {
-            return Ok(CpuBuffer::new(Storage::Shared(bytes)));
+            return Ok(CpuBuffer::wrap(Storage::Shared(bytes)));
         }
         let mut memory = self.0.pool.take(len)?;
         memory.bytes_mut().copy_from_slice(bytes.bytes());
@@ -153,11 +156,37 @@ impl Backend for Cpu {
     fn execute(&self, op: &Op, inputs: &[Operand<'_>], output: &TensorType) -> Result<Buffer> {
         let cx = &self.0;
         let memory = match op {
-            Op::Conv2d(op) => conv::conv2d(cx, op, inputs, output)?,
-            Op::MatMul(op) => matmul::matmul(cx, op, inputs, output)?,
-            _ => return plain(op, inputs),
+            Op::Unary(op) => unary::unary(cx, op, inputs, output)?,
+            Op::Binary(op) => binary::binary(cx, op, inputs, output)?,
+            Op::Compare(op) => Some(compare::compare(cx, op, inputs, output)?),
+            Op::Select(_) => Some(select::select(cx, inputs, output)?),
+            Op::MatMul(op) => Some(matmul::matmul(cx, op, inputs, output)?),
+            Op::Reduce(op) => reduce::reduce(cx, op, inputs, output)?,
+            Op::ArgReduce(op) => Some(reduce::arg_reduce(cx, op, inputs, output)?),
+            Op::Softmax(op) => Some(softmax::softmax(cx, op, inputs, output)?),
+            Op::CrossEntropy(_) => Some(cross_entropy::cross_entropy(cx, inputs, output)?),
+            Op::Permute(op) => Some(permute::permute(cx, op, inputs, output)?),
+            Op::Slice(op) => Some(slice::slice(cx, op, inputs, output)?),
+            Op::Concatenate(op) => Some(concatenate::concatenate(cx, op, inputs, output)?),
+            Op::Pad(op) => Some(pad::pad(cx, op, inputs, output)?),
+            Op::Gather(op) => Some(gather::gather(cx, op, inputs, output)?),
+            Op::Cast(_) => Some(cast::cast(cx, inputs, output)?),
+            Op::Conv2d(op) => Some(conv::conv2d(cx, op, inputs, output)?),
+            Op::MaxPool2d(op) => Some(pool2d::max_pool2d(cx, op, inputs, output)?),
+            Op::AvgPool2d(op) => Some(pool2d::avg_pool2d(cx, &op.0, inputs, output)?),
+            Op::Lrn(op) => Some(lrn::lrn(cx, op, inputs, output)?),
+            Op::Dropout(op) => Some(dropout::dropout(cx, op, inputs, output)?),
+            Op::Uniform(op) => Some(random::uniform(cx, op, output)?),
+            Op::Normal(op) => Some(random::normal(cx, op, output)?),
+            Op::Fill(op) => Some(fill::fill(cx, op, output)?),
+            Op::Flip(op) => Some(flip::flip(cx, op, inputs, output)?),
+            // The gradients; and what may be added to the ops before it is here.
+            _ => None,
         };
-        Ok(CpuBuffer::pooled(memory))
+        match memory {
+            Some(memory) => Ok(CpuBuffer::pooled(memory)),
+            None => plain(op, inputs),
+        }
     }
 
     fn execute_in_place(
@@ -166,22 +195,16 @@ impl Backend for Cpu {
         targets: &mut [Target<'_>],
         inputs: &[Operand<'_>],
     ) -> Result<()> {
-        let inputs = inputs.iter().map(host).collect::<Result<Vec<_>>>()?;
-        let mut updated = targets
-            .iter()
-            .map(|t| host(&Operand { buffer: t.buffer, ty: t.ty }))
-            .collect::<Result<Vec<_>>>()?;
-        let mut targets_mut: Vec<&mut HostTensor> = updated.iter_mut().collect();
-        reference::execute_in_place(op, &mut targets_mut, &inputs.iter().collect::<Vec<_>>())?;
-        for (target, updated) in targets.iter_mut().zip(updated) {
-            match target.buffer.unique::<CpuBuffer>() {
-                Some(buffer) => {
-                    buffer.bytes_mut(&self.0.pool)?.copy_from_slice(updated.values().bytes());
-                }
-                None => *target.buffer = self.upload(updated.into_values())?,
+        match (op, targets, inputs) {
+            (Op::SgdMomentum(op), [w, v], [gradient]) => {
+                sgd::sgd_momentum(&self.0, op, w, v, gradient)
             }
+            _ => Err(Error::Unsupported {
+                device: "cpu".into(),
+                op: op.name(),
+                reason: "it updates nothing in place, or other operands than these".into(),
+            }),
         }
-        Ok(())
     }
 
     fn supports(&self, _: &Op, _: &[TensorType]) -> bool {
@@ -197,7 +220,7 @@ impl Backend for Cpu {
 fn plain(op: &Op, inputs: &[Operand<'_>]) -> Result<Buffer> {
     let inputs = inputs.iter().map(host).collect::<Result<Vec<_>>>()?;
     let output = reference::execute(op, &inputs.iter().collect::<Vec<_>>())?;
-    Ok(CpuBuffer::new(Storage::Values(output.into_values())))
+    Ok(CpuBuffer::wrap(Storage::Values(output.into_values())))
 }
 
 /// What the operating system calls the processor.

@@ -38,12 +38,12 @@ pub(crate) struct CpuBuffer {
 }
 
 impl CpuBuffer {
-    pub(crate) fn new(storage: Storage) -> Buffer {
+    pub(crate) fn wrap(storage: Storage) -> Buffer {
         Buffer::new(CpuBuffer { storage, packed: Mutex::default() })
     }
 
     pub(crate) fn pooled(memory: Memory) -> Buffer {
-        Self::new(Storage::Pooled(memory))
+        Self::wrap(Storage::Pooled(memory))
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {

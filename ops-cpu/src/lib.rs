@@ -17,13 +17,36 @@
 //! ```
 
 mod backend;
+mod binary;
 mod buffer;
+mod cast;
+mod compare;
+mod concatenate;
 mod conv;
+mod cross_entropy;
+mod dropout;
+mod elementwise;
+mod fill;
+mod flip;
+mod gather;
 mod gemm;
+mod lrn;
+mod math;
 mod matmul;
 mod memory;
+mod pad;
+mod permute;
+mod pool2d;
+mod random;
+mod reduce;
+mod select;
+mod sgd;
 pub mod simd;
+mod slice;
+mod softmax;
 mod threads;
+mod unary;
+mod walk;
 
 pub use backend::Cpu;
 pub use simd::Level;

@@ -1,6 +1,6 @@
 //! The threads of a device.
 
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use rayon::prelude::*;
 use striate_tensor::{Error, Result};
@@ -46,7 +46,7 @@ impl Threads {
     pub(crate) fn for_each(&self, tasks: usize, task: impl Fn(usize) + Sync) {
         match self.pool() {
             Some(pool) if tasks > 1 => {
-                pool.install(|| (0..tasks).into_par_iter().with_max_len(1).for_each(|i| task(i)));
+                pool.install(|| (0..tasks).into_par_iter().with_max_len(1).for_each(&task));
             }
             _ => (0..tasks).for_each(task),
         }
@@ -67,6 +67,25 @@ impl Threads {
             }),
             _ => all.chunks_mut(part).enumerate().for_each(|(index, part)| task(index, part)),
         }
+    }
+}
+
+impl Threads {
+    /// As [`for_each_part`](Threads::for_each_part), with tasks that may fail: the error of one of
+    /// those that did.
+    pub(crate) fn try_for_each_part<T: Send>(
+        &self,
+        all: &mut [T],
+        part: usize,
+        task: impl Fn(usize, &mut [T]) -> Result<()> + Sync,
+    ) -> Result<()> {
+        let failure = Mutex::new(None);
+        self.for_each_part(all, part, |index, part| {
+            if let Err(error) = task(index, part) {
+                *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            }
+        });
+        failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
     }
 }
 

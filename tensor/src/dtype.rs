@@ -43,7 +43,7 @@ impl std::fmt::Display for DType {
     }
 }
 
-/// A Rust type that can be an element: `f32`, [`f16`] or `u32`.
+/// A Rust type that can be an element: `f32`, [`f16`](struct@f16) or `u32`.
 pub trait Element: bytemuck::Pod + PartialEq + Send + Sync + std::fmt::Debug + 'static {
     /// The element type that it stands for.
     const DTYPE: DType;

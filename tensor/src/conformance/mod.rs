@@ -1,1 +1,145 @@
-//! The suite that every backend passes.
+//! The suite that every backend passes (feature `conformance`).
+//!
+//! Each family of ops is one function that takes a [`Device`] and panics, naming the op, its
+//! parameters, the shapes, the index and both values, where the device disagrees with the plain
+//! [`reference`](mod@crate::reference). A backend's test file is one line,
+//! which makes one `#[test]` of each family:
+//!
+//! ```
+//! use striate_tensor::{Device, Reference, conformance::Settings, conformance_tests};
+//!
+//! conformance_tests!(Device::new(Reference::new()), Settings::default());
+//! ```
+//!
+//! The cases of a family are a table of edges (empty, one, around vector widths and tile sizes,
+//! windows larger than strides and the reverse, groups, half precision, NaN and infinities) and
+//! random ones, made by property tests from a fixed seed: the same cases every time.
+//!
+//! # Tolerances
+//! Ops that move numbers give the same bits; ops that choose among numbers give equal ones. The
+//! others may differ by [`Settings::tolerance`] times
+//! - the magnitude of each element, where an op works element by element;
+//! - for sums, the root of the number of terms times the largest term that the operands can make
+//!   (what random signs let a sum grow to, and its rounding errors with it), or the largest element
+//!   of the output where that is larger (signs that are not random).
+//!
+//! Results of half precision may differ by one unit in the last place besides. Where the reference
+//! is NaN the device is NaN, and where it is infinite the same infinity.
+//!
+//! Ops that a backend does not [support](crate::Backend::supports) are passed over.
+
+// It is a test suite, though another crate's tests run it: failing is what it is for.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod bits;
+mod cases;
+mod conv2d;
+mod elementwise;
+mod lrn;
+mod matmul;
+mod memory;
+mod movement;
+mod pool2d;
+mod random;
+mod reduce;
+mod softmax;
+mod strategies;
+mod values;
+
+pub use bits::{bits, digest};
+
+use crate::Device;
+
+/// How thorough the suite is, and what it asks of the device.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Settings {
+    /// Random cases for each op.
+    pub cases: u32,
+    /// What f32 arithmetic may be off by, relative to the scale of the result.
+    pub tolerance: f64,
+    /// The device keeps subnormal numbers. Where it flushes them to zero, as graphics drivers may,
+    /// they are left out of operands.
+    pub subnormals: bool,
+}
+
+impl Default for Settings {
+    /// 64 random cases, the 1e-5 of Striate's numerical contract, subnormals kept.
+    fn default() -> Self {
+        Settings { cases: 64, tolerance: 1e-5, subnormals: true }
+    }
+}
+
+// The list of families stands once; `$d` is a dollar sign for the macro that the macro defines.
+macro_rules! families {
+    ($d:tt $($module:ident::$name:ident,)*) => {
+        $(pub use $module::$name;)*
+
+        /// The name and the function of each family.
+        pub const FAMILIES: &[(&str, fn(&Device, &Settings))] =
+            &[$((stringify!($name), $name),)*];
+
+        /// Makes one `#[test]` of each family of the conformance suite. Takes expressions for the
+        /// [`Device`](crate::Device) and the
+        /// [`Settings`](crate::conformance::Settings), evaluated in each test.
+        #[macro_export]
+        macro_rules! conformance_tests {
+            ($d device:expr, $d settings:expr) => {
+                $(
+                    #[test]
+                    fn $name() {
+                        $d crate::conformance::$name(&$d device, &$d settings);
+                    }
+                )*
+            };
+        }
+    };
+}
+
+families! { $
+    elementwise::unary,
+    elementwise::binary,
+    elementwise::compare,
+    elementwise::select,
+    elementwise::cast,
+    matmul::matmul,
+    reduce::reduce,
+    reduce::arg_reduce,
+    softmax::softmax,
+    softmax::cross_entropy,
+    movement::permute,
+    movement::slice,
+    movement::concatenate,
+    movement::pad,
+    movement::gather,
+    movement::flip,
+    conv2d::conv2d,
+    conv2d::conv2d_input_grad,
+    conv2d::conv2d_weight_grad,
+    pool2d::max_pool2d,
+    pool2d::max_pool2d_grad,
+    pool2d::avg_pool2d,
+    pool2d::avg_pool2d_grad,
+    lrn::lrn,
+    lrn::lrn_grad,
+    random::dropout,
+    random::uniform,
+    random::normal,
+    random::fill,
+    memory::sgd_momentum,
+    memory::transfer,
+    memory::bad_operands,
+    bits::same_bits_twice,
+}
+
+/// Runs every family.
+///
+/// # Panics
+/// At the first disagreement with the reference.
+pub fn run(device: &Device, settings: &Settings) {
+    for (_, family) in FAMILIES {
+        family(device, settings);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -50,6 +50,10 @@ impl Default for Conv2d {
     }
 }
 
+/// The largest extent of an image with its padding: kernels count positions in 32 bits with a sign,
+/// since those in the padding are negative.
+const MAX_EXTENT: usize = i32::MAX as usize;
+
 /// The number of windows of `size` along an axis: the common rule of convolutions and pools.
 pub(crate) fn windows(
     op: &'static str,
@@ -58,13 +62,12 @@ pub(crate) fn windows(
     stride: usize,
     padding: usize,
 ) -> Result<usize> {
-    if stride == 0 {
-        return Err(Error::parameter(op, "stride", "at least 1", stride));
+    if stride == 0 || stride > MAX_EXTENT {
+        return Err(Error::parameter(op, "stride", format!("from 1 to {MAX_EXTENT}"), stride));
     }
-    // Kernels count positions in signed integers, negative ones in the padding.
     let padded = (padding.checked_mul(2))
         .and_then(|p| p.checked_add(extent))
-        .filter(|&padded| padded <= isize::MAX as usize);
+        .filter(|&padded| padded <= MAX_EXTENT);
     match padded.and_then(|padded| padded.checked_sub(size)) {
         Some(span) if size > 0 => Ok(span / stride + 1),
         _ => Err(Error::shape(
@@ -202,6 +205,21 @@ impl Tensor {
     /// Convolution of these images `[n, rows, cols, channels]` with `weights [out, kernel rows,
     /// kernel cols, channels / groups]` and `bias [out]` (`options.bias` is set by whether there is
     /// one).
+    ///
+    /// ```
+    /// # use striate_tensor::{Device, Reference, Tensor, ops::Conv2d};
+    /// # fn main() -> striate_tensor::Result<()> {
+    /// # let device = Device::new(Reference::new());
+    /// // The first layer of AlexNet: 96 kernels of 11x11 over 3 channels.
+    /// let images = Tensor::zeros([2, 35, 35, 3], &device)?;
+    /// let weights = Tensor::ones([96, 11, 11, 3], &device)?;
+    /// let bias = Tensor::ones([96], &device)?;
+    /// let conv = Conv2d { stride: [4, 4], padding: [1, 1], relu: true, ..Conv2d::default() };
+    /// let y = images.conv2d(&weights, Some(&bias), conv)?;
+    /// assert_eq!(y.dims(), [2, 7, 7, 96]);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// Where the shapes do not fit, or the device fails.

@@ -33,6 +33,17 @@ impl OpRule for Gather {
 impl Tensor {
     /// The entries of `axis` that `indices` (u32, one axis) names, in its order.
     ///
+    /// ```
+    /// # use striate_tensor::{Device, Reference, Tensor};
+    /// # fn main() -> striate_tensor::Result<()> {
+    /// # let device = Device::new(Reference::new());
+    /// let x = Tensor::from_vec(vec![10.0f32, 20.0, 30.0], [3], &device)?;
+    /// let indices = Tensor::from_vec(vec![2u32, 2, 0], [3], &device)?;
+    /// assert_eq!(x.gather(&indices, 0)?.to_vec::<f32>()?, [30.0, 30.0, 10.0]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// Where there is no such axis, the indices are of another type or shape, or the device fails.
     pub fn gather(&self, indices: &Tensor, axis: usize) -> Result<Tensor> {

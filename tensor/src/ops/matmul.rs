@@ -90,6 +90,17 @@ impl OpRule for MatMul {
 impl Tensor {
     /// The matrix product `self · other`, batched over leading axes with broadcasting.
     ///
+    /// ```
+    /// # use striate_tensor::{Device, Reference, Tensor};
+    /// # fn main() -> striate_tensor::Result<()> {
+    /// # let device = Device::new(Reference::new());
+    /// let a = Tensor::from_vec(vec![1.0f32, 2.0, 3.0, 4.0], [2, 2], &device)?;
+    /// let b = Tensor::from_vec(vec![5.0f32, 6.0, 7.0, 8.0], [2, 2], &device)?;
+    /// assert_eq!(a.matmul(&b)?.to_vec::<f32>()?, [19.0, 22.0, 43.0, 50.0]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// Where the shapes do not fit, or the device fails.
     pub fn matmul(&self, other: &Tensor) -> Result<Tensor> {
@@ -98,6 +109,20 @@ impl Tensor {
 
     /// The matrix product with transposes, bias and ReLU as `options` says (its `bias` is set by
     /// whether there is one).
+    ///
+    /// ```
+    /// # use striate_tensor::{Device, Reference, Tensor, ops::MatMul};
+    /// # fn main() -> striate_tensor::Result<()> {
+    /// # let device = Device::new(Reference::new());
+    /// // A full-connect layer: weights `[out, in]`.
+    /// let x = Tensor::from_vec(vec![1.0f32, 2.0], [1, 2], &device)?;
+    /// let weights = Tensor::from_vec(vec![1.0f32, 1.0, 1.0, -1.0], [2, 2], &device)?;
+    /// let bias = Tensor::zeros([2], &device)?;
+    /// let layer = MatMul { transpose_b: true, relu: true, ..MatMul::default() };
+    /// assert_eq!(x.matmul_with(&weights, Some(&bias), layer)?.to_vec::<f32>()?, [3.0, 0.0]);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// Where the shapes do not fit, or the device fails.

@@ -178,7 +178,13 @@ impl Op {
     /// # Errors
     /// Where operands or parameters do not fit; the message says what was expected.
     pub fn output(&self, inputs: &[TensorType]) -> Result<TensorType> {
-        self.rule().output(inputs)
+        self.rule().output(inputs).map_err(|error| match error {
+            // An output too large to exist: the shape does not know which op asked for it.
+            Error::Shape { op: "shape", expected, got } => {
+                Error::Shape { op: self.name(), expected, got }
+            }
+            error => error,
+        })
     }
 
     /// Arithmetic and memory traffic for operands that the shape rule accepted.

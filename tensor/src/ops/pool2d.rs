@@ -145,6 +145,19 @@ impl OpRule for AvgPool2dGrad {
 impl Tensor {
     /// The maximum of each window of these images `[n, rows, cols, channels]`.
     ///
+    /// ```
+    /// # use striate_tensor::{Device, Reference, Tensor, ops::Pool2d};
+    /// # fn main() -> striate_tensor::Result<()> {
+    /// # let device = Device::new(Reference::new());
+    /// let x = Tensor::from_vec(vec![1.0f32, 2.0, 3.0, 4.0], [1, 2, 2, 1], &device)?;
+    /// assert_eq!(x.max_pool2d(Pool2d::square(2, 2, 0))?.to_scalar::<f32>()?, 4.0);
+    /// // Windows that reach over the edge see the cells inside only.
+    /// let y = x.avg_pool2d(Pool2d::square(2, 2, 1))?;
+    /// assert_eq!(y.to_vec::<f32>()?, [1.0, 2.0, 3.0, 4.0]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// Where the window does not fit, or the device fails.
     pub fn max_pool2d(&self, pool: Pool2d) -> Result<Tensor> {

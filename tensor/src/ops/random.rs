@@ -79,6 +79,18 @@ impl OpRule for Normal {
 impl Tensor {
     /// Uniform random numbers in `[low, high)`.
     ///
+    /// ```
+    /// # use striate_tensor::{Device, RandomKey, Reference, Tensor};
+    /// # fn main() -> striate_tensor::Result<()> {
+    /// # let device = Device::new(Reference::new());
+    /// // The same numbers on every device; another stream of the seed gives others.
+    /// let a = Tensor::uniform([4], -1.0, 1.0, RandomKey::new(7, 0), &device)?;
+    /// let b = Tensor::uniform([4], -1.0, 1.0, RandomKey::new(7, 1), &device)?;
+    /// assert_ne!(a.to_vec::<f32>()?, b.to_vec::<f32>()?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// Where the shape is too large, the bounds are not finite and in order, or the device fails.
     pub fn uniform<S>(

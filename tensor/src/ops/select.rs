@@ -29,6 +29,17 @@ impl OpRule for Select {
 impl Tensor {
     /// `a` where this condition (u32) is not 0, `b` elsewhere, with broadcasting.
     ///
+    /// ```
+    /// # use striate_tensor::{Device, Reference, Tensor};
+    /// # fn main() -> striate_tensor::Result<()> {
+    /// # let device = Device::new(Reference::new());
+    /// let x = Tensor::from_vec(vec![-1.0f32, 2.0, f32::NAN], [3], &device)?;
+    /// let zero = Tensor::scalar(0.0f32, &device)?;
+    /// assert_eq!(x.gt(&zero)?.select(&x, &zero)?.to_vec::<f32>()?, [0.0, 2.0, 0.0]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// Where the condition is not u32, the types of `a` and `b` differ, shapes do not broadcast, or
     /// the device fails.

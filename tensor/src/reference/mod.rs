@@ -32,7 +32,8 @@ mod values;
 pub use backend::Reference;
 
 use crate::{Error, HostTensor, HostValues, Op, Result, TensorType};
-use values::{Floats, rounded};
+pub(crate) use values::Floats;
+use values::rounded;
 
 /// Executes an op on tensors in host memory.
 ///

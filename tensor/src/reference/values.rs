@@ -5,13 +5,13 @@ use half::f16;
 use crate::{DType, HostTensor, HostValues, MAX_RANK, Shape};
 
 /// A tensor widened to f64, which holds every value of every element type exactly.
-pub(super) struct Floats {
-    pub(super) shape: Shape,
-    pub(super) values: Vec<f64>,
+pub(crate) struct Floats {
+    pub(crate) shape: Shape,
+    pub(crate) values: Vec<f64>,
 }
 
 impl Floats {
-    pub(super) fn of(x: &HostTensor) -> Self {
+    pub(crate) fn of(x: &HostTensor) -> Self {
         let values = match x.values() {
             HostValues::F32(v) => v.iter().map(|&x| f64::from(x)).collect(),
             HostValues::F16(v) => v.iter().map(|&x| f64::from(x)).collect(),
@@ -129,4 +129,45 @@ pub(super) fn minimum(a: f64, b: f64) -> f64 {
 /// `max(x, 0)`; NaN stays NaN.
 pub(super) fn relu(x: f64) -> f64 {
     if x < 0.0 { 0.0 } else { x }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Beside every boundary between two half-precision numbers: the boundary itself goes to the
+    /// even one, and the f64 next to it to the nearer one. Rounding by way of f32 without care
+    /// fails here, since the f64 next to a boundary is the boundary in f32.
+    #[test]
+    fn rounding_to_f16_is_right_on_both_sides_of_every_tie() {
+        for bits in 0..f16::INFINITY.to_bits() {
+            let (low, high) = (f16::from_bits(bits), f16::from_bits(bits + 1));
+            // Above the largest number, ties are with the one that would follow.
+            let above = if high.is_finite() { f64::from(high) } else { 65_536.0 };
+            let tie = (f64::from(low) + above) / 2.0;
+            let even = if bits & 1 == 0 { low } else { high };
+            assert_eq!(round_to_f16(f64::from(low)), low);
+            assert_eq!(round_to_f16(tie), even, "{tie}");
+            assert_eq!(round_to_f16(tie.next_down()), low, "below {tie}");
+            assert_eq!(round_to_f16(tie.next_up()), high, "above {tie}");
+            assert_eq!(round_to_f16(-tie.next_up()), -high, "below -{tie}");
+        }
+        assert!(round_to_f16(f64::NAN).is_nan());
+        assert_eq!(round_to_f16(f64::NEG_INFINITY), f16::NEG_INFINITY);
+        assert_eq!(round_to_f16(1e300), f16::INFINITY);
+        assert_eq!(round_to_f16(-1e-300).to_bits(), f16::NEG_ZERO.to_bits());
+    }
+
+    #[test]
+    fn indices_count_in_memory_order() {
+        let shape = Shape::new(&[2, 1, 3]).unwrap();
+        let offsets: Vec<usize> = indices(&shape).map(|at| offset(&shape, &at)).collect();
+        assert_eq!(offsets, [0, 1, 2, 3, 4, 5]);
+        assert_eq!(indices(&Shape::scalar()).count(), 1);
+        assert_eq!(indices(&Shape::new(&[2, 0]).unwrap()).count(), 0);
+        let row = Shape::new(&[3]).unwrap();
+        let repeated: Vec<usize> =
+            indices(&shape).map(|at| broadcast_offset(&row, &at[..3])).collect();
+        assert_eq!(repeated, [0, 1, 2, 0, 1, 2]);
+    }
 }

@@ -1,0 +1,166 @@
+//! The command line: the options that all commands share, and the commands. Each command's own
+//! options stand in its file.
+
+use std::num::NonZeroUsize;
+
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use striate::image::Protocol;
+use striate::tensor::{DType, Device};
+use striate::{DeviceByName, DeviceOptions};
+
+use crate::error::{Error, Result};
+use crate::{bench, classify, completions, convert, draw, encode, inspect, validate};
+
+const EXAMPLES: &str = "\
+Examples:
+  striate classify samples/digit-7.png                  what digit is this? (embedded model)
+  striate classify --model vgg-d.sqlite3 photo.jpg      five likeliest classes of a photo
+  striate classify --model vgg-d.sqlite3 --format json --list photos.txt > ranks.jsonl
+  striate inspect vgg-d.sqlite3                         layers, shapes, parameters
+  striate convert vgg-d.sqlite3 vgg-d.safetensors --dtype f16
+  striate bench vgg-d --layers                          where the time goes
+
+Model files are recognised by their content: ccv's .sqlite3, and .safetensors.
+Exit codes: 0 done, 1 failed (the reason is on stderr, after `error:`), 2 wrong usage.
+`striate help COMMAND` tells more about a command.";
+
+/// Convolutional networks on whatever CPU or GPU is there: classify photos, inspect, convert and
+/// time models.
+#[derive(Debug, Parser)]
+#[command(name = "striate", version, after_help = EXAMPLES, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Rank the classes of photos.
+    Classify(classify::ClassifyArgs),
+    /// Run the raw network on a tensor, and save what a layer puts out.
+    Encode(encode::EncodeArgs),
+    /// Show what a model file holds: layers, shapes, parameters, metadata.
+    Inspect(inspect::InspectArgs),
+    /// Convert a model file between formats and precisions.
+    Convert(convert::ConvertArgs),
+    /// Compute top-1 and top-5 miss rates of classification results.
+    Validate(validate::ValidateArgs),
+    /// Paint the ranks of a classification over its picture.
+    Draw(draw::DrawArgs),
+    /// Time ops and networks, and compare with what the machine can do.
+    Bench(bench::BenchArgs),
+    /// List the devices of this machine.
+    Devices,
+    /// Print a completion script for a shell.
+    Completions(completions::CompletionsArgs),
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// Where to compute: `auto` (the best GPU, else the CPU), `cpu`, `gpu` or `gpu:N`.
+    #[arg(long, global = true, default_value = "auto", value_name = "DEVICE")]
+    pub(crate) device: String,
+    /// The form of what is printed.
+    #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
+    pub(crate) format: Format,
+    /// Threads of the CPU [default: as many as it runs at once, or RAYON_NUM_THREADS]. Results
+    /// are the same bits for any number.
+    #[arg(long, global = true, value_name = "N")]
+    pub(crate) threads: Option<NonZeroUsize>,
+    /// The seed of everything random.
+    #[arg(long, global = true, default_value_t = 1, value_name = "N")]
+    pub(crate) seed: u64,
+    /// Print results and errors only: no notes, warnings or progress.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Tell more of what is done; twice for more yet. (RUST_LOG chooses by module.)
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+impl Global {
+    /// The device asked for.
+    pub(crate) fn device(&self) -> Result<Device> {
+        let device = Device::by_name(&self.device, &self.device_options())?;
+        log::info!("computing on {:?}", device.info());
+        Ok(device)
+    }
+
+    /// How devices are set up.
+    pub(crate) fn device_options(&self) -> DeviceOptions {
+        DeviceOptions { threads: self.threads.map(NonZeroUsize::get) }
+    }
+
+    /// Refuses what parsing cannot see is wrong.
+    pub(crate) fn check(&self, command: &Command) -> Result<()> {
+        let classifies = matches!(command, Command::Classify(_));
+        if self.format == Format::Ccv && !classifies {
+            return Err(Error::Usage("'--format ccv' is for 'striate classify' only".into()));
+        }
+        let known = |name: &str| {
+            matches!(name, "auto" | "cpu" | "gpu")
+                || name.strip_prefix("gpu:").is_some_and(|n| n.parse::<u32>().is_ok())
+        };
+        if !known(&self.device) {
+            return Err(Error::Usage(format!(
+                "invalid value '{}' for '--device': expected auto, cpu, gpu or gpu:N",
+                self.device
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// The form of what is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Table,
+    /// For programs: one JSON object a line.
+    Json,
+    /// What ccv's classifier prints (`classify` only): `id confidence id confidence …`, ids from 1.
+    Ccv,
+}
+
+/// Precisions that weights can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Precision {
+    /// Single precision, 4 bytes a weight.
+    F32,
+    /// Half precision, 2 bytes a weight.
+    F16,
+}
+
+impl From<Precision> for DType {
+    fn from(precision: Precision) -> Self {
+        match precision {
+            Precision::F32 => DType::F32,
+            Precision::F16 => DType::F16,
+        }
+    }
+}
+
+/// Parses a crop protocol, and tells help and completions what there is.
+pub(crate) fn protocol_parser() -> impl TypedValueParser<Value = Protocol> {
+    let values =
+        Protocol::all().map(|protocol| PossibleValue::new(protocol.name()).help(protocol.description()));
+    PossibleValuesParser::new(values).try_map(|name| name.parse::<Protocol>())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,179 @@
+//! The ranks of an image in the three forms.
+
+use std::fmt::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Serialize;
+use striate::{Ranked, Ranks};
+
+use crate::args::Format;
+use crate::draw::nameless;
+use crate::error::Result;
+use crate::output::Output;
+
+/// Characters of the longest bar.
+const BAR_CHARS: usize = 20;
+
+/// Bars painted over a picture where all classes are printed.
+const MAX_PAINTED: usize = 5;
+
+/// How ranks are told.
+pub(super) struct Report {
+    /// Classes of an image that are told.
+    top: usize,
+    /// The images come from a list: ccv prints no times then.
+    list: bool,
+    /// Images told of so far.
+    pub(super) told: usize,
+}
+
+/// An image as one line of JSON. Scripts depend on these names.
+#[derive(Serialize)]
+struct JsonRanks<'a> {
+    image: &'a str,
+    classes: Vec<JsonClass<'a>>,
+    milliseconds: f64,
+}
+
+#[derive(Serialize)]
+struct JsonClass<'a> {
+    id: usize,
+    label: Option<&'a str>,
+    confidence: f32,
+}
+
+#[derive(Serialize)]
+struct JsonError<'a> {
+    image: &'a str,
+    error: &'a str,
+}
+
+impl Report {
+    /// Tells the first `top` classes.
+    pub(super) fn new(top: usize, list: bool) -> Self {
+        Report { top, list, told: 0 }
+    }
+
+    /// Classes that a picture gets bars for.
+    pub(super) fn painted(&self) -> usize {
+        if self.top == usize::MAX { MAX_PAINTED } else { self.top }
+    }
+
+    /// Tells the ranks of an image.
+    pub(super) fn ranks(
+        &self,
+        path: &Path,
+        ranks: &Ranks,
+        elapsed: Duration,
+        output: &mut Output,
+    ) -> Result<()> {
+        let image = path.to_string_lossy();
+        let classes = ranks.top(self.top);
+        // Thousandths of a millisecond: what is finer is noise.
+        let milliseconds = (elapsed.as_secs_f64() * 1e6).round() / 1e3;
+        match output.format() {
+            Format::Table => {
+                if self.told > 0 {
+                    output.line("")?;
+                }
+                output.line(&format!("{image}  ({milliseconds:.1} ms)"))?;
+                for class in &classes {
+                    output.line(&row(class))?;
+                }
+                Ok(())
+            }
+            Format::Json => {
+                let class = |class| {
+                    let &Ranked { id, ref label, confidence } = class;
+                    JsonClass { id, label: label.as_deref(), confidence }
+                };
+                let classes = classes.iter().map(class).collect();
+                output.json(&JsonRanks { image: &image, classes, milliseconds })
+            }
+            Format::Ccv => {
+                output.line(&ccv_line(&classes))?;
+                if self.list {
+                    return Ok(());
+                }
+                output.line(&format!("elapsed time {}ms", elapsed.as_millis()))
+            }
+        }
+    }
+
+    /// Tells why an image has no ranks: on stderr, and on stdout in the form that a program reads.
+    pub(super) fn error(&self, path: &Path, error: &str, output: &mut Output) -> Result<()> {
+        let image = path.to_string_lossy();
+        let one_line = error.split_whitespace().collect::<Vec<_>>().join(" ");
+        let names_it = error.contains(&*image);
+        let text = if names_it { one_line } else { format!("{image}: {one_line}") };
+        output.error(&text);
+        match output.format() {
+            Format::Table => Ok(()),
+            Format::Json => output.json(&JsonError { image: &image, error: &text }),
+            // A line for each image, or whoever compares them with a list goes astray.
+            Format::Ccv => output.line(&format!("error: {text}")),
+        }
+    }
+}
+
+/// The name of a class, or its id where it has none.
+pub(super) fn name(class: &Ranked) -> String {
+    class.label.clone().unwrap_or_else(|| nameless(class.id))
+}
+
+/// `  98.76 %  ███████████████████▊  kit fox (0)`
+fn row(class: &Ranked) -> String {
+    let percent = class.confidence * 100.0;
+    let bar = bar(class.confidence);
+    let name = match &class.label {
+        Some(label) => format!("{label} ({})", class.id),
+        None => nameless(class.id),
+    };
+    format!("  {percent:6.2} %  {bar:BAR_CHARS$}  {name}")
+}
+
+/// A bar in eighths of a character.
+fn bar(confidence: f32) -> String {
+    const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
+    let part = if confidence.is_nan() { 0.0 } else { confidence.clamp(0.0, 1.0) };
+    let eighths = (part * (BAR_CHARS * 8) as f32).round() as usize;
+    format!("{}{}", "█".repeat(eighths / 8), EIGHTHS[eighths % 8])
+}
+
+/// ccv's own line: ids from 1, six decimals.
+fn ccv_line(classes: &[Ranked]) -> String {
+    let mut line = String::new();
+    for class in classes {
+        // Writing to a string cannot fail.
+        let _ = write!(line, "{} {:.6} ", class.id + 1, class.confidence);
+    }
+    line.truncate(line.trim_end().len());
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ranked(id: usize, label: Option<&str>, confidence: f32) -> Ranked {
+        Ranked { id, label: label.map(str::to_owned), confidence }
+    }
+
+    #[test]
+    fn the_line_of_ccv() {
+        let classes = [ranked(586, None, 0.012_706_329), ranked(0, Some("kit fox"), 1.0 / 3.0)];
+        assert_eq!(ccv_line(&classes), "587 0.012706 1 0.333333");
+        assert_eq!(ccv_line(&[]), "");
+    }
+
+    #[test]
+    fn bars_are_as_long_as_the_confidence() {
+        assert_eq!(bar(1.0), "█".repeat(20));
+        assert_eq!(bar(0.5), "█".repeat(10));
+        assert_eq!(bar(0.05 + 0.025), "█▌");
+        assert_eq!((bar(0.0), bar(f32::NAN)), (String::new(), String::new()));
+        let row = row(&ranked(7, Some("seven"), 0.5));
+        assert_eq!(row, format!("   50.00 %  {}{}  seven (7)", "█".repeat(10), " ".repeat(10)));
+    }
+}

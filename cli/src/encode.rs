@@ -1,0 +1,215 @@
+//! `striate encode`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use safetensors::tensor::{Dtype, TensorView};
+use safetensors::{SafeTensors, serialize};
+use serde::Serialize;
+use striate::image::{self, FloatImage, Geometry, Limits, Protocol, npy};
+use striate::nn::Network;
+use striate::tensor::{Tensor, f16};
+
+use crate::args::{Format, Global, Precision};
+use crate::error::{Error, Result};
+use crate::output::{Output, dims};
+use crate::{model, target};
+
+/// The name of the tensor that goes in, where a file has several.
+const INPUT: &str = "input";
+
+/// The name of the tensor that comes out.
+const OUTPUT: &str = "output";
+
+/// Images that run through the network together. More would only hold more memory.
+const IMAGES_AT_ONCE: usize = 16;
+
+/// Options of `striate encode`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A tensor is taken as it is: channels last, the network's own size, the mean already subtracted.
+The layers before the first full-connect one take larger ones too. An image is formed as for the
+protocol `centre`: resized, its centre cut out, the mean subtracted.
+
+Examples:
+  striate encode --model vgg-d.sqlite3 --output logits.safetensors photo.jpg
+  striate encode --model vgg-d.sqlite3 --layer 17 --output features.safetensors batch.npy")]
+pub(crate) struct EncodeArgs {
+    /// The model file [default: the embedded model for handwritten digits].
+    #[arg(short, long, value_name = "MODEL")]
+    model: Option<PathBuf>,
+    /// The layer whose output is saved, from 0 (see `striate inspect`) [default: the last one].
+    #[arg(long, value_name = "N")]
+    layer: Option<usize>,
+    /// The file to write, .safetensors (the tensor is called `output`) or .npy.
+    #[arg(short, long, value_name = "OUT.safetensors")]
+    output: PathBuf,
+    /// A .safetensors file (the tensor `input`, or the only one) or a .npy file, [n, rows, cols,
+    /// channels] or [rows, cols, channels]; or an image.
+    input: PathBuf,
+    /// Hold the weights in this precision [default: as they are stored].
+    #[arg(long, value_enum)]
+    dtype: Option<Precision>,
+    /// Refuse images of more pixels.
+    #[arg(long, value_name = "N", default_value_t = Limits::default().max_pixels)]
+    max_pixels: u64,
+}
+
+/// What was written, as one line of JSON.
+#[derive(Serialize)]
+struct Report<'a> {
+    file: String,
+    layer: usize,
+    shape: &'a [usize],
+}
+
+/// Numbers with their shape.
+struct Array {
+    shape: Vec<usize>,
+    values: Vec<f32>,
+}
+
+/// Runs, writes, and tells what was written.
+pub(crate) fn run(args: &EncodeArgs, global: &Global, output: &mut Output) -> Result<()> {
+    target::check(&args.output)?;
+    let to_npy = target::has_extension(&args.output, "npy");
+    if !to_npy && !target::has_extension(&args.output, "safetensors") {
+        let file = args.output.display();
+        return Err(Error::Usage(format!("'{file}' must end in .safetensors or .npy")));
+    }
+    let device = global.device()?;
+    let dtype = args.dtype.map(Into::into);
+    let network = model::load(args.model.as_deref(), dtype, &device)?;
+    let layers = network.spec().layers.len();
+    let layer = args.layer.unwrap_or(layers.saturating_sub(1));
+    if layer >= layers {
+        return Err(Error::message(format!(
+            "there is no layer {layer}: the network has {layers}, counted from 0"
+        )));
+    }
+
+    let encoded = encode(&network, layer, read_input(args, &network)?)?;
+    if to_npy {
+        let array = npy::Array { shape: encoded.shape.clone(), values: encoded.values };
+        npy::write(&args.output, &array)?;
+    } else {
+        write_safetensors(&args.output, &encoded)?;
+    }
+    let file = args.output.display().to_string();
+    if output.format() == Format::Json {
+        return output.json(&Report { file, layer, shape: &encoded.shape });
+    }
+    let kind = network.spec().layers[layer].kind();
+    let shape = dims(&encoded.shape);
+    output.done(&format!("wrote {file}: output of layer {layer} ({kind}), {shape}"))
+}
+
+/// The output of a layer for all images.
+fn encode(network: &Network, layer: usize, input: Array) -> Result<Array> {
+    let image = &input.shape[1..];
+    let per_image: usize = image.iter().product();
+    let mut encoded = Array { shape: Vec::new(), values: Vec::new() };
+    for values in input.values.chunks(per_image * IMAGES_AT_ONCE) {
+        let shape = [values.len() / per_image, image[0], image[1], image[2]];
+        let x = Tensor::from_vec(values.to_vec(), shape, network.device())?;
+        let y = network.forward_layers(0..layer + 1, &x)?;
+        encoded.shape = y.dims().to_vec();
+        encoded.values.extend(y.to_vec::<f32>()?);
+    }
+    encoded.shape[0] = input.shape[0];
+    Ok(encoded)
+}
+
+/// The input as `[n, rows, cols, channels]`, at least one image of at least one pixel.
+fn read_input(args: &EncodeArgs, network: &Network) -> Result<Array> {
+    let path = &args.input;
+    let mut array = if target::has_extension(path, "npy") {
+        let array = npy::read(path)?;
+        Array { shape: array.shape, values: array.values }
+    } else if target::has_extension(path, "safetensors") {
+        read_safetensors(path)?
+    } else {
+        let limits = Limits { max_pixels: args.max_pixels, ..Limits::default() };
+        centre_view(network, &image::open_with(path, &limits)?)?
+    };
+    if array.shape.len() == 3 {
+        array.shape.insert(0, 1);
+    }
+    let channels = network.spec().input[2];
+    match array.shape[..] {
+        [_, _, _, c] if c == channels && !array.values.is_empty() => Ok(array),
+        _ => Err(Error::message(format!(
+            "{}: expected a tensor [n, rows, cols, {channels}] or [rows, cols, {channels}], \
+             got {:?}",
+            path.display(),
+            array.shape
+        ))),
+    }
+}
+
+/// The one view of the protocol `centre`.
+fn centre_view(network: &Network, picture: &image::Image) -> Result<Array> {
+    let spec = network.spec();
+    let [rows, cols, channels] = spec.input;
+    // A network without a convolution has no scan; this protocol does not look at it.
+    let scan_scale = spec.scan().map_or(1, |scan| scan.scale);
+    let geometry = Geometry { image: spec.image, net: [rows, cols], channels, scan_scale };
+    let mean = match network.mean() {
+        Some(mean) => {
+            let [rows, cols] = spec.image;
+            Some(FloatImage::new(rows, cols, channels, mean.to_vec::<f32>()?)?)
+        }
+        None => None,
+    };
+    let prepared = Protocol::Centre.prepare(picture, &geometry, mean.as_ref())?;
+    let values = prepared.pictures().iter().flat_map(|view| view.values()).copied().collect();
+    Ok(Array { shape: vec![prepared.pictures().len(), rows, cols, channels], values })
+}
+
+fn read_safetensors(path: &Path) -> Result<Array> {
+    let file = path.display();
+    let bytes = fs::read(path).map_err(|e| Error::because(format!("cannot read {file}"), e))?;
+    let tensors = SafeTensors::deserialize(&bytes)
+        .map_err(|e| Error::because(format!("{file} is no valid safetensors file"), e))?;
+    let names = tensors.names();
+    let name = match names[..] {
+        _ if names.contains(&INPUT) => INPUT,
+        [only] => only,
+        _ => {
+            return Err(Error::message(format!(
+                "{file}: expected a tensor called `{INPUT}`, or only one; it holds {}",
+                names.len()
+            )));
+        }
+    };
+    let tensor = tensors
+        .tensor(name)
+        .map_err(|e| Error::because(format!("{file}: tensor `{name}`"), e))?;
+    let data = tensor.data();
+    let values = match tensor.dtype() {
+        Dtype::U8 => data.iter().map(|&v| f32::from(v)).collect(),
+        Dtype::F16 => numbers(data, |b| f16::from_le_bytes(b).to_f32()),
+        Dtype::F32 => numbers(data, f32::from_le_bytes),
+        Dtype::F64 => numbers(data, |b| f64::from_le_bytes(b) as f32),
+        other => {
+            return Err(Error::message(format!(
+                "{file}: tensor `{name}`: expected numbers of type F32, F16, F64 or U8, got {other}"
+            )));
+        }
+    };
+    Ok(Array { shape: tensor.shape().to_vec(), values })
+}
+
+fn numbers<const N: usize>(data: &[u8], number: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+    data.as_chunks::<N>().0.iter().map(|&bytes| number(bytes)).collect()
+}
+
+fn write_safetensors(path: &Path, array: &Array) -> Result<()> {
+    let failed = |e| Error::because(format!("cannot form {}", path.display()), e);
+    let bytes: Vec<u8> = array.values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    let view = TensorView::new(Dtype::F32, array.shape.clone(), &bytes).map_err(failed)?;
+    let bytes = serialize([(OUTPUT, view)], None).map_err(failed)?;
+    image::output::write_whole(path, &bytes)?;
+    Ok(())
+}

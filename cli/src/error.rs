@@ -1,0 +1,140 @@
+//! What can go wrong, how it is told and how the program ends.
+
+use std::error::Error as StdError;
+use std::process::ExitCode;
+
+use crate::output::Output;
+
+/// The result of everything fallible in this program.
+pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// The exit code of a command that failed.
+const FAILED: u8 = 1;
+
+/// The exit code of a command line that makes no sense, as clap has it.
+const WRONG_USAGE: u8 = 2;
+
+/// What went wrong.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// A part of the library says what.
+    #[error(transparent)]
+    Striate(#[from] striate::Error),
+    /// The program itself says what.
+    #[error("{0}")]
+    Message(String),
+    /// As above, and why.
+    #[error("{message}")]
+    Because {
+        /// What did not work.
+        message: String,
+        /// Why.
+        source: Box<dyn StdError + Send + Sync>,
+    },
+    /// The command line makes no sense in a way that only shows after parsing it.
+    #[error("{0}")]
+    Usage(String),
+    /// Some of many inputs failed. Each was told when it did.
+    #[error("{failed} of {all} images could not be classified")]
+    Some {
+        /// How many failed.
+        failed: usize,
+        /// Of how many.
+        all: usize,
+    },
+    /// It failed, and stderr says why already.
+    #[error("failed")]
+    Told,
+    /// Whoever read stdout has gone, as `head` does when it has seen enough.
+    #[error("stdout was closed")]
+    Closed,
+}
+
+impl Error {
+    /// A message of the program itself.
+    pub(crate) fn message(text: impl Into<String>) -> Self {
+        Error::Message(text.into())
+    }
+
+    /// A message of the program with its cause.
+    pub(crate) fn because(
+        text: impl Into<String>,
+        source: impl Into<Box<dyn StdError + Send + Sync>>,
+    ) -> Self {
+        Error::Because { message: text.into(), source: source.into() }
+    }
+}
+
+/// The errors of the library's parts, as the facade gathers them.
+macro_rules! from_parts {
+    ($($part:ty),*) => {
+        $(impl From<$part> for Error {
+            fn from(error: $part) -> Self { Error::Striate(error.into()) }
+        })*
+    };
+}
+
+from_parts!(
+    striate::tensor::Error,
+    striate::nn::Error,
+    striate::importers::Error,
+    striate::image::Error
+);
+
+impl From<striate::models::Error> for Error {
+    fn from(error: striate::models::Error) -> Self {
+        Error::message(error.to_string())
+    }
+}
+
+/// Tells what went wrong on stderr and gives the exit code.
+pub(crate) fn report(error: &Error, output: &Output) -> ExitCode {
+    match error {
+        Error::Closed => ExitCode::SUCCESS,
+        Error::Told => ExitCode::from(FAILED),
+        Error::Usage(_) => {
+            output.error(&chain(error));
+            output.note("for more information, try '--help'");
+            ExitCode::from(WRONG_USAGE)
+        }
+        _ => {
+            output.error(&chain(error));
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+/// The message of an error and of its sources, each on a line of its own after the first. A source
+/// whose text the message before it already holds adds nothing and is left out.
+pub(crate) fn chain(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut last = text.clone();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let message = error.to_string();
+        if !last.contains(&message) {
+            text.push_str("\n  because: ");
+            text.push_str(&message.replace('\n', "\n  "));
+            last = message;
+        }
+        source = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_chain_has_every_source_once() {
+        let inner = std::io::Error::other("disk on fire");
+        let outer = Error::because("cannot write a.png", inner);
+        assert_eq!(chain(&outer), "cannot write a.png\n  because: disk on fire");
+
+        // The message holds its source's already.
+        let source = std::io::Error::other("disk on fire");
+        let error = striate::image::Error::Read { path: "a.png".into(), source };
+        assert_eq!(chain(&Error::from(error)), "cannot read a.png: disk on fire");
+    }
+}

@@ -1,0 +1,168 @@
+//! `striate inspect`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+use striate::importers::{self, Inspection};
+use striate::nn::{LayerSummary, Metadata};
+
+use crate::args::Format;
+use crate::error::Result;
+use crate::output::{self, Output, bytes, dims, grouped};
+
+/// Options of `striate inspect`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  striate inspect vgg-d.sqlite3
+  striate inspect --format json vgg-d.sqlite3 | jq .parameters")]
+pub(crate) struct InspectArgs {
+    /// A model file.
+    model: PathBuf,
+}
+
+/// A model file as one line of JSON.
+#[derive(Serialize)]
+struct Report<'a> {
+    file: &'a str,
+    format: importers::Format,
+    bytes: u64,
+    name: &'a str,
+    input: [usize; 3],
+    image: [usize; 2],
+    classes: usize,
+    /// `null` where layers differ.
+    dtype: Option<&'static str>,
+    parameters: u64,
+    macs: u64,
+    mean: bool,
+    training_state: &'a [String],
+    layers: Vec<LayerRow<'a>>,
+    metadata: &'a Metadata,
+    /// What ccv itself would refuse about this network.
+    ccv_limits: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct LayerRow<'a> {
+    layer: usize,
+    kind: &'static str,
+    detail: &'a str,
+    input: [usize; 3],
+    output: [usize; 3],
+    weight: Option<Vec<usize>>,
+    parameters: u64,
+    macs: u64,
+    dtype: Option<&'static str>,
+}
+
+/// Prints what the file holds.
+pub(crate) fn run(args: &InspectArgs, output: &mut Output) -> Result<()> {
+    let inspection = importers::inspect(&args.model)?;
+    let summary = inspection.spec.summary()?;
+    let shapes = inspection.spec.shapes()?;
+    let limits = inspection.spec.ccv_limits()?;
+    let limits: Vec<String> = limits.iter().map(ToString::to_string).collect();
+
+    if output.format() == Format::Json {
+        let layers = summary.layers.iter().zip(&shapes).map(|(layer, shape)| LayerRow {
+            layer: layer.layer,
+            kind: layer.kind.name(),
+            detail: &layer.detail,
+            input: layer.input,
+            output: layer.output,
+            weight: shape.weight.map(|weight| weight.dims().to_vec()),
+            parameters: layer.parameters,
+            macs: layer.macs,
+            dtype: stored(&inspection, layer),
+        });
+        return output.json(&Report {
+            file: &inspection.file,
+            format: inspection.format,
+            bytes: inspection.bytes,
+            name: &inspection.spec.name,
+            input: inspection.spec.input,
+            image: inspection.spec.image,
+            classes: inspection.spec.classes(),
+            dtype: inspection.dtype().map(|dtype| dtype.name()),
+            parameters: summary.parameters,
+            macs: summary.macs,
+            mean: inspection.mean,
+            training_state: &inspection.training_state,
+            layers: layers.collect(),
+            metadata: &inspection.metadata,
+            ccv_limits: limits,
+        });
+    }
+
+    facts(&inspection, output)?;
+    output.line("")?;
+    let heads = ["layer", "kind", "", "output", "weights", "parameters", "MACs", "type"];
+    let mut table = output::table(&heads, &[0, 5, 6]);
+    let number = |n: u64| if n == 0 { String::new() } else { grouped(n) };
+    for (layer, shape) in summary.layers.iter().zip(&shapes) {
+        table.add_row([
+            layer.layer.to_string(),
+            layer.kind.to_string(),
+            layer.detail.clone(),
+            dims(&layer.output),
+            shape.weight.map(|weight| dims(weight.dims())).unwrap_or_default(),
+            number(layer.parameters),
+            number(layer.macs),
+            stored(&inspection, layer).unwrap_or_default().to_owned(),
+        ]);
+    }
+    let (parameters, macs) = (number(summary.parameters), number(summary.macs));
+    table.add_row(["", "total", "", "", "", &parameters, &macs, ""]);
+    output.table(&table)?;
+    if !limits.is_empty() {
+        output.line("")?;
+        output.line("ccv itself would not run this network:")?;
+        for limit in limits {
+            output.line(&format!("  {limit}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// What is not in the table of layers.
+fn facts(inspection: &Inspection, output: &mut Output) -> Result<()> {
+    let Inspection { spec, metadata, .. } = inspection;
+    let mut facts = vec![
+        ("file", inspection.file.clone()),
+        ("format", format!("{}, {}", inspection.format, bytes(inspection.bytes))),
+        ("network", if spec.name.is_empty() { "(no name)".into() } else { spec.name.clone() }),
+        ("input", format!("{}, cut from {}", dims(&spec.input), dims(&spec.image))),
+        ("classes", spec.classes().to_string()),
+        ("weights", inspection.dtype().map_or("mixed".into(), |dtype| dtype.name().to_owned())),
+        ("mean image", if inspection.mean { "yes" } else { "none" }.into()),
+    ];
+    if !inspection.training_state.is_empty() {
+        facts.push(("training state", inspection.training_state.join(", ")));
+    }
+    if let Some(labels) = &metadata.labels {
+        let first: Vec<&str> = labels.iter().take(3).map(String::as_str).collect();
+        let more = if labels.len() > first.len() { ", …" } else { "" };
+        facts.push(("labels", format!("{}: {}{more}", labels.len(), first.join(", "))));
+    }
+    if let Some(protocol) = &metadata.protocol {
+        facts.push(("protocol", protocol.clone()));
+    }
+    if let Some(note) = &metadata.note {
+        facts.push(("note", note.clone()));
+    }
+    for (name, value) in &metadata.extra {
+        facts.push((name, value.clone()));
+    }
+    let width = facts.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    for (name, value) in facts {
+        output.line(&format!("{name:width$}  {value}"))?;
+    }
+    Ok(())
+}
+
+fn stored(inspection: &Inspection, layer: &LayerSummary) -> Option<&'static str> {
+    let stored = inspection.layers.get(layer.layer)?.as_ref()?;
+    Some(stored.weight_dtype.name())
+}

@@ -1,0 +1,171 @@
+//! `striate validate`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::args::Format;
+use crate::error::{Error, Result};
+use crate::output::{self, Output};
+use crate::results::{self, Class, Entry};
+
+/// The ranks that the more lenient of both rates looks at.
+const LENIENT_RANKS: usize = 5;
+
+/// Options of `striate validate`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The results are what `striate classify --format ccv` prints (or ccv's own classifier, or
+`--format json`), a line for each line of the truth, in the same order. A picture that could not
+be read counts as missed.
+
+Examples:
+  striate classify --model vgg-d.sqlite3 --list photos.txt --format ccv > results.txt
+  striate validate --truth truth.txt results.txt")]
+pub(crate) struct ValidateArgs {
+    /// The right classes, ids from 1, one a line; what follows an id on its line is not looked at,
+    /// so ccv's lists of `id file` will do.
+    #[arg(long, value_name = "FILE")]
+    truth: PathBuf,
+    /// The results; `-` is stdin.
+    results: PathBuf,
+}
+
+/// How many pictures were missed.
+#[derive(Debug, Default, PartialEq, Serialize)]
+struct Score {
+    images: usize,
+    top1_misses: usize,
+    top5_misses: usize,
+    top1_miss_rate: f64,
+    top5_miss_rate: f64,
+    /// Pictures without ranks, counted as missed.
+    unreadable: usize,
+}
+
+/// Prints both rates.
+pub(crate) fn run(args: &ValidateArgs, output: &mut Output) -> Result<()> {
+    let truth = read_truth(&args.truth)?;
+    let results = results::read(&args.results)?;
+    check_lengths(args, &truth, &results)?;
+    let score = score(&truth, &results);
+    if results.iter().any(too_few_ranks) {
+        output.warning(&format!(
+            "{} holds fewer than {LENIENT_RANKS} ranks of some pictures, which makes the top-5 \
+             rate look worse; classify with `--top {LENIENT_RANKS}` or more",
+            args.results.display()
+        ));
+    }
+
+    if output.format() == Format::Json {
+        return output.json(&score);
+    }
+    let mut table = output::table(&["", "miss rate", "missed", "images"], &[1, 2, 3]);
+    for (name, rate, misses) in [
+        ("top-1", score.top1_miss_rate, score.top1_misses),
+        ("top-5", score.top5_miss_rate, score.top5_misses),
+    ] {
+        let rate = format!("{:.2} %", rate * 100.0);
+        table.add_row([name.into(), rate, misses.to_string(), score.images.to_string()]);
+    }
+    output.table(&table)?;
+    if score.unreadable > 0 {
+        output.line(&format!("{} without ranks, counted as missed", score.unreadable))?;
+    }
+    Ok(())
+}
+
+fn score(truth: &[usize], results: &[Entry]) -> Score {
+    let mut score = Score { images: truth.len(), ..Score::default() };
+    for (&id, entry) in truth.iter().zip(results) {
+        let ranks = entry.classes.as_deref().unwrap_or_default();
+        let is_right = |class: &Class| class.id == id;
+        score.unreadable += usize::from(entry.classes.is_err());
+        score.top1_misses += usize::from(!ranks.first().is_some_and(is_right));
+        score.top5_misses += usize::from(!ranks.iter().take(LENIENT_RANKS).any(is_right));
+    }
+    let rate = |misses: usize| misses as f64 / truth.len().max(1) as f64;
+    score.top1_miss_rate = rate(score.top1_misses);
+    score.top5_miss_rate = rate(score.top5_misses);
+    score
+}
+
+/// Whether ranks are missing that the picture had: a network of few classes has few ranks, but
+/// their confidences add up to 1.
+fn too_few_ranks(entry: &Entry) -> bool {
+    let Ok(ranks) = &entry.classes else { return false };
+    let sum: f32 = ranks.iter().map(|class| class.confidence).sum();
+    ranks.len() < LENIENT_RANKS && sum < 0.999
+}
+
+fn check_lengths(args: &ValidateArgs, truth: &[usize], results: &[Entry]) -> Result<()> {
+    let (truth_file, results_file) = (args.truth.display(), args.results.display());
+    if let Some(entry) = results.get(truth.len()) {
+        return Err(Error::message(format!(
+            "{results_file}: line {}: expected results of {} images, as {truth_file} has, but \
+             here is one more",
+            entry.line,
+            truth.len()
+        )));
+    }
+    if results.len() < truth.len() {
+        return Err(Error::message(format!(
+            "{truth_file}: line {}: no result for this image; {results_file} ends after {}",
+            results.len() + 1,
+            results.len()
+        )));
+    }
+    Ok(())
+}
+
+/// The ids, from 0.
+fn read_truth(path: &Path) -> Result<Vec<usize>> {
+    let file = path.display();
+    let text = fs::read_to_string(path)
+        .map_err(|e| Error::because(format!("cannot read the truth in {file}"), e))?;
+    let truth = parse_truth(&text).map_err(|what| Error::message(format!("{file}: {what}")))?;
+    if truth.is_empty() {
+        return Err(Error::message(format!("{file}: no class ids; they stand one a line")));
+    }
+    Ok(truth)
+}
+
+fn parse_truth(text: &str) -> Result<Vec<usize>, String> {
+    let id = |(index, line): (usize, &str)| {
+        let word = line.split_whitespace().next().unwrap_or_default();
+        let id = word.parse::<usize>().ok().and_then(|id| id.checked_sub(1));
+        id.ok_or_else(|| format!("line {}: expected a class id from 1, got `{word}`", index + 1))
+    };
+    text.trim_end().lines().enumerate().map(id).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(ids: &[usize]) -> Entry {
+        let class = |&id: &usize| Class { id, label: None, confidence: 0.01 };
+        Entry { line: 1, image: None, classes: Ok(ids.iter().map(class).collect()) }
+    }
+
+    #[test]
+    fn counts_misses_by_rank() {
+        let error = Entry { line: 4, image: None, classes: Err("gone".into()) };
+        let results =
+            [entry(&[7, 1, 2, 3, 4]), entry(&[1, 2, 3, 4, 7]), entry(&[1, 2, 3, 4, 5, 7]), error];
+        let score = score(&[7; 4], &results);
+        assert_eq!((score.images, score.unreadable), (4, 1));
+        assert_eq!((score.top1_misses, score.top5_misses), (3, 2));
+        assert_eq!((score.top1_miss_rate, score.top5_miss_rate), (0.75, 0.5));
+        assert!(too_few_ranks(&entry(&[1, 2])) && !too_few_ranks(&entry(&[1, 2, 3, 4, 5])));
+    }
+
+    #[test]
+    fn truth_is_ids_from_1_with_or_without_files() {
+        assert_eq!(parse_truth("3\n1 a b.png\r\n12\tc.png\n\n").unwrap(), [2, 0, 11]);
+        assert!(parse_truth("1\n0\n").unwrap_err().starts_with("line 2: "));
+        assert!(parse_truth("1\n\n2").unwrap_err().starts_with("line 2: "));
+    }
+}

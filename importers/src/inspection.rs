@@ -1,0 +1,79 @@
+//! What a model file holds, seen without loading its weights.
+
+use serde::{Serialize, Serializer};
+use striate_nn::{Metadata, NetworkSpec};
+use striate_tensor::DType;
+
+use crate::Format;
+
+/// What a model file holds, seen without loading its weights.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Inspection {
+    /// The file.
+    pub file: String,
+    /// Its kind.
+    pub format: Format,
+    /// Its size.
+    pub bytes: u64,
+    /// The network.
+    pub spec: NetworkSpec,
+    /// What is stored for each layer; nothing for one without weights.
+    pub layers: Vec<Option<StoredParameters>>,
+    /// Whether there is a mean image.
+    pub mean: bool,
+    /// Names of tables or tensors that hold the state of a training.
+    pub training_state: Vec<String>,
+    /// Labels, protocol and notes.
+    pub metadata: Metadata,
+}
+
+impl Inspection {
+    /// The number of weights and biases.
+    pub fn parameters(&self) -> usize {
+        self.layers.iter().flatten().map(StoredParameters::count).sum()
+    }
+
+    /// The precision of the weights, where all layers have the same.
+    pub fn dtype(&self) -> Option<DType> {
+        let mut all = self.layers.iter().flatten().map(|l| l.weight_dtype);
+        let first = all.next()?;
+        all.all(|dtype| dtype == first).then_some(first)
+    }
+}
+
+/// What is stored for a layer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct StoredParameters {
+    /// The precision of the weights.
+    #[serde(serialize_with = "dtype_name")]
+    pub weight_dtype: DType,
+    /// The number of weights.
+    pub weights: usize,
+    /// The precision of the biases.
+    #[serde(serialize_with = "dtype_name")]
+    pub bias_dtype: DType,
+    /// The number of biases.
+    pub biases: usize,
+}
+
+impl StoredParameters {
+    pub(crate) fn new(
+        weight_dtype: DType,
+        weights: usize,
+        bias_dtype: DType,
+        biases: usize,
+    ) -> Self {
+        StoredParameters { weight_dtype, weights, bias_dtype, biases }
+    }
+
+    /// The number of weights and biases.
+    pub fn count(&self) -> usize {
+        self.weights + self.biases
+    }
+}
+
+fn dtype_name<S: Serializer>(dtype: &DType, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(dtype.name())
+}

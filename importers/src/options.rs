@@ -1,0 +1,57 @@
+//! How to read and write.
+
+use striate_tensor::DType;
+
+use crate::{Error, Result};
+
+/// How a model file is read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReadOptions {
+    /// The precision of the weights on the device, [`DType::F32`] or [`DType::F16`]; `None` keeps
+    /// what each layer is stored in. The mean image is always f32.
+    pub dtype: Option<DType>,
+}
+
+impl ReadOptions {
+    /// With this precision of the weights.
+    pub fn dtype(mut self, dtype: impl Into<Option<DType>>) -> Self {
+        self.dtype = dtype.into();
+        self
+    }
+}
+
+/// How a model file is written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WriteOptions {
+    /// The precision of the weights in the file, [`DType::F32`] or [`DType::F16`]; `None` keeps
+    /// what each layer is held in. The mean image is always f32.
+    pub dtype: Option<DType>,
+    /// Whether what classifying does not need is left out: the extra entries of the metadata, where
+    /// training notes its state. The labels, the protocol and the note stay.
+    pub strip: bool,
+}
+
+impl WriteOptions {
+    /// With this precision of the weights.
+    pub fn dtype(mut self, dtype: impl Into<Option<DType>>) -> Self {
+        self.dtype = dtype.into();
+        self
+    }
+
+    /// With or without what only training needs.
+    pub fn strip(mut self, strip: bool) -> Self {
+        self.strip = strip;
+        self
+    }
+}
+
+/// Refuses a precision that weights cannot have.
+pub(crate) fn check_dtype(file: &str, dtype: Option<DType>) -> Result<()> {
+    match dtype {
+        Some(got) if !got.is_float() => {
+            let source = striate_tensor::Error::parameter("options", "dtype", "f32 or f16", got);
+            Err(Error::tensor(file, "the weights", source))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,96 @@
+//! Networks in safetensors files: our own form, and torchvision's state dicts.
+//!
+//! # Our own form
+//! A convolution or full connect at layer N is the tensors `layers.N.weight` (convolutions
+//! `[out, kernel rows, kernel cols, in / groups]`, full connects `[out, in]`) and
+//! `layers.N.bias`, in f32 or f16; the mean image is `mean`, f32. The metadata hold the
+//! specification in JSON under `striate.spec`, labels and notes in JSON under `striate.metadata`,
+//! and the version of this form, 1, under `striate.format`. Names that begin with `train.` are kept
+//! for the state of a training. Any reader of safetensors can open such a file.
+//!
+//! The data begin at a multiple of 64 bytes, and so does each tensor whose size is one. The
+//! file is mapped, and a device that computes in host memory uses the weights in place.
+//!
+//! # torchvision
+//! State dicts of `alexnet`, `vgg11`, `vgg13`, `vgg16` and `vgg19` are recognised by their tensors'
+//! names and shapes (any number of classes). Weights are brought into the order used here, and
+//! torchvision's normalisation becomes part of the network: it takes pixels of 0..255 less a mean
+//! image, see [`read`].
+
+mod file;
+mod header;
+mod model;
+mod torchvision;
+mod write;
+
+use std::path::Path;
+
+use striate_nn::Network;
+use striate_tensor::{Device, SharedBytes};
+
+pub use file::TensorFile;
+pub use write::write_tensors;
+
+use crate::options::{ReadOptions, WriteOptions};
+use crate::{Inspection, Result};
+
+/// Reads a network, its weights in the precision of the file.
+///
+/// A state dict of torchvision's expects `(pixel / 255 - mean) / std`. The division by `255 · std`
+/// goes into the first convolution's weights, channel by channel, and `255 · mean` becomes the mean
+/// image. That is the same function, up to rounding, also at the border: a padding zero is a zero
+/// after the subtraction of the mean in both. Where a state dict is f16, the first convolution's
+/// weights become f32, since they would lose bits by being divided.
+///
+/// # Errors
+/// Where the file is no safetensors file, is damaged, has no specification and is no known state
+/// dict, or tensors are missing or of another shape or type; the message names the tensor.
+pub fn read(path: impl AsRef<Path>, device: &Device) -> Result<Network> {
+    read_with(path, device, &ReadOptions::default())
+}
+
+/// Reads a network.
+///
+/// Where `options` ask for f16 and the file holds more, values are rounded to the nearest.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_with(
+    path: impl AsRef<Path>,
+    device: &Device,
+    options: &ReadOptions,
+) -> Result<Network> {
+    model::read(&TensorFile::open(path)?, device, options)
+}
+
+/// Reads a network from a file in memory, such as one that is embedded in a program; `name` stands
+/// for the file in messages. The bytes are used in place where the device can.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_bytes(
+    bytes: SharedBytes,
+    name: &str,
+    device: &Device,
+    options: &ReadOptions,
+) -> Result<Network> {
+    model::read(&TensorFile::from_bytes(bytes, name)?, device, options)
+}
+
+/// Writes a network in our own form, into a temporary file that then takes the target's place. No
+/// more than one layer's weights are copied at a time.
+///
+/// Where `options` ask for f16, values are rounded to the nearest; a warning says so where one is
+/// beyond what 16 bits hold.
+///
+/// # Errors
+/// [`Error::Target`](crate::Error::Target) and [`Error::Io`](crate::Error::Io) where the file
+/// cannot be written, [`Error::Tensor`](crate::Error::Tensor) where a device fails; then nothing has
+/// changed.
+pub fn write(path: impl AsRef<Path>, network: &Network, options: &WriteOptions) -> Result<()> {
+    model::write(path.as_ref(), network, options)
+}
+
+pub(crate) fn inspect(path: &Path) -> Result<Inspection> {
+    model::inspect(&TensorFile::open(path)?)
+}

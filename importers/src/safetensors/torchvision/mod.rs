@@ -1,0 +1,87 @@
+//! torchvision's state dicts of `alexnet` and `vgg*`: recognised by names and shapes, imported.
+
+mod import;
+mod layout;
+
+use striate_nn::Network;
+use striate_tensor::Device;
+
+use super::file::TensorFile;
+use super::model::SPEC;
+use crate::inspection::{Inspection, StoredParameters};
+use crate::options::ReadOptions;
+use crate::{Error, Format, Result};
+use layout::Layout;
+
+/// Reads a state dict, its weights permuted, torchvision's normalisation folded in.
+pub(super) fn read(file: &TensorFile, device: &Device, options: &ReadOptions) -> Result<Network> {
+    let layout = recognise(file)?;
+    import::import(file, &layout, &import::IMAGENET, device, options)
+}
+
+/// What the network will be, without its weights.
+pub(super) fn inspect(file: &TensorFile) -> Result<Inspection> {
+    let layout = recognise(file)?;
+    let mut layers = Vec::new();
+    for (shape, prefix) in layout.shapes(file.name())?.iter().zip(&layout.prefixes) {
+        let Some(prefix) = prefix else {
+            layers.push(None);
+            continue;
+        };
+        let (_, weights) = file.floats(&format!("{prefix}.weight"))?;
+        let (_, biases) = file.floats(&format!("{prefix}.bias"))?;
+        let counts = [shape.weight, shape.bias].map(|s| s.map_or(0, |s| s.count()));
+        let parameters =
+            StoredParameters::new(weights.dtype(), counts[0], biases.dtype(), counts[1]);
+        layers.push(Some(parameters));
+    }
+    Ok(Inspection {
+        file: file.name().into(),
+        format: Format::Torchvision,
+        bytes: file.size() as u64,
+        mean: true,
+        training_state: Vec::new(),
+        metadata: import::metadata(&layout),
+        layers,
+        spec: layout.spec,
+    })
+}
+
+/// The network whose names and shapes these are.
+fn recognise(file: &TensorFile) -> Result<Layout> {
+    let of_torchvision =
+        |name: &str| name.starts_with("features.") || name.starts_with("classifier.");
+    let fail = |place: &str, expected: &str, got: String| {
+        Err(Error::content(file.name(), place, expected, got))
+    };
+    if !file.names().any(of_torchvision) {
+        let first: Vec<&str> = file.names().take(3).collect();
+        let got = match first.as_slice() {
+            [] => "no tensors".into(),
+            first => format!("neither it, nor such tensors: {}, …", first.join(", ")),
+        };
+        let expected = "the network's specification, or the tensors of torchvision's alexnet, vgg11, \
+                        vgg13, vgg16 or vgg19 (features.0.weight, …)";
+        return fail(&format!("metadata {SPEC}"), expected, got);
+    }
+    if let Some(name) = file.names().find(|name| name.ends_with(".running_mean")) {
+        let expected = "a network without batch normalization (a `_bn` variant has no import; fold \
+                        its normalization into the convolutions first)";
+        return fail(&format!("tensor {name}"), expected, "one with it".into());
+    }
+
+    let differences = layout::known().map(|layout| {
+        let differences = layout.differences(file);
+        (layout, differences)
+    });
+    let Some((layout, differences)) = differences.min_by_key(|(_, d)| d.count()) else {
+        return fail("tensors", "a known network", "none".into());
+    };
+    match differences.describe() {
+        None => layout.for_classes_of(file),
+        Some(differences) => {
+            let expected = format!("those of torchvision's {}, the nearest", layout.name);
+            fail("tensors", &expected, differences)
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! What the tests share: the golden files, small networks, and rows of a database as they are.
+#![allow(dead_code)] // each test file uses its own part
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, OpenFlags};
+use striate_importers::{WriteOptions, ccv};
+use striate_nn::{Metadata, Network, NetworkSpec, Seed, conv, full_connect, lrn, pool};
+use striate_tensor::{DType, Device, Reference, Tensor};
+
+/// The networks of the golden folder.
+pub(crate) const GOLDEN: [&str; 3] = ["tiny", "tiny2", "tiny-nolrn"];
+
+/// The model files that ccv wrote, where they are there. `STRIATE_REQUIRE_GOLDEN=1` makes their
+/// absence a failure.
+pub(crate) fn golden() -> Option<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/ccv-golden/nets");
+    if folder.is_dir() {
+        return Some(folder);
+    }
+    let required = std::env::var("STRIATE_REQUIRE_GOLDEN").is_ok_and(|v| v == "1");
+    assert!(!required, "there is no {}", folder.display());
+    None
+}
+
+pub(crate) fn reference() -> Device {
+    Device::new(Reference::new())
+}
+
+/// Every kind of layer, groups, a stored output partition.
+pub(crate) fn small_spec() -> NetworkSpec {
+    NetworkSpec::new([15, 13, 3])
+        .with_name("small")
+        .with_image([19, 17])
+        .conv(conv(8, 3).stride(2).padding(1).out_groups(2))
+        .lrn(lrn(5).groups(2))
+        .max_pool(pool(2).stride(2).padding(0).groups(2))
+        .conv(conv(8, 3).padding(1).groups(2))
+        .avg_pool(pool(2).stride(1))
+        .full_connect(full_connect(6).relu().dropout(0.5))
+        .full_connect(4)
+}
+
+/// A network of [`small_spec`] whose windows end at the edge, with a mean image and metadata.
+pub(crate) fn small(device: &Device) -> Network {
+    let mut spec = small_spec();
+    // 15 x 13 in steps of 2 from padding 1 is 8 x 7; make both even for the pooling.
+    spec.input = [15, 15, 3];
+    spec.image = [19, 19];
+    let [rows, cols] = spec.image;
+    let mean: Vec<f32> = (0..rows * cols * 3).map(|i| 100.0 + (i % 37) as f32 * 0.3).collect();
+    let mean = Tensor::from_vec(mean, [rows, cols, 3], device).unwrap();
+    let metadata = Metadata {
+        labels: Some(["a", "b", "c", "d"].map(String::from).to_vec()),
+        protocol: Some("centre".into()),
+        note: None,
+        extra: [("seed".to_string(), "7".to_string())].into(),
+    };
+    let network = spec.build(device, Seed(7)).unwrap();
+    network.with_mean(mean).unwrap().with_metadata(metadata)
+}
+
+/// A small model in ccv's form.
+pub(crate) fn small_ccv(folder: &Path, dtype: DType) -> PathBuf {
+    let path = folder.join(format!("small.{dtype}.sqlite3"));
+    ccv::write(&path, &small(&reference()), &WriteOptions::default().dtype(dtype)).unwrap();
+    path
+}
+
+/// All values of a network's layers and mean image.
+pub(crate) fn values(network: &Network) -> Vec<striate_tensor::HostTensor> {
+    let layers = network.parameters().iter().flatten();
+    let tensors = layers.flat_map(|p| [&p.weight, &p.bias]).chain(network.mean());
+    tensors.map(|t| t.to_host().unwrap()).collect()
+}
+
+/// A table's statement and rows.
+pub(crate) type Dump = Vec<(String, Vec<Vec<Value>>)>;
+
+/// The schema in its order, and every row of every table.
+pub(crate) fn dump(path: &Path) -> Dump {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
+    let connection = Connection::open_with_flags(path, flags).unwrap();
+    let sql = "SELECT sql, name FROM sqlite_schema ORDER BY rowid";
+    let mut statement = connection.prepare(sql).unwrap();
+    let tables = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    let tables: Vec<(String, String)> = tables.map(Result::unwrap).collect();
+    let rows = |name: &str| {
+        let sql = format!("SELECT rowid, * FROM {name} ORDER BY rowid");
+        let mut statement = connection.prepare(&sql).unwrap();
+        let columns = statement.column_count();
+        let rows = statement.query_map([], |row| (0..columns).map(|i| row.get(i)).collect());
+        rows.unwrap().map(Result::unwrap).collect()
+    };
+    tables.into_iter().map(|(sql, name)| (sql, rows(&name))).collect()
+}
+
+/// The names of what is in a folder.
+pub(crate) fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    let mut names: Vec<String> =
+        entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}

@@ -1,0 +1,142 @@
+//! Damaged files of any kind give an error or a network, never a panic and never an allocation
+//! that the file does not justify.
+
+mod common;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::fs;
+use std::path::Path;
+
+use common::{reference, small, small_ccv};
+use proptest::prelude::*;
+use striate_importers::{ReadOptions, WriteOptions, inspect, read, safetensors};
+use striate_tensor::DType;
+
+/// Notes the largest allocation of each thread.
+struct Watching;
+
+thread_local! {
+    static LARGEST: Cell<usize> = const { Cell::new(0) };
+}
+
+fn note(bytes: usize) {
+    // A thread that is ending has no cell any more.
+    let _ = LARGEST.try_with(|largest| largest.set(largest.get().max(bytes)));
+}
+
+// SAFETY: every call goes to the system's allocator as it came.
+unsafe impl GlobalAlloc for Watching {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        note(layout.size());
+        // SAFETY: the caller's contract is the system allocator's.
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        note(layout.size());
+        // SAFETY: the caller's contract is the system allocator's.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        note(size);
+        // SAFETY: the caller's contract is the system allocator's.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's contract is the system allocator's.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Watching = Watching;
+
+/// Far above what the small files need, far below what a damaged number could ask for.
+const MAX_ALLOCATION_BYTES: usize = 4 << 20;
+
+fn survives(path: &Path) {
+    let options = ReadOptions { dtype: Some(DType::F32) };
+    LARGEST.set(0);
+    let network = read(path, &reference(), &options);
+    let inspection = inspect(path);
+    let largest = LARGEST.get();
+    assert!(largest <= MAX_ALLOCATION_BYTES, "an allocation of {largest} bytes");
+    if network.is_ok() {
+        assert!(inspection.is_ok());
+    }
+}
+
+/// Good bytes with some changed and the end cut off.
+fn damage(
+    good: &[u8],
+    changes: &[(prop::sample::Index, u8)],
+    keep: Option<prop::sample::Index>,
+) -> Vec<u8> {
+    let mut bytes = good.to_vec();
+    for (at, value) in changes {
+        let at = at.index(bytes.len());
+        bytes[at] = *value;
+    }
+    if let Some(keep) = keep {
+        bytes.truncate(keep.index(good.len()));
+    }
+    bytes
+}
+
+type Changes = Vec<(prop::sample::Index, u8)>;
+
+fn changes() -> impl Strategy<Value = Changes> {
+    prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..20)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn damaged_databases(
+        changes in changes(),
+        keep in prop::option::weighted(0.3, any::<prop::sample::Index>()),
+        early in any::<bool>(),
+        half in any::<bool>(),
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = small_ccv(folder.path(), if half { DType::F16 } else { DType::F32 });
+        let good = fs::read(&path).unwrap();
+        // Half of the damage goes where the schema and the rows are, not into the numbers.
+        let (head, tail) = good.split_at(if early { 3 * 4096 } else { good.len() });
+        let bytes = [damage(head, &changes, None), tail.to_vec()].concat();
+        fs::write(&path, damage(&bytes, &[], keep)).unwrap();
+        survives(&path);
+    }
+
+    #[test]
+    fn damaged_safetensors(
+        changes in changes(),
+        keep in prop::option::weighted(0.3, any::<prop::sample::Index>()),
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.safetensors");
+        safetensors::write(&path, &small(&reference()), &WriteOptions::default()).unwrap();
+        let good = fs::read(&path).unwrap();
+        let length = u64::from_le_bytes(good[..8].try_into().unwrap()) as usize + 8;
+        let bytes = [damage(&good[..length], &changes, None), good[length..].to_vec()].concat();
+        fs::write(&path, damage(&bytes, &[], keep)).unwrap();
+        survives(&path);
+    }
+
+    #[test]
+    fn changed_numbers_in_headers(from in 0usize..9, to in "-?[0-9]{1,20}") {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.safetensors");
+        safetensors::write(&path, &small(&reference()), &WriteOptions::default()).unwrap();
+        let good = fs::read(&path).unwrap();
+        let length = u64::from_le_bytes(good[..8].try_into().unwrap()) as usize;
+        let header = std::str::from_utf8(&good[8..8 + length]).unwrap();
+        let header = header.replace(&from.to_string(), &to);
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend(header.as_bytes());
+        bytes.extend(&good[8 + length..]);
+        fs::write(&path, bytes).unwrap();
+        survives(&path);
+    }
+}

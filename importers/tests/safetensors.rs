@@ -1,0 +1,294 @@
+//! Our own form: round trips, what another implementation reads, and what bad files get.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use common::{GOLDEN, dump, golden, names, reference, small, values};
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use striate_importers::safetensors::{
+    TensorFile, read, read_bytes, read_with, write, write_tensors,
+};
+use striate_importers::{Format, ReadOptions, WriteOptions, ccv, inspect};
+use striate_ops_cpu::Cpu;
+use striate_tensor::{DType, Device, SharedBytes, Tensor, f16};
+
+fn bytes(owner: Vec<u8>) -> SharedBytes {
+    SharedBytes::new(Arc::new(owner))
+}
+
+/// A file of this header and as many zeros of data.
+fn file(json: &str, data: usize) -> Vec<u8> {
+    let mut file = (json.len() as u64).to_le_bytes().to_vec();
+    file.extend(json.as_bytes());
+    file.resize(file.len() + data, 0);
+    file
+}
+
+fn message(file: Vec<u8>) -> String {
+    let options = ReadOptions::default();
+    let text = read_bytes(bytes(file), "m", &reference(), &options).unwrap_err().to_string();
+    assert!(text.starts_with("m: "), "{text}");
+    text
+}
+
+#[test]
+fn everything_of_a_network_comes_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.safetensors");
+    for device in [reference(), Device::new(Cpu::new(Some(1)).unwrap())] {
+        let network = small(&device);
+        write(&path, &network, &WriteOptions::default()).unwrap();
+        let back = read(&path, &device).unwrap();
+        assert_eq!(back.spec(), network.spec());
+        assert_eq!(back.metadata(), network.metadata());
+        assert_eq!(values(&back), values(&network));
+
+        let embedded = bytes(fs::read(&path).unwrap());
+        let back = read_bytes(embedded, "embedded", &device, &ReadOptions::default()).unwrap();
+        assert_eq!(values(&back), values(&network));
+        // The mapped file may go while the network lives.
+        let back = read(&path, &device).unwrap();
+        fs::remove_file(&path).unwrap();
+        assert_eq!(values(&back), values(&network));
+    }
+}
+
+#[test]
+fn precisions_are_kept_or_rounded_to_the_nearest() {
+    let device = reference();
+    let folder = tempfile::tempdir().unwrap();
+    let (full, half) = (folder.path().join("a.safetensors"), folder.path().join("b.safetensors"));
+    let network = small(&device);
+    write(&full, &network, &WriteOptions::default()).unwrap();
+    write(&half, &network, &WriteOptions::default().dtype(DType::F16)).unwrap();
+    let from_half = read(&half, &device).unwrap();
+    let weight = |n: &striate_nn::Network| n.parameters()[0].as_ref().unwrap().weight.clone();
+    let expected: Vec<f16> =
+        weight(&network).to_vec::<f32>().unwrap().iter().map(|v| f16::from_f32(*v)).collect();
+    assert_eq!(weight(&from_half).to_vec::<f16>().unwrap(), expected);
+    assert_eq!(from_half.mean().unwrap().dtype(), DType::F32);
+    let asked = read_with(&full, &device, &ReadOptions { dtype: Some(DType::F16) }).unwrap();
+    assert_eq!(values(&asked), values(&from_half));
+    let wide = read_with(&half, &device, &ReadOptions { dtype: Some(DType::F32) }).unwrap();
+    assert_eq!(weight(&wide).dtype(), DType::F32);
+    assert_eq!(inspect(&half).unwrap().dtype(), Some(DType::F16));
+
+    let stripped = folder.path().join("c.safetensors");
+    write(&stripped, &network, &WriteOptions::default().strip(true)).unwrap();
+    let metadata = read(&stripped, &device).unwrap().metadata().clone();
+    assert!(metadata.extra.is_empty() && metadata.labels.is_some());
+}
+
+#[test]
+fn ccvs_networks_go_through_our_form_unchanged() {
+    let Some(nets) = golden() else { return };
+    let device = reference();
+    let folder = tempfile::tempdir().unwrap();
+    for name in GOLDEN {
+        for precision in ["f32", "f16"] {
+            let theirs = nets.join(format!("{name}.{precision}.sqlite3"));
+            let between = folder.path().join("x.safetensors");
+            let ours = folder.path().join("x.sqlite3");
+            let network = ccv::read(&theirs, &device).unwrap();
+            write(&between, &network, &WriteOptions::default()).unwrap();
+            let network = read(&between, &device).unwrap();
+            ccv::write(&ours, &network, &WriteOptions::default()).unwrap();
+            assert!(dump(&ours) == dump(&theirs), "{name} {precision}");
+        }
+    }
+}
+
+#[test]
+fn the_reference_implementation_reads_what_we_write() {
+    let device = reference();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.safetensors");
+    let network = small(&device);
+    write(&path, &network, &WriteOptions::default()).unwrap();
+    let content = fs::read(&path).unwrap();
+    let theirs = SafeTensors::deserialize(&content).unwrap();
+    let mean = theirs.tensor("mean").unwrap();
+    assert_eq!((mean.dtype(), mean.shape()), (Dtype::F32, &[19, 19, 3][..]));
+    let expected = network.mean().unwrap().to_host().unwrap();
+    assert_eq!(mean.data(), expected.values().bytes());
+    let count = 2 * network.parameters().iter().flatten().count() + 1;
+    assert_eq!(theirs.len(), count);
+    // Data begin at a multiple of 64, and so does what is as large as one.
+    for (name, tensor) in theirs.tensors() {
+        let at = tensor.data().as_ptr() as usize - content.as_ptr() as usize;
+        let size = tensor.data().len();
+        let alignment = 1usize << size.trailing_zeros().min(6);
+        assert_eq!(at % alignment, 0, "{name}");
+    }
+    let (_, header) = SafeTensors::read_metadata(&content).unwrap();
+    assert!(header.metadata().as_ref().unwrap().contains_key("striate.spec"));
+}
+
+#[test]
+fn we_read_what_the_reference_implementation_writes() {
+    let device = reference();
+    let floats: Vec<u8> = [1.0f32, -2.0].iter().flat_map(|v| v.to_le_bytes()).collect();
+    let doubles: Vec<u8> = [0.5f64, 3.0, 4.0].iter().flat_map(|v| v.to_le_bytes()).collect();
+    let (bf16, whole) = ([0x80u8, 0x3f], [1u8; 8]);
+    let view = |dtype, shape: &[usize], data| TensorView::new(dtype, shape.to_vec(), data).unwrap();
+    let tensors = [
+        ("floats", view(Dtype::F32, &[2, 1], &floats)),
+        ("doubles", view(Dtype::F64, &[3], &doubles)),
+        ("bf16", view(Dtype::BF16, &[1], &bf16)),
+        ("whole", view(Dtype::I64, &[], &whole)),
+        ("empty", view(Dtype::F32, &[0, 4], &[])),
+    ];
+    let content = safetensors::serialize(tensors, None).unwrap();
+    let file = TensorFile::from_bytes(bytes(content), "f").unwrap();
+    let get = |name: &str| file.tensor(name, &device, None).unwrap();
+    assert_eq!(get("floats").dims(), [2, 1]);
+    assert_eq!(get("floats").to_vec::<f32>().unwrap(), [1.0, -2.0]);
+    assert_eq!(get("doubles").to_vec::<f32>().unwrap(), [0.5, 3.0, 4.0]);
+    assert_eq!(get("bf16").to_vec::<f32>().unwrap(), [1.0]);
+    assert_eq!(get("empty").dims(), [0, 4]);
+    let text = |name: &str| file.tensor(name, &device, None).unwrap_err().to_string();
+    assert!(
+        text("whole")
+            .contains("f: tensor whole: expected elements of type F32, F16, BF16 or F64, got I64")
+    );
+    assert!(text("none").contains("tensor none: expected a tensor of this name, got 5 others"));
+}
+
+#[test]
+fn tensors_at_odd_addresses_are_copied() {
+    for device in [reference(), Device::new(Cpu::new(Some(1)).unwrap())] {
+        let json = r#"{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},
+            "b":{"dtype":"F32","shape":[2],"data_offsets":[1,9]}}"#;
+        let mut content = file(json, 1);
+        content.extend([2.5f32, -1.0].iter().flat_map(|v| v.to_le_bytes()));
+        let file = TensorFile::from_bytes(bytes(content), "f").unwrap();
+        let b = file.tensor("b", &device, None).unwrap();
+        assert_eq!(b.to_vec::<f32>().unwrap(), [2.5, -1.0]);
+    }
+}
+
+#[test]
+fn networks_that_do_not_fit_their_specification_are_refused() {
+    let device = reference();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.safetensors");
+    write(&path, &small(&device), &WriteOptions::default()).unwrap();
+    let good = TensorFile::open(&path).unwrap();
+    let metadata = good.metadata().clone();
+    let tensors: BTreeMap<String, Tensor> =
+        good.names().map(|n| (n.to_string(), good.tensor(n, &device, None).unwrap())).collect();
+    type Change<'a> = &'a dyn Fn(&mut BTreeMap<String, Tensor>, &mut BTreeMap<String, String>);
+    let after = |change: Change<'_>| {
+        let (mut tensors, mut metadata) = (tensors.clone(), metadata.clone());
+        change(&mut tensors, &mut metadata);
+        let named: Vec<(&str, &Tensor)> = tensors.iter().map(|(n, t)| (n.as_str(), t)).collect();
+        let path = folder.path().join("y.safetensors");
+        write_tensors(&path, &named, &metadata).unwrap();
+        let text = read(&path, &device).unwrap_err().to_string();
+        assert!(text.contains("y.safetensors"), "{text}");
+        if !text.contains("mean") {
+            assert_eq!(inspect(&path).unwrap_err().to_string(), text);
+        }
+        text
+    };
+    let flat = |n: usize| Tensor::from_vec(vec![0.0f32; n], [n], &device).unwrap();
+    let whole = Tensor::from_vec(vec![0u32; 8], [8], &device).unwrap();
+    let cases: [(Change<'_>, &str); 11] = [
+        (
+            &|t, _| drop(t.remove("layers.3.bias")),
+            "tensor layers.3.bias: expected a tensor of this name",
+        ),
+        (
+            &|t, _| drop(t.insert("layers.3.bias".into(), flat(7))),
+            "tensor layers.3.bias: expected the shape [8], got [7]",
+        ),
+        (
+            &|t, _| drop(t.insert("layers.3.bias".into(), whole.clone())),
+            "expected elements of type F32, F16, BF16 or F64, got U32",
+        ),
+        (
+            &|t, _| drop(t.insert("layers.9.bias".into(), flat(7))),
+            "tensor layers.9.bias: expected only weights",
+        ),
+        (
+            &|t, _| drop(t.insert("mean".into(), flat(7))),
+            "tensor mean: expected the shape [19, 19, 3], got [7]",
+        ),
+        (
+            &|_, m| drop(m.remove("striate.spec")),
+            "metadata striate.spec: expected the network's specification, got none",
+        ),
+        (
+            &|_, m| drop(m.insert("striate.spec".into(), "{".into())),
+            "metadata striate.spec: expected the network's specification in JSON, got",
+        ),
+        (
+            &|_, m| drop(m.insert("striate.metadata".into(), "3".into())),
+            "metadata striate.metadata: expected labels",
+        ),
+        (
+            &|_, m| drop(m.insert("striate.format".into(), "2".into())),
+            "update Striate to read newer), got 2",
+        ),
+        (&|_, m| drop(m.insert("striate.format".into(), "x".into())), "metadata striate.format"),
+        (
+            &|_, m| {
+                drop(m.insert(
+                    "striate.spec".into(),
+                    m["striate.spec"].replace("\"stride\":2", "\"stride\":0"),
+                ))
+            },
+            "layer 0 (conv)",
+        ),
+    ];
+    for (change, expected) in cases {
+        let text = after(change);
+        assert!(text.contains(expected), "expected: {expected}\n  got: {text}");
+    }
+    // Others than weights, such as the state of a training, are passed over.
+    let named: Vec<(String, Tensor)> =
+        tensors.into_iter().chain([("train.momentum.0".to_string(), flat(3))]).collect();
+    let named: Vec<(&str, &Tensor)> = named.iter().map(|(n, t)| (n.as_str(), t)).collect();
+    write_tensors(&path, &named, &metadata).unwrap();
+    read(&path, &device).unwrap();
+    assert_eq!(inspect(&path).unwrap().training_state, ["train.momentum.0"]);
+}
+
+#[test]
+fn bad_files_are_named() {
+    assert!(message(vec![]).contains("a file of 0 bytes"));
+    assert!(message(u64::MAX.to_le_bytes().to_vec()).contains("at most 100,000,000 bytes"));
+    assert!(message(file("{}", 0)).contains("metadata striate.spec: expected the network's specification, or the tensors of torchvision's"));
+    assert!(message(file("{", 0)).contains("header: expected JSON"));
+    let one = r#"{"x":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
+    assert!(
+        message(file(one, 7))
+            .contains("tensor x: expected data_offsets that rise, within the 7 bytes")
+    );
+    assert!(message(file(one, 8)).contains("got neither it, nor such tensors: x, …"));
+    let folder = tempfile::tempdir().unwrap();
+    let open = |path: &Path| TensorFile::open(path).unwrap_err().to_string();
+    assert!(open(folder.path()).contains("directory"));
+    assert!(open(&folder.path().join("no")).contains("cannot open"));
+    let empty = folder.path().join("empty.safetensors");
+    fs::write(&empty, b"").unwrap();
+    assert!(open(&empty).contains("a file of 0 bytes"));
+    assert!(inspect(&empty).unwrap_err().to_string().contains("it is empty"));
+    assert_eq!(names(folder.path()), ["empty.safetensors"]);
+}
+
+#[test]
+fn the_format_is_recognised_by_content() {
+    let folder = tempfile::tempdir().unwrap();
+    let device = reference();
+    let path = folder.path().join("x.safetensors");
+    write(&path, &small(&device), &WriteOptions::default()).unwrap();
+    let renamed = folder.path().join("x.sqlite3");
+    fs::rename(&path, &renamed).unwrap();
+    assert_eq!(inspect(&renamed).unwrap().format, Format::Safetensors);
+    striate_importers::read(&renamed, &device, &ReadOptions::default()).unwrap();
+}

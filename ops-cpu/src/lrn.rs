@@ -1,0 +1,239 @@
+//! Local response normalization.
+
+use striate_tensor::ops::Lrn;
+use striate_tensor::{Operand, Result, TensorType};
+
+use crate::backend::Context;
+use crate::memory::Memory;
+use crate::simd::{Kernel, Simd};
+
+/// Elements that one task normalizes.
+const PART_ELEMS: usize = 1 << 14;
+/// Windows up to this size are summed cell by cell; larger ones from sums of blocks.
+const DIRECT_SIZE: usize = 16;
+
+/// The power of the denominator. The usual ones are roots, which are exact to the last digit and
+/// have instructions of their own.
+#[derive(Clone, Copy)]
+enum Power {
+    Half,
+    ThreeQuarters,
+    One,
+    Other(f32),
+}
+
+impl Power {
+    fn new(beta: f32) -> Self {
+        match beta {
+            0.5 => Power::Half,
+            0.75 => Power::ThreeQuarters,
+            1.0 => Power::One,
+            _ => Power::Other(beta),
+        }
+    }
+}
+
+pub(crate) fn lrn(
+    cx: &Context,
+    op: &Lrn,
+    inputs: &[Operand<'_>],
+    output: &TensorType,
+) -> Result<Memory> {
+    let x = cx.widen(&inputs[0])?;
+    let x = x.slice();
+    let channels = output.shape.dims().last().copied().unwrap_or(1);
+    let mut y = cx.pool.take(4 * output.count())?;
+    if output.count() == 0 {
+        return cx.narrow(y, output);
+    }
+    let group = channels / op.groups;
+    // A window reaches no further than its group.
+    let reach = (op.size / 2).min(group - 1);
+    let part = PART_ELEMS.div_ceil(channels) * channels;
+    cx.threads.try_for_each_part(y.slice_mut::<f32>(), part, |index, y| {
+        let sizes = Sizes { group, reach };
+        let mut scratch = cx.pool.take(4 * sizes.squares() + 4 * group)?;
+        let mut blocks = cx.pool.take(if sizes.is_direct() { 0 } else { 16 * sizes.squares() })?;
+        let (squares, sums) = scratch.slice_mut::<f32>().split_at_mut(sizes.squares());
+        cx.level.run(Pixels {
+            x: &x[index * part..index * part + y.len()],
+            y,
+            sizes,
+            kappa: op.kappa,
+            alpha: op.alpha,
+            power: Power::new(op.beta),
+            squares,
+            sums,
+            blocks: blocks.slice_mut(),
+        });
+        Ok(())
+    })?;
+    cx.narrow(y, output)
+}
+
+#[derive(Clone, Copy)]
+struct Sizes {
+    /// Channels that normalize each other.
+    group: usize,
+    /// Channels of a window on either side of its centre.
+    reach: usize,
+}
+
+impl Sizes {
+    /// The squares of a group, with zeros for the windows of its ends to reach into.
+    fn squares(&self) -> usize {
+        self.group + 2 * self.reach
+    }
+
+    fn window(&self) -> usize {
+        2 * self.reach + 1
+    }
+
+    fn is_direct(&self) -> bool {
+        self.window() <= DIRECT_SIZE
+    }
+}
+
+struct Pixels<'a> {
+    /// `[groups of all pixels, group]`
+    x: &'a [f32],
+    y: &'a mut [f32],
+    sizes: Sizes,
+    kappa: f32,
+    alpha: f32,
+    power: Power,
+    /// Scratch for the squares of a group.
+    squares: &'a mut [f32],
+    /// Scratch for the sums of its windows.
+    sums: &'a mut [f32],
+    /// Scratch for large windows, twice as long as the squares.
+    blocks: &'a mut [f64],
+}
+
+impl Kernel for Pixels<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Sizes { group, reach } = self.sizes;
+        self.squares.fill(0.0);
+        for (x, y) in self.x.chunks_exact(group).zip(self.y.chunks_exact_mut(group)) {
+            for (square, x) in self.squares[reach..reach + group].iter_mut().zip(x) {
+                *square = x * x;
+            }
+            if self.sizes.is_direct() {
+                add_cells(simd, self.squares, self.sizes.window(), self.sums);
+            } else {
+                add_blocks(self.squares, self.sizes.window(), self.sums, self.blocks);
+            }
+            // A kappa of -0 would make a denominator of -0, whose root is no denominator.
+            let (kappa, alpha) = (self.kappa + 0.0, self.alpha);
+            let terms = y.iter_mut().zip(x).zip(&*self.sums);
+            match self.power {
+                Power::Half => {
+                    terms.for_each(|((y, x), sum)| *y = x / (kappa + alpha * sum).sqrt())
+                }
+                Power::ThreeQuarters => terms.for_each(|((y, x), sum)| {
+                    let root = (kappa + alpha * sum).sqrt();
+                    *y = x / (root * root.sqrt());
+                }),
+                Power::One => terms.for_each(|((y, x), sum)| *y = x / (kappa + alpha * sum)),
+                Power::Other(beta) => {
+                    terms.for_each(|((y, x), sum)| *y = x * (kappa + alpha * sum).powf(-beta));
+                }
+            }
+        }
+    }
+}
+
+/// `sums[c] = Σ squares[c .. c + window]`, cell by cell.
+#[inline(always)]
+fn add_cells<S: Simd>(simd: S, squares: &[f32], window: usize, sums: &mut [f32]) {
+    let channels = sums.len();
+    assert!(squares.len() + 1 == channels + window);
+    if channels < S::LANES {
+        for (sum, squares) in sums.iter_mut().zip(squares.windows(window)) {
+            *sum = squares.iter().sum();
+        }
+        return;
+    }
+    let mut c = 0;
+    while c < channels {
+        // The last vector goes over some channels twice.
+        let first = c.min(channels - S::LANES);
+        let mut sum = simd.splat(0.0);
+        for i in 0..window {
+            // SAFETY: `first + LANES <= channels` and `i < window`, so the last one read is inside
+            // the squares by the assertion above.
+            sum = simd.add(sum, unsafe { simd.load(squares.as_ptr().add(first + i)) });
+        }
+        // SAFETY: `first + LANES <= channels`.
+        unsafe { simd.store(sums.as_mut_ptr().add(first), sum) };
+        c += S::LANES;
+    }
+}
+
+/// `sums[c] = Σ squares[c .. c + window]` for large windows, with three additions each.
+///
+/// The squares are cut into blocks of the size of a window, so that each window is the end of one
+/// block and the start of the next. (Running sums would need a subtraction, after which an infinity
+/// or NaN never leaves the sum.)
+#[inline(always)]
+fn add_blocks(squares: &[f32], window: usize, sums: &mut [f32], blocks: &mut [f64]) {
+    let (starts, ends) = blocks.split_at_mut(squares.len());
+    let cells = squares.chunks(window);
+    for ((squares, starts), ends) in
+        cells.zip(starts.chunks_mut(window)).zip(ends.chunks_mut(window))
+    {
+        let mut sum = 0.0;
+        for (start, &square) in starts.iter_mut().zip(squares) {
+            sum += f64::from(square);
+            *start = sum;
+        }
+        let mut sum = 0.0;
+        for (end, &square) in ends.iter_mut().zip(squares).rev() {
+            sum += f64::from(square);
+            *end = sum;
+        }
+    }
+    for (c, sum) in sums.iter_mut().enumerate() {
+        let start = starts[c + window - 1];
+        *sum = if c % window == 0 { start } else { ends[c] + start } as f32;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_ways_of_adding_agree_with_the_definition() {
+        struct Both(usize, usize);
+        impl Kernel for Both {
+            type Output = ();
+            #[inline(always)]
+            fn run<S: Simd>(self, simd: S) {
+                let Both(group, reach) = self;
+                let sizes = Sizes { group, reach };
+                let mut squares = vec![0.0f32; sizes.squares()];
+                for (i, square) in squares[reach..reach + group].iter_mut().enumerate() {
+                    *square = (i * 37 % 101) as f32;
+                }
+                let mut direct = vec![0.0; group];
+                add_cells(simd, &squares, sizes.window(), &mut direct);
+                let mut blocks = vec![0.0; 2 * sizes.squares()];
+                let mut by_blocks = vec![0.0; group];
+                add_blocks(&squares, sizes.window(), &mut by_blocks, &mut blocks);
+                for c in 0..group {
+                    let expected: f32 = squares[c..c + sizes.window()].iter().sum();
+                    assert_eq!((direct[c], by_blocks[c]), (expected, expected), "{group} {reach}");
+                }
+            }
+        }
+        for level in crate::Level::available() {
+            for (group, reach) in [(1, 0), (3, 1), (7, 6), (8, 2), (16, 2), (17, 8), (40, 39)] {
+                level.run(Both(group, reach));
+            }
+        }
+    }
+}

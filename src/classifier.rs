@@ -1,0 +1,274 @@
+//! From a picture to ranked classes.
+
+use std::fmt;
+use std::sync::Arc;
+
+use striate_data::{FloatImage, Geometry, Image, Prepared, Protocol, five_windows};
+use striate_models::imagenet;
+use striate_nn::{Network, Scan};
+use striate_tensor::{Device, Tensor};
+
+use crate::{Error, Result};
+
+/// Views that go through the layers before the first full-connect one together. More would only
+/// hold more memory: convolutions are already wide enough.
+const VIEWS_AT_ONCE: usize = 10;
+
+/// A network that ranks the classes of pictures.
+///
+/// A picture is cut into views as the [`Protocol`] says, the network gives each a softmax, and the
+/// probabilities are averaged, as in ccv.
+#[derive(Clone, Debug)]
+pub struct Classifier {
+    network: Network,
+    protocol: Protocol,
+    labels: Option<Arc<[String]>>,
+    geometry: Geometry,
+    mean: Option<FloatImage>,
+    scan: Scan,
+    first_full_connect: usize,
+    classes: usize,
+}
+
+impl Classifier {
+    /// A classifier of this network.
+    ///
+    /// The protocol is the one that the model recommends, else [`Protocol::CcvCpu`]; labels are
+    /// those of the model, else the ImageNet classes where there are 1,000.
+    ///
+    /// # Errors
+    /// [`Error::NotAClassifier`] where the network does not take pictures through at least one
+    /// convolution to full-connect layers; [`Error::Image`] for a protocol in its metadata that
+    /// nobody knows; and where its mean image cannot be read back from the device.
+    pub fn new(network: Network) -> Result<Self> {
+        let spec = network.spec();
+        let classes = spec.classes();
+        let [rows, cols, channels] = spec.input;
+        let refuse = |expected: &str, got: String| {
+            Err(Error::NotAClassifier { expected: expected.into(), got })
+        };
+        if channels != 1 && channels != 3 {
+            return refuse("an input of 1 or 3 channels", format!("{channels}"));
+        }
+        let Some(scan) = spec.scan() else {
+            return refuse("a convolution", format!("{} layers without one", spec.layers.len()));
+        };
+        let Some(first_full_connect) = spec.first_full_connect() else {
+            return refuse("a full-connect layer", "none".into());
+        };
+        let mean = network.mean().map(picture).transpose()?;
+        let metadata = network.metadata();
+        let protocol = match &metadata.protocol {
+            Some(name) => name.parse()?,
+            None => Protocol::CcvCpu,
+        };
+        let labels: Option<Arc<[String]>> = match &metadata.labels {
+            Some(labels) if labels.len() == classes => Some(labels.clone().into()),
+            Some(labels) => return Err(Error::Labels { classes, labels: labels.len() }),
+            None if classes == imagenet::classes().len() => {
+                Some(imagenet::labels(imagenet::Order::Devkit).into())
+            }
+            None => None,
+        };
+        let geometry =
+            Geometry { image: spec.image, net: [rows, cols], channels, scan_scale: scan.scale };
+        Ok(Classifier {
+            protocol,
+            labels,
+            geometry,
+            mean,
+            scan,
+            first_full_connect,
+            classes,
+            network,
+        })
+    }
+
+    /// With another protocol.
+    #[must_use]
+    pub fn protocol(self, protocol: Protocol) -> Self {
+        Classifier { protocol, ..self }
+    }
+
+    /// With other labels, one a class.
+    ///
+    /// # Errors
+    /// [`Error::Labels`] where they are not as many as the classes.
+    pub fn labels(self, labels: Vec<String>) -> Result<Self> {
+        if labels.len() != self.classes {
+            return Err(Error::Labels { classes: self.classes, labels: labels.len() });
+        }
+        Ok(Classifier { labels: Some(labels.into()), ..self })
+    }
+
+    /// The network.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// The protocol in use.
+    pub fn current_protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// Ranks the classes of a picture.
+    ///
+    /// # Errors
+    /// [`Error::Image`] where the picture cannot be cut as the protocol says; [`Error::Network`]
+    /// where the device fails.
+    pub fn classify(&self, image: &Image) -> Result<Ranks> {
+        let mut ranks = self.classify_batch(&[image])?;
+        ranks.pop().ok_or_else(|| Error::NotAClassifier {
+            expected: "one result a picture".into(),
+            got: "none".into(),
+        })
+    }
+
+    /// Ranks the classes of pictures, whose views go through the full-connect layers together: the
+    /// weights of those are read once for all.
+    ///
+    /// # Errors
+    /// As [`classify`](Classifier::classify).
+    pub fn classify_batch(&self, images: &[&Image]) -> Result<Vec<Ranks>> {
+        if images.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut features = Vec::with_capacity(images.len());
+        for image in images {
+            features.extend(self.features(image)?);
+        }
+        let features = Tensor::concatenate(&features.iter().collect::<Vec<_>>(), 0)?;
+        let layers = self.first_full_connect..self.network.spec().layers.len();
+        let logits = self.network.forward_layers(layers, &features)?;
+        let probabilities = logits.softmax(1)?;
+        let views = self.protocol.views();
+        let mean = probabilities.reshape([images.len(), views, self.classes])?.mean(&[1])?;
+        let mean = mean.to_vec::<f32>()?;
+        Ok(mean.chunks(self.classes).map(|confidences| self.rank(confidences.to_vec())).collect())
+    }
+
+    /// The logits of every view of a picture, `[views, classes]`, in the protocol's order.
+    ///
+    /// # Errors
+    /// As [`classify`](Classifier::classify).
+    pub fn view_logits(&self, image: &Image) -> Result<Tensor> {
+        let features = self.features(image)?;
+        let features = Tensor::concatenate(&features.iter().collect::<Vec<_>>(), 0)?;
+        let layers = self.first_full_connect..self.network.spec().layers.len();
+        Ok(self.network.forward_layers(layers, &features)?)
+    }
+
+    /// The input of the first full-connect layer for every view of a picture, `[views, nodes]` in
+    /// parts.
+    ///
+    /// # Errors
+    /// As [`classify`](Classifier::classify).
+    pub fn features(&self, image: &Image) -> Result<Vec<Tensor>> {
+        let prepared = self.protocol.prepare(image, &self.geometry, self.mean.as_ref())?;
+        let device = self.network.device();
+        let mut features = Vec::new();
+        match prepared {
+            Prepared::Crops(crops) => {
+                for crops in crops.chunks(VIEWS_AT_ONCE) {
+                    let x = batch(crops, device)?;
+                    let y = self.network.forward_layers(0..self.first_full_connect, &x)?;
+                    features.push(y.flatten()?);
+                }
+            }
+            Prepared::Scans(slices) => {
+                let after = self.scan.layer + 1;
+                for slice in slices {
+                    let x = batch(std::slice::from_ref(&slice), device)?;
+                    let scanned = self.network.forward_layers(0..after, &x)?;
+                    let [_, rows, cols, _] =
+                        scanned.shape().nhwc("scan", "the last convolution")?;
+                    let window = self.scan.window;
+                    let windows = five_windows([rows, cols], window)?
+                        .into_iter()
+                        .map(|[row, col]| {
+                            let rows = scanned.narrow(1, row..row + window[0])?;
+                            rows.narrow(2, col..col + window[1])
+                        })
+                        .collect::<striate_tensor::Result<Vec<_>>>()?;
+                    drop(scanned);
+                    let windows = Tensor::concatenate(&windows.iter().collect::<Vec<_>>(), 0)?;
+                    let y =
+                        self.network.forward_layers(after..self.first_full_connect, &windows)?;
+                    features.push(y.flatten()?);
+                }
+            }
+        }
+        Ok(features)
+    }
+
+    fn rank(&self, confidences: Vec<f32>) -> Ranks {
+        let mut order: Vec<usize> = (0..confidences.len()).collect();
+        // Ties go to the smaller id, as in ccv, since the sort keeps their order; NaN comes last.
+        order.sort_by(|&a, &b| {
+            let key = |id: usize| if confidences[id].is_nan() { -1.0 } else { confidences[id] };
+            key(b).total_cmp(&key(a))
+        });
+        Ranks { confidences, order, labels: self.labels.clone() }
+    }
+}
+
+/// A host picture of a device's `[rows, cols, channels]`.
+fn picture(tensor: &Tensor) -> Result<FloatImage> {
+    let dims: [usize; 3] = tensor.dims().try_into().unwrap_or([0; 3]);
+    Ok(FloatImage::new(dims[0], dims[1], dims[2], tensor.to_vec::<f32>()?)?)
+}
+
+/// Pictures of one size as `[n, rows, cols, channels]`.
+fn batch(pictures: &[FloatImage], device: &Device) -> Result<Tensor> {
+    let [rows, cols, channels] = pictures.first().map_or([0; 3], FloatImage::shape);
+    let mut values = Vec::with_capacity(pictures.len() * rows * cols * channels);
+    for picture in pictures {
+        values.extend_from_slice(picture.values());
+    }
+    Ok(Tensor::from_vec(values, [pictures.len(), rows, cols, channels], device)?)
+}
+
+/// The confidence of every class of a picture.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ranks {
+    confidences: Vec<f32>,
+    order: Vec<usize>,
+    labels: Option<Arc<[String]>>,
+}
+
+impl Ranks {
+    /// The probability of every class, by id from 0.
+    pub fn confidences(&self) -> &[f32] {
+        &self.confidences
+    }
+
+    /// The `k` likeliest classes, the likeliest first; of equals the smaller id.
+    pub fn top(&self, k: usize) -> Vec<Ranked> {
+        let ranked = |&id: &usize| Ranked {
+            id,
+            label: self.labels.as_ref().and_then(|labels| labels.get(id).cloned()),
+            confidence: self.confidences[id],
+        };
+        self.order.iter().take(k).map(ranked).collect()
+    }
+}
+
+/// A class with its probability.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ranked {
+    /// The id, from 0.
+    pub id: usize,
+    /// The name, where the model has names.
+    pub label: Option<String>,
+    /// The probability.
+    pub confidence: f32,
+}
+
+impl fmt::Display for Ranked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.label {
+            Some(label) => write!(f, "{:6.2} %  {label}", self.confidence * 100.0),
+            None => write!(f, "{:6.2} %  class {}", self.confidence * 100.0, self.id),
+        }
+    }
+}

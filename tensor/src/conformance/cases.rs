@@ -1,0 +1,193 @@
+//! A case, and the comparison of what a device makes of it with the reference.
+
+use proptest::strategy::Strategy;
+use proptest::test_runner::{
+    Config, FileFailurePersistence, RngAlgorithm, TestCaseError, TestRng, TestRunner,
+};
+
+use super::Settings;
+use crate::reference::{self, Floats};
+use crate::{DType, Device, HostTensor, HostValues, MAX_RANK, Op, Shape, Tensor, TensorType};
+
+/// An op, its operands, and how close a device has to come to the reference.
+pub(super) struct Case {
+    pub(super) op: Op,
+    pub(super) inputs: Vec<HostTensor>,
+    pub(super) tolerance: Tolerance,
+    /// NaN and infinities may reach elements that the definition keeps them from (a transformed
+    /// convolution mixes pixels), but not vanish.
+    pub(super) non_finite_spreads: bool,
+}
+
+/// How close a device has to come.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Tolerance {
+    /// The same bits; NaN for NaN.
+    Bits,
+    /// Equal numbers: the sign of zero is free.
+    Equal,
+    /// Relative to each element, and to `floor` where it is smaller.
+    Each { floor: f64 },
+    /// Relative to the root of `terms` times `product`, or to the largest element.
+    Sum { terms: usize, product: f64 },
+}
+
+impl Case {
+    pub(super) fn new(
+        op: impl Into<Op>,
+        inputs: impl Into<Vec<HostTensor>>,
+        tolerance: Tolerance,
+    ) -> Self {
+        Case { op: op.into(), inputs: inputs.into(), tolerance, non_finite_spreads: false }
+    }
+
+    pub(super) fn types(&self) -> Vec<TensorType> {
+        self.inputs.iter().map(HostTensor::ty).collect()
+    }
+
+    /// Uploads the operands and executes the op; none where the device does not support it.
+    pub(super) fn execute(&self, device: &Device) -> crate::Result<Option<HostTensor>> {
+        if !device.backend().supports(&self.op, &self.types()) {
+            return Ok(None);
+        }
+        let inputs: Vec<Tensor> = (self.inputs.iter())
+            .map(|x| Tensor::from_host(x.clone(), device))
+            .collect::<crate::Result<_>>()?;
+        let inputs: Vec<&Tensor> = inputs.iter().collect();
+        device.execute(&self.op, &inputs)?.to_host().map(Some)
+    }
+
+    fn check(&self, device: &Device, settings: &Settings) -> Result<(), String> {
+        let fail = |what: String| Err(format!("{:?} on {:?}: {what}", self.op, self.types()));
+        let inputs: Vec<&HostTensor> = self.inputs.iter().collect();
+        let want = match reference::execute(&self.op, &inputs) {
+            Ok(want) => want,
+            Err(error) => return fail(format!("not a case, the reference says: {error}")),
+        };
+        let got = match self.execute(device) {
+            Ok(Some(got)) => got,
+            Ok(None) => return Ok(()),
+            Err(error) => return fail(format!("the device says: {error}")),
+        };
+        if got.ty() != want.ty() {
+            return fail(format!("the device gives {}, the reference {}", got.ty(), want.ty()));
+        }
+        let non_finite = |x: &HostTensor| Floats::of(x).values.iter().any(|x| !x.is_finite());
+        let spreads = self.non_finite_spreads && self.inputs.iter().any(non_finite);
+        match difference(&got, &want, self.tolerance, settings, spreads) {
+            Some(difference) => fail(difference),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Says where two tensors of one type differ by more than the tolerance.
+pub(super) fn difference(
+    got: &HostTensor,
+    want: &HostTensor,
+    tolerance: Tolerance,
+    settings: &Settings,
+    non_finite_spreads: bool,
+) -> Option<String> {
+    let (g, w) = (Floats::of(got).values, Floats::of(want).values);
+    let dtype = want.ty().dtype;
+    let scale = match tolerance {
+        Tolerance::Sum { terms, product } => (terms as f64).sqrt() * product,
+        _ => 0.0,
+    };
+    let scale = scale.max(finite_max(want));
+    let place = (0..w.len()).find(|&i| {
+        let (g, w) = (g[i], w[i]);
+        let allowed = match tolerance {
+            _ if g.is_nan() && w.is_nan() => return false,
+            _ if non_finite_spreads && !g.is_finite() => return false,
+            Tolerance::Bits => return !same_bits(got, want, i),
+            Tolerance::Equal => return g != w,
+            _ if dtype == DType::U32 => return g != w,
+            Tolerance::Each { floor } => settings.tolerance * (w.abs() + floor),
+            Tolerance::Sum { .. } => settings.tolerance * scale,
+        };
+        // Rounding is allowed to reach infinity where the exact number is as good as there.
+        let (g, w) = (bounded(g, dtype), bounded(w, dtype));
+        let close = (g - w).abs() <= allowed + last_place(g.abs().max(w.abs()), dtype);
+        // NaN on one side only is close to nothing.
+        !close
+    })?;
+    Some(format!(
+        "element {:?} is {}, the reference {} (tolerance {tolerance:?})",
+        index(want.shape(), place),
+        show(got, place),
+        show(want, place),
+    ))
+}
+
+fn same_bits(a: &HostTensor, b: &HostTensor, i: usize) -> bool {
+    let size = a.ty().dtype.size_bytes();
+    let bits = |x: &HostTensor| x.values().bytes()[i * size..][..size].to_vec();
+    bits(a) == bits(b)
+}
+
+/// Infinity as the number that follows the largest of the type.
+fn bounded(x: f64, dtype: DType) -> f64 {
+    let infinity = if dtype == DType::F16 { 65_536.0 } else { 2f64.powi(128) };
+    x.clamp(-infinity, infinity)
+}
+
+/// What rounding to the type may add: a unit in the last place of f16, beside which that of f32 is
+/// nothing. In f32, results below its normal numbers may be flushed to zero.
+fn last_place(x: f64, dtype: DType) -> f64 {
+    match dtype {
+        DType::F16 => 2f64.powi((x.log2().floor() as i32).clamp(-14, 15) - 10),
+        _ => f64::from(f32::MIN_POSITIVE),
+    }
+}
+
+fn index(shape: &Shape, place: usize) -> Vec<usize> {
+    let strides: [usize; MAX_RANK] = shape.strides();
+    (shape.dims().iter().zip(strides)).map(|(&extent, stride)| place / stride % extent).collect()
+}
+
+fn show(x: &HostTensor, i: usize) -> String {
+    match x.values() {
+        HostValues::F32(v) => format!("{:e} ({:#010x})", v[i], v[i].to_bits()),
+        HostValues::F16(v) => format!("{:e} ({:#06x})", v[i].to_f32(), v[i].to_bits()),
+        HostValues::U32(v) => format!("{}", v[i]),
+    }
+}
+
+/// The largest finite magnitude.
+pub(super) fn finite_max(x: &HostTensor) -> f64 {
+    let magnitudes = Floats::of(x).values.into_iter().map(f64::abs);
+    magnitudes.filter(|x| x.is_finite()).fold(0.0, f64::max)
+}
+
+/// Checks every case of a table.
+pub(super) fn table(device: &Device, settings: &Settings, cases: impl IntoIterator<Item = Case>) {
+    for case in cases {
+        if let Err(message) = case.check(device, settings) {
+            panic!("{message}");
+        }
+    }
+}
+
+/// Checks random cases, the same ones every time, and shows the smallest that fails.
+pub(super) fn random<S: Strategy>(
+    device: &Device,
+    settings: &Settings,
+    parameters: S,
+    make: impl Fn(S::Value) -> Case,
+) {
+    let config = Config {
+        cases: settings.cases,
+        failure_persistence: None::<Box<FileFailurePersistence>>.map(|p| p as _),
+        max_shrink_iters: 256,
+        ..Config::default()
+    };
+    let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+    let checked = TestRunner::new_with_rng(config, rng).run(&parameters, |parameters| {
+        make(parameters).check(device, settings).map_err(TestCaseError::fail)
+    });
+    if let Err(error) = checked {
+        panic!("{error}");
+    }
+}

@@ -1,0 +1,277 @@
+//! Convolution, and its gradients.
+
+use proptest::prelude::*;
+
+use super::Settings;
+use super::cases::{Case, Tolerance, finite_max, random, table};
+use super::strategies::{float, seed};
+use super::values::{FLOATS, NON_FINITE, SIGNED, Values, sprinkled, tensor};
+use crate::ops::{Algorithm, Conv2d, Conv2dInputGrad, Conv2dWeightGrad};
+use crate::{DType, Device, HostTensor, Op, TensorType};
+
+/// A convolution and the sizes that it is asked for.
+#[derive(Clone, Copy, Debug)]
+struct Setup {
+    /// `[n, rows, cols, channels]`.
+    x: [usize; 4],
+    out: usize,
+    kernel: [usize; 2],
+    conv: Conv2d,
+}
+
+/// A square kernel, `stride` and `padding` the same both ways, one group.
+fn square(x: [usize; 4], out: usize, kernel: usize, stride: usize, padding: usize) -> Setup {
+    let conv = Conv2d { stride: [stride; 2], padding: [padding; 2], ..Conv2d::default() };
+    Setup { x, out, kernel: [kernel; 2], conv }
+}
+
+impl Setup {
+    fn groups(self, groups: usize) -> Self {
+        Setup { conv: Conv2d { groups, ..self.conv }, ..self }
+    }
+
+    fn epilogue(self, bias: bool, relu: bool) -> Self {
+        Setup { conv: Conv2d { bias, relu, ..self.conv }, ..self }
+    }
+
+    fn direct(self) -> Self {
+        Setup { conv: Conv2d { algorithm: Algorithm::Direct, ..self.conv }, ..self }
+    }
+
+    fn weights(&self) -> [usize; 4] {
+        [self.out, self.kernel[0], self.kernel[1], self.x[3] / self.conv.groups]
+    }
+
+    fn x(&self, dtype: DType, seed: u64) -> HostTensor {
+        tensor(&self.x, dtype, SIGNED, seed)
+    }
+
+    fn w(&self, dtype: DType, seed: u64) -> HostTensor {
+        tensor(&self.weights(), dtype, SIGNED, seed ^ 1)
+    }
+
+    fn dy(&self, dtype: DType, seed: u64) -> HostTensor {
+        let conv = Conv2d { bias: false, ..self.conv };
+        let types = [self.x(dtype, 0).ty(), self.w(dtype, 0).ty()];
+        let y: TensorType = Op::from(conv).output(&types).expect("the convolution of a case");
+        tensor(y.shape.dims(), dtype, SIGNED, seed ^ 3)
+    }
+
+    fn of(&self, inputs: Vec<HostTensor>) -> Case {
+        let terms = self.weights()[1..].iter().product::<usize>() + 1;
+        let product = finite_max(&inputs[0]) * finite_max(&inputs[1]);
+        let product = inputs.get(2).map_or(product, |bias| product.max(finite_max(bias)));
+        let case = Case::new(self.conv, inputs, Tolerance::Sum { terms, product });
+        Case { non_finite_spreads: self.conv.algorithm != Algorithm::Direct, ..case }
+    }
+
+    fn forward(&self, [x, w]: [DType; 2], seed: u64) -> Case {
+        let mut inputs = vec![self.x(x, seed), self.w(w, seed)];
+        if self.conv.bias {
+            inputs.push(tensor(&[self.out], w, SIGNED, seed ^ 2));
+        }
+        self.of(inputs)
+    }
+
+    fn input_grad(&self, [dy, w]: [DType; 2], seed: u64) -> Case {
+        let op = Conv2dInputGrad { conv: self.conv, input: [self.x[1], self.x[2]] };
+        let terms = self.kernel.iter().product::<usize>() * self.out / self.conv.groups;
+        let inputs = [self.dy(dy, seed), self.w(w, seed)];
+        Case::new(op, inputs, Tolerance::Sum { terms, product: 1.0 })
+    }
+
+    fn weight_grad(&self, [x, dy]: [DType; 2], seed: u64) -> Case {
+        let op = Conv2dWeightGrad { conv: self.conv, kernel: self.kernel };
+        let inputs = [self.x(x, seed), self.dy(dy, seed)];
+        let terms = inputs[1].ty().count() / self.out.max(1);
+        Case::new(op, inputs, Tolerance::Sum { terms, product: 1.0 })
+    }
+}
+
+/// Shapes that every pass is asked for.
+fn setups() -> Vec<Setup> {
+    let mut setups = vec![
+        // Empty: no images, no channels (a sum of nothing), no outputs, no image but its padding.
+        square([0, 5, 5, 3], 4, 3, 1, 1),
+        square([2, 5, 5, 0], 4, 3, 1, 1),
+        square([2, 5, 5, 3], 0, 3, 1, 1),
+        square([1, 0, 4, 3], 2, 1, 1, 1),
+        // One of everything.
+        square([1, 1, 1, 1], 1, 1, 1, 0),
+        // Extents that could be taken for one another.
+        square([4, 4, 4, 4], 4, 4, 1, 0),
+        square([3, 3, 3, 3], 3, 3, 1, 1),
+        // Kernels of the size of the image, of the padded image, and larger than the image.
+        square([2, 5, 5, 4], 6, 5, 1, 0),
+        square([2, 3, 3, 4], 6, 5, 1, 1),
+        // A stride beyond the kernel, and one that leaves a rest.
+        square([2, 11, 11, 4], 5, 2, 3, 0),
+        square([2, 12, 13, 4], 5, 3, 5, 1),
+        square([1, 9, 9, 3], 8, 1, 4, 0),
+        // Padding of the kernel's size and beyond: windows of nothing but zeros.
+        square([1, 4, 4, 3], 5, 3, 1, 3),
+        square([1, 3, 2, 5], 4, 3, 2, 7),
+        square([1, 3, 2, 5], 4, 1, 1, 2),
+        // First layers: 11x11 stride 4 and 7x7 stride 2 over 3 channels.
+        square([1, 35, 35, 3], 20, 11, 4, 0),
+        square([2, 27, 31, 3], 20, 11, 4, 1),
+        square([1, 30, 29, 3], 50, 7, 2, 2),
+        square([1, 23, 23, 3], 64, 7, 2, 0),
+        square([2, 28, 28, 1], 20, 5, 1, 0),
+        square([1, 17, 40, 3], 64, 3, 1, 1),
+        // Groups: two, as many as channels, and outputs that are a multiple of them.
+        square([2, 6, 7, 4], 6, 3, 1, 1).groups(2),
+        square([1, 9, 9, 96], 32, 5, 1, 2).groups(2),
+        square([2, 7, 7, 16], 16, 3, 1, 1).groups(16),
+        square([2, 7, 7, 6], 18, 3, 2, 1).groups(6),
+        square([1, 6, 6, 34], 10, 3, 1, 1).groups(2),
+        // Channels beyond a block of the sum.
+        square([1, 5, 5, 600], 9, 3, 1, 1),
+        square([1, 5, 4, 1040], 12, 3, 1, 1).groups(2),
+        square([1, 4, 4, 1100], 8, 1, 1, 0),
+    ];
+    // Channels and outputs around vectors and tiles, for the kernels that networks use.
+    let channels = [1, 3, 4, 5, 8, 16, 17, 64, 96];
+    let outs = [1, 4, 20, 50, 64, 100];
+    for (i, &c) in channels.iter().enumerate() {
+        for (j, &out) in outs.iter().enumerate() {
+            let rows = 5 + (i + j) % 4;
+            let cols = 6 + (2 * i + j) % 9;
+            setups.push(square([1, rows, cols, c], out, 3, 1, 1));
+            setups.push(square([2, rows, cols, c], out, 1, 1, 0));
+            if (i + j) % 3 == 0 {
+                setups.push(square([1, rows, cols, c], out, 5, 1, 2));
+                setups.push(square([1, rows + 4, cols, c], out, 3, 2, 1));
+            }
+        }
+    }
+    // Rows and columns around tiles of pixels.
+    for size in [4, 6, 8, 12, 14, 16] {
+        for size in [size - 1, size, size + 1] {
+            setups.push(square([1, size, 3, 8], 16, 3, 1, 1));
+            setups.push(square([1, 3, size, 8], 17, 3, 1, 1));
+            setups.push(square([1, size, size, 5], 12, 1, 1, 0));
+        }
+    }
+    // Rows and columns that differ in everything.
+    let conv = Conv2d { stride: [2, 3], padding: [0, 2], ..Conv2d::default() };
+    setups.push(Setup { x: [2, 9, 10, 6], out: 7, kernel: [1, 5], conv });
+    setups.push(Setup { x: [2, 10, 9, 6], out: 8, kernel: [4, 2], conv });
+    setups.push(Setup {
+        x: [1, 8, 8, 9],
+        out: 6,
+        kernel: [2, 7],
+        conv: Conv2d { stride: [1, 1], padding: [1, 0], groups: 3, ..conv },
+    });
+    // Enough for several threads.
+    setups.push(square([1, 30, 31, 32], 70, 3, 1, 1));
+    setups.push(square([9, 8, 8, 16], 33, 3, 1, 1));
+    setups
+}
+
+/// A few of them, for what need not be asked of all.
+fn some_setups() -> impl Iterator<Item = Setup> {
+    setups().into_iter().step_by(7)
+}
+
+/// The types of two operands.
+fn type_pairs() -> impl Iterator<Item = [DType; 2]> {
+    FLOATS.into_iter().flat_map(|a| FLOATS.map(|b| [a, b]))
+}
+
+const F32S: [DType; 2] = [DType::F32; 2];
+
+/// [`Conv2d`] by the algorithm that the device chooses, and directly.
+///
+/// # Panics
+/// Where the device disagrees with the reference.
+pub fn conv2d(device: &Device, settings: &Settings) {
+    let check = |case: Case| table(device, settings, [case]);
+    for (setup, seed) in setups().into_iter().zip(0..) {
+        // Each epilogue in turn.
+        let setup = setup.epilogue(seed % 2 == 0, seed % 4 < 2);
+        check(setup.forward(F32S, seed));
+        check(setup.direct().forward(F32S, seed));
+    }
+    for setup in some_setups() {
+        for (bias, relu) in [(false, false), (false, true), (true, false), (true, true)] {
+            type_pairs().for_each(|types| check(setup.epilogue(bias, relu).forward(types, 5)));
+        }
+    }
+    // NaN and infinities: where the reference has them, and elsewhere only by a transform.
+    let small = [
+        square([1, 9, 10, 5], 9, 3, 1, 1),
+        square([2, 7, 9, 16], 16, 3, 1, 1),
+        square([1, 12, 12, 3], 17, 5, 2, 2),
+        square([1, 8, 8, 8], 8, 3, 1, 1).groups(2),
+        square([2, 6, 6, 40], 33, 1, 1, 0),
+        square([1, 2, 3, 4], 5, 3, 1, 2),
+    ];
+    for setup in small.into_iter().flat_map(|s| [s, s.direct()]) {
+        for (bias, relu) in [(false, false), (true, true)] {
+            let setup = setup.epilogue(bias, relu);
+            for place in 0..2 + usize::from(bias) {
+                for among in [NON_FINITE, &NON_FINITE[1..2]] {
+                    let mut inputs = setup.forward(F32S, 6).inputs;
+                    inputs[place] = sprinkled(inputs[place].clone(), among, 90, 7);
+                    check(setup.of(inputs));
+                }
+            }
+        }
+    }
+    if settings.subnormals {
+        let setup = square([1, 6, 6, 8], 8, 3, 1, 1).direct();
+        let x = tensor(&setup.x, DType::F32, Values::Range(-1e-38, 1e-38), 8);
+        check(setup.of(vec![x, setup.w(DType::F32, 8)]));
+    }
+    random(device, settings, parameters(), |(setup, types, seed)| setup.forward(types, seed));
+}
+
+/// [`Conv2dInputGrad`].
+///
+/// # Panics
+/// Where the device disagrees with the reference.
+pub fn conv2d_input_grad(device: &Device, settings: &Settings) {
+    let check = |case: Case| table(device, settings, [case]);
+    setups().iter().zip(0..).for_each(|(setup, seed)| check(setup.input_grad(F32S, seed)));
+    for setup in some_setups() {
+        type_pairs().for_each(|types| check(setup.input_grad(types, 5)));
+    }
+    random(device, settings, parameters(), |(setup, types, seed)| setup.input_grad(types, seed));
+}
+
+/// [`Conv2dWeightGrad`].
+///
+/// # Panics
+/// Where the device disagrees with the reference.
+pub fn conv2d_weight_grad(device: &Device, settings: &Settings) {
+    let check = |case: Case| table(device, settings, [case]);
+    setups().iter().zip(0..).for_each(|(setup, seed)| check(setup.weight_grad(F32S, seed)));
+    for setup in some_setups() {
+        type_pairs().for_each(|types| check(setup.weight_grad(types, 5)));
+    }
+    random(device, settings, parameters(), |(setup, types, seed)| setup.weight_grad(types, seed));
+}
+
+fn parameters() -> impl Strategy<Value = (Setup, [DType; 2], u64)> {
+    let image = (0..4usize, 1..12usize, 1..12usize);
+    let channels = (1..4usize, 1..9usize, 1..12usize);
+    let pair = |range: std::ops::Range<usize>| prop::array::uniform2(range);
+    let window = (pair(1..6), pair(1..4), pair(0..4));
+    let epilogue = (any::<bool>(), any::<bool>(), any::<bool>());
+    (image, channels, window, epilogue, (float(), float()), seed()).prop_map(
+        |((n, rows, cols), (groups, c, out), (kernel, stride, padding), flags, types, seed)| {
+            let (bias, relu, direct) = flags;
+            // A kernel fits into the image with its padding.
+            let fit = |axis: usize, extent: usize| kernel[axis].min(extent + 2 * padding[axis]);
+            let algorithm = if direct { Algorithm::Direct } else { Algorithm::Auto };
+            let setup = Setup {
+                x: [n, rows, cols, c * groups],
+                out: out * groups,
+                kernel: [fit(0, rows), fit(1, cols)],
+                conv: Conv2d { stride, padding, groups, bias, relu, algorithm },
+            };
+            (setup, [types.0, types.1], seed)
+        },
+    )
+}

@@ -1,0 +1,149 @@
+//! Pooling, and its gradients.
+
+use proptest::prelude::*;
+
+use super::Settings;
+use super::cases::{Case, Tolerance, finite_max, random, table};
+use super::strategies::{float, seed};
+use super::values::{EDGES, FLOATS, NON_FINITE, Values, sprinkled, tensor};
+use crate::ops::{AvgPool2d, AvgPool2dGrad, MaxPool2dGrad, Pool2d};
+use crate::{DType, Device, HostTensor, Op, reference};
+
+type Setup = ([usize; 4], Pool2d);
+
+fn setups() -> Vec<Setup> {
+    let mut setups = vec![
+        // Empty: no images, no channels, and nothing in the window.
+        ([0, 5, 5, 3], Pool2d::square(3, 2, 0)),
+        ([2, 5, 5, 0], Pool2d::square(3, 2, 1)),
+        ([1, 0, 5, 3], Pool2d::square(3, 1, 2)),
+        ([1, 1, 1, 1], Pool2d::square(1, 1, 0)),
+        // Extents that could be taken for one another.
+        ([4, 4, 4, 4], Pool2d::square(4, 4, 0)),
+        ([3, 3, 3, 3], Pool2d::square(3, 1, 1)),
+        // A stride beyond the window, one that leaves a rest, and a window over everything.
+        ([2, 11, 10, 5], Pool2d::square(2, 3, 0)),
+        ([2, 12, 13, 4], Pool2d::square(3, 5, 1)),
+        ([2, 7, 7, 20], Pool2d::square(7, 1, 0)),
+        ([1, 2, 3, 9], Pool2d::square(6, 1, 5)),
+        // Windows that overlap, as ccv's networks have them.
+        ([1, 13, 13, 64], Pool2d::square(3, 2, 0)),
+        ([1, 27, 27, 96], Pool2d::square(3, 2, 0)),
+        ([2, 15, 17, 33], Pool2d::square(3, 2, 1)),
+        ([1, 28, 28, 20], Pool2d::square(2, 2, 0)),
+        // Rows and columns that differ in everything.
+        ([2, 9, 10, 6], Pool2d { size: [2, 5], stride: [3, 1], padding: [1, 4] }),
+        ([1, 20, 1, 3], Pool2d { size: [4, 1], stride: [2, 7], padding: [3, 0] }),
+        // Enough for several threads.
+        ([5, 40, 41, 17], Pool2d::square(3, 2, 1)),
+    ];
+    // Channels around vectors.
+    for channels in [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 47, 48, 49, 64, 65] {
+        setups.push(([1, 6, 7, channels], Pool2d::square(3, 2, 1)));
+        setups.push(([2, 6, 6, channels], Pool2d::square(2, 2, 0)));
+    }
+    setups
+}
+
+fn parameters() -> impl Strategy<Value = (Setup, DType, u64)> {
+    let image = (0..4usize, 1..12usize, 1..12usize, 1..20usize);
+    let pair = |range: std::ops::Range<usize>| prop::array::uniform2(range);
+    (image, pair(1..6), pair(1..4), pair(0..5), float(), seed()).prop_map(
+        |((n, rows, cols, c), size, stride, padding, dtype, seed)| {
+            // A window reaches into the image, and fits into it with its padding.
+            let fit = |axis: usize, extent: usize| {
+                let padding = padding[axis].min(size[axis] - 1);
+                (size[axis].min(extent + 2 * padding), padding)
+            };
+            let ((s0, p0), (s1, p1)) = (fit(0, rows), fit(1, cols));
+            let padding = [p0.min(s0 - 1), p1.min(s1 - 1)];
+            let size = [s0.min(rows + 2 * padding[0]), s1.min(cols + 2 * padding[1])];
+            let padding = [padding[0].min(size[0] - 1), padding[1].min(size[1] - 1)];
+            (([n, rows, cols, c], Pool2d { size, stride, padding }), dtype, seed)
+        },
+    )
+}
+
+/// Checks what `make` makes of each setup of the table, in both types, and of random ones.
+fn on_setups(device: &Device, settings: &Settings, make: impl Fn(Setup, DType, u64) -> Case) {
+    for (setup, dtype) in setups().into_iter().flat_map(|s| FLOATS.map(|dtype| (s, dtype))) {
+        table(device, settings, [make(setup, dtype, setup.0[3] as u64)]);
+    }
+    random(device, settings, parameters(), |(setup, dtype, seed)| make(setup, dtype, seed));
+}
+
+/// `Op::MaxPool2d`: [`Pool2d`].
+///
+/// # Panics
+/// Where the device disagrees with the reference.
+pub fn max_pool2d(device: &Device, settings: &Settings) {
+    let case = |(x, pool): Setup, dtype, values, seed| {
+        Case::new(pool, [tensor(&x, dtype, values, seed)], Tolerance::Equal)
+    };
+    on_setups(device, settings, |setup, dtype, seed| {
+        // Below zero, so that a padding that took part would win.
+        case(setup, dtype, Values::Range(-9.0, -1.0), seed)
+    });
+    for (setup, dtype) in setups().into_iter().flat_map(|s| FLOATS.map(|dtype| (s, dtype))) {
+        let infinite = case(setup, dtype, Values::Among(&[f32::NEG_INFINITY]), 0);
+        table(device, settings, [case(setup, dtype, Values::Among(EDGES), 1), infinite]);
+    }
+}
+
+/// `Op::AvgPool2d`: [`AvgPool2d`].
+///
+/// # Panics
+/// Where the device disagrees with the reference.
+pub fn avg_pool2d(device: &Device, settings: &Settings) {
+    let case = |pool: Pool2d, x: HostTensor| {
+        let terms = pool.size.iter().product::<usize>();
+        let product = finite_max(&x) / terms as f64;
+        Case::new(AvgPool2d(pool), [x], Tolerance::Sum { terms, product })
+    };
+    on_setups(device, settings, |(x, pool), dtype, seed| {
+        case(pool, tensor(&x, dtype, Values::Range(-2.0, 2.0), seed))
+    });
+    for (dims, pool) in setups() {
+        let x = tensor(&dims, DType::F32, Values::Range(-2.0, 2.0), 1);
+        table(device, settings, [case(pool, sprinkled(x, NON_FINITE, 40, 2))]);
+    }
+}
+
+/// [`MaxPool2dGrad`], with ties: each cell that equals the maximum gets the gradient.
+///
+/// # Panics
+/// Where the device disagrees with the reference.
+pub fn max_pool2d_grad(device: &Device, settings: &Settings) {
+    let case = |(dims, pool): Setup, [x, dy]: [DType; 2], values, seed: u64| {
+        let x = tensor(&dims, x, values, seed);
+        let y = reference::execute(&Op::from(pool), &[&x]).expect("the pooling of a case");
+        let dy = tensor(y.shape().dims(), dy, Values::Range(-2.0, 2.0), seed ^ 1);
+        // As many windows as overlap at a cell.
+        let terms = pool.size.iter().product::<usize>();
+        Case::new(MaxPool2dGrad(pool), [x, y, dy], Tolerance::Sum { terms, product: 2.0 })
+    };
+    on_setups(device, settings, |setup, dtype, seed| {
+        case(setup, [dtype; 2], Values::Quarters, seed)
+    });
+    for setup in setups() {
+        for types in [[DType::F32, DType::F16], [DType::F16, DType::F32]] {
+            table(device, settings, [case(setup, types, Values::Quarters, 1)]);
+        }
+        table(device, settings, [case(setup, [DType::F32; 2], Values::Among(EDGES), 2)]);
+    }
+}
+
+/// [`AvgPool2dGrad`].
+///
+/// # Panics
+/// Where the device disagrees with the reference.
+pub fn avg_pool2d_grad(device: &Device, settings: &Settings) {
+    on_setups(device, settings, |(dims, pool), dtype, seed| {
+        let x = tensor(&dims, dtype, Values::Quarters, 0);
+        let y = Op::from(AvgPool2d(pool)).output(&[x.ty()]).expect("the pooling of a case");
+        let dy = tensor(y.shape.dims(), dtype, Values::Range(-2.0, 2.0), seed);
+        let op = AvgPool2dGrad { pool, input: [dims[1], dims[2]] };
+        let terms = pool.size.iter().product::<usize>();
+        Case::new(op, [dy], Tolerance::Sum { terms, product: 2.0 })
+    });
+}
