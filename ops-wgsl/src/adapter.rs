@@ -53,9 +53,9 @@ fn kind(ty: wgpu::DeviceType) -> DeviceKind {
         wgpu::DeviceType::Cpu => DeviceKind::SoftwareGpu,
         wgpu::DeviceType::IntegratedGpu => DeviceKind::IntegratedGpu,
         // A virtual one is a real one passed on; an unknown one is worth trying before software.
-        wgpu::DeviceType::DiscreteGpu
-        | wgpu::DeviceType::VirtualGpu
-        | wgpu::DeviceType::Other => DeviceKind::DiscreteGpu,
+        wgpu::DeviceType::DiscreteGpu | wgpu::DeviceType::VirtualGpu | wgpu::DeviceType::Other => {
+            DeviceKind::DiscreteGpu
+        }
     }
 }
 

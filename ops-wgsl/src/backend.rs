@@ -108,8 +108,7 @@ impl Backend for Wgpu {
 
     fn execute(&self, op: &Op, inputs: &[Operand<'_>], output: &TensorType) -> Result<Buffer> {
         let cx = &self.0;
-        let inputs =
-            inputs.iter().map(|x| Source::new(&cx.gpu, x)).collect::<Result<Vec<_>>>()?;
+        let inputs = inputs.iter().map(|x| Source::new(&cx.gpu, x)).collect::<Result<Vec<_>>>()?;
         Ok(Buffer::new(kernels::execute(cx, op, &inputs, output)?))
     }
 
@@ -120,8 +119,7 @@ impl Backend for Wgpu {
         inputs: &[Operand<'_>],
     ) -> Result<()> {
         let cx = &self.0;
-        let inputs =
-            inputs.iter().map(|x| Source::new(&cx.gpu, x)).collect::<Result<Vec<_>>>()?;
+        let inputs = inputs.iter().map(|x| Source::new(&cx.gpu, x)).collect::<Result<Vec<_>>>()?;
         // What is shared is replaced by copies, all of them before anything is written.
         for target in targets.iter_mut() {
             own(&cx.gpu, target.buffer)?;

@@ -69,8 +69,12 @@ impl Pool {
             return Ok(Chunk { buffer, pool: self.clone() });
         }
         let allocate = || {
-            let descriptor =
-                wgpu::BufferDescriptor { label: None, size, usage: USAGE, mapped_at_creation: false };
+            let descriptor = wgpu::BufferDescriptor {
+                label: None,
+                size,
+                usage: USAGE,
+                mapped_at_creation: false,
+            };
             gpu.scoped(bytes as usize, || gpu.device.create_buffer(&descriptor))
         };
         let buffer = match allocate() {
@@ -267,6 +271,8 @@ impl Context {
             return Ok(Written { view: self.view(source, range)?, back: None });
         }
         let copy = self.temporary(end - first)?;
+        // What the kernel does not write goes back as it was.
+        self.copy_pieces(output, first..end.next_multiple_of(4), &copy.buffer, true)?;
         let view = self.view_of_copy(copy, end - first, 0);
         Ok(Written { view, back: Some((first, end.next_multiple_of(4))) })
     }
@@ -274,9 +280,7 @@ impl Context {
     /// Puts what was written where it belongs.
     pub(crate) fn finish(&self, output: &GpuBuffer, written: &Written) -> Result<()> {
         match written.back {
-            Some((first, end)) => {
-                self.copy_pieces(output, first..end, &written.view.buffer, false)
-            }
+            Some((first, end)) => self.copy_pieces(output, first..end, &written.view.buffer, false),
             None => Ok(()),
         }
     }

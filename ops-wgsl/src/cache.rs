@@ -43,9 +43,7 @@ impl Cache {
         // our magic, and its checksum says that nothing has changed since we wrote it.
         let made = gpu.scoped(0, || unsafe { gpu.device.create_pipeline_cache(&descriptor) });
         match made {
-            Ok(pipelines) => {
-                Cache { pipelines: Some(pipelines), file: Some(file), ..none }
-            }
+            Ok(pipelines) => Cache { pipelines: Some(pipelines), file: Some(file), ..none },
             Err(error) => {
                 log::warn!("no cache of compiled pipelines: {error}");
                 none

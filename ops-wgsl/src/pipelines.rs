@@ -22,7 +22,11 @@ macro_rules! shader {
     ($file:literal, $outputs:literal, $inputs:literal) => {
         $crate::pipelines::Shader {
             name: $file,
-            source: concat!(include_str!("prelude.wgsl"), "\n", include_str!($file)),
+            source: concat!(
+                include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/kernels/prelude.wgsl")),
+                "\n",
+                include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/kernels/", $file)),
+            ),
             outputs: $outputs,
             inputs: $inputs,
         }
@@ -56,12 +60,7 @@ pub(crate) struct Pipelines {
 
 impl Pipelines {
     pub(crate) fn new(cache: Cache, checked: bool) -> Self {
-        Pipelines {
-            compiled: Mutex::default(),
-            modules: Mutex::default(),
-            cache,
-            checked,
-        }
+        Pipelines { compiled: Mutex::default(), modules: Mutex::default(), cache, checked }
     }
 
     pub(crate) fn get(
@@ -104,12 +103,7 @@ impl Pipelines {
         modules.entry(shader.name).or_insert_with(make).clone()
     }
 
-    fn compile(
-        &self,
-        gpu: &Gpu,
-        shader: &'static Shader,
-        constants: Constants<'_>,
-    ) -> Pipeline {
+    fn compile(&self, gpu: &Gpu, shader: &'static Shader, constants: Constants<'_>) -> Pipeline {
         let storage = |read_only| wgpu::BufferBindingType::Storage { read_only };
         let types = std::iter::once((wgpu::BufferBindingType::Uniform, true))
             .chain((0..shader.outputs).map(|_| (storage(false), false)))

@@ -63,7 +63,10 @@ impl Profiler {
     }
 
     /// Where the next dispatch writes its times, if it does.
-    pub(crate) fn next(&mut self, op: &'static str) -> Option<wgpu::ComputePassTimestampWrites<'_>> {
+    pub(crate) fn next(
+        &mut self,
+        op: &'static str,
+    ) -> Option<wgpu::ComputePassTimestampWrites<'_>> {
         let clock = self.clock.as_mut()?;
         let index = 2 * clock.batch.len() as u32;
         clock.batch.push(op);
@@ -116,8 +119,7 @@ impl Clock {
             usage: usage | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         };
-        let resolved =
-            buffer(wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC);
+        let resolved = buffer(wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC);
         let readback = buffer(wgpu::BufferUsages::MAP_READ);
         let queries = wgpu::QuerySetDescriptor {
             label: Some("times"),

@@ -75,9 +75,8 @@ impl Context {
             usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         };
-        let params_buffer = gpu.scoped(descriptor.size as usize, || {
-            gpu.device.create_buffer(&descriptor)
-        })?;
+        let params_buffer =
+            gpu.scoped(descriptor.size as usize, || gpu.device.create_buffer(&descriptor))?;
         let profiler = Profiler::new(&gpu, profile)?;
         let recorder = Recorder {
             encoder: None,
@@ -100,7 +99,9 @@ impl Context {
     /// Records a dispatch.
     pub(crate) fn launch(&self, launch: Launch<'_>) -> Result<()> {
         let groups = match launch.groups {
-            Groups::Flat(groups) => fold(groups, self.gpu.limits.max_compute_workgroups_per_dimension),
+            Groups::Flat(groups) => {
+                fold(groups, self.gpu.limits.max_compute_workgroups_per_dimension)
+            }
             Groups::Grid(grid) => grid,
         };
         if groups.contains(&0) {
@@ -166,9 +167,9 @@ impl Context {
             let target = recorder.staging.readback(&self.gpu, bytes.len() - at)?;
             let len = (target.size() as usize).min(bytes.len() - at);
             let padded = (len as u64).next_multiple_of(4);
-            recorder.encoder(&self.gpu).copy_buffer_to_buffer(
-                buffer, at as u64, &target, 0, padded,
-            );
+            recorder
+                .encoder(&self.gpu)
+                .copy_buffer_to_buffer(buffer, at as u64, &target, 0, padded);
             recorder.flush(&self.gpu)?;
             recorder.staging.read(&self.gpu, target, &mut bytes[at..at + len])?;
             at += len;
@@ -254,9 +255,9 @@ impl Recorder {
                 wgpu::ComputePassDescriptor { label: Some(launch.op), timestamp_writes: timed };
             // `encoder()` would borrow all of `self`, and the query set is a part of it.
             self.pass = None;
-            let encoder = self.encoder.get_or_insert_with(|| {
-                gpu.device.create_command_encoder(&Default::default())
-            });
+            let encoder = self
+                .encoder
+                .get_or_insert_with(|| gpu.device.create_command_encoder(&Default::default()));
             self.pass = Some(encoder.begin_compute_pass(&descriptor).forget_lifetime());
         }
         if let Some(pass) = &mut self.pass {

@@ -1,0 +1,153 @@
+//! Convolution, and its gradients.
+//!
+//! Images are taken in parts that can be bound; a [`Convolution`] is such a part, which a kernel of
+//! this folder computes. `simple` takes any.
+
+mod gradients;
+mod simple;
+
+use striate_tensor::ops::Conv2d;
+use striate_tensor::{DType, Result, Shape, TensorType};
+
+use super::{Constants, computed, word};
+use crate::buffer::{GpuBuffer, Source, View, parts};
+use crate::pipelines::Shader;
+use crate::queue::Context;
+
+pub(super) use gradients::{input_grad, weight_grad};
+
+pub(super) fn variants() -> Vec<(&'static Shader, Constants)> {
+    let mut all = simple::variants();
+    all.extend(gradients::variants());
+    all
+}
+
+/// The extents of a convolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Extents {
+    rows: usize,
+    cols: usize,
+    channels: usize,
+    out_rows: usize,
+    out_cols: usize,
+    out: usize,
+    /// Rows and cols.
+    kernel: [usize; 2],
+    stride: [usize; 2],
+    padding: [usize; 2],
+    groups: usize,
+}
+
+impl Extents {
+    /// Of images `x`, weights `w` and outputs `y`.
+    fn new(conv: &Conv2d, x: &Shape, w: &Shape, y: &Shape) -> Result<Self> {
+        let [_, rows, cols, channels] = x.nhwc("conv2d", "x")?;
+        let [out, kernel_rows, kernel_cols, _] = w.nhwc("conv2d", "weights")?;
+        let [_, out_rows, out_cols, _] = y.nhwc("conv2d", "y")?;
+        Ok(Extents {
+            rows,
+            cols,
+            channels,
+            out_rows,
+            out_cols,
+            out,
+            kernel: [kernel_rows, kernel_cols],
+            stride: conv.stride,
+            padding: conv.padding,
+            groups: conv.groups,
+        })
+    }
+
+    /// As shaders take them: sizes of images, then of groups.
+    fn words(&self) -> [u32; 8] {
+        let groups = self.groups;
+        let sizes = [self.rows, self.cols, self.channels, self.out_rows, self.out_cols, self.out];
+        let [rows, cols, channels, out_rows, out_cols, out] = sizes.map(word);
+        let per_group = [self.channels / groups, self.out / groups].map(word);
+        [rows, cols, channels, out_rows, out_cols, out, per_group[0], per_group[1]]
+    }
+
+    /// As shaders take them: kernel, stride and padding.
+    fn windows(&self) -> impl Iterator<Item = u32> {
+        [self.kernel, self.stride, self.padding].into_iter().flatten().map(word)
+    }
+
+    /// Elements of an image of the input.
+    fn image(&self) -> usize {
+        self.rows * self.cols * self.channels
+    }
+
+    /// Elements of an image of the output.
+    fn out_image(&self) -> usize {
+        self.out_rows * self.out_cols * self.out
+    }
+}
+
+/// A convolution of images that are bound.
+struct Convolution<'a> {
+    extents: &'a Extents,
+    images: usize,
+    x: (&'a View, bool),
+    /// The weights, and where they are bound. The tiled kernels keep packed forms with them.
+    w: (Source<'a>, &'a View),
+    bias: Option<(&'a View, bool)>,
+    relu: bool,
+    /// f32.
+    y: &'a View,
+}
+
+/// Chooses a kernel for a convolution and launches it.
+fn launch(cx: &Context, convolution: &Convolution<'_>) -> Result<()> {
+    simple::launch(cx, convolution)
+}
+
+pub(super) fn conv2d(
+    cx: &Context,
+    op: &Conv2d,
+    inputs: &[Source<'_>],
+    output: &TensorType,
+) -> Result<GpuBuffer> {
+    let (x, w) = (inputs[0], inputs[1]);
+    let extents = Extents::new(op, &x.ty.shape, &w.ty.shape, &output.shape)?;
+    let weights = cx.whole(w)?;
+    let bias = match inputs.get(2) {
+        Some(&bias) => Some((cx.whole(bias)?, bias.half())),
+        None => None,
+    };
+    computed(cx, output, |y| {
+        for images in image_parts(cx, &extents, x, y) {
+            let range = images.start * extents.image()..images.end * extents.image();
+            let view = cx.view(x, range)?;
+            let range = images.start * extents.out_image()..images.end * extents.out_image();
+            let written = cx.written(y.buffer, DType::F32, range)?;
+            launch(
+                cx,
+                &Convolution {
+                    extents: &extents,
+                    images: images.len(),
+                    x: (&view, x.half()),
+                    w: (w, &weights),
+                    bias: bias.as_ref().map(|(view, half)| (view, *half)),
+                    relu: op.relu,
+                    y: &written.view,
+                },
+            )?;
+            cx.finish(y.buffer, &written)?;
+        }
+        Ok(())
+    })
+}
+
+/// Parts of the images that can be bound in input (or its gradient) and output (or its).
+fn image_parts(
+    cx: &Context,
+    extents: &Extents,
+    x: Source<'_>,
+    y: Source<'_>,
+) -> Vec<std::ops::Range<usize>> {
+    let n = x.ty.shape.dims()[0];
+    parts(&[
+        cx.cuts(n, extents.image() * x.ty.dtype.size_bytes()),
+        cx.cuts(n, extents.out_image() * y.ty.dtype.size_bytes()),
+    ])
+}

@@ -1,0 +1,43 @@
+//! Any convolution, an invocation an element.
+
+use super::Convolution;
+use crate::kernels::{BOTH, Constants, combinations, half, word};
+use crate::pipelines::{Shader, flag, shader};
+use crate::queue::{Context, Groups, Launch};
+
+static SIMPLE: Shader = shader!("conv2d/simple.wgsl", 1, 3);
+
+/// Invocations of a workgroup.
+pub(super) const INVOCATIONS: usize = 64;
+
+pub(super) fn variants() -> Vec<(&'static Shader, Constants)> {
+    let names = ["HALF_X", "HALF_W", "HALF_BIAS", "BIAS", "RELU"];
+    combinations(&SIMPLE, &names.map(|name| (name, BOTH)))
+}
+
+pub(super) fn launch(cx: &Context, convolution: &Convolution<'_>) -> striate_tensor::Result<()> {
+    let Convolution { extents, images, x: (x, half_x), w: (w, weights), bias, relu, y } =
+        convolution;
+    let (bias_view, bias_half) = bias.unwrap_or((x, false));
+    let count = images * extents.out_image();
+    let mut params = vec![word(count)];
+    params.extend(extents.words());
+    params.extend([x.skip, weights.skip, bias_view.skip]);
+    params.extend(extents.windows());
+    params.push(y.skip);
+    cx.launch(Launch {
+        op: "conv2d",
+        shader: &SIMPLE,
+        constants: &[
+            ("HALF_X", flag(*half_x)),
+            ("HALF_W", half(*w)),
+            ("HALF_BIAS", flag(bias_half)),
+            ("BIAS", flag(bias.is_some())),
+            ("RELU", flag(*relu)),
+        ],
+        params: &params,
+        outputs: &[y],
+        inputs: &[x, weights, bias_view],
+        groups: Groups::Flat(count.div_ceil(INVOCATIONS)),
+    })
+}

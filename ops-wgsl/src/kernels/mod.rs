@@ -1,0 +1,205 @@
+//! The kernels: for each op, how its shader is launched.
+//!
+//! Each `.wgsl` stands beside the `.rs` that launches it, behind `prelude.wgsl`. Ops that compute
+//! write f32, which is narrowed afterwards where the output is f16; ops that move numbers move bits.
+
+mod conv2d;
+mod counted;
+mod elementwise;
+mod indices;
+mod lrn;
+mod matmul;
+mod movement;
+mod pool2d;
+mod reduce;
+mod sgd;
+mod softmax;
+
+use striate_tensor::{DType, Op, Result, TensorType};
+
+use crate::buffer::{GpuBuffer, Source};
+use crate::pipelines::{Shader, flag};
+use crate::queue::Context;
+
+/// Invocations of a workgroup, where it is not the shader's business.
+const WORKGROUP: usize = 256;
+
+/// Values of constants that specialise a shader.
+type Constants = Vec<(&'static str, f64)>;
+
+/// A shader and the constants of one of its pipelines.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Specialisation {
+    /// The shader's file.
+    pub shader: &'static str,
+    /// Its WGSL.
+    pub source: &'static str,
+    /// The values of its `override` constants.
+    pub constants: Vec<(&'static str, f64)>,
+}
+
+/// Every pipeline that an op may ask for, for tests that translate them all.
+pub fn specialisations() -> Vec<Specialisation> {
+    let all = [
+        conv2d::variants(),
+        counted::variants(),
+        elementwise::variants(),
+        lrn::variants(),
+        matmul::variants(),
+        movement::variants(),
+        pool2d::variants(),
+        reduce::variants(),
+        sgd::variants(),
+        softmax::variants(),
+    ];
+    let make = |(shader, constants): (&'static Shader, Constants)| Specialisation {
+        shader: shader.name,
+        source: shader.source,
+        constants,
+    };
+    all.into_iter().flatten().map(make).collect()
+}
+
+/// All combinations of the values of constants.
+fn combinations(
+    shader: &'static Shader,
+    constants: &[(&'static str, &[f64])],
+) -> Vec<(&'static Shader, Constants)> {
+    let start: Vec<Constants> = vec![Vec::new()];
+    let all = constants.iter().fold(start, |all, &(name, values)| {
+        let with = |some: &Constants| {
+            let some = some.clone();
+            values.iter().map(move |&value| {
+                let mut more = some.clone();
+                more.push((name, value));
+                more
+            })
+        };
+        all.iter().flat_map(with).collect()
+    });
+    all.into_iter().map(|constants| (shader, constants)).collect()
+}
+
+/// Both truth values.
+const BOTH: &[f64] = &[0.0, 1.0];
+
+/// Executes an op.
+pub(crate) fn execute(
+    cx: &Context,
+    op: &Op,
+    inputs: &[Source<'_>],
+    output: &TensorType,
+) -> Result<GpuBuffer> {
+    if output.count() == 0 {
+        return cx.allocate(0);
+    }
+    let x = inputs;
+    match op {
+        Op::Unary(op) => elementwise::unary(cx, op, x[0]),
+        Op::Binary(op) => elementwise::binary(cx, op, [x[0], x[1]], output),
+        Op::Compare(op) => elementwise::compare(cx, op, [x[0], x[1]], output),
+        Op::Select(_) => elementwise::select(cx, [x[0], x[1], x[2]], output),
+        Op::Cast(_) => elementwise::cast(cx, x[0], output.dtype),
+        Op::MatMul(op) => matmul::matmul(cx, op, x, output),
+        Op::Reduce(op) => reduce::reduce(cx, op, x[0], output),
+        Op::ArgReduce(op) => reduce::arg_reduce(cx, op, x[0], output),
+        Op::Softmax(op) => softmax::softmax(cx, op, x[0], output),
+        Op::CrossEntropy(_) => softmax::cross_entropy(cx, x[0], x[1], output),
+        Op::Permute(op) => movement::permute(cx, op, x[0], output),
+        Op::Slice(op) => movement::slice(cx, op, x[0], output),
+        Op::Concatenate(op) => movement::concatenate(cx, op, x, output),
+        Op::Pad(op) => movement::pad(cx, op, x[0], output),
+        Op::Flip(op) => movement::flip(cx, op, x[0], output),
+        Op::Gather(op) => movement::gather(cx, op, x[0], x[1], output),
+        Op::Conv2d(op) => conv2d::conv2d(cx, op, x, output),
+        Op::Conv2dInputGrad(op) => conv2d::input_grad(cx, op, [x[0], x[1]], output),
+        Op::Conv2dWeightGrad(op) => conv2d::weight_grad(cx, op, [x[0], x[1]], output),
+        Op::MaxPool2d(op) => pool2d::pool(cx, op, false, x[0], output),
+        Op::AvgPool2d(op) => pool2d::pool(cx, &op.0, true, x[0], output),
+        Op::MaxPool2dGrad(op) => pool2d::max_grad(cx, &op.0, [x[0], x[1], x[2]], output),
+        Op::AvgPool2dGrad(op) => pool2d::average_grad(cx, &op.pool, x[0], output),
+        Op::Lrn(op) => lrn::lrn(cx, op, x[0], output),
+        Op::LrnGrad(op) => lrn::lrn_grad(cx, &op.0, [x[0], x[1]], output),
+        Op::Dropout(op) => counted::dropout(cx, op, x[0]),
+        Op::Uniform(op) => counted::uniform(cx, op, output),
+        Op::Normal(op) => counted::normal(cx, op, output),
+        Op::Fill(op) => counted::fill(cx, op, output),
+        other => Err(cx.gpu.unsupported(other.name(), "there is no kernel for it")),
+    }
+}
+
+/// Whether there is a kernel for an op.
+pub(crate) fn supports(op: &Op) -> bool {
+    // A list, since `Op` grows and a new one has no kernel here yet.
+    matches!(
+        op,
+        Op::Unary(_)
+            | Op::Binary(_)
+            | Op::Compare(_)
+            | Op::Select(_)
+            | Op::Cast(_)
+            | Op::MatMul(_)
+            | Op::Reduce(_)
+            | Op::ArgReduce(_)
+            | Op::Softmax(_)
+            | Op::CrossEntropy(_)
+            | Op::Permute(_)
+            | Op::Slice(_)
+            | Op::Concatenate(_)
+            | Op::Pad(_)
+            | Op::Flip(_)
+            | Op::Gather(_)
+            | Op::Conv2d(_)
+            | Op::Conv2dInputGrad(_)
+            | Op::Conv2dWeightGrad(_)
+            | Op::MaxPool2d(_)
+            | Op::MaxPool2dGrad(_)
+            | Op::AvgPool2d(_)
+            | Op::AvgPool2dGrad(_)
+            | Op::Lrn(_)
+            | Op::LrnGrad(_)
+            | Op::Dropout(_)
+            | Op::Uniform(_)
+            | Op::Normal(_)
+            | Op::Fill(_)
+            | Op::SgdMomentum(_)
+    )
+}
+
+/// Executes an op that updates its targets.
+pub(crate) fn execute_in_place(
+    cx: &Context,
+    op: &Op,
+    targets: &[Source<'_>],
+    inputs: &[Source<'_>],
+) -> Result<()> {
+    match (op, targets, inputs) {
+        (Op::SgdMomentum(op), &[w, v], &[gradient]) => sgd::sgd_momentum(cx, op, w, v, gradient),
+        (op, ..) => Err(cx.gpu.unsupported(op.name(), "it updates no such targets in place")),
+    }
+}
+
+/// Computes an output in f32, and narrows it where it is to be f16.
+fn computed(
+    cx: &Context,
+    output: &TensorType,
+    compute: impl FnOnce(Source<'_>) -> Result<()>,
+) -> Result<GpuBuffer> {
+    let wide = TensorType::f32(output.shape);
+    let buffer = cx.allocate_for(&wide)?;
+    compute(Source { buffer: &buffer, ty: wide })?;
+    if output.dtype == DType::F32 {
+        return Ok(buffer);
+    }
+    elementwise::cast(cx, Source { buffer: &buffer, ty: wide }, output.dtype)
+}
+
+/// A count or an extent as a parameter: tensors have fewer than 2^32 elements.
+fn word(n: usize) -> u32 {
+    n as u32
+}
+
+/// Whether an operand is f16, as a constant.
+fn half(source: Source<'_>) -> f64 {
+    flag(source.half())
+}

@@ -1,0 +1,268 @@
+//! Ops that move numbers: permute, slice, flip, pad, concatenate, gather.
+
+use striate_tensor::ops::{Concatenate, Flip, Gather, Pad, Permute, Slice};
+use striate_tensor::{DType, Result, TensorType, f16};
+
+use super::{BOTH, Constants, WORKGROUP, combinations, half, word};
+use crate::buffer::{GpuBuffer, Source, parts};
+use crate::pipelines::{Shader, shader};
+use crate::queue::{Context, Groups, Launch};
+
+static MOVEMENT: Shader = shader!("movement.wgsl", 1, 1);
+static GATHER: Shader = shader!("gather.wgsl", 1, 2);
+
+pub(super) fn variants() -> Vec<(&'static Shader, Constants)> {
+    let mut all = combinations(&MOVEMENT, &[("HALF", BOTH)]);
+    all.extend(combinations(&GATHER, &[("HALF", BOTH)]));
+    all
+}
+
+/// An axis of the output: which elements of the operand lie along it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Axis {
+    /// The extent of the output.
+    count: usize,
+    /// The index in the output of the operand's index 0.
+    low: usize,
+    /// The extent of the operand.
+    extent: usize,
+    /// From one to the next in the operand, modulo 2^32.
+    stride: u32,
+}
+
+impl Axis {
+    /// Every index of the output is one of the operand.
+    fn whole(&self) -> bool {
+        self.low == 0 && self.extent == self.count
+    }
+}
+
+/// Fewer axes that mean the same, the last one first.
+fn joined(axes: &[Axis]) -> Vec<Axis> {
+    let mut joined: Vec<Axis> = Vec::new();
+    for &axis in axes.iter().rev() {
+        if axis.count == 1 && axis.whole() {
+            continue;
+        }
+        if let Some(inner) = joined.last_mut()
+            && inner.whole()
+            && axis.whole()
+            && axis.stride == inner.stride.wrapping_mul(inner.count as u32)
+        {
+            inner.count *= axis.count;
+            inner.extent *= axis.extent;
+            continue;
+        }
+        joined.push(axis);
+    }
+    joined
+}
+
+/// A dispatch for each part of the output and of the operand.
+fn moved(
+    cx: &Context,
+    op: &'static str,
+    x: Source<'_>,
+    y: &GpuBuffer,
+    output: &TensorType,
+    axes: &[Axis],
+    origin: u32,
+    border: Option<u32>,
+) -> Result<()> {
+    let axes = joined(axes);
+    let size = output.dtype.size_bytes();
+    for part in parts(&[cx.cuts(output.count(), size)]) {
+        // An operand without elements has a border all the same.
+        let sources = match x.ty.count() {
+            0 => vec![0..0],
+            count => parts(&[cx.cuts(count, size)]),
+        };
+        for source in sources {
+            let view = cx.view(x, source.clone())?;
+            let written = cx.written(y, output.dtype, part.clone())?;
+            let mut params = vec![
+                word(part.start),
+                word(part.len()),
+                origin.wrapping_sub(word(source.start)),
+                view.skip,
+                word(source.len()),
+                border.unwrap_or(0),
+                u32::from(border.is_some()),
+                word(axes.len()),
+            ];
+            for axis in &axes {
+                params.extend([word(axis.count), word(axis.low), word(axis.extent), axis.stride]);
+            }
+            cx.launch(Launch {
+                op,
+                shader: &MOVEMENT,
+                constants: &[("HALF", half(x))],
+                params: &params,
+                outputs: &[&written.view],
+                inputs: &[&view],
+                groups: groups(part.len(), output.dtype),
+            })?;
+        }
+    }
+    Ok(())
+}
+
+fn groups(count: usize, dtype: DType) -> Groups {
+    let words = if dtype == DType::F16 { count.div_ceil(2) } else { count };
+    Groups::Flat(words.div_ceil(WORKGROUP))
+}
+
+/// The bits of a value in an element type, as a cast gives them.
+pub(super) fn bits_of(value: f32, dtype: DType) -> u32 {
+    match dtype {
+        DType::F32 => value.to_bits(),
+        DType::F16 => u32::from(f16::from_f32(value).to_bits()),
+        DType::U32 => value as u32,
+    }
+}
+
+pub(super) fn permute(
+    cx: &Context,
+    op: &Permute,
+    x: Source<'_>,
+    output: &TensorType,
+) -> Result<GpuBuffer> {
+    let strides = x.ty.shape.strides();
+    let axes: Vec<Axis> = (output.shape.dims().iter().zip(&op.order))
+        .map(|(&count, &axis)| Axis { count, low: 0, extent: count, stride: word(strides[axis]) })
+        .collect();
+    let y = cx.allocate_for(output)?;
+    moved(cx, "permute", x, &y, output, &axes, 0, None)?;
+    Ok(y)
+}
+
+pub(super) fn slice(
+    cx: &Context,
+    op: &Slice,
+    x: Source<'_>,
+    output: &TensorType,
+) -> Result<GpuBuffer> {
+    let strides = x.ty.shape.strides();
+    let axis = |(range, stride): (&std::ops::Range<usize>, usize)| Axis {
+        count: range.len(),
+        low: 0,
+        extent: range.len(),
+        stride: word(stride),
+    };
+    let axes: Vec<Axis> = op.ranges.iter().zip(strides).map(axis).collect();
+    let origin = op.ranges.iter().zip(strides).map(|(range, stride)| range.start * stride).sum();
+    let y = cx.allocate_for(output)?;
+    moved(cx, "slice", x, &y, output, &axes, word(origin), None)?;
+    Ok(y)
+}
+
+pub(super) fn flip(
+    cx: &Context,
+    op: &Flip,
+    x: Source<'_>,
+    output: &TensorType,
+) -> Result<GpuBuffer> {
+    let strides = x.ty.shape.strides();
+    let mut origin = 0;
+    let axes: Vec<Axis> = (output.shape.dims().iter().zip(strides).enumerate())
+        .map(|(axis, (&count, stride))| {
+            let mut step = word(stride);
+            if op.axes.contains(axis) {
+                origin += (count - 1) * stride;
+                step = step.wrapping_neg();
+            }
+            Axis { count, low: 0, extent: count, stride: step }
+        })
+        .collect();
+    let y = cx.allocate_for(output)?;
+    moved(cx, "flip", x, &y, output, &axes, word(origin), None)?;
+    Ok(y)
+}
+
+pub(super) fn pad(cx: &Context, op: &Pad, x: Source<'_>, output: &TensorType) -> Result<GpuBuffer> {
+    let strides = x.ty.shape.strides();
+    let axes: Vec<Axis> = (output.shape.dims().iter().zip(x.ty.shape.dims()))
+        .zip(op.widths.iter().zip(strides))
+        .map(|((&count, &extent), (&[low, _], stride))| Axis {
+            count,
+            low,
+            extent,
+            stride: word(stride),
+        })
+        .collect();
+    let border = bits_of(op.value, output.dtype);
+    let y = cx.allocate_for(output)?;
+    moved(cx, "pad", x, &y, output, &axes, 0, Some(border))?;
+    Ok(y)
+}
+
+pub(super) fn concatenate(
+    cx: &Context,
+    op: &Concatenate,
+    inputs: &[Source<'_>],
+    output: &TensorType,
+) -> Result<GpuBuffer> {
+    let y = cx.allocate_for(output)?;
+    let mut before = 0;
+    for &x in inputs {
+        let strides = x.ty.shape.strides();
+        let dims = output.shape.dims().iter().zip(x.ty.shape.dims());
+        let axes: Vec<Axis> = (dims.zip(strides).enumerate())
+            .map(|(axis, ((&count, &extent), stride))| {
+                let low = if axis == op.axis { before } else { 0 };
+                Axis { count, low, extent, stride: word(stride) }
+            })
+            .collect();
+        before += x.ty.shape.dims()[op.axis];
+        if x.ty.count() > 0 {
+            // Each operand leaves the places of the others as they are.
+            moved(cx, "concatenate", x, &y, output, &axes, 0, None)?;
+        }
+    }
+    Ok(y)
+}
+
+pub(super) fn gather(
+    cx: &Context,
+    op: &Gather,
+    x: Source<'_>,
+    indices: Source<'_>,
+    output: &TensorType,
+) -> Result<GpuBuffer> {
+    let [_, extent, inner] = x.ty.shape.around(op.axis, "gather")?;
+    // As the op says: NaN is 0 as an unsigned integer, so infinity there, which saturates.
+    let beyond = if output.dtype.is_float() { f32::NAN } else { f32::INFINITY };
+    let beyond = bits_of(beyond, output.dtype);
+    let size = output.dtype.size_bytes();
+    let places = cx.whole(indices)?;
+    let y = cx.allocate_for(output)?;
+    for part in parts(&[cx.cuts(output.count(), size)]) {
+        let sources = match x.ty.count() {
+            0 => vec![0..0],
+            count => parts(&[cx.cuts(count, size)]),
+        };
+        for source in sources {
+            let view = cx.view(x, source.clone())?;
+            let written = cx.written(&y, output.dtype, part.clone())?;
+            cx.launch(Launch {
+                op: "gather",
+                shader: &GATHER,
+                constants: &[("HALF", half(x))],
+                params: &[
+                    word(part.start),
+                    word(part.len()),
+                    word(indices.ty.count()),
+                    word(extent),
+                    word(inner),
+                    word(source.start),
+                    word(source.len()),
+                    beyond,
+                ],
+                outputs: &[&written.view],
+                inputs: &[&view, &places],
+                groups: groups(part.len(), output.dtype),
+            })?;
+        }
+    }
+    Ok(y)
+}

@@ -1,0 +1,132 @@
+//! Pooling, and its gradients.
+
+use striate_tensor::ops::Pool2d;
+use striate_tensor::{DType, Result, Shape, TensorType};
+
+use super::{BOTH, Constants, WORKGROUP, combinations, computed, half, word};
+use crate::buffer::{GpuBuffer, Source, parts};
+use crate::pipelines::{Shader, flag, shader};
+use crate::queue::{Context, Groups, Launch};
+
+static POOL: Shader = shader!("pool2d.wgsl", 1, 1);
+static POOL_GRAD: Shader = shader!("pool2d_grad.wgsl", 1, 3);
+
+pub(super) fn variants() -> Vec<(&'static Shader, Constants)> {
+    let mut all = combinations(&POOL, &[("AVERAGE", BOTH), ("HALF", BOTH)]);
+    all.extend(combinations(&POOL_GRAD, &[("AVERAGE", BOTH), ("HALF", BOTH), ("HALF_DY", BOTH)]));
+    all
+}
+
+/// The sizes of images and windows as shaders take them, after their count: `x` is `[n, rows, cols,
+/// channels]`, `y` `[n, out rows, out cols, channels]`.
+fn sizes(pool: &Pool2d, x: &Shape, y: &Shape) -> Result<Vec<u32>> {
+    let [_, rows, cols, channels] = x.nhwc("pool2d", "x")?;
+    let [_, out_rows, out_cols, _] = y.nhwc("pool2d", "y")?;
+    let sizes = [rows, cols, channels, out_rows, out_cols];
+    let windows = [pool.size, pool.stride, pool.padding].concat();
+    Ok(sizes.into_iter().chain(windows).map(word).collect())
+}
+
+/// Elements of one image.
+fn image(shape: &Shape) -> usize {
+    shape.dims()[1..].iter().product()
+}
+
+pub(super) fn pool(
+    cx: &Context,
+    op: &Pool2d,
+    average: bool,
+    x: Source<'_>,
+    output: &TensorType,
+) -> Result<GpuBuffer> {
+    let sizes = sizes(op, &x.ty.shape, &output.shape)?;
+    let (from, to) = (image(&x.ty.shape), image(&output.shape));
+    let n = x.ty.shape.dims()[0];
+    computed(cx, output, |y| {
+        for images in parts(&[cx.cuts(n, from * x.ty.dtype.size_bytes()), cx.cuts(n, 4 * to)]) {
+            let view = cx.view(x, images.start * from..images.end * from)?;
+            let outputs = images.start * to..images.end * to;
+            let written = cx.written(y.buffer, DType::F32, outputs.clone())?;
+            let mut params = vec![word(outputs.len())];
+            params.extend(&sizes);
+            params.extend([view.skip, written.view.skip]);
+            cx.launch(Launch {
+                op: if average { "avg_pool2d" } else { "max_pool2d" },
+                shader: &POOL,
+                constants: &[("AVERAGE", flag(average)), ("HALF", half(x))],
+                params: &params,
+                outputs: &[&written.view],
+                inputs: &[&view],
+                groups: Groups::Flat(outputs.len().div_ceil(WORKGROUP)),
+            })?;
+            cx.finish(y.buffer, &written)?;
+        }
+        Ok(())
+    })
+}
+
+pub(super) fn max_grad(
+    cx: &Context,
+    op: &Pool2d,
+    [x, y, dy]: [Source<'_>; 3],
+    output: &TensorType,
+) -> Result<GpuBuffer> {
+    gradient(cx, "max_pool2d_grad", op, Some([x, y]), dy, output)
+}
+
+pub(super) fn average_grad(
+    cx: &Context,
+    op: &Pool2d,
+    dy: Source<'_>,
+    output: &TensorType,
+) -> Result<GpuBuffer> {
+    gradient(cx, "avg_pool2d_grad", op, None, dy, output)
+}
+
+fn gradient(
+    cx: &Context,
+    name: &'static str,
+    op: &Pool2d,
+    maxima: Option<[Source<'_>; 2]>,
+    dy: Source<'_>,
+    output: &TensorType,
+) -> Result<GpuBuffer> {
+    let sizes = sizes(op, &output.shape, &dy.ty.shape)?;
+    let (from, to) = (image(&dy.ty.shape), image(&output.shape));
+    let n = output.shape.dims()[0];
+    computed(cx, output, |dx| {
+        let mut cuts = vec![cx.cuts(n, from * dy.ty.dtype.size_bytes()), cx.cuts(n, 4 * to)];
+        if let Some([x, y]) = maxima {
+            cuts.push(cx.cuts(n, to * x.ty.dtype.size_bytes()));
+            cuts.push(cx.cuts(n, from * y.ty.dtype.size_bytes()));
+        }
+        for images in parts(&cuts) {
+            let windows = images.start * from..images.end * from;
+            let cells = images.start * to..images.end * to;
+            let dy_view = cx.view(dy, windows.clone())?;
+            let (half_x, x_view, y_view) = match maxima {
+                Some([x, y]) => (half(x), cx.view(x, cells.clone())?, cx.view(y, windows.clone())?),
+                None => (0.0, dy_view.clone(), dy_view.clone()),
+            };
+            let written = cx.written(dx.buffer, DType::F32, cells.clone())?;
+            let mut params = vec![word(cells.len())];
+            params.extend(&sizes);
+            params.extend([x_view.skip, y_view.skip, dy_view.skip, written.view.skip]);
+            cx.launch(Launch {
+                op: name,
+                shader: &POOL_GRAD,
+                constants: &[
+                    ("AVERAGE", flag(maxima.is_none())),
+                    ("HALF", half_x),
+                    ("HALF_DY", half(dy)),
+                ],
+                params: &params,
+                outputs: &[&written.view],
+                inputs: &[&dy_view, &x_view, &y_view],
+                groups: Groups::Flat(cells.len().div_ceil(WORKGROUP)),
+            })?;
+            cx.finish(dx.buffer, &written)?;
+        }
+        Ok(())
+    })
+}
