@@ -25,6 +25,9 @@ pub struct Options {
     pub default_limits: bool,
     /// Shaders check every index and divisor, at some cost: for tests.
     pub checked: bool,
+    /// Cut tensors into chunks of at most so many bytes (a power of two from 256), though more can be
+    /// bound: for tests.
+    pub chunk_bytes: Option<u64>,
     /// Take the time of each op on the GPU's own clock. Each batch is waited for.
     pub profile: bool,
     /// Where compiled pipelines are kept from run to run; nowhere if none.
@@ -35,7 +38,13 @@ impl Default for Options {
     /// All that the adapter offers, no checks, no times, and pipelines kept in the user's cache
     /// folder.
     fn default() -> Self {
-        Options { default_limits: false, checked: false, profile: false, cache: default_folder() }
+        Options {
+            default_limits: false,
+            checked: false,
+            chunk_bytes: None,
+            profile: false,
+            cache: default_folder(),
+        }
     }
 }
 
@@ -49,7 +58,7 @@ impl Wgpu {
     /// [`Error::UnknownDevice`] where there is no such adapter, [`Error::Device`] where it cannot
     /// be opened.
     pub fn new(choice: &AdapterChoice, options: Options) -> Result<Self> {
-        let gpu = Gpu::open(choice, options.default_limits)?;
+        let gpu = Gpu::open(choice, &options)?;
         let cache = Cache::open(&gpu, options.cache.as_deref());
         let pipelines = Pipelines::new(cache, options.checked);
         Ok(Wgpu(Context::new(gpu, pipelines, options.profile)?))
@@ -156,5 +165,108 @@ impl Drop for Wgpu {
 impl std::fmt::Debug for Wgpu {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Wgpu({}, {})", self.0.gpu.name, self.0.gpu.info.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipelines::Shader;
+    use crate::queue::{Groups, Launch};
+    use striate_tensor::{DType, Device, Tensor};
+
+    fn gpu(options: Options) -> Option<Wgpu> {
+        Wgpu::new(&AdapterChoice::Gpu, options).ok()
+    }
+
+    #[test]
+    fn a_lost_device_is_an_error_in_every_call() {
+        let Some(gpu) = gpu(Options { cache: None, ..Options::default() }) else { return };
+        let raw = gpu.0.gpu.device.clone();
+        let device = Device::new(gpu);
+        let x = Tensor::ones([100], &device).unwrap();
+        raw.destroy();
+        for result in [
+            x.relu().and_then(|y| y.to_host()).map(|_| ()),
+            x.to_host().map(|_| ()),
+            Tensor::from_vec(vec![1.0f32; 9], [9], &device).and_then(|y| y.to_host()).map(|_| ()),
+            device.synchronize(),
+        ] {
+            assert!(matches!(result, Err(Error::Device { .. })), "{result:?}");
+        }
+    }
+
+    #[test]
+    fn a_refused_shader_is_an_error_and_the_device_goes_on() {
+        static BROKEN: Shader =
+            Shader { name: "broken", source: "fn main() { nonsense }", outputs: 0, inputs: 0 };
+        let Some(gpu) = gpu(Options { cache: None, ..Options::default() }) else { return };
+        let launch = Launch {
+            op: "broken",
+            shader: &BROKEN,
+            constants: &[],
+            params: &[],
+            outputs: &[],
+            inputs: &[],
+            groups: Groups::Flat(1),
+        };
+        let message = gpu.0.launch(launch).unwrap_err().to_string();
+        assert!(message.contains("broken"), "{message}");
+        let device = Device::new(gpu);
+        assert_eq!(Tensor::ones([2], &device).unwrap().to_vec::<f32>().unwrap(), [1.0, 1.0]);
+    }
+
+    #[test]
+    fn a_tensor_beyond_counting_is_out_of_memory() {
+        let Some(gpu) = gpu(Options { cache: None, ..Options::default() }) else { return };
+        let device = Device::new(gpu);
+        let result = Tensor::full([1 << 20, 1 << 20], 1.0, DType::F32, &device);
+        assert!(matches!(result, Err(Error::OutOfMemory { .. })), "{result:?}");
+        assert_eq!(Tensor::ones([2], &device).unwrap().to_vec::<f32>().unwrap(), [1.0, 1.0]);
+    }
+
+    #[test]
+    fn pipelines_are_kept_on_disk_and_a_damaged_file_is_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = || Options { cache: Some(folder.path().into()), ..Options::default() };
+        let run = || {
+            let gpu = gpu(options())?;
+            let caches = gpu.0.gpu.features.contains(wgpu::Features::PIPELINE_CACHE);
+            let device = Device::new(gpu);
+            let x = Tensor::ones([2], &device).unwrap().exp().unwrap();
+            assert!((x.to_vec::<f32>().unwrap()[0] - std::f32::consts::E).abs() < 1e-6);
+            Some(caches)
+        };
+        let Some(caches) = run() else { return };
+        let files = || std::fs::read_dir(folder.path()).unwrap().flatten().collect::<Vec<_>>();
+        assert_eq!(files().len(), usize::from(caches));
+        run();
+        for file in files() {
+            std::fs::write(file.path(), b"not a cache").unwrap();
+        }
+        run();
+        for file in files() {
+            assert!(std::fs::read(file.path()).unwrap().len() > 11);
+        }
+    }
+
+    #[test]
+    fn times_are_taken_where_there_is_a_clock() {
+        let options = Options { profile: true, cache: None, ..Options::default() };
+        let Some(gpu) = gpu(options) else { return };
+        let clock = gpu.0.gpu.features.contains(wgpu::Features::TIMESTAMP_QUERY);
+        let shape = striate_tensor::Shape::new(&[1000]).unwrap();
+        let fill = striate_tensor::ops::Fill { ty: TensorType::f32(shape), value: 1.0 };
+        for _ in 0..100 {
+            gpu.execute(&fill.into(), &[], &fill.ty).unwrap();
+        }
+        gpu.synchronize().unwrap();
+        let profile = gpu.profile();
+        assert_eq!(profile.dispatches, 100);
+        assert_eq!(profile.submissions, 2);
+        match profile.timings.as_slice() {
+            [time] if clock => assert!(time.op == "fill" && time.dispatches == 100),
+            timings => assert!(!clock && timings.is_empty(), "{timings:?}"),
+        }
     }
 }

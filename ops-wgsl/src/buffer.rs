@@ -33,6 +33,8 @@ const USAGE: wgpu::BufferUsages = wgpu::BufferUsages::STORAGE
 struct Free {
     buffers: BTreeMap<u64, Vec<wgpu::Buffer>>,
     bytes: u64,
+    /// Buffers made so far.
+    made: u64,
 }
 
 /// Buffers that tensors return to and come from.
@@ -86,6 +88,7 @@ impl Pool {
             }
             result => result?,
         };
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).made += 1;
         Ok(Chunk { buffer, pool: self.clone() })
     }
 
@@ -101,7 +104,13 @@ impl Pool {
     }
 
     fn clear(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Free::default();
+        let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *free = Free { made: free.made, ..Free::default() };
+    }
+
+    /// Buffers made so far.
+    pub(crate) fn allocations(&self) -> u64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).made
     }
 }
 

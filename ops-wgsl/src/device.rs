@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use striate_tensor::{DeviceInfo, DeviceKind, Error, Result};
 
 use crate::adapter;
+use crate::backend::Options;
+use crate::buffer::ALIGN_BYTES;
 
 /// Bytes of one chunk of a tensor, at most, however much a binding takes: chunks are counted in
 /// 32-bit words by shaders, and a smaller one finds room where memory is fragmented.
@@ -20,6 +22,7 @@ pub(crate) struct Gpu {
     pub(crate) limits: wgpu::Limits,
     pub(crate) features: wgpu::Features,
     pub(crate) info: wgpu::AdapterInfo,
+    chunk_bytes: u64,
     health: Arc<Health>,
 }
 
@@ -56,10 +59,10 @@ fn wanted_features() -> wgpu::Features {
 impl Gpu {
     /// Opens an adapter: with all that it offers, or with the limits that WebGPU promises on every
     /// adapter and no features.
-    pub(crate) fn open(choice: &adapter::AdapterChoice, default_limits: bool) -> Result<Self> {
+    pub(crate) fn open(choice: &adapter::AdapterChoice, options: &Options) -> Result<Self> {
         let (index, adapter) = adapter::choose(choice)?;
         let name = format!("gpu:{index}");
-        let (limits, features) = if default_limits {
+        let (limits, features) = if options.default_limits {
             // The cache of pipelines changes no kernel.
             (wgpu::Limits::default(), wgpu::Features::PIPELINE_CACHE & adapter.features())
         } else {
@@ -87,7 +90,10 @@ impl Gpu {
         }));
         let kind = adapter::describe(index, &adapter).kind;
         let info = adapter.get_info();
-        Ok(Gpu { device, queue, name, kind, limits, features, info, health })
+        let most = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
+        let most = options.chunk_bytes.unwrap_or(MAX_CHUNK_BYTES).min(most).min(MAX_CHUNK_BYTES);
+        let chunk_bytes = 1 << most.max(ALIGN_BYTES).ilog2();
+        Ok(Gpu { device, queue, name, kind, limits, features, info, chunk_bytes, health })
     }
 
     /// What has gone wrong: a lost device stays lost, another failure is told once.
@@ -138,9 +144,7 @@ impl Gpu {
     /// Bytes of a chunk of a tensor: what both a buffer and a binding can hold, a power of two so
     /// that chunks of all element types begin at common elements.
     pub(crate) fn chunk_bytes(&self) -> u64 {
-        let most = self.limits.max_storage_buffer_binding_size.min(self.limits.max_buffer_size);
-        let most = most.clamp(1, MAX_CHUNK_BYTES);
-        1 << most.ilog2()
+        self.chunk_bytes
     }
 
     /// Waits for the device; `None` waits for all that was submitted.

@@ -15,6 +15,8 @@ pub struct Profile {
     pub submissions: u64,
     /// Shaders run.
     pub dispatches: u64,
+    /// Buffers that the driver was asked for; tensors share them by turns.
+    pub allocations: u64,
     /// Bytes copied to the device.
     pub bytes_uploaded: u64,
     /// Bytes copied from the device.

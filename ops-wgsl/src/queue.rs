@@ -191,7 +191,8 @@ impl Context {
 
     /// Counts and times so far.
     pub(crate) fn profile(&self) -> Profile {
-        self.recorder().profiler.snapshot()
+        let profile = self.recorder().profiler.snapshot();
+        Profile { allocations: self.pool.allocations(), ..profile }
     }
 }
 

@@ -1,45 +1,23 @@
 //! The conformance suite on a graphics adapter: within WebGPU's default limits, with every check in
-//! the shaders; and with all that the adapter offers, without them.
+//! the shaders; with all that the adapter offers, without them; and with tensors in many small
+//! chunks, as large ones are.
 //!
 //! Without an adapter the tests say so and pass; with `STRIATE_REQUIRE_GPU=1` they fail.
 
-use striate_ops_wgsl::{AdapterChoice, Options, Wgpu};
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use striate_ops_wgsl::Options;
 use striate_tensor::Device;
 use striate_tensor::conformance::{FAMILIES, Settings};
-
-/// A device, where there is an adapter.
-fn device(options: Options) -> Option<Device> {
-    match Wgpu::new(&AdapterChoice::Gpu, options) {
-        Ok(gpu) => Some(Device::new(gpu)),
-        Err(error) if std::env::var_os("STRIATE_REQUIRE_GPU").is_some_and(|v| v == "1") => {
-            panic!("STRIATE_REQUIRE_GPU is set, and {error}")
-        }
-        Err(error) => {
-            println!("skipped: {error}");
-            None
-        }
-    }
-}
-
-fn default_limits() -> Options {
-    let mut options = Options::default();
-    options.default_limits = true;
-    options.checked = true;
-    options.cache = None;
-    options
-}
-
-fn full_limits() -> Options {
-    let mut options = Options::default();
-    options.cache = None;
-    options
-}
 
 /// Graphics drivers may flush subnormal numbers.
 const SETTINGS: Settings = Settings { cases: 64, tolerance: 1e-5, subnormals: false };
 
 fn run(name: &str, options: Options) {
-    let Some(device) = device(options) else { return };
+    let Some(gpu) = common::gpu(options) else { return };
+    let device = Device::new(gpu);
     let family = FAMILIES.iter().find(|(family, _)| *family == name);
     let (_, family) = family.unwrap_or_else(|| panic!("no family {name}"));
     family(&device, &SETTINGS);
@@ -48,26 +26,40 @@ fn run(name: &str, options: Options) {
 }
 
 macro_rules! families {
-    ($($name:ident)*) => {
+    ($(small $small:ident)* $(whole $whole:ident)*) => {
         mod default_limits {
-            $(#[test] fn $name() { super::run(stringify!($name), super::default_limits()); })*
+            $(#[test] fn $small() { super::run(stringify!($small), super::common::default_limits()); })*
+            $(#[test] fn $whole() { super::run(stringify!($whole), super::common::default_limits()); })*
         }
         mod full_limits {
-            $(#[test] fn $name() { super::run(stringify!($name), super::full_limits()); })*
+            $(#[test] fn $small() { super::run(stringify!($small), super::common::full_limits()); })*
+            $(#[test] fn $whole() { super::run(stringify!($whole), super::common::full_limits()); })*
         }
-        const LISTED: &[&str] = &[$(stringify!($name)),*];
+        mod small_chunks {
+            $(#[test] fn $small() {
+                super::run(stringify!($small), super::common::small_chunks(16 << 10));
+            })*
+        }
+        const LISTED: &[&str] = &[$(stringify!($small),)* $(stringify!($whole)),*];
     };
 }
 
 families! {
-    unary binary compare select cast matmul reduce arg_reduce softmax cross_entropy permute slice
-    concatenate pad gather flip conv2d conv2d_input_grad conv2d_weight_grad max_pool2d
-    max_pool2d_grad avg_pool2d avg_pool2d_grad lrn lrn_grad dropout uniform normal fill
-    sgd_momentum transfer bad_operands same_bits_twice
+    small unary small binary small select small compare small cast small matmul small reduce
+    small arg_reduce small softmax small cross_entropy small permute small slice small concatenate
+    small pad small gather small flip small lrn small lrn_grad small dropout small uniform
+    small normal small fill small sgd_momentum small transfer
+    // These have images and weights beyond 16 KiB: `tests/large.rs` has others for them.
+    whole conv2d whole conv2d_input_grad whole conv2d_weight_grad whole max_pool2d
+    whole max_pool2d_grad whole avg_pool2d whole avg_pool2d_grad whole bad_operands
+    whole same_bits_twice
 }
 
 #[test]
 fn every_family_is_listed() {
-    let families: Vec<&str> = FAMILIES.iter().map(|(name, _)| *name).collect();
-    assert_eq!(families, LISTED);
+    let mut families: Vec<&str> = FAMILIES.iter().map(|(name, _)| *name).collect();
+    let mut listed = LISTED.to_vec();
+    families.sort_unstable();
+    listed.sort_unstable();
+    assert_eq!(families, listed);
 }

@@ -1,5 +1,7 @@
 //! Ops that move numbers: permute, slice, flip, pad, concatenate, gather.
 
+use std::ops::Range;
+
 use striate_tensor::ops::{Concatenate, Flip, Gather, Pad, Permute, Slice};
 use striate_tensor::{DType, Result, TensorType, f16};
 
@@ -58,53 +60,72 @@ fn joined(axes: &[Axis]) -> Vec<Axis> {
     joined
 }
 
-/// A dispatch for each part of the output and of the operand.
-fn moved(
-    cx: &Context,
+/// How the elements of an output are those of an operand.
+struct Movement<'a> {
     op: &'static str,
-    x: Source<'_>,
-    y: &GpuBuffer,
-    output: &TensorType,
-    axes: &[Axis],
+    axes: &'a [Axis],
+    /// Where index 0 of every axis of the output lies in the operand; modulo 2^32.
     origin: u32,
+    /// The bits of elements that the operand does not have; those are left alone where there are
+    /// none.
     border: Option<u32>,
-) -> Result<()> {
-    let axes = joined(axes);
-    let size = output.dtype.size_bytes();
-    for part in parts(&[cx.cuts(output.count(), size)]) {
-        // An operand without elements has a border all the same.
-        let sources = match x.ty.count() {
-            0 => vec![0..0],
-            count => parts(&[cx.cuts(count, size)]),
-        };
-        for source in sources {
-            let view = cx.view(x, source.clone())?;
-            let written = cx.written(y, output.dtype, part.clone())?;
-            let mut params = vec![
-                word(part.start),
-                word(part.len()),
-                origin.wrapping_sub(word(source.start)),
-                view.skip,
-                word(source.len()),
-                border.unwrap_or(0),
-                u32::from(border.is_some()),
-                word(axes.len()),
-            ];
-            for axis in &axes {
-                params.extend([word(axis.count), word(axis.low), word(axis.extent), axis.stride]);
-            }
-            cx.launch(Launch {
-                op,
-                shader: &MOVEMENT,
-                constants: &[("HALF", half(x))],
-                params: &params,
-                outputs: &[&written.view],
-                inputs: &[&view],
-                groups: groups(part.len(), output.dtype),
-            })?;
-        }
+}
+
+/// The parts of an operand that can be bound: at least one, since an operand without elements may
+/// have a border all the same.
+fn sources(cx: &Context, x: Source<'_>) -> Vec<Range<usize>> {
+    let mut sources = parts(&[cx.cuts(x.ty.count(), x.ty.dtype.size_bytes())]);
+    if sources.is_empty() {
+        sources.push(0..0);
     }
-    Ok(())
+    sources
+}
+
+impl Movement<'_> {
+    /// A dispatch for each part of the output and of the operand.
+    fn launch(
+        &self,
+        cx: &Context,
+        x: Source<'_>,
+        y: &GpuBuffer,
+        output: &TensorType,
+    ) -> Result<()> {
+        let axes = joined(self.axes);
+        for part in parts(&[cx.cuts(output.count(), output.dtype.size_bytes())]) {
+            for source in sources(cx, x) {
+                let view = cx.view(x, source.clone())?;
+                let written = cx.written(y, output.dtype, part.clone())?;
+                let mut params = vec![
+                    word(part.start),
+                    word(part.len()),
+                    self.origin.wrapping_sub(word(source.start)),
+                    view.skip,
+                    word(source.len()),
+                    self.border.unwrap_or(0),
+                    u32::from(self.border.is_some()),
+                    word(axes.len()),
+                ];
+                for axis in &axes {
+                    params.extend([
+                        word(axis.count),
+                        word(axis.low),
+                        word(axis.extent),
+                        axis.stride,
+                    ]);
+                }
+                cx.launch(Launch {
+                    op: self.op,
+                    shader: &MOVEMENT,
+                    constants: &[("HALF", half(x))],
+                    params: &params,
+                    outputs: &[&written.view],
+                    inputs: &[&view],
+                    groups: groups(part.len(), output.dtype),
+                })?;
+            }
+        }
+        Ok(())
+    }
 }
 
 fn groups(count: usize, dtype: DType) -> Groups {
@@ -132,7 +153,8 @@ pub(super) fn permute(
         .map(|(&count, &axis)| Axis { count, low: 0, extent: count, stride: word(strides[axis]) })
         .collect();
     let y = cx.allocate_for(output)?;
-    moved(cx, "permute", x, &y, output, &axes, 0, None)?;
+    let movement = Movement { op: "permute", axes: &axes, origin: 0, border: None };
+    movement.launch(cx, x, &y, output)?;
     Ok(y)
 }
 
@@ -143,7 +165,7 @@ pub(super) fn slice(
     output: &TensorType,
 ) -> Result<GpuBuffer> {
     let strides = x.ty.shape.strides();
-    let axis = |(range, stride): (&std::ops::Range<usize>, usize)| Axis {
+    let axis = |(range, stride): (&Range<usize>, usize)| Axis {
         count: range.len(),
         low: 0,
         extent: range.len(),
@@ -152,7 +174,8 @@ pub(super) fn slice(
     let axes: Vec<Axis> = op.ranges.iter().zip(strides).map(axis).collect();
     let origin = op.ranges.iter().zip(strides).map(|(range, stride)| range.start * stride).sum();
     let y = cx.allocate_for(output)?;
-    moved(cx, "slice", x, &y, output, &axes, word(origin), None)?;
+    let movement = Movement { op: "slice", axes: &axes, origin: word(origin), border: None };
+    movement.launch(cx, x, &y, output)?;
     Ok(y)
 }
 
@@ -175,7 +198,8 @@ pub(super) fn flip(
         })
         .collect();
     let y = cx.allocate_for(output)?;
-    moved(cx, "flip", x, &y, output, &axes, word(origin), None)?;
+    let movement = Movement { op: "flip", axes: &axes, origin: word(origin), border: None };
+    movement.launch(cx, x, &y, output)?;
     Ok(y)
 }
 
@@ -192,7 +216,8 @@ pub(super) fn pad(cx: &Context, op: &Pad, x: Source<'_>, output: &TensorType) ->
         .collect();
     let border = bits_of(op.value, output.dtype);
     let y = cx.allocate_for(output)?;
-    moved(cx, "pad", x, &y, output, &axes, 0, Some(border))?;
+    let movement = Movement { op: "pad", axes: &axes, origin: 0, border: Some(border) };
+    movement.launch(cx, x, &y, output)?;
     Ok(y)
 }
 
@@ -216,7 +241,8 @@ pub(super) fn concatenate(
         before += x.ty.shape.dims()[op.axis];
         if x.ty.count() > 0 {
             // Each operand leaves the places of the others as they are.
-            moved(cx, "concatenate", x, &y, output, &axes, 0, None)?;
+            let movement = Movement { op: "concatenate", axes: &axes, origin: 0, border: None };
+            movement.launch(cx, x, &y, output)?;
         }
     }
     Ok(y)
@@ -237,11 +263,7 @@ pub(super) fn gather(
     let places = cx.whole(indices)?;
     let y = cx.allocate_for(output)?;
     for part in parts(&[cx.cuts(output.count(), size)]) {
-        let sources = match x.ty.count() {
-            0 => vec![0..0],
-            count => parts(&[cx.cuts(count, size)]),
-        };
-        for source in sources {
+        for source in sources(cx, x) {
             let view = cx.view(x, source.clone())?;
             let written = cx.written(&y, output.dtype, part.clone())?;
             cx.launch(Launch {

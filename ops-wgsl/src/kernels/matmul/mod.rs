@@ -95,9 +95,10 @@ fn products(
         None => None,
     };
     let bias = bias.as_ref().map(|(view, half)| (view, *half));
+    let whole = Whole { op, extents, operands: [a, b, y], bias };
     let fits = |x: Source<'_>| x.ty.size_bytes() as u64 <= cx.gpu.chunk_bytes();
     if fits(a) && fits(b) && fits(y) {
-        return part(cx, op, extents, [a, b, y], bias, &axes, [0; 3], Ranges::whole(extents));
+        return whole.part(cx, &axes, [0; 3], Ranges::whole(extents));
     }
     // One matrix at a time, in parts: the rows that each of the three is stored in are those of m,
     // n or k.
@@ -129,7 +130,7 @@ fn products(
         for m in parts(&ms) {
             for n in parts(&ns) {
                 let ranges = Ranges { m: m.clone(), n, k: parts(&ks) };
-                part(cx, op, extents, [a, b, y], bias, &[], first, ranges)?;
+                whole.part(cx, &[], first, ranges)?;
             }
         }
     }
@@ -168,77 +169,87 @@ impl Ranges {
     }
 }
 
-#[allow(clippy::too_many_arguments)]
-fn part(
-    cx: &Context,
-    op: &MatMul,
-    extents: &MatMulExtents,
-    [a, b, y]: [Source<'_>; 3],
-    bias: Option<(&View, bool)>,
-    batch: &[BatchAxis],
-    first: [usize; 3],
-    ranges: Ranges,
-) -> Result<()> {
-    let MatMulExtents { m, n, k, .. } = *extents;
-    let whole = !batch.is_empty();
-    let rows = |first: usize, range: &std::ops::Range<usize>, row: usize| {
-        first + range.start * row..first + range.end * row
-    };
-    let y_range = if whole { 0..y.ty.count() } else { rows(first[2], &ranges.m, n) };
-    let written = cx.written(y.buffer, DType::F32, y_range)?;
-    let bias = match bias {
-        Some((view, half)) if ranges.n.start > 0 => {
-            let mut part = view.clone();
-            part.skip += ranges.n.start as u32;
-            Some((part, half))
-        }
-        Some((view, half)) => Some((view.clone(), half)),
-        None => None,
-    };
-    // A part of the columns begins within the row.
-    let mut y_view = written.view.clone();
-    y_view.skip += ranges.n.start as u32;
-    let last = ranges.k.len() - 1;
-    for (i, k_range) in ranges.k.iter().enumerate() {
-        let a_range = match (whole, op.transpose_a) {
-            (true, _) => 0..a.ty.count(),
-            (false, false) => rows(first[0], &ranges.m, k),
-            (false, true) => rows(first[0], k_range, m),
+/// All of a product.
+struct Whole<'a> {
+    op: &'a MatMul,
+    extents: &'a MatMulExtents,
+    /// a, b and y.
+    operands: [Source<'a>; 3],
+    bias: Option<(&'a View, bool)>,
+}
+
+impl Whole<'_> {
+    /// Computes a part: of all matrices at once where `batch` says how they lie, else of the one
+    /// that begins at the elements `first` of a, b and y.
+    fn part(
+        &self,
+        cx: &Context,
+        batch: &[BatchAxis],
+        first: [usize; 3],
+        ranges: Ranges,
+    ) -> Result<()> {
+        let Whole { op, extents, operands: [a, b, y], bias } = *self;
+        let MatMulExtents { m, n, k, .. } = *extents;
+        let whole = !batch.is_empty();
+        let rows = |first: usize, range: &std::ops::Range<usize>, row: usize| {
+            first + range.start * row..first + range.end * row
         };
-        let b_range = match (whole, op.transpose_b) {
-            (true, _) => 0..b.ty.count(),
-            (false, false) => rows(first[1], k_range, n),
-            (false, true) => rows(first[1], &ranges.n, k),
+        let y_range = if whole { 0..y.ty.count() } else { rows(first[2], &ranges.m, n) };
+        let written = cx.written(y.buffer, DType::F32, y_range)?;
+        let bias = match bias {
+            Some((view, half)) if ranges.n.start > 0 => {
+                let mut part = view.clone();
+                part.skip += ranges.n.start as u32;
+                Some((part, half))
+            }
+            Some((view, half)) => Some((view.clone(), half)),
+            None => None,
         };
-        let mut a_view = cx.view(a, a_range)?;
-        let mut b_view = cx.view(b, b_range)?;
-        if !whole {
-            // What was not cut along rows begins within the row.
-            let (a_col, b_col) = (
-                if op.transpose_a { ranges.m.start } else { k_range.start },
-                if op.transpose_b { k_range.start } else { ranges.n.start },
-            );
-            a_view.skip += a_col as u32;
-            b_view.skip += b_col as u32;
+        // A part of the columns begins within the row.
+        let mut y_view = written.view.clone();
+        y_view.skip += ranges.n.start as u32;
+        let last = ranges.k.len() - 1;
+        for (i, k_range) in ranges.k.iter().enumerate() {
+            let a_range = match (whole, op.transpose_a) {
+                (true, _) => 0..a.ty.count(),
+                (false, false) => rows(first[0], &ranges.m, k),
+                (false, true) => rows(first[0], k_range, m),
+            };
+            let b_range = match (whole, op.transpose_b) {
+                (true, _) => 0..b.ty.count(),
+                (false, false) => rows(first[1], k_range, n),
+                (false, true) => rows(first[1], &ranges.n, k),
+            };
+            let mut a_view = cx.view(a, a_range)?;
+            let mut b_view = cx.view(b, b_range)?;
+            if !whole {
+                // What was not cut along rows begins within the row.
+                let (a_col, b_col) = (
+                    if op.transpose_a { ranges.m.start } else { k_range.start },
+                    if op.transpose_b { k_range.start } else { ranges.n.start },
+                );
+                a_view.skip += a_col as u32;
+                b_view.skip += b_col as u32;
+            }
+            let strides = |transposed, rows, cols| if transposed { (1, rows) } else { (cols, 1) };
+            let (a_row, a_step) = strides(op.transpose_a, m, k);
+            let (b_row, b_step) = strides(op.transpose_b, k, n);
+            launch(
+                cx,
+                &Product {
+                    m: ranges.m.len(),
+                    n: ranges.n.len(),
+                    k: k_range.len(),
+                    a: Matrix { view: &a_view, half: a.half(), row: a_row, col: a_step },
+                    b: Matrix { view: &b_view, half: b.half(), row: b_row, col: b_step },
+                    y: Matrix { view: &y_view, half: false, row: n, col: 1 },
+                    bias: bias.as_ref().filter(|_| i == last).map(|(view, half)| (view, *half)),
+                    relu: op.relu && i == last,
+                    accumulate: i > 0,
+                    batch,
+                },
+            )?;
         }
-        let strides = |transposed, rows, cols| if transposed { (1, rows) } else { (cols, 1) };
-        let (a_row, a_step) = strides(op.transpose_a, m, k);
-        let (b_row, b_step) = strides(op.transpose_b, k, n);
-        launch(
-            cx,
-            &Product {
-                m: ranges.m.len(),
-                n: ranges.n.len(),
-                k: k_range.len(),
-                a: Matrix { view: &a_view, half: a.half(), row: a_row, col: a_step },
-                b: Matrix { view: &b_view, half: b.half(), row: b_row, col: b_step },
-                y: Matrix { view: &y_view, half: false, row: n, col: 1 },
-                bias: bias.as_ref().filter(|_| i == last).map(|(view, half)| (view, *half)),
-                relu: op.relu && i == last,
-                accumulate: i > 0,
-                batch,
-            },
-        )?;
+        cx.finish(y.buffer, &written)
     }
-    cx.finish(y.buffer, &written)
 }
