@@ -295,17 +295,20 @@ impl Context {
     }
 
     fn byte_range(&self, dtype: DType, range: &Range<usize>) -> (u64, u64) {
+        if range.is_empty() {
+            // It may lie at the end of the last chunk.
+            return (0, 0);
+        }
         let size = dtype.size_bytes() as u64;
         (range.start as u64 * size, range.end as u64 * size)
     }
 
     fn temporary(&self, bytes: u64) -> Result<Chunk> {
         if bytes > self.gpu.chunk_bytes() {
-            let message = format!(
-                "an operand has a row of {bytes} bytes, and a binding takes {}",
-                self.gpu.chunk_bytes()
-            );
-            return Err(self.gpu.error(message));
+            let most = self.gpu.chunk_bytes();
+            let reason = format!("{bytes} bytes have to be bound together, and {most} can be");
+            // Whoever knows the op names it.
+            return Err(self.gpu.unsupported("", reason));
         }
         self.pool.take(&self.gpu, bytes)
     }

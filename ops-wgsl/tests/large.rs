@@ -7,7 +7,7 @@ mod common;
 use common::{default_limits, gpu, small_chunks};
 use striate_tensor::ops::{
     AvgPool2d, AvgPool2dGrad, Conv2d, Conv2dInputGrad, Conv2dWeightGrad, MatMul, MaxPool2dGrad,
-    Pool2d, SgdMomentum,
+    Pool2d, SgdMomentum, Softmax,
 };
 use striate_tensor::{DType, Device, HostTensor, Op, RandomKey, Reference, Tensor, reference};
 
@@ -125,6 +125,48 @@ fn images_across_chunks() {
         agrees(&device, AvgPool2dGrad { pool, input: [9, 7] }, &[&dy]);
     }
     device.synchronize().unwrap();
+}
+
+/// One image beyond a chunk: bands of its rows, with padding above the first and below the last.
+#[test]
+fn images_beyond_a_chunk() {
+    let Some(gpu) = gpu(small_chunks(4096)) else { return };
+    let device = Device::new(gpu);
+    let host = Device::new(Reference::new());
+    let tensor = |dims: &[usize], stream| {
+        let key = RandomKey::new(6, stream);
+        Tensor::uniform(dims, -1.0, 1.0, key, &host).unwrap().to_host().unwrap()
+    };
+    let x = tensor(&[2, 41, 19, 5], 1);
+    let (w, bias) = (tensor(&[3, 3, 3, 5], 2), tensor(&[3], 3));
+    for (stride, padding) in [(1, 0), (1, 1), (2, 1), (3, 2), (5, 8), (60, 30)] {
+        let conv =
+            Conv2d { stride: [stride; 2], padding: [padding; 2], bias: true, ..Conv2d::default() };
+        agrees(&device, conv, &[&x, &w, &bias]);
+    }
+    for pool in [Pool2d::square(3, 2, 1), Pool2d::square(5, 1, 4), Pool2d::square(2, 7, 0)] {
+        agrees(&device, pool, &[&x]);
+        agrees(&device, AvgPool2d(pool), &[&x]);
+    }
+    // What cannot be cut says what it is.
+    let wide = Tensor::zeros([1, 3, 2000, 1], &device).unwrap();
+    let message = wide.max_pool2d(Pool2d::square(3, 1, 0)).unwrap_err().to_string();
+    assert!(message.contains("max_pool2d") && message.contains("4096 bytes"), "{message}");
+}
+
+/// Lines of softmax in chunks, along memory and across it.
+#[test]
+fn lines_across_chunks() {
+    let Some(gpu) = gpu(small_chunks(4096)) else { return };
+    let device = Device::new(gpu);
+    let host = Device::new(Reference::new());
+    for (dims, axis) in [(&[50usize, 300][..], 1), (&[90, 30, 11], 1), (&[1000, 3], 1)] {
+        let x = Tensor::uniform(dims, -5.0, 5.0, RandomKey::new(7, 0), &host).unwrap();
+        let x = x.to_host().unwrap();
+        for log in [false, true] {
+            agrees(&device, Softmax { axis, log }, &[&x]);
+        }
+    }
 }
 
 /// More workgroups than one extent of a grid takes.

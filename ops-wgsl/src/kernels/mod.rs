@@ -6,6 +6,7 @@
 mod conv2d;
 mod counted;
 mod elementwise;
+mod images;
 mod indices;
 mod lrn;
 mod matmul;
@@ -15,7 +16,7 @@ mod reduce;
 mod sgd;
 mod softmax;
 
-use striate_tensor::{DType, Op, Result, TensorType};
+use striate_tensor::{DType, Error, Op, Result, TensorType};
 
 use crate::buffer::{GpuBuffer, Source};
 use crate::pipelines::{Shader, flag};
@@ -93,7 +94,20 @@ pub(crate) fn execute(
     if output.count() == 0 {
         return cx.allocate(0);
     }
-    let x = inputs;
+    run(cx, op, inputs, output).map_err(|error| named(error, op))
+}
+
+/// Names the op in what memory says of its operands.
+fn named(error: Error, op: &Op) -> Error {
+    match error {
+        Error::Unsupported { device, op: "", reason } => {
+            Error::Unsupported { device, op: op.name(), reason }
+        }
+        error => error,
+    }
+}
+
+fn run(cx: &Context, op: &Op, x: &[Source<'_>], output: &TensorType) -> Result<GpuBuffer> {
     match op {
         Op::Unary(op) => elementwise::unary(cx, op, x[0]),
         Op::Binary(op) => elementwise::binary(cx, op, [x[0], x[1]], output),

@@ -3,6 +3,7 @@
 use striate_tensor::ops::Pool2d;
 use striate_tensor::{DType, Result, Shape, TensorType};
 
+use super::images::{Rows, bands};
 use super::{BOTH, Constants, WORKGROUP, combinations, computed, half, word};
 use crate::buffer::{GpuBuffer, Source, parts};
 use crate::pipelines::{Shader, flag, shader};
@@ -19,12 +20,14 @@ pub(super) fn variants() -> Vec<(&'static Shader, Constants)> {
 
 /// The sizes of images and windows as shaders take them, after their count: `x` is `[n, rows, cols,
 /// channels]`, `y` `[n, out rows, out cols, channels]`.
-fn sizes(pool: &Pool2d, x: &Shape, y: &Shape) -> Result<Vec<u32>> {
+fn sizes(pool: &Pool2d, x: &Shape, y: &Shape) -> Result<[usize; 11]> {
     let [_, rows, cols, channels] = x.nhwc("pool2d", "x")?;
     let [_, out_rows, out_cols, _] = y.nhwc("pool2d", "y")?;
-    let sizes = [rows, cols, channels, out_rows, out_cols];
-    let windows = [pool.size, pool.stride, pool.padding].concat();
-    Ok(sizes.into_iter().chain(windows).map(word).collect())
+    let Pool2d { size, stride, padding } = *pool;
+    let windows = [size[0], size[1], stride[0], stride[1], padding[0], padding[1]];
+    let mut sizes = [rows, cols, channels, out_rows, out_cols, 0, 0, 0, 0, 0, 0];
+    sizes[5..].copy_from_slice(&windows);
+    Ok(sizes)
 }
 
 /// Elements of one image.
@@ -40,24 +43,26 @@ pub(super) fn pool(
     output: &TensorType,
 ) -> Result<GpuBuffer> {
     let sizes = sizes(op, &x.ty.shape, &output.shape)?;
-    let (from, to) = (image(&x.ty.shape), image(&output.shape));
-    let n = x.ty.shape.dims()[0];
+    let down = Rows { size: op.size[0], stride: op.stride[0], padding: op.padding[0] };
+    let name = if average { "avg_pool2d" } else { "max_pool2d" };
     computed(cx, output, |y| {
-        for images in parts(&[cx.cuts(n, from * x.ty.dtype.size_bytes()), cx.cuts(n, 4 * to)]) {
-            let view = cx.view(x, images.start * from..images.end * from)?;
-            let outputs = images.start * to..images.end * to;
-            let written = cx.written(y.buffer, DType::F32, outputs.clone())?;
-            let mut params = vec![word(outputs.len())];
-            params.extend(&sizes);
+        for band in bands(cx, name, x, y, down)? {
+            let view = cx.view(x, band.x)?;
+            let count = band.y.len();
+            let written = cx.written(y.buffer, DType::F32, band.y)?;
+            let mut sizes = sizes;
+            (sizes[0], sizes[3], sizes[9]) = (band.rows, band.out_rows, band.padding);
+            let mut params = vec![word(count)];
+            params.extend(sizes.map(word));
             params.extend([view.skip, written.view.skip]);
             cx.launch(Launch {
-                op: if average { "avg_pool2d" } else { "max_pool2d" },
+                op: name,
                 shader: &POOL,
                 constants: &[("AVERAGE", flag(average)), ("HALF", half(x))],
                 params: &params,
                 outputs: &[&written.view],
                 inputs: &[&view],
-                groups: Groups::Flat(outputs.len().div_ceil(WORKGROUP)),
+                groups: Groups::Flat(count.div_ceil(WORKGROUP)),
             })?;
             cx.finish(y.buffer, &written)?;
         }
@@ -110,7 +115,7 @@ fn gradient(
             };
             let written = cx.written(dx.buffer, DType::F32, cells.clone())?;
             let mut params = vec![word(cells.len())];
-            params.extend(&sizes);
+            params.extend(sizes.map(word));
             params.extend([x_view.skip, y_view.skip, dy_view.skip, written.view.skip]);
             cx.launch(Launch {
                 op: name,

@@ -9,6 +9,7 @@ mod simple;
 use striate_tensor::ops::Conv2d;
 use striate_tensor::{DType, Result, Shape, TensorType};
 
+use super::images::{Rows, bands};
 use super::{Constants, computed, word};
 use crate::buffer::{GpuBuffer, Source, View, parts};
 use crate::pipelines::Shader;
@@ -22,7 +23,8 @@ pub(super) fn variants() -> Vec<(&'static Shader, Constants)> {
     all
 }
 
-/// The extents of a convolution.
+/// The extents of a convolution. Of a band of rows of a very large image, `out_rows` and `padding`
+/// are its own: there may be less padding below than above.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Extents {
     rows: usize,
@@ -115,16 +117,25 @@ pub(super) fn conv2d(
         None => None,
     };
     computed(cx, output, |y| {
-        for images in image_parts(cx, &extents, x, y) {
-            let range = images.start * extents.image()..images.end * extents.image();
-            let view = cx.view(x, range)?;
-            let range = images.start * extents.out_image()..images.end * extents.out_image();
-            let written = cx.written(y.buffer, DType::F32, range)?;
+        let down = Rows {
+            size: extents.kernel[0],
+            stride: extents.stride[0],
+            padding: extents.padding[0],
+        };
+        for band in bands(cx, "conv2d", x, y, down)? {
+            let view = cx.view(x, band.x)?;
+            let written = cx.written(y.buffer, DType::F32, band.y)?;
+            let extents = Extents {
+                rows: band.rows,
+                out_rows: band.out_rows,
+                padding: [band.padding, extents.padding[1]],
+                ..extents
+            };
             launch(
                 cx,
                 &Convolution {
                     extents: &extents,
-                    images: images.len(),
+                    images: band.images,
                     x: (&view, x.half()),
                     w: (w, &weights),
                     bias: bias.as_ref().map(|(view, half)| (view, *half)),
