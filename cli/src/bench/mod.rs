@@ -8,7 +8,7 @@ mod report;
 mod roofline;
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::Path;
 
 use clap::{Args, ValueEnum};
 use striate::tensor::{DType, Device, DeviceInfo};
@@ -27,7 +27,8 @@ use roofline::Roofline;
 A case is an op at the shape of a layer of a classic network, such as conv2d/vgg-d/4_2: the second
 convolution after the third pooling. Models by name get fresh weights. The roofline (what the
 machine can do at most: multiply-adds a second, bytes read from memory a second) is measured in the
-same run; the share is that of the time which it allows. What fits into a cache can beat it.
+same run; the share is that of the time which it allows. What fits into a cache can beat it, and so
+can Winograd's convolutions: products are counted as the definition has them.
 
 Examples:
   striate bench vgg-d --layers              where the time of a network goes
@@ -73,7 +74,17 @@ enum Pass {
 enum Target {
     Op(OpCase),
     Model(String),
-    File(PathBuf),
+    /// The path as it was given, which is the case's name.
+    File(String),
+}
+
+impl Target {
+    fn name(&self) -> &str {
+        match self {
+            Target::Op(case) => &case.name,
+            Target::Model(name) | Target::File(name) => name,
+        }
+    }
 }
 
 /// What all cases of a run share.
@@ -106,7 +117,8 @@ pub(crate) fn run(args: &BenchArgs, global: &Global, output: &mut Output) -> Res
     let info = device.info();
     let threads = roofline::threads(&info);
     let roofline = roofline::measure(&device, threads)?;
-    let report = Report::new(output.format());
+    let names = targets.iter().map(Target::name);
+    let report = Report::new(output.format(), names, args.layers);
     let mut bench = Bench {
         device,
         info,
@@ -124,7 +136,7 @@ pub(crate) fn run(args: &BenchArgs, global: &Global, output: &mut Output) -> Res
         match target {
             Target::Op(case) => ops::time(&mut bench, &case)?,
             Target::Model(name) => models::time_named(&mut bench, &name)?,
-            Target::File(path) => models::time_file(&mut bench, &path)?,
+            Target::File(name) => models::time_file(&mut bench, &name)?,
         }
     }
     Ok(())
@@ -139,7 +151,7 @@ fn targets(args: &BenchArgs) -> Result<Vec<Target>> {
         targets.extend(cases::usual(batch, dtype)?.into_iter().map(Target::Op));
     }
     for name in &args.targets {
-        let path = PathBuf::from(name);
+        let path = Path::new(name);
         let found = cases::find(name, batch, dtype)?;
         if !found.is_empty() {
             if args.layers {
@@ -150,7 +162,7 @@ fn targets(args: &BenchArgs) -> Result<Vec<Target>> {
         } else if striate::models::by_name(name).is_ok() {
             targets.push(Target::Model(name.clone()));
         } else if path.exists() || path.extension().is_some() {
-            targets.push(Target::File(path));
+            targets.push(Target::File(name.clone()));
         } else {
             let models = striate::models::by_name(name).err().map(|e| e.to_string());
             return Err(Error::Usage(format!(

@@ -1,6 +1,5 @@
 //! Whole networks, and their layers one by one.
 
-use std::path::Path;
 use std::time::Instant;
 
 use striate::importers::{self, ReadOptions};
@@ -31,10 +30,10 @@ pub(super) fn time_named(bench: &mut Bench<'_>, name: &str) -> Result<()> {
 }
 
 /// Times the network of a model file.
-pub(super) fn time_file(bench: &mut Bench<'_>, path: &Path) -> Result<()> {
+pub(super) fn time_file(bench: &mut Bench<'_>, path: &str) -> Result<()> {
     let options = ReadOptions::default().dtype(bench.dtype);
     let network = importers::read(path, &bench.device, &options)?;
-    time(bench, &path.display().to_string(), &network)
+    time(bench, path, &network)
 }
 
 /// What a layer or a network costs.

@@ -9,8 +9,11 @@ use crate::args::Format;
 use crate::error::Result;
 use crate::output::{self, Output};
 
-/// Characters of the names' column.
-const NAME_CHARS: usize = 30;
+/// Characters of the column of names at least.
+const NAME_CHARS: usize = 24;
+
+/// Characters that the longest name of a layer adds to that of its network.
+const LAYER_CHARS: usize = "/00:full-connect".len();
 
 /// What was timed.
 pub(super) struct Case<'a> {
@@ -51,14 +54,23 @@ struct Line<'a> {
 /// How cases are told.
 pub(super) struct Report {
     format: Format,
+    name_chars: usize,
     device: String,
     threads: usize,
     roofline: Option<Roofline>,
 }
 
 impl Report {
-    pub(super) fn new(format: Format) -> Self {
-        Report { format, device: String::new(), threads: 0, roofline: None }
+    /// For cases of these names, with or without layers. Rows come one by one while the work goes
+    /// on, so that the column's width has to be known before.
+    pub(super) fn new<'n>(
+        format: Format,
+        names: impl Iterator<Item = &'n str>,
+        layers: bool,
+    ) -> Self {
+        let longest = names.map(|name| name.chars().count()).max().unwrap_or(0);
+        let name_chars = NAME_CHARS.max(longest + if layers { LAYER_CHARS } else { 0 });
+        Report { format, name_chars, device: String::new(), threads: 0, roofline: None }
     }
 
     /// Tells of the machine, before any case.
@@ -84,9 +96,9 @@ impl Report {
             roofline.bytes / 1e9
         ))?;
         output.line("")?;
-        // Rows come one by one while the work goes on, so no table can be laid out at the end.
+        let width = self.name_chars;
         output.line(&format!(
-            "{:NAME_CHARS$} {:>5} {:>7} {:>10} {:>10} {:>9} {:>8} {:>6} {:>9}",
+            "{:width$} {:>5} {:>7} {:>10} {:>10} {:>9} {:>8} {:>6} {:>9}",
             "name", "batch", "repeats", "median ms", "min ms", "GFLOP/s", "GB/s", "share", "peak"
         ))
     }
@@ -118,8 +130,9 @@ impl Report {
                 roofline_gbytes_per_s: self.roofline.map_or(0.0, |r| rounded(r.bytes / 1e9)),
             });
         }
+        let width = self.name_chars;
         let row = format!(
-            "{:NAME_CHARS$} {:>5} {:>7} {:>10.3} {:>10.3} {gflops:>9.1} {gbytes:>8.2} {:>4.0} % \
+            "{:width$} {:>5} {:>7} {:>10.3} {:>10.3} {gflops:>9.1} {gbytes:>8.2} {:>4.0} % \
              {:>9}  {}",
             case.name,
             case.batch,
