@@ -363,18 +363,19 @@ impl Kernel for Forward {
         let mut c = 0;
         while c < self.channels {
             let mut half = [[simd.splat(0.0); IN]; IN];
-            for j in 0..IN {
+            for (j, column) in half.iter_mut().enumerate() {
                 let mut d = [simd.splat(0.0); IN];
                 for (i, d) in d.iter_mut().enumerate() {
                     // SAFETY: `c + LANES <= channels`.
                     *d = unsafe { simd.load(self.pixels[i * IN + j].add(c)) };
                 }
-                let d = forward_line(simd, d);
-                for i in 0..IN {
-                    half[i][j] = d[i];
-                }
+                *column = forward_line(simd, d);
             }
-            for (i, row) in half.into_iter().enumerate() {
+            for i in 0..IN {
+                let mut row = [simd.splat(0.0); IN];
+                for (to, column) in row.iter_mut().zip(&half) {
+                    *to = column[i];
+                }
                 for (j, v) in forward_line(simd, row).into_iter().enumerate() {
                     // SAFETY: as above.
                     unsafe { simd.store(self.to.add((i * IN + j) * self.pitch + c), v) };
@@ -440,24 +441,25 @@ impl Kernel for Back {
     fn run<S: Simd>(self, simd: S) {
         let mut o = 0;
         while o < self.out {
-            let mut half = [[simd.splat(0.0); IN]; OUT];
-            for j in 0..IN {
+            let mut half = [[simd.splat(0.0); OUT]; IN];
+            for (j, column) in half.iter_mut().enumerate() {
                 let mut m = [simd.splat(0.0); IN];
                 for (i, m) in m.iter_mut().enumerate() {
                     // SAFETY: `o + LANES <= out`.
                     *m = unsafe { simd.load(self.from.add((i * IN + j) * self.pitch + o)) };
                 }
-                let m = back_line(simd, m);
-                for i in 0..OUT {
-                    half[i][j] = m[i];
-                }
+                *column = back_line(simd, m);
             }
             let bias = match self.bias.is_null() {
                 true => simd.splat(0.0),
                 // SAFETY: as above.
                 false => unsafe { simd.load(self.bias.add(o)) },
             };
-            for (i, row) in half.into_iter().enumerate().take(self.rows) {
+            for i in 0..self.rows {
+                let mut row = [simd.splat(0.0); IN];
+                for (to, column) in row.iter_mut().zip(&half) {
+                    *to = column[i];
+                }
                 for (j, v) in back_line(simd, row).into_iter().enumerate().take(self.cols) {
                     let v = simd.add(v, bias);
                     let v = if self.relu { simd.relu(v) } else { v };
