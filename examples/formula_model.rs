@@ -3,6 +3,8 @@
 //!
 //!     cargo run --release --example formula_model -- vgg-d vgg-d.sqlite3 [f16]
 
+#![allow(clippy::print_stdout, reason = "a program, not a library")]
+
 use striate::prelude::*;
 
 #[path = "../tests/common/formula.rs"]
