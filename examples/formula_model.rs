@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .map_or(formula::RECORDED[0].2, |(.., constants)| *constants);
     let network = formula::network(models::by_name(name)?, constants, &Device::cpu(None)?)?;
     let dtype = half.then_some(DType::F16);
-    importers::write(file, &network, &WriteOptions { dtype, ..WriteOptions::default() })?;
+    importers::write(file, &network, &WriteOptions::default().dtype(dtype))?;
     println!("{name} with formula weights: {file}");
     Ok(())
 }

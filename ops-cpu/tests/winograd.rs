@@ -1,5 +1,7 @@
 //! Winograd's convolution against the plain reference, over the shapes that choose it.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at the first failure")]
+
 use proptest::prelude::*;
 use striate_ops_cpu::{Cpu, Level};
 use striate_tensor::ops::{Algorithm, Conv2d};
