@@ -6,17 +6,19 @@
 //! (`AᵀmA`) to 4×4 outputs, with bias and ReLU on the way out. Sums of channels are in f32 as
 //! in the direct algorithm; the transforms cost about two bits of it.
 
-use std::sync::Arc;
+mod transform;
+mod weights;
 
 use striate_tensor::ops::Conv2d;
 use striate_tensor::{Operand, Result, TensorType};
 
+use self::transform::{Back, Forward};
+use self::weights::packed_weights;
 use super::{Extents, padded_bias};
 use crate::backend::Context;
-use crate::buffer::{PackKey, floats, own};
 use crate::gemm::{Block, TileShape, tile_shape};
 use crate::memory::Memory;
-use crate::simd::{Kernel, Level, Simd};
+use crate::simd::Level;
 use crate::threads::SharedOutput;
 
 /// Positions of a transformed tile.
@@ -344,203 +346,4 @@ impl Step<'_> {
             }
         }
     }
-}
-
-/// `BᵀdB` of a tile, for all channels (a multiple of the vector). Only made by
-/// [`Step::transform`], which vouches for the pointers.
-struct Forward {
-    pixels: [*const f32; POSITIONS],
-    to: *mut f32,
-    pitch: usize,
-    channels: usize,
-}
-
-impl Kernel for Forward {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let mut c = 0;
-        while c < self.channels {
-            let mut half = [[simd.splat(0.0); IN]; IN];
-            for (j, column) in half.iter_mut().enumerate() {
-                let mut d = [simd.splat(0.0); IN];
-                for (i, d) in d.iter_mut().enumerate() {
-                    // SAFETY: `c + LANES <= channels`.
-                    *d = unsafe { simd.load(self.pixels[i * IN + j].add(c)) };
-                }
-                *column = forward_line(simd, d);
-            }
-            for i in 0..IN {
-                let mut row = [simd.splat(0.0); IN];
-                for (to, column) in row.iter_mut().zip(&half) {
-                    *to = column[i];
-                }
-                for (j, v) in forward_line(simd, row).into_iter().enumerate() {
-                    // SAFETY: as above.
-                    unsafe { simd.store(self.to.add((i * IN + j) * self.pitch + c), v) };
-                }
-            }
-            c += S::LANES;
-        }
-    }
-}
-
-/// `Bᵀd`. A function, since a closure would be compiled without the instruction set.
-#[inline(always)]
-fn forward_line<S: Simd>(simd: S, d: [S::V; IN]) -> [S::V; IN] {
-    let (two, four, five) = (simd.splat(2.0), simd.splat(4.0), simd.splat(5.0));
-    // The middle rows of Bᵀ are sums and differences of the same two terms.
-    let a = simd.sub(d[4], simd.mul(four, d[2]));
-    let b = simd.sub(d[3], simd.mul(four, d[1]));
-    let c = simd.sub(d[4], d[2]);
-    let f = simd.mul(two, simd.sub(d[3], d[1]));
-    [
-        simd.add(simd.sub(simd.mul(four, d[0]), simd.mul(five, d[2])), d[4]),
-        simd.add(a, b),
-        simd.sub(a, b),
-        simd.add(c, f),
-        simd.sub(c, f),
-        simd.add(simd.sub(simd.mul(four, d[1]), simd.mul(five, d[3])), d[5]),
-    ]
-}
-
-/// `Aᵀm`
-#[inline(always)]
-fn back_line<S: Simd>(simd: S, m: [S::V; IN]) -> [S::V; OUT] {
-    let (two, four, eight) = (simd.splat(2.0), simd.splat(4.0), simd.splat(8.0));
-    let (a, b) = (simd.add(m[1], m[2]), simd.sub(m[1], m[2]));
-    let (c, d) = (simd.add(m[3], m[4]), simd.sub(m[3], m[4]));
-    [
-        simd.add(simd.add(m[0], a), c),
-        simd.mul_add(two, d, b),
-        simd.mul_add(four, c, a),
-        simd.add(simd.mul_add(eight, d, b), m[5]),
-    ]
-}
-
-/// `AᵀmA` of a tile, for all outputs (a multiple of the vector), with bias and ReLU. Only made by
-/// [`Step::restore`], which vouches for the pointers.
-struct Back {
-    from: *const f32,
-    pitch: usize,
-    out: usize,
-    bias: *const f32,
-    relu: bool,
-    to: *mut f32,
-    row_pitch: usize,
-    col_pitch: usize,
-    rows: usize,
-    cols: usize,
-}
-
-impl Kernel for Back {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let mut o = 0;
-        while o < self.out {
-            let mut half = [[simd.splat(0.0); OUT]; IN];
-            for (j, column) in half.iter_mut().enumerate() {
-                let mut m = [simd.splat(0.0); IN];
-                for (i, m) in m.iter_mut().enumerate() {
-                    // SAFETY: `o + LANES <= out`.
-                    *m = unsafe { simd.load(self.from.add((i * IN + j) * self.pitch + o)) };
-                }
-                *column = back_line(simd, m);
-            }
-            let bias = match self.bias.is_null() {
-                true => simd.splat(0.0),
-                // SAFETY: as above.
-                false => unsafe { simd.load(self.bias.add(o)) },
-            };
-            for i in 0..self.rows {
-                let mut row = [simd.splat(0.0); IN];
-                for (to, column) in row.iter_mut().zip(&half) {
-                    *to = column[i];
-                }
-                for (j, v) in back_line(simd, row).into_iter().enumerate().take(self.cols) {
-                    let v = simd.add(v, bias);
-                    let v = if self.relu { simd.relu(v) } else { v };
-                    // SAFETY: inside the part of the image that the tile covers.
-                    unsafe {
-                        simd.store(self.to.add(i * self.row_pitch + j * self.col_pitch + o), v)
-                    };
-                }
-            }
-            o += S::LANES;
-        }
-    }
-}
-
-/// `G`, from which transformed weights are made in f64 and rounded once.
-const G: [[f64; 3]; IN] = [
-    [1.0 / 4.0, 0.0, 0.0],
-    [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
-    [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
-    [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
-    [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
-    [0.0, 0.0, 1.0],
-];
-
-/// The transformed weights in panels, kept with their buffer.
-fn packed_weights(
-    cx: &Context,
-    op: &Conv2d,
-    e: &Extents,
-    weights: &Operand<'_>,
-    shape: TileShape,
-) -> Result<Arc<Memory>> {
-    let channels = e.channels / op.groups;
-    let out = e.out / op.groups;
-    let key = PackKey {
-        winograd: true,
-        depth: 9 * channels,
-        outputs: e.out,
-        groups: op.groups,
-        panel: shape.cols,
-    };
-    own(weights.buffer)?.packed(key, || {
-        let values = floats(weights)?;
-        let panels = out.div_ceil(shape.cols);
-        let panel = channels * shape.cols;
-        let mut packed = cx.pool.take(4 * op.groups * POSITIONS * panels * panel)?;
-        let target = SharedOutput::new(packed.slice_mut());
-        // A task has one panel at all positions: it reads its weights once.
-        cx.threads.for_each(op.groups * panels, |task| {
-            let (group, p) = (task / panels, task % panels);
-            let mut kernels = vec![0.0f32; 9 * channels];
-            for j in 0..shape.cols {
-                let o = p * shape.cols + j;
-                if o < out {
-                    let first = (group * out + o) * 9 * channels;
-                    values.range(first..first + 9 * channels).copy_to(cx.level, &mut kernels);
-                } else {
-                    kernels.fill(0.0);
-                }
-                for c in 0..channels {
-                    let transformed =
-                        transform_kernel(std::array::from_fn(|t| kernels[t * channels + c]));
-                    for (position, value) in transformed.into_iter().enumerate() {
-                        let at = ((group * POSITIONS + position) * panels + p) * panel;
-                        // SAFETY: inside the packed weights; a panel belongs to one task.
-                        unsafe { target.at(at + c * shape.cols + j).write(value) };
-                    }
-                }
-            }
-        });
-        Ok(packed)
-    })
-}
-
-/// `GgGᵀ`
-fn transform_kernel(g: [f32; 9]) -> [f32; POSITIONS] {
-    let half: [[f64; 3]; IN] = std::array::from_fn(|i| {
-        std::array::from_fn(|j| (0..3).map(|k| G[i][k] * f64::from(g[k * 3 + j])).sum())
-    });
-    std::array::from_fn(|p| {
-        let (i, j) = (p / IN, p % IN);
-        (0..3).map(|k| half[i][k] * G[j][k]).sum::<f64>() as f32
-    })
 }
