@@ -18,8 +18,8 @@ use striate::tensor::Op;
 fn layers(c: &mut Criterion) {
     let device = Device::cpu(None).expect("the CPU");
     for name in ["alexnet", "mattnet", "vgg-d"] {
-        let network = models::by_name(name).and_then(|spec| Ok(spec.build(&device, Seed(1))?));
-        let network = network.expect("a classic network");
+        let spec = models::by_name(name).expect("a classic network");
+        let network = spec.build(&device, Seed(1)).expect("its weights");
         let mut group = c.benchmark_group(format!("layers/{name}"));
         group.sample_size(10);
         for shape in network.shapes() {

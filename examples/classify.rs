@@ -4,6 +4,8 @@
 //!
 //! Without a model, the embedded one is used, which knows handwritten digits.
 
+#![allow(clippy::print_stdout, reason = "a program, not a library")]
+
 use striate::prelude::*;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

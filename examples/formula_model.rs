@@ -3,6 +3,8 @@
 //!
 //!     cargo run --release --example formula_model -- vgg-d vgg-d.sqlite3 [f16]
 
+#![allow(clippy::print_stdout, reason = "a program, not a library")]
+
 use striate::prelude::*;
 
 #[path = "../tests/common/formula.rs"]
@@ -19,7 +21,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .map_or(formula::RECORDED[0].2, |(.., constants)| *constants);
     let network = formula::network(models::by_name(name)?, constants, &Device::cpu(None)?)?;
     let dtype = half.then_some(DType::F16);
-    importers::write(file, &network, &WriteOptions { dtype, ..WriteOptions::default() })?;
+    importers::write(file, &network, &WriteOptions::default().dtype(dtype))?;
     println!("{name} with formula weights: {file}");
     Ok(())
 }

@@ -2,6 +2,8 @@
 //!
 //!     cargo run --release --example network_as_code
 
+#![allow(clippy::print_stdout, reason = "a program, not a library")]
+
 use striate::nn::{Conv2d, ConvSpec};
 use striate::prelude::*;
 use striate::tensor::Result;
@@ -16,7 +18,7 @@ impl Block {
     fn new(channels: usize, device: &Device, seed: u64) -> Result<Self> {
         let same: ConvSpec = conv(channels, 3).padding(1);
         Ok(Block {
-            a: Conv2d::new(same.clone(), channels, RandomKey::new(seed, 0), device)?,
+            a: Conv2d::new(same, channels, RandomKey::new(seed, 0), device)?,
             b: Conv2d::new(same.linear(), channels, RandomKey::new(seed, 1), device)?,
         })
     }

@@ -2,6 +2,8 @@
 //!
 //!     cargo run --release --example network_as_data
 
+#![allow(clippy::print_stdout, reason = "a program, not a library")]
+
 use striate::prelude::*;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

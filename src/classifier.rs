@@ -38,8 +38,9 @@ impl Classifier {
     ///
     /// # Errors
     /// [`Error::NotAClassifier`] where the network does not take pictures through at least one
-    /// convolution to full-connect layers; [`Error::Image`] for a protocol in its metadata that
-    /// nobody knows; and where its mean image cannot be read back from the device.
+    /// convolution to full-connect layers, and where its mean image cannot be read back from the
+    /// device. A protocol that nobody knows, or labels that are not as many as the classes, in its
+    /// metadata are passed over with a warning: both can be given anew.
     pub fn new(network: Network) -> Result<Self> {
         let spec = network.spec();
         let classes = spec.classes();
@@ -59,12 +60,18 @@ impl Classifier {
         let mean = network.mean().map(picture).transpose()?;
         let metadata = network.metadata();
         let protocol = match &metadata.protocol {
-            Some(name) => name.parse()?,
+            Some(name) => name.parse().unwrap_or_else(|error| {
+                log::warn!("the model recommends a protocol that is not known: {error}");
+                Protocol::CcvCpu
+            }),
             None => Protocol::CcvCpu,
         };
         let labels: Option<Arc<[String]>> = match &metadata.labels {
             Some(labels) if labels.len() == classes => Some(labels.clone().into()),
-            Some(labels) => return Err(Error::Labels { classes, labels: labels.len() }),
+            Some(labels) => {
+                log::warn!("the model has {} labels for {classes} classes: not used", labels.len());
+                None
+            }
             None if classes == imagenet::classes().len() => {
                 Some(imagenet::labels(imagenet::Order::Devkit).into())
             }

@@ -3,6 +3,8 @@
 //! The folder is not part of this repository. Without it these tests pass, unless
 //! `STRIATE_REQUIRE_GOLDEN=1` says that it must be there.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at the first failure")]
+
 #[path = "common/formula.rs"]
 mod formula;
 
@@ -94,7 +96,7 @@ fn logits_of_half_precision_files_are_ccvs() {
     for name in TINY {
         let file = golden.join(format!("nets/{name}.f16.sqlite3"));
         for dtype in [None, Some(DType::F32)] {
-            let options = ReadOptions { dtype, ..ReadOptions::default() };
+            let options = ReadOptions { dtype };
             let network = importers::read(&file, &device, &options).unwrap();
             let [rows, cols, channels] = network.spec().input;
             let x = recorded(golden.join(format!("nets/{name}.formula.input.npy")));

@@ -148,8 +148,8 @@ impl From<Precision> for DType {
 
 /// Parses a crop protocol, and tells help and completions what there is.
 pub(crate) fn protocol_parser() -> impl TypedValueParser<Value = Protocol> {
-    let values =
-        Protocol::all().map(|protocol| PossibleValue::new(protocol.name()).help(protocol.description()));
+    let values = Protocol::all()
+        .map(|protocol| PossibleValue::new(protocol.name()).help(protocol.description()));
     PossibleValuesParser::new(values).try_map(|name| name.parse::<Protocol>())
 }
 

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
+use striate::DeviceByName;
 use striate::importers::{self, ReadOptions, WriteOptions};
 use striate::tensor::Device;
-use striate::DeviceByName;
 
 use crate::args::{Format, Global, Precision};
 use crate::error::Result;

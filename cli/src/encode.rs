@@ -183,9 +183,8 @@ fn read_safetensors(path: &Path) -> Result<Array> {
             )));
         }
     };
-    let tensor = tensors
-        .tensor(name)
-        .map_err(|e| Error::because(format!("{file}: tensor `{name}`"), e))?;
+    let tensor =
+        tensors.tensor(name).map_err(|e| Error::because(format!("{file}: tensor `{name}`"), e))?;
     let data = tensor.data();
     let values = match tensor.dtype() {
         Dtype::U8 => data.iter().map(|&v| f32::from(v)).collect(),

@@ -17,9 +17,9 @@ const WRONG_USAGE: u8 = 2;
 /// What went wrong.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// A part of the library says what.
+    /// A part of the library says what. Boxed, for its errors hold much and go through every result.
     #[error(transparent)]
-    Striate(#[from] striate::Error),
+    Striate(Box<striate::Error>),
     /// The program itself says what.
     #[error("{0}")]
     Message(String),
@@ -69,12 +69,13 @@ impl Error {
 macro_rules! from_parts {
     ($($part:ty),*) => {
         $(impl From<$part> for Error {
-            fn from(error: $part) -> Self { Error::Striate(error.into()) }
+            fn from(error: $part) -> Self { Error::Striate(Box::new(error.into())) }
         })*
     };
 }
 
 from_parts!(
+    striate::Error,
     striate::tensor::Error,
     striate::nn::Error,
     striate::importers::Error,

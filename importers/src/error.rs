@@ -53,7 +53,7 @@ pub enum Error {
         /// The file.
         file: String,
         /// What does not fit.
-        source: striate_nn::Error,
+        source: Box<striate_nn::Error>,
     },
     /// A tensor could not be put on the device, or read from it.
     #[error("{file}: {place}: {source}")]
@@ -63,7 +63,7 @@ pub enum Error {
         /// Which tensor.
         place: String,
         /// What the device said.
-        source: striate_tensor::Error,
+        source: Box<striate_tensor::Error>,
     },
     /// The network cannot be held by the format asked for.
     #[error("{file}: {format} cannot hold this network: {reason}")]
@@ -105,7 +105,7 @@ impl Error {
     }
 
     pub(crate) fn network(file: &str, source: striate_nn::Error) -> Self {
-        Error::Network { file: file.into(), source }
+        Error::Network { file: file.into(), source: Box::new(source) }
     }
 
     pub(crate) fn tensor(
@@ -113,6 +113,6 @@ impl Error {
         place: impl Into<String>,
         source: striate_tensor::Error,
     ) -> Self {
-        Error::Tensor { file: file.into(), place: place.into(), source }
+        Error::Tensor { file: file.into(), place: place.into(), source: Box::new(source) }
     }
 }

@@ -39,7 +39,8 @@ pub(crate) fn replace(
     builder.permissions(ordinary);
     let mut temporary = builder
         .tempfile_in(folder)
-        .map_err(|source| Error::io(&file, "write into its folder", source))?;
+        // The kind alone: the full message has the temporary path, which nobody knows.
+        .map_err(|e| Error::io(&file, "write into its folder", e.kind().into()))?;
 
     write(&mut temporary)?;
 

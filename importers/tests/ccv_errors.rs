@@ -1,4 +1,5 @@
 //! What bad ccv files get: an error with the file, the table, the row and the column.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a failure in a test says where it is
 
 mod common;
 

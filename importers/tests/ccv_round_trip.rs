@@ -1,4 +1,5 @@
 //! ccv's files, read and written again: every row and the schema as ccv wrote them.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a failure in a test says where it is
 
 mod common;
 

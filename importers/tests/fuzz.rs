@@ -1,5 +1,6 @@
 //! Damaged files of any kind give an error or a network, never a panic and never an allocation
 //! that the file does not justify.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a failure in a test says where it is
 
 mod common;
 

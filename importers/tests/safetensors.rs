@@ -1,4 +1,5 @@
 //! Our own form: round trips, what another implementation reads, and what bad files get.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a failure in a test says where it is
 
 mod common;
 

@@ -1,5 +1,6 @@
 //! The device.
 
+use half::slice::HalfFloatSliceExt;
 use striate_tensor::{
     Backend, Buffer, DType, DeviceInfo, DeviceKind, Error, HostTensor, HostValues, Op, Operand,
     Result, SharedBytes, Target, TensorType, f16, reference,
@@ -64,9 +65,7 @@ impl Context {
         let mut halves = self.pool.take(2 * output.count())?;
         let from: &[f32] = memory.slice();
         self.threads.for_each_part(halves.slice_mut::<f16>(), CONVERTED_ELEMS, |part, to| {
-            for (to, &from) in to.iter_mut().zip(&from[part * CONVERTED_ELEMS..]) {
-                *to = f16::from_f32(from);
-            }
+            to.convert_from_f32_slice(&from[part * CONVERTED_ELEMS..][..to.len()]);
         });
         Ok(halves)
     }

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use half::f16;
 use striate_tensor::{Buffer, BufferData, Error, HostValues, Operand, Result, SharedBytes};
 
+use crate::gemm;
 use crate::memory::{Memory, Pool};
+use crate::simd::Level;
 
 /// Where the elements are.
 pub(crate) enum Storage {
@@ -21,6 +23,8 @@ pub(crate) enum Storage {
 /// What a packed form was made for: the same weights are packed differently for different tiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PackKey {
+    /// Whether they are transformed for Winograd's algorithm.
+    pub(crate) winograd: bool,
     /// Weights of one output.
     pub(crate) depth: usize,
     /// Outputs in all.
@@ -132,6 +136,14 @@ impl<'a> Floats<'a> {
         match self {
             Floats::F32(values) => Floats::F32(&values[range]),
             Floats::F16(values) => Floats::F16(&values[range]),
+        }
+    }
+
+    /// Copies them, widened, to as many places.
+    pub(crate) fn copy_to(self, level: Level, to: &mut [f32]) {
+        match self {
+            Floats::F32(values) => to.copy_from_slice(values),
+            Floats::F16(values) => gemm::widen(level, values, to),
         }
     }
 }

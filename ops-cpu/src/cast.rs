@@ -6,6 +6,7 @@ use striate_tensor::{DType, Operand, Result, TensorType, f16};
 use crate::backend::Context;
 use crate::buffer::elements;
 use crate::elementwise::{BLOCK_ELEMS, PART_ELEMS};
+use crate::gemm::widen;
 use crate::memory::Memory;
 use crate::simd::{Kernel, Simd};
 
@@ -16,7 +17,7 @@ pub(crate) fn cast(cx: &Context, inputs: &[Operand<'_>], output: &TensorType) ->
             y.convert_from_f32_slice(x);
         }),
         (DType::F16, DType::F32) => by_part(cx, x, output, |x: &[f16], y: &mut [f32]| {
-            x.convert_to_f32_slice(y);
+            widen(cx.level, x, y);
         }),
         (DType::F32, DType::U32) => by_part(cx, x, output, |x: &[f32], y: &mut [u32]| {
             cx.level.run(Cut { x, y });
@@ -28,7 +29,7 @@ pub(crate) fn cast(cx: &Context, inputs: &[Operand<'_>], output: &TensorType) ->
             let mut single = [0.0; BLOCK_ELEMS];
             for (x, y) in x.chunks(BLOCK_ELEMS).zip(y.chunks_mut(BLOCK_ELEMS)) {
                 let single = &mut single[..x.len()];
-                x.convert_to_f32_slice(single);
+                widen(cx.level, x, single);
                 cx.level.run(Cut { x: single, y });
             }
         }),

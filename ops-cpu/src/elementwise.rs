@@ -11,8 +11,9 @@ use striate_tensor::{DType, Operand, Result, Shape, TensorType};
 
 use crate::backend::Context;
 use crate::buffer::{Floats, floats};
+use crate::gemm::widen;
 use crate::memory::Memory;
-use crate::simd::{Kernel, Simd};
+use crate::simd::{Kernel, Level, Simd};
 use crate::walk::Walk;
 
 /// Elements of a task. Handing out a task costs as much as a few thousand elements; a tensor of
@@ -82,7 +83,7 @@ pub(crate) fn map_blocks(
                 let mut first = part * PART_ELEMS;
                 for to in to.chunks_mut(BLOCK_ELEMS) {
                     let (from, result) = (&mut from[..to.len()], &mut result[..to.len()]);
-                    x[first..first + to.len()].convert_to_f32_slice(from);
+                    widen(cx.level, &x[first..first + to.len()], from);
                     f(first, from, result);
                     to.convert_from_f32_slice(result);
                     first += to.len();
@@ -216,13 +217,19 @@ impl<'a> BroadcastFloats<'a> {
         matches!(self, BroadcastFloats::F32(values) if values.is_in_place())
     }
 
-    pub(crate) fn read<'b>(&'b self, first: usize, len: usize, s: &'b mut Scratch) -> &'b [f32] {
+    pub(crate) fn read<'b>(
+        &'b self,
+        level: Level,
+        first: usize,
+        len: usize,
+        s: &'b mut Scratch,
+    ) -> &'b [f32] {
         match self {
             BroadcastFloats::F32(values) => values.read(first, len, &mut s.floats),
             BroadcastFloats::F16(values) => {
                 let halves = values.read(first, len, &mut s.halves);
                 let to = &mut s.floats[..len];
-                halves.convert_to_f32_slice(to);
+                widen(level, halves, to);
                 to
             }
         }
@@ -246,8 +253,8 @@ pub(crate) fn zip_floats<U: bytemuck::Pod + Send>(
         let (mut a_scratch, mut b_scratch) = (Scratch::new(), Scratch::new());
         let mut first = part * PART_ELEMS;
         for to in to.chunks_mut(block) {
-            let a = a.read(first, to.len(), &mut a_scratch);
-            let b = b.read(first, to.len(), &mut b_scratch);
+            let a = a.read(cx.level, first, to.len(), &mut a_scratch);
+            let b = b.read(cx.level, first, to.len(), &mut b_scratch);
             first += to.len();
             f(a, b, to);
         }

@@ -6,7 +6,7 @@ use striate_tensor::{Operand, Result, Shape, TensorType};
 use crate::backend::Context;
 use crate::buffer::{Floats, floats};
 use crate::gemm::matvec::{MAX_ROWS, MatVec, Weights};
-use crate::gemm::{Block, Packing, pack_panels, tile_shape};
+use crate::gemm::{Block, Packing, pack_panels, pack_rows, tile_shape};
 use crate::memory::Memory;
 use crate::threads::SharedOutput;
 
@@ -14,6 +14,8 @@ use crate::threads::SharedOutput;
 const MATVEC_PART: usize = 64;
 /// Bytes of packed right side that exist at a time.
 const PACKED_BYTES: usize = 8 << 20;
+/// Rows of the right side that a task packs.
+const PACKED_ROWS: usize = 32;
 /// Rows of a block.
 const BLOCK_ROWS: usize = 128;
 
@@ -162,13 +164,22 @@ impl Product<'_> {
         let target = SharedOutput::new(y);
         for first_panel in (0..panels).step_by(at_once) {
             let here = at_once.min(panels - first_panel);
-            cx.threads.for_each_part(
-                &mut packed.slice_mut::<f32>()[..here * panel],
-                panel,
-                |p, to| {
+            let to = &mut packed.slice_mut::<f32>()[..here * panel];
+            if self.op.transpose_b {
+                cx.threads.for_each_part(to, panel, |p, to| {
                     pack_panels(cx.level, self.right, packing, (first_panel + p) * tile.cols, to);
-                },
-            );
+                });
+            } else {
+                // Along the rows, so that memory is read in its order.
+                let (cols, to) = (first_panel * tile.cols, SharedOutput::new(to));
+                cx.threads.for_each(k.div_ceil(PACKED_ROWS), |part| {
+                    let rows = part * PACKED_ROWS..((part + 1) * PACKED_ROWS).min(k);
+                    // SAFETY: `to` has `here` panels, and these rows of them are this task's.
+                    unsafe {
+                        pack_rows(cx.level, self.right, packing, cols, here, tile.cols, rows, to)
+                    };
+                });
+            }
             let packed: &[f32] = packed.slice();
             cx.threads.for_each(row_blocks * here, |task| {
                 let (p, row_block) = (task / row_blocks, task % row_blocks);

@@ -114,17 +114,25 @@ impl<T: bytemuck::Pod> Kernel for Strip<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let Strip { from, step, count, cols, to, pitch } = self;
-        for first in (0..cols).step_by(TILE) {
-            let len = TILE.min(cols - first);
-            let mut tile = [[T::zeroed(); TILE]; TILE];
-            for (i, tile) in tile.iter_mut().enumerate().take(len) {
-                tile[..count].copy_from_slice(&from[(first + i) * step..][..count]);
-            }
-            for row in 0..count {
-                let to = &mut to[row * pitch + first..][..len];
-                for (to, tile) in to.iter_mut().zip(&tile) {
-                    *to = tile[row];
+        let mut first = 0;
+        if count == TILE {
+            // Whole tiles, with loops of fixed length that compilers unroll into vectors.
+            while first + TILE <= cols {
+                let mut tile = [[T::zeroed(); TILE]; TILE];
+                for (i, tile) in tile.iter_mut().enumerate() {
+                    tile.copy_from_slice(&from[(first + i) * step..][..TILE]);
                 }
+                for row in 0..TILE {
+                    let line: [T; TILE] = std::array::from_fn(|i| tile[i][row]);
+                    to[row * pitch + first..][..TILE].copy_from_slice(&line);
+                }
+                first += TILE;
+            }
+        }
+        for row in 0..count {
+            let to = &mut to[row * pitch..][..cols];
+            for (col, to) in to.iter_mut().enumerate().skip(first) {
+                *to = from[col * step + row];
             }
         }
     }

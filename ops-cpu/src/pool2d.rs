@@ -10,7 +10,7 @@ use crate::memory::Memory;
 use crate::simd::{Kernel, Simd};
 
 /// Cells that one task looks at.
-const PART_CELLS: usize = 1 << 16;
+const PART_CELLS: usize = 1 << 17;
 /// Vectors of channels that are kept in registers together.
 const VECTORS: usize = 4;
 

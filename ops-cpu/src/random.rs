@@ -9,8 +9,8 @@ use crate::elementwise::{BLOCK_ELEMS, PART_ELEMS};
 use crate::memory::Memory;
 use crate::simd::{Kernel, Simd};
 
-/// Philox blocks that are computed side by side.
-const LANES: usize = 16;
+/// Philox blocks that are computed together.
+const BLOCKS: usize = 64;
 
 pub(crate) fn uniform(cx: &Context, op: &Uniform, output: &TensorType) -> Result<Memory> {
     let (low, width) = (op.low, op.high - op.low);
@@ -73,33 +73,44 @@ impl Kernel for Words<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        let RandomKey { seed, stream } = self.key;
-        for (index, to) in self.to.chunks_mut(4 * LANES).enumerate() {
-            let first = self.first / 4 + (index * LANES) as u64;
-            let counters: [u64; LANES] = std::array::from_fn(|i| first.wrapping_add(i as u64));
-            let mut a = counters.map(|counter| counter as u32);
-            let mut b = counters.map(|counter| (counter >> 32) as u32);
-            let mut c = [stream as u32; LANES];
-            let mut d = [(stream >> 32) as u32; LANES];
-            let (mut key_low, mut key_high) = (seed as u32, (seed >> 32) as u32);
-            for _ in 0..10 {
-                for i in 0..LANES {
-                    let from_a = u64::from(a[i]) * 0xD251_1F53;
-                    let from_c = u64::from(c[i]) * 0xCD9E_8D57;
-                    a[i] = (from_c >> 32) as u32 ^ b[i] ^ key_low;
-                    b[i] = from_c as u32;
-                    c[i] = (from_a >> 32) as u32 ^ d[i] ^ key_high;
-                    d[i] = from_a as u32;
-                }
-                key_low = key_low.wrapping_add(0x9E37_79B9);
-                key_high = key_high.wrapping_add(0xBB67_AE85);
+        for (index, to) in self.to.chunks_mut(4 * BLOCKS).enumerate() {
+            let first = self.first / 4 + (index * BLOCKS) as u64;
+            let mut words = [[0; BLOCKS]; 4];
+            let [a, b, c, d] = &mut words;
+            // The blocks are independent, and each is straight-line code: a loop for vectors.
+            for (i, (((a, b), c), d)) in a.iter_mut().zip(b).zip(c).zip(d).enumerate() {
+                [*a, *b, *c, *d] = block(self.key, first.wrapping_add(i as u64));
             }
-            for (i, to) in to.chunks_mut(4).enumerate() {
-                let block = [a[i], b[i], c[i], d[i]];
-                to.copy_from_slice(&block[..to.len()]);
+            let (whole, rest) = to.as_chunks_mut::<4>();
+            let count = whole.len();
+            let block = |i: usize| [words[0][i], words[1][i], words[2][i], words[3][i]];
+            for (i, to) in whole.iter_mut().enumerate() {
+                *to = block(i);
+            }
+            if !rest.is_empty() {
+                rest.copy_from_slice(&block(count)[..rest.len()]);
             }
         }
     }
+}
+
+/// As [`RandomKey::block`], to be inlined.
+#[inline(always)]
+fn block(RandomKey { seed, stream }: RandomKey, index: u64) -> [u32; 4] {
+    let (mut a, mut b) = (index as u32, (index >> 32) as u32);
+    let (mut c, mut d) = (stream as u32, (stream >> 32) as u32);
+    let (mut low, mut high) = (seed as u32, (seed >> 32) as u32);
+    for _ in 0..10 {
+        let from_a = u64::from(a) * 0xD251_1F53;
+        let from_c = u64::from(c) * 0xCD9E_8D57;
+        a = (from_c >> 32) as u32 ^ b ^ low;
+        b = from_c as u32;
+        c = (from_a >> 32) as u32 ^ d ^ high;
+        d = from_a as u32;
+        low = low.wrapping_add(0x9E37_79B9);
+        high = high.wrapping_add(0xBB67_AE85);
+    }
+    [a, b, c, d]
 }
 
 #[cfg(test)]

@@ -1,7 +1,198 @@
 //! `striate bench`.
-use clap::Args;
-use crate::args::Global; use crate::error::Result; use crate::output::Output;
-/// x
+
+mod cases;
+mod measure;
+mod models;
+mod ops;
+mod report;
+mod roofline;
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+use clap::{Args, ValueEnum};
+use striate::tensor::{DType, Device, DeviceInfo};
+
+use crate::args::{Format, Global, Precision};
+use crate::error::{Error, Result};
+use crate::output::{self, Output};
+
+use cases::OpCase;
+use report::Report;
+use roofline::Roofline;
+
+/// Options of `striate bench`.
 #[derive(Debug, Args)]
-pub(crate) struct BenchArgs {}
-pub(crate) fn run(_: &BenchArgs, _: &Global, _: &mut Output) -> Result<()> { Ok(()) }
+#[command(after_help = "\
+A case is an op at the shape of a layer of a classic network, such as conv2d/vgg-d/4_2: the second
+convolution after the third pooling. Models by name get fresh weights. The roofline (what the
+machine can do at most: multiply-adds a second, bytes read from memory a second) is measured in the
+same run; the share is that of the time which it allows. What fits into a cache can beat it, and so
+can Winograd's convolutions: products are counted as the definition has them.
+
+Examples:
+  striate bench vgg-d --layers              where the time of a network goes
+  striate bench conv2d                      all convolutions of AlexNet, MattNet and VGG-D
+  striate bench conv2d/vgg-d/4_2 matmul --batch 8 --threads 1
+  striate bench vgg-d.sqlite3 --dtype f16 --repeat 20 --format json
+  striate bench --list                      names of all cases and models")]
+pub(crate) struct BenchArgs {
+    /// What to time: ops (`conv2d`), cases (`conv2d/vgg-d`, `conv2d/vgg-d/4_2`), models by name,
+    /// model files [default: all ops].
+    #[arg(value_name = "OP|MODEL|FILE")]
+    targets: Vec<String>,
+    /// What of it.
+    #[arg(long, value_enum, default_value_t = Pass::Forward)]
+    pass: Pass,
+    /// Images at once.
+    #[arg(long, default_value = "1", value_name = "N")]
+    batch: NonZeroUsize,
+    /// How often each case runs [default: at least 5 times, and for a second].
+    #[arg(long, value_name = "N")]
+    repeat: Option<NonZeroUsize>,
+    /// Time the layers of models one by one.
+    #[arg(long, requires = "targets")]
+    layers: bool,
+    /// Hold the weights in this precision [default: f32; of a file as they are stored].
+    #[arg(long, value_enum)]
+    dtype: Option<Precision>,
+    /// Print the names of what can be timed, and time nothing.
+    #[arg(long, conflicts_with = "targets")]
+    list: bool,
+}
+
+/// What of a network is timed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Pass {
+    /// From the input to the logits.
+    Forward,
+    /// A step of training: forward, backward, update.
+    Step,
+}
+
+/// What is to be timed.
+enum Target {
+    Op(OpCase),
+    Model(String),
+    /// The path as it was given, which is the case's name.
+    File(String),
+}
+
+impl Target {
+    fn name(&self) -> &str {
+        match self {
+            Target::Op(case) => &case.name,
+            Target::Model(name) | Target::File(name) => name,
+        }
+    }
+}
+
+/// What all cases of a run share.
+struct Bench<'a> {
+    device: Device,
+    info: DeviceInfo,
+    seed: u64,
+    batch: usize,
+    repeat: Option<usize>,
+    dtype: Option<DType>,
+    layers: bool,
+    roofline: Roofline,
+    report: Report,
+    output: &'a mut Output,
+}
+
+/// Times, and tells each case as it is done.
+pub(crate) fn run(args: &BenchArgs, global: &Global, output: &mut Output) -> Result<()> {
+    if args.list {
+        return list(output);
+    }
+    if args.pass == Pass::Step {
+        return Err(Error::message(
+            "there is no `--pass step` yet: it comes with training; use `--pass forward`",
+        ));
+    }
+    let batch = args.batch.get();
+    let targets = targets(args)?;
+    let device = global.device()?;
+    let info = device.info();
+    let threads = roofline::threads(&info);
+    let roofline = roofline::measure(&device, threads)?;
+    let names = targets.iter().map(Target::name);
+    let report = Report::new(output.format(), names, args.layers);
+    let mut bench = Bench {
+        device,
+        info,
+        seed: global.seed,
+        batch,
+        repeat: args.repeat.map(NonZeroUsize::get),
+        dtype: args.dtype.map(Into::into),
+        layers: args.layers,
+        roofline,
+        report,
+        output,
+    };
+    bench.report.begin(&bench.info, threads, &bench.roofline, bench.output)?;
+    for target in targets {
+        match target {
+            Target::Op(case) => ops::time(&mut bench, &case)?,
+            Target::Model(name) => models::time_named(&mut bench, &name)?,
+            Target::File(name) => models::time_file(&mut bench, &name)?,
+        }
+    }
+    Ok(())
+}
+
+/// What the arguments mean.
+fn targets(args: &BenchArgs) -> Result<Vec<Target>> {
+    let batch = args.batch.get();
+    let dtype = args.dtype.map_or(DType::F32, Into::into);
+    let mut targets = Vec::new();
+    if args.targets.is_empty() {
+        targets.extend(cases::usual(batch, dtype)?.into_iter().map(Target::Op));
+    }
+    for name in &args.targets {
+        let path = Path::new(name);
+        let found = cases::find(name, batch, dtype)?;
+        if !found.is_empty() {
+            if args.layers {
+                let text = format!("'--layers' is for models, and '{name}' is an op");
+                return Err(Error::Usage(text));
+            }
+            targets.extend(found.into_iter().map(Target::Op));
+        } else if striate::models::by_name(name).is_ok() {
+            targets.push(Target::Model(name.clone()));
+        } else if path.exists() || path.extension().is_some() {
+            targets.push(Target::File(name.clone()));
+        } else {
+            let models = striate::models::by_name(name).err().map(|e| e.to_string());
+            return Err(Error::Usage(format!(
+                "'{name}' is no op, case, model or file ({}); see 'striate bench --list'",
+                models.unwrap_or_default()
+            )));
+        }
+    }
+    Ok(targets)
+}
+
+/// The names of all cases and models.
+fn list(output: &mut Output) -> Result<()> {
+    let cases = cases::all(1, DType::F32)?;
+    if output.format() == Format::Json {
+        for case in &cases {
+            output.json(&serde_json::json!({ "name": case.name, "operands": case.operands() }))?;
+        }
+        for model in striate::models::names() {
+            let json = serde_json::json!({ "name": model.name, "description": model.description });
+            output.json(&json)?;
+        }
+        return Ok(());
+    }
+    let mut table = output::table(&["name", "operands or description"], &[]);
+    for model in striate::models::names() {
+        table.add_row([model.name, model.description]);
+    }
+    for case in &cases {
+        table.add_row([&case.name, &case.operands()]);
+    }
+    output.table(&table)
+}

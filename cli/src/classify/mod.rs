@@ -1,7 +1,7 @@
 //! `striate classify`.
 
-mod pipeline;
 mod pictures;
+mod pipeline;
 mod report;
 
 use std::path::PathBuf;

@@ -81,7 +81,8 @@ mod tests {
     #[test]
     fn one_picture_is_not_for_several_images() {
         let images = ["x.png", "y.png"].map(PathBuf::from);
-        let plan = |draw: &str, images: &[PathBuf]| Pictures::new(Some(draw.as_ref()), images, false);
+        let plan =
+            |draw: &str, images: &[PathBuf]| Pictures::new(Some(draw.as_ref()), images, false);
         assert!(matches!(plan("out.png", &images), Err(Error::Usage(_))));
         assert!(matches!(plan("out.jpg", &images[..1]), Err(Error::Usage(_))));
         let pattern = plan("ranks-{}.png", &images).unwrap();

@@ -127,6 +127,8 @@ fn row(class: &Ranked) -> String {
     let percent = class.confidence * 100.0;
     let bar = bar(class.confidence);
     let name = match &class.label {
+        // A digit's name is its id: once is enough.
+        Some(label) if *label == class.id.to_string() => label.clone(),
         Some(label) => format!("{label} ({})", class.id),
         None => nameless(class.id),
     };

@@ -64,6 +64,8 @@ pub(super) fn write_items(
     let header = header(&items, metadata);
     replace(path, |temporary| {
         let io = |e| Error::io(&file, "write", e);
+        // The bare file: errors of the wrapper name the temporary path, which nobody knows.
+        let temporary = temporary.as_file_mut();
         temporary.write_all(&header).map_err(io)?;
         for item in &items {
             let place = format!("tensor {}", item.name);

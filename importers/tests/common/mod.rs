@@ -1,4 +1,5 @@
 //! What the tests share: the golden files, small networks, and rows of a database as they are.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a failure in a test says where it is
 #![allow(dead_code)] // each test file uses its own part
 
 use std::path::{Path, PathBuf};

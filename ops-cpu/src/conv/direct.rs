@@ -5,7 +5,7 @@ use std::sync::Arc;
 use striate_tensor::ops::Conv2d;
 use striate_tensor::{Operand, Result, TensorType};
 
-use super::Extents;
+use super::{Extents, padded_bias};
 use crate::backend::Context;
 use crate::buffer::{PackKey, floats, own};
 use crate::gemm::{Block, Packing, TileShape, pack_panels, tile_shape};
@@ -228,7 +228,8 @@ fn packed_weights(
 ) -> Result<Arc<Memory>> {
     let depth = e.kernel[0] * e.kernel[1] * (e.channels / op.groups);
     let group_out = e.out / op.groups;
-    let key = PackKey { depth, outputs: e.out, groups: op.groups, panel: tile.cols };
+    let key =
+        PackKey { winograd: false, depth, outputs: e.out, groups: op.groups, panel: tile.cols };
     own(weights.buffer)?.packed(key, || {
         let values = floats(weights)?;
         let group_panels = group_out.div_ceil(tile.cols);
@@ -242,24 +243,4 @@ fn packed_weights(
         });
         Ok(packed)
     })
-}
-
-/// The biases of each group, filled up to whole panels.
-fn padded_bias(
-    cx: &Context,
-    bias: &Operand<'_>,
-    groups: usize,
-    group_out: usize,
-    padded: usize,
-) -> Result<Memory> {
-    let mut memory = cx.pool.take(4 * groups * padded)?;
-    let bias = cx.widen(bias)?;
-    let to = memory.slice_mut::<f32>();
-    to.fill(0.0);
-    if group_out > 0 {
-        for (to, from) in to.chunks_exact_mut(padded).zip(bias.slice().chunks_exact(group_out)) {
-            to[..group_out].copy_from_slice(from);
-        }
-    }
-    Ok(memory)
 }

@@ -4,8 +4,9 @@
 //! beside it; the choice is made here, from the shape alone.
 
 mod direct;
+mod winograd;
 
-use striate_tensor::ops::Conv2d;
+use striate_tensor::ops::{Algorithm, Conv2d};
 use striate_tensor::{Operand, Result, TensorType};
 
 use crate::backend::Context;
@@ -36,5 +37,32 @@ pub(crate) fn conv2d(
     let [_, out_rows, out_cols, _] = output.shape.nhwc("conv2d", "y")?;
     let kernel = [kernel_rows, kernel_cols];
     let extents = Extents { n, rows, cols, channels, out, kernel, out_rows, out_cols };
-    direct::conv2d(cx, op, &extents, inputs, output)
+    let winograd = match op.algorithm {
+        Algorithm::Direct => false,
+        _ => winograd::wins(cx.level, op, &extents),
+    };
+    match winograd {
+        true => winograd::conv2d(cx, op, &extents, inputs, output),
+        false => direct::conv2d(cx, op, &extents, inputs, output),
+    }
+}
+
+/// The biases of each group, filled up to whole panels.
+fn padded_bias(
+    cx: &Context,
+    bias: &Operand<'_>,
+    groups: usize,
+    group_out: usize,
+    padded: usize,
+) -> Result<Memory> {
+    let mut memory = cx.pool.take(4 * groups * padded)?;
+    let bias = cx.widen(bias)?;
+    let to = memory.slice_mut::<f32>();
+    to.fill(0.0);
+    if group_out > 0 {
+        for (to, from) in to.chunks_exact_mut(padded).zip(bias.slice().chunks_exact(group_out)) {
+            to[..group_out].copy_from_slice(from);
+        }
+    }
+    Ok(memory)
 }

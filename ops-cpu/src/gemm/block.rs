@@ -1,11 +1,8 @@
 //! A block of the output, tile by tile.
 
-use super::tile::{Rows, Start, tile};
-use super::{DEPTH_BLOCK, TileShape};
+use super::DEPTH_BLOCK;
+use super::tile::{Rows, Start, Tile};
 use crate::simd::{Kernel, Level, Simd};
-
-/// The most floats in a tile, over all levels.
-const TILE_FLOATS: usize = 14 * 32;
 
 /// A block of the output to compute: `rows · panels`, with bias and ReLU.
 ///
@@ -63,9 +60,9 @@ impl<const ROWS: usize, const VECTORS: usize> Kernel for Tiles<ROWS, VECTORS> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let block = self.0;
-        let shape = TileShape { rows: ROWS, vectors: VECTORS, cols: VECTORS * S::LANES };
+        let cols = VECTORS * S::LANES;
         let depth = block.taps * block.run;
-        let panels = block.n.div_ceil(shape.cols);
+        let panels = block.n.div_ceil(cols);
         let tiles = block.m.div_ceil(ROWS);
         // Depth outermost: the rows under a few taps stay in the second-level cache while all
         // panels pass over them.
@@ -81,49 +78,31 @@ impl<const ROWS: usize, const VECTORS: usize> Kernel for Tiles<ROWS, VECTORS> {
                 let last = tap + taps >= block.taps && offset + run >= block.run;
                 for p in 0..panels {
                     for t in 0..tiles {
-                        // SAFETY: tile `t` and panel `p` are inside the block; partial ones go
-                        // through `edge`.
+                        // SAFETY: tile `t` and panel `p` are inside the block, and partial ones
+                        // say how much of them is.
                         unsafe {
-                            let rows = Rows {
-                                pointers: block.rows.add((t * block.taps + tap) * ROWS),
-                                taps,
-                                offset,
-                                run,
+                            let pointers = block.rows.add((t * block.taps + tap) * ROWS);
+                            let depth_here = p * depth + tap * block.run + offset;
+                            let tile = Tile {
+                                rows: Rows { pointers, rows: ROWS, taps, offset, run },
+                                panel: block.panels.add(depth_here * cols),
+                                output: block.output.add(t * ROWS * block.pitch + p * cols),
+                                pitch: block.pitch,
+                                start: match (first && !block.accumulate, block.bias.is_null()) {
+                                    (true, true) => Start::Zero,
+                                    (true, false) => Start::Bias(block.bias.add(p * cols)),
+                                    (false, _) => Start::Output,
+                                },
+                                relu: last && block.relu,
                             };
-                            let panel = block
-                                .panels
-                                .add((p * depth + tap * block.run + offset) * shape.cols);
-                            let start = match (first && !block.accumulate, block.bias.is_null()) {
-                                (true, true) => Start::Zero,
-                                (true, false) => Start::Bias(block.bias.add(p * shape.cols)),
-                                (false, _) => Start::Output,
-                            };
-                            let relu = last && block.relu;
-                            let output = block.output.add(t * ROWS * block.pitch + p * shape.cols);
                             let m = (block.m - t * ROWS).min(ROWS);
-                            let n = (block.n - p * shape.cols).min(shape.cols);
-                            if m == ROWS && n == shape.cols {
-                                tile::<S, ROWS, VECTORS>(
-                                    simd,
-                                    rows,
-                                    panel,
-                                    output,
-                                    block.pitch,
-                                    start,
-                                    relu,
-                                );
-                            } else {
-                                edge::<S, ROWS, VECTORS>(
-                                    simd,
-                                    rows,
-                                    panel,
-                                    output,
-                                    block.pitch,
-                                    start,
-                                    relu,
-                                    m,
-                                    n,
-                                );
+                            let n = (block.n - p * cols).min(cols);
+                            match (m == ROWS && n == cols, m) {
+                                (true, _) => tile.whole::<S, ROWS, VECTORS>(simd),
+                                (false, ..=2) => tile.part::<S, 2, VECTORS>(simd, m, n),
+                                (false, ..=4) => tile.part::<S, 4, VECTORS>(simd, m, n),
+                                (false, ..=8) if ROWS > 8 => tile.part::<S, 8, VECTORS>(simd, m, n),
+                                (false, _) => tile.part::<S, ROWS, VECTORS>(simd, m, n),
                             }
                         }
                     }
@@ -139,42 +118,4 @@ impl<const ROWS: usize, const VECTORS: usize> Kernel for Tiles<ROWS, VECTORS> {
 /// A run longer than a depth block, cut into even parts of at most that.
 fn even_part(run: usize) -> usize {
     run.div_ceil(run.div_ceil(DEPTH_BLOCK).max(1))
-}
-
-/// A tile of which only `m` rows and `n` columns are inside the output: computed beside it.
-///
-/// # Safety
-/// As for [`tile`], with only that part of the output writable.
-#[allow(clippy::too_many_arguments, reason = "the micro-kernel's own, and the part that is inside")]
-#[inline(always)]
-unsafe fn edge<S: Simd, const ROWS: usize, const VECTORS: usize>(
-    simd: S,
-    rows: Rows,
-    panel: *const f32,
-    output: *mut f32,
-    pitch: usize,
-    start: Start,
-    relu: bool,
-    m: usize,
-    n: usize,
-) {
-    let cols = VECTORS * S::LANES;
-    let mut aside = [0.0f32; TILE_FLOATS];
-    debug_assert!(ROWS * cols <= TILE_FLOATS);
-    // SAFETY: `aside` holds a whole tile; the output is touched in its inside part only.
-    unsafe {
-        if matches!(start, Start::Output) {
-            for i in 0..m {
-                std::ptr::copy_nonoverlapping(
-                    output.add(i * pitch),
-                    aside.as_mut_ptr().add(i * cols),
-                    n,
-                );
-            }
-        }
-        tile::<S, ROWS, VECTORS>(simd, rows, panel, aside.as_mut_ptr(), cols, start, relu);
-        for i in 0..m {
-            std::ptr::copy_nonoverlapping(aside.as_ptr().add(i * cols), output.add(i * pitch), n);
-        }
-    }
 }

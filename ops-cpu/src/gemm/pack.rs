@@ -4,9 +4,10 @@ use half::f16;
 
 use crate::buffer::Floats;
 use crate::simd::{Kernel, Level, Simd};
+use crate::threads::SharedOutput;
 
 /// Where the elements of the right side of a product lie: element `(k, j)` is at `k · depth_step +
-/// j · col_step`, and one of the two steps is 1.
+/// j · col_step`.
 #[derive(Clone, Copy)]
 pub(crate) struct Packing {
     pub(crate) depth: usize,
@@ -19,8 +20,41 @@ pub(crate) struct Packing {
 /// ahead, short enough that the rows that they scatter to stay in the first-level cache.
 const RUN: usize = 256;
 
+/// Packs `rows` of the columns `first ..` into `panels` panels of `width` columns, where the columns
+/// of a row lie side by side; columns beyond the last become zeros.
+///
+/// # Safety
+/// `to` must have so many panels of `packing.depth` rows, and these rows must be the caller's alone.
+#[allow(clippy::too_many_arguments, reason = "a range of both of the right side's extents")]
+pub(crate) unsafe fn pack_rows(
+    level: Level,
+    right: Floats<'_>,
+    packing: Packing,
+    first: usize,
+    panels: usize,
+    width: usize,
+    rows: std::ops::Range<usize>,
+    to: SharedOutput,
+) {
+    debug_assert_eq!(packing.col_step, 1);
+    for k in rows {
+        for p in 0..panels {
+            let col = first + p * width;
+            let cols = packing.cols.saturating_sub(col).min(width);
+            // SAFETY: row `k` of panel `p`, which the caller vouches for.
+            let row = unsafe {
+                std::slice::from_raw_parts_mut(to.at((p * packing.depth + k) * width), width)
+            };
+            let (row, beyond) = row.split_at_mut(cols);
+            let from = k * packing.depth_step + col;
+            right.range(from..from + cols).copy_to(level, row);
+            beyond.fill(0.0);
+        }
+    }
+}
+
 /// Packs columns `first ..` into `panel`: `depth` rows of `panel.len() / depth` floats; columns
-/// beyond the last become zeros.
+/// beyond the last become zeros. The elements of a column lie side by side.
 pub(crate) fn pack_panels(
     level: Level,
     right: Floats<'_>,
@@ -33,19 +67,8 @@ pub(crate) fn pack_panels(
     }
     let width = panel.len() / packing.depth;
     let cols = packing.cols.saturating_sub(first).min(width);
+    debug_assert_eq!(packing.depth_step, 1);
     let mut widened = [0.0; RUN];
-    if packing.col_step == 1 {
-        for (k, row) in panel.chunks_exact_mut(width).enumerate() {
-            let from = k * packing.depth_step + first;
-            let (row, beyond) = row.split_at_mut(cols);
-            match right {
-                Floats::F32(values) => row.copy_from_slice(&values[from..from + cols]),
-                Floats::F16(values) => widen(level, &values[from..from + cols], row),
-            }
-            beyond.fill(0.0);
-        }
-        return;
-    }
     for (part, rows) in panel.chunks_mut(RUN * width).enumerate() {
         let run = rows.len() / width;
         for j in 0..cols {

@@ -2,6 +2,9 @@
 
 use crate::simd::Simd;
 
+/// The most floats in a tile, over all levels.
+const TILE_FLOATS: usize = 14 * 32;
+
 /// What a tile's sums start from.
 #[derive(Clone, Copy)]
 pub(super) enum Start {
@@ -13,78 +16,118 @@ pub(super) enum Start {
     Output,
 }
 
-/// Rows of the left side under each tap of the kernel: `taps · ROWS` pointers, the rows of the
-/// first tap first, each to `offset + run` floats.
+/// Rows of the left side under each tap of the kernel: `rows` pointers for the first tap, then for
+/// the next, each to `offset + run` floats. A tile uses the first ones of each tap.
 #[derive(Clone, Copy)]
 pub(super) struct Rows {
     pub(super) pointers: *const *const f32,
+    pub(super) rows: usize,
     pub(super) taps: usize,
     pub(super) offset: usize,
     pub(super) run: usize,
 }
 
-/// Adds the product of `ROWS` rows and a panel to a tile of the output, `ROWS` rows of `VECTORS`
-/// vectors, `pitch` floats apart.
-///
-/// # Safety
-/// `rows` must be as described; `panel` must have `taps · run` rows of the tile's width; the tile
-/// (and the biases) must be writable (readable) as a whole.
-#[inline(always)]
-pub(super) unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(
-    simd: S,
-    rows: Rows,
-    panel: *const f32,
-    output: *mut f32,
-    pitch: usize,
-    start: Start,
-    relu: bool,
-) {
-    // SAFETY: all accesses are inside what the caller vouches for.
-    unsafe {
-        let mut sums = [[simd.splat(0.0); VECTORS]; ROWS];
-        match start {
-            Start::Zero => {}
-            Start::Bias(bias) => {
-                for j in 0..VECTORS {
-                    let bias = simd.load(bias.add(j * S::LANES));
-                    for row in &mut sums {
-                        row[j] = bias;
-                    }
-                }
-            }
-            Start::Output => {
-                for (i, row) in sums.iter_mut().enumerate() {
-                    for (j, sum) in row.iter_mut().enumerate() {
-                        *sum = simd.load(output.add(i * pitch + j * S::LANES));
-                    }
-                }
-            }
-        }
-        let mut panel = panel;
-        for tap in 0..rows.taps {
-            let under_tap = rows.pointers.add(tap * ROWS);
-            let mut left = [std::ptr::null::<f32>(); ROWS];
-            for (i, left) in left.iter_mut().enumerate() {
-                *left = (*under_tap.add(i)).add(rows.offset);
-            }
-            for k in 0..rows.run {
-                let mut right = [simd.splat(0.0); VECTORS];
-                for (j, right) in right.iter_mut().enumerate() {
-                    *right = simd.load(panel.add(j * S::LANES));
-                }
-                panel = panel.add(VECTORS * S::LANES);
-                for i in 0..ROWS {
-                    let x = simd.splat(*left[i].add(k));
+/// A tile of the output: the product of some rows and a panel is added to its start.
+#[derive(Clone, Copy)]
+pub(super) struct Tile {
+    pub(super) rows: Rows,
+    /// `taps · run` rows of the tile's width.
+    pub(super) panel: *const f32,
+    pub(super) output: *mut f32,
+    /// Floats from one row of the output to the next.
+    pub(super) pitch: usize,
+    pub(super) start: Start,
+    pub(super) relu: bool,
+}
+
+impl Tile {
+    /// Computes a tile of `ROWS` rows of `VECTORS` vectors.
+    ///
+    /// # Safety
+    /// The pointers must be as described; the whole tile (and the biases) must be writable
+    /// (readable).
+    #[inline(always)]
+    pub(super) unsafe fn whole<S: Simd, const ROWS: usize, const VECTORS: usize>(self, simd: S) {
+        let Tile { rows, mut panel, output, pitch, start, relu } = self;
+        // SAFETY: all accesses are inside what the caller vouches for.
+        unsafe {
+            let mut sums = [[simd.splat(0.0); VECTORS]; ROWS];
+            match start {
+                Start::Zero => {}
+                Start::Bias(bias) => {
                     for j in 0..VECTORS {
-                        sums[i][j] = simd.mul_add(x, right[j], sums[i][j]);
+                        let bias = simd.load(bias.add(j * S::LANES));
+                        for row in &mut sums {
+                            row[j] = bias;
+                        }
+                    }
+                }
+                Start::Output => {
+                    for (i, row) in sums.iter_mut().enumerate() {
+                        for (j, sum) in row.iter_mut().enumerate() {
+                            *sum = simd.load(output.add(i * pitch + j * S::LANES));
+                        }
                     }
                 }
             }
+            for tap in 0..rows.taps {
+                let under_tap = rows.pointers.add(tap * rows.rows);
+                let mut left = [std::ptr::null::<f32>(); ROWS];
+                for (i, left) in left.iter_mut().enumerate() {
+                    *left = (*under_tap.add(i)).add(rows.offset);
+                }
+                for k in 0..rows.run {
+                    let mut right = [simd.splat(0.0); VECTORS];
+                    for (j, right) in right.iter_mut().enumerate() {
+                        *right = simd.load(panel.add(j * S::LANES));
+                    }
+                    panel = panel.add(VECTORS * S::LANES);
+                    for i in 0..ROWS {
+                        let x = simd.splat(*left[i].add(k));
+                        for j in 0..VECTORS {
+                            sums[i][j] = simd.mul_add(x, right[j], sums[i][j]);
+                        }
+                    }
+                }
+            }
+            for (i, row) in sums.iter().enumerate() {
+                for (j, &sum) in row.iter().enumerate() {
+                    let sum = if relu { simd.relu(sum) } else { sum };
+                    simd.store(output.add(i * pitch + j * S::LANES), sum);
+                }
+            }
         }
-        for (i, row) in sums.iter().enumerate() {
-            for (j, &sum) in row.iter().enumerate() {
-                let sum = if relu { simd.relu(sum) } else { sum };
-                simd.store(output.add(i * pitch + j * S::LANES), sum);
+    }
+
+    /// Computes a tile of which only `m` rows and `n` columns are inside the output: beside it.
+    ///
+    /// # Safety
+    /// As for [`whole`](Tile::whole), with only that part of the output writable; all `ROWS` rows of
+    /// the left side must be readable.
+    #[inline(always)]
+    pub(super) unsafe fn part<S: Simd, const ROWS: usize, const VECTORS: usize>(
+        self,
+        simd: S,
+        m: usize,
+        n: usize,
+    ) {
+        let cols = VECTORS * S::LANES;
+        let mut aside = [0.0f32; TILE_FLOATS];
+        debug_assert!(ROWS * cols <= TILE_FLOATS && m <= ROWS && n <= cols);
+        let Tile { output, pitch, .. } = self;
+        // SAFETY: `aside` holds a whole tile; the output is touched in its inside part only.
+        unsafe {
+            if matches!(self.start, Start::Output) {
+                for i in 0..m {
+                    let to = aside.as_mut_ptr().add(i * cols);
+                    std::ptr::copy_nonoverlapping(output.add(i * pitch), to, n);
+                }
+            }
+            let tile = Tile { output: aside.as_mut_ptr(), pitch: cols, ..self };
+            tile.whole::<S, ROWS, VECTORS>(simd);
+            for i in 0..m {
+                let from = aside.as_ptr().add(i * cols);
+                std::ptr::copy_nonoverlapping(from, output.add(i * pitch), n);
             }
         }
     }

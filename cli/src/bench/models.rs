@@ -1,0 +1,145 @@
+//! Whole networks, and their layers one by one.
+
+use std::time::Instant;
+
+use striate::importers::{self, ReadOptions};
+use striate::models;
+use striate::nn::{Network, Seed};
+use striate::tensor::{DType, RandomKey, Tensor, TensorType};
+
+use super::measure::{self, Times};
+use super::report::Case;
+use super::{Bench, cases};
+use crate::error::Result;
+
+/// Pixels less their mean lie about within this.
+const INPUT_RANGE: f32 = 128.0;
+
+/// The stream of random numbers for the input: far from those of the layers' weights.
+const INPUT_STREAM: u64 = 1 << 32;
+
+/// Times a network with fresh weights.
+pub(super) fn time_named(bench: &mut Bench<'_>, name: &str) -> Result<()> {
+    let spec = models::by_name(name)?;
+    let network = spec.build(&bench.device, Seed(bench.seed))?;
+    let network = match bench.dtype {
+        Some(dtype) if dtype != DType::F32 => network.cast(dtype)?,
+        _ => network,
+    };
+    time(bench, &spec.name, &network)
+}
+
+/// Times the network of a model file.
+pub(super) fn time_file(bench: &mut Bench<'_>, path: &str) -> Result<()> {
+    let options = ReadOptions::default().dtype(bench.dtype);
+    let network = importers::read(path, &bench.device, &options)?;
+    time(bench, path, &network)
+}
+
+/// What a layer or a network costs.
+#[derive(Clone, Copy, Default)]
+struct Work {
+    flops: f64,
+    bytes: f64,
+    ideal: f64,
+}
+
+fn time(bench: &mut Bench<'_>, name: &str, network: &Network) -> Result<()> {
+    let [rows, cols, channels] = network.spec().input;
+    let key = RandomKey::new(bench.seed, INPUT_STREAM);
+    let shape = [bench.batch, rows, cols, channels];
+    let x = Tensor::uniform(shape, -INPUT_RANGE, INPUT_RANGE, key, &bench.device)?;
+    let work = layer_work(bench, network)?;
+    let dtype = dtype(network);
+
+    measure::reset_peak();
+    if bench.layers {
+        let times = time_layers(bench, network, &x)?;
+        let peak_bytes = measure::peak_bytes();
+        let summary = network.summary();
+        for ((layer, times), work) in summary.layers.iter().zip(&times).zip(&work) {
+            let case = Case {
+                name: &format!("{name}/{}:{}", layer.layer, layer.kind),
+                detail: &format!("{} to {}", layer.detail, crate::output::dims(&layer.output)),
+                batch: bench.batch,
+                dtype: network.parameters()[layer.layer].as_ref().map(|p| p.weight.dtype()),
+                times,
+                flops: work.flops,
+                bytes: work.bytes,
+                ideal: work.ideal,
+                peak_bytes,
+            };
+            bench.report.case(&case, bench.output)?;
+        }
+    }
+
+    let times = measure::repeat(bench.repeat, || {
+        network.forward(&x)?;
+        Ok(bench.device.synchronize()?)
+    })?;
+    let total = work.iter().fold(Work::default(), |sum, work| Work {
+        flops: sum.flops + work.flops,
+        bytes: sum.bytes + work.bytes,
+        ideal: sum.ideal + work.ideal,
+    });
+    let case = Case {
+        name,
+        detail: "",
+        batch: bench.batch,
+        dtype,
+        times: &times,
+        flops: total.flops,
+        bytes: total.bytes,
+        ideal: total.ideal,
+        peak_bytes: measure::peak_bytes(),
+    };
+    bench.report.case(&case, bench.output)
+}
+
+/// Runs the layers one by one, each timed on its own.
+fn time_layers(bench: &Bench<'_>, network: &Network, x: &Tensor) -> Result<Vec<Times>> {
+    let layers = network.spec().layers.len();
+    let mut times = vec![Times::default(); layers];
+    let run = |times: Option<&mut [Times]>| -> Result<()> {
+        let mut times = times;
+        let mut x = x.clone();
+        for layer in 0..layers {
+            let started = Instant::now();
+            x = network.forward_layers(layer..layer + 1, &x)?;
+            bench.device.synchronize()?;
+            if let Some(times) = &mut times {
+                times[layer].push(started.elapsed());
+            }
+        }
+        Ok(())
+    };
+    run(None)?;
+    let begun = Instant::now();
+    let mut done = 0;
+    while !measure::enough(bench.repeat, done, begun) {
+        run(Some(&mut times))?;
+        done += 1;
+    }
+    Ok(times)
+}
+
+/// What each layer costs: the work of the op that computes it.
+fn layer_work(bench: &Bench<'_>, network: &Network) -> Result<Vec<Work>> {
+    let layers = network.spec().layers.iter().zip(network.shapes()).zip(network.parameters());
+    let work = |((layer, shape), parameters): ((_, _), &Option<striate::nn::LayerParameters>)| {
+        let parameters = parameters.as_ref().map(|p| [*p.weight.ty(), *p.bias.ty()]);
+        let x: TensorType = cases::input_type(layer, shape, bench.batch)?;
+        let (op, inputs) = cases::of_layer(layer, x, parameters);
+        let cost = op.cost(&inputs)?;
+        let (flops, bytes) = (cost.flops as f64, (cost.bytes_read + cost.bytes_written) as f64);
+        Ok(Work { flops, bytes, ideal: bench.roofline.seconds(flops, bytes) })
+    };
+    layers.map(work).collect()
+}
+
+/// The precision of the weights, where all layers have one.
+fn dtype(network: &Network) -> Option<DType> {
+    let mut dtypes = network.parameters().iter().flatten().map(|p| p.weight.dtype());
+    let first = dtypes.next()?;
+    dtypes.all(|dtype| dtype == first).then_some(first)
+}

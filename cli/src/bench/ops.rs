@@ -1,0 +1,42 @@
+//! Single ops.
+
+use striate::tensor::{DType, RandomKey, Tensor, TensorType};
+
+use super::Bench;
+use super::cases::OpCase;
+use super::measure;
+use super::report::Case;
+use crate::error::Result;
+
+/// Times an op on random operands.
+pub(super) fn time(bench: &mut Bench<'_>, case: &OpCase) -> Result<()> {
+    let device = &bench.device;
+    let operand = |(stream, ty): (usize, &TensorType)| -> Result<Tensor> {
+        let key = RandomKey::new(bench.seed, stream as u64);
+        let x = Tensor::uniform(ty.shape, -1.0, 1.0, key, device)?;
+        Ok(if ty.dtype == DType::F32 { x } else { x.cast(ty.dtype)? })
+    };
+    let operands = case.inputs.iter().enumerate().map(operand).collect::<Result<Vec<_>>>()?;
+    let operands: Vec<&Tensor> = operands.iter().collect();
+    measure::reset_peak();
+    let times = measure::repeat(bench.repeat, || {
+        device.execute(&case.op, &operands)?;
+        Ok(device.synchronize()?)
+    })?;
+    let cost = case.op.cost(&case.inputs)?;
+    let (flops, bytes) = (cost.flops as f64, (cost.bytes_read + cost.bytes_written) as f64);
+    bench.report.case(
+        &Case {
+            name: &case.name,
+            detail: &case.operands(),
+            batch: bench.batch,
+            dtype: case.inputs.get(1).map(|weights| weights.dtype),
+            times: &times,
+            flops,
+            bytes,
+            ideal: bench.roofline.seconds(flops, bytes),
+            peak_bytes: measure::peak_bytes(),
+        },
+        bench.output,
+    )
+}

@@ -1,0 +1,153 @@
+//! A case as a row of a table or a line of JSON.
+
+use serde::Serialize;
+use striate::tensor::{DType, DeviceInfo};
+
+use super::measure::Times;
+use super::roofline::Roofline;
+use crate::args::Format;
+use crate::error::Result;
+use crate::output::{self, Output};
+
+/// Characters of the column of names at least.
+const NAME_CHARS: usize = 24;
+
+/// Characters that the longest name of a layer adds to that of its network.
+const LAYER_CHARS: usize = "/00:full-connect".len();
+
+/// What was timed.
+pub(super) struct Case<'a> {
+    pub(super) name: &'a str,
+    /// More about it, for people.
+    pub(super) detail: &'a str,
+    pub(super) batch: usize,
+    /// The precision of the weights, where there are weights of one precision.
+    pub(super) dtype: Option<DType>,
+    pub(super) times: &'a Times,
+    pub(super) flops: f64,
+    pub(super) bytes: f64,
+    /// The seconds that the roofline allows.
+    pub(super) ideal: f64,
+    pub(super) peak_bytes: Option<u64>,
+}
+
+/// A case as one line of JSON. Scripts depend on the names up to `peak_bytes`.
+#[derive(Serialize)]
+struct Line<'a> {
+    name: &'a str,
+    pass: &'static str,
+    device: &'a str,
+    batch: usize,
+    threads: usize,
+    repeats: usize,
+    median_ms: f64,
+    min_ms: f64,
+    gflops: f64,
+    peak_bytes: Option<u64>,
+    dtype: Option<&'static str>,
+    gbytes_per_s: f64,
+    roofline_share: f64,
+    roofline_gflops: f64,
+    roofline_gbytes_per_s: f64,
+}
+
+/// How cases are told.
+pub(super) struct Report {
+    format: Format,
+    name_chars: usize,
+    device: String,
+    threads: usize,
+    roofline: Option<Roofline>,
+}
+
+impl Report {
+    /// For cases of these names, with or without layers. Rows come one by one while the work goes
+    /// on, so that the column's width has to be known before.
+    pub(super) fn new<'n>(
+        format: Format,
+        names: impl Iterator<Item = &'n str>,
+        layers: bool,
+    ) -> Self {
+        let longest = names.map(|name| name.chars().count()).max().unwrap_or(0);
+        let name_chars = NAME_CHARS.max(longest + if layers { LAYER_CHARS } else { 0 });
+        Report { format, name_chars, device: String::new(), threads: 0, roofline: None }
+    }
+
+    /// Tells of the machine, before any case.
+    pub(super) fn begin(
+        &mut self,
+        info: &DeviceInfo,
+        threads: usize,
+        roofline: &Roofline,
+        output: &mut Output,
+    ) -> Result<()> {
+        self.device.clone_from(&info.name);
+        self.threads = threads;
+        self.roofline = Some(*roofline);
+        if self.format == Format::Json {
+            return Ok(());
+        }
+        let properties: Vec<String> =
+            info.properties.iter().take(2).map(|(name, value)| format!("{value} {name}")).collect();
+        output.line(&format!("{}: {}, {}", info.name, info.description, properties.join(", ")))?;
+        output.line(&format!(
+            "roofline: {:.1} GFLOP/s, {:.1} GB/s",
+            roofline.flops / 1e9,
+            roofline.bytes / 1e9
+        ))?;
+        output.line("")?;
+        let width = self.name_chars;
+        output.line(&format!(
+            "{:width$} {:>5} {:>7} {:>10} {:>10} {:>9} {:>8} {:>6} {:>9}",
+            "name", "batch", "repeats", "median ms", "min ms", "GFLOP/s", "GB/s", "share", "peak"
+        ))
+    }
+
+    /// Tells of a case.
+    pub(super) fn case(&self, case: &Case<'_>, output: &mut Output) -> Result<()> {
+        let median = case.times.median().as_secs_f64();
+        // A clock may be too coarse for what takes no time at all.
+        let per_second = |work: f64| if median > 0.0 { work / median } else { 0.0 };
+        let ms = |seconds: f64| (seconds * 1e7).round() / 1e4;
+        let (gflops, gbytes) = (per_second(case.flops) / 1e9, per_second(case.bytes) / 1e9);
+        let share = per_second(case.ideal);
+        if self.format == Format::Json {
+            return output.json(&Line {
+                name: case.name,
+                pass: "forward",
+                device: &self.device,
+                batch: case.batch,
+                threads: self.threads,
+                repeats: case.times.count(),
+                median_ms: ms(median),
+                min_ms: ms(case.times.min().as_secs_f64()),
+                gflops: rounded(gflops),
+                peak_bytes: case.peak_bytes,
+                dtype: case.dtype.map(DType::name),
+                gbytes_per_s: rounded(gbytes),
+                roofline_share: rounded(share),
+                roofline_gflops: self.roofline.map_or(0.0, |r| rounded(r.flops / 1e9)),
+                roofline_gbytes_per_s: self.roofline.map_or(0.0, |r| rounded(r.bytes / 1e9)),
+            });
+        }
+        let width = self.name_chars;
+        let row = format!(
+            "{:width$} {:>5} {:>7} {:>10.3} {:>10.3} {gflops:>9.1} {gbytes:>8.2} {:>4.0} % \
+             {:>9}  {}",
+            case.name,
+            case.batch,
+            case.times.count(),
+            median * 1e3,
+            case.times.min().as_secs_f64() * 1e3,
+            share * 100.0,
+            case.peak_bytes.map(output::bytes).unwrap_or_default(),
+            case.detail,
+        );
+        output.line(row.trim_end())
+    }
+}
+
+/// To four decimals: what follows is noise.
+fn rounded(value: f64) -> f64 {
+    (value * 1e4).round() / 1e4
+}

@@ -1,0 +1,149 @@
+//! What the tests of the command line share: a small network, pictures, and the program itself.
+
+// Each test file uses its own part of this; and helpers of tests are outside what clippy.toml takes
+// for tests.
+#![allow(dead_code, clippy::unwrap_used)]
+
+use std::path::{Path, PathBuf};
+
+use assert_cmd::Command;
+use striate::image::{Image, output::write_png};
+use striate::importers::{self, WriteOptions};
+use striate::nn::{Metadata, Network, NetworkSpec, Seed, conv, pool};
+use striate::prelude::{Device, DeviceByName, Tensor};
+
+/// Classes of the network of [`Scene`].
+pub(crate) const CLASSES: usize = 6;
+
+/// A folder with a model (both formats) and pictures.
+pub(crate) struct Scene {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) network: Network,
+}
+
+impl Scene {
+    pub(crate) fn new() -> Self {
+        let device = Device::cpu(Some(1)).unwrap();
+        // 11 x 11 holds 9 x 9 with a difference that the scan's scale of 2 divides, as ccv wants.
+        let spec = NetworkSpec::new([9, 9, 3])
+            .with_name("tiny")
+            .with_image([11, 11])
+            .conv(conv(4, 3).stride(2))
+            .max_pool(pool(2).stride(2))
+            .full_connect(8)
+            .relu()
+            .full_connect(CLASSES);
+        let mean = Tensor::full([11, 11, 3], 100.0, striate::tensor::DType::F32, &device).unwrap();
+        let network = spec.build(&device, Seed(3)).unwrap().with_mean(mean).unwrap();
+        let scene = Scene { folder: tempfile::tempdir().unwrap(), network };
+        let options = WriteOptions::default();
+        importers::write(scene.path("tiny.sqlite3"), &scene.network, &options).unwrap();
+        let labels = Some((0..CLASSES).map(|id| format!("thing {id}")).collect());
+        let named = scene.network.clone().with_metadata(Metadata { labels, ..Metadata::default() });
+        importers::write(scene.path("tiny.safetensors"), &named, &options).unwrap();
+        write_png(scene.path("a.png"), &picture(20, 30, 1)).unwrap();
+        write_png(scene.path("b.png"), &picture(31, 17, 2)).unwrap();
+        std::fs::write(scene.path("text.png"), "this is no picture\n").unwrap();
+        scene
+    }
+
+    /// A path in the folder.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The program, to run in the folder.
+    pub(crate) fn striate(&self, args: &[&str]) -> Run {
+        run(args, self.folder.path())
+    }
+
+    /// A file of text in the folder.
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.path(name), text).unwrap();
+    }
+}
+
+/// A picture that is different everywhere.
+pub(crate) fn picture(rows: usize, cols: usize, seed: usize) -> Image {
+    let value = |i: usize| (i * 37 + i / 7 * seed * 11 + seed * 59) as u8;
+    Image::new(rows, cols, 3, (0..rows * cols * 3).map(value).collect()).unwrap()
+}
+
+/// How the program ended.
+pub(crate) struct Run {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// Runs the program.
+pub(crate) fn run(args: &[&str], folder: &Path) -> Run {
+    let output = Command::cargo_bin("striate")
+        .unwrap()
+        .current_dir(folder)
+        .env_remove("RUST_LOG")
+        .env("RAYON_NUM_THREADS", "2")
+        .args(args)
+        .output()
+        .unwrap();
+    Run {
+        code: output.status.code().unwrap(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+impl Run {
+    /// It is done; gives stdout.
+    #[track_caller]
+    pub(crate) fn done(self) -> String {
+        assert_eq!(self.code, 0, "{}", self.stderr);
+        self.stdout
+    }
+
+    /// It failed as the contract says, with a message that holds all of this.
+    #[track_caller]
+    pub(crate) fn failed(self, parts: &[&str]) -> Self {
+        assert_eq!(self.code, 1, "{}{}", self.stdout, self.stderr);
+        assert!(self.stderr.starts_with("error:"), "{}", self.stderr);
+        for part in parts {
+            assert!(self.stderr.contains(part), "no `{part}` in {}", self.stderr);
+        }
+        self
+    }
+
+    /// It refused the command line.
+    #[track_caller]
+    pub(crate) fn wrong_usage(self) -> Self {
+        assert_eq!(self.code, 2, "{}{}", self.stdout, self.stderr);
+        assert!(self.stderr.starts_with("error:"), "{}", self.stderr);
+        assert_eq!(self.stdout, "");
+        self
+    }
+}
+
+/// Each line of JSON.
+#[track_caller]
+pub(crate) fn json(text: &str) -> Vec<serde_json::Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// The keys of a line of JSON as they stand there, of the outermost object.
+pub(crate) fn keys(line: &str) -> Vec<String> {
+    let value: serde_json::Value = serde_json::from_str(line).unwrap();
+    let mut keys: Vec<String> = value.as_object().unwrap().keys().cloned().collect();
+    keys.sort_by_key(|key| line.find(&format!("\"{key}\":")).unwrap());
+    keys
+}
+
+/// The values recorded from ccv, where they are beside the repository. Without them there is nothing
+/// to compare with, unless `STRIATE_REQUIRE_GOLDEN` is 1.
+pub(crate) fn golden() -> Option<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/ccv-golden");
+    if folder.is_dir() {
+        return Some(folder);
+    }
+    let required = std::env::var("STRIATE_REQUIRE_GOLDEN").is_ok_and(|v| v == "1");
+    assert!(!required, "STRIATE_REQUIRE_GOLDEN=1, but {} is not there", folder.display());
+    None
+}

@@ -1,0 +1,163 @@
+//! Commands on model files: `encode`, `inspect` and `convert`.
+
+// Helpers of tests are outside what clippy.toml takes for tests.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::{CLASSES, Scene, json};
+use safetensors::{SafeTensors, tensor::Dtype};
+use striate::image::npy;
+use striate::importers::{self, ReadOptions};
+use striate::prelude::{DType, Tensor};
+
+/// The tensor `output` of a file.
+fn output(scene: &Scene, name: &str) -> (Vec<usize>, Vec<f32>) {
+    let bytes = std::fs::read(scene.path(name)).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    assert_eq!(tensors.names(), ["output"]);
+    let tensor = tensors.tensor("output").unwrap();
+    assert_eq!(tensor.dtype(), Dtype::F32);
+    let (values, _) = tensor.data().as_chunks();
+    (tensor.shape().to_vec(), values.iter().map(|&b| f32::from_le_bytes(b)).collect())
+}
+
+fn inputs(n: usize) -> Vec<f32> {
+    (0..n * 9 * 9 * 3).map(|i| ((i * 29) % 257) as f32 - 128.0).collect()
+}
+
+#[track_caller]
+fn close(got: &[f32], expected: &Tensor) {
+    let expected = expected.to_vec::<f32>().unwrap();
+    assert_eq!(got.len(), expected.len());
+    let scale = expected.iter().fold(1e-3f32, |m, v| m.max(v.abs()));
+    for (got, expected) in got.iter().zip(expected) {
+        assert!((got - expected).abs() <= 1e-5 * scale, "{got} {expected}");
+    }
+}
+
+#[test]
+fn encode_runs_the_raw_network() {
+    let scene = Scene::new();
+    let device = scene.network.device().clone();
+    let array = npy::Array { shape: vec![3, 9, 9, 3], values: inputs(3) };
+    npy::write(scene.path("in.npy"), &array).unwrap();
+    let x = Tensor::from_vec(inputs(3), [3, 9, 9, 3], &device).unwrap();
+    let encode =
+        |args: &[&str]| scene.striate(&[&["encode", "--model", "tiny.sqlite3"], args].concat());
+
+    encode(&["--output", "logits.safetensors", "in.npy"]).done();
+    let (shape, logits) = output(&scene, "logits.safetensors");
+    assert_eq!(shape, [3, CLASSES]);
+    close(&logits, &scene.network.forward(&x).unwrap());
+
+    encode(&["--layer", "0", "--output", "first.safetensors", "in.npy"]).done();
+    let (shape, first) = output(&scene, "first.safetensors");
+    assert_eq!(shape, [3, 4, 4, 4]);
+    close(&first, &scene.network.forward_layers(0..1, &x).unwrap());
+
+    // One image without the axis of images, and into the other format.
+    let array = npy::Array { shape: vec![9, 9, 3], values: inputs(1) };
+    npy::write(scene.path("one.npy"), &array).unwrap();
+    encode(&["--output", "one-out.npy", "one.npy"]).done();
+    let one = npy::read(scene.path("one-out.npy")).unwrap();
+    assert_eq!(one.shape, [1, CLASSES]);
+
+    // What came out can go in: a tensor that is the only one of its file.
+    encode(&["--output", "x.safetensors", "first.safetensors"]).failed(&["first.safetensors"]);
+
+    // An image, with the mean subtracted.
+    encode(&["--output", "image.safetensors", "a.png"]).done();
+    assert_eq!(output(&scene, "image.safetensors").0, [1, CLASSES]);
+}
+
+#[test]
+fn encode_refuses_what_does_not_fit() {
+    let scene = Scene::new();
+    let array = npy::Array { shape: vec![9, 9], values: inputs(1)[..81].to_vec() };
+    npy::write(scene.path("grey.npy"), &array).unwrap();
+    scene.write("text.npy", "no numbers");
+    scene.write("text.safetensors", "no numbers");
+    let encode = |output, input| {
+        let args = ["encode", "--model", "tiny.sqlite3", "--output", output, input];
+        scene.striate(&args)
+    };
+    for input in ["grey.npy", "text.npy", "text.safetensors", "none.npy", "text.png"] {
+        encode("x.safetensors", input).failed(&[input]);
+    }
+    encode(".", "a.png").failed(&["directory"]);
+    encode("no/x.safetensors", "a.png").failed(&["folder no"]);
+    encode("x.txt", "a.png").wrong_usage();
+    let args = ["encode", "--model", "tiny.sqlite3", "--layer", "4", "-o", "x.npy", "a.png"];
+    scene.striate(&args).failed(&["no layer 4"]);
+    assert!(!scene.path("x.safetensors").exists() && !scene.path("x.npy").exists());
+}
+
+#[test]
+fn inspect_tells_what_is_there() {
+    let scene = Scene::new();
+    let line = json(&scene.striate(&["inspect", "tiny.sqlite3", "--format", "json"]).done());
+    let line = &line[0];
+    assert_eq!((&line["format"], &line["dtype"]), (&"ccv".into(), &"f32".into()));
+    assert_eq!(line["input"], serde_json::json!([9, 9, 3]));
+    assert_eq!(line["image"], serde_json::json!([11, 11]));
+    assert_eq!((&line["classes"], &line["mean"]), (&CLASSES.into(), &true.into()));
+    let layers = line["layers"].as_array().unwrap();
+    assert_eq!(layers.len(), 4);
+    assert_eq!(layers[0]["weight"], serde_json::json!([4, 3, 3, 3]));
+    let parameters: u64 = layers.iter().map(|layer| layer["parameters"].as_u64().unwrap()).sum();
+    assert_eq!(line["parameters"], parameters);
+    assert_eq!(parameters, 4 * 27 + 4 + 16 * 8 + 8 + 8 * 6 + 6);
+
+    let stdout = scene.striate(&["inspect", "tiny.safetensors"]).done();
+    for part in ["safetensors", "max-pool", "2x2x4", "thing 0", "302"] {
+        assert!(stdout.contains(part), "no `{part}` in {stdout}");
+    }
+    scene.striate(&["inspect", "a.png"]).failed(&["a.png"]);
+    scene.striate(&["inspect", "."]).failed(&["directory"]);
+}
+
+#[test]
+fn convert_keeps_what_there_is() {
+    let scene = Scene::new();
+    let convert = |args: &[&str]| scene.striate(&[&["convert"], args].concat());
+    let weights = |name: &str| -> Vec<Vec<f32>> {
+        let device = scene.network.device();
+        let options = ReadOptions::default().dtype(DType::F32);
+        let network = importers::read(scene.path(name), device, &options).unwrap();
+        let parameters = network.parameters().iter().flatten();
+        parameters.map(|p| p.weight.to_vec::<f32>().unwrap()).collect()
+    };
+
+    convert(&["tiny.sqlite3", "there.safetensors"]).done();
+    convert(&["there.safetensors", "back.sqlite3"]).done();
+    assert_eq!(weights("back.sqlite3"), weights("tiny.sqlite3"));
+
+    let line = convert(&["tiny.sqlite3", "half.sqlite3", "--dtype", "f16", "--format", "json"]);
+    let line = json(&line.done()).remove(0);
+    assert_eq!((&line["file"], &line["dtype"]), (&"half.sqlite3".into(), &"f16".into()));
+    assert_eq!(line["bytes"], std::fs::metadata(scene.path("half.sqlite3")).unwrap().len());
+    for (half, full) in
+        weights("half.sqlite3").concat().iter().zip(weights("tiny.sqlite3").concat())
+    {
+        assert!((half - full).abs() <= full.abs() / 1000.0, "{half} {full}");
+    }
+
+    // Onto itself.
+    let stdout = convert(&["half.sqlite3", "half.sqlite3", "--dtype", "f32", "--strip"]).done();
+    assert!(stdout.starts_with("wrote half.sqlite3: ccv sqlite, 302 parameters"), "{stdout}");
+}
+
+#[test]
+fn convert_leaves_nothing_where_it_fails() {
+    let scene = Scene::new();
+    let before = std::fs::read(scene.path("tiny.safetensors")).unwrap();
+    let convert = |input, output| scene.striate(&["convert", input, output]);
+    convert("tiny.sqlite3", "x.onnx").failed(&["x.onnx", ".safetensors"]);
+    convert("tiny.sqlite3", ".").failed(&["directory"]);
+    convert("tiny.sqlite3", "no/x.safetensors").failed(&["no"]);
+    convert("a.png", "tiny.safetensors").failed(&["a.png"]);
+    convert("none.sqlite3", "tiny.safetensors").failed(&["none.sqlite3"]);
+    assert_eq!(std::fs::read(scene.path("tiny.safetensors")).unwrap(), before);
+    assert!(!scene.path("x.onnx").exists());
+}

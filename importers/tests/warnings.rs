@@ -1,0 +1,70 @@
+//! What is worth a warning: weights that are not finite, and what a format loses.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a failure in a test says where it is
+
+mod common;
+
+use std::sync::Mutex;
+
+use common::{reference, small};
+use log::{LevelFilter, Log, Metadata, Record};
+use striate_importers::{ReadOptions, WriteOptions, ccv, read, write};
+use striate_nn::{LayerParameters, Network};
+use striate_tensor::{DType, Tensor};
+
+struct Collect(Mutex<Vec<String>>);
+
+impl Log for Collect {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+    fn log(&self, record: &Record<'_>) {
+        if record.level() <= log::Level::Warn {
+            self.0.lock().unwrap().push(record.args().to_string());
+        }
+    }
+    fn flush(&self) {}
+}
+
+static COLLECT: Collect = Collect(Mutex::new(Vec::new()));
+
+fn taken() -> Vec<String> {
+    std::mem::take(&mut *COLLECT.0.lock().unwrap())
+}
+
+/// One test, because there is one logger.
+#[test]
+fn warnings_name_the_file_the_layer_and_the_count() {
+    log::set_logger(&COLLECT).unwrap();
+    log::set_max_level(LevelFilter::Warn);
+    let device = reference();
+    let folder = tempfile::tempdir().unwrap();
+    let good = small(&device);
+    let mut parameters = good.parameters().to_vec();
+    let last = parameters[6].as_ref().unwrap();
+    let bias = Tensor::from_vec(vec![f32::NAN, f32::INFINITY, 70_000.0, 1.0], [4], &device);
+    parameters[6] = Some(LayerParameters { weight: last.weight.clone(), bias: bias.unwrap() });
+    let network = Network::new(good.spec().clone(), parameters, &device).unwrap();
+
+    for (name, layer) in [("x.sqlite3", "layer 6: bias"), ("x.safetensors", "tensor layers.6.bias")]
+    {
+        let path = folder.path().join(name);
+        write(&path, &network, &WriteOptions::default()).unwrap();
+        assert!(taken().iter().any(|w| w.contains("2 of 4 values are not finite")), "{name}");
+        read(&path, &device, &ReadOptions::default()).unwrap();
+        let file = path.display();
+        let expected = format!("{file}: {layer}: 2 of 4 values are not finite (NaN or infinite)");
+        assert_eq!(taken(), [expected]);
+        write(&path, &network, &WriteOptions::default().dtype(DType::F16)).unwrap();
+        let overflow = "1 of 4 values are too large for f16 and became infinite";
+        assert!(taken().iter().any(|w| w.contains(overflow)), "{name}");
+    }
+
+    // A good network in ccv's form loses its labels, which is said, unless that is asked for.
+    let path = folder.path().join("y.sqlite3");
+    ccv::write(&path, &good, &WriteOptions::default()).unwrap();
+    assert!(taken().iter().any(|w| w.contains("no place for labels")));
+    ccv::write(&path, &good, &WriteOptions::default().strip(true)).unwrap();
+    assert!(taken().iter().all(|w| !w.contains("labels")));
+    ccv::read(&path, &device).unwrap();
+    assert!(taken().is_empty());
+}

@@ -1,0 +1,132 @@
+//! The transforms of tiles, into the positions and back.
+
+use super::{IN, OUT, POSITIONS};
+use crate::simd::{Kernel, Simd};
+
+/// `BᵀdB` of a tile, for all channels (a multiple of the vector). Only made by
+/// [`Step::transform`], which vouches for the pointers.
+pub(super) struct Forward {
+    pub(super) pixels: [*const f32; POSITIONS],
+    pub(super) to: *mut f32,
+    pub(super) pitch: usize,
+    pub(super) channels: usize,
+}
+
+impl Kernel for Forward {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let mut c = 0;
+        while c < self.channels {
+            let mut half = [[simd.splat(0.0); IN]; IN];
+            for (j, column) in half.iter_mut().enumerate() {
+                let mut d = [simd.splat(0.0); IN];
+                for (i, d) in d.iter_mut().enumerate() {
+                    // SAFETY: `c + LANES <= channels`.
+                    *d = unsafe { simd.load(self.pixels[i * IN + j].add(c)) };
+                }
+                *column = forward_line(simd, d);
+            }
+            for i in 0..IN {
+                let mut row = [simd.splat(0.0); IN];
+                for (to, column) in row.iter_mut().zip(&half) {
+                    *to = column[i];
+                }
+                for (j, v) in forward_line(simd, row).into_iter().enumerate() {
+                    // SAFETY: as above.
+                    unsafe { simd.store(self.to.add((i * IN + j) * self.pitch + c), v) };
+                }
+            }
+            c += S::LANES;
+        }
+    }
+}
+
+/// `Bᵀd`. A function, since a closure would be compiled without the instruction set.
+#[inline(always)]
+fn forward_line<S: Simd>(simd: S, d: [S::V; IN]) -> [S::V; IN] {
+    let (two, four, five) = (simd.splat(2.0), simd.splat(4.0), simd.splat(5.0));
+    // The middle rows of Bᵀ are sums and differences of the same two terms.
+    let a = simd.sub(d[4], simd.mul(four, d[2]));
+    let b = simd.sub(d[3], simd.mul(four, d[1]));
+    let c = simd.sub(d[4], d[2]);
+    let f = simd.mul(two, simd.sub(d[3], d[1]));
+    [
+        simd.add(simd.sub(simd.mul(four, d[0]), simd.mul(five, d[2])), d[4]),
+        simd.add(a, b),
+        simd.sub(a, b),
+        simd.add(c, f),
+        simd.sub(c, f),
+        simd.add(simd.sub(simd.mul(four, d[1]), simd.mul(five, d[3])), d[5]),
+    ]
+}
+
+/// `Aᵀm`
+#[inline(always)]
+fn back_line<S: Simd>(simd: S, m: [S::V; IN]) -> [S::V; OUT] {
+    let (two, four, eight) = (simd.splat(2.0), simd.splat(4.0), simd.splat(8.0));
+    let (a, b) = (simd.add(m[1], m[2]), simd.sub(m[1], m[2]));
+    let (c, d) = (simd.add(m[3], m[4]), simd.sub(m[3], m[4]));
+    [
+        simd.add(simd.add(m[0], a), c),
+        simd.mul_add(two, d, b),
+        simd.mul_add(four, c, a),
+        simd.add(simd.mul_add(eight, d, b), m[5]),
+    ]
+}
+
+/// `AᵀmA` of a tile, for all outputs (a multiple of the vector), with bias and ReLU. Only made by
+/// [`Step::restore`], which vouches for the pointers.
+pub(super) struct Back {
+    pub(super) from: *const f32,
+    pub(super) pitch: usize,
+    pub(super) out: usize,
+    pub(super) bias: *const f32,
+    pub(super) relu: bool,
+    pub(super) to: *mut f32,
+    pub(super) row_pitch: usize,
+    pub(super) col_pitch: usize,
+    pub(super) rows: usize,
+    pub(super) cols: usize,
+}
+
+impl Kernel for Back {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let mut o = 0;
+        while o < self.out {
+            let mut half = [[simd.splat(0.0); OUT]; IN];
+            for (j, column) in half.iter_mut().enumerate() {
+                let mut m = [simd.splat(0.0); IN];
+                for (i, m) in m.iter_mut().enumerate() {
+                    // SAFETY: `o + LANES <= out`.
+                    *m = unsafe { simd.load(self.from.add((i * IN + j) * self.pitch + o)) };
+                }
+                *column = back_line(simd, m);
+            }
+            let bias = match self.bias.is_null() {
+                true => simd.splat(0.0),
+                // SAFETY: as above.
+                false => unsafe { simd.load(self.bias.add(o)) },
+            };
+            for i in 0..self.rows {
+                let mut row = [simd.splat(0.0); IN];
+                for (to, column) in row.iter_mut().zip(&half) {
+                    *to = column[i];
+                }
+                for (j, v) in back_line(simd, row).into_iter().enumerate().take(self.cols) {
+                    let v = simd.add(v, bias);
+                    let v = if self.relu { simd.relu(v) } else { v };
+                    // SAFETY: inside the part of the image that the tile covers.
+                    unsafe {
+                        simd.store(self.to.add(i * self.row_pitch + j * self.col_pitch + o), v)
+                    };
+                }
+            }
+            o += S::LANES;
+        }
+    }
+}

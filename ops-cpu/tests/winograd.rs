@@ -1,0 +1,83 @@
+//! Winograd's convolution against the plain reference, over the shapes that choose it.
+
+#![allow(clippy::unwrap_used, reason = "a test stops at the first failure")]
+
+use proptest::prelude::*;
+use striate_ops_cpu::{Cpu, Level};
+use striate_tensor::ops::{Algorithm, Conv2d};
+use striate_tensor::{Device, RandomKey, Reference, Tensor};
+
+/// Of the output's largest magnitude. The transforms lose about two bits more than a direct sum;
+/// the contract for whole networks is ten times this.
+const TOLERANCE: f32 = 2e-5;
+
+#[derive(Clone, Debug)]
+struct Case {
+    x: [usize; 4],
+    out: usize,
+    groups: usize,
+    padding: [usize; 2],
+    relu: bool,
+}
+
+fn check(case: &Case, level: Level) {
+    let device = Device::new(Cpu::with_level(Some(2), level).unwrap());
+    let plain = Device::new(Reference::new());
+    let normal = |shape: &[usize], stream| {
+        Tensor::normal(shape, 0.0, 1.0, RandomKey::new(5, stream), &device).unwrap()
+    };
+    let x = normal(&case.x, 0);
+    let weights = normal(&[case.out, 3, 3, case.x[3] / case.groups], 1);
+    let bias = normal(&[case.out], 2);
+    let conv =
+        Conv2d { groups: case.groups, padding: case.padding, relu: case.relu, ..Conv2d::default() };
+    let ours = x.conv2d(&weights, Some(&bias), conv).unwrap().to_vec::<f32>().unwrap();
+    let (x, weights, bias) =
+        (x.to(&plain).unwrap(), weights.to(&plain).unwrap(), bias.to(&plain).unwrap());
+    let conv = Conv2d { algorithm: Algorithm::Direct, ..conv };
+    let expected = x.conv2d(&weights, Some(&bias), conv).unwrap().to_vec::<f32>().unwrap();
+    let scale = expected.iter().fold(0f32, |m, x| m.max(x.abs()));
+    for (at, (ours, expected)) in ours.iter().zip(&expected).enumerate() {
+        let error = (ours - expected).abs() / scale;
+        assert!(error <= TOLERANCE, "{case:?} {level}: {ours} for {expected} at {at}");
+    }
+}
+
+/// More transformed weights than are kept near, several blocks of tiles, a tail of tiles.
+#[test]
+fn wide_and_narrow_layers_of_the_classic_networks() {
+    for (x, out, groups) in [
+        ([1, 13, 13, 384], 384, 2),
+        ([2, 13, 13, 256], 384, 1),
+        ([1, 27, 27, 256], 256, 1),
+        ([1, 55, 55, 64], 128, 1),
+        ([3, 31, 30, 32], 64, 1),
+    ] {
+        let case = Case { x, out, groups, padding: [1, 1], relu: true };
+        for level in Level::available() {
+            check(&case, level);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_shape_that_chooses_it(
+        n in 1usize..3,
+        rows in 5usize..20,
+        cols in 5usize..20,
+        channels in 2usize..5,
+        out in 2usize..6,
+        groups in 1usize..3,
+        padding in prop::array::uniform2(0usize..3),
+        relu: bool,
+    ) {
+        let x = [n, rows, cols, 16 * channels * groups];
+        let case = Case { x, out: 16 * out * groups, groups, padding, relu };
+        for level in Level::available() {
+            check(&case, level);
+        }
+    }
+}
