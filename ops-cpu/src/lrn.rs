@@ -236,4 +236,23 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn is_within_1e_6_of_the_definition() {
+        use striate_tensor::{Device, RandomKey, Reference, Tensor};
+        let plain = Device::new(Reference::new());
+        for level in crate::Level::available() {
+            let device = Device::new(crate::Cpu::with_level(Some(1), level).unwrap());
+            let x = Tensor::normal([40, 96], 0.0, 30.0, RandomKey::new(1, 2), &device).unwrap();
+            for beta in [0.5, 0.62, 0.75, 1.0] {
+                let op = Lrn { size: 5, kappa: 2.0, alpha: 1e-3, beta, groups: 2 };
+                let got = x.lrn(op).unwrap().to_vec::<f32>().unwrap();
+                let expected = x.to(&plain).unwrap().lrn(op).unwrap().to_vec::<f32>().unwrap();
+                for (got, expected) in got.iter().zip(&expected) {
+                    let error = (f64::from(*got) - f64::from(*expected)).abs();
+                    assert!(error <= 1e-6 * f64::from(expected.abs()), "{beta}: {got} {expected}");
+                }
+            }
+        }
+    }
 }
