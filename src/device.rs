@@ -1,6 +1,8 @@
 //! Devices by name.
 
 use striate_ops_cpu::Cpu;
+#[cfg(feature = "gpu")]
+use striate_ops_wgsl::{AdapterChoice, Options, Wgpu};
 use striate_tensor::{Device, DeviceInfo, Error, Result};
 
 /// How a device is set up.
@@ -28,10 +30,13 @@ pub trait DeviceByName: Sized {
         Self::by_name("cpu", &DeviceOptions { threads })
     }
 
-    /// The device of this name: `cpu`, `auto`, `gpu` or `gpu:N`.
+    /// The device of this name: `cpu`; `gpu`, the best graphics processor; `gpu:N` or `gpu:NAME`,
+    /// that of a number or the first whose name contains NAME; `auto`, the best graphics processor
+    /// that is not software, else the CPU.
     ///
     /// # Errors
-    /// [`Error::UnknownDevice`] where no device has it; the message says which names there are.
+    /// [`Error::UnknownDevice`] where no device has it; the message says which names there are, or
+    /// what to install.
     fn by_name(name: &str, options: &DeviceOptions) -> Result<Self>;
 
     /// All devices of this machine, the best first.
@@ -44,22 +49,76 @@ pub trait DeviceByName: Sized {
 impl DeviceByName for Device {
     fn by_name(name: &str, options: &DeviceOptions) -> Result<Self> {
         match name {
-            // A GPU backend, once this build has one, is asked first.
-            "auto" | "cpu" => Ok(Device::new(Cpu::new(options.threads)?)),
-            _ if name == "gpu" || name.starts_with("gpu:") => Err(Error::UnknownDevice {
-                name: name.into(),
-                reason: "this build has no GPU backend; use `cpu` or `auto`".into(),
-            }),
-            _ => Err(Error::UnknownDevice {
-                name: name.into(),
-                reason: "devices are `auto`, `cpu`, `gpu` and `gpu:N`".into(),
-            }),
+            "cpu" => Ok(Device::new(Cpu::new(options.threads)?)),
+            "auto" => best_gpu().map_or_else(|| Self::by_name("cpu", options), Ok),
+            "gpu" => gpu(None),
+            _ => match name.strip_prefix("gpu:") {
+                Some(which) => gpu(Some(which)),
+                None => Err(Error::UnknownDevice {
+                    name: name.into(),
+                    reason: "devices are `auto`, `cpu`, `gpu`, `gpu:N` and `gpu:NAME`".into(),
+                }),
+            },
         }
     }
 
     fn all() -> Result<Vec<DeviceInfo>> {
-        Ok(vec![Device::cpu(None)?.info()])
+        let mut devices = gpus();
+        devices.push(Device::cpu(None)?.info());
+        Ok(devices)
     }
+}
+
+/// The graphics processor of this number or name, or the best one.
+#[cfg(feature = "gpu")]
+fn gpu(which: Option<&str>) -> Result<Device> {
+    let choice = match which {
+        None => AdapterChoice::Gpu,
+        Some(which) => match which.parse() {
+            Ok(index) => AdapterChoice::Index(index),
+            Err(_) => AdapterChoice::Name(which.into()),
+        },
+    };
+    Ok(Device::new(Wgpu::new(&choice, Options::default())?))
+}
+
+/// The best graphics processor that is not software.
+#[cfg(feature = "gpu")]
+fn best_gpu() -> Option<Device> {
+    match Wgpu::new(&AdapterChoice::Hardware, Options::default()) {
+        Ok(gpu) => Some(Device::new(gpu)),
+        Err(error) => {
+            static SAID: std::sync::Once = std::sync::Once::new();
+            SAID.call_once(|| log::info!("computing on the CPU: {error}"));
+            None
+        }
+    }
+}
+
+#[cfg(feature = "gpu")]
+fn gpus() -> Vec<DeviceInfo> {
+    let opened = striate_ops_wgsl::adapters()
+        .into_iter()
+        .map(|adapter| Wgpu::new(&AdapterChoice::Index(adapter.index), Options::default()));
+    opened.filter_map(|gpu| Some(Device::new(gpu.ok()?).info())).collect()
+}
+
+#[cfg(not(feature = "gpu"))]
+fn gpu(which: Option<&str>) -> Result<Device> {
+    Err(Error::UnknownDevice {
+        name: which.map_or_else(|| "gpu".into(), |which| format!("gpu:{which}")),
+        reason: "this build is without the feature `gpu`; use `cpu` or `auto`".into(),
+    })
+}
+
+#[cfg(not(feature = "gpu"))]
+fn best_gpu() -> Option<Device> {
+    None
+}
+
+#[cfg(not(feature = "gpu"))]
+fn gpus() -> Vec<DeviceInfo> {
+    Vec::new()
 }
 
 #[cfg(test)]
@@ -71,8 +130,9 @@ mod tests {
         let error =
             |name| Device::by_name(name, &DeviceOptions::default()).unwrap_err().to_string();
         assert!(error("tpu").contains("`cpu`"), "{}", error("tpu"));
-        assert!(error("gpu:1").contains("gpu:1"), "{}", error("gpu:1"));
+        assert!(error("gpu:no such thing").contains("gpu"), "{}", error("gpu:no such thing"));
         assert!(Device::cpu(Some(0)).is_err());
-        assert_eq!(Device::auto().unwrap().info().name, "cpu");
+        assert_eq!(Device::cpu(Some(1)).unwrap().info().name, "cpu");
+        assert!(Device::auto().is_ok(), "there is always the CPU");
     }
 }

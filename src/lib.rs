@@ -54,6 +54,8 @@ pub use striate_importers as importers;
 pub use striate_models as models;
 pub use striate_nn as nn;
 pub use striate_ops_cpu as ops_cpu;
+#[cfg(feature = "gpu")]
+pub use striate_ops_wgsl as ops_wgsl;
 pub use striate_tensor as tensor;
 
 /// Pictures: decoding, resizing, crop protocols, and ranks painted over them.

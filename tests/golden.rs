@@ -29,6 +29,22 @@ fn golden() -> Option<PathBuf> {
     None
 }
 
+/// The CPU, and the GPU (software will do) where there is one; it must be there where
+/// `STRIATE_REQUIRE_GPU=1` says so.
+fn devices() -> Vec<Device> {
+    let mut devices = vec![Device::cpu(None).unwrap()];
+    match Device::by_name("gpu", &DeviceOptions::default()) {
+        Ok(gpu) => devices.push(gpu),
+        Err(error) => {
+            assert!(
+                std::env::var_os("STRIATE_REQUIRE_GPU").is_none(),
+                "a GPU is required: {error}"
+            );
+        }
+    }
+    devices
+}
+
 fn recorded(path: impl AsRef<Path>) -> Vec<f32> {
     npy::read(path).unwrap().values
 }
@@ -70,14 +86,13 @@ const TINY: [&str; 3] = ["tiny", "tiny2", "tiny-nolrn"];
 #[test]
 fn activations_of_the_tiny_networks_are_ccvs() {
     let Some(golden) = golden() else { return };
-    let device = Device::cpu(None).unwrap();
-    for name in TINY {
+    for (device, name) in devices().iter().flat_map(|d| TINY.map(|name| (d, name))) {
         let file = golden.join(format!("nets/{name}.f32.sqlite3"));
-        let network = importers::read(&file, &device, &ReadOptions::default()).unwrap();
+        let network = importers::read(&file, device, &ReadOptions::default()).unwrap();
         for input in ["formula", "dex"] {
             let [rows, cols, channels] = network.spec().input;
             let x = recorded(golden.join(format!("nets/{name}.{input}.input.npy")));
-            let x = Tensor::from_vec(x, [1, rows, cols, channels], &device).unwrap();
+            let x = Tensor::from_vec(x, [1, rows, cols, channels], device).unwrap();
             let visit = |layer, activation: &Tensor| {
                 let what = format!("{name}.{input}.L{layer:02}");
                 let ccv = recorded(golden.join(format!("nets/{what}.npy")));
@@ -92,15 +107,14 @@ fn activations_of_the_tiny_networks_are_ccvs() {
 #[test]
 fn logits_of_half_precision_files_are_ccvs() {
     let Some(golden) = golden() else { return };
-    let device = Device::cpu(None).unwrap();
-    for name in TINY {
+    for (device, name) in devices().iter().flat_map(|d| TINY.map(|name| (d, name))) {
         let file = golden.join(format!("nets/{name}.f16.sqlite3"));
         for dtype in [None, Some(DType::F32)] {
             let options = ReadOptions { dtype };
-            let network = importers::read(&file, &device, &options).unwrap();
+            let network = importers::read(&file, device, &options).unwrap();
             let [rows, cols, channels] = network.spec().input;
             let x = recorded(golden.join(format!("nets/{name}.formula.input.npy")));
-            let x = Tensor::from_vec(x, [1, rows, cols, channels], &device).unwrap();
+            let x = Tensor::from_vec(x, [1, rows, cols, channels], device).unwrap();
             let logits = network.forward(&x).unwrap().to_vec::<f32>().unwrap();
             let ccv = recorded(golden.join(format!("nets/{name}.f16.formula.logits.npy")));
             assert_close(&format!("{name} {dtype:?}"), &logits, &ccv);
@@ -140,10 +154,9 @@ fn assert_classifies(classifier: &Classifier, image: &Image, prefix: &Path) {
 #[test]
 fn the_tiny_networks_classify_pictures_as_ccv() {
     let Some(golden) = golden() else { return };
-    let device = Device::cpu(None).unwrap();
-    for name in TINY {
+    for (device, name) in devices().iter().flat_map(|d| TINY.map(|name| (d, name))) {
         let file = golden.join(format!("nets/{name}.f32.sqlite3"));
-        let network = importers::read(&file, &device, &ReadOptions::default()).unwrap();
+        let network = importers::read(&file, device, &ReadOptions::default()).unwrap();
         let classifier = Classifier::new(network).unwrap().protocol(Protocol::CcvCpu);
         for picture in ["dex", "box"] {
             let image = image::open(golden.join(format!("samples/{picture}.png"))).unwrap();

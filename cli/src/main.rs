@@ -27,6 +27,7 @@ use error::Result;
 use output::Output;
 
 fn main() -> ExitCode {
+    quiet_graphics_loader();
     let cli = Cli::parse();
     start_log(&cli);
     let mut output = Output::new(&cli.global);
@@ -34,6 +35,16 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => error::report(&error, &output),
+    }
+}
+
+/// Keeps Mesa's device chooser, a Vulkan layer, out: it asks for a desktop session and complains on
+/// stderr where there is none, and devices are chosen by `--device` here.
+fn quiet_graphics_loader() {
+    const CHOOSER_OFF: &str = "NODEVICE_SELECT";
+    if std::env::var_os(CHOOSER_OFF).is_none() {
+        // SAFETY: no other thread has been started that could read the environment.
+        unsafe { std::env::set_var(CHOOSER_OFF, "1") };
     }
 }
 
