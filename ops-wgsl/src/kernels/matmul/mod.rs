@@ -4,10 +4,12 @@
 //! [`Product`], which a kernel of this folder computes; `simple` takes any.
 
 mod simple;
+mod tiled;
 
 use striate_tensor::ops::{MatMul, MatMulExtents};
 use striate_tensor::{DType, Result, TensorType};
 
+use super::gemm::{Class, MAX_AXES};
 use super::indices::broadcast_strides;
 use super::{Constants, computed};
 use crate::buffer::{GpuBuffer, Source, View, parts};
@@ -50,7 +52,11 @@ struct Product<'a> {
 
 /// Chooses a kernel for a product and launches it.
 fn launch(cx: &Context, product: &Product<'_>) -> Result<()> {
-    simple::launch(cx, product)
+    match cx.class {
+        Class::Simple => simple::launch(cx, product),
+        class if product.batch.len() <= MAX_AXES => tiled::launch(cx, product, class),
+        _ => simple::launch(cx, product),
+    }
 }
 
 pub(super) fn matmul(
