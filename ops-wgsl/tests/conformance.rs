@@ -58,8 +58,14 @@ families! {
 // The tiles of every class of adapters, whatever this one is.
 mod classes {
     use striate_ops_wgsl::Class;
-    const CLASSES: [Class; 5] =
-        [Class::Simple, Class::Software, Class::Discrete, Class::Integrated, Class::Apple];
+    const CLASSES: [Class; 6] = [
+        Class::Simple,
+        Class::Software,
+        Class::Tile(0),
+        Class::Tile(1),
+        Class::Tile(2),
+        Class::Tile(3),
+    ];
     fn each(family: &str) {
         for class in CLASSES {
             let mut options = super::common::default_limits();

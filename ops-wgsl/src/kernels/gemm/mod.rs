@@ -30,24 +30,14 @@ pub(super) const MAX_AXES: usize = 6;
 pub(super) fn variants() -> Vec<(&'static Shader, Constants)> {
     let names = ["HALF_A", "HALF_B", "HALF_BIAS", "BIAS", "RELU", "ACCUMULATE"];
     let mut all = combinations(&WIDE, &names.map(|name| (name, BOTH)));
-    // A tile changes neither types nor the epilogue, so each is listed with all of the ways to
-    // load, and all of the rest with one tile.
-    let loads = ["HALF_A", "HALF_B", "VECTOR_A", "VECTOR_B"].map(|name| (name, BOTH));
-    let rest = ["HALF_BIAS", "BIAS", "RELU", "ACCUMULATE"];
-    let fixed = |names: &[&'static str], value: f64| -> Constants {
-        names.iter().map(|&name| (name, value)).collect()
-    };
+    let mut names: Vec<_> = names.into();
+    names.extend(["VECTOR_A", "VECTOR_B"]);
+    let names: Vec<(&'static str, &[f64])> = names.into_iter().map(|name| (name, BOTH)).collect();
     for tile in table::TILES {
-        for (shader, mut constants) in combinations(&TILED, &loads) {
-            constants.extend(fixed(&rest, 1.0));
+        for (shader, mut constants) in combinations(&TILED, &names) {
             constants.extend(tile.constants());
             all.push((shader, constants));
         }
-    }
-    for (shader, mut constants) in combinations(&TILED, &rest.map(|name| (name, BOTH))) {
-        constants.extend(fixed(&["HALF_A", "HALF_B", "VECTOR_A", "VECTOR_B"], 0.0));
-        constants.extend(table::TILES[0].constants());
-        all.push((shader, constants));
     }
     all
 }

@@ -3,6 +3,7 @@
 //! A product is cut so that each part of each operand can be bound: see [`products`]. Each part is a
 //! [`Product`], which a kernel of this folder computes; `simple` takes any.
 
+mod matvec;
 mod simple;
 mod tiled;
 
@@ -17,7 +18,9 @@ use crate::pipelines::Shader;
 use crate::queue::Context;
 
 pub(super) fn variants() -> Vec<(&'static Shader, Constants)> {
-    simple::variants()
+    let mut all = simple::variants();
+    all.extend(matvec::variants());
+    all
 }
 
 /// A matrix as it is bound: where it begins, and the elements between its rows and its columns.
@@ -54,6 +57,7 @@ struct Product<'a> {
 fn launch(cx: &Context, product: &Product<'_>) -> Result<()> {
     match cx.class {
         Class::Simple => simple::launch(cx, product),
+        _ if matvec::takes(product) => matvec::launch(cx, product),
         class if product.batch.len() <= MAX_AXES => tiled::launch(cx, product, class),
         _ => simple::launch(cx, product),
     }
