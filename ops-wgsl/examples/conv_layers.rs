@@ -85,12 +85,14 @@ fn main() -> Result<()> {
         println!("{}: {class:?}", device.info().description);
         let mut total = 0.0;
         for &(name, size, channels, out, kernel, stride, padding, groups) in convs {
-            let mut conv = Conv2d::default();
-            conv.stride = [stride; 2];
-            conv.padding = [padding; 2];
-            conv.groups = groups;
-            conv.bias = true;
-            conv.relu = true;
+            let conv = Conv2d {
+                stride: [stride; 2],
+                padding: [padding; 2],
+                groups,
+                bias: true,
+                relu: true,
+                ..Conv2d::default()
+            };
             let x = Tensor::full([1, size, size, channels], 0.5, DType::F32, &device)?;
             let shape = [out, kernel, kernel, channels / groups];
             let w = Tensor::full(shape, 0.25, DType::F32, &device)?;

@@ -140,7 +140,7 @@ fn main(
     tile /= across;
     let row = (tile % down) * 16u;
     let at = places(tile / down);
-    // Nobody leaves early: the driver's loads in a uniform flow are cheaper.
+    // Rows and columns beyond the last are computed as the last one, and not written.
     let last = params.n - 1u;
     let window0 = window(row + 0u);
     let window1 = window(row + 1u);
@@ -238,6 +238,7 @@ fn main(
     var s15_1 = vec4<f32>();
     var s15_2 = vec4<f32>();
     var s15_3 = vec4<f32>();
+    // Beyond the last group there is nothing to read.
     let cells = select(params.kernel.x, 0u, at.beyond);
     for (var kernel_row = 0u; kernel_row < cells; kernel_row++) {
         for (var kernel_col = 0u; kernel_col < params.kernel.y; kernel_col++) {
