@@ -11,7 +11,7 @@ use crate::adapter::AdapterChoice;
 use crate::buffer::{Source, own};
 use crate::cache::{Cache, default_folder};
 use crate::device::Gpu;
-use crate::kernels;
+use crate::kernels::{self, Class};
 use crate::pipelines::Pipelines;
 use crate::profile::Profile;
 use crate::queue::Context;
@@ -28,6 +28,9 @@ pub struct Options {
     /// Cut tensors into chunks of at most so many bytes (a power of two from 256), though more can be
     /// bound: for tests.
     pub chunk_bytes: Option<u64>,
+    /// Choose kernels for another class of adapters than the one that this one is of: for tests and
+    /// comparisons.
+    pub class: Option<Class>,
     /// Take the time of each op on the GPU's own clock. Each batch is waited for.
     pub profile: bool,
     /// Where compiled pipelines are kept from run to run; nowhere if none.
@@ -42,6 +45,7 @@ impl Default for Options {
             default_limits: false,
             checked: false,
             chunk_bytes: None,
+            class: None,
             profile: false,
             cache: default_folder(),
         }
@@ -61,7 +65,7 @@ impl Wgpu {
         let gpu = Gpu::open(choice, &options)?;
         let cache = Cache::open(&gpu, options.cache.as_deref());
         let pipelines = Pipelines::new(cache, options.checked);
-        Ok(Wgpu(Context::new(gpu, pipelines, options.profile)?))
+        Ok(Wgpu(Context::new(gpu, pipelines, options.class, options.profile)?))
     }
 
     /// What was asked of the device since it was opened, and the time that it took where

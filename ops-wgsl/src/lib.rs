@@ -39,5 +39,5 @@ mod staging;
 
 pub use adapter::{AdapterChoice, AdapterInfo, adapters};
 pub use backend::{Options, Wgpu};
-pub use kernels::{Specialisation, specialisations};
+pub use kernels::{Class, Specialisation, specialisations};
 pub use profile::{Profile, Timing};

@@ -7,6 +7,7 @@ use striate_tensor::Result;
 
 use crate::buffer::{Pool, View};
 use crate::device::Gpu;
+use crate::kernels::{Class, class_of};
 use crate::pipelines::{Constants, Pipelines, Shader};
 use crate::profile::{Profile, Profiler};
 use crate::staging::Staging;
@@ -26,6 +27,8 @@ pub(crate) struct Context {
     pub(crate) gpu: Gpu,
     pub(crate) pool: Pool,
     pub(crate) pipelines: Pipelines,
+    /// What kernels are chosen for.
+    pub(crate) class: Class,
     recorder: Mutex<Recorder>,
 }
 
@@ -68,7 +71,13 @@ struct Recorder {
 }
 
 impl Context {
-    pub(crate) fn new(gpu: Gpu, pipelines: Pipelines, profile: bool) -> Result<Self> {
+    pub(crate) fn new(
+        gpu: Gpu,
+        pipelines: Pipelines,
+        class: Option<Class>,
+        profile: bool,
+    ) -> Result<Self> {
+        let class = class.unwrap_or_else(|| class_of(gpu.kind, &gpu.info));
         let descriptor = wgpu::BufferDescriptor {
             label: Some("parameters"),
             size: u64::from(BATCH_DISPATCHES) * PARAMS_BYTES as u64,
@@ -89,7 +98,7 @@ impl Context {
             staging: Staging::default(),
             profiler,
         };
-        Ok(Context { gpu, pool: Pool::default(), pipelines, recorder: Mutex::new(recorder) })
+        Ok(Context { gpu, pool: Pool::default(), pipelines, class, recorder: Mutex::new(recorder) })
     }
 
     fn recorder(&self) -> MutexGuard<'_, Recorder> {

@@ -55,6 +55,38 @@ families! {
     whole same_bits_twice
 }
 
+// The tiles of every class of adapters, whatever this one is.
+mod classes {
+    use striate_ops_wgsl::Class;
+    const CLASSES: [Class; 6] = [
+        Class::Simple,
+        Class::Software,
+        Class::Tile(0),
+        Class::Tile(1),
+        Class::Tile(2),
+        Class::Tile(3),
+    ];
+    fn each(family: &str) {
+        for class in CLASSES {
+            let mut options = super::common::default_limits();
+            options.class = Some(class);
+            super::run(family, options);
+        }
+    }
+    #[test]
+    fn matmul() {
+        each("matmul");
+    }
+    #[test]
+    fn conv2d() {
+        each("conv2d");
+    }
+    #[test]
+    fn same_bits_twice() {
+        each("same_bits_twice");
+    }
+}
+
 #[test]
 fn every_family_is_listed() {
     let mut families: Vec<&str> = FAMILIES.iter().map(|(name, _)| *name).collect();

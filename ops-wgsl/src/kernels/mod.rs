@@ -6,6 +6,7 @@
 mod conv2d;
 mod counted;
 mod elementwise;
+mod gemm;
 mod images;
 mod indices;
 mod lrn;
@@ -21,6 +22,8 @@ use striate_tensor::{DType, Error, Op, Result, TensorType};
 use crate::buffer::{GpuBuffer, Source};
 use crate::pipelines::{Shader, flag};
 use crate::queue::Context;
+pub use gemm::Class;
+pub(crate) use gemm::class_of;
 
 /// Invocations of a workgroup, where it is not the shader's business.
 const WORKGROUP: usize = 256;
@@ -45,6 +48,7 @@ pub fn specialisations() -> Vec<Specialisation> {
         conv2d::variants(),
         counted::variants(),
         elementwise::variants(),
+        gemm::variants(),
         lrn::variants(),
         matmul::variants(),
         movement::variants(),

@@ -5,10 +5,12 @@
 
 mod gradients;
 mod simple;
+mod tiled;
 
 use striate_tensor::ops::Conv2d;
 use striate_tensor::{DType, Result, Shape, TensorType};
 
+use super::gemm::Class;
 use super::images::{Rows, bands};
 use super::{Constants, computed, word};
 use crate::buffer::{GpuBuffer, Source, View, parts};
@@ -100,7 +102,10 @@ struct Convolution<'a> {
 
 /// Chooses a kernel for a convolution and launches it.
 fn launch(cx: &Context, convolution: &Convolution<'_>) -> Result<()> {
-    simple::launch(cx, convolution)
+    match cx.class {
+        Class::Simple => simple::launch(cx, convolution),
+        class => tiled::launch(cx, convolution, class),
+    }
 }
 
 pub(super) fn conv2d(

@@ -3,11 +3,14 @@
 //! A product is cut so that each part of each operand can be bound: see [`products`]. Each part is a
 //! [`Product`], which a kernel of this folder computes; `simple` takes any.
 
+mod matvec;
 mod simple;
+mod tiled;
 
 use striate_tensor::ops::{MatMul, MatMulExtents};
 use striate_tensor::{DType, Result, TensorType};
 
+use super::gemm::{Class, MAX_AXES};
 use super::indices::broadcast_strides;
 use super::{Constants, computed};
 use crate::buffer::{GpuBuffer, Source, View, parts};
@@ -15,7 +18,9 @@ use crate::pipelines::Shader;
 use crate::queue::Context;
 
 pub(super) fn variants() -> Vec<(&'static Shader, Constants)> {
-    simple::variants()
+    let mut all = simple::variants();
+    all.extend(matvec::variants());
+    all
 }
 
 /// A matrix as it is bound: where it begins, and the elements between its rows and its columns.
@@ -50,7 +55,12 @@ struct Product<'a> {
 
 /// Chooses a kernel for a product and launches it.
 fn launch(cx: &Context, product: &Product<'_>) -> Result<()> {
-    simple::launch(cx, product)
+    match cx.class {
+        Class::Simple => simple::launch(cx, product),
+        _ if matvec::takes(product) => matvec::launch(cx, product),
+        class if product.batch.len() <= MAX_AXES => tiled::launch(cx, product, class),
+        _ => simple::launch(cx, product),
+    }
 }
 
 pub(super) fn matmul(

@@ -1,0 +1,37 @@
+//! Convolution as implicit GEMM: rows are pixels, columns the outputs of a group, and the depth goes
+//! through a window's cells and their channels. No window is ever written to memory.
+
+use super::{Convolution, Extents};
+use crate::kernels::gemm::{Class, Gemm, Side, Windows};
+use crate::kernels::word;
+use crate::queue::Context;
+
+pub(super) fn launch(
+    cx: &Context,
+    convolution: &Convolution<'_>,
+    class: Class,
+) -> striate_tensor::Result<()> {
+    let Convolution { extents, images, x, w: (w, weights), bias, relu, y } = convolution;
+    let Extents { rows, cols, out_rows, out_cols, kernel, stride, padding, groups, .. } = **extents;
+    let channels = extents.channels / groups;
+    let out = extents.out / groups;
+    let depth = kernel[0] * kernel[1] * channels;
+    let axis = (groups, [channels, out * depth, out].map(word));
+    let gemm = Gemm {
+        op: "conv2d",
+        m: images * out_rows * out_cols,
+        n: out,
+        channels,
+        windows: Windows { rows, cols, out_rows, out_cols, kernel, stride, padding },
+        a: Side { view: x.0, half: x.1, line: extents.channels, step: 1 },
+        b: Side { view: weights, half: w.half(), line: depth, step: 1 },
+        y,
+        row_y: extents.out,
+        bias: *bias,
+        step_bias: out,
+        relu: *relu,
+        accumulate: false,
+        axes: &[axis],
+    };
+    gemm.launch(cx, class)
+}

@@ -1,0 +1,175 @@
+//! Products by tiles: what a convolution (as implicit GEMM: the rows are windows of the images) and
+//! a product of matrices have in common.
+//!
+//! `tiled.wgsl` is for GPUs: tiles in workgroup memory, and in registers. `wide.wgsl` is for drivers
+//! that run shaders on a processor. [`table`] says which and with what tiles.
+
+mod table;
+
+use striate_tensor::Result;
+
+use super::{BOTH, Constants, combinations, word};
+use crate::buffer::View;
+use crate::pipelines::{Shader, flag, shader};
+use crate::queue::{Context, Groups, Launch};
+pub use table::Class;
+pub(crate) use table::class_of;
+use table::{Tile, tile};
+
+static TILED: Shader = shader!("gemm/tiled.wgsl", 1, 5);
+static WIDE: Shader = shader!("gemm/wide.wgsl", 1, 3);
+
+/// Rows and columns of an invocation of `wide.wgsl`, and invocations of its workgroups.
+const WIDE_ROWS: usize = 16;
+const WIDE_COLS: usize = 16;
+const WIDE_INVOCATIONS: usize = 8;
+
+/// Axes that the parameters have room for.
+pub(super) const MAX_AXES: usize = 6;
+
+pub(super) fn variants() -> Vec<(&'static Shader, Constants)> {
+    let names = ["HALF_A", "HALF_B", "HALF_BIAS", "BIAS", "RELU", "ACCUMULATE"];
+    let mut all = combinations(&WIDE, &names.map(|name| (name, BOTH)));
+    let mut names: Vec<_> = names.into();
+    names.extend(["VECTOR_A", "VECTOR_B"]);
+    let names: Vec<(&'static str, &[f64])> = names.into_iter().map(|name| (name, BOTH)).collect();
+    for tile in table::TILES {
+        for (shader, mut constants) in combinations(&TILED, &names) {
+            constants.extend(tile.constants());
+            all.push((shader, constants));
+        }
+    }
+    all
+}
+
+/// An operand of a product.
+#[derive(Clone, Copy)]
+pub(super) struct Side<'a> {
+    pub(super) view: &'a View,
+    pub(super) half: bool,
+    /// Elements between pixels of a, or between columns of b.
+    pub(super) line: usize,
+    /// Elements between steps of the depth that are next to each other.
+    pub(super) step: usize,
+}
+
+/// The rows of a product as windows of images; a matrix is an image of one row with a kernel of one
+/// cell.
+#[derive(Clone, Copy)]
+pub(super) struct Windows {
+    pub(super) rows: usize,
+    pub(super) cols: usize,
+    pub(super) out_rows: usize,
+    pub(super) out_cols: usize,
+    pub(super) kernel: [usize; 2],
+    pub(super) stride: [usize; 2],
+    pub(super) padding: [usize; 2],
+}
+
+/// `y [m, n] = a b`, or `y + a b`, with bias and ReLU at the end; for each of the groups or matrices
+/// of `axes`.
+pub(super) struct Gemm<'a> {
+    pub(super) op: &'static str,
+    pub(super) m: usize,
+    pub(super) n: usize,
+    /// Depth of a cell of the kernel.
+    pub(super) channels: usize,
+    pub(super) windows: Windows,
+    pub(super) a: Side<'a>,
+    pub(super) b: Side<'a>,
+    pub(super) y: &'a View,
+    pub(super) row_y: usize,
+    pub(super) bias: Option<(&'a View, bool)>,
+    /// Elements of the bias from one index of the first axis to the next.
+    pub(super) step_bias: usize,
+    pub(super) relu: bool,
+    pub(super) accumulate: bool,
+    /// At most [`MAX_AXES`], the last one first: extent, strides in a, b and y.
+    pub(super) axes: &'a [(usize, [u32; 3])],
+}
+
+impl Gemm<'_> {
+    fn params(&self) -> Vec<u32> {
+        let Windows { rows, cols, out_rows, out_cols, kernel, stride, padding } = self.windows;
+        let bias = self.bias.map_or(0, |(view, _)| view.skip);
+        let mut params: Vec<u32> =
+            [self.m, self.n, rows, cols, out_rows, out_cols].map(word).into();
+        params.extend([kernel, stride, padding].into_iter().flatten().map(word));
+        let (a, b) = (&self.a, &self.b);
+        params.extend([self.channels, a.line, a.step, b.line, b.step, self.row_y].map(word));
+        params.extend([a.view.skip, b.view.skip, bias, self.y.skip]);
+        params.extend([self.step_bias, self.axes.len()].map(word));
+        // Vectors begin at multiples of 16 bytes.
+        params.resize(params.len().next_multiple_of(4), 0);
+        for &(extent, [a, b, y]) in self.axes {
+            params.extend([word(extent), a, b, y]);
+        }
+        params
+    }
+
+    fn batch(&self) -> usize {
+        self.axes.iter().map(|(extent, _)| extent).product()
+    }
+
+    /// Whether four steps of the depth can be loaded at once.
+    fn vectors(&self, side: &Side<'_>, operand: usize) -> bool {
+        let four = |n: usize| n.is_multiple_of(4);
+        side.step == 1
+            && four(self.channels)
+            && four(side.line)
+            && four(side.view.skip as usize)
+            && self.axes.iter().all(|(_, strides)| four(strides[operand] as usize))
+    }
+
+    /// Launches the kernel of a class of adapters.
+    pub(super) fn launch(&self, cx: &Context, class: Class) -> Result<()> {
+        let (bias, half_bias) = self.bias.unwrap_or((self.a.view, false));
+        let mut constants: Constants = vec![
+            ("HALF_A", flag(self.a.half)),
+            ("HALF_B", flag(self.b.half)),
+            ("HALF_BIAS", flag(half_bias)),
+            ("BIAS", flag(self.bias.is_some())),
+            ("RELU", flag(self.relu)),
+            ("ACCUMULATE", flag(self.accumulate)),
+        ];
+        let (a, b) = (self.a.view, self.b.view);
+        let mut inputs = vec![a, b, bias];
+        let shader = match tile(class, self.m, self.n, self.batch()) {
+            None => {
+                let tiles = self.m.div_ceil(WIDE_ROWS) * self.n.div_ceil(WIDE_COLS) * self.batch();
+                (&WIDE, tiles.div_ceil(WIDE_INVOCATIONS))
+            }
+            Some(tile) => {
+                constants.push(("VECTOR_A", flag(self.vectors(&self.a, 0))));
+                constants.push(("VECTOR_B", flag(self.vectors(&self.b, 1))));
+                constants.extend(tile.constants());
+                inputs.extend([a, b]);
+                let tiles = self.m.div_ceil(tile.rows()) * self.n.div_ceil(tile.cols());
+                (&TILED, tiles * self.batch())
+            }
+        };
+        cx.launch(Launch {
+            op: self.op,
+            shader: shader.0,
+            constants: &constants,
+            params: &self.params(),
+            outputs: &[self.y],
+            inputs: &inputs,
+            groups: Groups::Flat(shader.1),
+        })
+    }
+}
+
+impl Tile {
+    fn constants(&self) -> Constants {
+        let number = |n: usize| n as f64;
+        vec![
+            ("ACROSS", number(self.across)),
+            ("DOWN", number(self.down)),
+            ("TALL", flag(self.tall)),
+            ("WIDE", flag(self.wide)),
+            ("ROWS", number(self.rows() / 4)),
+            ("COLS", number(self.cols() / 4)),
+        ]
+    }
+}

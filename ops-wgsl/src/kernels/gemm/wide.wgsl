@@ -1,0 +1,457 @@
+// y = a b (+ bias) by implicit GEMM, for drivers that run shaders on a processor: 16 rows by 16
+// columns an invocation, and nothing shared.
+//
+// Such a driver turns a load of an invocation's own into a loop over the lanes of its vectors, which
+// costs some ten times a multiplication, and a barrier into a switch between stacks. What it does
+// well is arithmetic on many values with constant places: those that exceed the registers are on
+// the stack, where a vector is loaded at once. So the tile is far larger than a GPU's registers allow:
+// 32 loads for 256 multiply-adds.
+
+override HALF_A: bool;
+override HALF_B: bool;
+override HALF_BIAS: bool;
+override BIAS: bool;
+override RELU: bool;
+// Adds to what y holds.
+override ACCUMULATE: bool;
+
+struct Params {
+    // Rows of y (all pixels of all images), columns (outputs of a group).
+    m: u32,
+    n: u32,
+    // The image: rows, columns, and those of the output.
+    rows: u32,
+    cols: u32,
+    out_rows: u32,
+    out_cols: u32,
+    kernel: vec2<u32>,
+    stride: vec2<u32>,
+    padding: vec2<u32>,
+    // The depth of a cell of the kernel.
+    channels: u32,
+    // Elements between pixels of a and between channels; between columns of b and along its depth;
+    // between rows of y.
+    pixel_a: u32,
+    step_a: u32,
+    col_b: u32,
+    step_b: u32,
+    row_y: u32,
+    // Elements before the first one of each, as bound.
+    skip_a: u32,
+    skip_b: u32,
+    skip_bias: u32,
+    skip_y: u32,
+    // Of the first of the axes in the bias.
+    step_bias: u32,
+    rank: u32,
+    // Groups or matrices, the last axis first: extent, strides in a, b and y.
+    axes: array<vec4<u32>, 6>,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read_write> y: array<f32>;
+@group(0) @binding(2) var<storage, read> a: array<u32>;
+@group(0) @binding(3) var<storage, read> b: array<u32>;
+@group(0) @binding(4) var<storage, read> bias: array<u32>;
+
+// Where a group (or a matrix) begins.
+struct Places {
+    a: u32,
+    b: u32,
+    y: u32,
+    bias: u32,
+    // The number was beyond the last one: what folding leaves.
+    beyond: bool,
+}
+
+fn places(number: u32) -> Places {
+    var at = Places(params.skip_a, params.skip_b, params.skip_y, params.skip_bias, false);
+    var rest = number;
+    for (var axis = 0u; axis < params.rank; axis++) {
+        let own = params.axes[axis];
+        let index = rest % own.x;
+        rest /= own.x;
+        at.a += index * own.y;
+        at.b += index * own.z;
+        at.y += index * own.w;
+        if (axis == 0u) { at.bias += index * params.step_bias; }
+    }
+    at.beyond = rest > 0u;
+    return at;
+}
+
+fn finish(at: Places, row: u32, col: u32, sum: f32) {
+    if (row >= params.m || col >= params.n) { return; }
+    let place = at.y + row * params.row_y + col;
+    var value = sum;
+    if (ACCUMULATE) { value += y[place]; }
+    if (BIAS) {
+        let i = at.bias + col;
+        value += widen(bias[word_of(i, HALF_BIAS)], i, HALF_BIAS);
+    }
+    if (RELU) { value = relu(value); }
+    y[place] = value;
+}
+
+fn finish4(at: Places, row: u32, col: u32, sums: vec4<f32>) {
+    finish(at, row, col, sums.x);
+    finish(at, row, col + 1u, sums.y);
+    finish(at, row, col + 2u, sums.z);
+    finish(at, row, col + 3u, sums.w);
+}
+
+// Loads at places that may lie in the padding: those read the first element, and count as zero.
+fn load_a(inside: bool, at: u32) -> f32 {
+    let place = select(params.skip_a, at, inside);
+    return select(0.0, widen(a[word_of(place, HALF_A)], place, HALF_A), inside);
+}
+
+fn load_b(at: u32) -> f32 {
+    return widen(b[word_of(at, HALF_B)], at, HALF_B);
+}
+
+// Of a row of y: the first row and column of its window, and where its image begins.
+fn window(row: u32) -> vec3<u32> {
+    let pixel = min(row, params.m - 1u);
+    let across = pixel / params.out_cols;
+    let start = vec2<u32>(across % params.out_rows, pixel % params.out_cols) * params.stride
+        - params.padding;
+    let image = (across / params.out_rows) * params.rows * params.cols * params.pixel_a;
+    return vec3<u32>(start, image);
+}
+
+// The place of a cell of a window, and whether it is in the image: padding wraps around to beyond it.
+fn cell(start: vec3<u32>, offset: vec2<u32>) -> vec2<u32> {
+    let at = start.xy + offset;
+    let place = start.z + (at.x * params.cols + at.y) * params.pixel_a;
+    return vec2<u32>(place, u32(at.x < params.rows && at.y < params.cols));
+}
+
+@compute @workgroup_size(8)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let across = (params.n + 15u) / 16u;
+    let down = (params.m + 15u) / 16u;
+    var tile = flat_group(group, groups) * 8u + local;
+    let col = (tile % across) * 16u;
+    tile /= across;
+    let row = (tile % down) * 16u;
+    let at = places(tile / down);
+    // Rows and columns beyond the last are computed as the last one, and not written.
+    let last = params.n - 1u;
+    let window0 = window(row + 0u);
+    let window1 = window(row + 1u);
+    let window2 = window(row + 2u);
+    let window3 = window(row + 3u);
+    let window4 = window(row + 4u);
+    let window5 = window(row + 5u);
+    let window6 = window(row + 6u);
+    let window7 = window(row + 7u);
+    let window8 = window(row + 8u);
+    let window9 = window(row + 9u);
+    let window10 = window(row + 10u);
+    let window11 = window(row + 11u);
+    let window12 = window(row + 12u);
+    let window13 = window(row + 13u);
+    let window14 = window(row + 14u);
+    let window15 = window(row + 15u);
+    var b0 = at.b + min(col + 0u, last) * params.col_b;
+    var b1 = at.b + min(col + 1u, last) * params.col_b;
+    var b2 = at.b + min(col + 2u, last) * params.col_b;
+    var b3 = at.b + min(col + 3u, last) * params.col_b;
+    var b4 = at.b + min(col + 4u, last) * params.col_b;
+    var b5 = at.b + min(col + 5u, last) * params.col_b;
+    var b6 = at.b + min(col + 6u, last) * params.col_b;
+    var b7 = at.b + min(col + 7u, last) * params.col_b;
+    var b8 = at.b + min(col + 8u, last) * params.col_b;
+    var b9 = at.b + min(col + 9u, last) * params.col_b;
+    var b10 = at.b + min(col + 10u, last) * params.col_b;
+    var b11 = at.b + min(col + 11u, last) * params.col_b;
+    var b12 = at.b + min(col + 12u, last) * params.col_b;
+    var b13 = at.b + min(col + 13u, last) * params.col_b;
+    var b14 = at.b + min(col + 14u, last) * params.col_b;
+    var b15 = at.b + min(col + 15u, last) * params.col_b;
+    var s0_0 = vec4<f32>();
+    var s0_1 = vec4<f32>();
+    var s0_2 = vec4<f32>();
+    var s0_3 = vec4<f32>();
+    var s1_0 = vec4<f32>();
+    var s1_1 = vec4<f32>();
+    var s1_2 = vec4<f32>();
+    var s1_3 = vec4<f32>();
+    var s2_0 = vec4<f32>();
+    var s2_1 = vec4<f32>();
+    var s2_2 = vec4<f32>();
+    var s2_3 = vec4<f32>();
+    var s3_0 = vec4<f32>();
+    var s3_1 = vec4<f32>();
+    var s3_2 = vec4<f32>();
+    var s3_3 = vec4<f32>();
+    var s4_0 = vec4<f32>();
+    var s4_1 = vec4<f32>();
+    var s4_2 = vec4<f32>();
+    var s4_3 = vec4<f32>();
+    var s5_0 = vec4<f32>();
+    var s5_1 = vec4<f32>();
+    var s5_2 = vec4<f32>();
+    var s5_3 = vec4<f32>();
+    var s6_0 = vec4<f32>();
+    var s6_1 = vec4<f32>();
+    var s6_2 = vec4<f32>();
+    var s6_3 = vec4<f32>();
+    var s7_0 = vec4<f32>();
+    var s7_1 = vec4<f32>();
+    var s7_2 = vec4<f32>();
+    var s7_3 = vec4<f32>();
+    var s8_0 = vec4<f32>();
+    var s8_1 = vec4<f32>();
+    var s8_2 = vec4<f32>();
+    var s8_3 = vec4<f32>();
+    var s9_0 = vec4<f32>();
+    var s9_1 = vec4<f32>();
+    var s9_2 = vec4<f32>();
+    var s9_3 = vec4<f32>();
+    var s10_0 = vec4<f32>();
+    var s10_1 = vec4<f32>();
+    var s10_2 = vec4<f32>();
+    var s10_3 = vec4<f32>();
+    var s11_0 = vec4<f32>();
+    var s11_1 = vec4<f32>();
+    var s11_2 = vec4<f32>();
+    var s11_3 = vec4<f32>();
+    var s12_0 = vec4<f32>();
+    var s12_1 = vec4<f32>();
+    var s12_2 = vec4<f32>();
+    var s12_3 = vec4<f32>();
+    var s13_0 = vec4<f32>();
+    var s13_1 = vec4<f32>();
+    var s13_2 = vec4<f32>();
+    var s13_3 = vec4<f32>();
+    var s14_0 = vec4<f32>();
+    var s14_1 = vec4<f32>();
+    var s14_2 = vec4<f32>();
+    var s14_3 = vec4<f32>();
+    var s15_0 = vec4<f32>();
+    var s15_1 = vec4<f32>();
+    var s15_2 = vec4<f32>();
+    var s15_3 = vec4<f32>();
+    // Beyond the last group there is nothing to read.
+    let cells = select(params.kernel.x, 0u, at.beyond);
+    for (var kernel_row = 0u; kernel_row < cells; kernel_row++) {
+        for (var kernel_col = 0u; kernel_col < params.kernel.y; kernel_col++) {
+            let offset = vec2<u32>(kernel_row, kernel_col);
+            let cell0 = cell(window0, offset);
+            let in0 = cell0.y == 1u;
+            let cell1 = cell(window1, offset);
+            let in1 = cell1.y == 1u;
+            let cell2 = cell(window2, offset);
+            let in2 = cell2.y == 1u;
+            let cell3 = cell(window3, offset);
+            let in3 = cell3.y == 1u;
+            let cell4 = cell(window4, offset);
+            let in4 = cell4.y == 1u;
+            let cell5 = cell(window5, offset);
+            let in5 = cell5.y == 1u;
+            let cell6 = cell(window6, offset);
+            let in6 = cell6.y == 1u;
+            let cell7 = cell(window7, offset);
+            let in7 = cell7.y == 1u;
+            let cell8 = cell(window8, offset);
+            let in8 = cell8.y == 1u;
+            let cell9 = cell(window9, offset);
+            let in9 = cell9.y == 1u;
+            let cell10 = cell(window10, offset);
+            let in10 = cell10.y == 1u;
+            let cell11 = cell(window11, offset);
+            let in11 = cell11.y == 1u;
+            let cell12 = cell(window12, offset);
+            let in12 = cell12.y == 1u;
+            let cell13 = cell(window13, offset);
+            let in13 = cell13.y == 1u;
+            let cell14 = cell(window14, offset);
+            let in14 = cell14.y == 1u;
+            let cell15 = cell(window15, offset);
+            let in15 = cell15.y == 1u;
+            var at_a = at.a;
+            for (var c = 0u; c < params.channels; c++) {
+                let w0 = vec4<f32>(
+                    load_b(b0), load_b(b1), load_b(b2), load_b(b3),
+                );
+                let w1 = vec4<f32>(
+                    load_b(b4), load_b(b5), load_b(b6), load_b(b7),
+                );
+                let w2 = vec4<f32>(
+                    load_b(b8), load_b(b9), load_b(b10), load_b(b11),
+                );
+                let w3 = vec4<f32>(
+                    load_b(b12), load_b(b13), load_b(b14), load_b(b15),
+                );
+                let x0 = vec4<f32>(load_a(in0, at_a + cell0.x));
+                s0_0 = fma(x0, w0, s0_0);
+                s0_1 = fma(x0, w1, s0_1);
+                s0_2 = fma(x0, w2, s0_2);
+                s0_3 = fma(x0, w3, s0_3);
+                let x1 = vec4<f32>(load_a(in1, at_a + cell1.x));
+                s1_0 = fma(x1, w0, s1_0);
+                s1_1 = fma(x1, w1, s1_1);
+                s1_2 = fma(x1, w2, s1_2);
+                s1_3 = fma(x1, w3, s1_3);
+                let x2 = vec4<f32>(load_a(in2, at_a + cell2.x));
+                s2_0 = fma(x2, w0, s2_0);
+                s2_1 = fma(x2, w1, s2_1);
+                s2_2 = fma(x2, w2, s2_2);
+                s2_3 = fma(x2, w3, s2_3);
+                let x3 = vec4<f32>(load_a(in3, at_a + cell3.x));
+                s3_0 = fma(x3, w0, s3_0);
+                s3_1 = fma(x3, w1, s3_1);
+                s3_2 = fma(x3, w2, s3_2);
+                s3_3 = fma(x3, w3, s3_3);
+                let x4 = vec4<f32>(load_a(in4, at_a + cell4.x));
+                s4_0 = fma(x4, w0, s4_0);
+                s4_1 = fma(x4, w1, s4_1);
+                s4_2 = fma(x4, w2, s4_2);
+                s4_3 = fma(x4, w3, s4_3);
+                let x5 = vec4<f32>(load_a(in5, at_a + cell5.x));
+                s5_0 = fma(x5, w0, s5_0);
+                s5_1 = fma(x5, w1, s5_1);
+                s5_2 = fma(x5, w2, s5_2);
+                s5_3 = fma(x5, w3, s5_3);
+                let x6 = vec4<f32>(load_a(in6, at_a + cell6.x));
+                s6_0 = fma(x6, w0, s6_0);
+                s6_1 = fma(x6, w1, s6_1);
+                s6_2 = fma(x6, w2, s6_2);
+                s6_3 = fma(x6, w3, s6_3);
+                let x7 = vec4<f32>(load_a(in7, at_a + cell7.x));
+                s7_0 = fma(x7, w0, s7_0);
+                s7_1 = fma(x7, w1, s7_1);
+                s7_2 = fma(x7, w2, s7_2);
+                s7_3 = fma(x7, w3, s7_3);
+                let x8 = vec4<f32>(load_a(in8, at_a + cell8.x));
+                s8_0 = fma(x8, w0, s8_0);
+                s8_1 = fma(x8, w1, s8_1);
+                s8_2 = fma(x8, w2, s8_2);
+                s8_3 = fma(x8, w3, s8_3);
+                let x9 = vec4<f32>(load_a(in9, at_a + cell9.x));
+                s9_0 = fma(x9, w0, s9_0);
+                s9_1 = fma(x9, w1, s9_1);
+                s9_2 = fma(x9, w2, s9_2);
+                s9_3 = fma(x9, w3, s9_3);
+                let x10 = vec4<f32>(load_a(in10, at_a + cell10.x));
+                s10_0 = fma(x10, w0, s10_0);
+                s10_1 = fma(x10, w1, s10_1);
+                s10_2 = fma(x10, w2, s10_2);
+                s10_3 = fma(x10, w3, s10_3);
+                let x11 = vec4<f32>(load_a(in11, at_a + cell11.x));
+                s11_0 = fma(x11, w0, s11_0);
+                s11_1 = fma(x11, w1, s11_1);
+                s11_2 = fma(x11, w2, s11_2);
+                s11_3 = fma(x11, w3, s11_3);
+                let x12 = vec4<f32>(load_a(in12, at_a + cell12.x));
+                s12_0 = fma(x12, w0, s12_0);
+                s12_1 = fma(x12, w1, s12_1);
+                s12_2 = fma(x12, w2, s12_2);
+                s12_3 = fma(x12, w3, s12_3);
+                let x13 = vec4<f32>(load_a(in13, at_a + cell13.x));
+                s13_0 = fma(x13, w0, s13_0);
+                s13_1 = fma(x13, w1, s13_1);
+                s13_2 = fma(x13, w2, s13_2);
+                s13_3 = fma(x13, w3, s13_3);
+                let x14 = vec4<f32>(load_a(in14, at_a + cell14.x));
+                s14_0 = fma(x14, w0, s14_0);
+                s14_1 = fma(x14, w1, s14_1);
+                s14_2 = fma(x14, w2, s14_2);
+                s14_3 = fma(x14, w3, s14_3);
+                let x15 = vec4<f32>(load_a(in15, at_a + cell15.x));
+                s15_0 = fma(x15, w0, s15_0);
+                s15_1 = fma(x15, w1, s15_1);
+                s15_2 = fma(x15, w2, s15_2);
+                s15_3 = fma(x15, w3, s15_3);
+                b0 += params.step_b;
+                b1 += params.step_b;
+                b2 += params.step_b;
+                b3 += params.step_b;
+                b4 += params.step_b;
+                b5 += params.step_b;
+                b6 += params.step_b;
+                b7 += params.step_b;
+                b8 += params.step_b;
+                b9 += params.step_b;
+                b10 += params.step_b;
+                b11 += params.step_b;
+                b12 += params.step_b;
+                b13 += params.step_b;
+                b14 += params.step_b;
+                b15 += params.step_b;
+                at_a += params.step_a;
+            }
+        }
+    }
+    if (at.beyond) { return; }
+    finish4(at, row + 0u, col + 0u, s0_0);
+    finish4(at, row + 0u, col + 4u, s0_1);
+    finish4(at, row + 0u, col + 8u, s0_2);
+    finish4(at, row + 0u, col + 12u, s0_3);
+    finish4(at, row + 1u, col + 0u, s1_0);
+    finish4(at, row + 1u, col + 4u, s1_1);
+    finish4(at, row + 1u, col + 8u, s1_2);
+    finish4(at, row + 1u, col + 12u, s1_3);
+    finish4(at, row + 2u, col + 0u, s2_0);
+    finish4(at, row + 2u, col + 4u, s2_1);
+    finish4(at, row + 2u, col + 8u, s2_2);
+    finish4(at, row + 2u, col + 12u, s2_3);
+    finish4(at, row + 3u, col + 0u, s3_0);
+    finish4(at, row + 3u, col + 4u, s3_1);
+    finish4(at, row + 3u, col + 8u, s3_2);
+    finish4(at, row + 3u, col + 12u, s3_3);
+    finish4(at, row + 4u, col + 0u, s4_0);
+    finish4(at, row + 4u, col + 4u, s4_1);
+    finish4(at, row + 4u, col + 8u, s4_2);
+    finish4(at, row + 4u, col + 12u, s4_3);
+    finish4(at, row + 5u, col + 0u, s5_0);
+    finish4(at, row + 5u, col + 4u, s5_1);
+    finish4(at, row + 5u, col + 8u, s5_2);
+    finish4(at, row + 5u, col + 12u, s5_3);
+    finish4(at, row + 6u, col + 0u, s6_0);
+    finish4(at, row + 6u, col + 4u, s6_1);
+    finish4(at, row + 6u, col + 8u, s6_2);
+    finish4(at, row + 6u, col + 12u, s6_3);
+    finish4(at, row + 7u, col + 0u, s7_0);
+    finish4(at, row + 7u, col + 4u, s7_1);
+    finish4(at, row + 7u, col + 8u, s7_2);
+    finish4(at, row + 7u, col + 12u, s7_3);
+    finish4(at, row + 8u, col + 0u, s8_0);
+    finish4(at, row + 8u, col + 4u, s8_1);
+    finish4(at, row + 8u, col + 8u, s8_2);
+    finish4(at, row + 8u, col + 12u, s8_3);
+    finish4(at, row + 9u, col + 0u, s9_0);
+    finish4(at, row + 9u, col + 4u, s9_1);
+    finish4(at, row + 9u, col + 8u, s9_2);
+    finish4(at, row + 9u, col + 12u, s9_3);
+    finish4(at, row + 10u, col + 0u, s10_0);
+    finish4(at, row + 10u, col + 4u, s10_1);
+    finish4(at, row + 10u, col + 8u, s10_2);
+    finish4(at, row + 10u, col + 12u, s10_3);
+    finish4(at, row + 11u, col + 0u, s11_0);
+    finish4(at, row + 11u, col + 4u, s11_1);
+    finish4(at, row + 11u, col + 8u, s11_2);
+    finish4(at, row + 11u, col + 12u, s11_3);
+    finish4(at, row + 12u, col + 0u, s12_0);
+    finish4(at, row + 12u, col + 4u, s12_1);
+    finish4(at, row + 12u, col + 8u, s12_2);
+    finish4(at, row + 12u, col + 12u, s12_3);
+    finish4(at, row + 13u, col + 0u, s13_0);
+    finish4(at, row + 13u, col + 4u, s13_1);
+    finish4(at, row + 13u, col + 8u, s13_2);
+    finish4(at, row + 13u, col + 12u, s13_3);
+    finish4(at, row + 14u, col + 0u, s14_0);
+    finish4(at, row + 14u, col + 4u, s14_1);
+    finish4(at, row + 14u, col + 8u, s14_2);
+    finish4(at, row + 14u, col + 12u, s14_3);
+    finish4(at, row + 15u, col + 0u, s15_0);
+    finish4(at, row + 15u, col + 4u, s15_1);
+    finish4(at, row + 15u, col + 8u, s15_2);
+    finish4(at, row + 15u, col + 12u, s15_3);
+}

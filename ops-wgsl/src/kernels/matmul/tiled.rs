@@ -1,0 +1,40 @@
+//! A product by the tiles of `kernels/gemm`: a is an image of one row, whose pixels are the rows of
+//! the matrix.
+
+use super::Product;
+use crate::kernels::gemm::{Class, Gemm, Side, Windows};
+use crate::queue::Context;
+
+pub(super) fn launch(
+    cx: &Context,
+    product: &Product<'_>,
+    class: Class,
+) -> striate_tensor::Result<()> {
+    let Product { m, n, k, a, b, y, bias, relu, accumulate, batch } = product;
+    let windows = Windows {
+        rows: 1,
+        cols: *m,
+        out_rows: 1,
+        out_cols: *m,
+        kernel: [1, 1],
+        stride: [1, 1],
+        padding: [0, 0],
+    };
+    let gemm = Gemm {
+        op: "matmul",
+        m: *m,
+        n: *n,
+        channels: *k,
+        windows,
+        a: Side { view: a.view, half: a.half, line: a.row, step: a.col },
+        b: Side { view: b.view, half: b.half, line: b.col, step: b.row },
+        y: y.view,
+        row_y: y.row,
+        bias: *bias,
+        step_bias: 0,
+        relu: *relu,
+        accumulate: *accumulate,
+        axes: batch,
+    };
+    gemm.launch(cx, class)
+}
