@@ -197,7 +197,6 @@ impl Product<'_> {
                     pitch: n,
                     bias: bias[col..].as_ptr(),
                     relu: self.op.relu,
-                    accumulate: false,
                 };
                 // SAFETY: rows are `k` floats each; panels and biases are padded to whole tiles;
                 // blocks of different tasks do not overlap, and lie inside `y`.

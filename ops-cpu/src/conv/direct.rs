@@ -149,7 +149,6 @@ pub(super) fn conv2d(
             pitch: e.out,
             bias: bias.map_or(std::ptr::null(), |bias| bias[panel_offset..].as_ptr()),
             relu: op.relu,
-            accumulate: false,
         };
         // SAFETY: the pointers are to `run` floats each, inside the images or the zeros; panels and
         // biases are padded to whole tiles; blocks of different tasks do not overlap, and all of

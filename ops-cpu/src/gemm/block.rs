@@ -30,8 +30,6 @@ pub(crate) struct Block {
     pub(crate) bias: *const f32,
     /// Negative results become 0.
     pub(crate) relu: bool,
-    /// Sums are added to what is in the output (`bias` plays no part).
-    pub(crate) accumulate: bool,
 }
 
 impl Block {
@@ -88,7 +86,7 @@ impl<const ROWS: usize, const VECTORS: usize> Kernel for Tiles<ROWS, VECTORS> {
                                 panel: block.panels.add(depth_here * cols),
                                 output: block.output.add(t * ROWS * block.pitch + p * cols),
                                 pitch: block.pitch,
-                                start: match (first && !block.accumulate, block.bias.is_null()) {
+                                start: match (first, block.bias.is_null()) {
                                     (true, true) => Start::Zero,
                                     (true, false) => Start::Bias(block.bias.add(p * cols)),
                                     (false, _) => Start::Output,

@@ -307,7 +307,6 @@ impl Step<'_> {
                 pitch: out,
                 bias: std::ptr::null(),
                 relu: false,
-                accumulate: false,
             };
             block.run(self.level);
         }
