@@ -8,7 +8,8 @@
 //! * [`shapes`](LayerShape), [`verify`](Verified), [`summary`](Summary): what follows from a
 //!   specification without weights.
 //! * [`Network`]: a specification with its weights on a device; inference.
-//! * [`layers`]: the same layers as modules; [`init`]: fresh weights; [`loss`]: what to minimise.
+//! * [`layers`]: the same layers as modules; [`init`]: fresh weights; [`loss`]: what to minimise;
+//!   [`Sgd`]: gradient descent.
 //!
 //! Activations are `[n, rows, cols, channels]`, convolution weights `[out, kernel rows, kernel
 //! cols, channels / groups]`, full-connect weights `[out, in]`. Weights may be half precision
@@ -19,6 +20,7 @@ pub mod init;
 pub mod layers;
 pub mod loss;
 mod network;
+mod optimizer;
 mod shapes;
 pub mod spec;
 mod summary;
@@ -28,9 +30,10 @@ pub use error::{Error, Result};
 pub use init::Seed;
 pub use layers::{
     AvgPool2d, Context, Conv2d, Dropout, Flatten, FullConnect, Lrn, MaxPool2d, Module, Relu,
-    Sequential, Visitor, named_parameters,
+    Sequential, Visitor, VisitorMut, named_parameters, require_grad,
 };
 pub use network::{LayerParameters, Metadata, Network};
+pub use optimizer::{Rates, Sgd, named_gradients};
 pub use shapes::{LayerShape, MAX_ELEMENTS, Scan};
 pub use spec::{
     ConvSpec, FullConnectSpec, Init, LayerKind, LayerSpec, LrnSpec, NetworkSpec, PoolSpec, conv,

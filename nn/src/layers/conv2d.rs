@@ -2,7 +2,7 @@
 
 use striate_tensor::{DType, Device, Error, RandomKey, Result, Shape, Tensor, ops};
 
-use super::{Context, Module, Visitor};
+use super::{Context, Module, Visitor, VisitorMut};
 use crate::ConvSpec;
 use crate::init::Initializer;
 
@@ -62,6 +62,13 @@ impl Module for Conv2d {
     fn parameters(&self, visit: &mut Visitor) {
         visit.parameter("weight", &self.weight);
         if let Some(bias) = &self.bias {
+            visit.parameter("bias", bias);
+        }
+    }
+
+    fn parameters_mut(&mut self, visit: &mut VisitorMut) {
+        visit.parameter("weight", &mut self.weight);
+        if let Some(bias) = &mut self.bias {
             visit.parameter("bias", bias);
         }
     }

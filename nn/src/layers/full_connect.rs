@@ -2,7 +2,7 @@
 
 use striate_tensor::{DType, Device, RandomKey, Result, Shape, Tensor, ops};
 
-use super::{Context, Module, Visitor};
+use super::{Context, Module, Visitor, VisitorMut};
 use crate::init::Initializer;
 use crate::{Dropout, FullConnectSpec};
 
@@ -68,6 +68,13 @@ impl Module for FullConnect {
     fn parameters(&self, visit: &mut Visitor) {
         visit.parameter("weight", &self.weight);
         if let Some(bias) = &self.bias {
+            visit.parameter("bias", bias);
+        }
+    }
+
+    fn parameters_mut(&mut self, visit: &mut VisitorMut) {
+        visit.parameter("weight", &mut self.weight);
+        if let Some(bias) = &mut self.bias {
             visit.parameter("bias", bias);
         }
     }

@@ -13,6 +13,6 @@ mod sequential;
 pub use conv2d::Conv2d;
 pub use dropout::Dropout;
 pub use full_connect::FullConnect;
-pub use module::{Context, Module, Visitor, named_parameters};
+pub use module::{Context, Module, Visitor, VisitorMut, named_parameters, require_grad};
 pub use plain::{AvgPool2d, Flatten, Lrn, MaxPool2d, Relu};
 pub use sequential::Sequential;

@@ -7,7 +7,7 @@ use striate_tensor::{RandomKey, Result, Tensor};
 /// Anything with a `forward`.
 ///
 /// ```
-/// use striate_nn::{Context, Conv2d, Module, Visitor, conv, named_parameters};
+/// use striate_nn::{Context, Conv2d, Module, Visitor, VisitorMut, conv, named_parameters};
 /// use striate_tensor::{Device, RandomKey, Reference, Result, Tensor};
 ///
 /// struct Block { a: Conv2d, b: Conv2d }
@@ -19,6 +19,11 @@ use striate_tensor::{RandomKey, Result, Tensor};
 ///     fn parameters(&self, visit: &mut Visitor) {
 ///         visit.child("a", &self.a);
 ///         visit.child("b", &self.b);
+///     }
+///     // For training only: the same names, in the same order.
+///     fn parameters_mut(&mut self, visit: &mut VisitorMut) {
+///         visit.child("a", &mut self.a);
+///         visit.child("b", &mut self.b);
 ///     }
 /// }
 ///
@@ -47,6 +52,12 @@ pub trait Module: Send + Sync {
 
     /// Shows its parameters and those of its children, each by a name, in a fixed order.
     fn parameters(&self, visit: &mut Visitor) {
+        let _ = visit;
+    }
+
+    /// Hands out the same parameters under the same names in the same order, to be changed: what
+    /// an optimizer works on. A module without it keeps what it has.
+    fn parameters_mut(&mut self, visit: &mut VisitorMut) {
         let _ = visit;
     }
 }
@@ -89,40 +100,74 @@ impl Context {
     }
 }
 
+/// The name of where a visit is: `b.weight` is the parameter `weight` of the child `b`.
+#[derive(Default)]
+struct Path(String);
+
+impl Path {
+    /// Goes one name deeper, and gives the length to cut back to.
+    fn at(&mut self, name: &str) -> usize {
+        let start = self.0.len();
+        if start > 0 {
+            self.0.push('.');
+        }
+        self.0.push_str(name);
+        start
+    }
+}
+
 /// Goes through the parameters of a module and its children, and gives each its full name:
 /// `b.weight` is the parameter `weight` of the child `b`.
 pub struct Visitor<'a> {
-    path: String,
+    path: Path,
     parameter: &'a mut dyn FnMut(&str, &Tensor),
 }
 
 impl<'a> Visitor<'a> {
     /// A visitor that shows every parameter and its name to this function.
     pub fn new(parameter: &'a mut dyn FnMut(&str, &Tensor)) -> Self {
-        Visitor { path: String::new(), parameter }
+        Visitor { path: Path::default(), parameter }
     }
 
     /// A parameter of the module that is visited.
     pub fn parameter(&mut self, name: &str, tensor: &Tensor) {
-        let start = self.enter(name);
-        (self.parameter)(&self.path, tensor);
-        self.path.truncate(start);
+        let start = self.path.at(name);
+        (self.parameter)(&self.path.0, tensor);
+        self.path.0.truncate(start);
     }
 
     /// The parameters of a child.
     pub fn child(&mut self, name: &str, module: &dyn Module) {
-        let start = self.enter(name);
+        let start = self.path.at(name);
         module.parameters(self);
-        self.path.truncate(start);
+        self.path.0.truncate(start);
+    }
+}
+
+/// As [`Visitor`], for parameters that are to be changed.
+pub struct VisitorMut<'a> {
+    path: Path,
+    parameter: &'a mut dyn FnMut(&str, &mut Tensor),
+}
+
+impl<'a> VisitorMut<'a> {
+    /// A visitor that hands every parameter and its name to this function.
+    pub fn new(parameter: &'a mut dyn FnMut(&str, &mut Tensor)) -> Self {
+        VisitorMut { path: Path::default(), parameter }
     }
 
-    fn enter(&mut self, name: &str) -> usize {
-        let start = self.path.len();
-        if start > 0 {
-            self.path.push('.');
-        }
-        self.path.push_str(name);
-        start
+    /// A parameter of the module that is visited.
+    pub fn parameter(&mut self, name: &str, tensor: &mut Tensor) {
+        let start = self.path.at(name);
+        (self.parameter)(&self.path.0, tensor);
+        self.path.0.truncate(start);
+    }
+
+    /// The parameters of a child.
+    pub fn child(&mut self, name: &str, module: &mut dyn Module) {
+        let start = self.path.at(name);
+        module.parameters_mut(self);
+        self.path.0.truncate(start);
     }
 }
 
@@ -133,4 +178,14 @@ pub fn named_parameters(module: &dyn Module) -> Vec<(String, Tensor)> {
     let mut collect = |name: &str, tensor: &Tensor| named.push((name.to_owned(), tensor.clone()));
     module.parameters(&mut Visitor::new(&mut collect));
     named
+}
+
+/// Has the gradients of all parameters of a module computed: they become leaves of what is computed
+/// from now on. The module must have [`parameters_mut`](Module::parameters_mut).
+///
+/// # Errors
+/// Where a parameter cannot have a gradient.
+pub fn require_grad(module: &mut dyn Module) {
+    let mut track = |_: &str, tensor: &mut Tensor| *tensor = tensor.clone().require_grad();
+    module.parameters_mut(&mut VisitorMut::new(&mut track));
 }

@@ -2,7 +2,7 @@
 
 use striate_tensor::{Result, Tensor};
 
-use super::{Context, Module, Visitor};
+use super::{Context, Module, Visitor, VisitorMut};
 
 /// Modules one after another, named `0`, `1`, … in the names of their parameters. Empty, it gives
 /// its input.
@@ -65,6 +65,12 @@ impl Module for Sequential {
     fn parameters(&self, visit: &mut Visitor) {
         for (i, module) in self.modules.iter().enumerate() {
             visit.child(&i.to_string(), &**module);
+        }
+    }
+
+    fn parameters_mut(&mut self, visit: &mut VisitorMut) {
+        for (i, module) in self.modules.iter_mut().enumerate() {
+            visit.child(&i.to_string(), &mut **module);
         }
     }
 }

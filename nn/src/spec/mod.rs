@@ -275,6 +275,11 @@ impl FullConnectSpec {
     pub fn op(&self) -> ops::MatMul {
         ops::MatMul { transpose_a: false, transpose_b: true, bias: true, relu: self.relu }
     }
+
+    /// What training multiplies the outputs by that dropout keeps: `1 / (1 - rate)`.
+    pub fn kept_scale(&self) -> f32 {
+        1.0 / (1.0 - self.dropout)
+    }
 }
 
 /// What a fresh layer starts with: weights uniform in `±gain / √(fan in + count)`, constant biases.

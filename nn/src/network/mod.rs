@@ -1,12 +1,13 @@
 //! Networks: specifications with their weights on a device.
 
+mod forward;
+
 use std::collections::BTreeMap;
-use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 use striate_tensor::{DType, Device, Tensor};
 
-use crate::layers::{Context, Module, Visitor};
+use crate::layers::{Context, Module, Visitor, VisitorMut};
 use crate::shapes::dims;
 use crate::{Error, LayerKind, LayerShape, LayerSpec, NetworkSpec, Result, Summary};
 
@@ -166,41 +167,6 @@ impl Network {
         Summary::with_bytes(&self.spec, &self.shapes, bytes)
     }
 
-    /// The outputs of the last layer, `[n, classes]` logits for a classifier, of images `x [n,
-    /// rows, cols, channels]` of the network's own size with the mean subtracted.
-    ///
-    /// # Errors
-    /// [`Error::Network`] where `x` has another shape; [`Error::Op`] where the device fails.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.check_input(x)?;
-        self.run(0..self.spec.layers.len(), x, |_, _| Ok(()))
-    }
-
-    /// The output of the last of these layers for `x`, the input of the first: `[n, rows, cols,
-    /// channels]`, or `[n, in]` before a full-connect layer, which flattens it. Layers before the
-    /// first full-connect one take images of any size. An empty range gives `x`.
-    ///
-    /// # Errors
-    /// [`Error::Range`] where there are no such layers; [`Error::Layer`] or [`Error::Op`] where `x`
-    /// does not fit a layer, or the device fails.
-    pub fn forward_layers(&self, layers: Range<usize>, x: &Tensor) -> Result<Tensor> {
-        self.run(layers, x, |_, _| Ok(()))
-    }
-
-    /// As [`forward`](Network::forward), and every layer's output on the way, after its ReLU, is
-    /// shown to `visit` with the layer's number.
-    ///
-    /// # Errors
-    /// As [`forward`](Network::forward), and what `visit` gives (see [`Error::visit`]).
-    pub fn activations(
-        &self,
-        x: &Tensor,
-        visit: impl FnMut(usize, &Tensor) -> Result<()>,
-    ) -> Result<Tensor> {
-        self.check_input(x)?;
-        self.run(0..self.spec.layers.len(), x, visit)
-    }
-
     /// The same network with weights and biases of another float type. The mean image stays f32.
     /// Halving rounds to the nearest number; ccv's files cut instead, which its writer does.
     ///
@@ -219,85 +185,25 @@ impl Network {
         }
         Ok(cast)
     }
-
-    fn check_input(&self, x: &Tensor) -> Result<()> {
-        if matches!(x.dims(), [_, image @ ..] if *image == self.spec.input) {
-            return Ok(());
-        }
-        let [rows, cols, channels] = self.spec.input;
-        let expected = format!("images [n, {rows}, {cols}, {channels}]");
-        Err(Error::network(expected, x.shape().to_string()))
-    }
-
-    fn run(
-        &self,
-        layers: Range<usize>,
-        x: &Tensor,
-        mut visit: impl FnMut(usize, &Tensor) -> Result<()>,
-    ) -> Result<Tensor> {
-        if layers.start > layers.end || layers.end > self.spec.layers.len() {
-            return Err(Error::Range { layers: self.spec.layers.len(), range: layers });
-        }
-        let mut current: Option<Tensor> = None;
-        for layer in layers {
-            // The assignment drops the layer's input: two activations live at a time, not all.
-            current = Some(self.layer(layer, current.as_ref().unwrap_or(x))?);
-            if let Some(activation) = &current {
-                visit(layer, activation)?;
-            }
-        }
-        Ok(current.unwrap_or_else(|| x.clone()))
-    }
-
-    fn layer(&self, layer: usize, x: &Tensor) -> Result<Tensor> {
-        let shape = &self.shapes[layer];
-        let result = match (&self.spec.layers[layer], &self.parameters[layer]) {
-            (LayerSpec::Conv(conv), Some(LayerParameters { weight, bias })) => {
-                x.conv2d(weight, Some(bias), conv.op())
-            }
-            (LayerSpec::MaxPool(pool), _) => x.max_pool2d(pool.op()),
-            (LayerSpec::AvgPool(pool), _) => x.avg_pool2d(pool.op()),
-            (LayerSpec::Lrn(lrn), _) => x.lrn(lrn.op()),
-            (LayerSpec::FullConnect(full), Some(LayerParameters { weight, bias })) => {
-                let x = self.flat(layer, x)?;
-                x.matmul_with(weight, Some(bias), full.op())
-            }
-            // `new` refuses this; an error all the same, since this is no place to panic.
-            (LayerSpec::Conv(_) | LayerSpec::FullConnect(_), None) => {
-                return Err(Error::layer(layer, shape.kind, "weights", "none"));
-            }
-        };
-        result.map_err(|source| in_layer(shape, source))
-    }
-
-    /// The input of a full-connect layer as `[n, in]`. Rows and cols must be right and not only
-    /// their product: transposed, they would pass for what they are not.
-    fn flat(&self, layer: usize, x: &Tensor) -> Result<Tensor> {
-        let shape = &self.shapes[layer];
-        let [rows, cols, channels] = shape.input;
-        let inputs = rows * cols * channels;
-        match x.dims() {
-            [_, flat] if *flat == inputs => Ok(x.clone()),
-            [_, image @ ..] if *image == shape.input => {
-                x.flatten().map_err(|source| in_layer(shape, source))
-            }
-            _ => {
-                let expected = format!("[n, {rows}, {cols}, {channels}] or [n, {inputs}]");
-                Err(Error::layer(layer, LayerKind::FullConnect, expected, x.shape().to_string()))
-            }
-        }
-    }
 }
 
-/// A network among other modules: its inference, whatever the context says. Parameters are named
-/// `0.weight`, `0.bias` and so on, by layer.
+/// A network among other modules. Parameters are named `0.weight`, `0.bias` and so on, by layer.
 impl Module for Network {
-    fn forward(&self, x: &Tensor, _: &Context) -> striate_tensor::Result<Tensor> {
-        Network::forward(self, x).map_err(Error::into_tensor_error)
+    fn forward(&self, x: &Tensor, cx: &Context) -> striate_tensor::Result<Tensor> {
+        self.forward_with(x, cx).map_err(Error::into_tensor_error)
     }
 
     fn parameters(&self, visit: &mut Visitor) {
         for (layer, parameters) in self.parameters.iter().enumerate() {
+            if let Some(LayerParameters { weight, bias }) = parameters {
+                visit.parameter(&format!("{layer}.weight"), weight);
+                visit.parameter(&format!("{layer}.bias"), bias);
+            }
+        }
+    }
+
+    fn parameters_mut(&mut self, visit: &mut VisitorMut) {
+        for (layer, parameters) in self.parameters.iter_mut().enumerate() {
             if let Some(LayerParameters { weight, bias }) = parameters {
                 visit.parameter(&format!("{layer}.weight"), weight);
                 visit.parameter(&format!("{layer}.bias"), bias);
