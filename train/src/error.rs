@@ -1,0 +1,104 @@
+//! What can go wrong while training.
+
+/// The result of everything fallible in this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, where, and what was expected.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An option that makes no sense.
+    #[error("training options: expected {expected}, got {got}")]
+    Option {
+        /// What would be right.
+        expected: String,
+        /// What was given.
+        got: String,
+    },
+    /// Velocities that are not those of the network.
+    #[error("momentum: expected {expected}, got {got}")]
+    Velocity {
+        /// What would be right.
+        expected: String,
+        /// What was given.
+        got: String,
+    },
+    /// The loss or the weights are no numbers any more.
+    #[error(
+        "training diverged at iteration {iteration}: the loss is {loss}; the last checkpoint is \
+         intact. A smaller learning rate (a tenth), a warm-up, or looking for wrong labels helps"
+    )]
+    Diverged {
+        /// The mini-batch, counted from 0 over the whole training.
+        iteration: u64,
+        /// The mean loss of it.
+        loss: f64,
+    },
+    /// The working file belongs to another training.
+    #[error("{file}: cannot go on: expected {expected}, got {got}; name another working file, or \
+             remove this one to start anew")]
+    Mismatch {
+        /// The working file.
+        file: String,
+        /// What this training is.
+        expected: String,
+        /// What the file holds.
+        got: String,
+    },
+    /// Another training uses the working file.
+    #[error("{file}: another training is using it (it holds {lock})")]
+    Locked {
+        /// The working file.
+        file: String,
+        /// The lock file.
+        lock: String,
+    },
+    /// The operating system refused something.
+    #[error("{file}: cannot {action}: {source}")]
+    Io {
+        /// The file.
+        file: String,
+        /// What was to be done with it.
+        action: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// What the training noted in its working file cannot be read.
+    #[error("{file}: the notes of the training: {message}")]
+    Notes {
+        /// The working file.
+        file: String,
+        /// What is wrong with them.
+        message: String,
+    },
+    /// The samples do not fit the network.
+    #[error("training data: expected {expected}, got {got}")]
+    Data {
+        /// What would be right.
+        expected: String,
+        /// What was given.
+        got: String,
+    },
+    /// The data could not be read.
+    #[error(transparent)]
+    Samples(#[from] striate_data::Error),
+    /// The working file could not be read or written.
+    #[error(transparent)]
+    Checkpoint(#[from] striate_importers::Error),
+    /// The network refused.
+    #[error(transparent)]
+    Network(#[from] striate_nn::Error),
+    /// The device refused.
+    #[error(transparent)]
+    Tensor(#[from] striate_tensor::Error),
+}
+
+impl Error {
+    pub(crate) fn io(
+        file: &std::path::Path,
+        action: &'static str,
+        source: std::io::Error,
+    ) -> Self {
+        Error::Io { file: file.display().to_string(), action, source }
+    }
+}

@@ -1,0 +1,281 @@
+//! Steps: a mini-batch forward, backward, and into the weights.
+
+use std::collections::BTreeMap;
+
+use striate_nn::{Context, LayerSpec, Network, Sgd, named_gradients, require_grad};
+use striate_tensor::{DType, HostTensor, RandomKey, Tensor, no_grad};
+
+use crate::{Error, Result, TrainOptions};
+
+/// The streams of a seed from here on are for dropout, one a mini-batch. ("DROP" in ASCII.)
+const DROPOUT_STREAMS: u64 = 0x4452_4f50 << 32;
+
+/// What a mini-batch showed, before the weights moved.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct StepReport {
+    /// Samples in it.
+    pub samples: usize,
+    /// The sum of their cross-entropies.
+    pub loss_sum: f64,
+    /// How many of them were not ranked first.
+    pub misses: usize,
+}
+
+impl StepReport {
+    /// The mean cross-entropy.
+    pub fn loss(&self) -> f64 {
+        self.loss_sum / self.samples.max(1) as f64
+    }
+}
+
+/// A network that learns: the mathematics of training, without data, files or time.
+///
+/// ```
+/// use striate_nn::{NetworkSpec, Seed, conv, pool};
+/// use striate_tensor::{Device, Reference, Tensor};
+/// use striate_train::{Trainer, TrainOptions};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let device = Device::new(Reference::new());
+/// let spec = NetworkSpec::new([6, 6, 1])
+///     .conv(conv(4, 3)).max_pool(pool(2)).full_connect(2);
+/// let mut trainer = Trainer::new(spec.build(&device, Seed(1))?, TrainOptions::default())?;
+///
+/// let images = Tensor::uniform([8, 6, 6, 1], -1.0, 1.0, Default::default(), &device)?;
+/// let labels = Tensor::from_vec(vec![0u32, 1, 0, 1, 0, 1, 0, 1], [8], &device)?;
+/// let first = trainer.step(&images, &labels, 0, 1.0)?;
+/// for step in 1..20 {
+///     trainer.step(&images, &labels, step, 1.0)?;
+/// }
+/// assert!(trainer.step(&images, &labels, 20, 1.0)?.loss() < first.loss());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Trainer {
+    network: Network,
+    sgd: Sgd,
+    options: TrainOptions,
+    /// Gradients summed so far, where the weights move after several mini-batches.
+    summed: BTreeMap<String, Tensor>,
+    /// Of how many mini-batches and samples.
+    batches: usize,
+    samples: usize,
+}
+
+impl Trainer {
+    /// A trainer of this network, from rest. Half-precision weights are widened.
+    ///
+    /// # Errors
+    /// [`Error::Option`] where the options make no sense, [`Error::Network`] where the network is
+    /// no classifier, or the device fails.
+    pub fn new(network: Network, options: TrainOptions) -> Result<Self> {
+        Self::resumed(network, BTreeMap::new(), options)
+    }
+
+    /// A trainer that goes on with these velocities, by the names of the parameters (`0.weight`).
+    ///
+    /// # Errors
+    /// As [`new`](Trainer::new); also where a velocity is of no parameter, or of another shape.
+    pub fn resumed(
+        network: Network,
+        velocities: BTreeMap<String, Tensor>,
+        options: TrainOptions,
+    ) -> Result<Self> {
+        options.check(network.spec().layers.len())?;
+        network.spec().verify(network.spec().classes())?;
+        let mut network = network.cast(DType::F32)?;
+        for (name, velocity) in &velocities {
+            let parameter = parameter(&network, name);
+            if parameter.is_none_or(|p| p.shape() != velocity.shape()) {
+                let expected = match parameter {
+                    Some(parameter) => format!("a velocity {} of {name}", parameter.shape()),
+                    None => "velocities of the network's parameters".into(),
+                };
+                let got = format!("{name}: {}", velocity.shape());
+                return Err(Error::Velocity { expected, got });
+            }
+        }
+        require_grad(&mut network);
+        let sgd = Sgd::with_velocities(velocities);
+        let summed = BTreeMap::new();
+        Ok(Trainer { network, sgd, options, summed, batches: 0, samples: 0 })
+    }
+
+    /// The network as it is now: for inference too, since dropout scales what it keeps.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// The velocities, by the names of the parameters.
+    pub fn velocities(&self) -> &BTreeMap<String, Tensor> {
+        self.sgd.velocities()
+    }
+
+    /// How it trains.
+    pub fn options(&self) -> &TrainOptions {
+        &self.options
+    }
+
+    /// Whether gradients wait for more mini-batches before the weights move.
+    pub fn is_accumulating(&self) -> bool {
+        self.batches > 0
+    }
+
+    /// A mini-batch: `images [n, rows, cols, channels]` with the mean subtracted and `labels [n]`
+    /// from 0 (u32). The weights move when `sgd_frequency` mini-batches have come. `iteration`
+    /// counts mini-batches over the whole training: it chooses the random numbers. Learning rates
+    /// are multiplied by `factor`.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`] where the loss is not finite: then the weights have not moved.
+    /// [`Error::Network`] where shapes do not fit or the device fails.
+    pub fn step(
+        &mut self,
+        images: &Tensor,
+        labels: &Tensor,
+        iteration: u64,
+        factor: f64,
+    ) -> Result<StepReport> {
+        let key = RandomKey::new(self.options.seed, DROPOUT_STREAMS.wrapping_add(iteration));
+        let cx = Context::training(key);
+        let logits = match self.options.recompute {
+            true => self.network.forward_recomputed(images, &cx)?,
+            false => self.network.forward_with(images, &cx)?,
+        };
+        let loss = logits.cross_entropy(labels)?.sum_all()?;
+        let loss_sum = f64::from(loss.to_scalar::<f32>()?);
+        let samples = images.dims().first().copied().unwrap_or(0);
+        let misses = no_grad(|| misses(&logits, labels, 1))?;
+        let report = StepReport { samples, loss_sum, misses };
+        if !loss_sum.is_finite() {
+            return Err(Error::Diverged { iteration, loss: report.loss() });
+        }
+        // What keeps the activations must go before the backward pass, which frees them one by one.
+        drop(logits);
+        let gradients = named_gradients(&self.network, loss.backward()?);
+        self.gather(gradients)?;
+        self.batches += 1;
+        self.samples += samples;
+        if self.batches >= self.options.sgd_frequency {
+            self.flush(factor)?;
+        }
+        Ok(report)
+    }
+
+    /// Moves the weights by what has been gathered, also where it is of fewer mini-batches than
+    /// `sgd_frequency`: at the end of an epoch.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn flush(&mut self, factor: f64) -> Result<()> {
+        if self.batches == 0 {
+            return Ok(());
+        }
+        let scale = 1.0 / self.samples.max(1) as f32;
+        let (options, spec) = (&self.options, self.network.spec().clone());
+        let step = |name: &str| {
+            let (layer, is_weight) = layer_of(name);
+            let rates = match is_weight {
+                true => options.weights_of(layer),
+                false => options.biases_of(layer),
+            };
+            let kept = match spec.layers.get(layer) {
+                Some(LayerSpec::FullConnect(full)) if options.ccv_dropout => 1.0 - full.dropout,
+                _ => 1.0,
+            };
+            let rate = (f64::from(rates.rate) * factor) as f32;
+            striate_nn::Rates { rate, ..rates }.step(scale * kept * kept)
+        };
+        self.sgd.step(&mut self.network, &self.summed, step)?;
+        self.summed.clear();
+        (self.batches, self.samples) = (0, 0);
+        Ok(())
+    }
+
+    fn gather(&mut self, gradients: BTreeMap<String, Tensor>) -> Result<()> {
+        if self.summed.is_empty() {
+            self.summed = gradients;
+            return Ok(());
+        }
+        for (name, gradient) in gradients {
+            let sum = match self.summed.remove(&name) {
+                Some(before) => before.add(&gradient)?,
+                None => gradient,
+            };
+            self.summed.insert(name, sum);
+        }
+        Ok(())
+    }
+
+    /// Whether all weights and biases are finite.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn is_finite(&self) -> Result<bool> {
+        for parameters in self.network.parameters().iter().flatten() {
+            for tensor in [&parameters.weight, &parameters.bias] {
+                // NaN and infinities survive a sum of squares; what overflows it has diverged too.
+                let squares = no_grad(|| tensor.mul(tensor)?.sum_all())?;
+                if !squares.to_scalar::<f32>()?.is_finite() {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// How many rows of `logits [n, classes]` do not have their label among the `top` likeliest
+/// classes. Ties go to the smaller class, as in ccv's ranks.
+///
+/// # Errors
+/// Where the device fails.
+pub(crate) fn misses(logits: &Tensor, labels: &Tensor, top: usize) -> Result<usize> {
+    let (logits, labels) = (logits.to_host()?, labels.to_vec::<u32>()?);
+    Ok(count_misses(&logits, &labels, top))
+}
+
+fn count_misses(logits: &HostTensor, labels: &[u32], top: usize) -> usize {
+    let classes = logits.ty().shape.dims().last().copied().unwrap_or(0).max(1);
+    let Some(values) = logits.values().as_slice::<f32>() else { return labels.len() };
+    let hit = |row: &[f32], label: usize| {
+        let Some(&own) = row.get(label) else { return false };
+        let above = row.iter().enumerate().filter(|&(class, &value)| {
+            // NaN is above everything: a network that gives it knows nothing.
+            value.is_nan() || value > own || (value == own && class < label)
+        });
+        !own.is_nan() && above.count() < top
+    };
+    let rows = values.chunks(classes).zip(labels);
+    rows.filter(|&(row, &label)| !hit(row, label as usize)).count()
+}
+
+/// `3.weight` as layer 3 and whether it is the weights.
+fn layer_of(name: &str) -> (usize, bool) {
+    let (layer, kind) = name.split_once('.').unwrap_or((name, ""));
+    (layer.parse().unwrap_or(usize::MAX), kind == "weight")
+}
+
+fn parameter<'a>(network: &'a Network, name: &str) -> Option<&'a Tensor> {
+    let (layer, is_weight) = layer_of(name);
+    let parameters = network.parameters().get(layer)?.as_ref()?;
+    Some(if is_weight { &parameters.weight } else { &parameters.bias })
+}
+
+#[cfg(test)]
+mod tests {
+    use striate_tensor::Shape;
+
+    use super::*;
+
+    #[test]
+    fn ranks_ties_by_class_and_takes_nan_for_a_miss() {
+        let values = vec![1.0f32, 1.0, 0.0, f32::NAN, 2.0, 1.0, 3.0, 2.0, 1.0];
+        let logits = HostTensor::new(Shape::new(&[3, 3]).unwrap(), values).unwrap();
+        assert_eq!(count_misses(&logits, &[0, 1, 0], 1), 1);
+        assert_eq!(count_misses(&logits, &[1, 1, 1], 1), 3);
+        assert_eq!(count_misses(&logits, &[1, 1, 1], 2), 0);
+        assert_eq!(count_misses(&logits, &[9, 0, 2], 3), 2);
+    }
+}
