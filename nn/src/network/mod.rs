@@ -9,7 +9,7 @@ use striate_tensor::{DType, Device, Tensor};
 
 use crate::layers::{Context, Module, Visitor, VisitorMut};
 use crate::shapes::dims;
-use crate::{Error, LayerKind, LayerShape, LayerSpec, NetworkSpec, Result, Summary};
+use crate::{Error, LayerShape, NetworkSpec, Result, Summary};
 
 /// The weights and biases of a layer.
 #[derive(Clone, Debug)]

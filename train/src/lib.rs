@@ -1,0 +1,34 @@
+//! Striate's training: epochs, schedules, checkpoints, metrics.
+//!
+//! * [`Trainer`]: the mathematics of a step, without data or files.
+//! * [`Session`]: a whole training in a working file: begun, interrupted at any moment, gone on
+//!   with, to the same bits.
+//! * [`TrainOptions`] and [`Schedule`]: how a network learns, as data.
+//! * [`Observer`]: what is told on the way; [`MetricsFile`] and [`TensorBoard`] write it down, and
+//!   [`History`] is what the working file remembers.
+//!
+//! Gradient descent is ccv's: `v ← momentum · v − decay · rate · w + (rate / samples) · gradient`,
+//! `w ← w + v`.
+
+mod checkpoint;
+mod error;
+mod evaluate;
+mod history;
+mod lock;
+mod metrics;
+mod options;
+mod schedule;
+mod session;
+mod tensorboard;
+mod trainer;
+
+pub use checkpoint::{Position, read_history};
+pub use error::{Error, Result};
+pub use evaluate::{EvaluationReport, evaluate};
+pub use history::{EpochReport, History, Point};
+pub use metrics::{MetricsFile, Observer, StepEvent};
+pub use options::{LayerRates, TrainOptions};
+pub use schedule::{Decay, Schedule};
+pub use session::{Outcome, Session, SessionOptions};
+pub use tensorboard::TensorBoard;
+pub use trainer::{StepReport, Trainer};

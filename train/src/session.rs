@@ -1,0 +1,533 @@
+//! A training from its first sample to its last, over any number of interruptions.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use striate_data::augment::{Augmenter, Recipe, epoch_order};
+use striate_data::loader::{Batch, Loader, LoaderOptions, Position as BatchPosition, Purpose};
+use striate_data::statistics::{ColorComponents, Statistics};
+use striate_data::{Dataset, FloatImage, Geometry, resize_mean};
+use striate_importers::ccv::{self, ColourStatistics};
+use striate_importers::{WriteOptions, ccv as model_file};
+use striate_nn::{Metadata, Network, NetworkSpec, Seed};
+use striate_tensor::{Device, HostTensor, Shape, Tensor};
+
+use crate::checkpoint::{self, Identity, Notes, Position, Saved};
+use crate::evaluate::{skipped_reason, tensors};
+use crate::lock::Lock;
+use crate::{
+    Error, EvaluationReport, History, Observer, Result, StepEvent, TrainOptions, Trainer, evaluate,
+};
+
+/// What a training is made of.
+#[derive(Clone, Debug)]
+pub struct SessionOptions {
+    /// How the network learns.
+    pub train: TrainOptions,
+    /// How pictures are formed.
+    pub recipe: Recipe,
+    /// Mini-batches between checkpoints within an epoch; at the end of an epoch there is one always.
+    pub checkpoint_every: Option<u64>,
+    /// Threads that form mini-batches ahead. The result does not depend on it.
+    pub workers: usize,
+    /// Decoded pictures are kept in memory up to so many bytes. The result does not depend on it.
+    pub cache_bytes: usize,
+    /// What the model file is to say of the network beside the class names.
+    pub metadata: Metadata,
+}
+
+impl Default for SessionOptions {
+    /// ccv's way to train, plain pictures, two workers.
+    fn default() -> Self {
+        SessionOptions {
+            train: TrainOptions::default(),
+            recipe: Recipe::plain(),
+            checkpoint_every: None,
+            workers: 2,
+            cache_bytes: 0,
+            metadata: Metadata::default(),
+        }
+    }
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All epochs, or as many mini-batches as were asked for.
+    Finished,
+    /// It was asked to stop; everything is saved, and another run goes on from here.
+    Stopped,
+}
+
+/// A training in a working file: it begins where the file is not there, and goes on where it is.
+///
+/// The working file is a ccv model file with the state of the training. It is replaced as a whole at
+/// each checkpoint: whatever happens, it holds the last one. A training that was interrupted, at any
+/// moment and any number of times, ends with the same bits as one that was not; nor do these depend
+/// on the number of threads or workers.
+///
+/// ```no_run
+/// use std::sync::atomic::AtomicBool;
+/// use striate_data::Dataset;
+/// use striate_models::lenet;
+/// # use striate_tensor::{Device, Reference};
+/// use striate_train::{Session, SessionOptions};
+///
+/// # fn main() -> striate_train::Result<()> {
+/// # let device = Device::new(Reference::new());
+/// let digits = Dataset::open("train-images-idx3-ubyte")?;
+/// let test = Dataset::open("t10k-images-idx3-ubyte")?;
+/// let options = SessionOptions::default();
+/// let mut session =
+///     Session::open("digits.sqlite3", &lenet(), digits, Some(test), options, &device)?;
+/// session.run(&mut (), &AtomicBool::new(false))?;
+/// println!("{:?} of the test digits are missed", session.history().best());
+/// # Ok(())
+/// # }
+/// ```
+pub struct Session {
+    working: PathBuf,
+    trainer: Trainer,
+    options: SessionOptions,
+    train: Loader,
+    test: Option<Loader>,
+    colours: Option<ColorComponents>,
+    identity: Identity,
+    position: Position,
+    history: History,
+    resumed: bool,
+    _lock: Lock,
+}
+
+impl Session {
+    /// Begins a training of this network in a working file, or goes on with the one that it holds.
+    /// A working file that holds a network but no training gives the weights to begin with.
+    ///
+    /// At the beginning the mean image and the colours of the training samples are computed, where
+    /// the recipe asks for them.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] where another training uses the file; [`Error::Mismatch`] where it holds
+    /// another network, or a training of other samples, seed, mini-batch or recipe; [`Error::Data`]
+    /// where labels are beyond the network's classes; [`Error::Option`] and what the parts say.
+    pub fn open(
+        working: impl Into<PathBuf>,
+        spec: &NetworkSpec,
+        train: Dataset,
+        test: Option<Dataset>,
+        options: SessionOptions,
+        device: &Device,
+    ) -> Result<Session> {
+        let working = working.into();
+        // Everything that needs no time first: nobody wants to hear of it after hours.
+        options.train.check(spec.layers.len())?;
+        let classes = spec.classes();
+        spec.verify(classes)?;
+        ccv::check_representable(spec)?;
+        for dataset in std::iter::once(&train).chain(&test) {
+            if dataset.classes() > classes {
+                return Err(Error::Data {
+                    expected: format!("labels of the network's {classes} classes"),
+                    got: format!(
+                        "{} classes in {}",
+                        dataset.classes(),
+                        dataset.origin().display()
+                    ),
+                });
+            }
+        }
+        let geometry = Geometry {
+            image: spec.image,
+            net: [spec.input[0], spec.input[1]],
+            channels: spec.input[2],
+            scan_scale: 1,
+        };
+        let identity = Identity {
+            seed: options.train.seed,
+            mini_batch: options.train.mini_batch,
+            sgd_frequency: options.train.sgd_frequency,
+            samples: train.len(),
+            labels: format!("{:016x}", sum_of(train.labels())),
+            recipe: options.recipe.clone(),
+        };
+        let lock = Lock::take(&working)?;
+        // What a killed process left while it was writing a checkpoint: nobody else writes here.
+        ccv::remove_stale_temporaries(&working)?;
+
+        let stored = match working.try_exists() {
+            Ok(true) => Some(checkpoint::read(&working, device)?),
+            Ok(false) => None,
+            Err(e) => return Err(Error::io(&working, "open", e)),
+        };
+        let (network, saved) = match stored {
+            Some((network, saved)) => {
+                same_network(&working, spec, network.spec())?;
+                (network, saved)
+            }
+            None => (spec.build(device, Seed(options.train.seed))?, None),
+        };
+        let resumed = saved.is_some();
+        let start = match saved {
+            Some(saved) => Start::resumed(&working, saved, &identity, &options.train)?,
+            None => Start::default(),
+        };
+
+        let mean = network.mean().map(|mean| float_image(mean)).transpose()?;
+        let mut colours = start.colours;
+        let needs_mean = options.recipe.wants_mean() && mean.is_none();
+        let needs_colours = options.recipe.wants_colors(&geometry) && colours.is_none();
+        let train = Arc::new(train);
+        let mean = if needs_mean || needs_colours {
+            log::info!("computing the mean image and colours of {} samples", train.len());
+            let limits = Default::default();
+            let statistics =
+                Statistics::compute(&train, &options.recipe, &geometry, &limits, &|_| {})?;
+            colours = colours.or(statistics.colors);
+            // In the network's own size, as the file holds it: what goes on must see the same.
+            let [rows, cols] = spec.image;
+            Some(match mean {
+                Some(mean) => mean,
+                None => resize_mean(&statistics.mean, rows, cols)?.into_owned_image(),
+            })
+        } else {
+            mean
+        };
+        let mut metadata = Metadata { ..options.metadata.clone() };
+        if metadata.labels.is_none() {
+            metadata.labels = network.metadata().labels.clone();
+        }
+        if metadata.labels.is_none() {
+            metadata.labels = train.class_names().filter(|n| n.len() == classes).map(Into::into);
+        }
+        let mut network = network.with_metadata(metadata);
+        if let Some(mean) = &mean {
+            network = network.with_mean(mean_tensor(mean, device)?)?;
+        }
+        let augmenter =
+            Arc::new(Augmenter::new(&options.recipe, &geometry, mean.as_ref(), colours.as_ref())?);
+        let loader = |dataset: Arc<Dataset>, purpose| {
+            let loader_options = LoaderOptions {
+                batch: options.train.mini_batch,
+                workers: options.workers.max(1),
+                ahead: options.workers.max(1) + 1,
+                cache_bytes: options.cache_bytes,
+                ..LoaderOptions::default()
+            };
+            Loader::new(dataset, Arc::clone(&augmenter), purpose, loader_options)
+        };
+        let purpose = Purpose::Train { seed: options.train.seed };
+        let train = loader(train, purpose)?;
+        let test = test.map(|test| loader(Arc::new(test), Purpose::Test)).transpose()?;
+        let trainer = Trainer::resumed(network, start.velocities, options.train.clone())?;
+        Ok(Session {
+            working,
+            trainer,
+            options,
+            train,
+            test,
+            colours,
+            identity,
+            position: start.position,
+            history: start.history,
+            resumed,
+            _lock: lock,
+        })
+    }
+
+    /// The network as it is now.
+    pub fn network(&self) -> &Network {
+        self.trainer.network()
+    }
+
+    /// What comes next.
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
+    /// Mini-batches an epoch.
+    pub fn per_epoch(&self) -> u64 {
+        self.train.batches_per_epoch() as u64
+    }
+
+    /// The curves so far.
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// Whether it went on with a training that the working file held.
+    pub fn is_resumed(&self) -> bool {
+        self.resumed
+    }
+
+    /// The file that holds the training.
+    pub fn working(&self) -> &Path {
+        &self.working
+    }
+
+    /// The file that gets the network with the best miss rate on the test samples: `model.sqlite3`
+    /// has `model.best.sqlite3`.
+    pub fn best_file(&self) -> PathBuf {
+        let mut name = self.working.file_stem().unwrap_or_default().to_owned();
+        name.push(".best");
+        if let Some(extension) = self.working.extension() {
+            name.push(".");
+            name.push(extension);
+        }
+        self.working.with_file_name(name)
+    }
+
+    /// Trains to the end, or until `stop` is set: then everything is saved after the mini-batch that
+    /// is going on.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`] where the loss or the weights are no numbers any more: the last
+    /// checkpoint is from before. What the data, the device, the working file and the observer say.
+    pub fn run(&mut self, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Outcome> {
+        let per_epoch = self.per_epoch();
+        let end = self.options.train.max_epoch;
+        let mut batches = None;
+        let mut epoch_started = Instant::now();
+        while self.position.epoch < end && !self.is_enough() {
+            if self.position.iteration >= per_epoch {
+                self.end_epoch(observer, epoch_started)?;
+                epoch_started = Instant::now();
+                continue;
+            }
+            // Only between two moves of the weights can a training be saved.
+            if stop.load(Ordering::Relaxed) && !self.trainer.is_accumulating() {
+                self.save(observer)?;
+                return Ok(Outcome::Stopped);
+            }
+            let batches = match &mut batches {
+                Some(batches) => batches,
+                None => {
+                    let from = BatchPosition {
+                        epoch: narrow_epoch(self.position.epoch)?,
+                        batch: self.position.iteration as usize,
+                    };
+                    batches.insert(self.train.batches(from, narrow_epoch(end)?)?)
+                }
+            };
+            let started = Instant::now();
+            let Some(batch) = batches.next_batch()? else { break };
+            let waited = started.elapsed();
+            self.learn(batch, started, waited, observer)?;
+            let due = self.options.checkpoint_every.is_some_and(|every| {
+                every > 0 && self.position.iteration.is_multiple_of(every)
+            });
+            let at_end = self.position.iteration >= per_epoch;
+            if due && !at_end && !self.trainer.is_accumulating() {
+                self.save(observer)?;
+            }
+        }
+        if self.position.iteration >= per_epoch && self.position.epoch < end {
+            self.end_epoch(observer, epoch_started)?;
+        } else if self.position.iteration > 0 {
+            self.trainer.flush(self.factor())?;
+            self.save(observer)?;
+        }
+        Ok(Outcome::Finished)
+    }
+
+    /// Mini-batches over the whole training so far.
+    fn iterations(&self) -> u64 {
+        self.position.epoch * self.per_epoch() + self.position.iteration
+    }
+
+    fn is_enough(&self) -> bool {
+        self.options.train.max_iterations.is_some_and(|max| self.iterations() >= max)
+    }
+
+    /// What learning rates are multiplied by now.
+    fn factor(&self) -> f64 {
+        let TrainOptions { schedule, max_epoch, .. } = &self.options.train;
+        let moment = self.iterations() as f64 / self.per_epoch().max(1) as f64;
+        schedule.factor(moment, *max_epoch)
+    }
+
+    fn learn(
+        &mut self,
+        mut batch: Batch,
+        started: Instant,
+        waited: std::time::Duration,
+        observer: &mut dyn Observer,
+    ) -> Result<()> {
+        for skipped in &batch.skipped {
+            observer.skipped(&skipped_reason(skipped))?;
+        }
+        let factor = self.factor();
+        let iteration = self.iterations();
+        let report = if batch.is_empty() {
+            Default::default()
+        } else {
+            let (images, labels) = tensors(&mut batch, self.trainer.network().device())?;
+            self.trainer.step(&images, &labels, iteration, factor)?
+        };
+        self.history.step(iteration, &report, batch.missing);
+        let event = StepEvent {
+            position: self.position,
+            iterations: iteration + 1,
+            per_epoch: self.per_epoch(),
+            report,
+            factor,
+            time: started.elapsed(),
+            waited,
+        };
+        self.position.iteration += 1;
+        observer.step(&event)
+    }
+
+    fn end_epoch(&mut self, observer: &mut dyn Observer, started: Instant) -> Result<()> {
+        self.trainer.flush(self.factor())?;
+        self.check_finite()?;
+        let test = match &self.test {
+            Some(test) => Some(evaluate(self.trainer.network(), test, observer)?),
+            None => None,
+        };
+        let best = self.history.best();
+        let iterations = self.iterations();
+        let report = self.history.end_epoch(self.position.epoch, iterations, test);
+        self.position = Position { epoch: self.position.epoch + 1, iteration: 0 };
+        // The best one first: a training that is cut off in between tests again, and writes it again.
+        if let Some(test) = test
+            && best.is_none_or(|best| test.miss_rate() < best)
+        {
+            self.save_best(&test)?;
+        }
+        self.save(observer)?;
+        observer.epoch(&report, started.elapsed())
+    }
+
+    fn check_finite(&self) -> Result<()> {
+        match self.trainer.is_finite()? {
+            true => Ok(()),
+            false => Err(Error::Diverged { iteration: self.iterations(), loss: f64::NAN }),
+        }
+    }
+
+    fn save(&mut self, observer: &mut dyn Observer) -> Result<()> {
+        self.check_finite()?;
+        let notes = Notes::new(
+            self.identity.clone(),
+            self.options.train.clone(),
+            self.history.clone(),
+        );
+        let count = u32::try_from(self.train.dataset().len()).unwrap_or(u32::MAX);
+        let order =
+            epoch_order(self.options.train.seed, narrow_epoch(self.position.epoch)?, count);
+        let colours = self.colours.as_ref().map(|colours| ColourStatistics {
+            vectors: colours.vectors.map(|vector| vector.map(f64::from)),
+            values: colours.values.map(f64::from),
+        });
+        checkpoint::write(&self.working, &self.trainer, self.position, order, colours, &notes)?;
+        observer.saved(&self.working)
+    }
+
+    fn save_best(&self, test: &EvaluationReport) -> Result<()> {
+        log::debug!("{} of {} test samples are missed: the best so far", test.misses, test.samples);
+        let options = WriteOptions::default();
+        Ok(model_file::write_with_notes(self.best_file(), self.trainer.network(), &options)?)
+    }
+}
+
+/// Where a training begins.
+#[derive(Default)]
+struct Start {
+    velocities: std::collections::BTreeMap<String, Tensor>,
+    position: Position,
+    history: History,
+    colours: Option<ColorComponents>,
+}
+
+impl Start {
+    fn resumed(
+        file: &Path,
+        saved: Saved,
+        identity: &Identity,
+        options: &TrainOptions,
+    ) -> Result<Self> {
+        let file = file.display().to_string();
+        let Some(notes) = saved.notes else {
+            let expected = "a training of this program's (its order of samples is not ccv's)";
+            let got = "one that ccv left; `striate convert --strip` keeps its network to begin with";
+            return Err(Error::Mismatch { file, expected: expected.into(), got: got.into() });
+        };
+        let before = notes.identity;
+        let mismatch = |what: &str, expected: String, got: String| {
+            let expected = format!("{what} {expected}");
+            Err(Error::Mismatch { file: file.clone(), expected, got })
+        };
+        for (what, expected, got) in [
+            ("seed", identity.seed, before.seed),
+            ("mini-batch", identity.mini_batch as u64, before.mini_batch as u64),
+            ("sgd-frequency", identity.sgd_frequency as u64, before.sgd_frequency as u64),
+            ("a number of training samples of", identity.samples as u64, before.samples as u64),
+        ] {
+            if expected != got {
+                return mismatch(what, expected.to_string(), got.to_string());
+            }
+        }
+        if identity.labels != before.labels {
+            return mismatch("the same training samples", "in the same order".into(), "others".into());
+        }
+        if identity.recipe != before.recipe {
+            let text = |recipe: &Recipe| serde_json::to_string(recipe).unwrap_or_default();
+            return mismatch("the recipe", text(&identity.recipe), text(&before.recipe));
+        }
+        if notes.options != *options {
+            log::info!("{file}: goes on with other rates, schedule or length than before");
+        }
+        let colours = saved.colour.map(|colour| ColorComponents {
+            values: colour.values.map(|v| v as f32),
+            vectors: colour.vectors.map(|vector| vector.map(|v| v as f32)),
+        });
+        Ok(Start {
+            velocities: saved.velocities,
+            position: saved.position,
+            history: notes.history,
+            colours,
+        })
+    }
+}
+
+/// Refuses a working file of another network. Names, initial weights and dropout rates may differ.
+fn same_network(file: &Path, spec: &NetworkSpec, stored: &NetworkSpec) -> Result<()> {
+    if let Some(difference) = spec.difference(stored) {
+        let (expected, got) = difference;
+        return Err(Error::Mismatch { file: file.display().to_string(), expected, got });
+    }
+    Ok(())
+}
+
+/// A sum over labels that notices another order.
+fn sum_of(labels: &[u32]) -> u64 {
+    // FNV-1a, over words.
+    labels.iter().fold(0xcbf2_9ce4_8422_2325, |sum, &label| {
+        (sum ^ u64::from(label)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+fn narrow_epoch(epoch: u64) -> Result<u32> {
+    u32::try_from(epoch).map_err(|_| Error::Option {
+        expected: format!("at most {} epochs", u32::MAX),
+        got: epoch.to_string(),
+    })
+}
+
+fn float_image(mean: &Tensor) -> Result<FloatImage> {
+    let values = mean.to_vec::<f32>()?;
+    match *mean.dims() {
+        [rows, cols, channels] => Ok(FloatImage::new(rows, cols, channels, values)?),
+        _ => Err(Error::Data {
+            expected: "a mean image [rows, cols, channels]".into(),
+            got: mean.shape().to_string(),
+        }),
+    }
+}
+
+fn mean_tensor(mean: &FloatImage, device: &Device) -> Result<Tensor> {
+    let shape = Shape::new(&[mean.rows(), mean.cols(), mean.channels()])?;
+    Ok(Tensor::from_host(HostTensor::new(shape, mean.values().to_vec())?, device)?)
+}
