@@ -37,8 +37,8 @@
 //! ```
 //!
 //! Or code: see [`nn::Module`]. Each part of the house is a crate of its own, reachable from here:
-//! [`tensor`], [`nn`], [`models`], [`importers`], [`image`](mod@image) (decoding, resizing and crop
-//! protocols).
+//! [`tensor`], [`nn`], [`models`], [`importers`], [`image`](mod@image) (decoding, resizing, crop
+//! protocols, training data), [`train`].
 
 mod classifier;
 mod default_model;
@@ -57,6 +57,7 @@ pub use striate_ops_cpu as ops_cpu;
 #[cfg(feature = "gpu")]
 pub use striate_ops_wgsl as ops_wgsl;
 pub use striate_tensor as tensor;
+pub use striate_train as train;
 
 /// Pictures: decoding, resizing, crop protocols, and ranks painted over them.
 pub mod image {

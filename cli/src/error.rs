@@ -79,7 +79,8 @@ from_parts!(
     striate::tensor::Error,
     striate::nn::Error,
     striate::importers::Error,
-    striate::image::Error
+    striate::image::Error,
+    striate::train::Error
 );
 
 impl From<striate::models::Error> for Error {

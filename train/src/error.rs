@@ -79,6 +79,12 @@ pub enum Error {
         /// What was given.
         got: String,
     },
+    /// An observer could not do its work.
+    #[error("telling how the training goes: {message}")]
+    Observer {
+        /// What it could not do.
+        message: String,
+    },
     /// The data could not be read.
     #[error(transparent)]
     Samples(#[from] striate_data::Error),

@@ -289,13 +289,13 @@ impl Session {
         let end = self.options.train.max_epoch;
         let mut batches = None;
         let mut epoch_started = Instant::now();
-        while self.position.epoch < end && !self.is_enough() {
+        // Only between two moves of the weights can a training end or be saved.
+        while self.position.epoch < end && (!self.is_enough() || self.trainer.is_accumulating()) {
             if self.position.iteration >= per_epoch {
                 self.end_epoch(observer, epoch_started)?;
                 epoch_started = Instant::now();
                 continue;
             }
-            // Only between two moves of the weights can a training be saved.
             if stop.load(Ordering::Relaxed) && !self.trainer.is_accumulating() {
                 self.save(observer)?;
                 return Ok(Outcome::Stopped);
@@ -325,7 +325,6 @@ impl Session {
         if self.position.iteration >= per_epoch && self.position.epoch < end {
             self.end_epoch(observer, epoch_started)?;
         } else if self.position.iteration > 0 {
-            self.trainer.flush(self.factor())?;
             self.save(observer)?;
         }
         Ok(Outcome::Finished)

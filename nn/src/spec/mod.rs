@@ -63,6 +63,46 @@ impl From<StoredNetworkSpec> for NetworkSpec {
 }
 
 impl NetworkSpec {
+    /// With another number of classes: of outputs of the last layer. A network that does not end in
+    /// a full-connect layer stays as it is.
+    ///
+    /// ```
+    /// use striate_nn::NetworkSpec;
+    ///
+    /// let spec = NetworkSpec::new([8, 8, 3]).full_connect(1000).with_classes(20);
+    /// assert_eq!(spec.classes(), 20);
+    /// ```
+    #[must_use]
+    pub fn with_classes(mut self, classes: usize) -> Self {
+        if let Some(LayerSpec::FullConnect(last)) = self.layers.last_mut() {
+            last.count = classes;
+        }
+        self
+    }
+
+    /// Where another specification computes something else: what this one has there, and what the
+    /// other has. Names, dropout and what fresh weights are drawn from do not count.
+    pub fn difference(&self, other: &NetworkSpec) -> Option<(String, String)> {
+        let sizes = |spec: &NetworkSpec| {
+            format!("input {:?}, image {:?}, {} layers", spec.input, spec.image, spec.layers.len())
+        };
+        if sizes(self) != sizes(other) {
+            return Some((sizes(self), sizes(other)));
+        }
+        let layers = self.layers.iter().zip(&other.layers).enumerate();
+        for (number, (own, other)) in layers {
+            let (own, other) = (own.as_computed(), other.as_computed());
+            if own != other {
+                let text = |layer: &LayerSpec| {
+                    let json = serde_json::to_string(layer).unwrap_or_default();
+                    format!("layer {number} as {json}")
+                };
+                return Some((text(&own), text(&other)));
+            }
+        }
+        None
+    }
+
     /// The specification that this JSON text holds. Only its form is checked:
     /// [`verify`](NetworkSpec::verify) says whether it makes sense.
     ///
@@ -107,6 +147,17 @@ impl LayerSpec {
             LayerSpec::Lrn(_) => LayerKind::Lrn,
             LayerSpec::FullConnect(_) => LayerKind::FullConnect,
         }
+    }
+
+    /// Without what inference does not depend on: dropout and initial values.
+    fn as_computed(&self) -> LayerSpec {
+        let mut layer = self.clone();
+        match &mut layer {
+            LayerSpec::Conv(conv) => conv.init = Init::default(),
+            LayerSpec::FullConnect(full) => (full.init, full.dropout) = (Init::default(), 0.0),
+            LayerSpec::MaxPool(_) | LayerSpec::AvgPool(_) | LayerSpec::Lrn(_) => {}
+        }
+        layer
     }
 
     /// Whether it has weights and biases.

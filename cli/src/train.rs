@@ -1,0 +1,328 @@
+//! `striate train`.
+
+mod progress;
+mod spec;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::Args;
+use serde::Serialize;
+use striate::image::Dataset;
+use striate::image::augment::Recipe;
+use striate::train::{
+    Decay, EpochReport, MetricsFile, Observer, Outcome, Schedule, Session, SessionOptions,
+    TensorBoard, TrainOptions,
+};
+
+use crate::args::{Format, Global};
+use crate::error::{Error, Result};
+use crate::output::Output;
+
+use progress::Watch;
+
+/// Options of `striate train`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The working file is a ccv model file that also holds the state of the training. It is replaced as a
+whole at the end of each epoch, every --checkpoint-every mini-batches, and when ctrl-C is pressed:
+the same command goes on with it, and ends with the same weights, bit for bit, as if nothing had
+happened. Rates, schedule and length may change on the way; seed, mini-batch, recipe and samples may
+not. A working file that holds a network but no training gives the weights to begin with.
+Beside it, FILE.best.sqlite3 gets the network that misses the fewest test samples.
+
+Samples are recognised by what they are:
+  a text file   lines `LABEL PATH`, labels from 1, as ccv has them; what `striate prepare` writes
+  a folder      a folder of pictures for each class (n01440764/*.JPEG)
+  IDX           train-images-idx3-ubyte, with its labels beside it (MNIST)
+  CIFAR         data_batch_1.bin, or the folder with all of them
+
+Examples:
+  striate train --spec lenet --train-list train-images-idx3-ubyte \\
+      --test-list t10k-images-idx3-ubyte --working digits.sqlite3 --max-epoch 12
+  striate train --spec mattnet --train-list train.txt --test-list test.txt \\
+      --working photos.sqlite3 --recipe ccv --schedule steps:30,60,80 --checkpoint-every 500
+  striate plot photos.sqlite3 -o curve.svg
+  striate classify --model photos.best.sqlite3 photo.jpg")]
+pub(crate) struct TrainArgs {
+    /// The network: the name of one that is known (`striate bench --help` lists them), a JSON
+    /// specification, or a model file whose layers are meant. A named one gets as many classes as
+    /// the training samples have.
+    #[arg(long, value_name = "SPEC")]
+    spec: String,
+    /// The training samples.
+    #[arg(long, value_name = "FILE")]
+    train_list: PathBuf,
+    /// The test samples, classified after each epoch.
+    #[arg(long, value_name = "FILE")]
+    test_list: Option<PathBuf>,
+    /// The file that holds the training: made, or gone on with.
+    #[arg(long, value_name = "M.sqlite3")]
+    working: PathBuf,
+    /// Epochs in all.
+    #[arg(long, value_name = "N", default_value_t = TrainOptions::default().max_epoch)]
+    max_epoch: u64,
+    /// End after so many mini-batches in all, where that is earlier.
+    #[arg(long, value_name = "N")]
+    max_iterations: Option<u64>,
+    /// Samples of a mini-batch.
+    #[arg(long, value_name = "N", default_value_t = TrainOptions::default().mini_batch)]
+    mini_batch: usize,
+    /// Mini-batches whose gradients are summed for one step.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    sgd_frequency: usize,
+    /// The learning rate of weights and biases.
+    #[arg(long, value_name = "R", default_value_t = TrainOptions::default().weights.rate)]
+    learn_rate: f32,
+    /// The momentum of weights and biases.
+    #[arg(long, value_name = "M", default_value_t = TrainOptions::default().weights.momentum)]
+    momentum: f32,
+    /// The decay of weights; biases have none.
+    #[arg(long, value_name = "D", default_value_t = TrainOptions::default().weights.decay)]
+    decay: f32,
+    /// How learning rates change: `constant`, `steps:30,60,80` (a tenth at the beginning of each of
+    /// these epochs), or `cosine` (down to 0 over all epochs).
+    #[arg(long, value_name = "SCHEDULE", default_value = "constant", value_parser = parse_decay)]
+    schedule: Decay,
+    /// Epochs (or a part of one) in which learning rates rise from 0.
+    #[arg(long, value_name = "EPOCHS", default_value_t = 0.0)]
+    warm_up: f64,
+    /// Learning rates, momenta and decays in full, also of single layers: a JSON file as `--format
+    /// json` prints in its first line. The options above win where they are given too.
+    #[arg(long, value_name = "FILE.json")]
+    options: Option<PathBuf>,
+    /// What is done to pictures: `ccv`, `alex`, `caffe`, `plain`, or a JSON file.
+    #[arg(long, value_name = "RECIPE", default_value = "plain")]
+    recipe: String,
+    /// Save every so many mini-batches too, not only after each epoch.
+    #[arg(long, value_name = "N")]
+    checkpoint_every: Option<u64>,
+    /// Compute activations twice instead of keeping them: less memory, a third more time, the same
+    /// bits.
+    #[arg(long)]
+    recompute: bool,
+    /// Threads that read and form pictures.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
+    workers: u16,
+    /// Keep decoded pictures in memory up to so many megabytes.
+    #[arg(long, value_name = "MB", default_value_t = 256)]
+    cache: usize,
+    /// Append a line of JSON for each mini-batch and epoch to this file.
+    #[arg(long, value_name = "FILE")]
+    metrics: Option<PathBuf>,
+    /// Write TensorBoard event files into this folder.
+    #[arg(long, value_name = "FOLDER")]
+    tensorboard: Option<PathBuf>,
+}
+
+fn parse_decay(text: &str) -> Result<Decay, String> {
+    match text.split_once(':') {
+        None if text == "constant" => Ok(Decay::Constant),
+        None if text == "cosine" => Ok(Decay::Cosine { last: 0.0 }),
+        Some(("steps", epochs)) => {
+            let epochs: Result<Vec<u64>, _> = epochs.split(',').map(|e| e.trim().parse()).collect();
+            epochs.map(Decay::steps).map_err(|e| format!("epochs are numbers with commas: {e}"))
+        }
+        _ => Err("expected constant, cosine or steps:EPOCH,EPOCH,…".into()),
+    }
+}
+
+/// What a training begins with, as one line of JSON.
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+struct Beginning<'a> {
+    working: String,
+    resumed: bool,
+    epoch: u64,
+    iteration: u64,
+    iterations_per_epoch: u64,
+    options: &'a TrainOptions,
+    recipe: &'a Recipe,
+}
+
+/// Trains to the end, or until ctrl-C.
+pub(crate) fn run(args: &TrainArgs, global: &Global, output: &mut Output) -> Result<()> {
+    let train = Dataset::open(&args.train_list)?;
+    let test = args.test_list.as_ref().map(Dataset::open).transpose()?;
+    let spec = spec::resolve(&args.spec, &train, output)?;
+    let options = SessionOptions {
+        train: args.train_options(global)?,
+        recipe: recipe(&args.recipe)?,
+        checkpoint_every: args.checkpoint_every,
+        workers: usize::from(args.workers),
+        cache_bytes: args.cache.saturating_mul(1_000_000),
+        metadata: Default::default(),
+    };
+    // Before the device: a slip in these is told at once.
+    let mut files: Vec<Box<dyn Observer>> = Vec::new();
+    if let Some(path) = &args.metrics {
+        files.push(Box::new(MetricsFile::append(path)?));
+    }
+    if let Some(folder) = &args.tensorboard {
+        files.push(Box::new(TensorBoard::create(folder)?));
+    }
+    let device = global.device()?;
+    let stop = stop_on_ctrl_c()?;
+    let (train_options, recipe) = (options.train.clone(), options.recipe.clone());
+    let mut session = Session::open(&args.working, &spec, train, test, options, &device)?;
+    let position = session.position();
+    if output.format() == Format::Json {
+        output.json(&Beginning {
+            working: args.working.display().to_string(),
+            resumed: session.is_resumed(),
+            epoch: position.epoch,
+            iteration: position.iteration,
+            iterations_per_epoch: session.per_epoch(),
+            options: &train_options,
+            recipe: &recipe,
+        })?;
+    } else if session.is_resumed() {
+        output.note(&format!(
+            "{} is gone on with, from mini-batch {} of epoch {}",
+            args.working.display(),
+            position.iteration,
+            position.epoch
+        ));
+    }
+    let best = session.best_file();
+    let outcome = {
+        let mut watch = Watch::new(output, &session, &train_options, files);
+        let outcome = session.run(&mut watch, &stop);
+        watch.end(outcome)?
+    };
+    match outcome {
+        Outcome::Finished => {
+            let tested = session.history().best();
+            let working = args.working.display();
+            output.done(&match tested {
+                Some(rate) => format!(
+                    "{working} is trained; {} misses {:.2} % of the test samples",
+                    best.display(),
+                    rate * 100.0
+                ),
+                None => format!("{working} is trained"),
+            })
+        }
+        Outcome::Stopped => {
+            let at = session.position();
+            Err(Error::message(format!(
+                "stopped at mini-batch {} of epoch {}; {} holds everything, and the same command \
+                 goes on",
+                at.iteration,
+                at.epoch,
+                args.working.display()
+            )))
+        }
+    }
+}
+
+impl TrainArgs {
+    fn train_options(&self, global: &Global) -> Result<TrainOptions> {
+        let defaults = TrainOptions::default();
+        let mut options = match &self.options {
+            None => defaults.clone(),
+            Some(path) => {
+                let text = std::fs::read_to_string(path)
+                    .map_err(|e| Error::because(format!("cannot read {}", path.display()), e))?;
+                serde_json::from_str(&text).map_err(|e| {
+                    Error::because(format!("{}: no training options", path.display()), e)
+                })?
+            }
+        };
+        // What differs from the default was given.
+        let given = |value: f32, default: f32, own: &mut f32| {
+            if value != default {
+                *own = value;
+            }
+        };
+        for rates in [&mut options.weights, &mut options.biases] {
+            given(self.learn_rate, defaults.weights.rate, &mut rates.rate);
+            given(self.momentum, defaults.weights.momentum, &mut rates.momentum);
+        }
+        given(self.decay, defaults.weights.decay, &mut options.weights.decay);
+        let schedule = Schedule { warm_up: self.warm_up, decay: self.schedule.clone() };
+        if self.options.is_none() || schedule != Schedule::default() {
+            options.schedule = schedule;
+        }
+        if self.options.is_none() || self.max_epoch != defaults.max_epoch {
+            options.max_epoch = self.max_epoch;
+        }
+        if self.options.is_none() || self.mini_batch != defaults.mini_batch {
+            options.mini_batch = self.mini_batch;
+        }
+        if self.options.is_none() || self.sgd_frequency != 1 {
+            options.sgd_frequency = self.sgd_frequency;
+        }
+        options.max_iterations = self.max_iterations.or(options.max_iterations);
+        options.recompute |= self.recompute;
+        options.seed = global.seed;
+        Ok(options)
+    }
+}
+
+/// A recipe by name, or out of a file.
+fn recipe(text: &str) -> Result<Recipe> {
+    if Recipe::NAMES.contains(&text) {
+        return Ok(Recipe::by_name(text)?);
+    }
+    let path = std::path::Path::new(text);
+    if !path.is_file() {
+        let names = Recipe::NAMES.join(", ");
+        let message = format!("no recipe '{text}': expected {names} or a JSON file");
+        return Err(Error::Usage(message));
+    }
+    let json = std::fs::read_to_string(path)
+        .map_err(|e| Error::because(format!("cannot read {text}"), e))?;
+    serde_json::from_str(&json).map_err(|e| Error::because(format!("{text}: no recipe"), e))
+}
+
+/// Set when ctrl-C is pressed or the process is asked to end; the second time ends it at once.
+fn stop_on_ctrl_c() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&stop);
+    let handler = move || {
+        if asked.swap(true, Ordering::Relaxed) {
+            // The last checkpoint is whole whatever happens.
+            std::process::exit(130);
+        }
+    };
+    ctrlc::set_handler(handler).map_err(|e| Error::because("cannot watch for ctrl-C", e))?;
+    Ok(stop)
+}
+
+/// An epoch, as one line of JSON.
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+struct EpochLine {
+    epoch: u64,
+    iterations: u64,
+    samples: u64,
+    skipped: u64,
+    loss: f64,
+    miss_rate: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    test_loss: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    test_miss_rate: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    test_miss_rate_top5: Option<f64>,
+    seconds: f64,
+}
+
+impl EpochLine {
+    fn new(report: &EpochReport, seconds: f64) -> Self {
+        EpochLine {
+            epoch: report.epoch,
+            iterations: report.iterations,
+            samples: report.samples,
+            skipped: report.skipped,
+            loss: report.loss,
+            miss_rate: report.miss_rate,
+            test_loss: report.test.map(|test| test.loss),
+            test_miss_rate: report.test.map(|test| test.miss_rate()),
+            test_miss_rate_top5: report.test.map(|test| test.miss_rate_top5()),
+            seconds,
+        }
+    }
+}
