@@ -19,6 +19,9 @@ pub enum Error {
     /// A picture, a list or a protocol.
     #[error(transparent)]
     Image(#[from] striate_data::Error),
+    /// A training.
+    #[error(transparent)]
+    Train(#[from] striate_train::Error),
     /// The network cannot classify pictures.
     #[error("this network cannot classify: expected {expected}, got {got}")]
     NotAClassifier {

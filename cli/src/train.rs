@@ -12,7 +12,7 @@ use serde::Serialize;
 use striate::image::Dataset;
 use striate::image::augment::Recipe;
 use striate::train::{
-    Decay, EpochReport, MetricsFile, Observer, Outcome, Schedule, Session, SessionOptions,
+    Decay, EpochReport, MetricsFile, Observer, Outcome, Session, SessionOptions,
     TensorBoard, TrainOptions,
 };
 
@@ -60,36 +60,36 @@ pub(crate) struct TrainArgs {
     /// The file that holds the training: made, or gone on with.
     #[arg(long, value_name = "M.sqlite3")]
     working: PathBuf,
-    /// Epochs in all.
-    #[arg(long, value_name = "N", default_value_t = TrainOptions::default().max_epoch)]
-    max_epoch: u64,
+    /// Epochs in all [default: 100].
+    #[arg(long, value_name = "N")]
+    max_epoch: Option<u64>,
     /// End after so many mini-batches in all, where that is earlier.
     #[arg(long, value_name = "N")]
     max_iterations: Option<u64>,
-    /// Samples of a mini-batch.
-    #[arg(long, value_name = "N", default_value_t = TrainOptions::default().mini_batch)]
-    mini_batch: usize,
-    /// Mini-batches whose gradients are summed for one step.
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    sgd_frequency: usize,
-    /// The learning rate of weights and biases.
-    #[arg(long, value_name = "R", default_value_t = TrainOptions::default().weights.rate)]
-    learn_rate: f32,
-    /// The momentum of weights and biases.
-    #[arg(long, value_name = "M", default_value_t = TrainOptions::default().weights.momentum)]
-    momentum: f32,
-    /// The decay of weights; biases have none.
-    #[arg(long, value_name = "D", default_value_t = TrainOptions::default().weights.decay)]
-    decay: f32,
+    /// Samples of a mini-batch [default: 64].
+    #[arg(long, value_name = "N")]
+    mini_batch: Option<usize>,
+    /// Mini-batches whose gradients are summed for one step [default: 1].
+    #[arg(long, value_name = "N")]
+    sgd_frequency: Option<usize>,
+    /// The learning rate of weights and biases [default: 0.01].
+    #[arg(long, value_name = "R")]
+    learn_rate: Option<f32>,
+    /// The momentum of weights and biases [default: 0.9].
+    #[arg(long, value_name = "M")]
+    momentum: Option<f32>,
+    /// The decay of weights; biases have none [default: 0.0005].
+    #[arg(long, value_name = "D")]
+    decay: Option<f32>,
     /// How learning rates change: `constant`, `steps:30,60,80` (a tenth at the beginning of each of
-    /// these epochs), or `cosine` (down to 0 over all epochs).
-    #[arg(long, value_name = "SCHEDULE", default_value = "constant", value_parser = parse_decay)]
-    schedule: Decay,
-    /// Epochs (or a part of one) in which learning rates rise from 0.
-    #[arg(long, value_name = "EPOCHS", default_value_t = 0.0)]
-    warm_up: f64,
-    /// Learning rates, momenta and decays in full, also of single layers: a JSON file as `--format
-    /// json` prints in its first line. The options above win where they are given too.
+    /// these epochs), or `cosine` (down to 0 over all epochs) [default: constant].
+    #[arg(long, value_name = "SCHEDULE", value_parser = parse_decay)]
+    schedule: Option<Decay>,
+    /// Epochs (or a part of one) in which learning rates rise from 0 [default: 0].
+    #[arg(long, value_name = "EPOCHS")]
+    warm_up: Option<f64>,
+    /// All of these in a JSON file, rates of single layers too: an object as `--format json` prints
+    /// under `options` at the beginning. The options above change what it says.
     #[arg(long, value_name = "FILE.json")]
     options: Option<PathBuf>,
     /// What is done to pictures: `ccv`, `alex`, `caffe`, `plain`, or a JSON file.
@@ -219,9 +219,8 @@ pub(crate) fn run(args: &TrainArgs, global: &Global, output: &mut Output) -> Res
 
 impl TrainArgs {
     fn train_options(&self, global: &Global) -> Result<TrainOptions> {
-        let defaults = TrainOptions::default();
         let mut options = match &self.options {
-            None => defaults.clone(),
+            None => TrainOptions::default(),
             Some(path) => {
                 let text = std::fs::read_to_string(path)
                     .map_err(|e| Error::because(format!("cannot read {}", path.display()), e))?;
@@ -230,31 +229,19 @@ impl TrainArgs {
                 })?
             }
         };
-        // What differs from the default was given.
-        let given = |value: f32, default: f32, own: &mut f32| {
-            if value != default {
-                *own = value;
-            }
-        };
         for rates in [&mut options.weights, &mut options.biases] {
-            given(self.learn_rate, defaults.weights.rate, &mut rates.rate);
-            given(self.momentum, defaults.weights.momentum, &mut rates.momentum);
+            rates.rate = self.learn_rate.unwrap_or(rates.rate);
+            rates.momentum = self.momentum.unwrap_or(rates.momentum);
         }
-        given(self.decay, defaults.weights.decay, &mut options.weights.decay);
-        let schedule = Schedule { warm_up: self.warm_up, decay: self.schedule.clone() };
-        if self.options.is_none() || schedule != Schedule::default() {
-            options.schedule = schedule;
+        options.weights.decay = self.decay.unwrap_or(options.weights.decay);
+        if let Some(decay) = &self.schedule {
+            options.schedule.decay = decay.clone();
         }
-        if self.options.is_none() || self.max_epoch != defaults.max_epoch {
-            options.max_epoch = self.max_epoch;
-        }
-        if self.options.is_none() || self.mini_batch != defaults.mini_batch {
-            options.mini_batch = self.mini_batch;
-        }
-        if self.options.is_none() || self.sgd_frequency != 1 {
-            options.sgd_frequency = self.sgd_frequency;
-        }
+        options.schedule.warm_up = self.warm_up.unwrap_or(options.schedule.warm_up);
+        options.max_epoch = self.max_epoch.unwrap_or(options.max_epoch);
         options.max_iterations = self.max_iterations.or(options.max_iterations);
+        options.mini_batch = self.mini_batch.unwrap_or(options.mini_batch);
+        options.sgd_frequency = self.sgd_frequency.unwrap_or(options.sgd_frequency);
         options.recompute |= self.recompute;
         options.seed = global.seed;
         Ok(options)
