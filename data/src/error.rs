@@ -278,6 +278,64 @@ pub enum Error {
         detail: String,
     },
 
+    /// A class label that the network, or the list of class names, has no class for.
+    #[error("{place}: class label {label} is out of range: expected {expected}")]
+    Label {
+        /// The file and the line, or the picture.
+        place: String,
+        /// The label as written there.
+        label: u32,
+        /// The labels that there are.
+        expected: String,
+    },
+
+    /// A set of labelled pictures that cannot be used as it is.
+    #[error("{}: {detail}", .path.display())]
+    Dataset {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong with it, and what was expected.
+        detail: String,
+    },
+
+    /// A file of raw pictures, labels or matrices that contradicts its format.
+    #[error("{}: {place}: {detail}", .path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// The part of the file.
+        place: String,
+        /// What is wrong with it, and what was expected.
+        detail: String,
+    },
+
+    /// A picture whose work ended in a panic.
+    #[error("{name}: working on it failed unexpectedly: {detail}")]
+    Panicked {
+        /// The picture.
+        name: String,
+        /// What the panic said.
+        detail: String,
+    },
+
+    /// A recipe, or an option of the loader or of `prepare`, that makes no sense.
+    #[error("{what}: expected {expected}, but got {got}")]
+    Setting {
+        /// The setting.
+        what: &'static str,
+        /// What it may be.
+        expected: String,
+        /// What it was.
+        got: String,
+    },
+
+    /// The operating system refused to start a thread.
+    #[error("cannot start a worker thread: {source}")]
+    Thread {
+        /// The reason.
+        source: std::io::Error,
+    },
+
     /// A `.npy` file that cannot be understood.
     #[error("{name}: {place}: {detail}")]
     Npy {

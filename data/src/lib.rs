@@ -1,14 +1,21 @@
-//! Striate's data path: from a picture file to what a network sees, and back to a picture with the
-//! ranks painted on it.
+//! Striate's data path: from picture files to what a network sees and learns from, and back to a
+//! picture with the ranks painted on it.
 //!
 //! * [`decode`]: picture files to 8-bit [`Image`]s, with limits and clear errors.
 //! * [`resample`] and [`formation`]: resizing exactly as ccv does it.
 //! * [`protocol`]: which parts of a picture a network is run on, by name.
+//! * [`source`]: labelled pictures ([`Dataset`]): list files, folders of classes, IDX, CIFAR.
+//! * [`statistics`]: the mean image and the colours of a training set.
+//! * [`augment`]: what is done to a picture before a network learns from it ([`Recipe`]).
+//! * [`loader`]: batches, formed ahead by worker threads.
+//! * [`prepare`]: pictures resized once for training; [`ilsvrc`]: the lists of ImageNet's devkit.
 //! * [`list`] and [`npy`]: list files and arrays on disk.
 //! * [`render`]: the ranks as bars over the picture; [`output`]: writing it, whole or not at all.
 //!
 //! Pictures are channels last (`[rows, cols, channels]`), pixel values are 0..255 and never scaled.
-//! Nothing here starts threads, and nothing depends on the tensor crate.
+//! Of the tensor crate only its random numbers are used. Threads are started by the [`loader`]; what
+//! else works in parallel does so on the current rayon pool, or one of its own where asked. No
+//! result depends on their number.
 //!
 //! ```no_run
 //! use striate_data::{Geometry, Prepared, Protocol, decode, five_windows};
@@ -23,18 +30,28 @@
 //! # Ok::<(), striate_data::Error>(())
 //! ```
 
+pub mod augment;
 pub mod decode;
 mod error;
 pub mod formation;
+//ilsvrc
 pub mod list;
+pub mod loader;
 pub mod npy;
 pub mod output;
+//prepare
 pub mod protocol;
 mod raster;
 pub mod render;
 pub mod resample;
+pub mod source;
+pub mod statistics;
 
+pub use augment::{Augmenter, Recipe};
 pub use error::{Error, Result};
 pub use formation::{form_input, resize_mean};
+pub use loader::{Batch, Batches, Loader, LoaderOptions, Position, Purpose, Skipped};
 pub use protocol::{Geometry, Prepared, Protocol, five_windows};
 pub use raster::{FloatImage, Image, Raster};
+pub use source::Dataset;
+pub use statistics::{ColorComponents, Statistics};

@@ -22,13 +22,24 @@ pub fn read(path: impl AsRef<Path>) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
+/// One line of a labelled list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Labelled {
+    /// The line, from 1.
+    pub line: usize,
+    /// The class label as written.
+    pub label: u32,
+    /// The picture's path as written.
+    pub path: PathBuf,
+}
+
 /// Reads a list of `<class label> <path>`, one a line, as in ccv's training lists: a number, white
 /// space, and the path, which may contain spaces. Otherwise as [`read`]. Labels are returned as
 /// written; ccv counts them from 1.
 ///
 /// # Errors
 /// As [`read`], and [`Error::List`] when a line does not start with a number or has no path.
-pub fn read_labelled(path: impl AsRef<Path>) -> Result<Vec<(u32, PathBuf)>> {
+pub fn read_labelled(path: impl AsRef<Path>) -> Result<Vec<Labelled>> {
     let path = path.as_ref();
     let mut entries = Vec::new();
     each_line(path, |number, line| {
@@ -40,7 +51,8 @@ pub fn read_labelled(path: impl AsRef<Path>) -> Result<Vec<(u32, PathBuf)>> {
             let label = shortened(label);
             fail(format!("expected a class label (a number, from 0), but got `{label}`"))
         })?;
-        entries.push((label, PathBuf::from(image.trim_start())));
+        let image = PathBuf::from(image.trim_start());
+        entries.push(Labelled { line: number, label, path: image });
         Ok(())
     })?;
     Ok(entries)
@@ -109,7 +121,8 @@ mod tests {
     #[test]
     fn labels_before_paths() {
         let list = file(b"12 a.png\r\n\n1000\tfolder/b c.jpg\n");
-        let expected = [(12, "a.png".into()), (1000, "folder/b c.jpg".into())];
+        let entry = |line, label, path: &str| Labelled { line, label, path: path.into() };
+        let expected = [entry(1, 12, "a.png"), entry(3, 1000, "folder/b c.jpg")];
         assert_eq!(read_labelled(list.path()).unwrap(), expected);
     }
 

@@ -11,6 +11,8 @@ use std::str::FromStr;
 
 use crate::{Error, FloatImage, Image, Result};
 
+pub(crate) use crops::classic_square;
+
 /// How a picture is cut into the views whose probabilities are averaged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Protocol {
@@ -153,7 +155,7 @@ impl Protocol {
 }
 
 impl Geometry {
-    fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         let geometry = |detail: String| Err(Error::Geometry { detail });
         let Self { image, net, channels, scan_scale } = *self;
         if net.contains(&0) {

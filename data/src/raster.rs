@@ -130,6 +130,36 @@ impl<T: Copy> Raster<T> {
         Ok(Self::from_parts(rows, cols, self.channels, values))
     }
 
+    /// Copies the part of `[rows, cols]` pixels whose first pixel is `[top, left]` into a buffer,
+    /// converting each value.
+    ///
+    /// # Errors
+    /// [`Error::Crop`] when the part reaches outside, [`Error::BufferLength`] for another length.
+    pub(crate) fn copy_part<U>(
+        &self,
+        [top, left]: [usize; 2],
+        [rows, cols]: [usize; 2],
+        into: &mut [U],
+        convert: impl Fn(T) -> U,
+    ) -> Result<()> {
+        if top + rows > self.rows || left + cols > self.cols || rows == 0 || cols == 0 {
+            let (image_rows, image_cols) = (self.rows, self.cols);
+            return Err(Error::Crop { top, left, rows, cols, image_rows, image_cols });
+        }
+        let channels = self.channels;
+        let (expected, got) = (rows * cols * channels, into.len());
+        if got != expected {
+            return Err(Error::BufferLength { rows, cols, channels, expected, got });
+        }
+        for (row, target) in into.chunks_exact_mut(cols * channels).enumerate() {
+            let line = &self.row(top + row)[left * channels..(left + cols) * channels];
+            for (target, &value) in target.iter_mut().zip(line) {
+                *target = convert(value);
+            }
+        }
+        Ok(())
+    }
+
     /// The part of `rows` x `cols` pixels in the middle. Where it cannot be exactly in the middle
     /// it is half a pixel up and left of it (offset = difference / 2, integer), as in ccv.
     ///

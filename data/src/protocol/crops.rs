@@ -32,7 +32,7 @@ pub(super) fn alex(
     geometry: &Geometry,
     mean: Option<&FloatImage>,
 ) -> Result<Vec<FloatImage>> {
-    let [rows, cols] = square(geometry);
+    let [rows, cols] = classic_square(geometry);
     let whole = form_input(image, rows, cols)?.centre_crop(rows, cols)?;
     ten_views(whole, geometry, mean)
 }
@@ -44,13 +44,13 @@ pub(super) fn caffe(
     geometry: &Geometry,
     mean: Option<&FloatImage>,
 ) -> Result<Vec<FloatImage>> {
-    let [rows, cols] = square(geometry);
+    let [rows, cols] = classic_square(geometry);
     ten_views(stretch(image, rows, cols)?, geometry, mean)
 }
 
 /// What `alex` and `caffe` resize to: 256 where the network's whole image is ccv's 257 (and its
 /// input fits), else the network's whole image.
-fn square(geometry: &Geometry) -> [usize; 2] {
+pub(crate) fn classic_square(geometry: &Geometry) -> [usize; 2] {
     [0, 1].map(|axis| {
         let whole = geometry.image[axis];
         if whole == CCV_WHOLE_IMAGE && geometry.net[axis] <= SQUARE { SQUARE } else { whole }

@@ -1,0 +1,42 @@
+//! ccv's training lists as data sets.
+
+use std::path::{Path, PathBuf};
+
+use super::{Dataset, Kind, Pictures, names_beside};
+use crate::list::{Labelled, read_labelled};
+use crate::{Error, Result};
+
+/// How many pictures are looked for to find out what relative paths are relative to: one may be
+/// missing, but not all of these.
+const PATHS_TRIED: usize = 100;
+
+pub(super) fn open(path: &Path) -> Result<Dataset> {
+    let entries = read_labelled(path)?;
+    let base = base_of(path, &entries);
+    let count = entries.len();
+    let (mut paths, mut lines, mut labels) =
+        (Vec::with_capacity(count), Vec::with_capacity(count), Vec::with_capacity(count));
+    for Labelled { line, label, path: picture } in entries {
+        let label = label.checked_sub(1).ok_or_else(|| Error::Label {
+            place: format!("{}, line {line}", path.display()),
+            label,
+            expected: "1 for the first class (lists count from 1)".to_owned(),
+        })?;
+        labels.push(label);
+        lines.push(u32::try_from(line).unwrap_or(u32::MAX));
+        // An absolute path stays what it is.
+        paths.push(if let Some(base) = base { base.join(picture) } else { picture });
+    }
+    let pictures = Pictures::Files { paths, lines: Some(lines) };
+    Dataset::assemble(path.to_owned(), Kind::List, pictures, count, labels, names_beside(path)?)
+}
+
+/// The list's folder, where its pictures are to be found there and not from the current folder.
+fn base_of<'a>(list: &'a Path, entries: &[Labelled]) -> Option<&'a Path> {
+    let folder = list.parent().filter(|folder| !folder.as_os_str().is_empty())?;
+    let tried = || entries.iter().map(|entry| &entry.path).take(PATHS_TRIED);
+    let there = |path: &PathBuf| path.is_file();
+    let is_relative = tried().any(|path| path.is_relative());
+    (is_relative && !tried().any(there) && tried().any(|path| there(&folder.join(path))))
+        .then_some(folder)
+}
