@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 use striate::DeviceByName;
-use striate::importers::{self, ReadOptions, WriteOptions};
+use striate::importers::{self, WriteOptions};
 use striate::tensor::Device;
 
 use crate::args::{Format, Global, Precision};
@@ -18,6 +18,8 @@ use crate::target;
 #[command(after_help = "\
 The extension of OUT says in which format: .safetensors, or .sqlite3 for ccv's.
 OUT is written beside its place and then renamed: it is whole or untouched, and may be IN itself.
+The state of a training stays where both are ccv's and --strip is not given; labels need a place of
+their own, which ccv's form has in a checkpoint only.
 
 Examples:
   striate convert vgg-d.sqlite3 vgg-d.safetensors
@@ -32,7 +34,7 @@ pub(crate) struct ConvertArgs {
     /// cut off, as ccv does; in safetensors it is rounded.
     #[arg(long, value_enum)]
     dtype: Option<Precision>,
-    /// Leave out what only training needs.
+    /// Leave out what only training needs: velocities, the position, notes.
     #[arg(long)]
     strip: bool,
 }
@@ -54,10 +56,9 @@ pub(crate) fn run(args: &ConvertArgs, global: &Global, output: &mut Output) -> R
     importers::Format::of_extension(&args.output)?;
     // Nothing is computed, so no other device is any better.
     let device = Device::by_name("cpu", &global.device_options())?;
-    let network = importers::read(&args.input, &device, &ReadOptions::default())?;
     let dtype = args.dtype.map(Into::into);
     let options = WriteOptions::default().dtype(dtype).strip(args.strip);
-    importers::write(&args.output, &network, &options)?;
+    importers::convert(&args.input, &args.output, &device, &options)?;
 
     // Looked up in the file itself: what counts is what is there now.
     let written = importers::inspect(&args.output)?;

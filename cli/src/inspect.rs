@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
-use striate::importers::{self, Inspection};
+use striate::importers::{self, Inspection, TrainingPosition};
 use striate::nn::{LayerSummary, Metadata};
 
 use crate::args::Format;
@@ -38,6 +38,8 @@ struct Report<'a> {
     macs: u64,
     mean: bool,
     training_state: &'a [String],
+    /// `null` where the file is of no training.
+    training: Option<TrainingPosition>,
     layers: Vec<LayerRow<'a>>,
     metadata: &'a Metadata,
     /// What ccv itself would refuse about this network.
@@ -90,6 +92,7 @@ pub(crate) fn run(args: &InspectArgs, output: &mut Output) -> Result<()> {
             macs: summary.macs,
             mean: inspection.mean,
             training_state: &inspection.training_state,
+            training: inspection.training,
             layers: layers.collect(),
             metadata: &inspection.metadata,
             ccv_limits: limits,
@@ -140,6 +143,12 @@ fn facts(inspection: &Inspection, output: &mut Output) -> Result<()> {
     ];
     if !inspection.training_state.is_empty() {
         facts.push(("training state", inspection.training_state.join(", ")));
+    }
+    if let Some(training) = &inspection.training {
+        let TrainingPosition { epoch, iteration, samples, .. } = *training;
+        let samples = grouped(samples);
+        facts
+            .push(("training", format!("epoch {epoch}, iteration {iteration}, {samples} samples")));
     }
     if let Some(labels) = &metadata.labels {
         let first: Vec<&str> = labels.iter().take(3).map(String::as_str).collect();

@@ -24,6 +24,8 @@ pub struct Inspection {
     pub mean: bool,
     /// Names of tables or tensors that hold the state of a training.
     pub training_state: Vec<String>,
+    /// Where that training is; `None` where there is none, or its state cannot be read.
+    pub training: Option<TrainingPosition>,
     /// Labels, protocol and notes.
     pub metadata: Metadata,
 }
@@ -40,6 +42,18 @@ impl Inspection {
         let first = all.next()?;
         all.all(|dtype| dtype == first).then_some(first)
     }
+}
+
+/// Where the training of a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct TrainingPosition {
+    /// The epoch, counted from 0.
+    pub epoch: u64,
+    /// The iteration within the epoch, counted from 0.
+    pub iteration: u64,
+    /// The number of training samples that the state has an order of.
+    pub samples: u64,
 }
 
 /// What is stored for a layer.

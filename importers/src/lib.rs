@@ -1,10 +1,11 @@
 //! Striate's model files.
 //!
-//! * [`ccv`]: the sqlite files of ccv's ConvNet, read and written as ccv itself does.
+//! * [`ccv`]: the sqlite files of ccv's ConvNet, read and written as ccv itself does, and training
+//!   checkpoints in them.
 //! * [`safetensors`]: our own form, safetensors with the network's specification in its metadata,
 //!   mapped into memory instead of copied; and torchvision's state dicts, imported.
 //!
-//! [`read`], [`write`](write()) and [`inspect`] choose by the file: what is read is recognised by its
+//! [`read`], [`write`](write()), [`convert`] and [`inspect`] choose by the file: what is read is recognised by its
 //! content, what is written by its extension (`.sqlite3` or `.safetensors`).
 //!
 //! ```no_run
@@ -39,8 +40,9 @@ use striate_tensor::Device;
 
 pub use error::{Error, Result};
 pub use format::Format;
-pub use inspection::{Inspection, StoredParameters};
+pub use inspection::{Inspection, StoredParameters, TrainingPosition};
 pub use options::{ReadOptions, WriteOptions};
+pub use replace::remove_stale_temporaries;
 
 /// Reads a network from a file of any kind that is known here, recognised by its content.
 ///
@@ -65,6 +67,37 @@ pub fn write(path: impl AsRef<Path>, network: &Network, options: &WriteOptions) 
         Format::Ccv => ccv::write(path, network, options),
         Format::Safetensors | Format::Torchvision => safetensors::write(path, network, options),
     }
+}
+
+/// Reads a model file and writes it as another, which may be of another format or precision, or the
+/// same file.
+///
+/// From ccv's form to ccv's form the state of a training stays, unless `options` strip it; into
+/// safetensors, which has no place for it, a warning says that it is left out. The tensors pass
+/// through `device`.
+///
+/// # Errors
+/// As [`read`] and [`write`](write()); then nothing has changed.
+pub fn convert(
+    input: impl AsRef<Path>,
+    output: impl AsRef<Path>,
+    device: &Device,
+    options: &WriteOptions,
+) -> Result<()> {
+    let (input, output) = (input.as_ref(), output.as_ref());
+    let (from, to) = (format::recognise(input)?, Format::of_extension(output)?);
+    if from == Format::Ccv && to == Format::Ccv && !options.strip {
+        let checkpoint = ccv::read_checkpoint(input, device)?;
+        if let Some(state) = &checkpoint.state {
+            return ccv::write_checkpoint_with(output, &checkpoint.network, state, options);
+        }
+        return write(output, &checkpoint.network, options);
+    }
+    if !options.strip && !inspect(input)?.training_state.is_empty() {
+        let output = output.display();
+        log::warn!("{output}: the training state of {} is left out", input.display());
+    }
+    write(output, &read(input, device, &ReadOptions::default())?, options)
 }
 
 /// What a model file holds, without loading its weights.

@@ -45,8 +45,10 @@ fn warnings_name_the_file_the_layer_and_the_count() {
     parameters[6] = Some(LayerParameters { weight: last.weight.clone(), bias: bias.unwrap() });
     let network = Network::new(good.spec().clone(), parameters, &device).unwrap();
 
-    for (name, layer) in [("x.sqlite3", "layer 6: bias"), ("x.safetensors", "tensor layers.6.bias")]
-    {
+    for (name, layer) in [
+        ("x.sqlite3", "layer_data, layer 6, column bias"),
+        ("x.safetensors", "tensor layers.6.bias"),
+    ] {
         let path = folder.path().join(name);
         write(&path, &network, &WriteOptions::default()).unwrap();
         assert!(taken().iter().any(|w| w.contains("2 of 4 values are not finite")), "{name}");

@@ -10,7 +10,7 @@ use crate::format::{self, Format};
 use crate::{Error, Result};
 
 /// ccv counts in 32-bit integers; nothing larger can have come from it.
-const MAX_COUNT: i64 = i32::MAX as i64;
+pub(super) const MAX_COUNT: i64 = i32::MAX as i64;
 
 /// An open model file whose tables and columns are there.
 pub(super) struct Database {
@@ -43,7 +43,8 @@ impl Database {
         Ok(database)
     }
 
-    fn check_table(&self, table: &Table) -> Result<()> {
+    /// Refuses a table that is not there, is no table, or lacks a column.
+    pub(super) fn check_table(&self, table: &Table) -> Result<()> {
         let name = table.name;
         let there: Vec<String> = self.query(
             name,
@@ -82,6 +83,13 @@ impl Database {
         self.query("the schema", sql, [], |row| text(row, 0))
     }
 
+    /// Whether there is something of this table's name, whatever it is.
+    pub(super) fn has(&self, table: &Table) -> Result<bool> {
+        let sql = "SELECT 1 FROM sqlite_schema WHERE name = ?1 COLLATE NOCASE LIMIT 1";
+        let found = self.query(table.name, sql, [table.name], |_| Ok(()))?;
+        Ok(!found.is_empty())
+    }
+
     /// The rows of a statement, each through `read`; what fails names `place`.
     pub(super) fn query<T>(
         &self,
@@ -105,6 +113,15 @@ impl Database {
         self.connection
             .blob_open(MAIN_DB, at.table, at.column, row, true)
             .map_err(|e| explain(&self.file, &at.to_string(), e))
+    }
+
+    /// The bytes of a blob that has been checked to be so long.
+    pub(super) fn blob_bytes(&self, at: &Place<'_>, row: i64, bytes: usize) -> Result<Vec<u8>> {
+        let mut all = vec![0; bytes];
+        let blob = self.blob(at, row)?;
+        let read = blob.read_at_exact(&mut all, 0);
+        read.map_err(|e| explain(&self.file, &at.to_string(), e))?;
+        Ok(all)
     }
 }
 
@@ -157,7 +174,7 @@ pub(super) struct Fields<'a> {
 }
 
 impl Fields<'_> {
-    fn place<'a>(&'a self, column: &'a str) -> Place<'a> {
+    pub(super) fn place<'a>(&'a self, column: &'a str) -> Place<'a> {
         Place { table: self.table, key: self.key, row: self.id, column }
     }
 

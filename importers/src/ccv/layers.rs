@@ -10,7 +10,7 @@ use super::schema::{CONVNET_PARAMS, LAYER_PARAMS, kind};
 use crate::{Error, Result};
 
 /// More layers than any real file has: what is beyond is a damaged or hostile one.
-const MAX_LAYERS: usize = 10_000;
+pub(super) const MAX_LAYERS: usize = 10_000;
 
 /// A row of `layer_params`: the layer, and what ccv stores beside it about its input.
 struct StoredLayer {
@@ -127,6 +127,23 @@ fn read_image_size(database: &Database) -> Result<[usize; 2]> {
     })?;
     let missing = || Error::content(file, table, "a row for convnet 0", "none");
     sizes.first().copied().ok_or_else(missing)
+}
+
+/// What the tables hold of a specification: no name, no dropout rates, no ranges of fresh weights.
+pub(super) fn stored_part(spec: &NetworkSpec) -> NetworkSpec {
+    let mut spec = spec.clone();
+    spec.name.clear();
+    for layer in &mut spec.layers {
+        match layer {
+            LayerSpec::Conv(conv) => conv.init = Init::default(),
+            LayerSpec::FullConnect(full) => {
+                full.dropout = 0.0;
+                full.init = Init::default();
+            }
+            LayerSpec::MaxPool(_) | LayerSpec::AvgPool(_) | LayerSpec::Lrn(_) => {}
+        }
+    }
+    spec
 }
 
 /// The input that each layer must have: rows, columns and channels of what comes before it, and

@@ -8,13 +8,25 @@
 //! Where ccv passes over a blob of the wrong length, or reads a text as a 0, reading stops here
 //! with an error that names the table, the row and the column.
 
+//!
+//! [`write_checkpoint`] and [`read_checkpoint`] add the state of a training, in the tables that ccv's
+//! own training keeps in the file and in two of ours, which hold the name, the dropout rates, the
+//! ranges and the metadata as well.
+
+mod checkpoint;
 mod database;
 pub(crate) mod half;
 mod layers;
+mod notes;
 mod read;
 mod schema;
+mod stored;
 mod write;
 
+pub use checkpoint::{
+    Checkpoint, ColourStatistics, TrainingState, read_checkpoint, write_checkpoint,
+    write_checkpoint_with,
+};
 pub(crate) use read::inspect;
 pub use read::{read, read_with};
-pub use write::write;
+pub use write::{check_representable, write};

@@ -59,9 +59,47 @@ pub(super) const LAYER_DATA: Table = Table {
 /// In the order that ccv creates them in.
 pub(super) const TABLES: [&Table; 3] = [&LAYER_PARAMS, &CONVNET_PARAMS, &LAYER_DATA];
 
-/// Tables that ccv's training leaves in a file, and that classifying does not need.
-pub(super) const TRAINING_TABLES: [&str; 3] =
-    ["momentum_data", "function_state", "conv_vary_params"];
+/// Where a training is: one row, 0. `line_no` is ccv's place within its own training function.
+pub(super) const FUNCTION_STATE: Table = Table {
+    name: "function_state",
+    create: "CREATE TABLE function_state (fsid INTEGER PRIMARY KEY ASC, t INTEGER, i INTEGER, \
+             inum INTEGER, line_no INTEGER, idx BLOB, eigenvectors BLOB, eigenvalues BLOB)",
+    columns: &["fsid", "t", "i", "inum", "line_no", "idx", "eigenvectors", "eigenvalues"],
+};
+
+/// The velocities of the weights: a row for each convolution and each full connect, f32.
+pub(super) const MOMENTUM_DATA: Table = Table {
+    name: "momentum_data",
+    create: "CREATE TABLE momentum_data (layer INTEGER PRIMARY KEY ASC, weight BLOB, bias BLOB)",
+    columns: &["layer", "weight", "bias"],
+};
+
+/// Ours: what ccv never stored, as texts.
+pub(super) const NOTES: Table = Table {
+    name: "striate_notes",
+    create: "CREATE TABLE striate_notes (key TEXT PRIMARY KEY, value TEXT)",
+    columns: &["key", "value"],
+};
+
+/// Ours: the weights of some layers as training has them, f32, where `layer_data` has them scaled.
+pub(super) const EXACT_WEIGHTS: Table = Table {
+    name: "striate_weights",
+    create: "CREATE TABLE striate_weights (layer INTEGER PRIMARY KEY ASC, weight BLOB, bias BLOB)",
+    columns: &["layer", "weight", "bias"],
+};
+
+/// The tables that a checkpoint has beside those of a model.
+pub(super) const TRAINING_TABLES: [&Table; 4] =
+    [&FUNCTION_STATE, &MOMENTUM_DATA, &NOTES, &EXACT_WEIGHTS];
+
+/// Where ccv notes how it tuned its GPU kernels: of no meaning here, and never written.
+const CONV_VARY_PARAMS: &str = "conv_vary_params";
+
+/// Whether a table is one that only training needs.
+pub(super) fn is_training_table(name: &str) -> bool {
+    let mut names = TRAINING_TABLES.iter().map(|table| table.name).chain([CONV_VARY_PARAMS]);
+    names.any(|known| known.eq_ignore_ascii_case(name))
+}
 
 /// The numbers of the `type` column.
 pub(super) mod kind {

@@ -1,14 +1,17 @@
 //! Writing ccv's model files.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use rusqlite::types::{ToSqlOutput, Value};
 use rusqlite::{Connection, MAIN_DB, params_from_iter};
-use striate_nn::{LayerParameters, LayerShape, LayerSpec, Metadata, Network};
+use striate_nn::{LayerParameters, LayerShape, LayerSpec, Metadata, Network, NetworkSpec};
 use striate_tensor::{DType, Tensor};
 
-use super::database::{Place, explain};
-use super::layers;
+use super::checkpoint::{TrainingState, write_state};
+use super::database::{MAX_COUNT, Place, explain};
+use super::layers::{self, MAX_LAYERS};
 use super::schema::{CONVNET_PARAMS, LAYER_DATA, LAYER_PARAMS, TABLES, Table};
 use crate::options::{WriteOptions, check_dtype};
 use crate::replace::replace;
@@ -16,7 +19,7 @@ use crate::values::{Narrowing, non_finite, store, warn_non_finite};
 use crate::{Error, Result};
 
 /// sqlite's own limit for a row, less what the row's head and small columns take.
-const MAX_ROW_BYTES: usize = 1_000_000_000 - 1024;
+pub(super) const MAX_ROW_BYTES: usize = 1_000_000_000 - 1024;
 
 /// Writes a network as ccv does, into a temporary file that then takes the target's place.
 ///
@@ -27,39 +30,106 @@ const MAX_ROW_BYTES: usize = 1_000_000_000 - 1024;
 /// # Errors
 /// [`Error::Unrepresentable`] where the file would be of another network: a convolution without
 /// ReLU, windows that do not end at the image's edge, even kernels, an output partition that is no
-/// multiple of the input's, a layer beyond sqlite's 1,000,000,000 bytes a row.
+/// multiple of the input's, a layer beyond sqlite's 1,000,000,000 bytes a row, a number beyond
+/// ccv's 31 bits.
 /// [`Error::Target`], [`Error::Io`] and [`Error::Database`] where the file cannot be written;
 /// then nothing has changed.
 pub fn write(path: impl AsRef<Path>, network: &Network, options: &WriteOptions) -> Result<()> {
     let path = path.as_ref();
+    if *network.metadata() != Metadata::default() && !options.strip {
+        let file = path.display();
+        log::warn!("{file}: ccv's format has no place for labels and other metadata: left out");
+    }
+    write_model(path, network, None, options)
+}
+
+/// Whether a network of this specification can be written in ccv's form, as a model or as a
+/// checkpoint: worth asking before a training of days.
+///
+/// # Errors
+/// What [`write`] would say of the network; it stands under its name, for there is no file yet.
+pub fn check_representable(spec: &NetworkSpec) -> Result<()> {
+    let name = if spec.name.is_empty() { "the network" } else { &spec.name };
+    let verified = spec.verify(spec.classes()).map_err(|e| Error::network(name, e))?;
+    refuse(name, spec, verified.shapes())
+}
+
+/// Writes a network, with the state of its training where there is one.
+pub(super) fn write_model(
+    path: &Path,
+    network: &Network,
+    state: Option<&TrainingState>,
+    options: &WriteOptions,
+) -> Result<()> {
     let file = path.display().to_string();
     check_dtype(&file, options.dtype)?;
     let spec = network.spec();
     let verified = spec.verify(spec.classes()).map_err(|e| Error::network(&file, e))?;
-    refuse(&file, &spec.layers, verified.shapes())?;
-    for limit in verified.ccv_limits() {
-        log::warn!("{file}: ccv itself may not run this network: {limit}");
-    }
-    if *network.metadata() != Metadata::default() && !options.strip {
-        log::warn!("{file}: ccv's format has no place for labels and other metadata: left out");
+    refuse(&file, spec, verified.shapes())?;
+    refuse_leftovers(path, &file)?;
+    // A checkpoint is written often; who trains has been told at the beginning.
+    if state.is_none() {
+        for limit in verified.ccv_limits() {
+            log::warn!("{file}: ccv itself may not run this network: {limit}");
+        }
     }
 
     replace(path, |temporary| {
         let connection =
             Connection::open(temporary.path()).map_err(|e| explain(&file, "the database", e))?;
-        let writer = Writer { file: &file, connection: &connection, network, options };
-        writer.write(verified.shapes())?;
+        let writer = Writer { file: &file, connection: &connection };
+        writer.write(network, verified.shapes(), state, options)?;
         connection.close().map_err(|(_, e)| explain(&file, "the database", e))
     })
 }
 
+/// Refuses a target beside which sqlite has left the changes of a program that did not end well:
+/// whoever opens the new file next would write the old one's pages into it.
+fn refuse_leftovers(path: &Path, file: &str) -> Result<()> {
+    let target = std::fs::canonicalize(path).unwrap_or_else(|_| path.into());
+    for suffix in ["-journal", "-wal"] {
+        let mut name = target.clone().into_os_string();
+        name.push(suffix);
+        // As sqlite has it, one that begins with a zero, or is empty, is of no meaning.
+        let mut first = [0];
+        let read = File::open(&name).and_then(|mut file| file.read_exact(&mut first));
+        if read.is_ok() && first != [0] {
+            let reason = format!(
+                "there is {}, the unfinished changes of another program; end that program, or open \
+                 the old file with it once more",
+                Path::new(&name).display()
+            );
+            return Err(Error::Target { file: file.into(), reason });
+        }
+    }
+    Ok(())
+}
+
 /// Refuses what ccv's format has no column for, and what ccv asserts.
-fn refuse(file: &str, layers: &[LayerSpec], shapes: &[LayerShape]) -> Result<()> {
+fn refuse(file: &str, spec: &NetworkSpec, shapes: &[LayerShape]) -> Result<()> {
     let no = |layer: usize, reason: String| {
-        let reason = format!("layer {layer}: {reason}");
-        Err(Error::Unrepresentable { file: file.into(), format: "ccv's format", reason })
+        Err(unrepresentable(file, format!("layer {layer}: {reason}")))
     };
-    for (index, (layer, shape)) in layers.iter().zip(shapes).enumerate() {
+    if shapes.len() > MAX_LAYERS {
+        return Err(unrepresentable(file, format!("more than {MAX_LAYERS} layers")));
+    }
+    let [rows, cols] = spec.image;
+    let mean = [rows, cols, spec.input[2], DType::F32.size_bytes()];
+    let mean = mean.iter().try_fold(1usize, |product, n| product.checked_mul(*n));
+    if mean.is_none_or(|bytes| bytes > MAX_ROW_BYTES) {
+        let reason = format!("a mean image of {rows} x {cols} is more than sqlite has in a row");
+        return Err(unrepresentable(file, reason));
+    }
+    for (index, row) in layers::rows(spec, shapes).iter().enumerate() {
+        let large = row.iter().find_map(|value| match value {
+            Value::Integer(n) if *n > MAX_COUNT || *n < 0 => Some(*n as usize),
+            _ => None,
+        });
+        if let Some(n) = large {
+            return no(index, format!("{n} is beyond the {MAX_COUNT} of ccv's integers"));
+        }
+    }
+    for (index, (layer, shape)) in spec.layers.iter().zip(shapes).enumerate() {
         if !shape.exact {
             let reason = "its windows do not end at the edge of the padded image, as ccv demands";
             return no(index, reason.into());
@@ -86,33 +156,51 @@ fn refuse(file: &str, layers: &[LayerSpec], shapes: &[LayerShape]) -> Result<()>
     Ok(())
 }
 
-struct Writer<'a> {
-    file: &'a str,
+/// The error of what ccv's tables have no place for.
+pub(super) fn unrepresentable(file: &str, reason: String) -> Error {
+    Error::Unrepresentable { file: file.into(), format: "ccv's format", reason }
+}
+
+/// A new file, being filled.
+pub(super) struct Writer<'a> {
+    /// Its name in messages: the target's.
+    pub(super) file: &'a str,
     connection: &'a Connection,
-    network: &'a Network,
-    options: &'a WriteOptions,
 }
 
 impl Writer<'_> {
-    fn write(&self, shapes: &[LayerShape]) -> Result<()> {
+    fn write(
+        &self,
+        network: &Network,
+        shapes: &[LayerShape],
+        state: Option<&TrainingState>,
+        options: &WriteOptions,
+    ) -> Result<()> {
         // The file is new and unseen until it is renamed: a journal would only write twice, and
         // it is synced once, at the end.
         self.run("PRAGMA journal_mode = OFF", "the database")?;
         self.run("PRAGMA synchronous = OFF", "the database")?;
         for table in TABLES {
-            self.run(table.create, table.name)?;
+            self.create(table)?;
         }
         self.run("BEGIN IMMEDIATE", "the database")?;
-        for row in layers::rows(self.network.spec(), shapes) {
+        for row in layers::rows(network.spec(), shapes) {
             self.insert(&LAYER_PARAMS, row)?;
         }
-        self.write_mean()?;
-        for (layer, parameters) in self.network.parameters().iter().enumerate() {
+        self.write_mean(network)?;
+        for (layer, parameters) in network.parameters().iter().enumerate() {
             if let Some(parameters) = parameters {
-                self.write_parameters(layer, parameters)?;
+                self.write_weights(layer, parameters, options)?;
             }
         }
+        if let Some(state) = state {
+            write_state(self, network, state)?;
+        }
         self.run("COMMIT", "the database")
+    }
+
+    pub(super) fn create(&self, table: &Table) -> Result<()> {
+        self.run(table.create, table.name)
     }
 
     /// Runs a statement and passes over what it answers.
@@ -120,7 +208,7 @@ impl Writer<'_> {
         self.connection.execute_batch(sql).map_err(|e| explain(self.file, place, e))
     }
 
-    fn insert<T: rusqlite::ToSql>(&self, table: &Table, values: Vec<T>) -> Result<()> {
+    pub(super) fn insert<T: rusqlite::ToSql>(&self, table: &Table, values: Vec<T>) -> Result<()> {
         let marks = vec!["?"; values.len()].join(", ");
         let sql = format!("INSERT INTO {} VALUES ({marks})", table.name);
         let mut statement =
@@ -130,9 +218,9 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn write_mean(&self) -> Result<()> {
-        let [rows, cols] = self.network.spec().image;
-        let mean = self.network.mean();
+    fn write_mean(&self, network: &Network) -> Result<()> {
+        let [rows, cols] = network.spec().image;
+        let mean = network.mean();
         let bytes = mean.map_or(0, |mean| mean.ty().size_bytes());
         self.insert(
             &CONVNET_PARAMS,
@@ -158,28 +246,40 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn write_parameters(&self, layer: usize, parameters: &LayerParameters) -> Result<()> {
-        let LayerParameters { weight, bias } = parameters;
+    fn write_weights(
+        &self,
+        layer: usize,
+        parameters: &LayerParameters,
+        options: &WriteOptions,
+    ) -> Result<()> {
         // One flag says it for both: where they differ, f32 holds both.
-        let held = match (weight.dtype(), bias.dtype()) {
+        let held = match (parameters.weight.dtype(), parameters.bias.dtype()) {
             (DType::F16, DType::F16) => DType::F16,
             _ => DType::F32,
         };
-        let dtype = self.options.dtype.unwrap_or(held);
+        let dtype = options.dtype.unwrap_or(held);
+        let half = Cell::Value(Value::Integer((dtype == DType::F16).into()));
+        self.write_parameters(&LAYER_DATA, layer, parameters, dtype, vec![half])
+    }
+
+    /// A row of a table of weights and biases; `more` are the columns after them.
+    pub(super) fn write_parameters(
+        &self,
+        table: &Table,
+        layer: usize,
+        parameters: &LayerParameters,
+        dtype: DType,
+        more: Vec<Cell>,
+    ) -> Result<()> {
+        let LayerParameters { weight, bias } = parameters;
         let zeros = |tensor: &Tensor| Cell::Zeros(tensor.shape().count() * dtype.size_bytes());
         // Zeros first, which sqlite needs no copy of; then the blobs are filled in place.
-        self.insert(
-            &LAYER_DATA,
-            vec![
-                Cell::Value(Value::Integer(layer as i64)),
-                zeros(weight),
-                zeros(bias),
-                Cell::Value(Value::Integer((dtype == DType::F16).into())),
-            ],
-        )?;
+        let mut row = vec![Cell::Value(Value::Integer(layer as i64)), zeros(weight), zeros(bias)];
+        row.extend(more);
+        self.insert(table, row)?;
         let row = layer as i64;
         for (column, tensor) in [("weight", weight), ("bias", bias)] {
-            self.fill(Place { table: LAYER_DATA.name, key: "layer", row, column }, tensor, dtype)?;
+            self.fill(Place { table: table.name, key: "layer", row, column }, tensor, dtype)?;
         }
         Ok(())
     }
@@ -202,7 +302,7 @@ impl Writer<'_> {
 }
 
 /// A value of a row, or zeros to be filled in later.
-enum Cell {
+pub(super) enum Cell {
     Value(Value),
     Zeros(usize),
 }

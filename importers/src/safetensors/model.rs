@@ -93,6 +93,7 @@ pub(super) fn inspect(file: &TensorFile) -> Result<Inspection> {
         bytes: file.size() as u64,
         mean: file.shape(MEAN).is_some(),
         training_state: file.names().filter(|n| n.starts_with(TRAINING)).map(Into::into).collect(),
+        training: None,
         metadata: metadata(file)?,
         layers,
         spec,

@@ -41,6 +41,7 @@ pub(super) fn inspect(file: &TensorFile) -> Result<Inspection> {
         bytes: file.size() as u64,
         mean: true,
         training_state: Vec::new(),
+        training: None,
         metadata: import::metadata(&layout),
         layers,
         spec: layout.spec,

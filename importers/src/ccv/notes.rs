@@ -1,0 +1,95 @@
+//! The notes of ours in a checkpoint: what ccv's tables have no place for, as texts by name.
+
+use std::collections::BTreeMap;
+
+use rusqlite::types::ValueRef;
+use striate_nn::{Metadata, NetworkSpec};
+
+use super::database::{Database, describe, explain};
+use super::schema::NOTES;
+use crate::{Error, Result};
+
+/// The version of what is ours in the file: the notes and the exact weights.
+pub(super) const FORMAT: &str = "format";
+/// The version that is written, and the newest that is read.
+pub(super) const VERSION: u32 = 1;
+/// The network's specification, in JSON.
+pub(super) const SPEC: &str = "spec";
+/// Labels, protocol and notes of the model, in JSON.
+pub(super) const METADATA: &str = "metadata";
+
+/// The names that are not free for others.
+pub(super) const RESERVED: [&str; 3] = [FORMAT, SPEC, METADATA];
+
+/// More notes than any real file has.
+pub(super) const MAX_NOTES: usize = 10_000;
+
+/// The notes of a file, those with a meaning here already understood.
+#[derive(Default)]
+pub(super) struct Notes {
+    pub(super) spec: Option<NetworkSpec>,
+    pub(super) metadata: Metadata,
+    pub(super) others: BTreeMap<String, String>,
+}
+
+/// The notes of a file; none where there is no table of them.
+pub(super) fn read_notes(database: &Database) -> Result<Notes> {
+    if !database.has(&NOTES)? {
+        return Ok(Notes::default());
+    }
+    database.check_table(&NOTES)?;
+    let mut texts = read_texts(database)?;
+    let fail = |key: &str, expected: &str, got: String| {
+        Err(Error::content(&database.file, place(key), expected, got))
+    };
+    match texts.remove(FORMAT).as_deref().map(str::parse::<u32>) {
+        Some(Ok(1..=VERSION)) => {}
+        Some(Ok(other)) => {
+            let expected = format!("version {VERSION} (update Striate to read newer)");
+            return fail(FORMAT, &expected, other.to_string());
+        }
+        Some(Err(_)) => return fail(FORMAT, "the version of the notes", "no number".into()),
+        None => return fail(FORMAT, "the version of the notes", "none".into()),
+    }
+    let spec = match texts.remove(SPEC).as_deref().map(NetworkSpec::from_json) {
+        None => None,
+        Some(Ok(spec)) => Some(spec),
+        Some(Err(e)) => return fail(SPEC, "the network's specification in JSON", e.to_string()),
+    };
+    let metadata = match texts.remove(METADATA).as_deref().map(serde_json::from_str) {
+        None => Metadata::default(),
+        Some(Ok(metadata)) => metadata,
+        Some(Err(e)) => {
+            return fail(METADATA, "labels, protocol and notes in JSON", e.to_string());
+        }
+    };
+    Ok(Notes { spec, metadata, others: texts })
+}
+
+fn read_texts(database: &Database) -> Result<BTreeMap<String, String>> {
+    let file = &database.file;
+    let sql = format!("SELECT key, value FROM {} LIMIT {}", NOTES.name, MAX_NOTES + 1);
+    let rows = database.query(NOTES.name, &sql, [], |row| {
+        let text = |place: &str, column: usize| {
+            let value = row.get_ref(column).map_err(|e| explain(file, place, e))?;
+            match value {
+                ValueRef::Text(bytes) => String::from_utf8(bytes.to_vec())
+                    .map_err(|e| Error::content(file, place, "a text in UTF-8", e.to_string())),
+                other => Err(Error::content(file, place, "a text", describe(other))),
+            }
+        };
+        let key = text(&format!("{}, column key", NOTES.name), 0)?;
+        let value = text(&place(&key), 1)?;
+        Ok((key, value))
+    })?;
+    if rows.len() > MAX_NOTES {
+        let expected = format!("at most {MAX_NOTES} notes");
+        return Err(Error::content(file, NOTES.name, expected, "more"));
+    }
+    Ok(rows.into_iter().collect())
+}
+
+/// A note's value, as messages name it.
+pub(super) fn place(key: &str) -> String {
+    format!("{}, key {key:?}, column value", NOTES.name)
+}
