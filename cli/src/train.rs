@@ -30,7 +30,7 @@ whole at the end of each epoch, every --checkpoint-every mini-batches, and when 
 the same command goes on with it, and ends with the same weights, bit for bit, as if nothing had
 happened. Rates, schedule and length may change on the way; seed, mini-batch, recipe and samples may
 not. A working file that holds a network but no training gives the weights to begin with.
-Beside it, FILE.best.sqlite3 gets the network that misses the fewest test samples.
+Beside it, FILE.best.safetensors gets the network that misses the fewest test samples.
 
 Samples are recognised by what they are:
   a text file   lines `LABEL PATH`, labels from 1, as ccv has them; what `striate prepare` writes
@@ -44,7 +44,7 @@ Examples:
   striate train --spec mattnet --train-list train.txt --test-list test.txt \\
       --working photos.sqlite3 --recipe ccv --schedule steps:30,60,80 --checkpoint-every 500
   striate plot photos.sqlite3 -o curve.svg
-  striate classify --model photos.best.sqlite3 photo.jpg")]
+  striate classify --model photos.best.safetensors photo.jpg")]
 pub(crate) struct TrainArgs {
     /// The network: the name of one that is known (`striate bench --help` lists them), a JSON
     /// specification, or a model file whose layers are meant. A named one gets as many classes as

@@ -1,9 +1,11 @@
 //! Checkpoints: a training in ccv's model file.
 //!
 //! ccv's tables hold the network, the velocities and the position; what ccv never stored (options,
-//! seed, curves) is in a table of ours beside them. ccv's own training weights are ours divided by
-//! `1 - dropout rate`, so velocities are stored divided likewise: where that loses bits, the exact
-//! ones are stored too.
+//! seed, curves) is in a table of ours beside them.
+//!
+//! ccv's training weights are ours divided by `1 - dropout rate`, and so are its velocities. They
+//! are stored as it has them where that costs no bit (a rate of 0.5, the only one that its own
+//! program uses), as ours otherwise.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -62,7 +64,6 @@ pub struct Position {
 
 /// A training as it was saved.
 pub(crate) struct Saved {
-    pub(crate) network: Network,
     pub(crate) velocities: BTreeMap<String, Tensor>,
     pub(crate) position: Position,
     pub(crate) colour: Option<ColourStatistics>,
@@ -76,7 +77,7 @@ pub(crate) struct Saved {
 /// Where the file is no ccv model file, or its notes are damaged.
 pub fn read_history(path: impl AsRef<Path>) -> Result<Option<History>> {
     let path = path.as_ref();
-    let notes = ccv::read_notes(path)?;
+    let notes = ccv::read_training_notes(path)?;
     Ok(match notes.get(NOTES) {
         Some(text) => Some(parse(path, text)?.history),
         None => None,
@@ -87,22 +88,38 @@ pub fn read_history(path: impl AsRef<Path>) -> Result<Option<History>> {
 pub(crate) fn read(path: &Path, device: &Device) -> Result<(Network, Option<Saved>)> {
     let ccv::Checkpoint { network, state } = ccv::read_checkpoint(path, device)?;
     let Some(state) = state else { return Ok((network, None)) };
+    let network = with_exact(network, state.exact, device)?;
     let mut velocities = BTreeMap::new();
-    let layers = network.spec().layers.iter().zip(state.velocities).zip(state.exact);
-    for (layer, ((spec, stored), exact)) in layers.enumerate() {
-        let parameters = match (exact, stored) {
-            (Some(exact), _) => exact,
-            (None, Some(stored)) => scaled(&stored, kept(spec))?,
-            (None, None) => continue,
-        };
-        velocities.insert(format!("{layer}.weight"), parameters.weight);
-        velocities.insert(format!("{layer}.bias"), parameters.bias);
+    for (layer, (spec, stored)) in network.spec().layers.iter().zip(state.velocities).enumerate() {
+        if let Some(stored) = stored {
+            let LayerParameters { weight, bias } = scaled(&stored, stored_scale(spec).recip())?;
+            velocities.insert(format!("{layer}.weight"), weight);
+            velocities.insert(format!("{layer}.bias"), bias);
+        }
     }
     let notes = state.notes.get(NOTES).map(|text| parse(path, text)).transpose()?;
     let position = Position { epoch: state.epoch, iteration: state.iteration };
-    let saved =
-        Saved { network: network.clone(), velocities, position, colour: state.colour, notes };
-    Ok((network, Some(saved)))
+    Ok((network, Some(Saved { velocities, position, colour: state.colour, notes })))
+}
+
+/// The network with the weights that training has, where the file holds others to classify with
+/// (half-precision ones).
+fn with_exact(
+    network: Network,
+    exact: Vec<Option<LayerParameters>>,
+    device: &Device,
+) -> Result<Network> {
+    if exact.iter().all(Option::is_none) {
+        return Ok(network);
+    }
+    let parameters = exact.into_iter().zip(network.parameters());
+    let parameters = parameters.map(|(exact, held)| exact.or_else(|| held.clone())).collect();
+    let mut whole = Network::new(network.spec().clone(), parameters, device)?
+        .with_metadata(network.metadata().clone());
+    if let Some(mean) = network.mean() {
+        whole = whole.with_mean(mean.clone())?;
+    }
+    Ok(whole)
 }
 
 /// Saves a training: the file is whole, or as it was before.
@@ -116,11 +133,9 @@ pub(crate) fn write(
 ) -> Result<()> {
     let network = trainer.network();
     let mut velocities = Vec::new();
-    let mut exact = Vec::new();
     for (layer, parameters) in network.parameters().iter().enumerate() {
         let Some(parameters) = parameters else {
             velocities.push(None);
-            exact.push(None);
             continue;
         };
         let velocity = |kind: &str, like: &Tensor| {
@@ -133,22 +148,18 @@ pub(crate) fn write(
             weight: velocity("weight", &parameters.weight)?,
             bias: velocity("bias", &parameters.bias)?,
         };
-        let kept = kept(&network.spec().layers[layer]);
-        let stored = scaled(&own, 1.0 / kept)?;
-        let back = scaled(&stored, kept)?;
-        let lossless = same_bits(&own.weight, &back.weight)? && same_bits(&own.bias, &back.bias)?;
-        exact.push((!lossless).then_some(own));
-        velocities.push(Some(stored));
+        velocities.push(Some(scaled(&own, stored_scale(&network.spec().layers[layer]))?));
     }
     let notes = serde_json::to_string(notes).map_err(|e| notes_error(path, e))?;
     let state = TrainingState {
         velocities,
-        exact,
+        exact: vec![None; network.spec().layers.len()],
         epoch: position.epoch,
         iteration: position.iteration,
         order,
         colour,
         notes: BTreeMap::from([(NOTES.to_owned(), notes)]),
+        ..TrainingState::default()
     };
     Ok(ccv::write_checkpoint(path, network, &state)?)
 }
@@ -171,10 +182,13 @@ fn notes_error(path: &Path, error: serde_json::Error) -> Error {
     Error::Notes { file: path.display().to_string(), message: error.to_string() }
 }
 
-/// The share of a layer's outputs that dropout keeps.
-fn kept(spec: &LayerSpec) -> f32 {
+/// What velocities of a layer are multiplied by in the file.
+fn stored_scale(spec: &LayerSpec) -> f32 {
     match spec {
-        LayerSpec::FullConnect(full) => 1.0 - full.dropout,
+        // A power of two moves the exponent only.
+        LayerSpec::FullConnect(full) if (1.0 - full.dropout).log2().fract() == 0.0 => {
+            full.kept_scale()
+        }
         _ => 1.0,
     }
 }
@@ -191,8 +205,4 @@ fn scaled(parameters: &LayerParameters, factor: f32) -> Result<LayerParameters> 
         Ok(Tensor::from_host(HostTensor::new(shape, values)?, tensor.device())?)
     };
     Ok(LayerParameters { weight: scale(&parameters.weight)?, bias: scale(&parameters.bias)? })
-}
-
-fn same_bits(a: &Tensor, b: &Tensor) -> Result<bool> {
-    Ok(a.to_host()?.values().bytes() == b.to_host()?.values().bytes())
 }

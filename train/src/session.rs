@@ -10,7 +10,7 @@ use striate_data::loader::{Batch, Loader, LoaderOptions, Position as BatchPositi
 use striate_data::statistics::{ColorComponents, Statistics};
 use striate_data::{Dataset, FloatImage, Geometry, resize_mean};
 use striate_importers::ccv::{self, ColourStatistics};
-use striate_importers::{WriteOptions, ccv as model_file};
+use striate_importers::{WriteOptions, safetensors};
 use striate_nn::{Metadata, Network, NetworkSpec, Seed};
 use striate_tensor::{Device, HostTensor, Shape, Tensor};
 
@@ -43,7 +43,7 @@ impl Default for SessionOptions {
     fn default() -> Self {
         SessionOptions {
             train: TrainOptions::default(),
-            recipe: Recipe::plain(),
+            recipe: Recipe::default(),
             checkpoint_every: None,
             workers: 2,
             cache_bytes: 0,
@@ -154,7 +154,7 @@ impl Session {
         };
         let lock = Lock::take(&working)?;
         // What a killed process left while it was writing a checkpoint: nobody else writes here.
-        ccv::remove_stale_temporaries(&working)?;
+        striate_importers::remove_stale_temporaries(&working)?;
 
         let stored = match working.try_exists() {
             Ok(true) => Some(checkpoint::read(&working, device)?),
@@ -177,7 +177,7 @@ impl Session {
         let mean = network.mean().map(|mean| float_image(mean)).transpose()?;
         let mut colours = start.colours;
         let needs_mean = options.recipe.wants_mean() && mean.is_none();
-        let needs_colours = options.recipe.wants_colors(&geometry) && colours.is_none();
+        let needs_colours = options.recipe.wants_colors(geometry.channels) && colours.is_none();
         let train = Arc::new(train);
         let mean = if needs_mean || needs_colours {
             log::info!("computing the mean image and colours of {} samples", train.len());
@@ -189,7 +189,7 @@ impl Session {
             let [rows, cols] = spec.image;
             Some(match mean {
                 Some(mean) => mean,
-                None => resize_mean(&statistics.mean, rows, cols)?.into_owned_image(),
+                None => resize_mean(&statistics.mean, rows, cols)?,
             })
         } else {
             mean
@@ -267,15 +267,9 @@ impl Session {
     }
 
     /// The file that gets the network with the best miss rate on the test samples: `model.sqlite3`
-    /// has `model.best.sqlite3`.
+    /// has `model.best.safetensors`, with the class names.
     pub fn best_file(&self) -> PathBuf {
-        let mut name = self.working.file_stem().unwrap_or_default().to_owned();
-        name.push(".best");
-        if let Some(extension) = self.working.extension() {
-            name.push(".");
-            name.push(extension);
-        }
-        self.working.with_file_name(name)
+        self.working.with_extension("best.safetensors")
     }
 
     /// Trains to the end, or until `stop` is set: then everything is saved after the mini-batch that
@@ -427,7 +421,7 @@ impl Session {
     fn save_best(&self, test: &EvaluationReport) -> Result<()> {
         log::debug!("{} of {} test samples are missed: the best so far", test.misses, test.samples);
         let options = WriteOptions::default();
-        Ok(model_file::write_with_notes(self.best_file(), self.trainer.network(), &options)?)
+        Ok(safetensors::write(self.best_file(), self.trainer.network(), &options)?)
     }
 }
 

@@ -98,6 +98,17 @@ impl Recipe {
     /// The names that [`Recipe::by_name`] knows.
     pub const NAMES: [&'static str; 4] = ["ccv", "alex", "caffe", "plain"];
 
+    const PLAIN: Self = Self {
+        resize: Resize::Cover,
+        side: Side::Network,
+        area: Area::Anywhere,
+        place: Place::Centre,
+        mirror: false,
+        mean: MeanPatch::Here,
+        manipulation: 0.0,
+        color_gain: 0.0,
+    };
+
     /// A recipe by name:
     ///
     /// * `ccv`: the shorter side to the network's whole image, a view anywhere, mirrored or not,
@@ -113,16 +124,7 @@ impl Recipe {
     /// # Errors
     /// [`Error::Setting`] for another name.
     pub fn by_name(name: &str) -> Result<Self> {
-        let plain = Self {
-            resize: Resize::Cover,
-            side: Side::Network,
-            area: Area::Anywhere,
-            place: Place::Centre,
-            mirror: false,
-            mean: MeanPatch::Here,
-            manipulation: 0.0,
-            color_gain: 0.0,
-        };
+        let plain = Self::PLAIN;
         Ok(match name {
             "ccv" => Self {
                 place: Place::Random,
@@ -174,6 +176,16 @@ impl Recipe {
         }
     }
 
+    /// Whether the mean image plays a part.
+    pub fn wants_mean(&self) -> bool {
+        self.mean != MeanPatch::None
+    }
+
+    /// Whether the colours' principal components play a part, for pictures of so many channels.
+    pub fn wants_colors(&self, channels: usize) -> bool {
+        self.color_gain > 0.0 && channels == 3
+    }
+
     /// Refuses what cannot be done.
     pub(super) fn check(&self, geometry: &Geometry) -> Result<()> {
         let wrong = |what, expected: String, got: String| Err(Error::Setting { what, expected, got });
@@ -215,6 +227,13 @@ impl Recipe {
             }
         }
         Ok(())
+    }
+}
+
+impl Default for Recipe {
+    /// `plain`.
+    fn default() -> Self {
+        Self::PLAIN
     }
 }
 

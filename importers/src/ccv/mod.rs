@@ -24,8 +24,8 @@ mod stored;
 mod write;
 
 pub use checkpoint::{
-    Checkpoint, ColourStatistics, TrainingState, read_checkpoint, write_checkpoint,
-    write_checkpoint_with,
+    Checkpoint, ColourStatistics, TrainingState, read_checkpoint, read_training_notes,
+    write_checkpoint, write_checkpoint_with,
 };
 pub(crate) use read::inspect;
 pub use read::{read, read_with};

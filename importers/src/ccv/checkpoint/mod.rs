@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 
 use striate_nn::{LayerParameters, Network};
 
-pub use read::read_checkpoint;
+pub use read::{read_checkpoint, read_training_notes};
 pub(super) use read::training_position;
 pub(super) use write::write_state;
 pub use write::{write_checkpoint, write_checkpoint_with};

@@ -9,12 +9,22 @@ use striate_tensor::{DType, Device};
 use super::{Checkpoint, ColourStatistics, TrainingState};
 use crate::ccv::database::{Database, Fields, Place};
 use crate::ccv::layers::MAX_LAYERS;
+use crate::ccv::notes::read_notes;
 use crate::ccv::read::{describe, read_network};
 use crate::ccv::schema::{EXACT_WEIGHTS, FUNCTION_STATE, MOMENTUM_DATA, Table};
 use crate::ccv::stored::{BlobCell, StoredRow};
 use crate::inspection::TrainingPosition;
 use crate::options::ReadOptions;
 use crate::{Error, Result};
+
+/// What whoever trained noted in a checkpoint, texts by name; nothing where no one did.
+///
+/// # Errors
+/// Where the file is no ccv model, or its notes are damaged.
+pub fn read_training_notes(path: impl AsRef<Path>) -> Result<BTreeMap<String, String>> {
+    let database = Database::open(path.as_ref())?;
+    Ok(read_notes(&database)?.others)
+}
 
 /// Reads a checkpoint, or a model that is not in training; the network's weights in the precision
 /// of the file, the state in f32.
