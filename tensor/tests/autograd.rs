@@ -275,6 +275,17 @@ fn bits(
     (value, leaves.iter().map(|leaf| bytes(gradients.get(leaf).unwrap())).collect())
 }
 
+/// A function of these, checkpointed or not.
+fn block<F>(checkpointed: bool, inputs: &[&Tensor], function: F) -> Result<Tensor>
+where
+    F: Fn(&[Tensor]) -> Result<Tensor> + Send + Sync + 'static,
+{
+    if checkpointed {
+        return checkpoint(inputs, function);
+    }
+    function(&inputs.iter().map(|&x| x.clone()).collect::<Vec<_>>())
+}
+
 /// Two blocks that share weights with each other and with what follows: gradients of several
 /// contributions.
 fn tied(t: &[Tensor], blocks: bool) -> Result<Tensor> {
@@ -285,16 +296,9 @@ fn tied(t: &[Tensor], blocks: bool) -> Result<Tensor> {
     let first = move |t: &[Tensor]| body(&t[0].mul(&t[0])?, &w, &b)?.mul(&b);
     let (v, c) = (w2.clone(), b2.clone());
     let second = move |t: &[Tensor]| head(&t[0].mul(&t[1])?, &v, &c, key)?.mul(&c);
-    let run = |function: Box<dyn Fn(&[Tensor]) -> Result<Tensor> + Send + Sync>,
-               inputs: &[&Tensor]| {
-        if blocks {
-            return checkpoint(inputs, function);
-        }
-        function(&inputs.iter().map(|&x| x.clone()).collect::<Vec<_>>())
-    };
     let scaled = x.add(&b1.sum_all()?)?;
-    let hidden = run(Box::new(first), &[&scaled])?;
-    let hidden = run(Box::new(second), &[&hidden, b1])?.mul(b2)?;
+    let hidden = block(blocks, &[&scaled], first)?;
+    let hidden = block(blocks, &[&hidden, b1], second)?.mul(b2)?;
     hidden
         .matmul_with(w3, Some(b3), MatMul { transpose_b: true, ..MatMul::default() })?
         .cross_entropy(&labels)?

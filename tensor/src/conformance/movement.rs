@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::Settings;
 use super::cases::{Case, Tolerance, random, table};
 use super::strategies::{dims, dims_and_axis, dtype, extent, float, seed};
-use super::values::{DTYPES, FLOATS, SIGNED, Values, tensor};
+use super::values::{DTYPES, FLOATS, NON_FINITE, SIGNED, Values, sprinkled, tensor};
 use crate::ops::{Axes, Concatenate, Flip, Gather, GatherGrad, Pad, Permute, Slice};
 use crate::{DType, Device, HostTensor, Op};
 
@@ -209,7 +209,7 @@ pub fn gather_grad(device: &Device, settings: &Settings) {
         }
         // One taken once: its bits.
         let far = tensor(&[4], DType::U32, Values::Cycle(&[1.0, 2e9, 4e9, f32::INFINITY]), 0);
-        let dy = tensor(&[3, 4, 5], dtype, SIGNED, 1);
+        let dy = sprinkled(tensor(&[3, 4, 5], dtype, SIGNED, 1), NON_FINITE, 5, 2);
         table(device, settings, [moving(GatherGrad { axis: 1, extent: 2 }, [far, dy])]);
     }
     let parameters = (dims_and_axis(5), 0..20usize, float(), seed());
