@@ -141,6 +141,11 @@ pub(super) fn explain(file: &str, place: &str, error: rusqlite::Error) -> Error 
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             "; another program is writing it"
         }
+        // Only reading: nothing else here makes sqlite want to write.
+        Some(ErrorCode::ReadOnly) => {
+            "; another program has stopped in the middle of a change, which waits beside the file: \
+             open it with that program once more"
+        }
         Some(ErrorCode::TooBig) => "; sqlite holds at most 1,000,000,000 bytes in one row",
         _ => "",
     };
