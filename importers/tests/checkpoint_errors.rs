@@ -120,7 +120,7 @@ fn wrong_rows_are_named() {
     for (sql, expected) in cases {
         write_checkpoint(&path, &network, &training(&network, 5)).unwrap();
         Connection::open(&path).unwrap().execute_batch(sql).unwrap();
-        let text = read_checkpoint(&path, &device).unwrap_err().to_string();
+        let text = read_checkpoint(&path, &device).map(|_| ()).expect_err(sql).to_string();
         assert!(text.starts_with(&path.display().to_string()), "no file in: {text}");
         assert!(text.contains(expected), "{sql}\n  expected: {expected}\n  got: {text}");
     }
@@ -197,7 +197,10 @@ fn what_cannot_be_written_is_known_beforehand() {
     let device = reference();
     ccv::check_representable(small(&device).spec()).unwrap();
     for model in striate_models::names() {
-        ccv::check_representable(&model.spec()).unwrap();
+        // All are of ccv's layers; some leave a rest at an edge, as their authors had it.
+        let spec = model.spec();
+        let exact = spec.shapes().unwrap().iter().all(|shape| shape.exact);
+        assert_eq!(ccv::check_representable(&spec).is_ok(), exact, "{}", spec.name);
     }
     let refused = |spec: &NetworkSpec| ccv::check_representable(spec).unwrap_err().to_string();
     // Its windows fall short, as `small` does not let them.
