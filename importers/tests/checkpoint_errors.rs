@@ -93,7 +93,7 @@ fn wrong_rows_are_named() {
             "key \"spec\", column value: expected the network's specification in JSON, got",
         ),
         (
-            "UPDATE striate_notes SET value = '[]' WHERE key = 'metadata'",
+            r#"UPDATE striate_notes SET value = '{"labels":7}' WHERE key = 'metadata'"#,
             "key \"metadata\", column value: expected labels, protocol and notes in JSON",
         ),
         (
