@@ -8,7 +8,9 @@ mod common;
 use common::{CLASSES, Scene, json};
 use safetensors::{SafeTensors, tensor::Dtype};
 use striate::image::npy;
+use striate::importers::ccv::{TrainingState, write_checkpoint};
 use striate::importers::{self, ReadOptions};
+use striate::nn::Metadata;
 use striate::prelude::{DType, Tensor};
 
 /// The tensor `output` of a file.
@@ -146,6 +148,50 @@ fn convert_keeps_what_there_is() {
     // Onto itself.
     let stdout = convert(&["half.sqlite3", "half.sqlite3", "--dtype", "f32", "--strip"]).done();
     assert!(stdout.starts_with("wrote half.sqlite3: ccv sqlite, 302 parameters"), "{stdout}");
+}
+
+#[test]
+fn a_checkpoint_is_shown_and_kept_until_it_is_stripped() {
+    let scene = Scene::new();
+    let network = &scene.network;
+    let labels = Some((0..CLASSES).map(|id| format!("thing {id}")).collect());
+    let named = network.clone().with_metadata(Metadata { labels, ..Metadata::default() });
+    let state = TrainingState {
+        velocities: network.parameters().to_vec(),
+        exact: vec![None; network.parameters().len()],
+        epoch: 7,
+        iteration: 1234,
+        order: (0..50).collect(),
+        ..TrainingState::default()
+    };
+    write_checkpoint(scene.path("working.sqlite3"), &named, &state).unwrap();
+    let inspect = |name: &str| json(&scene.striate(&["inspect", name, "--format", "json"]).done());
+    let convert = |args: &[&str]| scene.striate(&[&["convert", "working.sqlite3"], args].concat());
+
+    let stdout = scene.striate(&["inspect", "working.sqlite3"]).done();
+    for part in ["epoch 7, iteration 1,234, 50 samples", "momentum_data", "thing 0"] {
+        assert!(stdout.contains(part), "no `{part}` in {stdout}");
+    }
+    let position = serde_json::json!({"epoch": 7, "iteration": 1234, "samples": 50});
+    convert(&["kept.sqlite3", "--dtype", "f16"]).done();
+    assert_eq!(inspect("kept.sqlite3")[0]["training"], position);
+    assert_eq!(inspect("kept.sqlite3")[0]["dtype"], "f16");
+
+    convert(&["stripped.sqlite3", "--strip"]).done();
+    assert_eq!(inspect("stripped.sqlite3")[0]["training"], serde_json::Value::Null);
+    assert_eq!(inspect("stripped.sqlite3")[0]["training_state"], serde_json::json!([]));
+
+    let run = convert(&["model.safetensors"]);
+    assert!(
+        run.stderr.contains("the training state of working.sqlite3 is left out"),
+        "{}",
+        run.stderr
+    );
+    run.done();
+    let run = convert(&["model.safetensors", "--strip"]);
+    assert!(!run.stderr.contains("left out"), "{}", run.stderr);
+    run.done();
+    assert!(scene.striate(&["inspect", "model.safetensors"]).done().contains("thing 0"));
 }
 
 #[test]

@@ -9,8 +9,9 @@ use std::cell::Cell;
 use std::fs;
 use std::path::Path;
 
-use common::{reference, small, small_ccv};
+use common::{reference, small, small_ccv, training};
 use proptest::prelude::*;
+use striate_importers::ccv::{read_checkpoint, write_checkpoint};
 use striate_importers::{ReadOptions, WriteOptions, inspect, read, safetensors};
 use striate_tensor::DType;
 
@@ -60,10 +61,14 @@ fn survives(path: &Path) {
     LARGEST.set(0);
     let network = read(path, &reference(), &options);
     let inspection = inspect(path);
+    let checkpoint = read_checkpoint(path, &reference());
     let largest = LARGEST.get();
     assert!(largest <= MAX_ALLOCATION_BYTES, "an allocation of {largest} bytes");
     if network.is_ok() {
         assert!(inspection.is_ok());
+    }
+    if checkpoint.is_ok() {
+        assert!(network.is_ok());
     }
 }
 
@@ -107,6 +112,42 @@ proptest! {
         let (head, tail) = good.split_at(if early { 3 * 4096 } else { good.len() });
         let bytes = [damage(head, &changes, None), tail.to_vec()].concat();
         fs::write(&path, damage(&bytes, &[], keep)).unwrap();
+        survives(&path);
+    }
+
+    #[test]
+    fn damaged_checkpoints(
+        changes in changes(),
+        keep in prop::option::weighted(0.3, any::<prop::sample::Index>()),
+        page in any::<prop::sample::Index>(),
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.sqlite3");
+        let network = small(&reference());
+        write_checkpoint(&path, &network, &training(&network, 40)).unwrap();
+        let mut bytes = fs::read(&path).unwrap();
+        // Where heads of rows are, every page has its share of the damage.
+        let start = page.index(bytes.len() / 4096) * 4096;
+        let end = (start + 4096).min(bytes.len());
+        let damaged = damage(&bytes[start..end], &changes, None);
+        bytes[start..end].copy_from_slice(&damaged);
+        fs::write(&path, damage(&bytes, &[], keep)).unwrap();
+        survives(&path);
+    }
+
+    #[test]
+    fn changed_numbers_in_function_state(
+        column in prop::sample::select(vec!["t", "i", "inum", "line_no", "idx", "eigenvalues"]),
+        value in any::<i64>(),
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.sqlite3");
+        let network = small(&reference());
+        write_checkpoint(&path, &network, &training(&network, 40)).unwrap();
+        let connection = rusqlite::Connection::open(&path).unwrap();
+        let sql = format!("UPDATE function_state SET {column} = ?1");
+        connection.execute(&sql, [value >> (value & 63)]).unwrap();
+        drop(connection);
         survives(&path);
     }
 

@@ -46,8 +46,9 @@ macro_rules! families {
 
 families! {
     small unary small binary small select small compare small cast small matmul small reduce
-    small arg_reduce small cross_entropy small permute small slice small concatenate
-    small pad small gather small flip small lrn small lrn_grad small dropout small uniform
+    small arg_reduce small cross_entropy small cross_entropy_grad
+    small relu_grad small permute small slice small concatenate
+    small pad small gather small gather_grad small flip small lrn small lrn_grad small dropout small uniform
     small normal small fill small sgd_momentum small transfer
     // These have images, lines and weights beyond 16 KiB: `tests/large.rs` has others for them.
     whole softmax whole conv2d whole conv2d_input_grad whole conv2d_weight_grad whole max_pool2d

@@ -37,10 +37,27 @@ impl Database {
             let result = database.connection.pragma_update(None, pragma, on);
             result.map_err(|e| explain(&database.file, "the database", e))?;
         }
+        database.check_size()?;
         for table in TABLES {
             database.check_table(table)?;
         }
         Ok(database)
+    }
+
+    /// Refuses a file that ends within its last page, which sqlite reads as if zeros followed.
+    fn check_size(&self) -> Result<()> {
+        let sql = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size";
+        let failed = |e| explain(&self.file, "the database", e);
+        let sizes: Vec<i64> =
+            self.query("the database", sql, [], |row| row.get(0).map_err(failed))?;
+        match sizes.first().and_then(|size| u64::try_from(*size).ok()) {
+            Some(size) if size > self.bytes => {
+                let expected = format!("{size} bytes");
+                let got = format!("{}; the file is cut off", self.bytes);
+                Err(Error::content(&self.file, "the database", expected, got))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Refuses a table that is not there, is no table, or lacks a column.
@@ -140,6 +157,11 @@ pub(super) fn explain(file: &str, place: &str, error: rusqlite::Error) -> Error 
         Some(ErrorCode::NotADatabase) => "; the file is encrypted or damaged",
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             "; another program is writing it"
+        }
+        // Only reading: nothing else here makes sqlite want to write.
+        Some(ErrorCode::ReadOnly) => {
+            "; another program has stopped in the middle of a change, which waits beside the file: \
+             open it with that program once more"
         }
         Some(ErrorCode::TooBig) => "; sqlite holds at most 1,000,000,000 bytes in one row",
         _ => "",

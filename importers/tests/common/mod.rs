@@ -6,8 +6,11 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags};
-use striate_importers::{WriteOptions, ccv};
-use striate_nn::{Metadata, Network, NetworkSpec, Seed, conv, full_connect, lrn, pool};
+use striate_importers::WriteOptions;
+use striate_importers::ccv::{self, ColourStatistics, TrainingState};
+use striate_nn::{
+    LayerParameters, Metadata, Network, NetworkSpec, Seed, conv, full_connect, lrn, pool,
+};
 use striate_tensor::{DType, Device, Reference, Tensor};
 
 /// The networks of the golden folder.
@@ -69,6 +72,52 @@ pub(crate) fn small_ccv(folder: &Path, dtype: DType) -> PathBuf {
     path
 }
 
+/// The state of a training of `network` over so many samples: velocities that differ everywhere and
+/// with the number of samples, and exact weights of the first full connect.
+pub(crate) fn training(network: &Network, samples: u32) -> TrainingState {
+    let velocity = |tensor: &Tensor| {
+        let values = (0..tensor.shape().count()).map(|i| (i as f32 + samples as f32 * 0.37).sin());
+        Tensor::from_vec(values.collect::<Vec<_>>(), tensor.dims(), network.device()).unwrap()
+    };
+    let velocities = network.parameters().iter().map(|parameters| {
+        let LayerParameters { weight, bias } = parameters.as_ref()?;
+        Some(LayerParameters { weight: velocity(weight), bias: velocity(bias) })
+    });
+    let velocities: Vec<_> = velocities.collect();
+    let mut exact = vec![None; velocities.len()];
+    if let Some(layer) = network.spec().first_full_connect()
+        && layer + 1 < exact.len()
+    {
+        exact[layer] = velocities[layer].clone();
+    }
+    TrainingState {
+        velocities,
+        exact,
+        epoch: 3,
+        iteration: u64::from(samples),
+        order: (0..samples).rev().collect(),
+        colour: Some(ColourStatistics {
+            vectors: [[0.6, 0.8, 0.0], [-0.8, 0.6, 0.0], [0.0, 0.0, 1.0]],
+            values: [3.0, 2.0, 0.1],
+        }),
+        line: 0,
+        notes: [("training".to_string(), "{\"seed\":1}".to_string())].into(),
+    }
+}
+
+/// The bits of a network, of the velocities and of the exact weights.
+pub(crate) fn checkpoint_values(network: &Network, state: &TrainingState) -> Vec<Vec<u32>> {
+    let layers = [network.parameters(), &state.velocities, &state.exact].concat();
+    let bits = |tensor: &Tensor| {
+        let values = tensor.cast(DType::F32).unwrap().to_vec::<f32>().unwrap();
+        values.iter().map(|v| v.to_bits()).collect()
+    };
+    let layer = |layer: Option<LayerParameters>| {
+        layer.map_or_else(|| vec![vec![]], |p| vec![bits(&p.weight), bits(&p.bias)])
+    };
+    layers.into_iter().flat_map(layer).collect()
+}
+
 /// All values of a network's layers and mean image.
 pub(crate) fn values(network: &Network) -> Vec<striate_tensor::HostTensor> {
     let layers = network.parameters().iter().flatten();
@@ -83,7 +132,7 @@ pub(crate) type Dump = Vec<(String, Vec<Vec<Value>>)>;
 pub(crate) fn dump(path: &Path) -> Dump {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
     let connection = Connection::open_with_flags(path, flags).unwrap();
-    let sql = "SELECT sql, name FROM sqlite_schema ORDER BY rowid";
+    let sql = "SELECT sql, name FROM sqlite_schema WHERE type = 'table' ORDER BY rowid";
     let mut statement = connection.prepare(sql).unwrap();
     let tables = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
     let tables: Vec<(String, String)> = tables.map(Result::unwrap).collect();

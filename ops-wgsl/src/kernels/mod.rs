@@ -7,6 +7,7 @@ mod conv2d;
 mod counted;
 mod elementwise;
 mod gemm;
+mod gradients;
 mod images;
 mod indices;
 mod lrn;
@@ -49,6 +50,7 @@ pub fn specialisations() -> Vec<Specialisation> {
         counted::variants(),
         elementwise::variants(),
         gemm::variants(),
+        gradients::variants(),
         lrn::variants(),
         matmul::variants(),
         movement::variants(),
@@ -123,12 +125,15 @@ fn run(cx: &Context, op: &Op, x: &[Source<'_>], output: &TensorType) -> Result<G
         Op::ArgReduce(op) => reduce::arg_reduce(cx, op, x[0], output),
         Op::Softmax(op) => softmax::softmax(cx, op, x[0], output),
         Op::CrossEntropy(_) => softmax::cross_entropy(cx, x[0], x[1], output),
+        Op::CrossEntropyGrad(_) => gradients::cross_entropy_grad(cx, [x[0], x[1], x[2]], output),
+        Op::ReluGrad(_) => gradients::relu_grad(cx, [x[0], x[1]]),
         Op::Permute(op) => movement::permute(cx, op, x[0], output),
         Op::Slice(op) => movement::slice(cx, op, x[0], output),
         Op::Concatenate(op) => movement::concatenate(cx, op, x, output),
         Op::Pad(op) => movement::pad(cx, op, x[0], output),
         Op::Flip(op) => movement::flip(cx, op, x[0], output),
         Op::Gather(op) => movement::gather(cx, op, x[0], x[1], output),
+        Op::GatherGrad(op) => gradients::gather_grad(cx, op, [x[0], x[1]], output),
         Op::Conv2d(op) => conv2d::conv2d(cx, op, x, output),
         Op::Conv2dInputGrad(op) => conv2d::input_grad(cx, op, [x[0], x[1]], output),
         Op::Conv2dWeightGrad(op) => conv2d::weight_grad(cx, op, [x[0], x[1]], output),
@@ -161,12 +166,15 @@ pub(crate) fn supports(op: &Op) -> bool {
             | Op::ArgReduce(_)
             | Op::Softmax(_)
             | Op::CrossEntropy(_)
+            | Op::CrossEntropyGrad(_)
+            | Op::ReluGrad(_)
             | Op::Permute(_)
             | Op::Slice(_)
             | Op::Concatenate(_)
             | Op::Pad(_)
             | Op::Flip(_)
             | Op::Gather(_)
+            | Op::GatherGrad(_)
             | Op::Conv2d(_)
             | Op::Conv2dInputGrad(_)
             | Op::Conv2dWeightGrad(_)

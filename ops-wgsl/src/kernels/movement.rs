@@ -73,7 +73,7 @@ struct Movement<'a> {
 
 /// The parts of an operand that can be bound: at least one, since an operand without elements may
 /// have a border all the same.
-fn sources(cx: &Context, x: Source<'_>) -> Vec<Range<usize>> {
+pub(super) fn sources(cx: &Context, x: Source<'_>) -> Vec<Range<usize>> {
     let mut sources = parts(&[cx.cuts(x.ty.count(), x.ty.dtype.size_bytes())]);
     if sources.is_empty() {
         sources.push(0..0);

@@ -12,13 +12,9 @@ pub(crate) struct Node {
     /// Nodes made later have larger ids; so descending ids are an order in which every node comes
     /// before those that it came of.
     id: u64,
-    origin: Origin,
-}
-
-enum Origin {
-    Leaf,
-    /// What is needed to go back through it; taken by the pass that does.
-    Derived(Mutex<Option<Derived>>),
+    is_leaf: bool,
+    /// What is needed to go back through it; taken by the pass that does. None of a leaf.
+    derived: Mutex<Option<Derived>>,
 }
 
 /// A step, and where its operands came from.
@@ -51,17 +47,18 @@ pub(super) enum Step {
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 
 impl Node {
-    fn new(origin: Origin) -> Self {
+    fn new(is_leaf: bool, derived: Option<Derived>) -> Self {
         // Only the order of ids made on one thread matters, and that holds for any ordering.
-        Node { id: NEXT_ID.fetch_add(1, Ordering::Relaxed), origin }
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        Node { id, is_leaf, derived: Mutex::new(derived) }
     }
 
     pub(super) fn leaf() -> Self {
-        Self::new(Origin::Leaf)
+        Self::new(true, None)
     }
 
     pub(super) fn derived(derived: Derived) -> Self {
-        Self::new(Origin::Derived(Mutex::new(Some(derived))))
+        Self::new(false, Some(derived))
     }
 
     pub(super) fn id(&self) -> u64 {
@@ -69,17 +66,12 @@ impl Node {
     }
 
     pub(crate) fn is_leaf(&self) -> bool {
-        matches!(self.origin, Origin::Leaf)
+        self.is_leaf
     }
 
     /// Takes what a pass needs: none where a pass has been here before, or of a leaf.
     pub(super) fn take(&self) -> Option<Derived> {
-        match &self.origin {
-            Origin::Leaf => None,
-            Origin::Derived(derived) => {
-                derived.lock().unwrap_or_else(PoisonError::into_inner).take()
-            }
-        }
+        self.derived.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 

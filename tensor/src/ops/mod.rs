@@ -1,8 +1,8 @@
 //! Ops as data: what can be asked of a device.
 //!
 //! Each op is a small struct of its parameters, in the file of its name, with its shape rule, its
-//! cost and the [`Tensor`](crate::Tensor) methods that ask for it. [`Op`] is the sum of them. What
-//! an op computes is defined by its plain version in [`reference`](mod@crate::reference).
+//! cost, its gradient rule and the [`Tensor`] methods that ask for it. [`Op`] is the sum of them.
+//! What an op computes is defined by its plain version in [`reference`](mod@crate::reference).
 
 mod binary;
 mod cast;

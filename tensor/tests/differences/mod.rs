@@ -87,3 +87,43 @@ pub(crate) fn assert_gradients(
         }
     }
 }
+
+/// The gradients of `Σ f · dy` in all float operands, in f32.
+fn gradients_of(
+    operands: &[Tensor],
+    function: &dyn Fn(&[Tensor]) -> Result<Tensor>,
+) -> Vec<Vec<f64>> {
+    let leaves: Vec<Tensor> = operands.iter().map(|x| x.clone().require_grad()).collect();
+    let y = function(&leaves).unwrap();
+    let dy = halves(y.dims(), 77).cast(y.dtype()).unwrap();
+    let gradients = y.backward_with(&dy).unwrap();
+    (leaves.iter().filter(|x| x.dtype().is_float()))
+        .map(|leaf| {
+            let gradient = gradients.get(leaf).unwrap();
+            assert_eq!(gradient.ty(), leaf.ty());
+            values(gradient)
+        })
+        .collect()
+}
+
+/// Checks that gradients in half precision are those in single precision, rounded: operands hold
+/// numbers that both have. Where the rule asks for the output it gets a rounded one, so a few units
+/// in the last place (2⁻¹¹) are allowed, relative to the largest.
+#[track_caller]
+pub(crate) fn assert_half_alike(
+    operands: &[Tensor],
+    function: impl Fn(&[Tensor]) -> Result<Tensor>,
+) {
+    let to_half = |x: &Tensor| match x.dtype() {
+        DType::F32 => x.cast(DType::F16).unwrap(),
+        _ => x.clone(),
+    };
+    let half: Vec<Tensor> = operands.iter().map(to_half).collect();
+    let want = gradients_of(operands, &function);
+    for (got, want) in gradients_of(&half, &function).iter().zip(&want) {
+        let scale = want.iter().fold(0f64, |scale, x| scale.max(x.abs()));
+        for (place, (got, want)) in got.iter().zip(want).enumerate() {
+            assert!((got - want).abs() <= 4e-3 * scale, "element {place}: f16 {got}, f32 {want}");
+        }
+    }
+}
