@@ -171,6 +171,8 @@ impl Backend for Cpu {
             Op::Gather(op) => Some(gather::gather(cx, op, inputs, output)?),
             Op::Cast(_) => Some(cast::cast(cx, inputs, output)?),
             Op::Conv2d(op) => Some(conv::conv2d(cx, op, inputs, output)?),
+            Op::Conv2dInputGrad(op) => Some(conv::conv2d_input_grad(cx, op, inputs, output)?),
+            Op::Conv2dWeightGrad(op) => Some(conv::conv2d_weight_grad(cx, op, inputs, output)?),
             Op::MaxPool2d(op) => Some(pool2d::max_pool2d(cx, op, inputs, output)?),
             Op::AvgPool2d(op) => Some(pool2d::avg_pool2d(cx, &op.0, inputs, output)?),
             Op::Lrn(op) => Some(lrn::lrn(cx, op, inputs, output)?),

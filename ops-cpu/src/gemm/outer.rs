@@ -1,0 +1,238 @@
+//! Products whose common axis is the rows of both sides: `leftᵀ · right`.
+//!
+//! The gradient of weights is such a product: outputs by inputs, summed over the pixels (or the
+//! samples of a batch). Both sides are packed for some rows at a time, as they lie in memory, so
+//! nothing is transposed; each step of the micro-kernel is an outer product in registers.
+
+use super::{TileShape, tile_shape};
+use crate::simd::{Kernel, Level, Simd};
+
+/// The most floats in a tile, over all levels.
+const TILE_FLOATS: usize = 14 * 32;
+
+/// A block of the output: `output[i][j] = Σ_k left[k][i] · right[k][j]`, or that much more.
+///
+/// All pointers must stay valid, and the output block must be ours alone, while it runs.
+#[derive(Clone, Copy)]
+pub(crate) struct Outer {
+    /// `[tiles][depth][tile rows]`, filled up to whole tiles.
+    pub(crate) left: *const f32,
+    /// `[panels][depth][tile cols]`, filled up to whole panels.
+    pub(crate) right: *const f32,
+    /// Products in a sum.
+    pub(crate) depth: usize,
+    /// Rows of the block.
+    pub(crate) m: usize,
+    /// Columns of the block.
+    pub(crate) n: usize,
+    /// The first element of the block.
+    pub(crate) output: *mut f32,
+    /// Floats from one row of the output to the next.
+    pub(crate) pitch: usize,
+    /// The sums are added to what is in the output.
+    pub(crate) add: bool,
+}
+
+impl Outer {
+    /// Computes it.
+    ///
+    /// # Safety
+    /// The pointers must be as their descriptions say, for `tile_shape(level)`.
+    pub(crate) unsafe fn run(self, level: Level) {
+        match level {
+            Level::Portable => level.run(Tiles::<4, 1>(self)),
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => level.run(Tiles::<6, 2>(self)),
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => level.run(Tiles::<14, 2>(self)),
+        }
+    }
+}
+
+/// A block computed in tiles of `ROWS` rows and `VECTORS` vectors. Only made by [`Outer::run`],
+/// whose caller vouches for the pointers.
+struct Tiles<const ROWS: usize, const VECTORS: usize>(Outer);
+
+impl<const ROWS: usize, const VECTORS: usize> Kernel for Tiles<ROWS, VECTORS> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let block = self.0;
+        let cols = VECTORS * S::LANES;
+        // A panel stays in the first-level cache while all tiles pass over it.
+        for p in 0..block.n.div_ceil(cols) {
+            for t in 0..block.m.div_ceil(ROWS) {
+                // SAFETY: tile `t` and panel `p` are inside the block, and partial ones say how
+                // much of them is.
+                unsafe {
+                    let tile = Tile {
+                        left: block.left.add(t * block.depth * ROWS),
+                        left_pitch: ROWS,
+                        right: block.right.add(p * block.depth * cols),
+                        depth: block.depth,
+                        output: block.output.add(t * ROWS * block.pitch + p * cols),
+                        pitch: block.pitch,
+                        add: block.add,
+                    };
+                    let m = (block.m - t * ROWS).min(ROWS);
+                    let n = (block.n - p * cols).min(cols);
+                    match (m == ROWS && n == cols, m) {
+                        (true, _) => tile.whole::<S, ROWS, VECTORS>(simd),
+                        (false, ..=2) => tile.part::<S, 2, VECTORS>(simd, m, n),
+                        (false, ..=4) => tile.part::<S, 4, VECTORS>(simd, m, n),
+                        (false, ..=8) if ROWS > 8 => tile.part::<S, 8, VECTORS>(simd, m, n),
+                        (false, _) => tile.part::<S, ROWS, VECTORS>(simd, m, n),
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Tile {
+    left: *const f32,
+    left_pitch: usize,
+    right: *const f32,
+    depth: usize,
+    output: *mut f32,
+    pitch: usize,
+    add: bool,
+}
+
+impl Tile {
+    /// Computes a tile of `ROWS` rows of `VECTORS` vectors.
+    ///
+    /// # Safety
+    /// The pointers must be as described for [`Outer`]; the whole tile must be writable.
+    #[inline(always)]
+    unsafe fn whole<S: Simd, const ROWS: usize, const VECTORS: usize>(self, simd: S) {
+        let Tile { mut left, left_pitch, mut right, depth, output, pitch, add } = self;
+        // SAFETY: all accesses are inside what the caller vouches for.
+        unsafe {
+            let mut sums = [[simd.splat(0.0); VECTORS]; ROWS];
+            if add {
+                for (i, row) in sums.iter_mut().enumerate() {
+                    for (j, sum) in row.iter_mut().enumerate() {
+                        *sum = simd.load(output.add(i * pitch + j * S::LANES));
+                    }
+                }
+            }
+            for _ in 0..depth {
+                let mut vectors = [simd.splat(0.0); VECTORS];
+                for (j, vector) in vectors.iter_mut().enumerate() {
+                    *vector = simd.load(right.add(j * S::LANES));
+                }
+                for (i, row) in sums.iter_mut().enumerate() {
+                    let x = simd.splat(*left.add(i));
+                    for (sum, &vector) in row.iter_mut().zip(&vectors) {
+                        *sum = simd.mul_add(x, vector, *sum);
+                    }
+                }
+                left = left.add(left_pitch);
+                right = right.add(VECTORS * S::LANES);
+            }
+            for (i, row) in sums.iter().enumerate() {
+                for (j, &sum) in row.iter().enumerate() {
+                    simd.store(output.add(i * pitch + j * S::LANES), sum);
+                }
+            }
+        }
+    }
+
+    /// Computes a tile of which only `m` rows and `n` columns are inside the output: beside it.
+    ///
+    /// # Safety
+    /// As for [`whole`](Tile::whole), with only that part of the output writable.
+    #[inline(always)]
+    unsafe fn part<S: Simd, const ROWS: usize, const VECTORS: usize>(
+        self,
+        simd: S,
+        m: usize,
+        n: usize,
+    ) {
+        let cols = VECTORS * S::LANES;
+        let mut aside = [0.0f32; TILE_FLOATS];
+        debug_assert!(ROWS * cols <= TILE_FLOATS && m <= ROWS && n <= cols);
+        let Tile { output, pitch, .. } = self;
+        // SAFETY: `aside` holds a whole tile; the output is touched in its inside part only.
+        unsafe {
+            if self.add {
+                for i in 0..m {
+                    let to = aside.as_mut_ptr().add(i * cols);
+                    std::ptr::copy_nonoverlapping(output.add(i * pitch), to, n);
+                }
+            }
+            let tile = Tile { output: aside.as_mut_ptr(), pitch: cols, ..self };
+            tile.whole::<S, ROWS, VECTORS>(simd);
+            for i in 0..m {
+                let from = aside.as_ptr().add(i * cols);
+                std::ptr::copy_nonoverlapping(from, output.add(i * pitch), n);
+            }
+        }
+    }
+}
+
+/// Packs `width` columns of some rows, `pitch` apart, into pieces of `piece` columns:
+/// `[pieces][rows][piece]`. Columns beyond the last become zeros.
+pub(crate) struct Pieces<'a> {
+    /// From the first column of the first row on.
+    pub(crate) from: &'a [f32],
+    pub(crate) pitch: usize,
+    pub(crate) rows: usize,
+    pub(crate) width: usize,
+    pub(crate) to: &'a mut [f32],
+}
+
+impl Pieces<'_> {
+    /// Packs into tiles of rows: the left side.
+    pub(crate) fn tiles(self, level: Level) {
+        self.pack(level, tile_shape(level).rows);
+    }
+
+    /// Packs into panels: the right side.
+    pub(crate) fn panels(self, level: Level) {
+        self.pack(level, tile_shape(level).cols);
+    }
+
+    fn pack(self, level: Level, piece: usize) {
+        let TileShape { rows, cols, .. } = tile_shape(level);
+        debug_assert!(piece == rows || piece == cols);
+        // Lengths that the compiler knows: a copy is a few moves, not a call.
+        match piece {
+            4 => level.run(Pack::<4>(self)),
+            6 => level.run(Pack::<6>(self)),
+            8 => level.run(Pack::<8>(self)),
+            14 => level.run(Pack::<14>(self)),
+            16 => level.run(Pack::<16>(self)),
+            _ => level.run(Pack::<32>(self)),
+        }
+    }
+}
+
+struct Pack<'a, const PIECE: usize>(Pieces<'a>);
+
+impl<const PIECE: usize> Kernel for Pack<'_, PIECE> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let Pieces { from, pitch, rows, width, to } = self.0;
+        let whole = width / PIECE;
+        for row in 0..rows {
+            let from = &from[row * pitch..row * pitch + width];
+            let (pieces, rest) = from.as_chunks::<PIECE>();
+            for (p, piece) in pieces.iter().enumerate() {
+                let at = (p * rows + row) * PIECE;
+                to[at..at + PIECE].copy_from_slice(piece);
+            }
+            if !rest.is_empty() {
+                let at = (whole * rows + row) * PIECE;
+                let (inside, beyond) = to[at..at + PIECE].split_at_mut(rest.len());
+                inside.copy_from_slice(rest);
+                beyond.fill(0.0);
+            }
+        }
+    }
+}
