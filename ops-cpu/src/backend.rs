@@ -12,7 +12,8 @@ use crate::simd::Level;
 use crate::threads::Threads;
 use crate::{
     binary, cast, compare, concatenate, conv, cross_entropy, dropout, fill, flip, gather, gemm,
-    lrn, lrn_grad, matmul, pad, permute, pool2d, pool2d_grad, random, reduce, select, sgd, slice, softmax, unary,
+    lrn, lrn_grad, matmul, pad, permute, pool2d, pool2d_grad, random, reduce, select, sgd, slice,
+    softmax, unary,
 };
 
 /// The CPU: its threads, its instruction set, its memory.
@@ -175,9 +176,7 @@ impl Backend for Cpu {
             Op::Conv2dWeightGrad(op) => Some(conv::conv2d_weight_grad(cx, op, inputs, output)?),
             Op::MaxPool2d(op) => Some(pool2d::max_pool2d(cx, op, inputs, output)?),
             Op::AvgPool2d(op) => Some(pool2d::avg_pool2d(cx, &op.0, inputs, output)?),
-            Op::MaxPool2dGrad(op) => {
-                Some(pool2d_grad::max_pool2d_grad(cx, &op.0, inputs, output)?)
-            }
+            Op::MaxPool2dGrad(op) => Some(pool2d_grad::max_pool2d_grad(cx, &op.0, inputs, output)?),
             Op::AvgPool2dGrad(op) => {
                 Some(pool2d_grad::avg_pool2d_grad(cx, &op.pool, inputs, output)?)
             }

@@ -4,13 +4,14 @@
 //! Pixels are packed some at a time. Where there are few weights and many pixels, the pixels fall
 //! into parts, whose sums are added up in their order at the end.
 
-use striate_tensor::ops::Conv2d;
+use striate_tensor::ops::{Algorithm, Conv2d};
 use striate_tensor::{Operand, Result, TensorType};
 
 use super::Extents;
+use super::winograd::weight_grad as by_winograd;
 use crate::backend::Context;
 use crate::elementwise::PART_ELEMS;
-use crate::gemm::outer::{Outer, Pieces};
+use crate::gemm::outer::{Outer, Pieces, even};
 use crate::gemm::{DEPTH_BLOCK, TileShape, tile_shape};
 use crate::memory::Memory;
 use crate::simd::{Kernel, Simd};
@@ -47,25 +48,26 @@ pub(super) fn weight_grad(
         dw.slice_mut::<f32>().fill(0.0);
         return Ok(dw);
     }
+    if op.algorithm != Algorithm::Direct && by_winograd::wins(cx.level, op, e) {
+        by_winograd::weight_grad(cx, op, e, x.slice(), dy.slice(), dw.slice_mut())?;
+        return Ok(dw);
+    }
 
     // The partition: a function of the shape alone.
     let block_out = even(group_out, BLOCK_OUTPUTS, shape.rows);
     let out_blocks = group_out.div_ceil(block_out);
+    let block_cols = |most| even(cols, most, shape.cols);
+    let blocks_of = |most| op.groups * out_blocks * cols.div_ceil(block_cols(most));
+    // Wide blocks, which pack least; narrow ones where there are too few pixels for parts.
     let mut most = BLOCK_COLS;
-    let mut block_cols = even(cols, most, shape.cols);
-    while most > LEAST_COLS && op.groups * out_blocks * cols.div_ceil(block_cols) < BLOCKS {
+    while most > LEAST_COLS && blocks_of(most) * (pixels / PART_PIXELS).max(1) < BLOCKS {
         most /= 2;
-        // Narrow blocks are for what has too few pixels to fall into parts.
-        if pixels / PART_PIXELS * op.groups * out_blocks * cols.div_ceil(block_cols) < BLOCKS {
-            block_cols = even(cols, most, shape.cols);
-        }
     }
+    let block_cols = block_cols(most);
     let col_blocks = cols.div_ceil(block_cols);
     let blocks = op.groups * out_blocks * col_blocks;
-    let parts = (BLOCKS / blocks)
-        .min(pixels / PART_PIXELS)
-        .min(PARTS_BYTES / (4 * output.count()))
-        .max(1);
+    let parts =
+        (BLOCKS / blocks).min(pixels / PART_PIXELS).min(PARTS_BYTES / (4 * output.count())).max(1);
     let part_pixels = pixels.div_ceil(parts);
     let parts = pixels.div_ceil(part_pixels);
 
@@ -120,13 +122,8 @@ pub(super) fn weight_grad(
     Ok(dw)
 }
 
-/// `extent` cut into even blocks of at most `most`, in whole pieces.
-pub(super) fn even(extent: usize, most: usize, piece: usize) -> usize {
-    extent.div_ceil(extent.div_ceil(most)).next_multiple_of(piece)
-}
-
 /// Adds up parts of the length of `total` in their order.
-pub(super) fn add_parts(cx: &Context, parts: &[f32], total: &mut [f32]) {
+fn add_parts(cx: &Context, parts: &[f32], total: &mut [f32]) {
     let length = total.len();
     cx.threads.for_each_part(total, PART_ELEMS, |index, total| {
         let first = index * PART_ELEMS;
@@ -165,7 +162,10 @@ struct Images<'a> {
 
 impl Images<'_> {
     /// Packs columns `first .. first + n` of what some pixels of the output saw.
-    #[allow(clippy::too_many_arguments, reason = "a range of each axis of the product's right side")]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "a range of each axis of the product's right side"
+    )]
     fn pack(
         &self,
         cx: &Context,
@@ -269,8 +269,7 @@ impl Kernel for PackVectors<'_> {
         for (p, to) in to.chunks_exact_mut(panel).enumerate() {
             for v in 0..shape.vectors {
                 let at = p * shape.cols + v * S::LANES;
-                let (tap, channel) =
-                    ((col + at) / group_channels, (col + at) % group_channels);
+                let (tap, channel) = ((col + at) / group_channels, (col + at) % group_channels);
                 let (tap_row, tap_col) = (tap / e.kernel[1], tap % e.kernel[1]);
                 let channel = places.group * group_channels + channel;
                 let rows = to.chunks_exact_mut(shape.cols);
@@ -284,7 +283,9 @@ impl Kernel for PackVectors<'_> {
                         simd.splat(0.0)
                     };
                     // SAFETY: as above.
-                    unsafe { simd.store(to[v * S::LANES..(v + 1) * S::LANES].as_mut_ptr(), vector) };
+                    unsafe {
+                        simd.store(to[v * S::LANES..(v + 1) * S::LANES].as_mut_ptr(), vector)
+                    };
                 }
             }
         }

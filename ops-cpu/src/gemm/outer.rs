@@ -4,11 +4,83 @@
 //! samples of a batch). Both sides are packed for some rows at a time, as they lie in memory, so
 //! nothing is transposed; each step of the micro-kernel is an outer product in registers.
 
+use striate_tensor::Result;
+
 use super::{TileShape, tile_shape};
+use crate::backend::Context;
 use crate::simd::{Kernel, Level, Simd};
+use crate::threads::SharedOutput;
 
 /// The most floats in a tile, over all levels.
 const TILE_FLOATS: usize = 14 * 32;
+
+/// Rows of a block of the output.
+const BLOCK_ROWS: usize = 512;
+/// Columns of a block of the output, at most and at least.
+const BLOCK_COLS: usize = 512;
+const LEAST_COLS: usize = 128;
+/// Both sides of a block under so many products fit in a second-level cache.
+const DEPTH: usize = 128;
+/// As many blocks keep the threads of a desktop processor busy to the end.
+const BLOCKS: usize = 32;
+
+/// `extent` cut into even blocks of at most `most`, in whole pieces.
+pub(crate) fn even(extent: usize, most: usize, piece: usize) -> usize {
+    extent.div_ceil(extent.div_ceil(most).max(1)).next_multiple_of(piece)
+}
+
+/// `leftᵀ · right`, of `[k, m]` and `[k, n]`, into `output [m, n]`.
+pub(crate) fn product(
+    cx: &Context,
+    left: &[f32],
+    right: &[f32],
+    [m, n, k]: [usize; 3],
+    output: &mut [f32],
+) -> Result<()> {
+    if k == 0 {
+        output.fill(0.0);
+        return Ok(());
+    }
+    let shape = tile_shape(cx.level);
+    let block_rows = even(m, BLOCK_ROWS, shape.rows);
+    let row_blocks = m.div_ceil(block_rows);
+    let mut most = BLOCK_COLS;
+    while most > LEAST_COLS && row_blocks * n.div_ceil(even(n, most, shape.cols)) < BLOCKS {
+        most /= 2;
+    }
+    let block_cols = even(n, most, shape.cols);
+    let col_blocks = n.div_ceil(block_cols);
+    let target = SharedOutput::new(output);
+    cx.threads.try_for_each(row_blocks * col_blocks, |task| {
+        let (row, col) = (task / col_blocks * block_rows, task % col_blocks * block_cols);
+        let (rows, cols) = (block_rows.min(m - row), block_cols.min(n - col));
+        let depths = DEPTH.min(k);
+        let mut packed_left = cx.pool.take(4 * depths * rows.next_multiple_of(shape.rows))?;
+        let mut packed_right = cx.pool.take(4 * depths * cols.next_multiple_of(shape.cols))?;
+        for first in (0..k).step_by(depths) {
+            let depth = depths.min(k - first);
+            let (from, to) = (&left[first * m + row..], packed_left.slice_mut());
+            Pieces { from, pitch: m, rows: depth, width: rows, to }.tiles(cx.level);
+            let (from, to) = (&right[first * n + col..], packed_right.slice_mut());
+            Pieces { from, pitch: n, rows: depth, width: cols, to }.panels(cx.level);
+            let block = Outer {
+                left: packed_left.slice::<f32>().as_ptr(),
+                right: packed_right.slice::<f32>().as_ptr(),
+                depth,
+                m: rows,
+                n: cols,
+                // SAFETY: row `row` and column `col` are inside the output.
+                output: unsafe { target.at(row * n + col) },
+                pitch: n,
+                add: first > 0,
+            };
+            // SAFETY: both sides are packed for this level's tiles; blocks of different tasks do
+            // not overlap, and lie inside the output.
+            unsafe { block.run(cx.level) };
+        }
+        Ok(())
+    })
+}
 
 /// A block of the output: `output[i][j] = Σ_k left[k][i] · right[k][j]`, or that much more.
 ///

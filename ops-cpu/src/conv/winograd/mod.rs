@@ -7,6 +7,7 @@
 //! in the direct algorithm; the transforms cost about two bits of it.
 
 mod transform;
+pub(super) mod weight_grad;
 mod weights;
 
 use striate_tensor::ops::Conv2d;
