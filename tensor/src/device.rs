@@ -33,7 +33,8 @@ impl Device {
     }
 
     /// Executes an op on tensors of this device: checks them by the op's shape rule, then asks the
-    /// backend. The methods of [`Tensor`] do this for each op.
+    /// backend, and records what a gradient will need (see [`autograd`](crate::autograd)). The methods
+    /// of [`Tensor`] do this for each op.
     ///
     /// # Errors
     /// What the shape rule or the backend says; [`Error::Devices`] where an input is elsewhere.
@@ -62,7 +63,7 @@ impl Device {
         let operands: Vec<Operand<'_>> =
             inputs.iter().map(|t| Operand { buffer: t.buffer(), ty: t.ty() }).collect();
         let buffer = self.0.execute(op, &operands, &output)?;
-        Ok(self.tensor(buffer, output))
+        Ok(crate::autograd::record_op(op, inputs, self.tensor(buffer, output)))
     }
 
     /// Whether both handles are of the same device.

@@ -53,6 +53,14 @@ pub enum Error {
         /// The number that it was given.
         got: usize,
     },
+    /// A gradient was asked for that there is none of.
+    #[error("{op}: no gradient: {reason}")]
+    Gradient {
+        /// The op, or `backward`.
+        op: &'static str,
+        /// Why not.
+        reason: String,
+    },
     /// Operands live on different devices.
     #[error(
         "{op}: operands are on different devices, {first} and {other}; move one with .to(&device)"
@@ -105,6 +113,11 @@ impl Error {
     /// A [`Error::Shape`].
     pub fn shape(op: &'static str, expected: impl Into<String>, got: impl Into<String>) -> Self {
         Error::Shape { op, expected: expected.into(), got: got.into() }
+    }
+
+    /// A [`Error::Gradient`].
+    pub fn gradient(op: &'static str, reason: impl Into<String>) -> Self {
+        Error::Gradient { op, reason: reason.into() }
     }
 
     /// A [`Error::Parameter`].

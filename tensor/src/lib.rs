@@ -6,6 +6,9 @@
 //! This crate knows no backend but the plain [`reference`](mod@reference) one,
 //! which defines what every op means.
 //!
+//! [`Tensor::require_grad`] marks a variable, and [`Tensor::backward`] gives the gradients of a loss
+//! in all variables that it came of: see [`autograd`].
+//!
 //! Images and activations are channels last, `[n, rows, cols, channels]`;
 //! convolution weights are `[out, kernel rows, kernel cols, in / groups]`;
 //! full-connect weights are `[out, in]`.
@@ -23,6 +26,7 @@
 //! # }
 //! ```
 
+pub mod autograd;
 mod backend;
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -36,6 +40,7 @@ pub mod reference;
 mod shape;
 mod tensor;
 
+pub use autograd::{Gradients, checkpoint, no_grad};
 pub use backend::{Backend, Buffer, BufferData, DeviceInfo, DeviceKind, Operand, Target};
 pub use device::Device;
 pub use dtype::{DType, Element};

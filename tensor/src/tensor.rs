@@ -1,5 +1,8 @@
 //! Tensors.
 
+use std::sync::Arc;
+
+use crate::autograd::{self, Node};
 use crate::{
     Buffer, DType, Device, Element, Error, HostTensor, HostValues, Op, Operand, Result, Shape,
     SharedBytes, Target, TensorType,
@@ -14,11 +17,24 @@ pub struct Tensor {
     buffer: Buffer,
     ty: TensorType,
     device: Device,
+    /// What it came of, where a gradient may be asked of it: see [`autograd`].
+    node: Option<Arc<Node>>,
 }
 
 impl Tensor {
     pub(crate) fn from_parts(buffer: Buffer, ty: TensorType, device: Device) -> Self {
-        Tensor { buffer, ty, device }
+        Tensor { buffer, ty, device, node: None }
+    }
+
+    /// Where a gradient of it goes.
+    pub(crate) fn node(&self) -> Option<&Arc<Node>> {
+        self.node.as_ref()
+    }
+
+    /// The same values with another history.
+    pub(crate) fn with_source(&self, node: Option<Arc<Node>>) -> Self {
+        let (buffer, device) = (self.buffer.clone(), self.device.clone());
+        Tensor { buffer, ty: self.ty, device, node }
     }
 
     /// A tensor of these values.
@@ -144,7 +160,7 @@ impl Tensor {
         if self.device.is(device) {
             return Ok(self.clone());
         }
-        Self::from_host(self.to_host()?, device)
+        Ok(autograd::record_move(self, Self::from_host(self.to_host()?, device)?))
     }
 
     /// The same elements in another shape, without a copy.
@@ -162,7 +178,8 @@ impl Tensor {
             return Err(Error::shape("reshape", expected, shape.to_string()));
         }
         let ty = TensorType::new(shape, self.ty.dtype);
-        Ok(Tensor { buffer: self.buffer.clone(), ty, device: self.device.clone() })
+        let y = Tensor::from_parts(self.buffer.clone(), ty, self.device.clone());
+        Ok(autograd::record_reshape(self, y))
     }
 
     /// The same elements as `[n, everything else]`, without a copy: what comes before a
@@ -176,16 +193,23 @@ impl Tensor {
         self.reshape([n, rest])
     }
 
-    /// Executes an op that updates tensors in place.
+    /// Executes an op that updates tensors in place. It is not recorded; a leaf stays the same leaf.
+    /// What a recorded op holds of the old values stays as it was, as any clone does.
     ///
     /// # Errors
-    /// Where types or shapes do not fit, tensors are on different devices, or the device fails.
+    /// Where types or shapes do not fit, tensors are on different devices, a target is tracked and no
+    /// leaf (its history would tell of other values), or the device fails.
     pub(crate) fn update(op: &Op, targets: &mut [&mut Tensor], inputs: &[&Tensor]) -> Result<()> {
         let tensors: Vec<&Tensor> =
             targets.iter().map(|t| &**t).chain(inputs.iter().copied()).collect();
         let Some(first) = tensors.first() else {
             return Err(Error::Operands { op: op.name(), expected: "1 or more".into(), got: 0 });
         };
+        if targets.iter().any(|t| t.node.as_ref().is_some_and(|node| !node.is_leaf())) {
+            let reason = "what is updated in place came of other tensors, and is no variable; \
+                          detach it";
+            return Err(Error::gradient(op.name(), reason));
+        }
         let device = first.device.clone();
         if let Some(other) = tensors.iter().find(|t| !t.device.is(&device)) {
             return Err(Error::Devices {

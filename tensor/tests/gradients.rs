@@ -175,9 +175,39 @@ fn cross_entropy_gradient_is_softmax_minus_one_hot() {
     let dy = host(&[4], vec![1.; 4]);
     let by_differences =
         differences(&Op::from(CrossEntropy), &[&logits, &labels], 0, &dy, 1. / 64.);
+    let got = execute(CrossEntropyGrad, &[&logits, &labels, &dy]);
+    assert_same(&got, &by_differences, 2e-4);
     let mut gradient = floats(&execute(Softmax { axis: 1, log: false }, &[&logits])).to_vec();
     for (sample, &label) in labels.values().as_slice::<u32>().unwrap().iter().enumerate() {
         gradient[sample * 5 + label as usize] -= 1.;
     }
-    assert_same(&host(&[4, 5], gradient), &by_differences, 2e-4);
+    assert_same(&got, &gradient.into_iter().map(f64::from).collect::<Vec<_>>(), 1e-6);
+    // Each row times its dy.
+    let dy = host(&[4], vec![2., 0., -1., 0.5]);
+    let weighed = execute(CrossEntropyGrad, &[&logits, &labels, &dy]);
+    for (row, dy) in floats(&dy).iter().enumerate() {
+        let [of_one, of_dy] = [&got, &weighed].map(|x| &floats(x)[row * 5..][..5]);
+        assert!(of_one.iter().zip(of_dy).all(|(one, w)| (one * dy - w).abs() < 1e-6));
+    }
+}
+
+#[test]
+fn relu_gradient_is_that_of_what_is_above_zero() {
+    let y = host(&[6], vec![-1., -0., 0., 1e-30, 2., f32::NAN]);
+    let dy = host(&[6], vec![1., 2., 3., 4., -5., 6.]);
+    assert_eq!(floats(&execute(ReluGrad, &[&y, &dy])), [0., 0., 0., 4., -5., 6.]);
+}
+
+#[test]
+fn gather_gradient_is_the_differences() {
+    let x = quarters(&[2, 3, 4], 1);
+    let indices = HostTensor::new(Shape::new(&[5]).unwrap(), vec![2u32, 0, 2, 2, 0]).unwrap();
+    let op = Op::from(Gather { axis: 1 });
+    let dy = output_gradient(&op, &[&x, &indices], 2);
+    let dx = execute(GatherGrad { axis: 1, extent: 3 }, &[&indices, &dy]);
+    assert_same(&dx, &differences(&op, &[&x, &indices], 0, &dy, 0.5), 0.);
+    // An index beyond took from nowhere.
+    let indices = HostTensor::new(Shape::new(&[2]).unwrap(), vec![1u32, 9]).unwrap();
+    let dx = execute(GatherGrad { axis: 0, extent: 3 }, &[&indices, &host(&[2], vec![7., 8.])]);
+    assert_eq!(floats(&dx), [0., 7., 0.]);
 }

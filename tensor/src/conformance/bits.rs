@@ -44,6 +44,19 @@ fn cases() -> Vec<Case> {
             CrossEntropy.into(),
             vec![signed(&[70, 1000], 1), tensor(&[70], DType::U32, Values::Range(0.0, 1000.0), 2)],
         ),
+        case(
+            CrossEntropyGrad.into(),
+            vec![
+                signed(&[70, 1000], 1),
+                tensor(&[70], DType::U32, Values::Range(0.0, 1000.0), 2),
+                signed(&[70], 3),
+            ],
+        ),
+        case(ReluGrad.into(), vec![signed(&[300, 401], 1), signed(&[300, 401], 2)]),
+        case(
+            GatherGrad { axis: 0, extent: 40 }.into(),
+            vec![tensor(&[300], DType::U32, Values::Range(0.0, 41.0), 1), signed(&[300, 401], 2)],
+        ),
         case(conv.into(), vec![image(), signed(&[65, 3, 3, 48], 2), signed(&[65], 3)]),
         case(
             Conv2d { groups: 2, ..conv }.into(),

@@ -6,7 +6,9 @@ use super::Settings;
 use super::cases::{Case, Tolerance, random, table};
 use super::strategies::{broadcasting, dims, dtype, float, seed};
 use super::values::{DTYPES, EDGES, FLOATS, NON_FINITE, SUBNORMAL, Values, tensor};
-use crate::ops::{Binary, BinaryKind, Cast, Compare, CompareKind, Select, Unary, UnaryKind};
+use crate::ops::{
+    Binary, BinaryKind, Cast, Compare, CompareKind, ReluGrad, Select, Unary, UnaryKind,
+};
 use crate::{DType, Device};
 
 /// Shapes at and around vector widths, and enough for several threads.
@@ -367,5 +369,30 @@ pub fn cast(device: &Device, settings: &Settings) {
     let parameters = (dims(0..=5), dtype(), dtype(), seed());
     random(device, settings, parameters, |(dims, from, to, seed)| {
         case(tensor(&dims, from, Values::Words, seed))(to)
+    });
+}
+
+/// [`ReluGrad`], where the output and its gradient are of one type, and where they are not.
+///
+/// # Panics
+/// Where the device disagrees with the reference.
+pub fn relu_grad(device: &Device, settings: &Settings) {
+    let case = |dims: &[usize], [y, dy]: [DType; 2], values, seed| {
+        let inputs = [tensor(dims, y, values, seed), tensor(dims, dy, Values::Words, seed ^ 1)];
+        Case::new(ReluGrad, inputs, Tolerance::Bits)
+    };
+    let types = || FLOATS.into_iter().flat_map(|y| FLOATS.map(|dy| [y, dy]));
+    let subnormal = if settings.subnormals { SUBNORMAL } else { &[] };
+    let edges: Vec<f32> = EDGES.iter().chain(subnormal).copied().collect();
+    for types in types() {
+        let shapes = SHAPES.iter().zip(0..);
+        table(device, settings, shapes.map(|(s, i)| case(s, types, Values::Quarters, i)));
+        for len in [edges.len(), 8 * edges.len() + 5] {
+            table(device, settings, [case(&[len], types, Values::Cycle(&edges), 0)]);
+        }
+    }
+    let types = prop::sample::select(types().collect::<Vec<_>>());
+    random(device, settings, (types, dims(0..=5), seed()), |(types, dims, seed)| {
+        case(&dims, types, Values::Quarters, seed)
     });
 }

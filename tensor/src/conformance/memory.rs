@@ -6,8 +6,8 @@ use super::Settings;
 use super::cases::{Tolerance, difference};
 use super::values::{DTYPES, Values, tensor};
 use crate::ops::{
-    Algorithm, Axes, Concatenate, Conv2d, Flip, Gather, Lrn, MatMul, Permute, Pool2d, Reduce,
-    ReduceKind, SgdMomentum, Slice, Softmax, Unary, UnaryKind,
+    Algorithm, Axes, Concatenate, Conv2d, CrossEntropyGrad, Flip, Gather, GatherGrad, Lrn, MatMul,
+    Permute, Pool2d, Reduce, ReduceKind, ReluGrad, SgdMomentum, Slice, Softmax, Unary, UnaryKind,
 };
 use crate::{
     DType, Device, Error, HostTensor, Op, Reference, SharedBytes, Tensor, TensorType, reference,
@@ -185,6 +185,9 @@ pub fn bad_operands(device: &Device, _: &Settings) {
         (Concatenate { axis: 0 }.into(), vec![f32(&[3]), u32(&[3])]),
         (Concatenate { axis: 0 }.into(), vec![f32(&[3, 1]), f32(&[3, 2])]),
         (Gather { axis: 0 }.into(), vec![f32(&[3]), f32(&[3])]),
+        (ReluGrad.into(), vec![f32(&[3]), f32(&[2])]),
+        (CrossEntropyGrad.into(), vec![f32(&[2, 3]), u32(&[2]), f32(&[3])]),
+        (GatherGrad { axis: 0, extent: 4 }.into(), vec![u32(&[2]), f32(&[3])]),
         // It updates in place, and has no output to give.
         (
             SgdMomentum { rate: 0.1, momentum: 0.9, decay: 0.0, scale: 1.0 }.into(),

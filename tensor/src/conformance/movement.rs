@@ -4,9 +4,9 @@ use proptest::prelude::*;
 
 use super::Settings;
 use super::cases::{Case, Tolerance, random, table};
-use super::strategies::{dims, dims_and_axis, dtype, extent, seed};
-use super::values::{DTYPES, Values, tensor};
-use crate::ops::{Axes, Concatenate, Flip, Gather, Pad, Permute, Slice};
+use super::strategies::{dims, dims_and_axis, dtype, extent, float, seed};
+use super::values::{DTYPES, FLOATS, SIGNED, Values, tensor};
+use crate::ops::{Axes, Concatenate, Flip, Gather, GatherGrad, Pad, Permute, Slice};
 use crate::{DType, Device, HostTensor, Op};
 
 const SHAPES: &[&[usize]] = &[
@@ -184,6 +184,37 @@ pub fn gather(device: &Device, settings: &Settings) {
     let parameters = (dims_and_axis(5), 0..20usize, dtype(), seed());
     random(device, settings, parameters, |((dims, axis), n, dtype, seed)| {
         case(&dims, axis, n, 0.2, dtype, seed)
+    });
+}
+
+/// [`GatherGrad`], with indices that repeat, and that reach beyond.
+///
+/// # Panics
+/// Where the device disagrees with the reference.
+pub fn gather_grad(device: &Device, settings: &Settings) {
+    let case = |dims: &[usize], axis: usize, extent: usize, dtype, seed| {
+        let n = dims[axis];
+        let indices = tensor(&[n], DType::U32, Values::Range(0.0, extent as f32 + 1.5), seed ^ 1);
+        let inputs = [indices, tensor(dims, dtype, SIGNED, seed)];
+        let tolerance = Tolerance::Sum { terms: n.max(1), product: 2.0 };
+        Case::new(GatherGrad { axis, extent }, inputs, tolerance)
+    };
+    for dtype in FLOATS {
+        for dims in SHAPES.iter().filter(|dims| !dims.is_empty()) {
+            for axis in 0..dims.len() {
+                for extent in [0, 1, 5, 40] {
+                    table(device, settings, [case(dims, axis, extent, dtype, extent as u64)]);
+                }
+            }
+        }
+        // One taken once: its bits.
+        let far = tensor(&[4], DType::U32, Values::Cycle(&[1.0, 2e9, 4e9, f32::INFINITY]), 0);
+        let dy = tensor(&[3, 4, 5], dtype, SIGNED, 1);
+        table(device, settings, [moving(GatherGrad { axis: 1, extent: 2 }, [far, dy])]);
+    }
+    let parameters = (dims_and_axis(5), 0..20usize, float(), seed());
+    random(device, settings, parameters, |((dims, axis), extent, dtype, seed)| {
+        case(&dims, axis, extent, dtype, seed)
     });
 }
 

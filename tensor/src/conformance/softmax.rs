@@ -6,7 +6,7 @@ use super::Settings;
 use super::cases::{Case, Tolerance, random, table};
 use super::strategies::{dims_and_axis, float, seed};
 use super::values::{FLOATS, NON_FINITE, Values, sprinkled, tensor};
-use crate::ops::{CrossEntropy, Softmax};
+use crate::ops::{CrossEntropy, CrossEntropyGrad, Softmax};
 use crate::{DType, Device, HostTensor};
 
 fn case(log: bool, x: HostTensor, axis: usize) -> Case {
@@ -85,5 +85,39 @@ pub fn cross_entropy(device: &Device, settings: &Settings) {
     let parameters = (0..40usize, 1..40usize, float(), seed());
     random(device, settings, parameters, |(n, classes, dtype, seed)| {
         case(n, classes, dtype, Values::Range(-20.0, 20.0), seed)
+    });
+}
+
+/// [`CrossEntropyGrad`], with labels that are no class.
+///
+/// # Panics
+/// Where the device disagrees with the reference.
+pub fn cross_entropy_grad(device: &Device, settings: &Settings) {
+    // A probability, off by its rounding, or 1 less it: relative to 1, times dy.
+    let tolerance = Tolerance::Sum { terms: 1, product: 2.0 };
+    let case = |n: usize, classes: usize, [dtype, dtype_dy]: [DType; 2], values, seed| {
+        let logits = tensor(&[n, classes], dtype, values, seed);
+        let labels = tensor(&[n], DType::U32, Values::Range(0.0, classes as f32), seed ^ 1);
+        let dy = tensor(&[n], dtype_dy, Values::Range(-2.0, 2.0), seed ^ 2);
+        Case::new(CrossEntropyGrad, [logits, labels, dy], tolerance)
+    };
+    let types = || FLOATS.into_iter().flat_map(|dtype| FLOATS.map(|dy| [dtype, dy]));
+    for types in types() {
+        for (n, classes) in [(0, 5), (1, 1), (5, 2), (16, 10), (3, 1000), (130, 17), (4, 0)] {
+            for values in [Values::Range(-5.0, 5.0), Values::Range(800.0, 1000.0)] {
+                table(device, settings, [case(n, classes, types, values, 1)]);
+            }
+        }
+        let mut wrong = case(6, 10, types, Values::Range(-5.0, 5.0), 2);
+        let labels = Values::Cycle(&[0.0, 9.0, 10.0, 11.0, 4e9, f32::INFINITY]);
+        wrong.inputs[1] = tensor(&[6], DType::U32, labels, 0);
+        let mut infinite = case(64, 10, types, Values::Range(-5.0, 5.0), 3);
+        infinite.inputs[0] = sprinkled(infinite.inputs[0].clone(), NON_FINITE, 10, 4);
+        table(device, settings, [wrong, infinite]);
+    }
+    let types = prop::sample::select(types().collect::<Vec<_>>());
+    random(device, settings, (0..40usize, 1..40usize, types, seed()), |parameters| {
+        let (n, classes, types, seed) = parameters;
+        case(n, classes, types, Values::Range(-20.0, 20.0), seed)
     });
 }

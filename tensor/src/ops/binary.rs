@@ -1,6 +1,7 @@
 //! Element by element: two numbers to one.
 
-use super::{OpRule, operands};
+use super::gradient::{sum_to, zero};
+use super::{Backward, OpRule, Saved, operands};
 use crate::{DType, Error, Result, Tensor, TensorType};
 
 /// Which function.
@@ -57,6 +58,74 @@ impl OpRule for Binary {
     fn flops(&self, _: &[TensorType], output: &TensorType) -> u64 {
         output.count() as u64
     }
+
+    fn saved(&self, wanted: &[bool]) -> Saved {
+        let (a, b) = (Saved::operand(0), Saved::operand(1));
+        let wants = |i| wanted.get(i).copied().unwrap_or(false);
+        match self.kind {
+            BinaryKind::Add | BinaryKind::Sub => Saved::NOTHING,
+            BinaryKind::Mul => a.when(wants(1)).and(b.when(wants(0))),
+            BinaryKind::Div => b.and(Saved::OUTPUT.when(wants(1))),
+            BinaryKind::Maximum | BinaryKind::Minimum => a.and(b),
+            BinaryKind::Pow => a.and(b).and(Saved::OUTPUT.when(wants(1))),
+        }
+    }
+
+    fn gradient(&self, cx: &Backward<'_>) -> Result<Vec<Option<Tensor>>> {
+        let da = cx.wanted(0, || sum_to(&self.left(cx)?, &cx.ty(0)?.shape))?;
+        let db = cx.wanted(1, || sum_to(&self.right(cx)?, &cx.ty(1)?.shape))?;
+        Ok(vec![da, db])
+    }
+}
+
+impl Binary {
+    /// The gradient in `a`, before the sum over what was broadcast.
+    fn left(&self, cx: &Backward<'_>) -> Result<Tensor> {
+        let dy = cx.wide_dy()?;
+        let b = || cx.wide_operand(1);
+        match self.kind {
+            BinaryKind::Add | BinaryKind::Sub => Ok(dy),
+            BinaryKind::Mul => dy.mul(&b()?),
+            BinaryKind::Div => dy.div(&b()?),
+            BinaryKind::Maximum => chosen(&dy, &cx.wide_operand(0)?, &b()?),
+            BinaryKind::Minimum => chosen(&dy, &b()?, &cx.wide_operand(0)?),
+            BinaryKind::Pow => {
+                // b · a^(b - 1); where b is 0 it is 0, of any a.
+                let b = b()?;
+                let power = cx.wide_operand(0)?.pow(&b.affine(1.0, -1.0)?)?;
+                let slope = b.mul(&power)?;
+                let zero = zero(&b)?;
+                dy.mul(&b.eq(&zero)?.select(&zero, &slope)?)
+            }
+        }
+    }
+
+    /// The gradient in `b`, before the sum over what was broadcast.
+    fn right(&self, cx: &Backward<'_>) -> Result<Tensor> {
+        let dy = cx.wide_dy()?;
+        let a = || cx.wide_operand(0);
+        match self.kind {
+            BinaryKind::Add => Ok(dy),
+            BinaryKind::Sub => dy.neg(),
+            BinaryKind::Mul => dy.mul(&a()?),
+            BinaryKind::Div => dy.mul(&cx.wide_output()?)?.div(&cx.wide_operand(1)?)?.neg(),
+            BinaryKind::Maximum => chosen(&dy, &cx.wide_operand(1)?, &a()?),
+            BinaryKind::Minimum => chosen(&dy, &a()?, &cx.wide_operand(1)?),
+            BinaryKind::Pow => {
+                // a^b · ln a; where a is 0 it is 0, of any b.
+                let a = a()?;
+                let slope = cx.wide_output()?.mul(&a.log()?)?;
+                let zero = zero(&a)?;
+                dy.mul(&a.eq(&zero)?.select(&zero, &slope)?)
+            }
+        }
+    }
+}
+
+/// `dy` where `larger` is the larger one, half of it where they are equal, else 0.
+fn chosen(dy: &Tensor, larger: &Tensor, smaller: &Tensor) -> Result<Tensor> {
+    let shared = larger.eq(smaller)?.select(&dy.affine(0.5, 0.0)?, &zero(dy)?)?;
+    larger.gt(smaller)?.select(dy, &shared)
 }
 
 macro_rules! methods {

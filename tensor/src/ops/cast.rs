@@ -1,6 +1,6 @@
 //! Another element type.
 
-use super::{OpRule, operands};
+use super::{Backward, OpRule, operands};
 use crate::{DType, Result, Tensor, TensorType};
 
 /// Another element type. Floats round to the nearest half-precision number, ties to even; to
@@ -23,6 +23,10 @@ impl OpRule for Cast {
 
     fn flops(&self, _: &[TensorType], _: &TensorType) -> u64 {
         0
+    }
+
+    fn gradient(&self, cx: &Backward<'_>) -> Result<Vec<Option<Tensor>>> {
+        Ok(vec![Some(cx.dy().cast(cx.ty(0)?.dtype)?)])
     }
 }
 

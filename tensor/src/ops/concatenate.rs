@@ -1,6 +1,6 @@
 //! Tensors end to end.
 
-use super::OpRule;
+use super::{Backward, OpRule};
 use crate::{Error, Result, Tensor, TensorType};
 
 /// Tensors end to end along an axis. Operands: one or more of one type, whose shapes differ at that
@@ -40,6 +40,16 @@ impl OpRule for Concatenate {
 
     fn flops(&self, _: &[TensorType], _: &TensorType) -> u64 {
         0
+    }
+
+    fn gradient(&self, cx: &Backward<'_>) -> Result<Vec<Option<Tensor>>> {
+        let mut end = 0;
+        let part = |(i, ty): (usize, &TensorType)| {
+            let start = end;
+            end += ty.shape.axis(self.axis, "concatenate")?;
+            cx.wanted(i, || cx.dy().narrow(self.axis, start..end))
+        };
+        cx.types().iter().enumerate().map(part).collect()
     }
 }
 

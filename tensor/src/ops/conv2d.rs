@@ -1,7 +1,8 @@
 //! Convolution over images, and its gradients.
 
-use super::{OpRule, float, operands, operands_and_bias, same_shape};
-use crate::{Error, Result, Shape, Tensor, TensorType};
+use super::gradient::{before_relu, bias_gradient, epilogue_saved};
+use super::{Backward, OpRule, Saved, float, operands, operands_and_bias, same_shape};
+use crate::{Error, Op, Result, Shape, Tensor, TensorType};
 
 /// How a convolution is computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -128,6 +129,26 @@ impl OpRule for Conv2d {
 
     fn flops(&self, inputs: &[TensorType], output: &TensorType) -> u64 {
         2 * Conv2d::macs(&output.shape, &inputs[1].shape)
+    }
+
+    fn saved(&self, wanted: &[bool]) -> Saved {
+        epilogue_saved(self.relu, wanted)
+    }
+
+    fn gradient(&self, cx: &Backward<'_>) -> Result<Vec<Option<Tensor>>> {
+        let [_, rows, cols, _] = cx.ty(0)?.shape.nhwc("conv2d", "x")?;
+        let [_, kernel_rows, kernel_cols, _] = cx.ty(1)?.shape.nhwc("conv2d", "weights")?;
+        let dy = &before_relu(self.relu, cx)?;
+        let execute = |op: Op, inputs: &[&Tensor]| dy.device().execute(&op, inputs);
+        let dx = cx.wanted(0, || {
+            let op = Conv2dInputGrad { conv: *self, input: [rows, cols] };
+            execute(op.into(), &[dy, cx.operand(1)?])
+        })?;
+        let dw = cx.wanted(1, || {
+            let op = Conv2dWeightGrad { conv: *self, kernel: [kernel_rows, kernel_cols] };
+            execute(op.into(), &[cx.operand(0)?, dy])
+        })?;
+        Ok(vec![dx, dw, cx.wanted(2, || bias_gradient(dy))?])
     }
 }
 

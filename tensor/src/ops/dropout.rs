@@ -1,6 +1,6 @@
 //! Elements zeroed at random.
 
-use super::{OpRule, float, operands};
+use super::{Backward, OpRule, float, operands};
 use crate::{Error, RandomKey, Result, Tensor, TensorType};
 
 /// Elements zeroed at random. Operand: floats. Output: element `i` is 0 where number `i` of the
@@ -32,6 +32,10 @@ impl OpRule for Dropout {
 
     fn flops(&self, _: &[TensorType], output: &TensorType) -> u64 {
         output.count() as u64
+    }
+
+    fn gradient(&self, cx: &Backward<'_>) -> Result<Vec<Option<Tensor>>> {
+        Ok(vec![Some(cx.device().execute(&(*self).into(), &[cx.dy()])?)])
     }
 }
 

@@ -1,6 +1,6 @@
 //! Axes reversed.
 
-use super::{Axes, OpRule, operands};
+use super::{Axes, Backward, OpRule, operands};
 use crate::{Result, Tensor, TensorType};
 
 /// Axes reversed. Operand: any. Output: as it.
@@ -23,6 +23,10 @@ impl OpRule for Flip {
 
     fn flops(&self, _: &[TensorType], _: &TensorType) -> u64 {
         0
+    }
+
+    fn gradient(&self, cx: &Backward<'_>) -> Result<Vec<Option<Tensor>>> {
+        Ok(vec![Some(cx.device().execute(&(*self).into(), &[cx.dy()])?)])
     }
 }
 

@@ -1,7 +1,7 @@
 //! Entries of an axis by index.
 
-use super::{OpRule, of_dtype, operands};
-use crate::{DType, Error, Result, Tensor, TensorType};
+use super::{Backward, OpRule, Saved, float, of_dtype, operands, same_shape};
+use crate::{DType, Error, Result, Shape, Tensor, TensorType};
 
 /// Entries of an axis by index. Operands: `x` (any) and `indices [n]` (u32). Output: as `x` with
 /// extent `n` at that axis. An index beyond the axis gives NaN (`u32::MAX` for integers).
@@ -27,6 +27,47 @@ impl OpRule for Gather {
 
     fn flops(&self, _: &[TensorType], _: &TensorType) -> u64 {
         0
+    }
+
+    fn saved(&self, _: &[bool]) -> Saved {
+        Saved::operand(1)
+    }
+
+    fn gradient(&self, cx: &Backward<'_>) -> Result<Vec<Option<Tensor>>> {
+        let extent = cx.ty(0)?.shape.axis(self.axis, "gather")?;
+        let op = GatherGrad { axis: self.axis, extent }.into();
+        Ok(vec![Some(cx.device().execute(&op, &[cx.operand(1)?, cx.dy()])?), None])
+    }
+}
+
+/// The gradient of taking entries by index. Operands: `indices [n]` (u32) and `dy` (floats, extent
+/// `n` at the axis). Output: as `dy` with `extent` at the axis; each entry sums those of `dy` that
+/// were taken from it, in the order of the indices. Indices beyond the axis took from nowhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct GatherGrad {
+    /// The axis.
+    pub axis: usize,
+    /// The extent there of what was gathered from.
+    pub extent: usize,
+}
+
+impl OpRule for GatherGrad {
+    fn name(&self) -> &'static str {
+        "gather_grad"
+    }
+
+    fn output(&self, inputs: &[TensorType]) -> Result<TensorType> {
+        let op = self.name();
+        let [indices, dy] = operands(op, inputs)?;
+        of_dtype(op, "indices", &indices, DType::U32)?;
+        float(op, "dy", &dy)?;
+        let n = dy.shape.axis(self.axis, op)?;
+        same_shape(op, "indices", &Shape::new(&[n])?, &indices.shape)?;
+        Ok(TensorType::new(dy.shape.with_axis(self.axis, self.extent, op)?, dy.dtype))
+    }
+
+    fn flops(&self, inputs: &[TensorType], _: &TensorType) -> u64 {
+        inputs[1].count() as u64
     }
 }
 

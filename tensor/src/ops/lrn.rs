@@ -1,6 +1,6 @@
 //! Local response normalization.
 
-use super::{OpRule, float, operands, same_shape};
+use super::{Backward, OpRule, Saved, float, operands, same_shape};
 use crate::{Error, Result, Tensor, TensorType};
 
 /// Local response normalization across channels (Krizhevsky et al. 2012), as in ccv: `y = x ·
@@ -52,6 +52,15 @@ impl OpRule for Lrn {
     fn flops(&self, _: &[TensorType], output: &TensorType) -> u64 {
         // A running sum of squares, the power and the product.
         8 * output.count() as u64
+    }
+
+    fn saved(&self, _: &[bool]) -> Saved {
+        Saved::operand(0)
+    }
+
+    fn gradient(&self, cx: &Backward<'_>) -> Result<Vec<Option<Tensor>>> {
+        let op = LrnGrad(*self).into();
+        Ok(vec![Some(cx.device().execute(&op, &[cx.operand(0)?, cx.dy()])?)])
     }
 }
 

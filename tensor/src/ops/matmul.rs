@@ -1,7 +1,8 @@
 //! Matrix products.
 
-use super::{OpRule, float, operands_and_bias, same_shape};
-use crate::{Error, MAX_RANK, Result, Shape, Tensor, TensorType};
+use super::gradient::{before_relu, bias_gradient, epilogue_saved, sum_to};
+use super::{Backward, OpRule, Saved, float, operands_and_bias, same_shape};
+use crate::{DType, Error, MAX_RANK, Result, Shape, Tensor, TensorType};
 
 /// Matrix product, batched over leading axes. Operands: `a [.., m, k]` and `b [.., k, n]` (floats;
 /// each may be stored transposed; leading axes broadcast), and `bias [n]` where asked. Output:
@@ -85,6 +86,49 @@ impl OpRule for MatMul {
         let k = self.extents(&inputs[0].shape, &inputs[1].shape).map_or(0, |e| e.k);
         (output.count() as u64).saturating_mul(k as u64).saturating_mul(2)
     }
+
+    fn saved(&self, wanted: &[bool]) -> Saved {
+        epilogue_saved(self.relu, wanted)
+    }
+
+    /// With `A` and `B` as they are multiplied, `dA = dy · Bᵀ` and `dB = Aᵀ · dy`; an operand stored
+    /// transposed gets the transpose of that. Sums over what was broadcast are made in f32, and so
+    /// are the gradients of weights, since f16 may be too coarse to add up in.
+    fn gradient(&self, cx: &Backward<'_>) -> Result<Vec<Option<Tensor>>> {
+        let dy = before_relu(self.relu, cx)?;
+        let product = |a: &Tensor, transpose_a: bool, b: &Tensor, transpose_b: bool| {
+            let op = MatMul { transpose_a, transpose_b, ..MatMul::default() };
+            a.cast(DType::F32)?.matmul_with(b, None, op)
+        };
+        let da = cx.wanted(0, || {
+            let b = cx.operand(1)?;
+            let da = match self.transpose_a {
+                false => product(&dy, false, b, !self.transpose_b),
+                true => product(b, self.transpose_b, &dy, true),
+            };
+            sum_to(&da?, &cx.ty(0)?.shape)
+        })?;
+        let db = cx.wanted(1, || {
+            let shape = &cx.ty(1)?.shape;
+            let (mut a, mut dy) = (cx.operand(0)?.clone(), dy.clone());
+            if shape.rank() == 2 && !self.transpose_a {
+                // One matrix for all batches: their rows are the rows of one product.
+                (a, dy) = (rows(&a)?, rows(&dy)?);
+            }
+            let db = match self.transpose_b {
+                false => product(&a, !self.transpose_a, &dy, false),
+                true => product(&dy, true, &a, self.transpose_a),
+            };
+            sum_to(&db?, shape)
+        })?;
+        Ok(vec![da, db, cx.wanted(2, || bias_gradient(&dy))?])
+    }
+}
+
+/// All rows of a batch of matrices, as one matrix.
+fn rows(x: &Tensor) -> Result<Tensor> {
+    let &[ref outer @ .., columns] = x.dims() else { return Ok(x.clone()) };
+    x.reshape([outer.iter().product(), columns])
 }
 
 impl Tensor {

@@ -14,6 +14,7 @@ mod dropout;
 mod fill;
 mod flip;
 mod gather;
+mod gradient;
 mod lrn;
 mod matmul;
 mod pad;
@@ -21,6 +22,7 @@ mod permute;
 mod pool2d;
 mod random;
 mod reduce;
+mod relu;
 mod select;
 mod sgd;
 mod slice;
@@ -32,11 +34,12 @@ pub use cast::Cast;
 pub use compare::{Compare, CompareKind};
 pub use concatenate::Concatenate;
 pub use conv2d::{Algorithm, Conv2d, Conv2dInputGrad, Conv2dWeightGrad};
-pub use cross_entropy::CrossEntropy;
+pub use cross_entropy::{CrossEntropy, CrossEntropyGrad};
 pub use dropout::Dropout;
 pub use fill::Fill;
 pub use flip::Flip;
-pub use gather::Gather;
+pub use gather::{Gather, GatherGrad};
+pub use gradient::{Backward, Saved};
 pub use lrn::Lrn;
 pub use matmul::{MatMul, MatMulExtents};
 pub use pad::Pad;
@@ -44,13 +47,14 @@ pub use permute::Permute;
 pub use pool2d::{AvgPool2dGrad, Pool2d};
 pub use random::{Normal, Uniform};
 pub use reduce::{ArgReduce, ArgReduceKind, Axes, Reduce, ReduceKind};
+pub use relu::ReluGrad;
 pub use select::Select;
 pub use sgd::SgdMomentum;
 pub use slice::Slice;
 pub use softmax::Softmax;
 pub use unary::{Unary, UnaryKind};
 
-use crate::{DType, Error, Result, Shape, TensorType};
+use crate::{DType, Error, Result, Shape, Tensor, TensorType};
 
 /// What an op costs, by counting: the same on every device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,8 +68,6 @@ pub struct Cost {
 }
 
 /// What every op knows of itself.
-///
-/// The gradient rule of an op, in terms of other ops, belongs beside these.
 pub trait OpRule {
     /// The name in errors, profiles and benchmarks: `conv2d`.
     fn name(&self) -> &'static str;
@@ -78,6 +80,21 @@ pub trait OpRule {
 
     /// Arithmetic operations for operands that the shape rule accepted.
     fn flops(&self, inputs: &[TensorType], output: &TensorType) -> u64;
+
+    /// What [`gradient`](OpRule::gradient) needs of the forward pass, where these operands want a
+    /// gradient; nothing else is kept.
+    fn saved(&self, _wanted: &[bool]) -> Saved {
+        Saved::NOTHING
+    }
+
+    /// The gradient rule: for each operand its gradient, made of other ops from that of the output;
+    /// none where it is 0 everywhere, or [not wanted](Backward::wants).
+    ///
+    /// # Errors
+    /// [`Error::Gradient`] where there is no rule; what the ops say.
+    fn gradient(&self, _cx: &Backward<'_>) -> Result<Vec<Option<Tensor>>> {
+        Err(Error::gradient(self.name(), "this op has no gradient rule"))
+    }
 }
 
 macro_rules! ops {
@@ -120,6 +137,10 @@ ops! {
     Softmax(Softmax),
     /// Cross-entropy of logits against labels.
     CrossEntropy(CrossEntropy),
+    /// The gradient of cross-entropy in the logits.
+    CrossEntropyGrad(CrossEntropyGrad),
+    /// The gradient of ReLU.
+    ReluGrad(ReluGrad),
     /// Axes in another order.
     Permute(Permute),
     /// A range of each axis.
@@ -130,6 +151,8 @@ ops! {
     Pad(Pad),
     /// Entries of an axis by index.
     Gather(Gather),
+    /// The gradient of taking entries by index.
+    GatherGrad(GatherGrad),
     /// Another element type.
     Cast(Cast),
     /// Convolution, with bias and ReLU where asked.
@@ -185,6 +208,16 @@ impl Op {
             }
             error => error,
         })
+    }
+
+    /// What the gradient rule needs of the forward pass.
+    pub(crate) fn saved(&self, wanted: &[bool]) -> Saved {
+        self.rule().saved(wanted)
+    }
+
+    /// The gradient rule.
+    pub(crate) fn gradient(&self, cx: &Backward<'_>) -> Result<Vec<Option<Tensor>>> {
+        self.rule().gradient(cx)
     }
 
     /// Arithmetic and memory traffic for operands that the shape rule accepted.

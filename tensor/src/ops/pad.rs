@@ -1,6 +1,6 @@
 //! A border around a tensor.
 
-use super::{OpRule, operands};
+use super::{Backward, OpRule, operands};
 use crate::{Error, Result, Shape, Tensor, TensorType};
 
 /// A border of one value. Operand: any. Output: larger at each axis by what is put before and after.
@@ -31,6 +31,13 @@ impl OpRule for Pad {
 
     fn flops(&self, _: &[TensorType], _: &TensorType) -> u64 {
         0
+    }
+
+    fn gradient(&self, cx: &Backward<'_>) -> Result<Vec<Option<Tensor>>> {
+        let dims = cx.ty(0)?.shape.dims();
+        let inside: Vec<_> =
+            self.widths.iter().zip(dims).map(|(&[before, _], &d)| before..before + d).collect();
+        Ok(vec![Some(cx.dy().slice(&inside)?)])
     }
 }
 

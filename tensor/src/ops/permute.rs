@@ -1,6 +1,6 @@
 //! Axes in another order.
 
-use super::{OpRule, operands};
+use super::{Backward, OpRule, operands};
 use crate::{Error, MAX_RANK, Result, Shape, Tensor, TensorType};
 
 /// Axes in another order. Operand: any. Output: axis `i` of it is axis `order[i]` of the operand.
@@ -31,6 +31,14 @@ impl OpRule for Permute {
 
     fn flops(&self, _: &[TensorType], _: &TensorType) -> u64 {
         0
+    }
+
+    fn gradient(&self, cx: &Backward<'_>) -> Result<Vec<Option<Tensor>>> {
+        let mut back = vec![0; self.order.len()];
+        for (to, &from) in self.order.iter().enumerate() {
+            back[from] = to;
+        }
+        Ok(vec![Some(cx.dy().permute(&back)?)])
     }
 }
 

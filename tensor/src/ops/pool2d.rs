@@ -1,7 +1,7 @@
 //! Pooling over images, and its gradients.
 
 use super::conv2d::windows;
-use super::{OpRule, float, operands, same_shape};
+use super::{Backward, OpRule, Saved, float, operands, same_shape};
 use crate::{Error, Result, Shape, Tensor, TensorType};
 
 /// Max pooling. Operand: `x [n, rows, cols, channels]`. Output: `[n, out rows, out cols,
@@ -62,6 +62,15 @@ impl OpRule for Pool2d {
     fn flops(&self, _: &[TensorType], output: &TensorType) -> u64 {
         self.cells(&output.shape)
     }
+
+    fn saved(&self, _: &[bool]) -> Saved {
+        Saved::operand(0).and(Saved::OUTPUT)
+    }
+
+    fn gradient(&self, cx: &Backward<'_>) -> Result<Vec<Option<Tensor>>> {
+        let op = MaxPool2dGrad(*self).into();
+        Ok(vec![Some(cx.device().execute(&op, &[cx.operand(0)?, cx.output()?, cx.dy()])?)])
+    }
 }
 
 /// Average pooling. As [`Pool2d`], with the mean of the cells that are inside the image (NaN over an
@@ -82,6 +91,12 @@ impl OpRule for AvgPool2d {
 
     fn flops(&self, _: &[TensorType], output: &TensorType) -> u64 {
         self.0.cells(&output.shape)
+    }
+
+    fn gradient(&self, cx: &Backward<'_>) -> Result<Vec<Option<Tensor>>> {
+        let [_, rows, cols, _] = cx.ty(0)?.shape.nhwc("avg_pool2d", "x")?;
+        let op = AvgPool2dGrad { pool: self.0, input: [rows, cols] }.into();
+        Ok(vec![Some(cx.device().execute(&op, &[cx.dy()])?)])
     }
 }
 

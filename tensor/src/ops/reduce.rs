@@ -1,6 +1,7 @@
 //! Reductions over axes.
 
-use super::{OpRule, float, operands};
+use super::gradient::{broadcast_to, zero};
+use super::{Backward, OpRule, Saved, float, operands};
 use crate::{DType, Error, MAX_RANK, Result, Shape, Tensor, TensorType};
 
 /// A set of axes.
@@ -108,6 +109,54 @@ impl OpRule for Reduce {
 
     fn flops(&self, inputs: &[TensorType], _: &TensorType) -> u64 {
         inputs[0].count() as u64
+    }
+
+    fn saved(&self, _: &[bool]) -> Saved {
+        match self.kind {
+            ReduceKind::Sum | ReduceKind::Mean => Saved::NOTHING,
+            ReduceKind::Product => Saved::operand(0),
+            ReduceKind::Max | ReduceKind::Min => Saved::operand(0).and(Saved::OUTPUT),
+        }
+    }
+
+    fn gradient(&self, cx: &Backward<'_>) -> Result<Vec<Option<Tensor>>> {
+        let shape = &cx.ty(0)?.shape;
+        let kept = reduced(shape, &self.axes, true)?;
+        let dy = cx.wide_dy()?.reshape(kept)?;
+        let over = |x: &Tensor, kind: ReduceKind| {
+            let op = Reduce { kind, axes: self.axes, keep_axes: true };
+            x.device().execute(&op.into(), &[x])
+        };
+        let dx = match self.kind {
+            ReduceKind::Sum => broadcast_to(&dy, shape)?,
+            ReduceKind::Mean => {
+                let each: usize = self.axes.iter().map(|axis| shape.dims()[axis]).product();
+                let each = Tensor::full([], each as f32, DType::F32, dy.device())?;
+                broadcast_to(&dy.div(&each)?, shape)?
+            }
+            ReduceKind::Max | ReduceKind::Min => {
+                let y = cx.output()?.reshape(kept)?;
+                let mask = cx.operand(0)?.eq(&y)?.cast(DType::F32)?;
+                let ties = over(&mask, ReduceKind::Sum)?;
+                // Where nothing equals the maximum, it is NaN, and no one's.
+                let share = ties.eq(&zero(&ties)?)?.select(&zero(&dy)?, &dy.div(&ties)?)?;
+                mask.mul(&share)?
+            }
+            // The product of all others: by division where none is 0, and where one is it alone has
+            // a product of others that is not 0.
+            ReduceKind::Product => {
+                let x = cx.wide_operand(0)?;
+                let (zero, one) = (zero(&x)?, Tensor::full([], 1.0, DType::F32, x.device())?);
+                let is_zero = x.eq(&zero)?;
+                let without_zeros = is_zero.select(&one, &x)?;
+                let product = over(&without_zeros, ReduceKind::Product)?;
+                let zeros = over(&is_zero.cast(DType::F32)?, ReduceKind::Sum)?;
+                let of_zero = zeros.eq(&one)?.select(&product, &zero)?;
+                let of_others = zeros.eq(&zero)?.select(&product, &zero)?.div(&without_zeros)?;
+                dy.mul(&is_zero.select(&of_zero, &of_others)?)?
+            }
+        };
+        Ok(vec![Some(dx)])
     }
 }
 

@@ -1,6 +1,7 @@
 //! One of two values by a truth value.
 
-use super::{OpRule, of_dtype, operands};
+use super::gradient::{sum_to, zero};
+use super::{Backward, OpRule, Saved, of_dtype, operands};
 use crate::{DType, Result, Tensor, TensorType};
 
 /// One of two values by a truth value. Operands: `condition` (u32, true unless 0), `a`, `b` (of one
@@ -23,6 +24,19 @@ impl OpRule for Select {
 
     fn flops(&self, _: &[TensorType], _: &TensorType) -> u64 {
         0
+    }
+
+    fn saved(&self, _: &[bool]) -> Saved {
+        Saved::operand(0)
+    }
+
+    fn gradient(&self, cx: &Backward<'_>) -> Result<Vec<Option<Tensor>>> {
+        let condition = cx.operand(0)?;
+        let dy = cx.wide_dy()?;
+        let zero = zero(&dy)?;
+        let da = cx.wanted(1, || sum_to(&condition.select(&dy, &zero)?, &cx.ty(1)?.shape))?;
+        let db = cx.wanted(2, || sum_to(&condition.select(&zero, &dy)?, &cx.ty(2)?.shape))?;
+        Ok(vec![None, da, db])
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{OpRule, operands};
+use super::{Backward, OpRule, operands};
 use crate::{Error, Result, Shape, Tensor, TensorType};
 
 /// A range of each axis. Operand: any. Output: the elements inside all ranges.
@@ -32,6 +32,13 @@ impl OpRule for Slice {
 
     fn flops(&self, _: &[TensorType], _: &TensorType) -> u64 {
         0
+    }
+
+    fn gradient(&self, cx: &Backward<'_>) -> Result<Vec<Option<Tensor>>> {
+        let dims = cx.ty(0)?.shape.dims();
+        let widths: Vec<[usize; 2]> =
+            self.ranges.iter().zip(dims).map(|(r, &d)| [r.start, d - r.end]).collect();
+        Ok(vec![Some(cx.dy().pad(&widths, 0.0)?)])
     }
 }
 

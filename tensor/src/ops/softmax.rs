@@ -1,6 +1,6 @@
 //! Softmax and its logarithm.
 
-use super::{OpRule, float, operands};
+use super::{Axes, Backward, OpRule, Reduce, ReduceKind, Saved, float, operands};
 use crate::{Result, Tensor, TensorType};
 
 /// Softmax along an axis: `e^(x - max) / Σ e^(x - max)`, or its logarithm. Operand: floats. Output:
@@ -28,6 +28,26 @@ impl OpRule for Softmax {
     fn flops(&self, _: &[TensorType], output: &TensorType) -> u64 {
         // Maximum, difference, exponential, sum and quotient.
         5 * output.count() as u64
+    }
+
+    fn saved(&self, _: &[bool]) -> Saved {
+        Saved::OUTPUT
+    }
+
+    /// Of `y = softmax(x)`: `dx = y · (dy - Σ dy · y)`. Of its logarithm: `dx = dy - e^y · Σ dy`.
+    fn gradient(&self, cx: &Backward<'_>) -> Result<Vec<Option<Tensor>>> {
+        let (y, dy) = (cx.wide_output()?, cx.wide_dy()?);
+        let sum = |x: &Tensor| {
+            let axes = Axes::new(&[self.axis])?;
+            let op = Reduce { kind: ReduceKind::Sum, axes, keep_axes: true };
+            x.device().execute(&op.into(), &[x])
+        };
+        let dx = if self.log {
+            dy.sub(&y.exp()?.mul(&sum(&dy)?)?)?
+        } else {
+            y.mul(&dy.sub(&sum(&dy.mul(&y)?)?)?)?
+        };
+        Ok(vec![Some(dx)])
     }
 }
 

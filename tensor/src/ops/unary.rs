@@ -1,6 +1,8 @@
 //! Element by element: one number to one number.
 
-use super::{OpRule, float, operands};
+use super::gradient::zero;
+use super::relu::relu_grad;
+use super::{Backward, OpRule, Saved, float, operands};
 use crate::{Error, Result, Tensor, TensorType};
 
 /// Which function.
@@ -127,6 +129,107 @@ impl OpRule for Unary {
     fn flops(&self, _: &[TensorType], output: &TensorType) -> u64 {
         output.count() as u64
     }
+
+    fn saved(&self, _: &[bool]) -> Saved {
+        match self.kind {
+            UnaryKind::Neg
+            | UnaryKind::Affine { .. }
+            | UnaryKind::Sign
+            | UnaryKind::Floor
+            | UnaryKind::Ceil
+            | UnaryKind::Round => Saved::NOTHING,
+            UnaryKind::Sqrt
+            | UnaryKind::Rsqrt
+            | UnaryKind::Recip
+            | UnaryKind::Exp
+            | UnaryKind::Tanh
+            | UnaryKind::Sigmoid
+            | UnaryKind::Relu => Saved::OUTPUT,
+            UnaryKind::Abs
+            | UnaryKind::Square
+            | UnaryKind::Log
+            | UnaryKind::Sin
+            | UnaryKind::Cos
+            | UnaryKind::LeakyRelu { .. }
+            | UnaryKind::Elu { .. }
+            | UnaryKind::Silu
+            | UnaryKind::Gelu
+            | UnaryKind::Powf { .. }
+            | UnaryKind::Clamp { .. } => Saved::operand(0),
+        }
+    }
+
+    /// `dy` times the derivative, which is written in `x` or in `y`, whichever was kept.
+    fn gradient(&self, cx: &Backward<'_>) -> Result<Vec<Option<Tensor>>> {
+        let x = || cx.wide_operand(0);
+        let y = || cx.wide_output();
+        let dy = cx.wide_dy()?;
+        let times = |slope: Tensor| dy.mul(&slope);
+        let dx = match self.kind {
+            UnaryKind::Sign | UnaryKind::Floor | UnaryKind::Ceil | UnaryKind::Round => {
+                return Ok(vec![None]);
+            }
+            // A constant.
+            UnaryKind::Powf { exponent: 0.0 } => return Ok(vec![None]),
+            UnaryKind::Relu => relu_grad(cx.output()?, cx.dy()),
+            UnaryKind::Neg => dy.neg(),
+            UnaryKind::Abs => times(x()?.sign()?),
+            UnaryKind::Square => times(x()?.affine(2.0, 0.0)?),
+            UnaryKind::Sqrt => dy.div(&y()?.affine(2.0, 0.0)?),
+            UnaryKind::Rsqrt => {
+                let y = y()?;
+                times(y.square()?.mul(&y)?.affine(-0.5, 0.0)?)
+            }
+            UnaryKind::Recip => times(y()?.square()?.neg()?),
+            UnaryKind::Exp => times(y()?),
+            UnaryKind::Log => dy.div(&x()?),
+            UnaryKind::Sin => times(x()?.cos()?),
+            UnaryKind::Cos => times(x()?.sin()?.neg()?),
+            UnaryKind::Tanh => times(y()?.square()?.affine(-1.0, 1.0)?),
+            UnaryKind::Sigmoid => {
+                let y = y()?;
+                times(y.mul(&y.affine(-1.0, 1.0)?)?)
+            }
+            UnaryKind::LeakyRelu { slope } => {
+                let x = x()?;
+                x.gt(&zero(&x)?)?.select(&dy, &dy.affine(slope, 0.0)?)
+            }
+            UnaryKind::Elu { alpha } => {
+                let x = x()?;
+                let below = times(x.exp()?.affine(alpha, 0.0)?)?;
+                x.gt(&zero(&x)?)?.select(&dy, &below)
+            }
+            UnaryKind::Silu => {
+                let x = x()?;
+                let s = x.sigmoid()?;
+                times(s.mul(&x.mul(&s.affine(-1.0, 1.0)?)?.affine(1.0, 1.0)?)?)
+            }
+            UnaryKind::Gelu => times(gelu_slope(&x()?)?),
+            UnaryKind::Affine { scale, .. } => dy.affine(scale, 0.0),
+            UnaryKind::Powf { exponent } => {
+                times(x()?.powf(exponent - 1.0)?.affine(exponent, 0.0)?)
+            }
+            UnaryKind::Clamp { min, max } => {
+                let x = x()?;
+                x.eq(&x.clamp(min, max)?)?.select(&dy, &zero(&dy)?)
+            }
+        };
+        Ok(vec![Some(dx?)])
+    }
+}
+
+/// Of `x / 2 · (1 + t)` with `t = tanh(c · (x + d · x³))`: `(1 + t) / 2 + x / 2 · (1 - t²) · c · (1 +
+/// 3 · d · x²)`.
+fn gelu_slope(x: &Tensor) -> Result<Tensor> {
+    const C: f32 = 0.797_884_6; // √(2 / π)
+    const D: f32 = 0.044_715;
+    // Beyond this it is 0 or 1 in f32, and 0 times an infinite square must not make it NaN.
+    let x = x.clamp(-10.0, 10.0)?;
+    let square = x.square()?;
+    let t = x.mul(&square.affine(C * D, C)?)?.tanh()?;
+    let inner = square.affine(3.0 * C * D, C)?;
+    let bend = t.square()?.affine(-0.5, 0.5)?.mul(&x)?.mul(&inner)?;
+    t.affine(0.5, 0.5)?.add(&bend)
 }
 
 macro_rules! methods {

@@ -1,7 +1,7 @@
 //! Entries of an axis by index.
 
 use super::values::{Floats, moved, offset};
-use crate::ops::Gather;
+use crate::ops::{Gather, GatherGrad};
 use crate::{HostTensor, HostValues, MAX_RANK, Shape};
 
 pub(super) fn gather(op: &Gather, x: &HostTensor, indices: &Floats, output: &Shape) -> HostValues {
@@ -14,4 +14,21 @@ pub(super) fn gather(op: &Gather, x: &HostTensor, indices: &Floats, output: &Sha
         source[op.axis] = (index < x.shape().dims()[op.axis]).then_some(index)?;
         Some(offset(x.shape(), &source))
     })
+}
+
+pub(super) fn gather_grad(
+    op: &GatherGrad,
+    indices: &Floats,
+    dy: &Floats,
+    output: &Shape,
+) -> Vec<f64> {
+    let mut dx = vec![0.0; output.count()];
+    for (mut at, dy) in super::values::indices(&dy.shape).zip(&dy.values) {
+        let index = indices.values[at[op.axis]] as usize;
+        if index < op.extent {
+            at[op.axis] = index;
+            dx[offset(output, &at)] += dy;
+        }
+    }
+    dx
 }

@@ -22,6 +22,7 @@ mod permute;
 mod pool2d;
 mod random;
 mod reduce;
+mod relu;
 mod select;
 mod sgd;
 mod slice;
@@ -71,11 +72,16 @@ pub fn execute(op: &Op, inputs: &[&HostTensor]) -> Result<HostTensor> {
         Op::ArgReduce(op) => reduce::arg_reduce(op, &float(0))?.into(),
         Op::Softmax(op) => floats(softmax::softmax(op, &float(0))?),
         Op::CrossEntropy(_) => floats(cross_entropy::cross_entropy(&float(0), &float(1))),
+        Op::CrossEntropyGrad(_) => {
+            floats(cross_entropy::cross_entropy_grad(&float(0), &float(1), &float(2)))
+        }
+        Op::ReluGrad(_) => floats(relu::relu_grad(&float(0), &float(1))),
         Op::Permute(op) => permute::permute(op, inputs[0], shape),
         Op::Slice(op) => slice::slice(op, inputs[0], shape),
         Op::Concatenate(op) => concatenate::concatenate(op, inputs, &output)?,
         Op::Pad(op) => pad::pad(op, inputs[0], shape),
         Op::Gather(op) => gather::gather(op, inputs[0], &float(1), shape),
+        Op::GatherGrad(op) => floats(gather::gather_grad(op, &float(0), &float(1), shape)),
         Op::Cast(_) => cast::cast(inputs[0], output.dtype),
         Op::Conv2d(op) => {
             floats(conv2d::conv2d(op, &float(0), &float(1), bias(op.bias).as_ref(), shape))
