@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use striate_ops_cpu::Cpu;
 use striate_tensor::ops::{
-    AvgPool2d, AvgPool2dGrad, Conv2d, Conv2dInputGrad, Conv2dWeightGrad, Lrn, LrnGrad, MatMul,
-    MaxPool2dGrad, Pool2d, SgdMomentum,
+    AvgPool2d, AvgPool2dGrad, Conv2d, Conv2dInputGrad, Conv2dWeightGrad, CrossEntropyGrad, Lrn,
+    LrnGrad, MatMul, MaxPool2dGrad, Pool2d, ReluGrad, SgdMomentum,
 };
 use striate_tensor::{Device, Error, Op, RandomKey, Result, Tensor};
 
@@ -177,12 +177,6 @@ fn convolution(stride: usize, padding: usize, groups: usize) -> Conv2d {
 
 const LRN: Lrn = Lrn { size: 5, kappa: 2.0, alpha: 1e-4, beta: 0.75, groups: 2 };
 
-/// `dy` where `y` is positive.
-fn relu_grad(times: &mut Times, label: &str, y: &Tensor, dy: &Tensor) -> Result<Tensor> {
-    let zero = Tensor::zeros([], y.device())?;
-    times.time(format!("{label} relu_grad"), 0, || y.gt(&zero)?.select(dy, &zero))
-}
-
 struct Net {
     layers: Vec<Layer>,
     /// Weights and biases, of the layers that have them.
@@ -250,13 +244,8 @@ impl Net {
         let Some(logits) = values.pop() else { return Ok(0.0) };
         let on_device = Tensor::from_vec(labels.to_vec(), [labels.len()], &device)?;
         let loss = logits.cross_entropy(&on_device)?.mean_all()?.to_scalar::<f32>()?;
-        let classes = logits.dims()[1];
-        let mut truth = vec![0.0f32; labels.len() * classes];
-        for (row, &label) in truth.chunks_exact_mut(classes).zip(labels) {
-            row[label as usize] = 1.0;
-        }
-        let truth = Tensor::from_vec(truth, [labels.len(), classes], &device)?;
-        let mut dy = logits.softmax(1)?.sub(&truth)?;
+        let each = Tensor::ones([labels.len()], &device)?;
+        let mut dy = times.run("loss", CrossEntropyGrad, &[&logits, &on_device, &each])?;
         let mut y = logits;
 
         for (at, name) in names.iter().enumerate().rev() {
@@ -265,7 +254,7 @@ impl Net {
             let dx = match (layer, &mut self.parameters[at]) {
                 (Conv(_, kernel, stride, padding, groups), Some([w, b])) => {
                     let conv = convolution(stride, padding, groups);
-                    dy = relu_grad(times, name, &y, &dy)?;
+                    dy = times.run(name, ReluGrad, &[&y, &dy])?;
                     let db = times.time(format!("{name} bias"), 0, || dy.sum(&[0, 1, 2]))?;
                     let op = Conv2dWeightGrad { conv, kernel: [kernel; 2] };
                     let dw = times.run(name, op, &[&x, &dy])?;
@@ -282,7 +271,7 @@ impl Net {
                 }
                 (FullConnect(_, relu), Some([w, b])) => {
                     if relu {
-                        dy = relu_grad(times, name, &y, &dy)?;
+                        dy = times.run(name, ReluGrad, &[&y, &dy])?;
                     }
                     let db = times.time(format!("{name} bias"), 0, || dy.sum(&[0]))?;
                     let flat = x.flatten()?;

@@ -165,6 +165,8 @@ impl Backend for Cpu {
             Op::ArgReduce(op) => Some(reduce::arg_reduce(cx, op, inputs, output)?),
             Op::Softmax(op) => Some(softmax::softmax(cx, op, inputs, output)?),
             Op::CrossEntropy(_) => Some(cross_entropy::cross_entropy(cx, inputs, output)?),
+            Op::CrossEntropyGrad(_) => Some(cross_entropy::cross_entropy_grad(cx, inputs, output)?),
+            Op::ReluGrad(_) => Some(binary::relu_grad(cx, inputs, output)?),
             Op::Permute(op) => Some(permute::permute(cx, op, inputs, output)?),
             Op::Slice(op) => Some(slice::slice(cx, op, inputs, output)?),
             Op::Concatenate(op) => Some(concatenate::concatenate(cx, op, inputs, output)?),
