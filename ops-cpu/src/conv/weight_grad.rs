@@ -219,14 +219,13 @@ impl Places<'_> {
     fn line(&self, k: usize, first: usize, line: &mut [f32]) {
         let Images { x, e, op, group_channels } = *self.images;
         let (n, row, col) = self.window(k);
-        let (mut at, mut line) = (first, line);
+        let (tap, mut channel) = (first / group_channels, first % group_channels);
+        let (mut tap_row, mut tap_col) = (tap / e.kernel[1], tap % e.kernel[1]);
+        let mut line = line;
         while !line.is_empty() {
-            let (tap, channel) = (at / group_channels, at % group_channels);
-            let row = row.wrapping_add(tap / e.kernel[1]);
-            let tap_col = tap % e.kernel[1];
-            let col = col.wrapping_add(tap_col);
-            // Without groups, the columns under a row of the kernel lie side by side.
+            let (row, col) = (row.wrapping_add(tap_row), col.wrapping_add(tap_col));
             let inside = row < e.rows && col < e.cols;
+            // Without groups, the columns under a row of the kernel lie side by side.
             let taps = match (op.groups, inside) {
                 (1, true) => (e.kernel[1] - tap_col).min(e.cols - col),
                 _ => 1,
@@ -240,7 +239,11 @@ impl Places<'_> {
             } else {
                 here.fill(0.0);
             }
-            (at, line) = (at + run, rest);
+            (line, channel) = (rest, 0);
+            tap_col += taps;
+            if tap_col == e.kernel[1] {
+                (tap_row, tap_col) = (tap_row + 1, 0);
+            }
         }
     }
 }

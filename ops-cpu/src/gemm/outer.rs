@@ -22,7 +22,7 @@ const LEAST_COLS: usize = 128;
 /// Both sides of a block under so many products fit in a second-level cache.
 const DEPTH: usize = 128;
 /// As many blocks keep the threads of a desktop processor busy to the end.
-const BLOCKS: usize = 32;
+const BLOCKS: usize = 16;
 
 /// `extent` cut into even blocks of at most `most`, in whole pieces.
 pub(crate) fn even(extent: usize, most: usize, piece: usize) -> usize {
@@ -142,6 +142,7 @@ impl<const ROWS: usize, const VECTORS: usize> Kernel for Tiles<ROWS, VECTORS> {
                         left: block.left.add(t * block.depth * ROWS),
                         left_pitch: ROWS,
                         right: block.right.add(p * block.depth * cols),
+                        right_pitch: cols,
                         depth: block.depth,
                         output: block.output.add(t * ROWS * block.pitch + p * cols),
                         pitch: block.pitch,
@@ -151,6 +152,7 @@ impl<const ROWS: usize, const VECTORS: usize> Kernel for Tiles<ROWS, VECTORS> {
                     let n = (block.n - p * cols).min(cols);
                     match (m == ROWS && n == cols, m) {
                         (true, _) => tile.whole::<S, ROWS, VECTORS>(simd),
+                        _ if m == ROWS && n == S::LANES => tile.whole::<S, ROWS, 1>(simd),
                         (false, ..=2) => tile.part::<S, 2, VECTORS>(simd, m, n),
                         (false, ..=4) => tile.part::<S, 4, VECTORS>(simd, m, n),
                         (false, ..=8) if ROWS > 8 => tile.part::<S, 8, VECTORS>(simd, m, n),
@@ -167,6 +169,7 @@ struct Tile {
     left: *const f32,
     left_pitch: usize,
     right: *const f32,
+    right_pitch: usize,
     depth: usize,
     output: *mut f32,
     pitch: usize,
@@ -180,7 +183,7 @@ impl Tile {
     /// The pointers must be as described for [`Outer`]; the whole tile must be writable.
     #[inline(always)]
     unsafe fn whole<S: Simd, const ROWS: usize, const VECTORS: usize>(self, simd: S) {
-        let Tile { mut left, left_pitch, mut right, depth, output, pitch, add } = self;
+        let Tile { mut left, left_pitch, mut right, right_pitch, depth, output, pitch, add } = self;
         // SAFETY: all accesses are inside what the caller vouches for.
         unsafe {
             let mut sums = [[simd.splat(0.0); VECTORS]; ROWS];
@@ -203,7 +206,7 @@ impl Tile {
                     }
                 }
                 left = left.add(left_pitch);
-                right = right.add(VECTORS * S::LANES);
+                right = right.add(right_pitch);
             }
             for (i, row) in sums.iter().enumerate() {
                 for (j, &sum) in row.iter().enumerate() {
@@ -283,16 +286,24 @@ impl Pieces<'_> {
     }
 }
 
+/// Rows ahead that are asked for: no processor fetches by itself what lies on another page.
+const ROWS_AHEAD: usize = 4;
+/// Floats in a cache line.
+const LINE: usize = 16;
+
 struct Pack<'a, const PIECE: usize>(Pieces<'a>);
 
 impl<const PIECE: usize> Kernel for Pack<'_, PIECE> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
+    fn run<S: Simd>(self, simd: S) {
         let Pieces { from, pitch, rows, width, to } = self.0;
         let whole = width / PIECE;
         for row in 0..rows {
+            for at in (0..width).step_by(LINE) {
+                simd.prefetch(from.as_ptr().wrapping_add((row + ROWS_AHEAD) * pitch + at));
+            }
             let from = &from[row * pitch..row * pitch + width];
             let (pieces, rest) = from.as_chunks::<PIECE>();
             for (p, piece) in pieces.iter().enumerate() {
