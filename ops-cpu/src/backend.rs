@@ -12,7 +12,8 @@ use crate::simd::Level;
 use crate::threads::Threads;
 use crate::{
     binary, cast, compare, concatenate, conv, cross_entropy, dropout, fill, flip, gather, gemm,
-    lrn, matmul, pad, permute, pool2d, random, reduce, select, sgd, slice, softmax, unary,
+    lrn, lrn_grad, matmul, pad, permute, pool2d, pool2d_grad, random, reduce, select, sgd, slice,
+    softmax, unary,
 };
 
 /// The CPU: its threads, its instruction set, its memory.
@@ -164,6 +165,8 @@ impl Backend for Cpu {
             Op::ArgReduce(op) => Some(reduce::arg_reduce(cx, op, inputs, output)?),
             Op::Softmax(op) => Some(softmax::softmax(cx, op, inputs, output)?),
             Op::CrossEntropy(_) => Some(cross_entropy::cross_entropy(cx, inputs, output)?),
+            Op::CrossEntropyGrad(_) => Some(cross_entropy::cross_entropy_grad(cx, inputs, output)?),
+            Op::ReluGrad(_) => Some(binary::relu_grad(cx, inputs, output)?),
             Op::Permute(op) => Some(permute::permute(cx, op, inputs, output)?),
             Op::Slice(op) => Some(slice::slice(cx, op, inputs, output)?),
             Op::Concatenate(op) => Some(concatenate::concatenate(cx, op, inputs, output)?),
@@ -171,15 +174,22 @@ impl Backend for Cpu {
             Op::Gather(op) => Some(gather::gather(cx, op, inputs, output)?),
             Op::Cast(_) => Some(cast::cast(cx, inputs, output)?),
             Op::Conv2d(op) => Some(conv::conv2d(cx, op, inputs, output)?),
+            Op::Conv2dInputGrad(op) => Some(conv::conv2d_input_grad(cx, op, inputs, output)?),
+            Op::Conv2dWeightGrad(op) => Some(conv::conv2d_weight_grad(cx, op, inputs, output)?),
             Op::MaxPool2d(op) => Some(pool2d::max_pool2d(cx, op, inputs, output)?),
             Op::AvgPool2d(op) => Some(pool2d::avg_pool2d(cx, &op.0, inputs, output)?),
+            Op::MaxPool2dGrad(op) => Some(pool2d_grad::max_pool2d_grad(cx, &op.0, inputs, output)?),
+            Op::AvgPool2dGrad(op) => {
+                Some(pool2d_grad::avg_pool2d_grad(cx, &op.pool, inputs, output)?)
+            }
+            Op::LrnGrad(op) => Some(lrn_grad::lrn_grad(cx, &op.0, inputs, output)?),
             Op::Lrn(op) => Some(lrn::lrn(cx, op, inputs, output)?),
             Op::Dropout(op) => Some(dropout::dropout(cx, op, inputs, output)?),
             Op::Uniform(op) => Some(random::uniform(cx, op, output)?),
             Op::Normal(op) => Some(random::normal(cx, op, output)?),
             Op::Fill(op) => Some(fill::fill(cx, op, output)?),
             Op::Flip(op) => Some(flip::flip(cx, op, inputs, output)?),
-            // The gradients; and what may be added to the ops before it is here.
+            // What may be added to the ops before it is here.
             _ => None,
         };
         match memory {

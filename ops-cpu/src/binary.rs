@@ -38,6 +38,15 @@ pub(crate) fn binary(
     y.map(Some)
 }
 
+/// The gradient of ReLU: operands `y` and `dy`.
+pub(crate) fn relu_grad(
+    cx: &Context,
+    inputs: &[Operand<'_>],
+    output: &TensorType,
+) -> Result<Memory> {
+    floats(cx, inputs, output, |y, dy| if y <= 0.0 { 0.0 } else { dy })
+}
+
 fn floats(
     cx: &Context,
     inputs: &[Operand<'_>],

@@ -12,10 +12,10 @@ const PART_ELEMS: usize = 1 << 14;
 /// Windows up to this size are summed cell by cell; larger ones from sums of blocks.
 const DIRECT_SIZE: usize = 16;
 
-/// The power of the denominator. The usual ones are roots, which are exact to the last digit and
+/// The power `beta` of a denominator. The usual ones are roots, which are exact to the last digit and
 /// have instructions of their own.
 #[derive(Clone, Copy)]
-enum Power {
+pub(crate) enum Power {
     Half,
     ThreeQuarters,
     One,
@@ -23,7 +23,7 @@ enum Power {
 }
 
 impl Power {
-    fn new(beta: f32) -> Self {
+    pub(crate) fn new(beta: f32) -> Self {
         match beta {
             0.5 => Power::Half,
             0.75 => Power::ThreeQuarters,
@@ -46,42 +46,38 @@ pub(crate) fn lrn(
     if output.count() == 0 {
         return cx.narrow(y, output);
     }
-    let group = channels / op.groups;
-    // A window reaches no further than its group.
-    let reach = (op.size / 2).min(group - 1);
+    let sizes = Sizes::new(op, channels);
     let part = PART_ELEMS.div_ceil(channels) * channels;
     cx.threads.try_for_each_part(y.slice_mut::<f32>(), part, |index, y| {
-        let sizes = Sizes { group, reach };
-        let mut scratch = cx.pool.take(4 * sizes.squares() + 4 * group)?;
-        let mut blocks = cx.pool.take(if sizes.is_direct() { 0 } else { 16 * sizes.squares() })?;
-        let (squares, sums) = scratch.slice_mut::<f32>().split_at_mut(sizes.squares());
-        cx.level.run(Pixels {
-            x: &x[index * part..index * part + y.len()],
-            y,
-            sizes,
-            kappa: op.kappa,
-            alpha: op.alpha,
-            power: Power::new(op.beta),
-            squares,
-            sums,
-            blocks: blocks.slice_mut(),
-        });
+        let mut scratch = Scratch::take(cx, sizes, 0)?;
+        let (windows, _) = scratch.windows();
+        let x = &x[index * part..index * part + y.len()];
+        let power = Power::new(op.beta);
+        cx.level.run(Pixels { x, y, kappa: op.kappa, alpha: op.alpha, power, windows });
         Ok(())
     })?;
     cx.narrow(y, output)
 }
 
+/// The sizes of windows in a group of channels.
 #[derive(Clone, Copy)]
-struct Sizes {
+pub(crate) struct Sizes {
     /// Channels that normalize each other.
-    group: usize,
+    pub(crate) group: usize,
     /// Channels of a window on either side of its centre.
     reach: usize,
 }
 
 impl Sizes {
-    /// The squares of a group, with zeros for the windows of its ends to reach into.
-    fn squares(&self) -> usize {
+    /// For so many channels.
+    pub(crate) fn new(op: &Lrn, channels: usize) -> Self {
+        let group = channels / op.groups;
+        // A window reaches no further than its group.
+        Sizes { group, reach: (op.size / 2).min(group - 1) }
+    }
+
+    /// The cells of a group, with zeros for the windows of its ends to reach into.
+    fn cells(&self) -> usize {
         self.group + 2 * self.reach
     }
 
@@ -94,41 +90,83 @@ impl Sizes {
     }
 }
 
+/// Memory for the sums over windows of a group, and more.
+pub(crate) struct Scratch {
+    sizes: Sizes,
+    floats: Memory,
+    blocks: Memory,
+}
+
+impl Scratch {
+    /// With `more` floats beside what the sums need.
+    pub(crate) fn take(cx: &Context, sizes: Sizes, more: usize) -> Result<Self> {
+        let mut floats = cx.pool.take(4 * (sizes.cells() + sizes.group + more))?;
+        floats.slice_mut::<f32>().fill(0.0);
+        let blocks = if sizes.is_direct() { 0 } else { 16 * sizes.cells() };
+        Ok(Scratch { sizes, floats, blocks: cx.pool.take(blocks)? })
+    }
+
+    /// The windows, and the other floats.
+    pub(crate) fn windows(&mut self) -> (Windows<'_>, &mut [f32]) {
+        let (cells, rest) = self.floats.slice_mut::<f32>().split_at_mut(self.sizes.cells());
+        let (sums, more) = rest.split_at_mut(self.sizes.group);
+        (Windows { sizes: self.sizes, cells, sums, blocks: self.blocks.slice_mut() }, more)
+    }
+}
+
+/// Sums over the windows of a group.
+pub(crate) struct Windows<'a> {
+    pub(crate) sizes: Sizes,
+    /// The cells, between zeros.
+    cells: &'a mut [f32],
+    /// The sum of the window around each.
+    pub(crate) sums: &'a mut [f32],
+    /// Scratch for large windows, twice as long as the cells.
+    blocks: &'a mut [f64],
+}
+
+impl Windows<'_> {
+    /// The cells to add up.
+    #[inline(always)]
+    pub(crate) fn cells(&mut self) -> &mut [f32] {
+        &mut self.cells[self.sizes.reach..][..self.sizes.group]
+    }
+
+    /// Adds them up.
+    #[inline(always)]
+    pub(crate) fn add<S: Simd>(&mut self, simd: S) {
+        if self.sizes.is_direct() {
+            add_cells(simd, self.cells, self.sizes.window(), self.sums);
+        } else {
+            add_blocks(self.cells, self.sizes.window(), self.sums, self.blocks);
+        }
+    }
+}
+
 struct Pixels<'a> {
     /// `[groups of all pixels, group]`
     x: &'a [f32],
     y: &'a mut [f32],
-    sizes: Sizes,
     kappa: f32,
     alpha: f32,
     power: Power,
-    /// Scratch for the squares of a group.
-    squares: &'a mut [f32],
-    /// Scratch for the sums of its windows.
-    sums: &'a mut [f32],
-    /// Scratch for large windows, twice as long as the squares.
-    blocks: &'a mut [f64],
+    windows: Windows<'a>,
 }
 
 impl Kernel for Pixels<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let Sizes { group, reach } = self.sizes;
-        self.squares.fill(0.0);
+    fn run<S: Simd>(mut self, simd: S) {
+        let group = self.windows.sizes.group;
         for (x, y) in self.x.chunks_exact(group).zip(self.y.chunks_exact_mut(group)) {
-            for (square, x) in self.squares[reach..reach + group].iter_mut().zip(x) {
+            for (square, x) in self.windows.cells().iter_mut().zip(x) {
                 *square = x * x;
             }
-            if self.sizes.is_direct() {
-                add_cells(simd, self.squares, self.sizes.window(), self.sums);
-            } else {
-                add_blocks(self.squares, self.sizes.window(), self.sums, self.blocks);
-            }
+            self.windows.add(simd);
             // A kappa of -0 would make a denominator of -0, whose root is no denominator.
             let (kappa, alpha) = (self.kappa + 0.0, self.alpha);
-            let terms = y.iter_mut().zip(x).zip(&*self.sums);
+            let terms = y.iter_mut().zip(x).zip(&*self.windows.sums);
             match self.power {
                 Power::Half => {
                     terms.for_each(|((y, x), sum)| *y = x / (kappa + alpha * sum).sqrt())
@@ -215,13 +253,13 @@ mod tests {
             fn run<S: Simd>(self, simd: S) {
                 let Both(group, reach) = self;
                 let sizes = Sizes { group, reach };
-                let mut squares = vec![0.0f32; sizes.squares()];
+                let mut squares = vec![0.0f32; sizes.cells()];
                 for (i, square) in squares[reach..reach + group].iter_mut().enumerate() {
                     *square = (i * 37 % 101) as f32;
                 }
                 let mut direct = vec![0.0; group];
                 add_cells(simd, &squares, sizes.window(), &mut direct);
-                let mut blocks = vec![0.0; 2 * sizes.squares()];
+                let mut blocks = vec![0.0; 2 * sizes.cells()];
                 let mut by_blocks = vec![0.0; group];
                 add_blocks(&squares, sizes.window(), &mut by_blocks, &mut blocks);
                 for c in 0..group {

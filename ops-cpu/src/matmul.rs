@@ -6,7 +6,7 @@ use striate_tensor::{Operand, Result, Shape, TensorType};
 use crate::backend::Context;
 use crate::buffer::{Floats, floats};
 use crate::gemm::matvec::{MAX_ROWS, MatVec, Weights};
-use crate::gemm::{Block, Packing, pack_panels, pack_rows, tile_shape};
+use crate::gemm::{self, Block, Packing, outer, pack_panels, pack_rows, tile_shape};
 use crate::memory::Memory;
 use crate::threads::SharedOutput;
 
@@ -18,6 +18,10 @@ const PACKED_BYTES: usize = 8 << 20;
 const PACKED_ROWS: usize = 32;
 /// Rows of a block.
 const BLOCK_ROWS: usize = 128;
+/// Up to so many rows, the weights of a full-connect layer are read in place rather than packed.
+const IN_PLACE_ROWS: usize = 256;
+/// Rows of weights that a task takes at a time, about: as many streams as a processor fetches ahead.
+const STREAMED_ROWS: usize = 28;
 
 /// Executes a matrix product.
 pub(crate) fn matmul(
@@ -39,9 +43,13 @@ pub(crate) fn matmul(
     if output.count() == 0 {
         return cx.narrow(y, output);
     }
+    // A left side that lies as the outer product takes it, or is soon turned round.
+    let outer = !op.bias && !op.relu && !op.transpose_b && matches!(right, Floats::F32(_));
+    let outer = outer && (op.transpose_a || m <= IN_PLACE_ROWS);
     let transposed;
-    let left = if op.transpose_a && k > 0 && m > 0 {
-        transposed = transpose(cx, left.slice(), k, m)?;
+    let left = if op.transpose_a != outer && k > 0 && m > 0 {
+        let [rows, cols] = if op.transpose_a { [k, m] } else { [m, k] };
+        transposed = transpose(cx, left.slice(), rows, cols)?;
         transposed.slice()
     } else {
         left.slice()
@@ -58,10 +66,13 @@ pub(crate) fn matmul(
             n,
             k,
         };
-        if op.transpose_b && m <= MAX_ROWS {
-            product.few_rows(cx, y)?;
-        } else {
-            product.tiled(cx, y)?;
+        match product.right {
+            Floats::F32(right) if outer => {
+                outer::product(cx, product.left, right, [m, n, k], y)?;
+            }
+            _ if op.transpose_b && m <= MAX_ROWS => product.few_rows(cx, y)?,
+            _ if op.transpose_b && m <= IN_PLACE_ROWS && n >= 2 * m => product.in_place(cx, y)?,
+            _ => product.tiled(cx, y)?,
         }
     }
     cx.narrow(y, output)
@@ -123,14 +134,75 @@ impl Product<'_> {
             };
             MatVec { left: self.left, weights, depth: k, m, output: sums }.run(cx.level);
         });
-        for (i, y) in y.chunks_exact_mut(n).enumerate() {
-            for (j, (y, sums)) in y.iter_mut().zip(sums.slice::<f32>().chunks_exact(m)).enumerate()
-            {
+        self.turn(cx, sums.slice(), y);
+        Ok(())
+    }
+
+    /// Some rows, the right side as rows of weights: these are read in place, as the left side of
+    /// `right · leftᵀ`, and the few rows are packed.
+    fn in_place(&self, cx: &Context, y: &mut [f32]) -> Result<()> {
+        let (m, n, k) = (self.m, self.n, self.k);
+        let tile = tile_shape(cx.level);
+        let panel = k * tile.cols;
+        let panels = m.div_ceil(tile.cols);
+        let mut packed = cx.pool.take(4 * panels * panel)?;
+        let packing = Packing { depth: k, cols: m, depth_step: 1, col_step: k };
+        if panel > 0 {
+            cx.threads.for_each_part(packed.slice_mut::<f32>(), panel, |p, to| {
+                pack_panels(cx.level, Floats::F32(self.left), packing, p * tile.cols, to);
+            });
+        }
+        let packed: &[f32] = packed.slice();
+        let mut sums = cx.pool.take(4 * m * n)?;
+        let part = (STREAMED_ROWS / tile.rows).max(1) * tile.rows;
+        cx.threads.try_for_each_part(sums.slice_mut::<f32>(), part * m, |index, sums| {
+            let rows = sums.len() / m;
+            let weights = self.right.range(index * part * k..(index * part + rows) * k);
+            let mut widened = cx.pool.take(match weights {
+                Floats::F32(_) => 0,
+                Floats::F16(_) => 4 * rows * k,
+            })?;
+            let weights = match weights {
+                Floats::F32(weights) => weights,
+                Floats::F16(halves) => {
+                    gemm::widen(cx.level, halves, widened.slice_mut());
+                    widened.slice()
+                }
+            };
+            let mut pointers = cx.pool.take(8 * part)?;
+            let pointers = pointers.pointers_mut();
+            for (i, pointer) in pointers.iter_mut().enumerate() {
+                *pointer = weights[i.min(rows - 1) * k..].as_ptr();
+            }
+            let block = Block {
+                rows: pointers.as_ptr(),
+                m: rows,
+                taps: 1,
+                run: k,
+                panels: packed.as_ptr(),
+                n: m,
+                output: sums.as_mut_ptr(),
+                pitch: m,
+                bias: std::ptr::null(),
+                relu: false,
+            };
+            // SAFETY: rows are `k` floats each, panels are whole, and `sums` has `rows` rows of `m`.
+            unsafe { block.run(cx.level) };
+            Ok(())
+        })?;
+        self.turn(cx, sums.slice(), y);
+        Ok(())
+    }
+
+    /// Sums `[n, m]` to the output `[m, n]`, with bias and ReLU.
+    fn turn(&self, cx: &Context, sums: &[f32], y: &mut [f32]) {
+        let (m, n) = (self.m, self.n);
+        cx.threads.for_each_part(y, n, |i, y| {
+            for (j, (y, sums)) in y.iter_mut().zip(sums.chunks_exact(m)).enumerate() {
                 let sum = sums[i] + self.bias.map_or(0.0, |bias| bias[j]);
                 *y = if self.op.relu && sum < 0.0 { 0.0 } else { sum };
             }
-        }
-        Ok(())
+        });
     }
 
     /// Tiles: the right side is packed into panels, some columns at a time.

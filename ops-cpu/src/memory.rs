@@ -12,7 +12,9 @@ const ALIGN_BYTES: usize = 64;
 /// A free block serves a request of at least this part of its size (as 1 / n), so that small
 /// tensors do not sit on large blocks.
 const SLACK: usize = 2;
-/// Free memory beyond this goes back to the system.
+/// Free memory up to this is kept. Beyond it goes back to the system what makes the whole more than
+/// was ever in use at a time, and a quarter (for blocks that fit nothing): a training step, which
+/// gives almost all of its memory back, takes none from the system the next time.
 const KEPT_BYTES: usize = 512 << 20;
 
 /// A block of memory, always initialised.
@@ -37,6 +39,16 @@ impl Drop for Block {
 struct Free {
     blocks: BTreeMap<usize, Vec<Block>>,
     bytes: usize,
+    /// Bytes that are on loan, and the most that ever were.
+    lent: usize,
+    most_lent: usize,
+}
+
+impl Free {
+    fn lend(&mut self, bytes: usize) {
+        self.lent += bytes;
+        self.most_lent = self.most_lent.max(self.lent);
+    }
 }
 
 /// Memory that tensors of a device return to and come from.
@@ -59,12 +71,17 @@ impl Pool {
                     free.blocks.remove(&n);
                 }
                 free.bytes -= n;
+                free.lend(n);
                 block
             })
         };
         let block = match reused {
             Some(block) => block,
-            None => allocate(size)?,
+            None => {
+                let block = allocate(size)?;
+                self.0.lock().unwrap_or_else(PoisonError::into_inner).lend(size);
+                block
+            }
         };
         Ok(Memory { block: Some(block), bytes, pool: self.clone() })
     }
@@ -72,7 +89,9 @@ impl Pool {
     fn give(&self, block: Block) {
         let size = block.layout.size();
         let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if free.bytes + size > KEPT_BYTES {
+        let whole = free.bytes + free.lent;
+        free.lent -= size;
+        if free.bytes + size > KEPT_BYTES && whole > free.most_lent / 4 * 5 {
             return;
         }
         free.bytes += size;

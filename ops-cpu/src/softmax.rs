@@ -108,10 +108,10 @@ fn sum(x: &[f32], f: impl Fn(f32) -> f32) -> f64 {
 }
 
 /// One contiguous line.
-struct Line<'a> {
-    x: &'a [f32],
-    y: &'a mut [f32],
-    log: bool,
+pub(crate) struct Line<'a> {
+    pub(crate) x: &'a [f32],
+    pub(crate) y: &'a mut [f32],
+    pub(crate) log: bool,
 }
 
 impl Kernel for Line<'_> {

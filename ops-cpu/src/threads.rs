@@ -71,6 +71,22 @@ impl Threads {
 }
 
 impl Threads {
+    /// As [`for_each`](Threads::for_each), with tasks that may fail: the error of one of those that
+    /// did.
+    pub(crate) fn try_for_each(
+        &self,
+        tasks: usize,
+        task: impl Fn(usize) -> Result<()> + Sync,
+    ) -> Result<()> {
+        let failure = Mutex::new(None);
+        self.for_each(tasks, |index| {
+            if let Err(error) = task(index) {
+                *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            }
+        });
+        failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+    }
+
     /// As [`for_each_part`](Threads::for_each_part), with tasks that may fail: the error of one of
     /// those that did.
     pub(crate) fn try_for_each_part<T: Send>(

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use striate_tensor::ops::Conv2d;
-use striate_tensor::{Operand, Result, TensorType};
+use striate_tensor::{Operand, Result};
 
 use super::{Extents, padded_bias};
 use crate::backend::Context;
@@ -42,18 +42,17 @@ pub(super) fn conv2d(
     cx: &Context,
     op: &Conv2d,
     e: &Extents,
-    inputs: &[Operand<'_>],
-    output: &TensorType,
+    x: &[f32],
+    weights: &Operand<'_>,
+    bias: Option<&Operand<'_>>,
 ) -> Result<Memory> {
-    let x = cx.widen(&inputs[0])?;
-    let x = x.slice();
     let tile = tile_shape(cx.level);
     let group_channels = e.channels / op.groups;
     let group_out = e.out / op.groups;
     let pixels = e.n * e.out_rows * e.out_cols;
 
     let framed;
-    let row_taps = op.groups == 1 && e.channels <= FEW_CHANNELS && e.kernel[1] > 1;
+    let row_taps = op.groups == 1 && e.channels <= FEW_CHANNELS && e.kernel[1] > 1 && fits(op, e);
     let images = if row_taps {
         let pixels = if op.padding == [0, 0] {
             x
@@ -82,20 +81,18 @@ pub(super) fn conv2d(
         }
     };
 
-    let panels = packed_weights(cx, op, e, &inputs[1], tile)?;
+    let panels = packed_weights(cx, op, e, weights, tile)?;
     let depth = e.kernel[0] * e.kernel[1] * group_channels;
     let group_panels = group_out.div_ceil(tile.cols);
-    let bias = match op.bias {
-        true => Some(padded_bias(cx, &inputs[2], op.groups, group_out, group_panels * tile.cols)?),
-        false => None,
-    };
+    let padded = group_panels * tile.cols;
+    let bias = bias.map(|bias| padded_bias(cx, bias, op.groups, group_out, padded)).transpose()?;
     let mut zeros = cx.pool.take(4 * images.run)?;
     zeros.slice_mut::<f32>().fill(0.0);
     let zeros: &[f32] = zeros.slice();
 
     let mut y = cx.pool.take(4 * pixels * e.out)?;
     if pixels * e.out == 0 {
-        return cx.narrow(y, output);
+        return Ok(y);
     }
     let target = SharedOutput::new(y.slice_mut());
 
@@ -116,8 +113,7 @@ pub(super) fn conv2d(
 
     let panels: &[f32] = panels.slice();
     let bias: Option<&[f32]> = bias.as_ref().map(Memory::slice);
-    let failure = std::sync::Mutex::new(None);
-    cx.threads.for_each(op.groups * pixel_blocks * panel_blocks, |task| {
+    cx.threads.try_for_each(op.groups * pixel_blocks * panel_blocks, |task| {
         let (group, rest) =
             (task / (pixel_blocks * panel_blocks), task % (pixel_blocks * panel_blocks));
         let (panel_block, pixel_block) = (rest / pixel_blocks, rest % pixel_blocks);
@@ -125,13 +121,7 @@ pub(super) fn conv2d(
         let m = (pixels - first).min(block_tiles * tile.rows);
         let taps = images.taps[0] * images.taps[1];
         let pointers = 8 * m.div_ceil(tile.rows) * tile.rows * taps;
-        let mut pointers = match cx.pool.take(pointers) {
-            Ok(memory) => memory,
-            Err(error) => {
-                *failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(error);
-                return;
-            }
-        };
+        let mut pointers = cx.pool.take(pointers)?;
         let pointers = pointers.pointers_mut();
         point(&images, op, e, group * group_channels, zeros, first, m, tile.rows, pointers);
         let first_panel = panel_block * block_panels;
@@ -154,11 +144,20 @@ pub(super) fn conv2d(
         // biases are padded to whole tiles; blocks of different tasks do not overlap, and all of
         // them lie inside `y`, which nobody else uses until `for_each` is over.
         unsafe { block.run(cx.level) };
-    });
-    if let Some(error) = failure.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
-        return Err(error);
-    }
-    cx.narrow(y, output)
+        Ok(())
+    })?;
+    Ok(y)
+}
+
+/// Whether the last windows end inside the images with their padding. (Those of a gradient may
+/// reach further, and its padding may be less than none.)
+fn fits(op: &Conv2d, e: &Extents) -> bool {
+    let axis = |out: usize, stride: usize, kernel: usize, extent: usize, padding: usize| {
+        let padded = padding.checked_mul(2).and_then(|p| p.checked_add(extent));
+        padded.is_some_and(|padded| out.saturating_sub(1) * stride + kernel <= padded)
+    };
+    axis(e.out_rows, op.stride[0], e.kernel[0], e.rows, op.padding[0])
+        && axis(e.out_cols, op.stride[1], e.kernel[1], e.cols, op.padding[1])
 }
 
 /// Fills in the addresses of the pixels under each tap, `[tiles][taps][tile rows]`, of outputs

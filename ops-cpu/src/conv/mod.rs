@@ -4,9 +4,11 @@
 //! beside it; the choice is made here, from the shape alone.
 
 mod direct;
+mod input_grad;
+mod weight_grad;
 mod winograd;
 
-use striate_tensor::ops::{Algorithm, Conv2d};
+use striate_tensor::ops::{Algorithm, Conv2d, Conv2dInputGrad, Conv2dWeightGrad};
 use striate_tensor::{Operand, Result, TensorType};
 
 use crate::backend::Context;
@@ -25,6 +27,17 @@ pub(crate) struct Extents {
     pub(crate) out_cols: usize,
 }
 
+impl Extents {
+    /// Of a convolution of `x` to `y`.
+    fn of(op: &'static str, x: &TensorType, weights: &TensorType, y: &TensorType) -> Result<Self> {
+        let [n, rows, cols, channels] = x.shape.nhwc(op, "x")?;
+        let [out, kernel_rows, kernel_cols, _] = weights.shape.nhwc(op, "weights")?;
+        let [_, out_rows, out_cols, _] = y.shape.nhwc(op, "y")?;
+        let kernel = [kernel_rows, kernel_cols];
+        Ok(Extents { n, rows, cols, channels, out, kernel, out_rows, out_cols })
+    }
+}
+
 /// Executes a convolution.
 pub(crate) fn conv2d(
     cx: &Context,
@@ -32,18 +45,52 @@ pub(crate) fn conv2d(
     inputs: &[Operand<'_>],
     output: &TensorType,
 ) -> Result<Memory> {
-    let [n, rows, cols, channels] = inputs[0].ty.shape.nhwc("conv2d", "x")?;
-    let [out, kernel_rows, kernel_cols, _] = inputs[1].ty.shape.nhwc("conv2d", "weights")?;
-    let [_, out_rows, out_cols, _] = output.shape.nhwc("conv2d", "y")?;
-    let kernel = [kernel_rows, kernel_cols];
-    let extents = Extents { n, rows, cols, channels, out, kernel, out_rows, out_cols };
+    let extents = Extents::of("conv2d", inputs[0].ty, inputs[1].ty, output)?;
+    let x = cx.widen(&inputs[0])?;
+    let bias = if op.bias { Some(&inputs[2]) } else { None };
+    let y = execute(cx, op, &extents, x.slice(), &inputs[1], bias)?;
+    cx.narrow(y, output)
+}
+
+/// Executes the gradient of a convolution in its input.
+pub(crate) fn conv2d_input_grad(
+    cx: &Context,
+    op: &Conv2dInputGrad,
+    inputs: &[Operand<'_>],
+    output: &TensorType,
+) -> Result<Memory> {
+    let extents = Extents::of("conv2d_input_grad", output, inputs[1].ty, inputs[0].ty)?;
+    input_grad::input_grad(cx, &op.conv, &extents, inputs, output)
+}
+
+/// Executes the gradient of a convolution in its weights.
+pub(crate) fn conv2d_weight_grad(
+    cx: &Context,
+    op: &Conv2dWeightGrad,
+    inputs: &[Operand<'_>],
+    output: &TensorType,
+) -> Result<Memory> {
+    let extents = Extents::of("conv2d_weight_grad", inputs[0].ty, output, inputs[1].ty)?;
+    weight_grad::weight_grad(cx, &op.conv, &extents, inputs, output)
+}
+
+/// A convolution in f32 by the algorithm that is expected to win. Its padding may be less than
+/// none, wrapped: then it begins inside the images.
+fn execute(
+    cx: &Context,
+    op: &Conv2d,
+    e: &Extents,
+    x: &[f32],
+    weights: &Operand<'_>,
+    bias: Option<&Operand<'_>>,
+) -> Result<Memory> {
     let winograd = match op.algorithm {
         Algorithm::Direct => false,
-        _ => winograd::wins(cx.level, op, &extents),
+        _ => winograd::wins(cx.level, op, e),
     };
     match winograd {
-        true => winograd::conv2d(cx, op, &extents, inputs, output),
-        false => direct::conv2d(cx, op, &extents, inputs, output),
+        true => winograd::conv2d(cx, op, e, x, weights, bias),
+        false => direct::conv2d(cx, op, e, x, weights, bias),
     }
 }
 

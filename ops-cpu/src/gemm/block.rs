@@ -84,6 +84,7 @@ impl<const ROWS: usize, const VECTORS: usize> Kernel for Tiles<ROWS, VECTORS> {
                             let tile = Tile {
                                 rows: Rows { pointers, rows: ROWS, taps, offset, run },
                                 panel: block.panels.add(depth_here * cols),
+                                panel_pitch: cols,
                                 output: block.output.add(t * ROWS * block.pitch + p * cols),
                                 pitch: block.pitch,
                                 start: match (first, block.bias.is_null()) {
@@ -97,6 +98,7 @@ impl<const ROWS: usize, const VECTORS: usize> Kernel for Tiles<ROWS, VECTORS> {
                             let n = (block.n - p * cols).min(cols);
                             match (m == ROWS && n == cols, m) {
                                 (true, _) => tile.whole::<S, ROWS, VECTORS>(simd),
+                                _ if m == ROWS && n == S::LANES => tile.whole::<S, ROWS, 1>(simd),
                                 (false, ..=2) => tile.part::<S, 2, VECTORS>(simd, m, n),
                                 (false, ..=4) => tile.part::<S, 4, VECTORS>(simd, m, n),
                                 (false, ..=8) if ROWS > 8 => tile.part::<S, 8, VECTORS>(simd, m, n),

@@ -7,6 +7,7 @@
 
 mod block;
 pub(crate) mod matvec;
+pub(crate) mod outer;
 mod pack;
 mod tile;
 

@@ -31,8 +31,10 @@ pub(super) struct Rows {
 #[derive(Clone, Copy)]
 pub(super) struct Tile {
     pub(super) rows: Rows,
-    /// `taps · run` rows of the tile's width.
+    /// `taps · run` rows of at least the tile's width.
     pub(super) panel: *const f32,
+    /// Floats from one row of the panel to the next.
+    pub(super) panel_pitch: usize,
     pub(super) output: *mut f32,
     /// Floats from one row of the output to the next.
     pub(super) pitch: usize,
@@ -48,7 +50,7 @@ impl Tile {
     /// (readable).
     #[inline(always)]
     pub(super) unsafe fn whole<S: Simd, const ROWS: usize, const VECTORS: usize>(self, simd: S) {
-        let Tile { rows, mut panel, output, pitch, start, relu } = self;
+        let Tile { rows, mut panel, panel_pitch, output, pitch, start, relu } = self;
         // SAFETY: all accesses are inside what the caller vouches for.
         unsafe {
             let mut sums = [[simd.splat(0.0); VECTORS]; ROWS];
@@ -81,7 +83,7 @@ impl Tile {
                     for (j, right) in right.iter_mut().enumerate() {
                         *right = simd.load(panel.add(j * S::LANES));
                     }
-                    panel = panel.add(VECTORS * S::LANES);
+                    panel = panel.add(panel_pitch);
                     for i in 0..ROWS {
                         let x = simd.splat(*left[i].add(k));
                         for j in 0..VECTORS {

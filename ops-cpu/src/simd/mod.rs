@@ -35,6 +35,9 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// They must be writable; no alignment is asked.
     unsafe fn store(self, to: *mut f32, v: Self::V);
+    /// Asks for the cache line at an address, which need not be readable.
+    #[inline(always)]
+    fn prefetch(self, _: *const f32) {}
     /// Reads and widens `LANES` half-precision floats.
     ///
     /// # Safety

@@ -7,10 +7,11 @@
 //! in the direct algorithm; the transforms cost about two bits of it.
 
 mod transform;
+pub(super) mod weight_grad;
 mod weights;
 
 use striate_tensor::ops::Conv2d;
-use striate_tensor::{Operand, Result, TensorType};
+use striate_tensor::{Operand, Result};
 
 use self::transform::{Back, Forward};
 use self::weights::packed_weights;
@@ -72,11 +73,10 @@ pub(super) fn conv2d(
     cx: &Context,
     op: &Conv2d,
     e: &Extents,
-    inputs: &[Operand<'_>],
-    output: &TensorType,
+    x: &[f32],
+    weights: &Operand<'_>,
+    bias: Option<&Operand<'_>>,
 ) -> Result<Memory> {
-    let x = cx.widen(&inputs[0])?;
-    let x = x.slice();
     let shape = tile_shape(cx.level);
     let tiles = Tiles {
         rows: e.out_rows.div_ceil(OUT),
@@ -84,16 +84,14 @@ pub(super) fn conv2d(
         channels: e.channels / op.groups,
         out: e.out / op.groups,
     };
-    let mut y = cx.pool.take(4 * output.count())?;
-    if output.count() == 0 {
-        return cx.narrow(y, output);
+    let count = e.n * e.out_rows * e.out_cols * e.out;
+    let mut y = cx.pool.take(4 * count)?;
+    if count == 0 {
+        return Ok(y);
     }
-    let weights = packed_weights(cx, op, e, &inputs[1], shape)?;
+    let weights = packed_weights(cx, op, e, weights, shape)?;
     let panels = tiles.out.div_ceil(shape.cols);
-    let bias = match op.bias {
-        true => Some(padded_bias(cx, &inputs[2], op.groups, tiles.out, tiles.out)?),
-        false => None,
-    };
+    let bias = bias.map(|b| padded_bias(cx, b, op.groups, tiles.out, tiles.out)).transpose()?;
     let mut zeros = cx.pool.take(4 * tiles.channels)?;
     zeros.slice_mut::<f32>().fill(0.0);
     let step = Step {
@@ -119,42 +117,22 @@ pub(super) fn conv2d(
         let scratch = block * tile_bytes / 4 + 2 * POSITIONS * block.next_multiple_of(shape.rows);
         // One block's scratch a thread that runs at a time would do; one a task is simpler, and the
         // pool hands the same memory around.
-        let failure = std::sync::Mutex::new(None);
-        cx.threads.for_each(op.groups * blocks, |task| {
+        cx.threads.try_for_each(op.groups * blocks, |task| {
             let (group, first) = (task / blocks, task % blocks * block);
             let count = block.min(all - first);
-            let memory = cx.pool.take(4 * scratch).and_then(|s| Ok((s, step.pointers(cx, count)?)));
-            let (mut scratch, mut pointers) = match memory {
-                Ok(memory) => memory,
-                Err(error) => {
-                    *failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
-                        Some(error);
-                    return;
-                }
-            };
+            let (mut scratch, mut pointers) =
+                (cx.pool.take(4 * scratch)?, step.pointers(cx, count)?);
             let (from, to) =
                 scratch.slice_mut::<f32>().split_at_mut(POSITIONS * count * tiles.channels);
             let (from, to) = (SharedOutput::new(from), SharedOutput::new(to));
             step.transform(group, first, 0..count, count, from);
             for position in 0..POSITIONS {
-                step.multiply(
-                    group,
-                    position,
-                    0..count,
-                    count,
-                    0..panels,
-                    from,
-                    to,
-                    pointers.pointers_mut(),
-                );
+                step.multiply(group, position, count, from, to, pointers.pointers_mut());
             }
             step.restore(group, first, 0..count, count, to);
-        });
-        if let Some(error) = failure.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
-        {
-            return Err(error);
-        }
-        return cx.narrow(y, output);
+            Ok(())
+        })?;
+        return Ok(y);
     }
 
     // The weights are far: each is read once for as many tiles as fit a third-level cache.
@@ -170,37 +148,18 @@ pub(super) fn conv2d(
                 let range = task * TILES..((task + 1) * TILES).min(count);
                 step.transform(group, first, range, count, from);
             });
-            let failure = std::sync::Mutex::new(None);
-            cx.threads.for_each(POSITIONS, |position| match step.pointers(cx, count) {
-                Ok(mut memory) => {
-                    step.multiply(
-                        group,
-                        position,
-                        0..count,
-                        count,
-                        0..panels,
-                        from,
-                        to,
-                        memory.pointers_mut(),
-                    );
-                }
-                Err(error) => {
-                    *failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
-                        Some(error);
-                }
-            });
-            if let Some(error) =
-                failure.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
-            {
-                return Err(error);
-            }
+            cx.threads.try_for_each(POSITIONS, |position| {
+                let mut pointers = step.pointers(cx, count)?;
+                step.multiply(group, position, count, from, to, pointers.pointers_mut());
+                Ok(())
+            })?;
             cx.threads.for_each(count.div_ceil(TILES), |task| {
                 let range = task * TILES..((task + 1) * TILES).min(count);
                 step.restore(group, first, range, count, to);
             });
         }
     }
-    cx.narrow(y, output)
+    Ok(y)
 }
 
 /// So many tiles, in whole rows of the micro-kernel where there is more than one.
@@ -271,39 +230,33 @@ impl Step<'_> {
         cx.pool.take(size_of::<*const f32>() * count.next_multiple_of(self.shape.rows))
     }
 
-    /// Multiplies a range of the transformed tiles with panels of the weights, at one position.
-    #[allow(clippy::too_many_arguments, reason = "a range of each of the product's extents")]
+    /// Multiplies `count` transformed tiles with the weights, at one position.
     fn multiply(
         &self,
         group: usize,
         position: usize,
-        range: std::ops::Range<usize>,
         count: usize,
-        panels: std::ops::Range<usize>,
         from: SharedOutput,
         to: SharedOutput,
         pointers: &mut [*const f32],
     ) {
         let (channels, out) = (self.tiles.channels, self.tiles.out);
-        let m = range.len();
         // SAFETY: rows are inside `from`, and only read until the product is done; the output block
         // is inside `to` and ours alone; panels are whole.
         unsafe {
             for (i, pointer) in pointers.iter_mut().enumerate() {
-                let tile = range.start + i.min(m - 1);
-                *pointer = from.at((position * count + tile) * channels);
+                *pointer = from.at((position * count + i.min(count - 1)) * channels);
             }
-            let panel = self.shape.cols * channels;
-            let first = ((group * POSITIONS + position) * self.panels + panels.start) * panel;
-            let first_out = panels.start * self.shape.cols;
+            let weights = self.panels * self.shape.cols * channels;
+            let first = (group * POSITIONS + position) * weights;
             let block = Block {
                 rows: pointers.as_ptr(),
-                m,
+                m: count,
                 taps: 1,
                 run: channels,
-                panels: self.weights[first..first + panels.len() * panel].as_ptr(),
-                n: (out - first_out).min(panels.len() * self.shape.cols),
-                output: to.at((position * count + range.start) * out + first_out),
+                panels: self.weights[first..first + weights].as_ptr(),
+                n: out,
+                output: to.at(position * count * out),
                 pitch: out,
                 bias: std::ptr::null(),
                 relu: false,

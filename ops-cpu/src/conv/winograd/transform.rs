@@ -130,3 +130,115 @@ impl Kernel for Back {
         }
     }
 }
+
+/// `A·d·Aᵀ` of a tile of 4×4 gradients, for all channels (a multiple of the vector). Only made by
+/// [`weight_grad`](super::weight_grad), which vouches for the pointers.
+pub(super) struct Forward4x4 {
+    pub(super) pixels: [*const f32; OUT * OUT],
+    pub(super) to: *mut f32,
+    pub(super) pitch: usize,
+    pub(super) channels: usize,
+}
+
+impl Kernel for Forward4x4 {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let mut c = 0;
+        while c < self.channels {
+            let mut half = [[simd.splat(0.0); IN]; OUT];
+            for (j, column) in half.iter_mut().enumerate() {
+                let mut d = [simd.splat(0.0); OUT];
+                for (i, d) in d.iter_mut().enumerate() {
+                    // SAFETY: `c + LANES <= channels`.
+                    *d = unsafe { simd.load(self.pixels[i * OUT + j].add(c)) };
+                }
+                *column = spread_line(simd, d);
+            }
+            for i in 0..IN {
+                let mut row = [simd.splat(0.0); OUT];
+                for (to, column) in row.iter_mut().zip(&half) {
+                    *to = column[i];
+                }
+                for (j, v) in spread_line(simd, row).into_iter().enumerate() {
+                    // SAFETY: as above.
+                    unsafe { simd.store(self.to.add((i * IN + j) * self.pitch + c), v) };
+                }
+            }
+            c += S::LANES;
+        }
+    }
+}
+
+/// `Ad`
+#[inline(always)]
+fn spread_line<S: Simd>(simd: S, d: [S::V; OUT]) -> [S::V; IN] {
+    let (two, four) = (simd.splat(2.0), simd.splat(4.0));
+    let (even, odd) = (simd.add(d[0], d[2]), simd.add(d[1], d[3]));
+    let far_even = simd.mul_add(four, d[2], d[0]);
+    let far_odd = simd.mul(two, simd.mul_add(four, d[3], d[1]));
+    [
+        d[0],
+        simd.add(even, odd),
+        simd.sub(even, odd),
+        simd.add(far_even, far_odd),
+        simd.sub(far_even, far_odd),
+        d[3],
+    ]
+}
+
+/// `GᵀuG` of the sums of an output, for all channels (a multiple of the vector), to `[3][3]
+/// [channels]` weights. Only made by [`weight_grad`](super::weight_grad), which vouches for the
+/// pointers.
+pub(super) struct Back3x3 {
+    pub(super) from: *const f32,
+    pub(super) pitch: usize,
+    pub(super) to: *mut f32,
+    pub(super) channels: usize,
+}
+
+impl Kernel for Back3x3 {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let mut c = 0;
+        while c < self.channels {
+            let mut half = [[simd.splat(0.0); 3]; IN];
+            for (j, column) in half.iter_mut().enumerate() {
+                let mut u = [simd.splat(0.0); IN];
+                for (i, u) in u.iter_mut().enumerate() {
+                    // SAFETY: `c + LANES <= channels`.
+                    *u = unsafe { simd.load(self.from.add((i * IN + j) * self.pitch + c)) };
+                }
+                *column = kernel_line(simd, u);
+            }
+            for i in 0..3 {
+                let mut row = [simd.splat(0.0); IN];
+                for (to, column) in row.iter_mut().zip(&half) {
+                    *to = column[i];
+                }
+                for (j, v) in kernel_line(simd, row).into_iter().enumerate() {
+                    // SAFETY: as above.
+                    unsafe { simd.store(self.to.add((i * 3 + j) * self.channels + c), v) };
+                }
+            }
+            c += S::LANES;
+        }
+    }
+}
+
+/// `Gᵀu`
+#[inline(always)]
+fn kernel_line<S: Simd>(simd: S, u: [S::V; IN]) -> [S::V; 3] {
+    let (sixth, twelfth) = (simd.splat(1.0 / 6.0), simd.splat(1.0 / 12.0));
+    let quarter = simd.splat(0.25);
+    let near = simd.mul(sixth, simd.add(u[1], u[2]));
+    let far = simd.mul(sixth, simd.add(u[3], u[4]));
+    [
+        simd.sub(simd.mul(quarter, simd.add(u[0], far)), near),
+        simd.mul_add(twelfth, simd.sub(u[3], u[4]), simd.mul(sixth, simd.sub(u[2], u[1]))),
+        simd.add(simd.sub(far, near), u[5]),
+    ]
+}

@@ -1,0 +1,162 @@
+//! The gradient in the input: a convolution of `dy` with the kernels turned round.
+//!
+//! Without strides it is one convolution, by any of the algorithms. With strides, the pixels fall
+//! into phases by their remainder, each of which saw taps of its own: a convolution a phase.
+//! Where `dy` ends, zeros take part, as padding does: an infinite weight over them gives NaN.
+
+use striate_tensor::ops::Conv2d;
+use striate_tensor::{Operand, Result, Shape, TensorType};
+
+use super::{Extents, execute};
+use crate::backend::Context;
+use crate::buffer::{CpuBuffer, Floats, floats};
+use crate::memory::Memory;
+use crate::threads::SharedOutput;
+
+/// Pixels along an axis that saw the same taps: every `stride`-th from `first` on.
+#[derive(Clone, Copy)]
+struct Phase {
+    first: usize,
+    count: usize,
+    /// The first tap, and how many, a stride apart.
+    tap: usize,
+    taps: usize,
+    /// Zeros before `dy`; fewer than none wrap, as the convolutions take them.
+    padding: usize,
+}
+
+/// The phases of an axis that saw anything at all.
+fn phases(
+    extent: usize,
+    kernel: usize,
+    stride: usize,
+    padding: usize,
+) -> impl Iterator<Item = Phase> {
+    (0..stride.min(kernel)).filter_map(move |tap| {
+        let taps = (kernel - tap).div_ceil(stride);
+        // Pixel `r` of the phase has `r + padding = stride · t + tap`, and saw `dy[t - j]` under
+        // its tap `j`.
+        let t = padding.saturating_sub(tap).div_ceil(stride);
+        let first = (stride * t + tap).checked_sub(padding)?;
+        let count = extent.checked_sub(first)?.div_ceil(stride);
+        let padding = (taps - 1).wrapping_sub(t);
+        (count > 0).then_some(Phase { first, count, tap, taps, padding })
+    })
+}
+
+/// The gradient in the input of a convolution to `dy`, whose extents are `e`.
+pub(super) fn input_grad(
+    cx: &Context,
+    op: &Conv2d,
+    e: &Extents,
+    inputs: &[Operand<'_>],
+    output: &TensorType,
+) -> Result<Memory> {
+    if output.count() == 0 {
+        return cx.pool.take(output.size_bytes());
+    }
+    let dy = cx.widen(&inputs[0])?;
+    let weights = floats(&inputs[1])?;
+    let rows: Vec<Phase> = phases(e.rows, e.kernel[0], op.stride[0], op.padding[0]).collect();
+    let cols: Vec<Phase> = phases(e.cols, e.kernel[1], op.stride[1], op.padding[1]).collect();
+    let run = |row: Phase, col: Phase| {
+        let turned = turned(cx, op, e, weights, row, col)?;
+        let kernel = [row.taps, col.taps];
+        let shape = Shape::new(&[e.channels, row.taps, col.taps, e.out / op.groups])?;
+        let (turned, ty) = (CpuBuffer::pooled(turned), TensorType::f32(shape));
+        let conv = Conv2d {
+            stride: [1, 1],
+            padding: [row.padding, col.padding],
+            bias: false,
+            relu: false,
+            ..*op
+        };
+        let extents = Extents {
+            n: e.n,
+            rows: e.out_rows,
+            cols: e.out_cols,
+            channels: e.out,
+            out: e.channels,
+            kernel,
+            out_rows: row.count,
+            out_cols: col.count,
+        };
+        execute(cx, &conv, &extents, dy.slice(), &Operand { buffer: &turned, ty: &ty }, None)
+    };
+    if op.stride == [1, 1]
+        && let ([row], [col]) = (&rows[..], &cols[..])
+    {
+        return cx.narrow(run(*row, *col)?, output);
+    }
+    let mut dx = cx.pool.take(4 * output.count())?;
+    dx.slice_mut::<f32>().fill(0.0);
+    let target = SharedOutput::new(dx.slice_mut());
+    for &row in &rows {
+        for &col in &cols {
+            let part = run(row, col)?;
+            let part: &[f32] = part.slice();
+            let line = col.count * e.channels;
+            cx.threads.for_each(e.n * row.count, |task| {
+                let (n, r) = (task / row.count, row.first + task % row.count * op.stride[0]);
+                let from = part[task * line..(task + 1) * line].chunks_exact(e.channels);
+                for (c, from) in from.enumerate() {
+                    let pixel = (n * e.rows + r) * e.cols + col.first + c * op.stride[1];
+                    // SAFETY: a pixel of the phase is inside the image, and this task's alone.
+                    unsafe {
+                        let to = target.at(pixel * e.channels);
+                        std::ptr::copy_nonoverlapping(from.as_ptr(), to, from.len());
+                    }
+                }
+            });
+        }
+    }
+    cx.narrow(dx, output)
+}
+
+/// The taps of a phase in opposite order, with outputs and inputs exchanged in each group:
+/// `[channels, taps, taps, group's outputs]`.
+fn turned(
+    cx: &Context,
+    op: &Conv2d,
+    e: &Extents,
+    weights: Floats<'_>,
+    row: Phase,
+    col: Phase,
+) -> Result<Memory> {
+    let (group_channels, group_out) = (e.channels / op.groups, e.out / op.groups);
+    let line = row.taps * col.taps * group_out;
+    let mut turned = cx.pool.take(4 * e.channels * line)?;
+    if line == 0 {
+        return Ok(turned);
+    }
+    cx.threads.for_each_part(turned.slice_mut::<f32>(), CHANNELS * line, |index, to| {
+        let first = index * CHANNELS;
+        // The channels of a part, one group after another.
+        let mut channel = first;
+        while channel < first + to.len() / line {
+            let (group, inner) = (channel / group_channels, channel % group_channels);
+            let count = (first + to.len() / line - channel).min(group_channels - inner);
+            let to = &mut to[(channel - first) * line..][..count * line];
+            for tap in 0..row.taps * col.taps {
+                let kernel_row = row.tap + (row.taps - 1 - tap / col.taps) * op.stride[0];
+                let kernel_col = col.tap + (col.taps - 1 - tap % col.taps) * op.stride[1];
+                for o in 0..group_out {
+                    let out = group * group_out + o;
+                    let from = ((out * e.kernel[0] + kernel_row) * e.kernel[1] + kernel_col)
+                        * group_channels
+                        + inner;
+                    let mut wide = [0.0; CHANNELS];
+                    weights.range(from..from + count).copy_to(cx.level, &mut wide[..count]);
+                    for (c, &x) in wide[..count].iter().enumerate() {
+                        to[c * line + tap * group_out + o] = x;
+                    }
+                }
+            }
+            channel += count;
+        }
+    });
+    Ok(turned)
+}
+
+/// Channels whose weights are turned together: a cache line of each output.
+const CHANNELS: usize = 16;

@@ -1,0 +1,129 @@
+//! The gradients of convolution against the plain reference, over shapes that take each way of
+//! computing them: parts of the pixels, panels that lie across taps, transforms, strided phases.
+
+#![allow(clippy::unwrap_used, reason = "a test stops at the first failure")]
+
+use proptest::prelude::*;
+use striate_ops_cpu::{Cpu, Level};
+use striate_tensor::ops::{Algorithm, Conv2d, Conv2dInputGrad, Conv2dWeightGrad};
+use striate_tensor::{Device, Op, RandomKey, Reference, Tensor, TensorType};
+
+/// Of the gradient's largest magnitude. Transforms lose about two bits more than a direct sum.
+const TOLERANCE: f32 = 2e-5;
+
+#[derive(Clone, Debug)]
+struct Case {
+    x: [usize; 4],
+    out: usize,
+    kernel: [usize; 2],
+    stride: [usize; 2],
+    padding: [usize; 2],
+    groups: usize,
+}
+
+impl Case {
+    fn square(x: [usize; 4], out: usize, kernel: usize, stride: usize, padding: usize) -> Self {
+        let (kernel, stride, padding) = ([kernel; 2], [stride; 2], [padding; 2]);
+        Case { x, out, kernel, stride, padding, groups: 1 }
+    }
+
+    fn conv(&self) -> Conv2d {
+        let Case { stride, padding, groups, .. } = *self;
+        Conv2d { stride, padding, groups, ..Conv2d::default() }
+    }
+
+    fn weights(&self) -> [usize; 4] {
+        [self.out, self.kernel[0], self.kernel[1], self.x[3] / self.groups]
+    }
+}
+
+fn compare(case: &Case, level: Level, op: &Op, inputs: &[&Tensor], plain: &Device) {
+    let ours = inputs[0].device().execute(op, inputs).unwrap().to_vec::<f32>().unwrap();
+    let inputs: Vec<Tensor> = inputs.iter().map(|x| x.to(plain).unwrap()).collect();
+    let inputs: Vec<&Tensor> = inputs.iter().collect();
+    let expected = plain.execute(op, &inputs).unwrap().to_vec::<f32>().unwrap();
+    let scale = expected.iter().fold(f32::MIN_POSITIVE, |m, x| m.max(x.abs()));
+    for (at, (ours, expected)) in ours.iter().zip(&expected).enumerate() {
+        let error = (ours - expected).abs() / scale;
+        assert!(error <= TOLERANCE, "{op:?} {case:?} {level}: {ours} for {expected} at {at}");
+    }
+}
+
+fn check(case: &Case, level: Level) {
+    let device = Device::new(Cpu::with_level(Some(2), level).unwrap());
+    let plain = Device::new(Reference::new());
+    let normal = |shape: &[usize], stream| {
+        Tensor::normal(shape, 0.0, 1.0, RandomKey::new(7, stream), &device).unwrap()
+    };
+    let (x, weights) = (normal(&case.x, 0), normal(&case.weights(), 1));
+    let types: [TensorType; 2] = [*x.ty(), *weights.ty()];
+    let y = Op::from(case.conv()).output(&types).unwrap();
+    let dy = normal(y.shape.dims(), 2);
+    for algorithm in [Algorithm::Auto, Algorithm::Direct] {
+        let conv = Conv2d { algorithm, ..case.conv() };
+        let op = Conv2dWeightGrad { conv, kernel: case.kernel }.into();
+        compare(case, level, &op, &[&x, &dy], &plain);
+        let op = Conv2dInputGrad { conv, input: [case.x[1], case.x[2]] }.into();
+        compare(case, level, &op, &[&dy, &weights], &plain);
+    }
+}
+
+#[test]
+fn layers_of_the_classic_networks() {
+    let cases = [
+        // Few weights and many pixels, which fall into parts; 3 channels, so panels across taps.
+        Case::square([2, 99, 99, 3], 24, 11, 4, 1),
+        Case::square([1, 75, 76, 3], 20, 7, 2, 1),
+        Case::square([1, 60, 60, 3], 64, 3, 1, 0),
+        // Channels in vectors, but not in whole panels; groups.
+        Case { groups: 2, ..Case::square([2, 27, 27, 96], 64, 5, 1, 2) },
+        // Transforms: several tiles, a tail, groups, several depths of the product.
+        Case::square([6, 13, 13, 32], 64, 3, 1, 1),
+        Case { groups: 2, ..Case::square([5, 14, 15, 64], 96, 3, 1, 1) },
+        Case::square([1, 75, 74, 32], 32, 3, 1, 0),
+    ];
+    for case in &cases {
+        for level in Level::available() {
+            check(case, level);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn odd_shapes(
+        n in 1usize..4,
+        image in prop::array::uniform2(4usize..24),
+        channels in prop::sample::select(vec![1usize, 3, 8, 16, 20, 48]),
+        out in prop::sample::select(vec![1usize, 5, 14, 33, 64]),
+        kernel in prop::array::uniform2(1usize..5),
+        stride in prop::array::uniform2(1usize..4),
+        padding in prop::array::uniform2(0usize..6),
+        groups in 1usize..3,
+    ) {
+        let x = [n, image[0], image[1], channels * groups];
+        let case = Case { x, out: out * groups, kernel, stride, padding, groups };
+        for level in Level::available() {
+            check(&case, level);
+        }
+    }
+
+    #[test]
+    fn shapes_that_choose_the_transforms(
+        n in 3usize..6,
+        image in prop::array::uniform2(15usize..20),
+        channels in 2usize..5,
+        out in 2usize..5,
+        padding in prop::array::uniform2(0usize..3),
+        groups in 1usize..3,
+    ) {
+        let x = [n, image[0], image[1], 16 * channels * groups];
+        let out = 16 * out * groups;
+        let case = Case { padding, groups, ..Case::square(x, out, 3, 1, 0) };
+        for level in Level::available() {
+            check(&case, level);
+        }
+    }
+}
