@@ -10,7 +10,7 @@ use striate::tensor::{DType, Device};
 use striate::{DeviceByName, DeviceOptions};
 
 use crate::error::{Error, Result};
-use crate::{bench, classify, completions, convert, draw, encode, inspect, validate};
+use crate::{bench, classify, completions, convert, draw, encode, inspect, prepare, validate};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -47,6 +47,8 @@ pub(crate) enum Command {
     Inspect(inspect::InspectArgs),
     /// Convert a model file between formats and precisions.
     Convert(convert::ConvertArgs),
+    /// Resize a set of labelled images once, for training.
+    Prepare(prepare::PrepareArgs),
     /// Compute top-1 and top-5 miss rates of classification results.
     Validate(validate::ValidateArgs),
     /// Paint the ranks of a classification over its picture.

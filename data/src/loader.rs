@@ -71,13 +71,7 @@ impl Default for LoaderOptions {
     /// ahead, nothing cached.
     fn default() -> Self {
         let workers = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        Self {
-            batch: 32,
-            workers,
-            ahead: workers + 1,
-            cache_bytes: 0,
-            limits: Limits::default(),
-        }
+        Self { batch: 32, workers, ahead: workers + 1, cache_bytes: 0, limits: Limits::default() }
     }
 }
 

@@ -24,7 +24,9 @@ use crate::decode::{self, Limits};
 use crate::{Error, Image, Result};
 
 pub use detect::Kind;
-pub(crate) use names::{names_beside, write_names};
+pub(crate) use folder::pictures_in;
+use names::names_beside;
+pub(crate) use names::write_names;
 
 /// Labelled pictures: files that are decoded when asked for, or small pictures held in memory.
 ///

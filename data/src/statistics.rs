@@ -199,7 +199,8 @@ impl ColorComponents {
             values: order.map(|i| matrix[i][i] as f32),
             vectors: order.map(|i| {
                 let vector = vectors.map(|row| row[i]);
-                let largest = vector.into_iter().fold(0.0f64, |a, b| if b.abs() > a.abs() { b } else { a });
+                let largest =
+                    vector.into_iter().fold(0.0f64, |a, b| if b.abs() > a.abs() { b } else { a });
                 vector.map(|part| (if largest < 0.0 { -part } else { part }) as f32)
             }),
         }
@@ -269,9 +270,8 @@ mod tests {
         let recipe = Recipe::by_name("ccv").unwrap();
         let with = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            let run = || {
-                Statistics::compute(&dataset, &recipe, &geometry, &Limits::default(), &|_| {})
-            };
+            let run =
+                || Statistics::compute(&dataset, &recipe, &geometry, &Limits::default(), &|_| {});
             let found = pool.install(run).unwrap();
             let bits: Vec<u32> = found.mean.values().iter().map(|v| v.to_bits()).collect();
             (bits, found.colors.unwrap())
