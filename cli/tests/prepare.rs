@@ -20,7 +20,8 @@ fn write(folder: &Path, name: &str, seed: usize) {
 #[test]
 fn a_folder_of_classes_is_resized_once() {
     let folder = tempfile::tempdir().unwrap();
-    for (seed, name) in ["photos/cat/1.png", "photos/cat/2.png", "photos/dog/1.png"].iter().enumerate()
+    for (seed, name) in
+        ["photos/cat/1.png", "photos/cat/2.png", "photos/dog/1.png"].iter().enumerate()
     {
         write(folder.path(), name, seed);
     }
@@ -30,7 +31,11 @@ fn a_folder_of_classes_is_resized_once() {
         run(&[&args[..], more].concat(), folder.path())
     };
     let first = prepare(&[]);
-    assert!(first.stderr.contains("left out") && first.stderr.contains("2.png"), "{}", first.stderr);
+    assert!(
+        first.stderr.contains("left out") && first.stderr.contains("2.png"),
+        "{}",
+        first.stderr
+    );
     assert_eq!(first.done(), "out/photos.txt: 3 images (3 written now), 1 left out\n");
     let list = std::fs::read_to_string(folder.path().join("out/photos.txt")).unwrap();
     assert_eq!(list, "1 cat/1.jpg\n1 cat/2.jpg\n2 dog/1.jpg\n");

@@ -3,6 +3,7 @@
 mod names;
 
 use std::fs;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use image::ExtendedColorType;
@@ -18,6 +19,12 @@ use names::output_names;
 
 /// The file in the output folder that says how its pictures were made.
 const SETTINGS: &str = "prepared.json";
+
+/// More than the header of a picture that [`encode`] wrote.
+const HEADER_BYTES: u64 = 4096;
+
+/// How a JPEG file that is whole ends.
+const END_OF_IMAGE: [u8; 2] = [0xff, 0xd9];
 
 /// How pictures are prepared.
 #[derive(Clone, Debug)]
@@ -279,9 +286,21 @@ fn is_done(source: &Path, output: &Path, size: usize) -> bool {
     if made < from {
         return false;
     }
-    let Ok(bytes) = fs::read(output) else { return false };
-    let [rows, cols] = decode::jpeg_size(&bytes).unwrap_or_default();
-    bytes.ends_with(b"\xff\xd9") && rows.min(cols) == size
+    read_ends(output).is_ok_and(|(head, tail)| {
+        let [rows, cols] = decode::jpeg_size(&head).unwrap_or_default();
+        tail == END_OF_IMAGE && rows.min(cols) == size
+    })
+}
+
+/// The start of a file, with the header that [`encode`] writes, and its last two bytes.
+fn read_ends(path: &Path) -> std::io::Result<(Vec<u8>, [u8; 2])> {
+    let mut file = fs::File::open(path)?;
+    let mut head = Vec::new();
+    file.by_ref().take(HEADER_BYTES).read_to_end(&mut head)?;
+    let mut tail = [0; 2];
+    file.seek(SeekFrom::End(-2))?;
+    file.read_exact(&mut tail)?;
+    Ok((head, tail))
 }
 
 fn encode(image: &Image, quality: u8, output: &Path) -> Result<Vec<u8>> {
