@@ -10,7 +10,11 @@ use striate::tensor::{DType, Device};
 use striate::{DeviceByName, DeviceOptions};
 
 use crate::error::{Error, Result};
+<<<<<<< HEAD
 use crate::{bench, classify, completions, convert, draw, encode, inspect, train, validate};
+=======
+use crate::{bench, classify, completions, convert, draw, encode, inspect, prepare, validate};
+>>>>>>> dt
 
 const EXAMPLES: &str = "\
 Examples:
@@ -47,8 +51,13 @@ pub(crate) enum Command {
     Inspect(inspect::InspectArgs),
     /// Convert a model file between formats and precisions.
     Convert(convert::ConvertArgs),
+<<<<<<< HEAD
     /// Train a network, or go on with it.
     Train(train::TrainArgs),
+=======
+    /// Resize a set of labelled images once, for training.
+    Prepare(prepare::PrepareArgs),
+>>>>>>> dt
     /// Compute top-1 and top-5 miss rates of classification results.
     Validate(validate::ValidateArgs),
     /// Paint the ranks of a classification over its picture.

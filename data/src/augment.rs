@@ -266,7 +266,7 @@ impl Formed<'_> {
     /// Copies the part of `[rows, cols]` pixels at `[top, left]`.
     fn cut(&self, at: [usize; 2], size: [usize; 2], into: &mut [f32]) -> Result<()> {
         match self {
-            Self::Bytes(image) => image.copy_part(at, size, into, |v| f32::from(v)),
+            Self::Bytes(image) => image.copy_part(at, size, into, f32::from),
             Self::Floats(image) => image.copy_part(at, size, into, |v| v),
         }
     }

@@ -136,6 +136,11 @@ pub fn decode_with(bytes: &[u8], name: &str, limits: &Limits) -> Result<Image> {
     Ok(oriented(image, orientation))
 }
 
+/// Rows and columns of a JPEG picture by its header; none where that is damaged.
+pub(crate) fn jpeg_size(bytes: &[u8]) -> Option<[usize; 2]> {
+    catch_unwind(|| jpeg::size(bytes)).ok().flatten()
+}
+
 /// The format, by the first bytes alone: a file's extension may be wrong or absent.
 fn recognise(bytes: &[u8], name: &str) -> Result<ImageFormat> {
     let unsupported = |what: String| Error::Unsupported { name: name.to_owned(), what };

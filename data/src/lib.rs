@@ -34,12 +34,12 @@ pub mod augment;
 pub mod decode;
 mod error;
 pub mod formation;
-//ilsvrc
+pub mod ilsvrc;
 pub mod list;
 pub mod loader;
 pub mod npy;
 pub mod output;
-//prepare
+pub mod prepare;
 pub mod protocol;
 mod raster;
 pub mod render;

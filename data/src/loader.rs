@@ -40,7 +40,7 @@ impl Skipped {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// Training: each epoch in an order of its own, views as the recipe draws them, both from this
-    /// seed; what is left over at the end of an epoch and fills no batch is left out.
+    /// seed; the last batch of an epoch may be smaller.
     Train {
         /// The seed of the run.
         seed: u64,
@@ -71,13 +71,7 @@ impl Default for LoaderOptions {
     /// ahead, nothing cached.
     fn default() -> Self {
         let workers = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        Self {
-            batch: 32,
-            workers,
-            ahead: workers + 1,
-            cache_bytes: 0,
-            limits: Limits::default(),
-        }
+        Self { batch: 32, workers, ahead: workers + 1, cache_bytes: 0, limits: Limits::default() }
     }
 }
 
@@ -98,7 +92,7 @@ pub struct Batch {
     /// The network's input `[rows, cols, channels]` of one picture.
     pub input: [usize; 3],
     /// `[n, rows, cols, channels]`, `n` as many as there are labels. Usually the loader's batch
-    /// size; smaller by each picture that could not be read, and in the last batch of a test.
+    /// size; smaller by each picture that could not be read, and in the last batch of an epoch.
     pub images: Vec<f32>,
     /// The class labels, from 0.
     pub labels: Vec<u32>,
@@ -144,11 +138,11 @@ impl Batch {
 /// let mut batches = loader.batches(Position { epoch: 0, batch: 1 }, 2)?;
 /// let mut seen = 0;
 /// while let Some(batch) = batches.next_batch()? {
-///     assert_eq!(batch.shape(), [4, 6, 6, 1]);
+///     assert_eq!(batch.shape()[1..], [6, 6, 1]);
 ///     seen += 1;
 ///     batches.recycle(batch.images);
 /// }
-/// assert_eq!(seen, 1 + 2);
+/// assert_eq!(seen, 2 + 3);
 /// # Ok::<(), striate_data::Error>(())
 /// ```
 #[derive(Debug)]
@@ -172,8 +166,7 @@ impl Loader {
     /// A loader; threads are started by [`Loader::batches`].
     ///
     /// # Errors
-    /// [`Error::Setting`] for a batch of no pictures, no worker, no batch ahead, and for a training
-    /// set smaller than a batch.
+    /// [`Error::Setting`] for a batch of no pictures or too many, no worker, no batch ahead.
     pub fn new(
         dataset: Arc<Dataset>,
         augmenter: Arc<Augmenter>,
@@ -189,13 +182,6 @@ impl Loader {
                 let expected = "at least 1".to_owned();
                 return Err(Error::Setting { what, expected, got: "0".to_owned() });
             }
-        }
-        if purpose != Purpose::Test && options.batch > dataset.len() {
-            return Err(Error::Setting {
-                what: "the loader's batch size",
-                expected: format!("at most the {} pictures of the training set", dataset.len()),
-                got: options.batch.to_string(),
-            });
         }
         let needed = options.batch.checked_mul(augmenter.input_len());
         if needed.is_none_or(|n| n > isize::MAX as usize / size_of::<f32>()) {
@@ -238,11 +224,7 @@ impl Loader {
 
 impl Source {
     fn batches_per_epoch(&self) -> usize {
-        let (pictures, batch) = (self.dataset.len(), self.options.batch);
-        match self.purpose {
-            Purpose::Train { .. } => pictures / batch,
-            Purpose::Test => pictures.div_ceil(batch),
-        }
+        self.dataset.len().div_ceil(self.options.batch)
     }
 }
 

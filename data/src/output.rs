@@ -58,7 +58,16 @@ fn encode_png(image: &Image) -> std::result::Result<Vec<u8>, EncodeError> {
 /// [`Error::Directory`] when the path is a folder, [`Error::NoFolder`] when its folder is missing,
 /// and [`Error::Write`] with the operating system's reason, such as a full disk.
 pub fn write_whole(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
-    let path = path.as_ref();
+    write(path.as_ref(), bytes, true)
+}
+
+/// As [`write_whole`], without waiting until the disk has it: after a power cut (not after a crash of
+/// the program) the file may be empty. For files of which there are many, and which can be made again.
+pub(crate) fn write_replaceable(path: &Path, bytes: &[u8]) -> Result<()> {
+    write(path, bytes, false)
+}
+
+fn write(path: &Path, bytes: &[u8], wait: bool) -> Result<()> {
     let failed = |what| move |source| Error::Write { path: path.to_owned(), what, source };
     // Through a link, so that the link stays one.
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
@@ -91,8 +100,10 @@ pub fn write_whole(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
     let (mut file, temporary) = temporary_beside(folder, &file_name.to_string_lossy())
         .map_err(failed("creating a file in its folder"))?;
     file.write_all(bytes).map_err(failed("writing it"))?;
-    // Some file systems find out only now that they are full.
-    file.sync_all().map_err(failed("writing it to the disk"))?;
+    if wait {
+        // Some file systems find out only now that they are full.
+        file.sync_all().map_err(failed("writing it to the disk"))?;
+    }
     drop(file);
     fs::rename(&temporary.path, &target).map_err(failed("giving the finished file its name"))?;
     temporary.keep();

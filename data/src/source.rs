@@ -24,7 +24,9 @@ use crate::decode::{self, Limits};
 use crate::{Error, Image, Result};
 
 pub use detect::Kind;
-pub(crate) use names::{names_beside, write_names};
+pub(crate) use folder::pictures_in;
+use names::names_beside;
+pub(crate) use names::write_names;
 
 /// Labelled pictures: files that are decoded when asked for, or small pictures held in memory.
 ///
@@ -224,8 +226,8 @@ impl Dataset {
                 images.get(index).map(|image| Picture::Image(Cow::Borrowed(image)))
             }
             Pictures::Raw { shape: [rows, cols, channels], values } => {
-                let length = rows * cols * channels;
-                let values = values.get(index * length..(index + 1) * length)?.to_vec();
+                // No side is 0, or there would be no picture.
+                let values = values.chunks_exact(rows * cols * channels).nth(index)?.to_vec();
                 let image = Image::new(*rows, *cols, *channels, values).ok()?;
                 Some(Picture::Image(Cow::Owned(image)))
             }
@@ -295,10 +297,9 @@ impl Dataset {
                     *label = place;
                 }
             }
-            self.names = Some(wanted.clone());
         }
-        self.classes = self.classes.max(other.classes);
         self.check_classes(other.classes)?;
+        self.names = other.names.clone();
         self.classes = other.classes;
         Ok(self)
     }

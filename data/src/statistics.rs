@@ -185,8 +185,7 @@ impl ColorComponents {
         let scale: f64 = matrix.iter().flatten().map(|v| v.abs()).fold(0.0, f64::max);
         for _ in 0..MOST_SWEEPS {
             let rest = matrix[0][1].abs() + matrix[0][2].abs() + matrix[1][2].abs();
-            // Not `>`, so that NaN ends it too.
-            if !(rest > scale * 1e-15) {
+            if rest <= scale * 1e-15 {
                 break;
             }
             for (p, q) in [(0, 1), (0, 2), (1, 2)] {
@@ -199,7 +198,8 @@ impl ColorComponents {
             values: order.map(|i| matrix[i][i] as f32),
             vectors: order.map(|i| {
                 let vector = vectors.map(|row| row[i]);
-                let largest = vector.into_iter().fold(0.0f64, |a, b| if b.abs() > a.abs() { b } else { a });
+                let largest =
+                    vector.into_iter().fold(0.0f64, |a, b| if b.abs() > a.abs() { b } else { a });
                 vector.map(|part| (if largest < 0.0 { -part } else { part }) as f32)
             }),
         }
@@ -220,9 +220,9 @@ fn rotate(matrix: &mut [[f64; 3]; 3], vectors: &mut [[f64; 3]; 3], p: usize, q: 
     for row in matrix.iter_mut() {
         (row[p], row[q]) = turn(row[p], row[q]);
     }
-    for col in 0..3 {
-        (matrix[p][col], matrix[q][col]) = turn(matrix[p][col], matrix[q][col]);
-    }
+    let (old_p, old_q) = (matrix[p], matrix[q]);
+    matrix[p] = [0, 1, 2].map(|col| turn(old_p[col], old_q[col]).0);
+    matrix[q] = [0, 1, 2].map(|col| turn(old_p[col], old_q[col]).1);
     for row in vectors.iter_mut() {
         (row[p], row[q]) = turn(row[p], row[q]);
     }
@@ -269,9 +269,8 @@ mod tests {
         let recipe = Recipe::by_name("ccv").unwrap();
         let with = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            let run = || {
-                Statistics::compute(&dataset, &recipe, &geometry, &Limits::default(), &|_| {})
-            };
+            let run =
+                || Statistics::compute(&dataset, &recipe, &geometry, &Limits::default(), &|_| {});
             let found = pool.install(run).unwrap();
             let bits: Vec<u32> = found.mean.values().iter().map(|v| v.to_bits()).collect();
             (bits, found.colors.unwrap())

@@ -10,7 +10,7 @@
 
 use std::path::{Path, PathBuf};
 
-use striate_data::{FloatImage, Geometry, Image, Prepared, Protocol};
+use striate_data::{Augmenter, Dataset, FloatImage, Geometry, Image, Prepared, Protocol, Recipe};
 use striate_data::{decode, form_input, npy, resize_mean};
 
 const TOLERANCE: f32 = 2e-4;
@@ -127,5 +127,45 @@ fn the_centre_view() {
         };
         assert_eq!(views.len(), 1);
         assert_close(net, &views[0], &want);
+    }
+}
+
+/// What training tests on: ccv's formed picture, cut at (difference + 1) / 2, minus the mean cut so.
+#[test]
+fn the_test_view_of_training() {
+    let Some(folder) = golden() else { return };
+    for (net, side, input, scan_scale) in NETS {
+        let geometry = Geometry { image: [side; 2], net: [input; 2], channels: 3, scan_scale };
+        let mean = tiny_mean(side);
+        let recipe = Recipe::by_name("plain").unwrap();
+        let augmenter = Augmenter::new(&recipe, &geometry, Some(&mean), None).unwrap();
+        for image in ["dex", "box"] {
+            let formed = array(&folder, &format!("nets/{net}.{image}.formed.npy"));
+            let [top, left, middle] =
+                [formed.rows(), formed.cols(), side].map(|side| (side - input).div_ceil(2));
+            let mean = mean.crop(middle, middle, input, input).unwrap();
+            let want = formed.crop(top, left, input, input).unwrap().subtract(&mean).unwrap();
+            let mut got = vec![0.0; augmenter.input_len()];
+            augmenter.test(&sample(&folder, &format!("{image}.png")), &mut got).unwrap();
+            let got = FloatImage::new(input, input, 3, got).unwrap();
+            assert_close(&format!("{net}.{image}"), &got, &want);
+        }
+    }
+}
+
+/// The digits beside the recorded outputs: as many as their README says, and in range.
+#[test]
+fn digits_in_idx_files() {
+    let Some(folder) = golden() else { return };
+    let mnist = folder.join("../data/mnist");
+    if !mnist.is_dir() {
+        return;
+    }
+    for (file, count) in [("train-images-idx3-ubyte", 8004), ("t10k-images-idx3-ubyte", 1996)] {
+        let digits = Dataset::open(mnist.join(file)).unwrap();
+        assert_eq!((digits.len(), digits.classes()), (count, 10));
+        let digit = digits.load(0, &Default::default()).unwrap();
+        assert_eq!(digit.shape(), [28, 28, 1]);
+        assert!(digit.values().iter().any(|&v| v > 200) && digit.values()[0] == 0);
     }
 }

@@ -188,7 +188,8 @@ impl Recipe {
 
     /// Refuses what cannot be done.
     pub(super) fn check(&self, geometry: &Geometry) -> Result<()> {
-        let wrong = |what, expected: String, got: String| Err(Error::Setting { what, expected, got });
+        let wrong =
+            |what, expected: String, got: String| Err(Error::Setting { what, expected, got });
         for (what, value) in [
             ("the recipe's `manipulation`", self.manipulation),
             ("the recipe's `color_gain`", self.color_gain),

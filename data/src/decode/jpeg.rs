@@ -27,6 +27,13 @@ pub(super) fn decode(bytes: &[u8], name: &str, limits: &Limits) -> Result<(Image
     }
 }
 
+/// Rows and columns by the header.
+pub(super) fn size(bytes: &[u8]) -> Option<[usize; 2]> {
+    let mut decoder = JpegDecoder::new(ZCursor::new(bytes));
+    decoder.decode_headers().ok()?;
+    decoder.dimensions().map(|(cols, rows)| [rows, cols])
+}
+
 fn decode_scans(
     bytes: &[u8],
     name: &str,

@@ -121,6 +121,15 @@ impl Batches {
     }
 }
 
+#[cfg(test)]
+impl Batches {
+    /// How many batches are formed or being formed.
+    pub(super) fn formed_ahead(&self) -> u64 {
+        let state = self.shared.lock();
+        state.next - state.wanted
+    }
+}
+
 impl Iterator for Batches {
     type Item = Result<Batch>;
 

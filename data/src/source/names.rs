@@ -8,7 +8,7 @@ use crate::output::write_whole;
 use crate::{Error, Result};
 
 /// The names in the file that belongs to a list: the list's path with the extension `labels`.
-pub(crate) fn names_beside(list: &Path) -> Result<Option<Vec<String>>> {
+pub(super) fn names_beside(list: &Path) -> Result<Option<Vec<String>>> {
     let path = list.with_extension("labels");
     if path == list || !path.is_file() {
         return Ok(None);

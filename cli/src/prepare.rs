@@ -1,0 +1,174 @@
+//! `striate prepare`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use clap::Args;
+use serde::Serialize;
+use striate::image::ilsvrc::Devkit;
+use striate::image::prepare::{self, PrepareOptions, PrepareReport};
+use striate::image::{Dataset, Limits};
+
+use crate::args::{Format, Global};
+use crate::error::{Error, Result};
+use crate::output::{Output, grouped};
+use crate::progress::Progress;
+
+/// Options of `striate prepare`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Writes a folder of JPEG files with a list of them, NAME.txt, that `striate train` takes, and the names
+of the classes beside it, NAME.labels. Interrupted, it goes on with the same command: finished
+pictures are kept. Images that cannot be read are named, counted and left out of the list; the
+exit code is 0 all the same, unless there is no other.
+
+Examples:
+  striate prepare photos/ --output prepared                a folder of classes
+  striate prepare train.txt --output prepared --name train a list of `<class label> <path>`
+  striate prepare --devkit ILSVRC2012_devkit_t12 imagenet/ --output prepared
+          ImageNet: imagenet/train/n01440764/*.JPEG and imagenet/val/*.JPEG; writes train.txt and
+          val.txt, with the classes in the devkit's order")]
+pub(crate) struct PrepareArgs {
+    /// A list of `<class label> <path>` (labels from 1) or a folder of classes; with --devkit, the
+    /// folder that holds `train` and `val`.
+    input: PathBuf,
+    /// The folder to write, made where it is not there.
+    #[arg(short, long, value_name = "DIR")]
+    output: PathBuf,
+    /// The name of the list [default: the input's].
+    #[arg(long, value_name = "NAME", conflicts_with = "devkit")]
+    name: Option<String>,
+    /// The shorter side of the pictures, in pixels.
+    #[arg(long, value_name = "N", default_value_t = PrepareOptions::default().size)]
+    size: usize,
+    /// Quality of the JPEG files, 1 to 100.
+    #[arg(long, value_name = "N", default_value_t = PrepareOptions::default().quality,
+        value_parser = clap::value_parser!(u8).range(1..=100))]
+    quality: u8,
+    /// The extracted ILSVRC devkit: its meta.mat and the validation ground truth make the lists.
+    #[arg(long, value_name = "DIR")]
+    devkit: Option<PathBuf>,
+    /// Write the lists of the pictures as they are, and resize nothing.
+    #[arg(long)]
+    lists_only: bool,
+    /// Refuse images of more pixels.
+    #[arg(long, value_name = "N", default_value_t = Limits::default().max_pixels)]
+    max_pixels: u64,
+}
+
+/// What was prepared, as one line of JSON.
+#[derive(Serialize)]
+struct Report {
+    list: String,
+    images: usize,
+    written: usize,
+    kept: usize,
+    skipped: Vec<Broken>,
+}
+
+#[derive(Serialize)]
+struct Broken {
+    image: String,
+    error: String,
+}
+
+/// Prepares each set, and tells what came of it.
+pub(crate) fn run(args: &PrepareArgs, global: &Global, output: &mut Output) -> Result<()> {
+    for (name, dataset) in sets(args)? {
+        let report = if args.lists_only {
+            list_only(args, &name, &dataset)?
+        } else {
+            resized(args, global, &name, &dataset, output.quiet())?
+        };
+        tell(&report, output)?;
+    }
+    Ok(())
+}
+
+/// The sets to prepare, by the names of their lists.
+fn sets(args: &PrepareArgs) -> Result<Vec<(String, Dataset)>> {
+    let Some(devkit) = &args.devkit else {
+        let stem = args.input.file_stem().map(|stem| stem.to_string_lossy().replace('.', "-"));
+        let name = args.name.clone().or(stem).unwrap_or_else(|| "list".to_owned());
+        return Ok(vec![(name, Dataset::open(&args.input)?)]);
+    };
+    let devkit = Devkit::open(devkit)?;
+    let mut sets = Vec::new();
+    let folder = |name: &str| Some(args.input.join(name)).filter(|path| path.is_dir());
+    if let Some(folder) = folder("train") {
+        sets.push(("train".to_owned(), devkit.training_set(folder)?));
+    }
+    if let Some(folder) = folder("val") {
+        sets.push(("val".to_owned(), devkit.validation_set(folder)?));
+    }
+    if sets.is_empty() {
+        let input = args.input.display();
+        return Err(Error::message(format!(
+            "{input}: expected the folders `train` (n01440764/*.JPEG) or `val` (*.JPEG) in it"
+        )));
+    }
+    Ok(sets)
+}
+
+fn resized(
+    args: &PrepareArgs,
+    global: &Global,
+    name: &str,
+    dataset: &Dataset,
+    quiet: bool,
+) -> Result<PrepareReport> {
+    let options = PrepareOptions {
+        size: args.size,
+        quality: args.quality,
+        threads: global.threads.map(std::num::NonZeroUsize::get),
+        limits: Limits { max_pixels: args.max_pixels, ..Limits::default() },
+    };
+    let bar = Mutex::new(Progress::new(dataset.len(), quiet));
+    let advance = |done| {
+        if let Ok(mut bar) = bar.lock() {
+            bar.advance(done);
+        }
+    };
+    Ok(prepare::prepare(dataset, &args.output, name, &options, &advance)?)
+}
+
+/// The list alone, with absolute paths, for it may lie anywhere.
+fn list_only(args: &PrepareArgs, name: &str, dataset: &Dataset) -> Result<PrepareReport> {
+    let folder = &args.output;
+    std::fs::create_dir_all(folder)
+        .map_err(|e| Error::because(format!("cannot create the folder {}", folder.display()), e))?;
+    let list = folder.join(format!("{name}.txt"));
+    let absolute = |index: usize| {
+        let path = PathBuf::from(dataset.name(index));
+        std::path::absolute(&path)
+            .map(|path| (path, dataset.labels()[index]))
+            .map_err(|e| Error::because(format!("cannot find {}", path.display()), e))
+    };
+    let entries = (0..dataset.len()).map(absolute).collect::<Result<Vec<_>>>()?;
+    prepare::write_list(&list, &entries, dataset.class_names())?;
+    Ok(PrepareReport { list, written: 0, kept: entries.len(), skipped: Vec::new() })
+}
+
+fn tell(report: &PrepareReport, output: &mut Output) -> Result<()> {
+    for skipped in &report.skipped {
+        output.warning(&format!("left out: {}", skipped.error));
+    }
+    let list = Path::new(&report.list).display().to_string();
+    let images = report.written + report.kept;
+    if output.format() == Format::Json {
+        let broken = |skipped: &striate::image::Skipped| Broken {
+            image: skipped.name.clone(),
+            error: skipped.error.to_string(),
+        };
+        return output.json(&Report {
+            list,
+            images,
+            written: report.written,
+            kept: report.kept,
+            skipped: report.skipped.iter().map(broken).collect(),
+        });
+    }
+    let [images, written, skipped] =
+        [images, report.written, report.skipped.len()].map(|count| grouped(count as u64));
+    output.done(&format!("{list}: {images} images ({written} written now), {skipped} left out"))
+}
