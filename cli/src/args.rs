@@ -10,11 +10,9 @@ use striate::tensor::{DType, Device};
 use striate::{DeviceByName, DeviceOptions};
 
 use crate::error::{Error, Result};
-<<<<<<< HEAD
-use crate::{bench, classify, completions, convert, draw, encode, inspect, train, validate};
-=======
-use crate::{bench, classify, completions, convert, draw, encode, inspect, prepare, validate};
->>>>>>> dt
+use crate::{
+    bench, classify, completions, convert, draw, encode, inspect, prepare, train, validate,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -51,13 +49,10 @@ pub(crate) enum Command {
     Inspect(inspect::InspectArgs),
     /// Convert a model file between formats and precisions.
     Convert(convert::ConvertArgs),
-<<<<<<< HEAD
     /// Train a network, or go on with it.
     Train(train::TrainArgs),
-=======
     /// Resize a set of labelled images once, for training.
     Prepare(prepare::PrepareArgs),
->>>>>>> dt
     /// Compute top-1 and top-5 miss rates of classification results.
     Validate(validate::ValidateArgs),
     /// Paint the ranks of a classification over its picture.

@@ -58,11 +58,8 @@ fn run(cli: &Cli, output: &mut Output) -> Result<()> {
         Command::Encode(args) => encode::run(args, global, output),
         Command::Inspect(args) => inspect::run(args, output),
         Command::Convert(args) => convert::run(args, global, output),
-<<<<<<< HEAD
         Command::Train(args) => train::run(args, global, output),
-=======
         Command::Prepare(args) => prepare::run(args, global, output),
->>>>>>> dt
         Command::Validate(args) => validate::run(args, output),
         Command::Draw(args) => draw::run(args, output),
         Command::Bench(args) => bench::run(args, global, output),

@@ -12,8 +12,8 @@ use serde::Serialize;
 use striate::image::Dataset;
 use striate::image::augment::Recipe;
 use striate::train::{
-    Decay, EpochReport, MetricsFile, Observer, Outcome, Session, SessionOptions,
-    TensorBoard, TrainOptions,
+    Decay, EpochReport, MetricsFile, Observer, Outcome, Session, SessionOptions, TensorBoard,
+    TrainOptions,
 };
 
 use crate::args::{Format, Global};

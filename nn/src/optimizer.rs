@@ -29,10 +29,7 @@ impl Rates {
 
 /// The gradients of a module's parameters by their full names, out of a backward pass. What the
 /// loss does not depend on is not there.
-pub fn named_gradients(
-    module: &dyn Module,
-    mut gradients: Gradients,
-) -> BTreeMap<String, Tensor> {
+pub fn named_gradients(module: &dyn Module, mut gradients: Gradients) -> BTreeMap<String, Tensor> {
     let mut named = BTreeMap::new();
     let mut collect = |name: &str, tensor: &Tensor| {
         if let Some(gradient) = gradients.take(tensor) {

@@ -138,11 +138,12 @@ pub(crate) fn write(
             velocities.push(None);
             continue;
         };
-        let velocity = |kind: &str, like: &Tensor| {
-            match trainer.velocities().get(&format!("{layer}.{kind}")) {
-                Some(velocity) => Ok(velocity.clone()),
-                None => Tensor::zeros(*like.shape(), like.device()),
-            }
+        let velocity = |kind: &str, like: &Tensor| match trainer
+            .velocities()
+            .get(&format!("{layer}.{kind}"))
+        {
+            Some(velocity) => Ok(velocity.clone()),
+            None => Tensor::zeros(*like.shape(), like.device()),
         };
         let own = LayerParameters {
             weight: velocity("weight", &parameters.weight)?,

@@ -35,8 +35,10 @@ pub enum Error {
         loss: f64,
     },
     /// The working file belongs to another training.
-    #[error("{file}: cannot go on: expected {expected}, got {got}; name another working file, or \
-             remove this one to start anew")]
+    #[error(
+        "{file}: cannot go on: expected {expected}, got {got}; name another working file, or \
+             remove this one to start anew"
+    )]
     Mismatch {
         /// The working file.
         file: String,
@@ -100,11 +102,7 @@ pub enum Error {
 }
 
 impl Error {
-    pub(crate) fn io(
-        file: &std::path::Path,
-        action: &'static str,
-        source: std::io::Error,
-    ) -> Self {
+    pub(crate) fn io(file: &std::path::Path, action: &'static str, source: std::io::Error) -> Self {
         Error::Io { file: file.display().to_string(), action, source }
     }
 }

@@ -107,7 +107,10 @@ impl TrainOptions {
             return refuse(expected.into(), got);
         }
         if let Some((layer, _)) = self.layers.range(layers..).next() {
-            return refuse(format!("rates of one of the layers 0 to {}", layers.saturating_sub(1)), format!("of layer {layer}"));
+            return refuse(
+                format!("rates of one of the layers 0 to {}", layers.saturating_sub(1)),
+                format!("of layer {layer}"),
+            );
         }
         let given = self.layers.values().flat_map(|l| [l.weights, l.biases]).flatten();
         for rates in given.chain([self.weights, self.biases]) {

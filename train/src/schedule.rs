@@ -108,7 +108,10 @@ mod tests {
     fn a_stored_schedule_reads_back() {
         let schedule = Schedule { warm_up: 0.5, decay: Decay::steps([30, 60]) };
         let text = serde_json::to_string(&schedule).unwrap();
-        assert_eq!(text, r#"{"warm-up":0.5,"decay":{"kind":"steps","epochs":[30,60],"factor":0.1}}"#);
+        assert_eq!(
+            text,
+            r#"{"warm-up":0.5,"decay":{"kind":"steps","epochs":[30,60],"factor":0.1}}"#
+        );
         assert_eq!(serde_json::from_str::<Schedule>(&text).unwrap(), schedule);
         assert_eq!(serde_json::from_str::<Schedule>("{}").unwrap(), Schedule::default());
     }

@@ -71,17 +71,19 @@ pub enum Outcome {
 /// ```no_run
 /// use std::sync::atomic::AtomicBool;
 /// use striate_data::Dataset;
-/// use striate_models::lenet;
+/// use striate_nn::{NetworkSpec, conv, pool};
 /// # use striate_tensor::{Device, Reference};
 /// use striate_train::{Session, SessionOptions};
 ///
 /// # fn main() -> striate_train::Result<()> {
 /// # let device = Device::new(Reference::new());
+/// let spec = NetworkSpec::new([28, 28, 1])
+///     .conv(conv(20, 5)).max_pool(pool(2)).full_connect(10);
 /// let digits = Dataset::open("train-images-idx3-ubyte")?;
 /// let test = Dataset::open("t10k-images-idx3-ubyte")?;
 /// let options = SessionOptions::default();
 /// let mut session =
-///     Session::open("digits.sqlite3", &lenet(), digits, Some(test), options, &device)?;
+///     Session::open("digits.sqlite3", &spec, digits, Some(test), options, &device)?;
 /// session.run(&mut (), &AtomicBool::new(false))?;
 /// println!("{:?} of the test digits are missed", session.history().best());
 /// # Ok(())
@@ -126,15 +128,13 @@ impl Session {
         let classes = spec.classes();
         spec.verify(classes)?;
         ccv::check_representable(spec)?;
+        // A class is what the training samples call so.
+        let test = test.map(|test| test.aligned_to(&train)).transpose()?;
         for dataset in std::iter::once(&train).chain(&test) {
             if dataset.classes() > classes {
                 return Err(Error::Data {
                     expected: format!("labels of the network's {classes} classes"),
-                    got: format!(
-                        "{} classes in {}",
-                        dataset.classes(),
-                        dataset.origin().display()
-                    ),
+                    got: format!("{} classes in {}", dataset.classes(), dataset.origin().display()),
                 });
             }
         }
@@ -174,7 +174,7 @@ impl Session {
             None => Start::default(),
         };
 
-        let mean = network.mean().map(|mean| float_image(mean)).transpose()?;
+        let mean = network.mean().map(float_image).transpose()?;
         let mut colours = start.colours;
         let needs_mean = options.recipe.wants_mean() && mean.is_none();
         let needs_colours = options.recipe.wants_colors(geometry.channels) && colours.is_none();
@@ -308,9 +308,10 @@ impl Session {
             let Some(batch) = batches.next_batch()? else { break };
             let waited = started.elapsed();
             self.learn(batch, started, waited, observer)?;
-            let due = self.options.checkpoint_every.is_some_and(|every| {
-                every > 0 && self.position.iteration.is_multiple_of(every)
-            });
+            let due = self
+                .options
+                .checkpoint_every
+                .is_some_and(|every| every > 0 && self.position.iteration.is_multiple_of(every));
             let at_end = self.position.iteration >= per_epoch;
             if due && !at_end && !self.trainer.is_accumulating() {
                 self.save(observer)?;
@@ -402,14 +403,10 @@ impl Session {
 
     fn save(&mut self, observer: &mut dyn Observer) -> Result<()> {
         self.check_finite()?;
-        let notes = Notes::new(
-            self.identity.clone(),
-            self.options.train.clone(),
-            self.history.clone(),
-        );
+        let notes =
+            Notes::new(self.identity.clone(), self.options.train.clone(), self.history.clone());
         let count = u32::try_from(self.train.dataset().len()).unwrap_or(u32::MAX);
-        let order =
-            epoch_order(self.options.train.seed, narrow_epoch(self.position.epoch)?, count);
+        let order = epoch_order(self.options.train.seed, narrow_epoch(self.position.epoch)?, count);
         let colours = self.colours.as_ref().map(|colours| ColourStatistics {
             vectors: colours.vectors.map(|vector| vector.map(f64::from)),
             values: colours.values.map(f64::from),
@@ -444,7 +441,8 @@ impl Start {
         let file = file.display().to_string();
         let Some(notes) = saved.notes else {
             let expected = "a training of this program's (its order of samples is not ccv's)";
-            let got = "one that ccv left; `striate convert --strip` keeps its network to begin with";
+            let got =
+                "one that ccv left; `striate convert --strip` keeps its network to begin with";
             return Err(Error::Mismatch { file, expected: expected.into(), got: got.into() });
         };
         let before = notes.identity;
@@ -463,7 +461,11 @@ impl Start {
             }
         }
         if identity.labels != before.labels {
-            return mismatch("the same training samples", "in the same order".into(), "others".into());
+            return mismatch(
+                "the same training samples",
+                "in the same order".into(),
+                "others".into(),
+            );
         }
         if identity.recipe != before.recipe {
             let text = |recipe: &Recipe| serde_json::to_string(recipe).unwrap_or_default();

@@ -187,8 +187,7 @@ fn what_does_not_fit_the_working_file_is_refused_and_the_file_stays() {
     short.train.max_epoch = 1;
     let before = whole(folder.path(), "bars.sqlite3", &short, 1);
     let refused = |options: SessionOptions, spec: NetworkSpec, count: usize, part: &str| {
-        let opened =
-            Session::open(&working, &spec, pictures(count, 1), None, options, &device(1));
+        let opened = Session::open(&working, &spec, pictures(count, 1), None, options, &device(1));
         let message = opened.err().unwrap().to_string();
         assert!(message.contains(part), "{message} has no {part}");
         assert!(message.contains("bars.sqlite3"), "{message}");
@@ -247,8 +246,7 @@ fn labels_beyond_the_classes_and_bad_options_are_refused_before_anything_is_made
     let folder = tempfile::tempdir().unwrap();
     let working = folder.path().join("bars.sqlite3");
     let refused = |spec: NetworkSpec, options: SessionOptions, part: &str| {
-        let opened =
-            Session::open(&working, &spec, pictures(61, 1), None, options, &device(1));
+        let opened = Session::open(&working, &spec, pictures(61, 1), None, options, &device(1));
         let message = opened.err().unwrap().to_string();
         assert!(message.contains(part), "{message} has no {part}");
     };

@@ -33,7 +33,8 @@ pub(super) fn resolve(text: &str, train: &Dataset, output: &Output) -> Result<Ne
     if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("json")) {
         let json = std::fs::read_to_string(path)
             .map_err(|e| Error::because(format!("cannot read {text}"), e))?;
-        return NetworkSpec::from_json(&json).map_err(|e| Error::because(format!("{text}: no network"), e));
+        return NetworkSpec::from_json(&json)
+            .map_err(|e| Error::because(format!("{text}: no network"), e));
     }
     Ok(importers::inspect(path)?.spec)
 }

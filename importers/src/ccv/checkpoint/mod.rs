@@ -18,8 +18,8 @@ use std::collections::BTreeMap;
 
 use striate_nn::{LayerParameters, Network};
 
-pub use read::{read_checkpoint, read_training_notes};
 pub(super) use read::training_position;
+pub use read::{read_checkpoint, read_training_notes};
 pub(super) use write::write_state;
 pub use write::{write_checkpoint, write_checkpoint_with};
 
