@@ -24,6 +24,7 @@
 //! - `queue` records ops and submits them in batches, `staging` moves bytes in and out;
 //! - `pipelines` compiles a shader once per specialisation, `cache` keeps the result on disk;
 //! - `profile` counts and times;
+//! - `tune` measures kernels on this adapter, and keeps which one won;
 //! - `kernels` has, for each op, the `.wgsl` beside the `.rs` that launches it.
 
 mod adapter;
@@ -31,13 +32,16 @@ mod backend;
 mod buffer;
 mod cache;
 mod device;
+mod file;
 mod kernels;
 mod pipelines;
 mod profile;
 mod queue;
 mod staging;
+mod tune;
 
 pub use adapter::{AdapterChoice, AdapterInfo, adapters};
 pub use backend::{Options, Wgpu};
 pub use kernels::{Class, Specialisation, specialisations};
-pub use profile::{Profile, Timing};
+pub use profile::{Clock, Profile, Timing};
+pub use tune::{Candidate, TuneCase, Tuned, Tuner};

@@ -10,7 +10,8 @@ mod tiled;
 use striate_tensor::ops::Conv2d;
 use striate_tensor::{DType, Result, Shape, TensorType};
 
-use super::gemm::Class;
+use super::choice::{Algorithm, Case};
+use super::gemm::{Class, tile};
 use super::images::{Rows, bands};
 use super::{Constants, computed, word};
 use crate::buffer::{GpuBuffer, Source, View, parts};
@@ -100,11 +101,49 @@ struct Convolution<'a> {
     y: &'a View,
 }
 
+impl Convolution<'_> {
+    /// What the table says.
+    fn usual(&self, class: Class) -> Algorithm {
+        let Extents { out_rows, out_cols, out, groups, .. } = *self.extents;
+        match class {
+            Class::Simple => Algorithm::Simple,
+            class => {
+                let rows = self.images * out_rows * out_cols;
+                Algorithm::of_tile(tile(class, rows, out / groups, groups))
+            }
+        }
+    }
+
+    fn case(&self) -> Case {
+        let Extents { rows, cols, channels, out_rows, out_cols, out, groups, .. } = *self.extents;
+        let Extents { kernel, stride, padding, .. } = *self.extents;
+        let extents = [
+            self.images,
+            rows,
+            cols,
+            channels,
+            out_rows,
+            out_cols,
+            out,
+            kernel[0],
+            kernel[1],
+            stride[0],
+            stride[1],
+            padding[0],
+            padding[1],
+            groups,
+        ];
+        Case::conv2d(extents, [self.x.1, self.w.0.half()])
+    }
+}
+
 /// Chooses a kernel for a convolution and launches it.
 fn launch(cx: &Context, convolution: &Convolution<'_>) -> Result<()> {
-    match cx.class {
-        Class::Simple => simple::launch(cx, convolution),
-        class => tiled::launch(cx, convolution, class),
+    let takes = |algorithm| algorithm != Algorithm::MatVec;
+    match cx.choices.choose(|| convolution.case(), convolution.usual(cx.class), takes) {
+        Algorithm::Simple | Algorithm::MatVec => simple::launch(cx, convolution),
+        Algorithm::Wide => tiled::launch(cx, convolution, None),
+        Algorithm::Tiled(tile) => tiled::launch(cx, convolution, Some(tile)),
     }
 }
 

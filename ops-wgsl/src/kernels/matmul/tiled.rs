@@ -2,13 +2,13 @@
 //! the matrix.
 
 use super::Product;
-use crate::kernels::gemm::{Class, Gemm, Side, Windows};
+use crate::kernels::gemm::{Gemm, Side, Tile, Windows};
 use crate::queue::Context;
 
 pub(super) fn launch(
     cx: &Context,
     product: &Product<'_>,
-    class: Class,
+    tile: Option<Tile>,
 ) -> striate_tensor::Result<()> {
     let Product { m, n, k, a, b, y, bias, relu, accumulate, batch } = product;
     let windows = Windows {
@@ -36,5 +36,5 @@ pub(super) fn launch(
         accumulate: *accumulate,
         axes: batch,
     };
-    gemm.launch(cx, class)
+    gemm.launch(cx, tile)
 }
