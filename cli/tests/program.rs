@@ -26,6 +26,7 @@ fn wrong_usage_ends_with_2() {
         &["convert", "tiny.sqlite3", "x.sqlite3", "--dtype", "u32"],
         &["validate", "results.txt"],
         &["bench", "nonsense"],
+        &["tune", "nonsense"],
         &["bench", "softmax", "--layers"],
     ] {
         let run = scene.striate(args);
@@ -37,9 +38,17 @@ fn wrong_usage_ends_with_2() {
 #[test]
 fn help_teaches() {
     let scene = Scene::new();
-    for command in
-        ["classify", "encode", "inspect", "convert", "validate", "draw", "bench", "completions"]
-    {
+    for command in [
+        "classify",
+        "encode",
+        "inspect",
+        "convert",
+        "validate",
+        "draw",
+        "bench",
+        "tune",
+        "completions",
+    ] {
         let help = scene.striate(&[command, "--help"]).done();
         assert!(help.contains("Examples:") && help.contains("--threads"), "{command}: {help}");
     }

@@ -86,7 +86,8 @@ impl Tuner {
         let choice = AdapterChoice::Index(of.context().gpu.index);
         let gpu = Wgpu::with(&choice, options, |_| Choices::Trial(Mutex::default()))?;
         let store = own.cache.as_deref().map(|folder| Store::new(&gpu.context().gpu, folder));
-        let known = store.as_ref().map(Store::read).unwrap_or_default();
+        // Why a file is of no use was said when the device was opened.
+        let known = store.as_ref().and_then(|store| store.read().ok()).unwrap_or_default();
         Ok(Tuner { device: Device::new(gpu.clone()), gpu, store, known })
     }
 

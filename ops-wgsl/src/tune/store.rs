@@ -58,39 +58,27 @@ impl Store {
         &self.path
     }
 
-    /// What is in the file; nothing where there is none, or where it is damaged, or of another
-    /// driver, adapter or version.
-    pub(super) fn read(&self) -> Vec<Entry> {
-        let path = self.path.display();
+    /// What is in the file.
+    ///
+    /// # Errors
+    /// Why it is of no use, where it is damaged, or of another driver, adapter or version.
+    pub(super) fn read(&self) -> Result<Vec<Entry>, String> {
         let data = match file::read(&self.path, MAGIC, MOST_BYTES) {
             Ok(Some(data)) => data,
-            Ok(None) => {
-                log::warn!(
-                    "{path} is damaged or of another version: kernels are chosen by the table"
-                );
-                return Vec::new();
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => return Vec::new(),
-            Err(error) => {
-                log::warn!("cannot read {path}: {error}; kernels are chosen by the table");
-                return Vec::new();
-            }
+            Ok(None) => return Err("it is damaged or of another version".into()),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error.to_string()),
         };
         let text = String::from_utf8_lossy(&data);
-        let Some(lines) = text.strip_prefix(&self.key).and_then(|rest| rest.strip_prefix('\n'))
-        else {
-            log::warn!(
-                "{path} was measured with another driver or other shaders: kernels are chosen by \
-                 the table until `tune` is run again"
-            );
-            return Vec::new();
-        };
-        lines.lines().filter_map(Entry::parse).collect()
+        let lines = text.strip_prefix(&self.key).and_then(|rest| rest.strip_prefix('\n'));
+        let lines = lines.ok_or("it was measured with another driver or other shaders")?;
+        Ok(lines.lines().filter_map(Entry::parse).collect())
     }
 
     /// Adds what was measured to the file, in place of what it has of the same cases.
     pub(super) fn add(&self, new: &[Entry]) -> std::io::Result<()> {
-        let mut entries = self.read();
+        // What is of no use is written over.
+        let mut entries = self.read().unwrap_or_default();
         entries.retain(|old| !new.iter().any(|new| new.case == old.case));
         entries.extend(new);
         let old = entries.len().saturating_sub(MOST_CASES);
@@ -119,7 +107,12 @@ impl Entry {
 /// The winners that are known of an adapter, where a folder for caches is.
 pub(crate) fn winners(gpu: &Gpu, folder: Option<&Path>) -> HashMap<Case, Algorithm> {
     let Some(folder) = folder else { return HashMap::new() };
-    let entries = Store::new(gpu, folder).read();
+    let store = Store::new(gpu, folder);
+    let entries = store.read().unwrap_or_else(|reason| {
+        let path = store.path.display();
+        log::warn!("{path} is passed over until the next `tune`: {reason}");
+        Vec::new()
+    });
     if !entries.is_empty() {
         log::info!("{}: {} tuned shapes", gpu.name, entries.len());
     }
@@ -145,23 +138,23 @@ mod tests {
     fn what_is_added_is_read_and_what_is_foreign_or_damaged_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store { path: folder.path().join("deeper/tuned"), key: "adapter a\n".into() };
-        assert_eq!(store.read(), []);
+        assert_eq!(store.read().unwrap(), []);
         let first = [entry(&case(1), Algorithm::Simple), entry(&case(2), Algorithm::Wide)];
         store.add(&first).unwrap();
-        assert_eq!(store.read(), first);
+        assert_eq!(store.read().unwrap(), first);
         let again = entry(&case(1), Algorithm::MatVec);
         store.add(&[again]).unwrap();
-        assert_eq!(store.read(), [first[1], again]);
+        assert_eq!(store.read().unwrap(), [first[1], again]);
 
         let other = Store { key: "adapter b\n".into(), ..store.clone() };
-        assert_eq!(other.read(), []);
+        assert!(other.read().unwrap_err().contains("driver"));
         let mut bytes = std::fs::read(store.path()).unwrap();
         *bytes.last_mut().unwrap() ^= 1;
         std::fs::write(store.path(), &bytes).unwrap();
-        assert_eq!(store.read(), []);
+        assert!(store.read().unwrap_err().contains("damaged"));
         // What is damaged is written anew.
         store.add(&first).unwrap();
-        assert_eq!(store.read(), first);
+        assert_eq!(store.read().unwrap(), first);
     }
 
     #[test]
@@ -180,7 +173,7 @@ mod tests {
         let all: Vec<Entry> =
             (0..MOST_CASES + 9).map(|m| entry(&case(m), Algorithm::Simple)).collect();
         store.add(&all).unwrap();
-        assert_eq!(store.read(), all[9..]);
+        assert_eq!(store.read().unwrap(), all[9..]);
         assert!(std::fs::metadata(store.path()).unwrap().len() < MOST_BYTES);
     }
 }
