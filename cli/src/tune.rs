@@ -85,12 +85,12 @@ mod gpu {
         winner_ms: f64,
         /// The default's time over the winner's.
         gain: f64,
-        tried: Vec<Kernel<'a>>,
+        tried: Vec<Kernel>,
     }
 
     #[derive(Serialize)]
-    struct Kernel<'a> {
-        kernel: &'a str,
+    struct Kernel {
+        kernel: String,
         ms: f64,
     }
 
@@ -161,9 +161,9 @@ mod gpu {
         tuned: &Tuned,
         output: &mut Output,
     ) -> Result<()> {
-        let kernel = |one| {
-            let Candidate { algorithm, milliseconds } = one;
-            Kernel { kernel: algorithm, ms: ms(*milliseconds) }
+        let kernel = |Candidate { algorithm, milliseconds }: &Candidate| Kernel {
+            kernel: algorithm.clone(),
+            ms: ms(*milliseconds),
         };
         output.json(&Line {
             name,

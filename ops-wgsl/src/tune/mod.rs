@@ -248,3 +248,84 @@ struct Run {
     /// The launches that it came to.
     chosen: Vec<(Case, Algorithm)>,
 }
+
+#[cfg(test)]
+mod tests {
+    use striate_tensor::Shape;
+    use striate_tensor::ops::{Conv2d, MatMul};
+
+    use super::*;
+
+    fn gpu(folder: Option<&Path>) -> Option<Wgpu> {
+        let options = Options { cache: folder.map(Into::into), ..Options::default() };
+        Wgpu::new(&AdapterChoice::Gpu, options).ok()
+    }
+
+    fn types(dims: &[&[usize]]) -> Vec<TensorType> {
+        dims.iter().map(|dims| TensorType::f32(Shape::new(dims).unwrap())).collect()
+    }
+
+    fn cases() -> [TuneCase; 2] {
+        let conv = Conv2d { padding: [1, 1], groups: 2, ..Conv2d::default() };
+        let full = MatMul { transpose_b: true, ..MatMul::default() };
+        [
+            TuneCase { op: conv.into(), inputs: types(&[&[2, 9, 7, 16], &[24, 3, 3, 8]]) },
+            TuneCase { op: full.into(), inputs: types(&[&[3, 256], &[40, 256]]) },
+        ]
+    }
+
+    #[test]
+    fn all_kernels_that_take_an_op_compute_the_same() {
+        let Some(gpu) = gpu(None) else { return };
+        let tuner = gpu.tuner().unwrap();
+        for (case, least) in cases().into_iter().zip([6, 7]) {
+            let operands = tuner.operands(&case.inputs).unwrap();
+            let operands: Vec<&Tensor> = operands.iter().collect();
+            let values = |forced| {
+                let run = tuner.run(forced, &case.op, &operands).unwrap();
+                let y = tuner.device.execute(&case.op, &operands).unwrap();
+                (run.chosen, y.to_vec::<f32>().unwrap())
+            };
+            let expected = values(None).1;
+            let scale = expected.iter().fold(0f32, |most, v| most.max(v.abs()));
+            let mut took = 0;
+            for algorithm in Algorithm::all() {
+                let (chosen, y) = values(Some(algorithm));
+                took += usize::from(chosen.iter().all(|(_, chosen)| *chosen == algorithm));
+                for (y, expected) in y.iter().zip(&expected) {
+                    assert!((y - expected).abs() <= 1e-5 * scale, "{algorithm}: {y} {expected}");
+                }
+            }
+            assert!(took >= least, "{took} kernels took {:?}", case.op);
+        }
+    }
+
+    #[test]
+    fn winners_are_chosen_by_devices_that_are_opened_afterwards() {
+        let folder = tempfile::tempdir().unwrap();
+        let Some(before) = gpu(Some(folder.path())) else { return };
+        let mut tuner = before.tuner().unwrap();
+        let [case, full] = cases();
+        let tuned = tuner.tune(&case, false).unwrap().unwrap();
+        assert!(tuned.tried.len() > 2 && tuned.winner.milliseconds > 0.0, "{tuned:?}");
+        assert!(tuned.winner.milliseconds <= tuned.usual.milliseconds, "{tuned:?}");
+        let again = tuner.tune(&case, false).unwrap().unwrap();
+        assert_eq!((again.winner, again.tried.len()), (tuned.winner, 0));
+        let relu = striate_tensor::ops::Unary { kind: striate_tensor::ops::UnaryKind::Relu };
+        let relu = TuneCase { op: relu.into(), inputs: types(&[&[4]]) };
+        assert_eq!(tuner.tune(&relu, false).unwrap(), None);
+
+        // Whatever is the fastest here: say that it was the one without tiles.
+        let operands = tuner.operands(&full.inputs).unwrap();
+        let operands: Vec<&Tensor> = operands.iter().collect();
+        let launches = tuner.run(None, &full.op, &operands).unwrap().chosen;
+        assert_ne!(launches[0].1, Algorithm::Simple);
+        tuner.keep(&launches, 2.0, (Algorithm::Simple, 1.0)).unwrap();
+        let winner = |gpu: &Wgpu| match &gpu.context().choices {
+            Choices::Settled(winners) => winners.get(&launches[0].0).copied(),
+            Choices::Trial(_) => None,
+        };
+        assert_eq!(winner(&before), None, "a device's choices do not change while it lives");
+        assert_eq!(winner(&gpu(Some(folder.path())).unwrap()), Some(Algorithm::Simple));
+    }
+}
