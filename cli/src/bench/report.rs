@@ -174,7 +174,7 @@ impl Report {
         // Of an op its operands are told, and say as much.
         let (Some(traffic), true) = (case.traffic, case.detail.is_empty()) else { return Ok(()) };
         output.line(&format!(
-            "{:width$} {:.3} ms wall, {} submissions, {} dispatches, {} moved",
+            "{:width$} wall: {:.3} ms, submissions: {}, dispatches: {}, moved: {}",
             "",
             case.times.wall_median().as_secs_f64() * 1e3,
             traffic.submissions,
