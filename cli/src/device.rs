@@ -5,7 +5,6 @@ use striate::{DeviceByName, DeviceOptions};
 
 use crate::args::Global;
 use crate::error::Result;
-use crate::output;
 
 /// A device, and its backend where that is a graphics processor.
 pub(crate) struct Opened {
@@ -29,7 +28,7 @@ impl Global {
         let mut options = striate::ops_wgsl::Options::default();
         options.profile = clock;
         let Some(gpu) = striate::gpu_by_name(&self.device, options)? else {
-            output::note(self.quiet, "no GPU found, computing on the CPU (-v tells more)");
+            crate::output::note(self.quiet, "no GPU found, computing on the CPU (-v tells more)");
             return self.open_cpu();
         };
         let opened = Opened { device: Device::new(gpu.clone()), gpu: Some(gpu) };
