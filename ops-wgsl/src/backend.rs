@@ -31,6 +31,9 @@ pub struct Options {
     /// Choose kernels for another class of adapters than the one that this one is of: for tests and
     /// comparisons.
     pub class: Option<Class>,
+    /// Use Winograd's algorithm for each convolution that it is for, or for none; by default where it
+    /// is expected to win: for tests and comparisons.
+    pub winograd: Option<bool>,
     /// Take the time of each op on the GPU's own clock. Each batch is waited for.
     pub profile: bool,
     /// Where compiled pipelines are kept from run to run; nowhere if none.
@@ -46,6 +49,7 @@ impl Default for Options {
             checked: false,
             chunk_bytes: None,
             class: None,
+            winograd: None,
             profile: false,
             cache: default_folder(),
         }
@@ -65,7 +69,7 @@ impl Wgpu {
         let gpu = Gpu::open(choice, &options)?;
         let cache = Cache::open(&gpu, options.cache.as_deref());
         let pipelines = Pipelines::new(cache, options.checked);
-        Ok(Wgpu(Context::new(gpu, pipelines, options.class, options.profile)?))
+        Ok(Wgpu(Context::new(gpu, pipelines, &options)?))
     }
 
     /// What was asked of the device since it was opened, and the time that it took where

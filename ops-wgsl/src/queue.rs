@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use striate_tensor::Result;
 
+use crate::backend::Options;
 use crate::buffer::{Pool, View};
 use crate::device::Gpu;
 use crate::kernels::{Class, class_of};
@@ -29,6 +30,8 @@ pub(crate) struct Context {
     pub(crate) pipelines: Pipelines,
     /// What kernels are chosen for.
     pub(crate) class: Class,
+    /// [`Options::winograd`].
+    pub(crate) winograd: Option<bool>,
     recorder: Mutex<Recorder>,
 }
 
@@ -53,10 +56,6 @@ pub(crate) enum Groups {
     /// So many, which the shader numbers by `flat_group`.
     Flat(usize),
     /// A grid, each extent of which the shader knows to be within the limit.
-    #[allow(
-        dead_code,
-        reason = "today's kernels number their workgroups; batched products would not"
-    )]
     Grid([u32; 3]),
 }
 
@@ -73,13 +72,8 @@ struct Recorder {
 }
 
 impl Context {
-    pub(crate) fn new(
-        gpu: Gpu,
-        pipelines: Pipelines,
-        class: Option<Class>,
-        profile: bool,
-    ) -> Result<Self> {
-        let class = class.unwrap_or_else(|| class_of(gpu.kind, &gpu.info));
+    pub(crate) fn new(gpu: Gpu, pipelines: Pipelines, options: &Options) -> Result<Self> {
+        let class = options.class.unwrap_or_else(|| class_of(gpu.kind, &gpu.info));
         let descriptor = wgpu::BufferDescriptor {
             label: Some("parameters"),
             size: u64::from(BATCH_DISPATCHES) * PARAMS_BYTES as u64,
@@ -88,7 +82,7 @@ impl Context {
         };
         let params_buffer =
             gpu.scoped(descriptor.size as usize, || gpu.device.create_buffer(&descriptor))?;
-        let profiler = Profiler::new(&gpu, profile)?;
+        let profiler = Profiler::new(&gpu, options.profile)?;
         let recorder = Recorder {
             encoder: None,
             pass: None,
@@ -100,7 +94,14 @@ impl Context {
             staging: Staging::default(),
             profiler,
         };
-        Ok(Context { gpu, pool: Pool::default(), pipelines, class, recorder: Mutex::new(recorder) })
+        Ok(Context {
+            gpu,
+            pool: Pool::default(),
+            pipelines,
+            class,
+            winograd: options.winograd,
+            recorder: Mutex::new(recorder),
+        })
     }
 
     fn recorder(&self) -> MutexGuard<'_, Recorder> {

@@ -6,8 +6,9 @@
 mod gradients;
 mod simple;
 mod tiled;
+mod winograd;
 
-use striate_tensor::ops::Conv2d;
+use striate_tensor::ops::{Algorithm, Conv2d};
 use striate_tensor::{DType, Result, Shape, TensorType};
 
 use super::gemm::Class;
@@ -22,6 +23,7 @@ pub(super) use gradients::{input_grad, weight_grad};
 pub(super) fn variants() -> Vec<(&'static Shader, Constants)> {
     let mut all = simple::variants();
     all.extend(gradients::variants());
+    all.extend(winograd::variants());
     all
 }
 
@@ -92,10 +94,12 @@ struct Convolution<'a> {
     extents: &'a Extents,
     images: usize,
     x: (&'a View, bool),
-    /// The weights, and where they are bound. The tiled kernels keep packed forms with them.
+    /// The weights, and where they are bound. Winograd's algorithm keeps its form with them.
     w: (Source<'a>, &'a View),
     bias: Option<(&'a View, bool)>,
     relu: bool,
+    /// Each product of the definition is to be summed.
+    direct: bool,
     /// f32.
     y: &'a View,
 }
@@ -104,6 +108,9 @@ struct Convolution<'a> {
 fn launch(cx: &Context, convolution: &Convolution<'_>) -> Result<()> {
     match cx.class {
         Class::Simple => simple::launch(cx, convolution),
+        class if winograd::takes(cx, convolution, class) => {
+            winograd::launch(cx, convolution, class)
+        }
         class => tiled::launch(cx, convolution, class),
     }
 }
@@ -145,6 +152,7 @@ pub(super) fn conv2d(
                     w: (w, &weights),
                     bias: bias.as_ref().map(|(view, half)| (view, *half)),
                     relu: op.relu,
+                    direct: op.algorithm == Algorithm::Direct,
                     y: &written.view,
                 },
             )?;
