@@ -22,11 +22,15 @@ fn cases() -> u32 {
 }
 
 fn run(name: &str, options: Options) {
+    run_within(name, options, SETTINGS.tolerance);
+}
+
+fn run_within(name: &str, options: Options, tolerance: f64) {
     let Some(gpu) = common::gpu(options) else { return };
     let device = Device::new(gpu);
     let family = FAMILIES.iter().find(|(family, _)| *family == name);
     let (_, family) = family.unwrap_or_else(|| panic!("no family {name}"));
-    family(&device, &Settings { cases: cases(), ..SETTINGS });
+    family(&device, &Settings { cases: cases(), tolerance, ..SETTINGS });
     // A refusal that came late belongs to this family.
     device.synchronize().unwrap();
 }
@@ -82,14 +86,14 @@ mod classes {
         Class::Tile(3),
     ];
     fn each(family: &str) {
-        each_with(family, None);
+        each_within(family, None, super::SETTINGS.tolerance);
     }
-    fn each_with(family: &str, winograd: Option<bool>) {
+    fn each_within(family: &str, winograd: Option<bool>, tolerance: f64) {
         for class in CLASSES {
             let mut options = super::common::default_limits();
             options.class = Some(class);
             options.winograd = winograd;
-            super::run(family, options);
+            super::run_within(family, options, tolerance);
         }
     }
     #[test]
@@ -100,10 +104,11 @@ mod classes {
     fn conv2d() {
         each("conv2d");
     }
-    // Winograd's algorithm for all that it can compute, not where it wins.
+    // Winograd's algorithm for all that it can compute, not only where it wins: the contract for
+    // single ops leaves it out, and this is what it may be off by.
     #[test]
     fn conv2d_by_winograd() {
-        each_with("conv2d", Some(true));
+        each_within("conv2d", Some(true), 2e-5);
     }
     #[test]
     fn same_bits_twice() {
