@@ -15,6 +15,7 @@ use crate::kernels::{self, Class};
 use crate::pipelines::Pipelines;
 use crate::profile::Profile;
 use crate::queue::Context;
+use crate::variants::{Variant, variants};
 
 /// How a device is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +77,11 @@ impl Wgpu {
     /// [`Options::profile`] asks for it.
     pub fn profile(&self) -> Profile {
         self.0.profile()
+    }
+
+    /// The variants of kernels beyond what every adapter has, whether this device uses each, and why.
+    pub fn variants(&self) -> Vec<Variant> {
+        variants(&self.0)
     }
 
     fn upload_bytes(&self, bytes: &[u8]) -> Result<Buffer> {
@@ -202,6 +208,25 @@ mod tests {
         ] {
             assert!(matches!(result, Err(Error::Device { .. })), "{result:?}");
         }
+    }
+
+    #[test]
+    fn variants_follow_the_features() {
+        let enabled = |gpu: Wgpu, name| {
+            let all = gpu.variants();
+            assert!(all.iter().all(|variant| !variant.why.is_empty()));
+            all.iter().any(|variant| variant.name == name && variant.enabled)
+        };
+        let options = Options { cache: None, ..Options::default() };
+        let Some(at_default) = gpu(Options { default_limits: true, ..options.clone() }) else {
+            return;
+        };
+        assert!(!enabled(at_default, "shader-f16"));
+        let Some(software) = gpu(Options { class: Some(Class::Software), ..options }) else {
+            return;
+        };
+        let offered = software.0.gpu.features.contains(wgpu::Features::SHADER_F16);
+        assert_eq!(enabled(software, "shader-f16"), offered);
     }
 
     #[test]

@@ -23,7 +23,7 @@
 //! - `buffer` holds tensors in pooled buffers, in chunks that a binding can take;
 //! - `queue` records ops and submits them in batches, `staging` moves bytes in and out;
 //! - `pipelines` compiles a shader once per specialisation, `cache` keeps the result on disk;
-//! - `profile` counts and times;
+//! - `profile` counts and times; `variants` says what an adapter's features enable;
 //! - `kernels` has, for each op, the `.wgsl` beside the `.rs` that launches it.
 
 mod adapter;
@@ -36,8 +36,10 @@ mod pipelines;
 mod profile;
 mod queue;
 mod staging;
+mod variants;
 
 pub use adapter::{AdapterChoice, AdapterInfo, adapters};
 pub use backend::{Options, Wgpu};
 pub use kernels::{Class, Specialisation, specialisations};
 pub use profile::{Profile, Timing};
+pub use variants::Variant;

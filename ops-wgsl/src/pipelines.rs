@@ -18,18 +18,19 @@ pub(crate) struct Shader {
 }
 
 /// A shader from a file beside the one that launches it, behind the functions that all share, and
-/// behind a file of what it shares with its neighbours if one is named.
+/// those of further files if some are named: what it shares with its neighbours, or has in two forms.
+/// Of these the first may begin with `enable`.
 macro_rules! shader {
-    ($file:literal, $outputs:literal, $inputs:literal $(, $shared:literal)?) => {
+    ($file:literal, $outputs:literal, $inputs:literal $(, $shared:literal)*) => {
         $crate::pipelines::Shader {
-            name: $file,
+            name: concat!($file $(, " with ", $shared)*),
             source: concat!(
-                include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/kernels/prelude.wgsl")),
-                "\n",
                 $(
                     include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/kernels/", $shared)),
                     "\n",
-                )?
+                )*
+                include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/kernels/prelude.wgsl")),
+                "\n",
                 include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/kernels/", $file)),
             ),
             outputs: $outputs,
