@@ -218,15 +218,11 @@ mod tests {
             all.iter().any(|variant| variant.name == name && variant.enabled)
         };
         let options = Options { cache: None, ..Options::default() };
-        let Some(at_default) = gpu(Options { default_limits: true, ..options.clone() }) else {
-            return;
-        };
-        assert!(!enabled(at_default, "shader-f16"));
-        let Some(software) = gpu(Options { class: Some(Class::Software), ..options }) else {
-            return;
-        };
-        let offered = software.0.gpu.features.contains(wgpu::Features::SHADER_F16);
-        assert_eq!(enabled(software, "shader-f16"), offered);
+        let Some(plain) = gpu(Options { default_limits: true, ..options.clone() }) else { return };
+        assert!(!enabled(plain, "timestamps"));
+        let Some(full) = gpu(options) else { return };
+        let clock = full.0.gpu.features.contains(wgpu::Features::TIMESTAMP_QUERY);
+        assert_eq!(enabled(full, "timestamps"), clock);
     }
 
     #[test]

@@ -18,19 +18,18 @@ pub(crate) struct Shader {
 }
 
 /// A shader from a file beside the one that launches it, behind the functions that all share, and
-/// those of further files if some are named: what it shares with its neighbours, or has in two forms.
-/// Of these the first may begin with `enable`.
+/// behind a file of what it shares with its neighbours if one is named.
 macro_rules! shader {
-    ($file:literal, $outputs:literal, $inputs:literal $(, $shared:literal)*) => {
+    ($file:literal, $outputs:literal, $inputs:literal $(, $shared:literal)?) => {
         $crate::pipelines::Shader {
-            name: concat!($file $(, " with ", $shared)*),
+            name: $file,
             source: concat!(
+                include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/kernels/prelude.wgsl")),
+                "\n",
                 $(
                     include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/kernels/", $shared)),
                     "\n",
-                )*
-                include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/kernels/prelude.wgsl")),
-                "\n",
+                )?
                 include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/kernels/", $file)),
             ),
             outputs: $outputs,

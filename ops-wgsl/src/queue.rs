@@ -32,8 +32,6 @@ pub(crate) struct Context {
     pub(crate) class: Class,
     /// [`Options::winograd`].
     pub(crate) winograd: Option<bool>,
-    /// f16 is widened by the adapter itself, where a kernel has a form that does.
-    pub(crate) native_f16: bool,
     recorder: Mutex<Recorder>,
 }
 
@@ -76,10 +74,6 @@ struct Recorder {
 impl Context {
     pub(crate) fn new(gpu: Gpu, pipelines: Pipelines, options: &Options) -> Result<Self> {
         let class = options.class.unwrap_or_else(|| class_of(gpu.kind, &gpu.info));
-        // A device may flush subnormal f16 numbers. Software does not, and gains by it; a GPU waits for
-        // memory where it widens, so that integers cost it little.
-        let native_f16 =
-            class == Class::Software && gpu.features.contains(wgpu::Features::SHADER_F16);
         let descriptor = wgpu::BufferDescriptor {
             label: Some("parameters"),
             size: u64::from(BATCH_DISPATCHES) * PARAMS_BYTES as u64,
@@ -106,7 +100,6 @@ impl Context {
             pipelines,
             class,
             winograd: options.winograd,
-            native_f16,
             recorder: Mutex::new(recorder),
         })
     }

@@ -17,12 +17,10 @@ pub struct Variant {
 pub(crate) fn variants(cx: &Context) -> Vec<Variant> {
     let offered = |feature| cx.gpu.features.contains(feature);
     let variant = |name, enabled, why| Variant { name, enabled, why };
-    let native_f16 = match (cx.native_f16, offered(wgpu::Features::SHADER_F16)) {
-        (true, _) => "full-connect layers read f16 weights by the adapter's own conversion",
-        (false, true) => {
-            "f16 is widened on integers: the adapter's own may flush subnormal numbers"
-        }
-        (false, false) => "f16 is widened on integers: the adapter offers no shader-f16",
+    let f16 = if offered(wgpu::Features::SHADER_F16) {
+        "f16 is widened on integers: as fast where it was measured, and exact on every adapter"
+    } else {
+        "the adapter does not offer it; f16 is widened on integers"
     };
     let subgroups = if offered(wgpu::Features::SUBGROUP) {
         "sums go in one order on all adapters, whatever the size of their subgroups"
@@ -33,7 +31,7 @@ pub(crate) fn variants(cx: &Context) -> Vec<Variant> {
     let cache = offered(wgpu::Features::PIPELINE_CACHE);
     let large = cx.gpu.chunk_bytes() > DEFAULT_BINDING_BYTES;
     vec![
-        variant("shader-f16", cx.native_f16, native_f16),
+        variant("shader-f16", false, f16),
         variant("subgroups", false, subgroups),
         variant(
             "cooperative matrices",

@@ -12,19 +12,10 @@ use naga::back::{hlsl, msl, pipeline_constants, spv};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use striate_ops_wgsl::{Specialisation, specialisations};
 
-/// Whether it is for adapters with `shader-f16` only.
-fn native_f16(shader: &Specialisation) -> bool {
-    shader.source.starts_with("enable f16;")
-}
-
 fn module(shader: &Specialisation) -> (naga::Module, ModuleInfo) {
     let module = naga::front::wgsl::parse_str(shader.source)
         .unwrap_or_else(|e| panic!("{}", e.emit_to_string_with_path(shader.source, shader.shader)));
-    let capabilities = match native_f16(shader) {
-        true => Capabilities::SHADER_FLOAT16,
-        false => Capabilities::empty(),
-    };
-    let info = Validator::new(ValidationFlags::all(), capabilities)
+    let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
         .validate(&module)
         .unwrap_or_else(|e| panic!("{}: {e:?}", shader.shader));
     (module, info)
@@ -115,11 +106,7 @@ fn every_shader_becomes_metal_source() {
 #[test]
 fn every_shader_becomes_hlsl_source() {
     each(|shader, module, info| {
-        let mut options = hlsl::Options { fake_missing_bindings: true, ..Default::default() };
-        if native_f16(shader) {
-            // What has 16-bit types.
-            options.shader_model = hlsl::ShaderModel::V6_2;
-        }
+        let options = hlsl::Options { fake_missing_bindings: true, ..Default::default() };
         let pipeline = hlsl::PipelineOptions {
             entry_point: Some((naga::ShaderStage::Compute, "main".into())),
         };

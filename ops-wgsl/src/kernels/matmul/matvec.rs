@@ -6,9 +6,7 @@ use crate::kernels::{BOTH, Constants, combinations, word};
 use crate::pipelines::{Shader, flag, shader};
 use crate::queue::{Context, Groups, Launch};
 
-static MATVEC: Shader = shader!("matmul/matvec.wgsl", 1, 5, "matmul/halves.wgsl");
-/// For adapters whose own f16 is used: [`Context::native_f16`].
-static NATIVE: Shader = shader!("matmul/matvec.wgsl", 1, 5, "matmul/halves_native.wgsl");
+static MATVEC: Shader = shader!("matmul/matvec.wgsl", 1, 5);
 
 /// Columns of a workgroup.
 const COLS: usize = 4;
@@ -21,9 +19,7 @@ pub(super) fn variants() -> Vec<(&'static Shader, Constants)> {
     let names = ["HALF_A", "HALF_B", "HALF_BIAS", "BIAS", "RELU", "ACCUMULATE"];
     let mut constants: Vec<(&'static str, &[f64])> = names.map(|name| (name, BOTH)).into();
     constants.push(("ROWS", &rows));
-    let mut all = combinations(&MATVEC, &constants);
-    all.extend(combinations(&NATIVE, &constants));
-    all
+    combinations(&MATVEC, &constants)
 }
 
 /// Rows of the specialisation that takes a product, if one does: it reads vectors of four elements
@@ -54,7 +50,7 @@ pub(super) fn launch(cx: &Context, product: &Product<'_>) -> striate_tensor::Res
     params.extend([a.view.skip, b.view.skip, bias_view.skip, y.view.skip]);
     cx.launch(Launch {
         op: "matmul",
-        shader: if cx.native_f16 && (a.half || b.half) { &NATIVE } else { &MATVEC },
+        shader: &MATVEC,
         constants: &[
             ("HALF_A", flag(a.half)),
             ("HALF_B", flag(b.half)),

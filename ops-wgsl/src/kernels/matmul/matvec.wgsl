@@ -31,7 +31,9 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read_write> y: array<f32>;
-// What is f16 is bound at 2 and 3, by one of the files `halves`; what is f32 at 5 and 6.
+// As words where they are f16, and the same as vectors.
+@group(0) @binding(2) var<storage, read> a: array<vec2<u32>>;
+@group(0) @binding(3) var<storage, read> b: array<vec2<u32>>;
 @group(0) @binding(4) var<storage, read> bias: array<u32>;
 @group(0) @binding(5) var<storage, read> a4: array<vec4<u32>>;
 @group(0) @binding(6) var<storage, read> b4: array<vec4<u32>>;
@@ -40,14 +42,21 @@ const INVOCATIONS = 64u;
 
 var<workgroup> sums: array<vec4<f32>, INVOCATIONS * ROWS>;
 
+fn halves(words: vec2<u32>) -> vec4<f32> {
+    return vec4<f32>(
+        half_to_float(words.x & 0xffffu), half_to_float(words.x >> 16u),
+        half_to_float(words.y & 0xffffu), half_to_float(words.y >> 16u),
+    );
+}
+
 // A vector of 4 elements, by its number.
 fn vector_a(place: u32) -> vec4<f32> {
-    if (HALF_A) { return halves_a(place); }
+    if (HALF_A) { return halves(a[place]); }
     return bitcast<vec4<f32>>(a4[place]);
 }
 
 fn vector_b(place: u32) -> vec4<f32> {
-    if (HALF_B) { return halves_b(place); }
+    if (HALF_B) { return halves(b[place]); }
     return bitcast<vec4<f32>>(b4[place]);
 }
 
