@@ -18,6 +18,7 @@ use crate::pipelines::Pipelines;
 use crate::profile::{Clock, Profile};
 use crate::queue::Context;
 use crate::tune::{self, Tuner};
+use crate::variants::{Variant, variants};
 
 /// How a device is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +35,9 @@ pub struct Options {
     /// Choose kernels for another class of adapters than the one that this one is of: for tests and
     /// comparisons.
     pub class: Option<Class>,
+    /// Use Winograd's algorithm for each convolution that it is for, or for none; by default where it
+    /// is expected to win: for tests and comparisons.
+    pub winograd: Option<bool>,
     /// Take the time of each op on the GPU's own clock. Each batch is waited for.
     pub profile: bool,
     /// Where compiled pipelines and the winners of `tune` are kept from run to run; nowhere if none.
@@ -49,6 +53,7 @@ impl Default for Options {
             checked: false,
             chunk_bytes: None,
             class: None,
+            winograd: None,
             profile: false,
             cache: default_folder(),
         }
@@ -87,7 +92,7 @@ impl Wgpu {
         let cache = Cache::open(&gpu, options.cache.as_deref());
         let pipelines = Pipelines::new(cache, options.checked);
         let choices = choices(&gpu);
-        let context = Context::new(gpu, pipelines, options.class, choices, options.profile)?;
+        let context = Context::new(gpu, pipelines, choices, &options)?;
         Ok(Wgpu(Arc::new(Opened { context, options })))
     }
 
@@ -136,6 +141,11 @@ impl Wgpu {
     /// [`Options::profile`] asks for it.
     pub fn profile(&self) -> Profile {
         self.0.context.profile()
+    }
+
+    /// The variants of kernels beyond what every adapter has, whether this device uses each, and why.
+    pub fn variants(&self) -> Vec<Variant> {
+        variants(self.context())
     }
 
     fn upload_bytes(&self, bytes: &[u8]) -> Result<Buffer> {
@@ -269,6 +279,21 @@ mod tests {
         ] {
             assert!(matches!(result, Err(Error::Device { .. })), "{result:?}");
         }
+    }
+
+    #[test]
+    fn variants_follow_the_features() {
+        let enabled = |gpu: Wgpu, name| {
+            let all = gpu.variants();
+            assert!(all.iter().all(|variant| !variant.why.is_empty()));
+            all.iter().any(|variant| variant.name == name && variant.enabled)
+        };
+        let options = Options { cache: None, ..Options::default() };
+        let Some(plain) = gpu(Options { default_limits: true, ..options.clone() }) else { return };
+        assert!(!enabled(plain, "timestamps"));
+        let Some(full) = gpu(options) else { return };
+        let clock = full.context().gpu.features.contains(wgpu::Features::TIMESTAMP_QUERY);
+        assert_eq!(enabled(full, "timestamps"), clock);
     }
 
     #[test]

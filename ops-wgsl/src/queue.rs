@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use striate_tensor::Result;
 
+use crate::backend::Options;
 use crate::buffer::{Pool, View};
 use crate::device::Gpu;
 use crate::kernels::{Choices, Class, class_of};
@@ -30,6 +31,8 @@ pub(crate) struct Context {
     /// What kernels are chosen for.
     pub(crate) class: Class,
     pub(crate) choices: Choices,
+    /// [`Options::winograd`].
+    pub(crate) winograd: Option<bool>,
     recorder: Mutex<Recorder>,
 }
 
@@ -54,10 +57,6 @@ pub(crate) enum Groups {
     /// So many, which the shader numbers by `flat_group`.
     Flat(usize),
     /// A grid, each extent of which the shader knows to be within the limit.
-    #[allow(
-        dead_code,
-        reason = "today's kernels number their workgroups; batched products would not"
-    )]
     Grid([u32; 3]),
 }
 
@@ -77,11 +76,10 @@ impl Context {
     pub(crate) fn new(
         gpu: Gpu,
         pipelines: Pipelines,
-        class: Option<Class>,
         choices: Choices,
-        profile: bool,
+        options: &Options,
     ) -> Result<Self> {
-        let class = class.unwrap_or_else(|| class_of(gpu.kind, &gpu.info));
+        let class = options.class.unwrap_or_else(|| class_of(gpu.kind, &gpu.info));
         let descriptor = wgpu::BufferDescriptor {
             label: Some("parameters"),
             size: u64::from(BATCH_DISPATCHES) * PARAMS_BYTES as u64,
@@ -90,7 +88,7 @@ impl Context {
         };
         let params_buffer =
             gpu.scoped(descriptor.size as usize, || gpu.device.create_buffer(&descriptor))?;
-        let profiler = Profiler::new(&gpu, profile)?;
+        let profiler = Profiler::new(&gpu, options.profile)?;
         let recorder = Recorder {
             encoder: None,
             pass: None,
@@ -102,8 +100,15 @@ impl Context {
             staging: Staging::default(),
             profiler,
         };
-        let recorder = Mutex::new(recorder);
-        Ok(Context { gpu, pool: Pool::default(), pipelines, class, choices, recorder })
+        Ok(Context {
+            gpu,
+            pool: Pool::default(),
+            pipelines,
+            class,
+            choices,
+            winograd: options.winograd,
+            recorder: Mutex::new(recorder),
+        })
     }
 
     fn recorder(&self) -> MutexGuard<'_, Recorder> {

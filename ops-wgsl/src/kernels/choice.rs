@@ -20,12 +20,14 @@ pub(crate) enum Algorithm {
     Tiled(Tile),
     /// `matvec.wgsl`: products of few rows.
     MatVec,
+    /// `conv2d/winograd`: 3x3 convolutions of stride 1 by products of transformed tiles.
+    Winograd,
 }
 
 impl Algorithm {
     /// All of them.
     pub(crate) fn all() -> impl Iterator<Item = Algorithm> {
-        [Algorithm::Wide, Algorithm::MatVec]
+        [Algorithm::Wide, Algorithm::MatVec, Algorithm::Winograd]
             .into_iter()
             .chain(TILES.map(Algorithm::Tiled))
             .chain([Algorithm::Simple])
@@ -49,6 +51,7 @@ impl fmt::Display for Algorithm {
             Algorithm::Wide => f.write_str("wide"),
             Algorithm::Tiled(tile) => write!(f, "tiled-{}x{}", tile.rows(), tile.cols()),
             Algorithm::MatVec => f.write_str("matvec"),
+            Algorithm::Winograd => f.write_str("winograd"),
         }
     }
 }

@@ -6,8 +6,9 @@
 mod gradients;
 mod simple;
 mod tiled;
+mod winograd;
 
-use striate_tensor::ops::Conv2d;
+use striate_tensor::ops::{self, Conv2d};
 use striate_tensor::{DType, Result, Shape, TensorType};
 
 use super::choice::{Algorithm, Case};
@@ -23,6 +24,7 @@ pub(super) use gradients::{input_grad, weight_grad};
 pub(super) fn variants() -> Vec<(&'static Shader, Constants)> {
     let mut all = simple::variants();
     all.extend(gradients::variants());
+    all.extend(winograd::variants());
     all
 }
 
@@ -93,20 +95,23 @@ struct Convolution<'a> {
     extents: &'a Extents,
     images: usize,
     x: (&'a View, bool),
-    /// The weights, and where they are bound. The tiled kernels keep packed forms with them.
+    /// The weights, and where they are bound. Winograd's algorithm keeps its form with them.
     w: (Source<'a>, &'a View),
     bias: Option<(&'a View, bool)>,
     relu: bool,
+    /// Each product of the definition is to be summed.
+    direct: bool,
     /// f32.
     y: &'a View,
 }
 
 impl Convolution<'_> {
     /// What the table says.
-    fn usual(&self, class: Class) -> Algorithm {
+    fn usual(&self, cx: &Context) -> Algorithm {
         let Extents { out_rows, out_cols, out, groups, .. } = *self.extents;
-        match class {
+        match cx.class {
             Class::Simple => Algorithm::Simple,
+            _ if winograd::is_usual(cx, self) => Algorithm::Winograd,
             class => {
                 let rows = self.images * out_rows * out_cols;
                 Algorithm::of_tile(tile(class, rows, out / groups, groups))
@@ -139,11 +144,17 @@ impl Convolution<'_> {
 
 /// Chooses a kernel for a convolution and launches it.
 fn launch(cx: &Context, convolution: &Convolution<'_>) -> Result<()> {
-    let takes = |algorithm| algorithm != Algorithm::MatVec;
-    match cx.choices.choose(|| convolution.case(), convolution.usual(cx.class), takes) {
+    let takes = |algorithm| match algorithm {
+        Algorithm::MatVec => false,
+        Algorithm::Winograd => winograd::takes(cx, convolution),
+        Algorithm::Simple | Algorithm::Wide | Algorithm::Tiled(_) => true,
+    };
+    let usual = convolution.usual(cx);
+    match cx.choices.choose(|| convolution.case(), usual, takes) {
         Algorithm::Simple | Algorithm::MatVec => simple::launch(cx, convolution),
         Algorithm::Wide => tiled::launch(cx, convolution, None),
         Algorithm::Tiled(tile) => tiled::launch(cx, convolution, Some(tile)),
+        Algorithm::Winograd => winograd::launch(cx, convolution),
     }
 }
 
@@ -184,6 +195,7 @@ pub(super) fn conv2d(
                     w: (w, &weights),
                     bias: bias.as_ref().map(|(view, half)| (view, *half)),
                     relu: op.relu,
+                    direct: op.algorithm == ops::Algorithm::Direct,
                     y: &written.view,
                 },
             )?;

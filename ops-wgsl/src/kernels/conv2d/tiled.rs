@@ -11,7 +11,7 @@ pub(super) fn launch(
     convolution: &Convolution<'_>,
     tile: Option<Tile>,
 ) -> striate_tensor::Result<()> {
-    let Convolution { extents, images, x, w: (w, weights), bias, relu, y } = convolution;
+    let Convolution { extents, images, x, w: (w, weights), bias, relu, y, .. } = convolution;
     let Extents { rows, cols, out_rows, out_cols, kernel, stride, padding, groups, .. } = **extents;
     let channels = extents.channels / groups;
     let out = extents.out / groups;

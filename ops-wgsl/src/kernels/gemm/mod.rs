@@ -16,8 +16,8 @@ pub use table::Class;
 pub(crate) use table::class_of;
 pub(super) use table::{TILES, Tile, tile, tiles};
 
-static TILED: Shader = shader!("gemm/tiled.wgsl", 1, 5);
-static WIDE: Shader = shader!("gemm/wide.wgsl", 1, 3);
+static TILED: Shader = shader!("gemm/tiled.wgsl", 1, 5, "gemm/product.wgsl");
+static WIDE: Shader = shader!("gemm/wide.wgsl", 1, 3, "gemm/product.wgsl");
 
 /// Rows and columns of an invocation of `wide.wgsl`, and invocations of its workgroups.
 const WIDE_ROWS: usize = 16;
@@ -64,6 +64,21 @@ pub(super) struct Windows {
     pub(super) kernel: [usize; 2],
     pub(super) stride: [usize; 2],
     pub(super) padding: [usize; 2],
+}
+
+impl Windows {
+    /// Of a matrix of so many rows.
+    pub(super) fn matrix(rows: usize) -> Self {
+        Windows {
+            rows: 1,
+            cols: rows,
+            out_rows: 1,
+            out_cols: rows,
+            kernel: [1, 1],
+            stride: [1, 1],
+            padding: [0, 0],
+        }
+    }
 }
 
 /// `y [m, n] = a b`, or `y + a b`, with bias and ReLU at the end; for each of the groups or matrices

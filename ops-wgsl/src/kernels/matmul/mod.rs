@@ -71,6 +71,7 @@ impl Product<'_> {
             Algorithm::Simple => true,
             Algorithm::MatVec => matvec::takes(self),
             Algorithm::Wide | Algorithm::Tiled(_) => self.batch.len() <= MAX_AXES,
+            Algorithm::Winograd => false,
         }
     }
 
@@ -88,7 +89,7 @@ impl Product<'_> {
 fn launch(cx: &Context, product: &Product<'_>) -> Result<()> {
     let takes = |algorithm| product.takes(algorithm);
     match cx.choices.choose(|| product.case(), product.usual(cx.class), takes) {
-        Algorithm::Simple => simple::launch(cx, product),
+        Algorithm::Simple | Algorithm::Winograd => simple::launch(cx, product),
         Algorithm::MatVec => matvec::launch(cx, product),
         Algorithm::Wide => tiled::launch(cx, product, None),
         Algorithm::Tiled(tile) => tiled::launch(cx, product, Some(tile)),

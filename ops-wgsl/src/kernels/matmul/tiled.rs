@@ -11,21 +11,12 @@ pub(super) fn launch(
     tile: Option<Tile>,
 ) -> striate_tensor::Result<()> {
     let Product { m, n, k, a, b, y, bias, relu, accumulate, batch } = product;
-    let windows = Windows {
-        rows: 1,
-        cols: *m,
-        out_rows: 1,
-        out_cols: *m,
-        kernel: [1, 1],
-        stride: [1, 1],
-        padding: [0, 0],
-    };
     let gemm = Gemm {
         op: "matmul",
         m: *m,
         n: *n,
         channels: *k,
-        windows,
+        windows: Windows::matrix(*m),
         a: Side { view: a.view, half: a.half, line: a.row, step: a.col },
         b: Side { view: b.view, half: b.half, line: b.col, step: b.row },
         y: y.view,
