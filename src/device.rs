@@ -50,14 +50,9 @@ impl DeviceByName for Device {
     fn by_name(name: &str, options: &DeviceOptions) -> Result<Self> {
         match name {
             "cpu" => Ok(Device::new(Cpu::new(options.threads)?)),
-            "auto" => best_gpu().map_or_else(|| Self::by_name("cpu", options), Ok),
-            "gpu" => gpu(None),
-            _ => match name.strip_prefix("gpu:") {
-                Some(which) => gpu(Some(which)),
-                None => Err(Error::UnknownDevice {
-                    name: name.into(),
-                    reason: "devices are `auto`, `cpu`, `gpu`, `gpu:N` and `gpu:NAME`".into(),
-                }),
+            _ => match open_gpu(name)? {
+                Some(gpu) => Ok(gpu),
+                None => Self::by_name("cpu", options),
             },
         }
     }
@@ -69,30 +64,34 @@ impl DeviceByName for Device {
     }
 }
 
-/// The graphics processor of this number or name, or the best one.
+/// The graphics processor that a name means (`gpu`, `gpu:N`, `gpu:NAME`, `auto`), opened with these
+/// options; none where `auto` finds no hardware one. A [`Device`] can be made of a clone of it.
+///
+/// # Errors
+/// As [`DeviceByName::by_name`].
 #[cfg(feature = "gpu")]
-fn gpu(which: Option<&str>) -> Result<Device> {
-    let choice = match which {
-        None => AdapterChoice::Gpu,
-        Some(which) => match which.parse() {
-            Ok(index) => AdapterChoice::Index(index),
-            Err(_) => AdapterChoice::Name(which.into()),
-        },
-    };
-    Ok(Device::new(Wgpu::new(&choice, Options::default())?))
-}
-
-/// The best graphics processor that is not software.
-#[cfg(feature = "gpu")]
-fn best_gpu() -> Option<Device> {
-    match Wgpu::new(&AdapterChoice::Hardware, Options::default()) {
-        Ok(gpu) => Some(Device::new(gpu)),
-        Err(error) => {
+pub fn gpu_by_name(name: &str, options: Options) -> Result<Option<Wgpu>> {
+    let auto = name == "auto";
+    let choice = name.parse::<AdapterChoice>().map_err(|_| unknown(name))?;
+    match Wgpu::new(&choice, options) {
+        Ok(gpu) => Ok(Some(gpu)),
+        Err(error) if auto => {
             static SAID: std::sync::Once = std::sync::Once::new();
             SAID.call_once(|| log::info!("computing on the CPU: {error}"));
-            None
+            Ok(None)
         }
+        Err(error) => Err(error),
     }
+}
+
+#[cfg(feature = "gpu")]
+fn open_gpu(name: &str) -> Result<Option<Device>> {
+    Ok(gpu_by_name(name, Options::default())?.map(Device::new))
+}
+
+fn unknown(name: &str) -> Error {
+    let reason = "devices are `auto`, `cpu`, `gpu`, `gpu:N` and `gpu:NAME`";
+    Error::UnknownDevice { name: name.into(), reason: reason.into() }
 }
 
 #[cfg(feature = "gpu")]
@@ -104,16 +103,15 @@ fn gpus() -> Vec<DeviceInfo> {
 }
 
 #[cfg(not(feature = "gpu"))]
-fn gpu(which: Option<&str>) -> Result<Device> {
-    Err(Error::UnknownDevice {
-        name: which.map_or_else(|| "gpu".into(), |which| format!("gpu:{which}")),
-        reason: "this build is without the feature `gpu`; use `cpu` or `auto`".into(),
-    })
-}
-
-#[cfg(not(feature = "gpu"))]
-fn best_gpu() -> Option<Device> {
-    None
+fn open_gpu(name: &str) -> Result<Option<Device>> {
+    match name {
+        "auto" => Ok(None),
+        _ if name == "gpu" || name.starts_with("gpu:") => Err(Error::UnknownDevice {
+            name: name.into(),
+            reason: "this build is without the feature `gpu`; use `cpu` or `auto`".into(),
+        }),
+        _ => Err(unknown(name)),
+    }
 }
 
 #[cfg(not(feature = "gpu"))]

@@ -47,6 +47,8 @@ mod error;
 
 pub use classifier::{Classifier, Ranked, Ranks};
 pub use default_model::{DEFAULT_MODEL_NOTE, default_model};
+#[cfg(feature = "gpu")]
+pub use device::gpu_by_name;
 pub use device::{DeviceByName, DeviceOptions};
 pub use error::{Error, Result};
 

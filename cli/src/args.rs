@@ -6,12 +6,11 @@ use std::num::NonZeroUsize;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use striate::image::Protocol;
-use striate::tensor::{DType, Device};
-use striate::{DeviceByName, DeviceOptions};
+use striate::tensor::DType;
 
 use crate::error::{Error, Result};
 use crate::{
-    bench, classify, completions, convert, draw, encode, inspect, prepare, train, validate,
+    bench, classify, completions, convert, draw, encode, inspect, prepare, train, tune, validate,
 };
 
 const EXAMPLES: &str = "\
@@ -22,6 +21,7 @@ Examples:
   striate inspect vgg-d.sqlite3                         layers, shapes, parameters
   striate convert vgg-d.sqlite3 vgg-d.safetensors --dtype f16
   striate bench vgg-d --layers                          where the time goes
+  striate tune vgg-d                                    choose the GPU's kernels by measuring
 
 Model files are recognised by their content: ccv's .sqlite3, and .safetensors.
 Exit codes: 0 done, 1 failed (the reason is on stderr, after `error:`), 2 wrong usage.
@@ -59,6 +59,8 @@ pub(crate) enum Command {
     Draw(draw::DrawArgs),
     /// Time ops and networks, and compare with what the machine can do.
     Bench(bench::BenchArgs),
+    /// Measure which kernels are the fastest on your GPU, and use them from then on.
+    Tune(tune::TuneArgs),
     /// List the devices of this machine.
     Devices,
     /// Print a completion script for a shell.
@@ -91,18 +93,6 @@ pub(crate) struct Global {
 }
 
 impl Global {
-    /// The device asked for.
-    pub(crate) fn device(&self) -> Result<Device> {
-        let device = Device::by_name(&self.device, &self.device_options())?;
-        log::info!("computing on {:?}", device.info());
-        Ok(device)
-    }
-
-    /// How devices are set up.
-    pub(crate) fn device_options(&self) -> DeviceOptions {
-        DeviceOptions { threads: self.threads.map(NonZeroUsize::get) }
-    }
-
     /// Refuses what parsing cannot see is wrong.
     pub(crate) fn check(&self, command: &Command) -> Result<()> {
         let classifies = matches!(command, Command::Classify(_));

@@ -2,9 +2,11 @@
 
 mod args;
 mod bench;
+mod cases;
 mod classify;
 mod completions;
 mod convert;
+mod device;
 mod devices;
 mod draw;
 mod encode;
@@ -18,6 +20,7 @@ mod progress;
 mod results;
 mod target;
 mod train;
+mod tune;
 mod validate;
 
 use std::process::ExitCode;
@@ -63,6 +66,7 @@ fn run(cli: &Cli, output: &mut Output) -> Result<()> {
         Command::Validate(args) => validate::run(args, output),
         Command::Draw(args) => draw::run(args, output),
         Command::Bench(args) => bench::run(args, global, output),
+        Command::Tune(args) => tune::run(args, global, output),
         Command::Devices => devices::run(global, output),
         Command::Completions(args) => completions::run(args, output),
     }

@@ -80,9 +80,7 @@ impl Output {
 
     /// A word for people on stderr, not with `-q`.
     pub(crate) fn note(&self, text: &str) {
-        if !self.quiet {
-            stderr(&format!("note: {text}"));
-        }
+        note(self.quiet, text);
     }
 
     /// A doubt for people on stderr, not with `-q`.
@@ -99,6 +97,13 @@ impl Output {
 
     fn line_is_done(&mut self) -> Result<()> {
         if self.flush_each { self.flush() } else { Ok(()) }
+    }
+}
+
+/// A word for people on stderr, unless they want it quiet.
+pub(crate) fn note(quiet: bool, text: &str) {
+    if !quiet {
+        stderr(&format!("note: {text}"));
     }
 }
 

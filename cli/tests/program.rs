@@ -26,6 +26,7 @@ fn wrong_usage_ends_with_2() {
         &["convert", "tiny.sqlite3", "x.sqlite3", "--dtype", "u32"],
         &["validate", "results.txt"],
         &["bench", "nonsense"],
+        &["tune", "nonsense"],
         &["bench", "softmax", "--layers"],
     ] {
         let run = scene.striate(args);
@@ -37,9 +38,17 @@ fn wrong_usage_ends_with_2() {
 #[test]
 fn help_teaches() {
     let scene = Scene::new();
-    for command in
-        ["classify", "encode", "inspect", "convert", "validate", "draw", "bench", "completions"]
-    {
+    for command in [
+        "classify",
+        "encode",
+        "inspect",
+        "convert",
+        "validate",
+        "draw",
+        "bench",
+        "tune",
+        "completions",
+    ] {
         let help = scene.striate(&[command, "--help"]).done();
         assert!(help.contains("Examples:") && help.contains("--threads"), "{command}: {help}");
     }
@@ -166,6 +175,7 @@ fn bench_has_the_keys_of_the_contract() {
         assert_eq!((&line["pass"], &line["device"]), (&"forward".into(), &"cpu".into()));
         assert_eq!((&line["batch"], &line["threads"]), (&2.into(), &1.into()));
         assert_eq!(line["repeats"], 3);
+        assert_eq!((&line["clock"], &line["dispatches"]), (&"wall".into(), &().into()));
         assert!(line["median_ms"].as_f64() >= line["min_ms"].as_f64());
         assert!(line["gflops"].as_f64().unwrap() > 0.0);
         assert!(!cfg!(target_os = "linux") || line["peak_bytes"].as_u64().unwrap() > 100_000);

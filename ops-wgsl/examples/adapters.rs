@@ -13,5 +13,9 @@ fn main() -> striate_tensor::Result<()> {
     for (name, value) in gpu.info().properties {
         println!("  {name}: {value}");
     }
+    for variant in gpu.variants() {
+        let enabled = if variant.enabled { "on" } else { "off" };
+        println!("  {} {enabled}: {}", variant.name, variant.why);
+    }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Times the convolutions and full-connect layers of AlexNet and VGG-D, layer by layer, with the
 //! kernels of each class of adapters that is named (`simple`, `software`, `discrete`, `integrated`,
-//! `apple`); by default with the adapter's own.
+//! `apple`); by default with the adapter's own. `winograd` and `direct` insist on an algorithm for
+//! the classes after them.
 //!
 //! `cargo run --release -p striate-ops-wgsl --example conv_layers -- [alexnet|vgg-d] [CLASS]...`
 
@@ -64,25 +65,32 @@ fn main() -> Result<()> {
         Some("vgg-d") => (VGG_D, VGG_D_FULL),
         _ => (ALEXNET, ALEXNET_FULL),
     };
-    let mut classes: Vec<Option<Class>> = Vec::new();
+    let mut classes: Vec<(Option<Class>, Option<bool>)> = Vec::new();
+    let mut winograd = None;
     for name in arguments.iter().skip(1) {
-        classes.push(match name.as_str() {
+        let class = match name.as_str() {
+            "winograd" | "direct" => {
+                winograd = Some(name == "winograd");
+                continue;
+            }
             "simple" => Some(Class::Simple),
             "software" => Some(Class::Software),
             "discrete" => Some(Class::Discrete),
             "integrated" => Some(Class::Integrated),
             "apple" => Some(Class::Apple),
             _ => None,
-        });
+        };
+        classes.push((class, winograd));
     }
     if classes.is_empty() {
-        classes.push(None);
+        classes.push((None, winograd));
     }
-    for class in classes {
+    for (class, winograd) in classes {
         let mut options = Options::default();
         options.class = class;
+        options.winograd = winograd;
         let device = Device::new(Wgpu::new(&AdapterChoice::Gpu, options)?);
-        println!("{}: {class:?}", device.info().description);
+        println!("{}: {class:?}, Winograd: {winograd:?}", device.info().description);
         let mut total = 0.0;
         for &(name, size, channels, out, kernel, stride, padding, groups) in convs {
             let conv = Conv2d {

@@ -17,6 +17,26 @@ pub enum AdapterChoice {
     Name(String),
 }
 
+impl std::str::FromStr for AdapterChoice {
+    type Err = Error;
+
+    /// From `gpu`, `gpu:N` or `gpu:NAME`, and `auto` for [`AdapterChoice::Hardware`].
+    fn from_str(name: &str) -> Result<Self> {
+        match (name, name.strip_prefix("gpu:")) {
+            ("auto", _) => Ok(AdapterChoice::Hardware),
+            ("gpu", _) => Ok(AdapterChoice::Gpu),
+            (_, Some(which)) => Ok(match which.parse() {
+                Ok(index) => AdapterChoice::Index(index),
+                Err(_) => AdapterChoice::Name(which.into()),
+            }),
+            _ => Err(Error::UnknownDevice {
+                name: name.into(),
+                reason: "graphics processors are `gpu`, `gpu:N` and `gpu:NAME`".into(),
+            }),
+        }
+    }
+}
+
 /// A graphics adapter of this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdapterInfo {

@@ -1,6 +1,7 @@
 //! The backend.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use striate_tensor::{
     Backend, Buffer, DeviceInfo, Error, HostTensor, HostValues, Op, Operand, Result, SharedBytes,
@@ -9,12 +10,15 @@ use striate_tensor::{
 
 use crate::adapter::AdapterChoice;
 use crate::buffer::{Source, own};
-use crate::cache::{Cache, default_folder};
+use crate::cache::Cache;
 use crate::device::Gpu;
-use crate::kernels::{self, Class};
+use crate::file::default_folder;
+use crate::kernels::{self, Choices, Class};
 use crate::pipelines::Pipelines;
-use crate::profile::Profile;
+use crate::profile::{Clock, Profile};
 use crate::queue::Context;
+use crate::tune::{self, Tuner};
+use crate::variants::{Variant, variants};
 
 /// How a device is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,9 +35,12 @@ pub struct Options {
     /// Choose kernels for another class of adapters than the one that this one is of: for tests and
     /// comparisons.
     pub class: Option<Class>,
+    /// Use Winograd's algorithm for each convolution that it is for, or for none; by default where it
+    /// is expected to win: for tests and comparisons.
+    pub winograd: Option<bool>,
     /// Take the time of each op on the GPU's own clock. Each batch is waited for.
     pub profile: bool,
-    /// Where compiled pipelines are kept from run to run; nowhere if none.
+    /// Where compiled pipelines and the winners of `tune` are kept from run to run; nowhere if none.
     pub cache: Option<PathBuf>,
 }
 
@@ -46,14 +53,21 @@ impl Default for Options {
             checked: false,
             chunk_bytes: None,
             class: None,
+            winograd: None,
             profile: false,
             cache: default_folder(),
         }
     }
 }
 
-/// A graphics processor.
-pub struct Wgpu(Context);
+/// A graphics processor: a cheap handle, so that the one a device was made of can still be asked.
+#[derive(Clone)]
+pub struct Wgpu(Arc<Opened>);
+
+struct Opened {
+    context: Context,
+    options: Options,
+}
 
 impl Wgpu {
     /// Opens an adapter.
@@ -62,20 +76,80 @@ impl Wgpu {
     /// [`Error::UnknownDevice`] where there is no such adapter, [`Error::Device`] where it cannot
     /// be opened.
     pub fn new(choice: &AdapterChoice, options: Options) -> Result<Self> {
+        Self::with(choice, options.clone(), |gpu| {
+            // Another class is asked for to see its own kernels.
+            let folder = options.cache.as_deref().filter(|_| options.class.is_none());
+            Choices::Settled(tune::winners(gpu, folder))
+        })
+    }
+
+    pub(crate) fn with(
+        choice: &AdapterChoice,
+        options: Options,
+        choices: impl FnOnce(&Gpu) -> Choices,
+    ) -> Result<Self> {
         let gpu = Gpu::open(choice, &options)?;
         let cache = Cache::open(&gpu, options.cache.as_deref());
         let pipelines = Pipelines::new(cache, options.checked);
-        Ok(Wgpu(Context::new(gpu, pipelines, options.class, options.profile)?))
+        let choices = choices(&gpu);
+        let context = Context::new(gpu, pipelines, choices, &options)?;
+        Ok(Wgpu(Arc::new(Opened { context, options })))
+    }
+
+    pub(crate) fn context(&self) -> &Context {
+        &self.0.context
+    }
+
+    pub(crate) fn options(&self) -> &Options {
+        &self.0.options
+    }
+
+    /// Measures kernels on this adapter. The winners are kept in [`Options::cache`] for devices that
+    /// are opened later; this one goes on as it was opened, so that its results stay the same bits.
+    ///
+    /// ```no_run
+    /// use striate_ops_wgsl::{AdapterChoice, Options, TuneCase, Wgpu};
+    /// use striate_tensor::{Shape, TensorType, ops::Conv2d};
+    ///
+    /// # fn main() -> striate_tensor::Result<()> {
+    /// let gpu = Wgpu::new(&AdapterChoice::Gpu, Options::default())?;
+    /// let mut tuner = gpu.tuner()?;
+    /// let types = [Shape::new(&[1, 13, 13, 256])?, Shape::new(&[384, 3, 3, 256])?].map(TensorType::f32);
+    /// let case = TuneCase { op: Conv2d::default().into(), inputs: types.into() };
+    /// if let Some(tuned) = tuner.tune(&case, false)? {
+    ///     let (usual, winner) = (tuned.usual, tuned.winner);
+    ///     println!("{} {} ms", usual.algorithm, usual.milliseconds);
+    ///     println!("{} {} ms", winner.algorithm, winner.milliseconds);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Wgpu::new`]: trials have a device of their own.
+    pub fn tuner(&self) -> Result<Tuner> {
+        Tuner::new(self)
+    }
+
+    /// What [`Profile::timings`] can be taken by on this device as it was opened:
+    /// [`Clock::Wall`] without [`Options::profile`].
+    pub fn clock(&self) -> Clock {
+        self.0.context.clock()
     }
 
     /// What was asked of the device since it was opened, and the time that it took where
     /// [`Options::profile`] asks for it.
     pub fn profile(&self) -> Profile {
-        self.0.profile()
+        self.0.context.profile()
+    }
+
+    /// The variants of kernels beyond what every adapter has, whether this device uses each, and why.
+    pub fn variants(&self) -> Vec<Variant> {
+        variants(self.context())
     }
 
     fn upload_bytes(&self, bytes: &[u8]) -> Result<Buffer> {
-        let cx = &self.0;
+        let cx = &self.0.context;
         let buffer = cx.allocate(bytes.len())?;
         let chunk = cx.gpu.chunk_bytes() as usize;
         for (to, bytes) in buffer.chunks.iter().zip(bytes.chunks(chunk)) {
@@ -87,7 +161,14 @@ impl Wgpu {
 
 impl Backend for Wgpu {
     fn info(&self) -> DeviceInfo {
-        self.0.gpu.describe()
+        let cx = &self.0.context;
+        let mut info = cx.gpu.describe();
+        let more = [
+            ("kernels", kernels::of_class(cx.class)),
+            ("tuned shapes", cx.choices.winners().to_string()),
+        ];
+        info.properties.extend(more.map(|(name, value)| (name.to_string(), value)));
+        info
     }
 
     fn upload(&self, values: HostValues) -> Result<Buffer> {
@@ -104,7 +185,7 @@ impl Backend for Wgpu {
     }
 
     fn download(&self, buffer: &Buffer, ty: &TensorType) -> Result<HostTensor> {
-        let cx = &self.0;
+        let cx = &self.0.context;
         let own = own(&cx.gpu, buffer)?;
         let mut values = HostValues::zeros(ty.dtype, ty.count());
         if own.bytes() != values.bytes().len() {
@@ -120,7 +201,7 @@ impl Backend for Wgpu {
     }
 
     fn execute(&self, op: &Op, inputs: &[Operand<'_>], output: &TensorType) -> Result<Buffer> {
-        let cx = &self.0;
+        let cx = &self.0.context;
         let inputs = inputs.iter().map(|x| Source::new(&cx.gpu, x)).collect::<Result<Vec<_>>>()?;
         Ok(Buffer::new(kernels::execute(cx, op, &inputs, output)?))
     }
@@ -131,7 +212,7 @@ impl Backend for Wgpu {
         targets: &mut [Target<'_>],
         inputs: &[Operand<'_>],
     ) -> Result<()> {
-        let cx = &self.0;
+        let cx = &self.0.context;
         let inputs = inputs.iter().map(|x| Source::new(&cx.gpu, x)).collect::<Result<Vec<_>>>()?;
         // What is shared is replaced by copies, all of them before anything is written.
         for target in targets.iter_mut() {
@@ -156,19 +237,19 @@ impl Backend for Wgpu {
     }
 
     fn synchronize(&self) -> Result<()> {
-        self.0.synchronize()
+        self.0.context.synchronize()
     }
 }
 
-impl Drop for Wgpu {
+impl Drop for Opened {
     fn drop(&mut self) {
-        self.0.pipelines.save();
+        self.context.pipelines.save();
     }
 }
 
 impl std::fmt::Debug for Wgpu {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Wgpu({}, {})", self.0.gpu.name, self.0.gpu.info.name)
+        write!(f, "Wgpu({}, {})", self.0.context.gpu.name, self.0.context.gpu.info.name)
     }
 }
 
@@ -186,7 +267,7 @@ mod tests {
     #[test]
     fn a_lost_device_is_an_error_in_every_call() {
         let Some(gpu) = gpu(Options { cache: None, ..Options::default() }) else { return };
-        let raw = gpu.0.gpu.device.clone();
+        let raw = gpu.0.context.gpu.device.clone();
         let device = Device::new(gpu);
         let x = Tensor::ones([100], &device).unwrap();
         raw.destroy();
@@ -198,6 +279,21 @@ mod tests {
         ] {
             assert!(matches!(result, Err(Error::Device { .. })), "{result:?}");
         }
+    }
+
+    #[test]
+    fn variants_follow_the_features() {
+        let enabled = |gpu: Wgpu, name| {
+            let all = gpu.variants();
+            assert!(all.iter().all(|variant| !variant.why.is_empty()));
+            all.iter().any(|variant| variant.name == name && variant.enabled)
+        };
+        let options = Options { cache: None, ..Options::default() };
+        let Some(plain) = gpu(Options { default_limits: true, ..options.clone() }) else { return };
+        assert!(!enabled(plain, "timestamps"));
+        let Some(full) = gpu(options) else { return };
+        let clock = full.context().gpu.features.contains(wgpu::Features::TIMESTAMP_QUERY);
+        assert_eq!(enabled(full, "timestamps"), clock);
     }
 
     #[test]
@@ -214,7 +310,7 @@ mod tests {
             inputs: &[],
             groups: Groups::Flat(1),
         };
-        let message = gpu.0.launch(launch).unwrap_err().to_string();
+        let message = gpu.0.context.launch(launch).unwrap_err().to_string();
         assert!(message.contains("broken"), "{message}");
         let device = Device::new(gpu);
         assert_eq!(Tensor::ones([2], &device).unwrap().to_vec::<f32>().unwrap(), [1.0, 1.0]);
@@ -235,7 +331,7 @@ mod tests {
         let options = || Options { cache: Some(folder.path().into()), ..Options::default() };
         let run = || {
             let gpu = gpu(options())?;
-            let caches = gpu.0.gpu.features.contains(wgpu::Features::PIPELINE_CACHE);
+            let caches = gpu.0.context.gpu.features.contains(wgpu::Features::PIPELINE_CACHE);
             let device = Device::new(gpu);
             let x = Tensor::ones([2], &device).unwrap().exp().unwrap();
             assert!((x.to_vec::<f32>().unwrap()[0] - std::f32::consts::E).abs() < 1e-6);
@@ -258,7 +354,7 @@ mod tests {
     fn times_are_taken_where_there_is_a_clock() {
         let options = Options { profile: true, cache: None, ..Options::default() };
         let Some(gpu) = gpu(options) else { return };
-        let clock = gpu.0.gpu.features.contains(wgpu::Features::TIMESTAMP_QUERY);
+        let clock = gpu.0.context.gpu.features.contains(wgpu::Features::TIMESTAMP_QUERY);
         let shape = striate_tensor::Shape::new(&[1000]).unwrap();
         let fill = striate_tensor::ops::Fill { ty: TensorType::f32(shape), value: 1.0 };
         for _ in 0..100 {

@@ -127,7 +127,6 @@ pub(crate) type DerivedKey = (&'static str, [u32; 6]);
 impl GpuBuffer {
     /// The form of these weights that `make` gives (packed, transformed), made at the first call
     /// and kept as long as the buffer is not written.
-    #[allow(dead_code, reason = "today's kernels read weights as they are; Winograd's would not")]
     pub(crate) fn derived(
         &self,
         key: DerivedKey,

@@ -22,6 +22,10 @@ pub(crate) struct Gpu {
     pub(crate) limits: wgpu::Limits,
     pub(crate) features: wgpu::Features,
     pub(crate) info: wgpu::AdapterInfo,
+    /// Its place among the adapters.
+    pub(crate) index: usize,
+    /// All features of the adapter, asked for or not.
+    offered: wgpu::Features,
     chunk_bytes: u64,
     health: Arc<Health>,
 }
@@ -93,7 +97,20 @@ impl Gpu {
         let most = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
         let most = options.chunk_bytes.unwrap_or(MAX_CHUNK_BYTES).min(most).min(MAX_CHUNK_BYTES);
         let chunk_bytes = 1 << most.max(ALIGN_BYTES).ilog2();
-        Ok(Gpu { device, queue, name, kind, limits, features, info, chunk_bytes, health })
+        let offered = adapter.features();
+        Ok(Gpu {
+            device,
+            queue,
+            name,
+            kind,
+            limits,
+            features,
+            info,
+            index,
+            offered,
+            chunk_bytes,
+            health,
+        })
     }
 
     /// What has gone wrong: a lost device stays lost, another failure is told once.
@@ -157,7 +174,13 @@ impl Gpu {
     pub(crate) fn describe(&self) -> DeviceInfo {
         let mib = |bytes: u64| format!("{} MiB", bytes >> 20);
         let limits = &self.limits;
-        let has = |feature| if self.features.contains(feature) { "yes" } else { "no" };
+        // What the adapter has, and what of it this device was opened with.
+        let has = |feature| match (self.features.contains(feature), self.offered.contains(feature))
+        {
+            (true, _) => "yes",
+            (false, true) => "offered",
+            (false, false) => "no",
+        };
         let driver = format!("{} {}", self.info.driver, self.info.driver_info);
         let properties = [
             ("interface", self.info.backend.to_string()),
@@ -169,6 +192,7 @@ impl Gpu {
             ("timestamps", has(wgpu::Features::TIMESTAMP_QUERY).into()),
             ("f16 arithmetic", has(wgpu::Features::SHADER_F16).into()),
             ("subgroups", has(wgpu::Features::SUBGROUP).into()),
+            ("cooperative matrices", has(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX).into()),
             ("pipeline cache", has(wgpu::Features::PIPELINE_CACHE).into()),
         ];
         DeviceInfo {

@@ -23,7 +23,8 @@
 //! - `buffer` holds tensors in pooled buffers, in chunks that a binding can take;
 //! - `queue` records ops and submits them in batches, `staging` moves bytes in and out;
 //! - `pipelines` compiles a shader once per specialisation, `cache` keeps the result on disk;
-//! - `profile` counts and times;
+//! - `profile` counts and times; `variants` says what an adapter's features enable;
+//! - `tune` measures kernels on this adapter, and keeps which one won;
 //! - `kernels` has, for each op, the `.wgsl` beside the `.rs` that launches it.
 
 mod adapter;
@@ -31,13 +32,18 @@ mod backend;
 mod buffer;
 mod cache;
 mod device;
+mod file;
 mod kernels;
 mod pipelines;
 mod profile;
 mod queue;
 mod staging;
+mod tune;
+mod variants;
 
 pub use adapter::{AdapterChoice, AdapterInfo, adapters};
 pub use backend::{Options, Wgpu};
 pub use kernels::{Class, Specialisation, specialisations};
-pub use profile::{Profile, Timing};
+pub use profile::{Clock, Profile, Timing};
+pub use tune::{Candidate, TuneCase, Tuned, Tuner};
+pub use variants::Variant;

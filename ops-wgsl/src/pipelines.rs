@@ -17,14 +17,19 @@ pub(crate) struct Shader {
     pub(crate) inputs: usize,
 }
 
-/// A shader from a file beside the one that launches it, behind the functions that all share.
+/// A shader from a file beside the one that launches it, behind the functions that all share, and
+/// behind a file of what it shares with its neighbours if one is named.
 macro_rules! shader {
-    ($file:literal, $outputs:literal, $inputs:literal) => {
+    ($file:literal, $outputs:literal, $inputs:literal $(, $shared:literal)?) => {
         $crate::pipelines::Shader {
             name: $file,
             source: concat!(
                 include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/kernels/prelude.wgsl")),
                 "\n",
+                $(
+                    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/kernels/", $shared)),
+                    "\n",
+                )?
                 include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/kernels/", $file)),
             ),
             outputs: $outputs,

@@ -21,6 +21,11 @@ pub struct Profile {
     pub bytes_uploaded: u64,
     /// Bytes copied from the device.
     pub bytes_downloaded: u64,
+    /// Bytes copied from buffer to buffer on the device.
+    pub bytes_copied: u64,
+    /// Bytes of the operands that dispatches had bound, each once a dispatch: what they read and
+    /// write of the device's memory at the least, where they need all of them.
+    pub bytes_bound: u64,
     /// Time on the GPU by op, by the device's own clock; empty where it was not asked for, or the
     /// adapter has no clock.
     pub timings: Vec<Timing>,
@@ -37,15 +42,54 @@ pub struct Timing {
     pub nanoseconds: f64,
 }
 
+/// What times are taken by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clock {
+    /// The GPU's own: from the beginning of each dispatch to its end.
+    Gpu,
+    /// The host's, around recording, submission and completion: the adapter has none.
+    Wall,
+}
+
+impl Profile {
+    /// What was asked since an earlier one of the same device.
+    pub fn since(&self, earlier: &Profile) -> Profile {
+        let before = |op| earlier.timings.iter().find(|timing| timing.op == op);
+        let timing = |now: &Timing| match before(now.op) {
+            None => now.clone(),
+            Some(before) => Timing {
+                op: now.op,
+                dispatches: now.dispatches.saturating_sub(before.dispatches),
+                nanoseconds: now.nanoseconds - before.nanoseconds,
+            },
+        };
+        Profile {
+            submissions: self.submissions.saturating_sub(earlier.submissions),
+            dispatches: self.dispatches.saturating_sub(earlier.dispatches),
+            allocations: self.allocations.saturating_sub(earlier.allocations),
+            bytes_uploaded: self.bytes_uploaded.saturating_sub(earlier.bytes_uploaded),
+            bytes_downloaded: self.bytes_downloaded.saturating_sub(earlier.bytes_downloaded),
+            bytes_copied: self.bytes_copied.saturating_sub(earlier.bytes_copied),
+            bytes_bound: self.bytes_bound.saturating_sub(earlier.bytes_bound),
+            timings: self.timings.iter().map(timing).collect(),
+        }
+    }
+
+    /// The time on the GPU of all ops together; 0 without a clock.
+    pub fn nanoseconds(&self) -> f64 {
+        self.timings.iter().map(|timing| timing.nanoseconds).sum()
+    }
+}
+
 const TIMESTAMP_BYTES: u64 = 8;
 const QUERIES: u32 = 2 * BATCH_DISPATCHES;
 
 pub(crate) struct Profiler {
     pub(crate) counts: Profile,
-    clock: Option<Clock>,
+    clock: Option<Timestamps>,
 }
 
-struct Clock {
+struct Timestamps {
     queries: wgpu::QuerySet,
     resolved: wgpu::Buffer,
     readback: wgpu::Buffer,
@@ -60,8 +104,13 @@ impl Profiler {
     /// Counts always; takes times where asked and where the device has a clock.
     pub(crate) fn new(gpu: &Gpu, times: bool) -> Result<Self> {
         let clock = times && gpu.features.contains(wgpu::Features::TIMESTAMP_QUERY);
-        let clock = if clock { Some(Clock::new(gpu)?) } else { None };
+        let clock = if clock { Some(Timestamps::new(gpu)?) } else { None };
         Ok(Profiler { counts: Profile::default(), clock })
+    }
+
+    /// What times are taken by.
+    pub(crate) fn clock(&self) -> Clock {
+        if self.clock.is_some() { Clock::Gpu } else { Clock::Wall }
     }
 
     /// Where the next dispatch writes its times, if it does.
@@ -113,7 +162,7 @@ impl Profiler {
     }
 }
 
-impl Clock {
+impl Timestamps {
     fn new(gpu: &Gpu) -> Result<Self> {
         let buffer = |usage| wgpu::BufferDescriptor {
             label: Some("times"),
@@ -128,7 +177,7 @@ impl Clock {
             ty: wgpu::QueryType::Timestamp,
             count: QUERIES,
         };
-        gpu.scoped(0, || Clock {
+        gpu.scoped(0, || Timestamps {
             queries: gpu.device.create_query_set(&queries),
             resolved: gpu.device.create_buffer(&resolved),
             readback: gpu.device.create_buffer(&readback),

@@ -5,11 +5,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use striate_tensor::Result;
 
+use crate::backend::Options;
 use crate::buffer::{Pool, View};
 use crate::device::Gpu;
-use crate::kernels::{Class, class_of};
+use crate::kernels::{Choices, Class, class_of};
 use crate::pipelines::{Constants, Pipelines, Shader};
-use crate::profile::{Profile, Profiler};
+use crate::profile::{Clock, Profile, Profiler};
 use crate::staging::Staging;
 
 /// Dispatches of a batch: a forward pass of a deep network is one or two, and the GPU begins while
@@ -29,6 +30,9 @@ pub(crate) struct Context {
     pub(crate) pipelines: Pipelines,
     /// What kernels are chosen for.
     pub(crate) class: Class,
+    pub(crate) choices: Choices,
+    /// [`Options::winograd`].
+    pub(crate) winograd: Option<bool>,
     recorder: Mutex<Recorder>,
 }
 
@@ -53,10 +57,6 @@ pub(crate) enum Groups {
     /// So many, which the shader numbers by `flat_group`.
     Flat(usize),
     /// A grid, each extent of which the shader knows to be within the limit.
-    #[allow(
-        dead_code,
-        reason = "today's kernels number their workgroups; batched products would not"
-    )]
     Grid([u32; 3]),
 }
 
@@ -76,10 +76,10 @@ impl Context {
     pub(crate) fn new(
         gpu: Gpu,
         pipelines: Pipelines,
-        class: Option<Class>,
-        profile: bool,
+        choices: Choices,
+        options: &Options,
     ) -> Result<Self> {
-        let class = class.unwrap_or_else(|| class_of(gpu.kind, &gpu.info));
+        let class = options.class.unwrap_or_else(|| class_of(gpu.kind, &gpu.info));
         let descriptor = wgpu::BufferDescriptor {
             label: Some("parameters"),
             size: u64::from(BATCH_DISPATCHES) * PARAMS_BYTES as u64,
@@ -88,7 +88,7 @@ impl Context {
         };
         let params_buffer =
             gpu.scoped(descriptor.size as usize, || gpu.device.create_buffer(&descriptor))?;
-        let profiler = Profiler::new(&gpu, profile)?;
+        let profiler = Profiler::new(&gpu, options.profile)?;
         let recorder = Recorder {
             encoder: None,
             pass: None,
@@ -100,7 +100,15 @@ impl Context {
             staging: Staging::default(),
             profiler,
         };
-        Ok(Context { gpu, pool: Pool::default(), pipelines, class, recorder: Mutex::new(recorder) })
+        Ok(Context {
+            gpu,
+            pool: Pool::default(),
+            pipelines,
+            class,
+            choices,
+            winograd: options.winograd,
+            recorder: Mutex::new(recorder),
+        })
     }
 
     fn recorder(&self) -> MutexGuard<'_, Recorder> {
@@ -132,6 +140,7 @@ impl Context {
     ) -> Result<()> {
         let mut recorder = self.recorder();
         recorder.encoder(&self.gpu).copy_buffer_to_buffer(from, from_at, to, to_at, bytes);
+        recorder.profiler.counts.bytes_copied += bytes;
         recorder.copied(&self.gpu, bytes)
     }
 
@@ -200,11 +209,24 @@ impl Context {
         Ok(())
     }
 
+    /// What times are taken by.
+    pub(crate) fn clock(&self) -> Clock {
+        self.recorder().profiler.clock()
+    }
+
     /// Counts and times so far.
     pub(crate) fn profile(&self) -> Profile {
         let profile = self.recorder().profiler.snapshot();
         Profile { allocations: self.pool.allocations(), ..profile }
     }
+}
+
+/// Bytes that a dispatch has at hand, each buffer once: kernels bind some of them twice.
+fn bound_bytes(launch: &Launch<'_>) -> u64 {
+    let views: Vec<&View> = launch.outputs.iter().chain(launch.inputs).copied().collect();
+    let same = |a: &View, b: &View| a.buffer == b.buffer && a.offset == b.offset;
+    let first = |&(i, view): &(usize, &&View)| !views[..i].iter().any(|other| same(other, view));
+    views.iter().enumerate().filter(first).map(|(_, view)| view.size).sum()
 }
 
 /// Workgroups as a grid: those beyond the limit of the first extent go on in the second.
@@ -278,6 +300,7 @@ impl Recorder {
             pass.dispatch_workgroups(groups[0], groups[1], groups[2]);
         }
         self.profiler.counts.dispatches += 1;
+        self.profiler.counts.bytes_bound += bound_bytes(launch);
         self.dispatches += 1;
         if self.dispatches >= BATCH_DISPATCHES {
             return self.flush(gpu);

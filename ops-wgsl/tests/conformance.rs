@@ -15,12 +15,22 @@ use striate_tensor::conformance::{FAMILIES, Settings};
 /// Graphics drivers may flush subnormal numbers.
 const SETTINGS: Settings = Settings { cases: 64, tolerance: 1e-5, subnormals: false };
 
+/// Random cases for each op; `CONFORMANCE_CASES` asks for more or fewer.
+fn cases() -> u32 {
+    let asked = std::env::var("CONFORMANCE_CASES").ok().and_then(|n| n.parse().ok());
+    asked.unwrap_or(SETTINGS.cases)
+}
+
 fn run(name: &str, options: Options) {
+    run_within(name, options, SETTINGS.tolerance);
+}
+
+fn run_within(name: &str, options: Options, tolerance: f64) {
     let Some(gpu) = common::gpu(options) else { return };
     let device = Device::new(gpu);
     let family = FAMILIES.iter().find(|(family, _)| *family == name);
     let (_, family) = family.unwrap_or_else(|| panic!("no family {name}"));
-    family(&device, &SETTINGS);
+    family(&device, &Settings { cases: cases(), tolerance, ..SETTINGS });
     // A refusal that came late belongs to this family.
     device.synchronize().unwrap();
 }
@@ -45,15 +55,24 @@ macro_rules! families {
 }
 
 families! {
-    small unary small binary small select small compare small cast small matmul small reduce
+    small unary small binary small select small compare small cast small reduce
     small arg_reduce small cross_entropy small cross_entropy_grad
     small relu_grad small permute small slice small concatenate
     small pad small gather small gather_grad small flip small lrn small lrn_grad small dropout small uniform
     small normal small fill small sgd_momentum small transfer
-    // These have images, lines and weights beyond 16 KiB: `tests/large.rs` has others for them.
-    whole softmax whole conv2d whole conv2d_input_grad whole conv2d_weight_grad whole max_pool2d
+    // Products have a test of their own below. The others have images, lines and weights beyond
+    // 16 KiB: `tests/large.rs` has others for them.
+    whole matmul whole softmax whole conv2d whole conv2d_input_grad whole conv2d_weight_grad whole max_pool2d
     whole max_pool2d_grad whole avg_pool2d whole avg_pool2d_grad whole bad_operands
     whole same_bits_twice
+}
+
+/// A product goes in as many dispatches as its operands have pairs of parts, so that the chunks of the
+/// other families would make thousands of the larger ones; these cut them along all three extents as
+/// well.
+#[test]
+fn small_chunks_matmul() {
+    run("matmul", common::small_chunks(64 << 10));
 }
 
 // The tiles of every class of adapters, whatever this one is.
@@ -68,10 +87,14 @@ mod classes {
         Class::Tile(3),
     ];
     fn each(family: &str) {
+        each_within(family, None, super::SETTINGS.tolerance);
+    }
+    fn each_within(family: &str, winograd: Option<bool>, tolerance: f64) {
         for class in CLASSES {
             let mut options = super::common::default_limits();
             options.class = Some(class);
-            super::run(family, options);
+            options.winograd = winograd;
+            super::run_within(family, options, tolerance);
         }
     }
     #[test]
@@ -81,6 +104,12 @@ mod classes {
     #[test]
     fn conv2d() {
         each("conv2d");
+    }
+    // Winograd's algorithm for all that it can compute, not only where it wins: the contract for
+    // single ops leaves it out, and this is what it may be off by.
+    #[test]
+    fn conv2d_by_winograd() {
+        each_within("conv2d", Some(true), 2e-5);
     }
     #[test]
     fn same_bits_twice() {

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::clock::{Clock, Time};
 use crate::error::Result;
 
 /// Where the number of repetitions is not said: so many at least, for so long, so many at most.
@@ -11,11 +12,11 @@ const MAX_REPEATS: usize = 10_000;
 
 /// How long something took, each time.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Times(Vec<Duration>);
+pub(super) struct Times(Vec<Time>);
 
 impl Times {
     /// One more.
-    pub(super) fn push(&mut self, time: Duration) {
+    pub(super) fn push(&mut self, time: Time) {
         self.0.push(time);
     }
 
@@ -26,31 +27,41 @@ impl Times {
 
     /// The middle one, or the mean of both middle ones; 0 of none.
     pub(super) fn median(&self) -> Duration {
-        let mut sorted = self.0.clone();
-        sorted.sort_unstable();
-        let middle = sorted.len() / 2;
-        match sorted.len() {
-            0 => Duration::ZERO,
-            n if n % 2 == 1 => sorted[middle],
-            _ => (sorted[middle - 1] + sorted[middle]) / 2,
-        }
+        middle(self.0.iter().map(|time| time.measured).collect())
+    }
+
+    /// The middle one by the host's clock.
+    pub(super) fn wall_median(&self) -> Duration {
+        middle(self.0.iter().map(|time| time.wall).collect())
     }
 
     /// The shortest; 0 of none.
     pub(super) fn min(&self) -> Duration {
-        self.0.iter().min().copied().unwrap_or_default()
+        self.0.iter().map(|time| time.measured).min().unwrap_or_default()
+    }
+}
+
+fn middle(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    let middle = times.len() / 2;
+    match times.len() {
+        0 => Duration::ZERO,
+        n if n % 2 == 1 => times[middle],
+        _ => (times[middle - 1] + times[middle]) / 2,
     }
 }
 
 /// Runs something once for nothing (memory is taken, weights are packed), then again and again.
-pub(super) fn repeat(repeats: Option<usize>, mut run: impl FnMut() -> Result<()>) -> Result<Times> {
+pub(super) fn repeat(
+    repeats: Option<usize>,
+    clock: &Clock,
+    mut run: impl FnMut() -> Result<()>,
+) -> Result<Times> {
     run()?;
     let begun = Instant::now();
     let mut times = Times::default();
     loop {
-        let started = Instant::now();
-        run()?;
-        times.push(started.elapsed());
+        times.push(clock.time(&mut run)?);
         if enough(repeats, times.count(), begun) {
             return Ok(times);
         }
@@ -95,17 +106,22 @@ mod tests {
 
     #[test]
     fn median_and_minimum() {
-        let times = |ms: &[u64]| Times(ms.iter().map(|&ms| Duration::from_millis(ms)).collect());
+        let time = |&ms: &u64| {
+            let [measured, wall] = [ms, ms + 1].map(Duration::from_millis);
+            Time { measured, wall }
+        };
+        let times = |ms: &[u64]| Times(ms.iter().map(time).collect());
         assert_eq!(times(&[9, 1, 5]).median(), Duration::from_millis(5));
         assert_eq!(times(&[4, 1, 2, 9]).median(), Duration::from_millis(3));
         assert_eq!(times(&[9, 1, 5]).min(), Duration::from_millis(1));
+        assert_eq!(times(&[9, 1, 5]).wall_median(), Duration::from_millis(6));
         assert_eq!(times(&[]).median(), Duration::ZERO);
     }
 
     #[test]
     fn repeats_as_often_as_asked_after_one_run_for_nothing() {
         let mut runs = 0;
-        let times = repeat(Some(3), || {
+        let times = repeat(Some(3), &Clock::wall(), || {
             runs += 1;
             Ok(())
         });

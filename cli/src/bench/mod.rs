@@ -1,6 +1,6 @@
 //! `striate bench`.
 
-mod cases;
+mod clock;
 mod measure;
 mod models;
 mod ops;
@@ -14,10 +14,11 @@ use clap::{Args, ValueEnum};
 use striate::tensor::{DType, Device, DeviceInfo};
 
 use crate::args::{Format, Global, Precision};
+use crate::cases::{self, OpCase};
 use crate::error::{Error, Result};
 use crate::output::{self, Output};
 
-use cases::OpCase;
+use clock::Clock;
 use report::Report;
 use roofline::Roofline;
 
@@ -29,6 +30,8 @@ convolution after the third pooling. Models by name get fresh weights. The roofl
 machine can do at most: multiply-adds a second, bytes read from memory a second) is measured in the
 same run; the share is that of the time which it allows. What fits into a cache can beat it, and so
 can Winograd's convolutions: products are counted as the definition has them.
+A GPU's times are those of its own clock, from the beginning to the end of each shader, where it has
+one, else wall time; `clock` in JSON says which, and wall time is told beside it.
 
 Examples:
   striate bench vgg-d --layers              where the time of a network goes
@@ -91,6 +94,7 @@ impl Target {
 struct Bench<'a> {
     device: Device,
     info: DeviceInfo,
+    clock: Clock,
     seed: u64,
     batch: usize,
     repeat: Option<usize>,
@@ -113,15 +117,18 @@ pub(crate) fn run(args: &BenchArgs, global: &Global, output: &mut Output) -> Res
     }
     let batch = args.batch.get();
     let targets = targets(args)?;
-    let device = global.device()?;
+    let opened = global.open(true)?;
+    let clock = Clock::of(&opened);
+    let device = opened.device;
     let info = device.info();
     let threads = roofline::threads(&info);
-    let roofline = roofline::measure(&device, threads)?;
+    let roofline = roofline::measure(&device, threads, &clock)?;
     let names = targets.iter().map(Target::name);
     let report = Report::new(output.format(), names, args.layers);
     let mut bench = Bench {
         device,
         info,
+        clock,
         seed: global.seed,
         batch,
         repeat: args.repeat.map(NonZeroUsize::get),
@@ -131,7 +138,7 @@ pub(crate) fn run(args: &BenchArgs, global: &Global, output: &mut Output) -> Res
         report,
         output,
     };
-    bench.report.begin(&bench.info, threads, &bench.roofline, bench.output)?;
+    bench.report.begin(&bench.info, threads, &bench.clock, &bench.roofline, bench.output)?;
     for target in targets {
         match target {
             Target::Op(case) => ops::time(&mut bench, &case)?,
@@ -164,11 +171,7 @@ fn targets(args: &BenchArgs) -> Result<Vec<Target>> {
         } else if path.exists() || path.extension().is_some() {
             targets.push(Target::File(name.clone()));
         } else {
-            let models = striate::models::by_name(name).err().map(|e| e.to_string());
-            return Err(Error::Usage(format!(
-                "'{name}' is no op, case, model or file ({}); see 'striate bench --list'",
-                models.unwrap_or_default()
-            )));
+            return Err(cases::unknown(name));
         }
     }
     Ok(targets)

@@ -7,9 +7,10 @@ use striate::models;
 use striate::nn::{Network, Seed};
 use striate::tensor::{DType, RandomKey, Tensor, TensorType};
 
+use super::Bench;
 use super::measure::{self, Times};
 use super::report::Case;
-use super::{Bench, cases};
+use crate::cases;
 use crate::error::Result;
 
 /// Pixels less their mean lie about within this.
@@ -68,15 +69,18 @@ fn time(bench: &mut Bench<'_>, name: &str, network: &Network) -> Result<()> {
                 bytes: work.bytes,
                 ideal: work.ideal,
                 peak_bytes,
+                traffic: None,
             };
             bench.report.case(&case, bench.output)?;
         }
     }
 
-    let times = measure::repeat(bench.repeat, || {
+    let run = || {
         network.forward(&x)?;
         Ok(bench.device.synchronize()?)
-    })?;
+    };
+    let times = measure::repeat(bench.repeat, &bench.clock, run)?;
+    let traffic = bench.clock.traffic(run)?;
     let total = work.iter().fold(Work::default(), |sum, work| Work {
         flops: sum.flops + work.flops,
         bytes: sum.bytes + work.bytes,
@@ -92,6 +96,7 @@ fn time(bench: &mut Bench<'_>, name: &str, network: &Network) -> Result<()> {
         bytes: total.bytes,
         ideal: total.ideal,
         peak_bytes: measure::peak_bytes(),
+        traffic,
     };
     bench.report.case(&case, bench.output)
 }
@@ -104,11 +109,12 @@ fn time_layers(bench: &Bench<'_>, network: &Network, x: &Tensor) -> Result<Vec<T
         let mut times = times;
         let mut x = x.clone();
         for layer in 0..layers {
-            let started = Instant::now();
-            x = network.forward_layers(layer..layer + 1, &x)?;
-            bench.device.synchronize()?;
+            let time = bench.clock.time(|| {
+                x = network.forward_layers(layer..layer + 1, &x)?;
+                Ok(bench.device.synchronize()?)
+            })?;
             if let Some(times) = &mut times {
-                times[layer].push(started.elapsed());
+                times[layer].push(time);
             }
         }
         Ok(())

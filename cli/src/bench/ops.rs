@@ -3,9 +3,9 @@
 use striate::tensor::{DType, RandomKey, Tensor, TensorType};
 
 use super::Bench;
-use super::cases::OpCase;
 use super::measure;
 use super::report::Case;
+use crate::cases::OpCase;
 use crate::error::Result;
 
 /// Times an op on random operands.
@@ -19,10 +19,12 @@ pub(super) fn time(bench: &mut Bench<'_>, case: &OpCase) -> Result<()> {
     let operands = case.inputs.iter().enumerate().map(operand).collect::<Result<Vec<_>>>()?;
     let operands: Vec<&Tensor> = operands.iter().collect();
     measure::reset_peak();
-    let times = measure::repeat(bench.repeat, || {
+    let run = || {
         device.execute(&case.op, &operands)?;
         Ok(device.synchronize()?)
-    })?;
+    };
+    let times = measure::repeat(bench.repeat, &bench.clock, run)?;
+    let traffic = bench.clock.traffic(run)?;
     let cost = case.op.cost(&case.inputs)?;
     let (flops, bytes) = (cost.flops as f64, (cost.bytes_read + cost.bytes_written) as f64);
     bench.report.case(
@@ -36,6 +38,7 @@ pub(super) fn time(bench: &mut Bench<'_>, case: &OpCase) -> Result<()> {
             bytes,
             ideal: bench.roofline.seconds(flops, bytes),
             peak_bytes: measure::peak_bytes(),
+            traffic,
         },
         bench.output,
     )

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use striate::tensor::{DType, DeviceInfo};
 
+use super::clock::{Clock, Traffic};
 use super::measure::Times;
 use super::roofline::Roofline;
 use crate::args::Format;
@@ -29,6 +30,8 @@ pub(super) struct Case<'a> {
     /// The seconds that the roofline allows.
     pub(super) ideal: f64,
     pub(super) peak_bytes: Option<u64>,
+    /// What a run asks of a graphics processor.
+    pub(super) traffic: Option<Traffic>,
 }
 
 /// A case as one line of JSON. Scripts depend on the names up to `peak_bytes`.
@@ -49,6 +52,11 @@ struct Line<'a> {
     roofline_share: f64,
     roofline_gflops: f64,
     roofline_gbytes_per_s: f64,
+    clock: &'static str,
+    wall_median_ms: f64,
+    submissions: Option<u64>,
+    dispatches: Option<u64>,
+    bytes_moved: Option<u64>,
 }
 
 /// How cases are told.
@@ -57,6 +65,7 @@ pub(super) struct Report {
     name_chars: usize,
     device: String,
     threads: usize,
+    clock: &'static str,
     roofline: Option<Roofline>,
 }
 
@@ -70,7 +79,14 @@ impl Report {
     ) -> Self {
         let longest = names.map(|name| name.chars().count()).max().unwrap_or(0);
         let name_chars = NAME_CHARS.max(longest + if layers { LAYER_CHARS } else { 0 });
-        Report { format, name_chars, device: String::new(), threads: 0, roofline: None }
+        Report {
+            format,
+            name_chars,
+            device: String::new(),
+            threads: 0,
+            clock: "wall",
+            roofline: None,
+        }
     }
 
     /// Tells of the machine, before any case.
@@ -78,11 +94,13 @@ impl Report {
         &mut self,
         info: &DeviceInfo,
         threads: usize,
+        clock: &Clock,
         roofline: &Roofline,
         output: &mut Output,
     ) -> Result<()> {
         self.device.clone_from(&info.name);
         self.threads = threads;
+        self.clock = clock.name();
         self.roofline = Some(*roofline);
         if self.format == Format::Json {
             return Ok(());
@@ -95,6 +113,10 @@ impl Report {
             roofline.flops / 1e9,
             roofline.bytes / 1e9
         ))?;
+        output.line(match self.clock {
+            "gpu" => "clock: the GPU's own, from the beginning to the end of each shader",
+            _ => "clock: wall time",
+        })?;
         output.line("")?;
         let width = self.name_chars;
         output.line(&format!(
@@ -128,6 +150,11 @@ impl Report {
                 roofline_share: rounded(share),
                 roofline_gflops: self.roofline.map_or(0.0, |r| rounded(r.flops / 1e9)),
                 roofline_gbytes_per_s: self.roofline.map_or(0.0, |r| rounded(r.bytes / 1e9)),
+                clock: self.clock,
+                wall_median_ms: ms(case.times.wall_median().as_secs_f64()),
+                submissions: case.traffic.map(|traffic| traffic.submissions),
+                dispatches: case.traffic.map(|traffic| traffic.dispatches),
+                bytes_moved: case.traffic.map(|traffic| traffic.bytes_moved),
             });
         }
         let width = self.name_chars;
@@ -143,7 +170,17 @@ impl Report {
             case.peak_bytes.map(output::bytes).unwrap_or_default(),
             case.detail,
         );
-        output.line(row.trim_end())
+        output.line(row.trim_end())?;
+        // Of an op its operands are told, and say as much.
+        let (Some(traffic), true) = (case.traffic, case.detail.is_empty()) else { return Ok(()) };
+        output.line(&format!(
+            "{:width$} wall: {:.3} ms, submissions: {}, dispatches: {}, moved: {}",
+            "",
+            case.times.wall_median().as_secs_f64() * 1e3,
+            traffic.submissions,
+            traffic.dispatches,
+            output::bytes(traffic.bytes_moved),
+        ))
     }
 }
 

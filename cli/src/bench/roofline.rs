@@ -1,15 +1,16 @@
 //! What the machine can do at most: arithmetic and reading memory, measured.
 //!
 //! A CPU is measured by two plain loops of our own, so that the line does not depend on how good
-//! our kernels are. Any other device is measured by its largest matrix product and sum.
+//! our kernels are. Any other device is measured by a large matrix product and sum.
 
 use std::hint::black_box;
 use std::sync::Barrier;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use striate::tensor::{Device, DeviceInfo, DeviceKind, RandomKey, Tensor};
 
+use super::clock::Clock;
 use super::measure;
 use crate::error::Result;
 
@@ -45,10 +46,10 @@ pub(super) fn threads(info: &DeviceInfo) -> usize {
 }
 
 /// Measures a device.
-pub(super) fn measure(device: &Device, threads: usize) -> Result<Roofline> {
+pub(super) fn measure(device: &Device, threads: usize, clock: &Clock) -> Result<Roofline> {
     match device.info().kind {
         DeviceKind::Cpu => Ok(cpu(threads.max(1))),
-        _ => by_ops(device),
+        _ => by_ops(device, clock),
     }
 }
 
@@ -143,25 +144,34 @@ mod x86 {
     fma!(fma_avx512, "avx512f", 16, _mm512_set1_ps, _mm512_fmadd_ps);
 }
 
+/// A product of so long says what the device can do.
+const LONG_ENOUGH: Duration = Duration::from_millis(40);
+/// Rows and columns of products, of which the first that is long enough is the last: a fast GPU has
+/// a use for a large one, and a slow one would need minutes for it.
+const PRODUCTS: [usize; 4] = [512, 1024, 2048, 4096];
+
 /// Both roofs as the device's own product and sum reach them.
-fn by_ops(device: &Device) -> Result<Roofline> {
-    const N: usize = 4096;
+fn by_ops(device: &Device, clock: &Clock) -> Result<Roofline> {
     let key = |stream| RandomKey::new(0, stream);
-    let a = Tensor::uniform([N, N], -1.0, 1.0, key(0), device)?;
-    let b = Tensor::uniform([N, N], -1.0, 1.0, key(1), device)?;
-    let product = measure::repeat(Some(ATTEMPTS), || {
-        a.matmul(&b)?;
-        Ok(device.synchronize()?)
-    })?;
+    let mut flops = 0f64;
+    for n in PRODUCTS {
+        let a = Tensor::uniform([n, n], -1.0, 1.0, key(0), device)?;
+        let b = Tensor::uniform([n, n], -1.0, 1.0, key(1), device)?;
+        let product = measure::repeat(Some(ATTEMPTS), clock, || {
+            a.matmul(&b)?;
+            Ok(device.synchronize()?)
+        })?;
+        flops = flops.max(2.0 * (n as f64).powi(3) / product.min().as_secs_f64());
+        if product.min() > LONG_ENOUGH {
+            break;
+        }
+    }
     let long = Tensor::zeros([READ_BYTES / 2 / size_of::<f32>()], device)?;
-    let sum = measure::repeat(Some(ATTEMPTS), || {
+    let sum = measure::repeat(Some(ATTEMPTS), clock, || {
         long.sum_all()?;
         Ok(device.synchronize()?)
     })?;
-    Ok(Roofline {
-        flops: 2.0 * (N as f64).powi(3) / product.min().as_secs_f64(),
-        bytes: (READ_BYTES / 2) as f64 / sum.min().as_secs_f64(),
-    })
+    Ok(Roofline { flops, bytes: (READ_BYTES / 2) as f64 / sum.min().as_secs_f64() })
 }
 
 #[cfg(test)]

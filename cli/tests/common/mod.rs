@@ -78,11 +78,19 @@ pub(crate) struct Run {
 
 /// Runs the program.
 pub(crate) fn run(args: &[&str], folder: &Path) -> Run {
+    run_with(args, folder, &[])
+}
+
+/// Runs the program with more environment variables; its cache is in the folder.
+pub(crate) fn run_with(args: &[&str], folder: &Path, variables: &[(&str, &str)]) -> Run {
     let output = Command::cargo_bin("striate")
         .unwrap()
         .current_dir(folder)
         .env_remove("RUST_LOG")
         .env("RAYON_NUM_THREADS", "2")
+        .env("HOME", folder)
+        .env("XDG_CACHE_HOME", folder.join("cache"))
+        .envs(variables.iter().copied())
         .args(args)
         .output()
         .unwrap();
@@ -105,7 +113,9 @@ impl Run {
     #[track_caller]
     pub(crate) fn failed(self, parts: &[&str]) -> Self {
         assert_eq!(self.code, 1, "{}{}", self.stdout, self.stderr);
-        assert!(self.stderr.starts_with("error:"), "{}", self.stderr);
+        // A note that there is no GPU may come before it.
+        let message = self.stderr.lines().find(|line| !line.starts_with("note:"));
+        assert!(message.is_some_and(|line| line.starts_with("error:")), "{}", self.stderr);
         for part in parts {
             assert!(self.stderr.contains(part), "no `{part}` in {}", self.stderr);
         }
@@ -135,6 +145,19 @@ pub(crate) fn keys(line: &str) -> Vec<String> {
     keys.sort_by_key(|key| line.find(&format!("\"{key}\":")).unwrap());
     keys
 }
+
+/// Whether there is a GPU, software or not; with `STRIATE_REQUIRE_GPU=1` there has to be one.
+pub(crate) fn has_gpu(scene: &Scene) -> bool {
+    let devices = json(&scene.striate(&["devices", "--format", "json"]).done());
+    let found = devices.iter().any(|device| device["name"] == "gpu:0");
+    let required = std::env::var("STRIATE_REQUIRE_GPU").is_ok_and(|v| v == "1");
+    assert!(found || !required, "STRIATE_REQUIRE_GPU=1, but there is no GPU");
+    found
+}
+
+/// Where no driver is found, on Linux.
+pub(crate) const NO_DRIVER: &[(&str, &str)] =
+    &[("VK_DRIVER_FILES", "/nonexistent"), ("VK_ICD_FILENAMES", "/nonexistent")];
 
 /// The values recorded from ccv, where they are beside the repository. Without them there is nothing
 /// to compare with, unless `STRIATE_REQUIRE_GOLDEN` is 1.

@@ -3,6 +3,7 @@
 //! Each `.wgsl` stands beside the `.rs` that launches it, behind `prelude.wgsl`. Ops that compute
 //! write f32, which is narrowed afterwards where the output is f16; ops that move numbers move bits.
 
+mod choice;
 mod conv2d;
 mod counted;
 mod elementwise;
@@ -23,6 +24,7 @@ use striate_tensor::{DType, Error, Op, Result, TensorType};
 use crate::buffer::{GpuBuffer, Source};
 use crate::pipelines::{Shader, flag};
 use crate::queue::Context;
+pub(crate) use choice::{Algorithm, Case, Choices};
 pub use gemm::Class;
 pub(crate) use gemm::class_of;
 
@@ -65,6 +67,32 @@ pub fn specialisations() -> Vec<Specialisation> {
         constants,
     };
     all.into_iter().flatten().map(make).collect()
+}
+
+/// The kernels that compute convolutions and products for a class of adapters, for people.
+pub(crate) fn of_class(class: Class) -> String {
+    let tiles = gemm::tiles(class);
+    let name = |tile| Algorithm::of_tile(Some(tile)).to_string();
+    let mut names: Vec<String> = match class {
+        Class::Simple => vec![Algorithm::Simple.to_string()],
+        _ if tiles.is_empty() => vec![Algorithm::Wide.to_string()],
+        _ => tiles.into_iter().map(name).collect(),
+    };
+    if class != Class::Simple {
+        names.push(Algorithm::MatVec.to_string());
+    }
+    names.join(", ")
+}
+
+/// A number that changes with the shaders that can be chosen: times of others say nothing.
+pub(crate) fn fingerprint() -> u64 {
+    let mut sources: Vec<&str> = Vec::new();
+    for (shader, _) in [conv2d::variants(), gemm::variants(), matmul::variants()].concat() {
+        if !sources.contains(&shader.source) {
+            sources.push(shader.source);
+        }
+    }
+    crate::file::hash(sources.concat().as_bytes())
 }
 
 /// All combinations of the values of constants.

@@ -6,11 +6,13 @@
 mod gradients;
 mod simple;
 mod tiled;
+mod winograd;
 
-use striate_tensor::ops::Conv2d;
+use striate_tensor::ops::{self, Conv2d};
 use striate_tensor::{DType, Result, Shape, TensorType};
 
-use super::gemm::Class;
+use super::choice::{Algorithm, Case};
+use super::gemm::{Class, tile};
 use super::images::{Rows, bands};
 use super::{Constants, computed, word};
 use crate::buffer::{GpuBuffer, Source, View, parts};
@@ -22,6 +24,7 @@ pub(super) use gradients::{input_grad, weight_grad};
 pub(super) fn variants() -> Vec<(&'static Shader, Constants)> {
     let mut all = simple::variants();
     all.extend(gradients::variants());
+    all.extend(winograd::variants());
     all
 }
 
@@ -92,19 +95,66 @@ struct Convolution<'a> {
     extents: &'a Extents,
     images: usize,
     x: (&'a View, bool),
-    /// The weights, and where they are bound. The tiled kernels keep packed forms with them.
+    /// The weights, and where they are bound. Winograd's algorithm keeps its form with them.
     w: (Source<'a>, &'a View),
     bias: Option<(&'a View, bool)>,
     relu: bool,
+    /// Each product of the definition is to be summed.
+    direct: bool,
     /// f32.
     y: &'a View,
 }
 
+impl Convolution<'_> {
+    /// What the table says.
+    fn usual(&self, cx: &Context) -> Algorithm {
+        let Extents { out_rows, out_cols, out, groups, .. } = *self.extents;
+        match cx.class {
+            Class::Simple => Algorithm::Simple,
+            _ if winograd::is_usual(cx, self) => Algorithm::Winograd,
+            class => {
+                let rows = self.images * out_rows * out_cols;
+                Algorithm::of_tile(tile(class, rows, out / groups, groups))
+            }
+        }
+    }
+
+    fn case(&self) -> Case {
+        let Extents { rows, cols, channels, out_rows, out_cols, out, groups, .. } = *self.extents;
+        let Extents { kernel, stride, padding, .. } = *self.extents;
+        let extents = [
+            self.images,
+            rows,
+            cols,
+            channels,
+            out_rows,
+            out_cols,
+            out,
+            kernel[0],
+            kernel[1],
+            stride[0],
+            stride[1],
+            padding[0],
+            padding[1],
+            groups,
+        ];
+        Case::conv2d(extents, [self.x.1, self.w.0.half()])
+    }
+}
+
 /// Chooses a kernel for a convolution and launches it.
 fn launch(cx: &Context, convolution: &Convolution<'_>) -> Result<()> {
-    match cx.class {
-        Class::Simple => simple::launch(cx, convolution),
-        class => tiled::launch(cx, convolution, class),
+    let takes = |algorithm| match algorithm {
+        Algorithm::MatVec => false,
+        Algorithm::Winograd => winograd::takes(cx, convolution),
+        Algorithm::Simple | Algorithm::Wide | Algorithm::Tiled(_) => true,
+    };
+    let usual = convolution.usual(cx);
+    match cx.choices.choose(|| convolution.case(), usual, takes) {
+        Algorithm::Simple | Algorithm::MatVec => simple::launch(cx, convolution),
+        Algorithm::Wide => tiled::launch(cx, convolution, None),
+        Algorithm::Tiled(tile) => tiled::launch(cx, convolution, Some(tile)),
+        Algorithm::Winograd => winograd::launch(cx, convolution),
     }
 }
 
@@ -145,6 +195,7 @@ pub(super) fn conv2d(
                     w: (w, &weights),
                     bias: bias.as_ref().map(|(view, half)| (view, *half)),
                     relu: op.relu,
+                    direct: op.algorithm == ops::Algorithm::Direct,
                     y: &written.view,
                 },
             )?;

@@ -16,7 +16,7 @@ pub(super) fn variants() -> Vec<(&'static Shader, Constants)> {
 }
 
 pub(super) fn launch(cx: &Context, convolution: &Convolution<'_>) -> striate_tensor::Result<()> {
-    let Convolution { extents, images, x: (x, half_x), w: (w, weights), bias, relu, y } =
+    let Convolution { extents, images, x: (x, half_x), w: (w, weights), bias, relu, y, .. } =
         convolution;
     let (bias_view, bias_half) = bias.unwrap_or((x, false));
     let count = images * extents.out_image();

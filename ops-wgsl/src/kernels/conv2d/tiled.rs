@@ -2,16 +2,16 @@
 //! through a window's cells and their channels. No window is ever written to memory.
 
 use super::{Convolution, Extents};
-use crate::kernels::gemm::{Class, Gemm, Side, Windows};
+use crate::kernels::gemm::{Gemm, Side, Tile, Windows};
 use crate::kernels::word;
 use crate::queue::Context;
 
 pub(super) fn launch(
     cx: &Context,
     convolution: &Convolution<'_>,
-    class: Class,
+    tile: Option<Tile>,
 ) -> striate_tensor::Result<()> {
-    let Convolution { extents, images, x, w: (w, weights), bias, relu, y } = convolution;
+    let Convolution { extents, images, x, w: (w, weights), bias, relu, y, .. } = convolution;
     let Extents { rows, cols, out_rows, out_cols, kernel, stride, padding, groups, .. } = **extents;
     let channels = extents.channels / groups;
     let out = extents.out / groups;
@@ -33,5 +33,5 @@ pub(super) fn launch(
         accumulate: false,
         axes: &[axis],
     };
-    gemm.launch(cx, class)
+    gemm.launch(cx, tile)
 }

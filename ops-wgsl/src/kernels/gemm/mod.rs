@@ -14,10 +14,10 @@ use crate::pipelines::{Shader, flag, shader};
 use crate::queue::{Context, Groups, Launch};
 pub use table::Class;
 pub(crate) use table::class_of;
-use table::{Tile, tile};
+pub(super) use table::{TILES, Tile, tile, tiles};
 
-static TILED: Shader = shader!("gemm/tiled.wgsl", 1, 5);
-static WIDE: Shader = shader!("gemm/wide.wgsl", 1, 3);
+static TILED: Shader = shader!("gemm/tiled.wgsl", 1, 5, "gemm/product.wgsl");
+static WIDE: Shader = shader!("gemm/wide.wgsl", 1, 3, "gemm/product.wgsl");
 
 /// Rows and columns of an invocation of `wide.wgsl`, and invocations of its workgroups.
 const WIDE_ROWS: usize = 16;
@@ -33,7 +33,7 @@ pub(super) fn variants() -> Vec<(&'static Shader, Constants)> {
     let mut names: Vec<_> = names.into();
     names.extend(["VECTOR_A", "VECTOR_B"]);
     let names: Vec<(&'static str, &[f64])> = names.into_iter().map(|name| (name, BOTH)).collect();
-    for tile in table::TILES {
+    for tile in TILES {
         for (shader, mut constants) in combinations(&TILED, &names) {
             constants.extend(tile.constants());
             all.push((shader, constants));
@@ -64,6 +64,21 @@ pub(super) struct Windows {
     pub(super) kernel: [usize; 2],
     pub(super) stride: [usize; 2],
     pub(super) padding: [usize; 2],
+}
+
+impl Windows {
+    /// Of a matrix of so many rows.
+    pub(super) fn matrix(rows: usize) -> Self {
+        Windows {
+            rows: 1,
+            cols: rows,
+            out_rows: 1,
+            out_cols: rows,
+            kernel: [1, 1],
+            stride: [1, 1],
+            padding: [0, 0],
+        }
+    }
 }
 
 /// `y [m, n] = a b`, or `y + a b`, with bias and ReLU at the end; for each of the groups or matrices
@@ -121,8 +136,8 @@ impl Gemm<'_> {
             && self.axes.iter().all(|(_, strides)| four(strides[operand] as usize))
     }
 
-    /// Launches the kernel of a class of adapters.
-    pub(super) fn launch(&self, cx: &Context, class: Class) -> Result<()> {
+    /// Launches the kernel of a tile; without one, that of drivers on a processor.
+    pub(super) fn launch(&self, cx: &Context, tile: Option<Tile>) -> Result<()> {
         let (bias, half_bias) = self.bias.unwrap_or((self.a.view, false));
         let mut constants: Constants = vec![
             ("HALF_A", flag(self.a.half)),
@@ -134,7 +149,7 @@ impl Gemm<'_> {
         ];
         let (a, b) = (self.a.view, self.b.view);
         let mut inputs = vec![a, b, bias];
-        let shader = match tile(class, self.m, self.n, self.batch()) {
+        let shader = match tile {
             None => {
                 let tiles = self.m.div_ceil(WIDE_ROWS) * self.n.div_ceil(WIDE_COLS) * self.batch();
                 (&WIDE, tiles.div_ceil(WIDE_INVOCATIONS))

@@ -23,7 +23,7 @@ pub enum Class {
 
 /// A tile of `tiled.wgsl`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Tile {
+pub(crate) struct Tile {
     /// Invocations across the columns and down the rows.
     pub(super) across: usize,
     pub(super) down: usize,
@@ -33,11 +33,11 @@ pub(super) struct Tile {
 }
 
 impl Tile {
-    pub(super) fn rows(&self) -> usize {
+    pub(crate) fn rows(&self) -> usize {
         self.down * if self.tall { 8 } else { 4 }
     }
 
-    pub(super) fn cols(&self) -> usize {
+    pub(crate) fn cols(&self) -> usize {
         self.across * if self.wide { 8 } else { 4 }
     }
 }
@@ -52,8 +52,8 @@ const NARROW: Tile = Tile { across: 8, down: 8, tall: true, wide: false };
 /// 32 by 32, 4 x 4 an invocation, 64 invocations, 4.5 KiB: four times the workgroups of `SQUARE`.
 const SMALL: Tile = Tile { across: 8, down: 8, tall: false, wide: false };
 
-/// All of them, for the tests.
-pub(super) const TILES: [Tile; 4] = [LARGE, SQUARE, NARROW, SMALL];
+/// All of them.
+pub(crate) const TILES: [Tile; 4] = [LARGE, SQUARE, NARROW, SMALL];
 const FORCED: &[(Tile, usize)] = &[(LARGE, 0), (SQUARE, 0), (NARROW, 0), (SMALL, 0)];
 
 /// The tiles of a class, the largest first, each with the workgroups that it takes for all units of
@@ -74,8 +74,13 @@ fn row(class: Class) -> &'static [(Tile, usize)] {
     }
 }
 
+/// The tiles that products of a class of adapters are computed by.
+pub(crate) fn tiles(class: Class) -> Vec<Tile> {
+    row(class).iter().map(|(tile, _)| *tile).collect()
+}
+
 /// The tile for a product, or none where workgroup memory is no help.
-pub(super) fn tile(class: Class, m: usize, n: usize, batch: usize) -> Option<Tile> {
+pub(crate) fn tile(class: Class, m: usize, n: usize, batch: usize) -> Option<Tile> {
     let groups = |tile: &Tile| m.div_ceil(tile.rows()) * n.div_ceil(tile.cols()) * batch;
     let fits = row(class).iter().find(|(tile, least)| groups(tile) >= *least);
     fits.map(|(tile, _)| *tile)

@@ -6,14 +6,6 @@
 // Written out rather than looped over: some compilers below WGSL do not unroll, and a register that
 // is indexed by a variable is no register.
 
-override HALF_A: bool;
-override HALF_B: bool;
-override HALF_BIAS: bool;
-override BIAS: bool;
-override RELU: bool;
-// Adds to what y holds.
-override ACCUMULATE: bool;
-
 // Four steps of the depth lie next to each other, at a multiple of four elements.
 override VECTOR_A: bool;
 override VECTOR_B: bool;
@@ -27,44 +19,6 @@ override WIDE: bool;
 override ROWS: u32;
 override COLS: u32;
 
-struct Params {
-    // Rows of y (all pixels of all images), columns (outputs of a group).
-    m: u32,
-    n: u32,
-    // The image: rows, columns, and those of the output.
-    rows: u32,
-    cols: u32,
-    out_rows: u32,
-    out_cols: u32,
-    kernel: vec2<u32>,
-    stride: vec2<u32>,
-    padding: vec2<u32>,
-    // The depth of a cell of the kernel.
-    channels: u32,
-    // Elements between pixels of a and between channels; between columns of b and along its depth;
-    // between rows of y.
-    pixel_a: u32,
-    step_a: u32,
-    col_b: u32,
-    step_b: u32,
-    row_y: u32,
-    // Elements before the first one of each, as bound.
-    skip_a: u32,
-    skip_b: u32,
-    skip_bias: u32,
-    skip_y: u32,
-    // Of the first of the axes in the bias.
-    step_bias: u32,
-    rank: u32,
-    // Groups or matrices, the last axis first: extent, strides in a, b and y.
-    axes: array<vec4<u32>, 6>,
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read_write> y: array<f32>;
-@group(0) @binding(2) var<storage, read> a: array<u32>;
-@group(0) @binding(3) var<storage, read> b: array<u32>;
-@group(0) @binding(4) var<storage, read> bias: array<u32>;
 // The operands again, for loads of vectors.
 @group(0) @binding(5) var<storage, read> a4: array<vec4<u32>>;
 @group(0) @binding(6) var<storage, read> b4: array<vec4<u32>>;
@@ -78,52 +32,6 @@ var<workgroup> tile_a: array<vec4<f32>, DEPTH * ROWS>;
 var<workgroup> tile_b: array<vec4<f32>, DEPTH * COLS>;
 // Of each row of the tile: the first row and column of its window, where its image begins.
 var<workgroup> windows: array<vec3<u32>, 4u * ROWS>;
-
-// Where a group (or a matrix) begins.
-struct Places {
-    a: u32,
-    b: u32,
-    y: u32,
-    bias: u32,
-    // The number was beyond the last one: what folding leaves.
-    beyond: bool,
-}
-
-fn places(number: u32) -> Places {
-    var at = Places(params.skip_a, params.skip_b, params.skip_y, params.skip_bias, false);
-    var rest = number;
-    for (var axis = 0u; axis < params.rank; axis++) {
-        let own = params.axes[axis];
-        let index = rest % own.x;
-        rest /= own.x;
-        at.a += index * own.y;
-        at.b += index * own.z;
-        at.y += index * own.w;
-        if (axis == 0u) { at.bias += index * params.step_bias; }
-    }
-    at.beyond = rest > 0u;
-    return at;
-}
-
-fn finish(at: Places, row: u32, col: u32, sum: f32) {
-    if (row >= params.m || col >= params.n) { return; }
-    let place = at.y + row * params.row_y + col;
-    var value = sum;
-    if (ACCUMULATE) { value += y[place]; }
-    if (BIAS) {
-        let i = at.bias + col;
-        value += widen(bias[word_of(i, HALF_BIAS)], i, HALF_BIAS);
-    }
-    if (RELU) { value = relu(value); }
-    y[place] = value;
-}
-
-fn finish4(at: Places, row: u32, col: u32, sums: vec4<f32>) {
-    finish(at, row, col, sums.x);
-    finish(at, row, col + 1u, sums.y);
-    finish(at, row, col + 2u, sums.z);
-    finish(at, row, col + 3u, sums.w);
-}
 
 fn load_a(place: u32) -> f32 {
     return widen(a[word_of(place, HALF_A)], place, HALF_A);

@@ -10,7 +10,8 @@ mod tiled;
 use striate_tensor::ops::{MatMul, MatMulExtents};
 use striate_tensor::{DType, Result, TensorType};
 
-use super::gemm::{Class, MAX_AXES};
+use super::choice::{Algorithm, Case};
+use super::gemm::{Class, MAX_AXES, tile};
 use super::indices::broadcast_strides;
 use super::{Constants, computed};
 use crate::buffer::{GpuBuffer, Source, View, parts};
@@ -53,13 +54,45 @@ struct Product<'a> {
     batch: &'a [BatchAxis],
 }
 
+impl Product<'_> {
+    /// What the table says.
+    fn usual(&self, class: Class) -> Algorithm {
+        let tiled = Algorithm::of_tile(tile(class, self.m, self.n, self.matrices()));
+        match class {
+            Class::Simple => Algorithm::Simple,
+            _ if self.takes(Algorithm::MatVec) => Algorithm::MatVec,
+            _ if self.takes(tiled) => tiled,
+            _ => Algorithm::Simple,
+        }
+    }
+
+    fn takes(&self, algorithm: Algorithm) -> bool {
+        match algorithm {
+            Algorithm::Simple => true,
+            Algorithm::MatVec => matvec::takes(self),
+            Algorithm::Wide | Algorithm::Tiled(_) => self.batch.len() <= MAX_AXES,
+            Algorithm::Winograd => false,
+        }
+    }
+
+    fn case(&self) -> Case {
+        let extents = [self.m, self.n, self.k, self.matrices(), self.a.col, self.b.row];
+        Case::matmul(extents, [self.a.half, self.b.half])
+    }
+
+    fn matrices(&self) -> usize {
+        self.batch.iter().map(|(extent, _)| extent).product()
+    }
+}
+
 /// Chooses a kernel for a product and launches it.
 fn launch(cx: &Context, product: &Product<'_>) -> Result<()> {
-    match cx.class {
-        Class::Simple => simple::launch(cx, product),
-        _ if matvec::takes(product) => matvec::launch(cx, product),
-        class if product.batch.len() <= MAX_AXES => tiled::launch(cx, product, class),
-        _ => simple::launch(cx, product),
+    let takes = |algorithm| product.takes(algorithm);
+    match cx.choices.choose(|| product.case(), product.usual(cx.class), takes) {
+        Algorithm::Simple | Algorithm::Winograd => simple::launch(cx, product),
+        Algorithm::MatVec => matvec::launch(cx, product),
+        Algorithm::Wide => tiled::launch(cx, product, None),
+        Algorithm::Tiled(tile) => tiled::launch(cx, product, Some(tile)),
     }
 }
 

@@ -2,30 +2,21 @@
 //! the matrix.
 
 use super::Product;
-use crate::kernels::gemm::{Class, Gemm, Side, Windows};
+use crate::kernels::gemm::{Gemm, Side, Tile, Windows};
 use crate::queue::Context;
 
 pub(super) fn launch(
     cx: &Context,
     product: &Product<'_>,
-    class: Class,
+    tile: Option<Tile>,
 ) -> striate_tensor::Result<()> {
     let Product { m, n, k, a, b, y, bias, relu, accumulate, batch } = product;
-    let windows = Windows {
-        rows: 1,
-        cols: *m,
-        out_rows: 1,
-        out_cols: *m,
-        kernel: [1, 1],
-        stride: [1, 1],
-        padding: [0, 0],
-    };
     let gemm = Gemm {
         op: "matmul",
         m: *m,
         n: *n,
         channels: *k,
-        windows,
+        windows: Windows::matrix(*m),
         a: Side { view: a.view, half: a.half, line: a.row, step: a.col },
         b: Side { view: b.view, half: b.half, line: b.col, step: b.row },
         y: y.view,
@@ -36,5 +27,5 @@ pub(super) fn launch(
         accumulate: *accumulate,
         axes: batch,
     };
-    gemm.launch(cx, class)
+    gemm.launch(cx, tile)
 }

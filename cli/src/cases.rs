@@ -11,37 +11,37 @@ use striate::tensor::ops::{
 };
 use striate::tensor::{DType, Shape, TensorType};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// The networks whose cases are meant where only an op is named.
-const USUAL_MODELS: [&str; 3] = ["alexnet", "mattnet", "vgg-d"];
+pub(crate) const USUAL_MODELS: [&str; 3] = ["alexnet", "mattnet", "vgg-d"];
 
 /// An op with the types of its operands.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct OpCase {
+pub(crate) struct OpCase {
     /// `conv2d/vgg-d/4_2`
-    pub(super) name: String,
-    pub(super) op: Op,
-    pub(super) inputs: Vec<TensorType>,
+    pub(crate) name: String,
+    pub(crate) op: Op,
+    pub(crate) inputs: Vec<TensorType>,
 }
 
 impl OpCase {
     /// `f32[1, 14, 14, 512], f32[512, 3, 3, 512], f32[512]`
-    pub(super) fn operands(&self) -> String {
+    pub(crate) fn operands(&self) -> String {
         self.inputs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
     }
 
     /// Whether both time the same.
-    fn same_work(&self, other: &OpCase) -> bool {
+    pub(crate) fn same_work(&self, other: &OpCase) -> bool {
         self.op == other.op && self.inputs == other.inputs
     }
 }
 
 /// All cases.
-pub(super) fn all(batch: usize, dtype: DType) -> Result<Vec<OpCase>> {
+pub(crate) fn all(batch: usize, dtype: DType) -> Result<Vec<OpCase>> {
     let mut cases = Vec::new();
     for model in models::names() {
-        of_network(&model.spec(), batch, dtype, &mut cases)?;
+        of_network(&model.spec(), batch, |_| dtype, &mut cases)?;
     }
     others(batch, &mut cases)?;
     Ok(cases)
@@ -49,7 +49,7 @@ pub(super) fn all(batch: usize, dtype: DType) -> Result<Vec<OpCase>> {
 
 /// The cases of every op that are timed where none is named: those of the usual networks, each
 /// shape once.
-pub(super) fn usual(batch: usize, dtype: DType) -> Result<Vec<OpCase>> {
+pub(crate) fn usual(batch: usize, dtype: DType) -> Result<Vec<OpCase>> {
     let is_usual = |case: &OpCase| {
         let network = case.name.split('/').nth(1).unwrap_or_default();
         USUAL_MODELS.contains(&network) || models::by_name(network).is_err()
@@ -66,7 +66,7 @@ pub(super) fn usual(batch: usize, dtype: DType) -> Result<Vec<OpCase>> {
 }
 
 /// The cases of this name: of an op the usual ones, of an op and a network all, of a case itself.
-pub(super) fn find(name: &str, batch: usize, dtype: DType) -> Result<Vec<OpCase>> {
+pub(crate) fn find(name: &str, batch: usize, dtype: DType) -> Result<Vec<OpCase>> {
     if name.contains('/') {
         let prefix = format!("{}/", name.trim_end_matches('/'));
         let mut cases = all(batch, dtype)?;
@@ -78,8 +78,16 @@ pub(super) fn find(name: &str, batch: usize, dtype: DType) -> Result<Vec<OpCase>
     Ok(cases)
 }
 
+/// What is wrong with a name that means none of them, nor a model or a file.
+pub(crate) fn unknown(name: &str) -> Error {
+    let models = models::by_name(name).err().map(|e| e.to_string()).unwrap_or_default();
+    Error::Usage(format!(
+        "'{name}' is no op, case, model or file ({models}); see 'striate bench --list'"
+    ))
+}
+
 /// The op that computes a layer, and the types of its operands for inputs of type `x`.
-pub(super) fn of_layer(
+pub(crate) fn of_layer(
     layer: &LayerSpec,
     x: TensorType,
     parameters: Option<[TensorType; 2]>,
@@ -95,7 +103,7 @@ pub(super) fn of_layer(
 }
 
 /// The type of a layer's input: a full-connect layer sees it flat.
-pub(super) fn input_type(
+pub(crate) fn input_type(
     layer: &LayerSpec,
     shape: &LayerShape,
     batch: usize,
@@ -109,15 +117,15 @@ pub(super) fn input_type(
 }
 
 /// A case for each layer: convolutions by block (a pooling ends one) and number in it, the others by
-/// their number.
-fn of_network(
+/// their number. `dtype` is the precision of the parameters of a layer.
+pub(crate) fn of_network(
     spec: &NetworkSpec,
     batch: usize,
-    dtype: DType,
+    dtype: impl Fn(usize) -> DType,
     cases: &mut Vec<OpCase>,
 ) -> Result<()> {
     let (mut block, mut in_block, mut pools, mut lrns, mut fulls) = (1, 0, 0, 0, 0);
-    for (layer, shape) in spec.layers.iter().zip(spec.shapes()?) {
+    for (index, (layer, shape)) in spec.layers.iter().zip(spec.shapes()?).enumerate() {
         let place = match layer {
             LayerSpec::Conv(_) => {
                 in_block += 1;
@@ -140,7 +148,7 @@ fn of_network(
         let x = input_type(layer, &shape, batch)?;
         let parameters = match (shape.weight, shape.bias) {
             (Some(weight), Some(bias)) => {
-                Some([TensorType::new(weight, dtype), TensorType::new(bias, dtype)])
+                Some([weight, bias].map(|shape| TensorType::new(shape, dtype(index))))
             }
             _ => None,
         };

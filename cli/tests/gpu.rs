@@ -1,0 +1,128 @@
+//! What the command line does with a GPU, and without one: `tune`, `bench`, `devices`, `--device`.
+
+// Helpers of tests are outside what clippy.toml takes for tests.
+#![allow(clippy::unwrap_used)]
+#![cfg(feature = "gpu")]
+
+mod common;
+
+use std::path::PathBuf;
+
+use common::{NO_DRIVER, Scene, has_gpu, json, run_with};
+
+/// The first convolution of LeNet: the smallest case.
+const TINY: &str = "conv2d/lenet/1_1";
+
+/// The file of what was measured.
+fn tuned_file(scene: &Scene) -> Option<PathBuf> {
+    let mut folders = vec![scene.path("")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.file_name().unwrap().to_string_lossy().starts_with("tuned_") {
+                return Some(path);
+            }
+        }
+    }
+    None
+}
+
+#[test]
+fn tune_keeps_what_it_measures_and_bears_a_damaged_file() {
+    let scene = Scene::new();
+    if !has_gpu(&scene) {
+        return;
+    }
+    let args = ["tune", TINY, "--device", "gpu:0", "--format", "json"];
+    let first = json(&scene.striate(&args).done()).remove(0);
+    assert_eq!((&first["name"], &first["measured"]), (&TINY.into(), &true.into()));
+    assert!(["gpu", "wall"].contains(&first["clock"].as_str().unwrap()), "{first}");
+    let tried = first["tried"].as_array().unwrap();
+    assert!(tried.len() > 1, "{first}");
+    assert!(tried.iter().all(|kernel| kernel["ms"].as_f64().unwrap() > 0.0), "{first}");
+    assert_eq!((&tried[0]["kernel"], &tried[0]["ms"]), (&first["default"], &first["default_ms"]));
+    assert!(first["winner_ms"].as_f64() <= first["default_ms"].as_f64());
+    assert!(first["gain"].as_f64().unwrap() >= 1.0);
+    let tuned_shapes = || {
+        let devices = json(&scene.striate(&["devices", "--format", "json"]).done());
+        devices[0]["properties"]["tuned shapes"].clone()
+    };
+    let won = first["winner"] != first["default"];
+    assert_eq!(tuned_shapes(), if won { "1" } else { "0" });
+
+    // What is known is told, and not measured.
+    let second = json(&scene.striate(&args).done()).remove(0);
+    assert_eq!(second["measured"], false);
+    assert_eq!((&second["winner"], &second["winner_ms"]), (&first["winner"], &first["winner_ms"]));
+    let forced = json(&scene.striate(&[&args[..], &["--force"]].concat()).done()).remove(0);
+    assert_eq!(forced["measured"], true);
+
+    // A damaged file is passed over with a word, and written anew.
+    let file = tuned_file(&scene).unwrap();
+    let whole = std::fs::read_to_string(&file).unwrap();
+    for bad in [whole[..whole.len() - 2].to_owned(), whole.replace("adapter", "adopter")] {
+        std::fs::write(&file, bad).unwrap();
+        assert_eq!(tuned_shapes(), "0");
+        let run = scene.striate(&args);
+        assert!(run.stderr.contains("damaged"), "{}", run.stderr);
+        assert_eq!(json(&run.done())[0]["measured"], true);
+    }
+    let table = scene.striate(&["tune", TINY, "--device", "gpu:0"]).done();
+    for part in [TINY, "winner", "known before", "kept in"] {
+        assert!(table.contains(part), "no `{part}` in {table}");
+    }
+}
+
+#[test]
+fn tune_refuses_what_has_no_choice() {
+    let scene = Scene::new();
+    scene.striate(&["tune", "softmax"]).wrong_usage();
+    scene.striate(&["tune", TINY, "--device", "cpu"]).wrong_usage();
+    scene.striate(&["tune", "none.sqlite3"]).failed(&["none.sqlite3"]);
+    scene.striate(&["tune", TINY, "--device", "gpu:99"]).failed(&["gpu:99"]);
+}
+
+#[test]
+fn bench_says_by_which_clock_and_what_the_gpu_was_asked() {
+    let scene = Scene::new();
+    let args = ["bench", "lenet", TINY, "--repeat", "2", "--format", "json", "--device"];
+    if !has_gpu(&scene) {
+        return;
+    }
+    for line in json(&scene.striate(&[&args[..], &["gpu:0"]].concat()).done()) {
+        assert!(["gpu", "wall"].contains(&line["clock"].as_str().unwrap()), "{line}");
+        assert!(line["median_ms"].as_f64().unwrap() > 0.0, "{line}");
+        assert!(line["median_ms"].as_f64() <= line["wall_median_ms"].as_f64(), "{line}");
+        assert!(line["dispatches"].as_u64().unwrap() >= 1, "{line}");
+        assert!(line["submissions"].as_u64().unwrap() >= 1, "{line}");
+        assert!(line["bytes_moved"].as_u64().unwrap() > 1000, "{line}");
+    }
+    let args = ["bench", "lenet", "--layers", "--repeat", "1", "--device", "gpu:0"];
+    let table = scene.striate(&args).done();
+    for part in ["clock: ", "lenet/0:conv", "dispatches: "] {
+        assert!(table.contains(part), "no `{part}` in {table}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn without_a_driver_auto_is_the_cpu_and_says_so_once() {
+    let scene = Scene::new();
+    let run = |args: &[&str]| run_with(args, scene.folder.path(), NO_DRIVER);
+    let classify = ["classify", "--model", "tiny.sqlite3", "a.png", "--format", "ccv"];
+    let auto = run(&classify);
+    assert_eq!(auto.stderr.matches("no GPU found").count(), 1, "{}", auto.stderr);
+    assert_eq!(auto.stderr.lines().count(), 1, "{}", auto.stderr);
+    assert_eq!(auto.stdout.lines().count(), 2, "{}", auto.stdout);
+    auto.done();
+    let quiet = run(&[&classify[..], &["-q"]].concat());
+    assert_eq!((quiet.code, quiet.stderr.as_str()), (0, ""));
+    let cpu = run(&[&classify[..], &["--device", "cpu"]].concat());
+    assert_eq!((cpu.code, cpu.stderr.as_str()), (0, ""));
+    let install = ["no Vulkan driver", "install", "`cpu`"];
+    run(&[&classify[..], &["--device", "gpu"]].concat()).failed(&install);
+    run(&["tune", TINY]).failed(&install);
+    run(&["bench", TINY, "--device", "gpu"]).failed(&install);
+}
