@@ -5,7 +5,7 @@
 //! * [`resample`] and [`formation`]: resizing exactly as ccv does it.
 //! * [`protocol`]: which parts of a picture a network is run on, by name.
 //! * [`list`] and [`npy`]: list files and arrays on disk.
-//! * [`render`]: the ranks as bars over the picture; [`output`]: writing it, whole or not at all.
+//! * [`render`]: ranks, heat maps and tiles as pictures; [`output`]: writing them, whole or not at all.
 //!
 //! Pictures are channels last (`[rows, cols, channels]`), pixel values are 0..255 and never scaled.
 //! Nothing here starts threads, and nothing depends on the tensor crate.
