@@ -164,7 +164,7 @@ pub fn activations(
         done = shape.layer + 1;
         let dims = match *x.dims() {
             [_, rows, cols, channels] => [rows, cols, channels],
-            _ => [1, 1, x.shape().len()],
+            _ => [1, 1, x.dims().iter().product()],
         };
         let tiles = channel_tiles(&x.to_vec::<f32>()?, dims, contrast)?;
         activations.push(Activation { layer: shape.layer, kind: shape.kind, shape: dims, tiles });

@@ -10,7 +10,9 @@ use striate::tensor::{DType, Device};
 use striate::{DeviceByName, DeviceOptions};
 
 use crate::error::{Error, Result};
-use crate::{bench, classify, completions, convert, draw, encode, inspect, validate};
+#[cfg(feature = "plot")]
+use crate::plot;
+use crate::{bench, classify, completions, convert, draw, encode, inspect, validate, visualize};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -51,6 +53,11 @@ pub(crate) enum Command {
     Validate(validate::ValidateArgs),
     /// Paint the ranks of a classification over its picture.
     Draw(draw::DrawArgs),
+    /// Picture what a network has learnt: filters, activations, where it looks.
+    Visualize(visualize::VisualizeArgs),
+    /// Draw the loss and the miss rates of trainings.
+    #[cfg(feature = "plot")]
+    Plot(plot::PlotArgs),
     /// Time ops and networks, and compare with what the machine can do.
     Bench(bench::BenchArgs),
     /// List the devices of this machine.

@@ -13,10 +13,13 @@ mod inspect;
 mod labels;
 mod model;
 mod output;
+#[cfg(feature = "plot")]
+mod plot;
 mod progress;
 mod results;
 mod target;
 mod validate;
+mod visualize;
 
 use std::process::ExitCode;
 
@@ -58,6 +61,9 @@ fn run(cli: &Cli, output: &mut Output) -> Result<()> {
         Command::Convert(args) => convert::run(args, global, output),
         Command::Validate(args) => validate::run(args, output),
         Command::Draw(args) => draw::run(args, output),
+        Command::Visualize(args) => visualize::run(args, global, output),
+        #[cfg(feature = "plot")]
+        Command::Plot(args) => plot::run(args, output),
         Command::Bench(args) => bench::run(args, global, output),
         Command::Devices => devices::run(global, output),
         Command::Completions(args) => completions::run(args, output),

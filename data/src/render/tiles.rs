@@ -1,7 +1,7 @@
 //! Sheets of tiles: many small pictures of one size in a grid, such as the kernels of a
 //! convolution or the channels of an activation.
 
-use super::canvas::{Canvas, Color};
+use super::canvas::Canvas;
 use super::text::{Text, Weight};
 use super::{BACKGROUND, TOP_TEXT};
 use crate::{Error, Image, Result, resample};
