@@ -83,9 +83,9 @@ pub fn draw_heat(image: &Image, drop: &FloatImage, title: &str) -> Result<Image>
 /// The colour of a part of the greatest heat, and how much it covers.
 fn paint(value: f32) -> (Color, f32) {
     let [red, green, blue] = heat_color(value);
-    let strength = value.abs().min(1.0);
-    // The root makes little heat visible; NaN covers nothing.
-    let part = if strength.is_nan() { 0.0 } else { strength.sqrt() * (1.0 - SHOW_THROUGH) };
+    let strength = if value.is_nan() { 0.0 } else { value.abs().min(1.0) };
+    // The root makes little heat visible.
+    let part = strength.sqrt() * (1.0 - SHOW_THROUGH);
     (Color::opaque(red, green, blue), part)
 }
 

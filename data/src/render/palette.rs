@@ -25,10 +25,10 @@ const COLD: [[f32; 3]; 5] = [
 pub fn heat_color(value: f32) -> [u8; 3] {
     let stops = if value < 0.0 { &COLD } else { &WARM };
     let last = stops.len() - 1;
-    // The cast takes NaN to 0.
-    let place = value.abs().min(1.0) * last as f32;
+    let strength = if value.is_nan() { 0.0 } else { value.abs().min(1.0) };
+    let place = strength * last as f32;
     let stop = (place as usize).min(last - 1);
-    let part = if place.is_nan() { 0.0 } else { place - stop as f32 };
+    let part = place - stop as f32;
     std::array::from_fn(|c| {
         let (from, to) = (stops[stop][c], stops[stop + 1][c]);
         (from + (to - from) * part).round() as u8
