@@ -42,7 +42,9 @@ fn history(epochs: u64, slower: f64) -> Value {
 fn training(scene: &Scene, name: &str, note: &str) {
     std::fs::copy(scene.path("tiny.sqlite3"), scene.path(name)).unwrap();
     let database = Connection::open(scene.path(name)).unwrap();
-    database.execute_batch("CREATE TABLE striate_notes (key TEXT PRIMARY KEY, value TEXT)").unwrap();
+    database
+        .execute_batch("CREATE TABLE striate_notes (key TEXT PRIMARY KEY, value TEXT)")
+        .unwrap();
     let insert = "INSERT INTO striate_notes VALUES ('training', ?1)";
     database.execute(insert, [note]).unwrap();
 }
@@ -95,7 +97,8 @@ fn an_svg_says_what_it_shows() {
     };
     let svg = plot(&[]);
     assert!(svg.starts_with("<svg width=\"960\" height=\"720\"") && svg.ends_with("</svg>\n"));
-    for text in ["epochs", "loss", "miss rate", "run.sqlite3: 6 epochs", "smoothed", "top-1", "top-5"]
+    for text in
+        ["epochs", "loss", "miss rate", "run.sqlite3: 6 epochs", "smoothed", "top-1", "top-5"]
     {
         assert!(svg.contains(text), "{text}");
     }

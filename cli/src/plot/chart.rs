@@ -98,8 +98,10 @@ impl Chart<'_> {
         let root = backend.into_drawing_area();
         let draw = || {
             root.fill(&WHITE)?;
-            let area = root.titled(self.title, text(22, INK))?;
-            let (above, below) = area.split_vertically(SIZE[1] * FINE / 2 - px(14) as u32);
+            // The box of the text ends above its capital letters.
+            let area = root.margin(px(12), px(4), 0, 0).titled(self.title, text(22, INK))?;
+            let (_, rows) = area.dim_in_pixel();
+            let (above, below) = area.split_vertically(rows / 2);
             let x = match axis(self.trainings) {
                 Axis::Epochs => "epochs",
                 Axis::Iterations => "mini-batches",
@@ -268,9 +270,8 @@ impl Stroke {
     fn style(self, color: RGBColor) -> ShapeStyle {
         match self {
             Stroke::Faint => color.mix(0.25).stroke_width(FINE),
-            Stroke::Thin => color.mix(0.8).stroke_width(FINE * 3 / 2),
+            Stroke::Thin | Stroke::Dashed => color.stroke_width(FINE * 3 / 2),
             Stroke::Thick => color.stroke_width(FINE * 2),
-            Stroke::Dashed => color.stroke_width(FINE * 3 / 2),
         }
     }
 }
