@@ -141,11 +141,12 @@ fn title(trainings: &[Curves]) -> String {
     };
     let best = curves.history.epochs.iter().filter_map(|epoch| {
         let rate = epoch.test?.miss_rate();
-        Some((epoch.epoch, rate))
+        // As the axis counts them.
+        Some((epoch.epoch + 1, rate))
     });
     match best.min_by(|a, b| a.1.total_cmp(&b.1)) {
-        Some((epoch, rate)) => {
-            format!("{}: {epochs}, best miss rate {} (epoch {epoch})", curves.name, percent(rate))
+        Some((after, rate)) => {
+            format!("{}: {epochs}, best miss rate {} after {after}", curves.name, percent(rate))
         }
         None => format!("{}: {epochs}", curves.name),
     }

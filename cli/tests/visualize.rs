@@ -43,10 +43,10 @@ fn filters_are_the_weights_of_the_first_convolution() {
     }
     let stdout = visualize(&[]).done();
     assert!(stdout.contains("wrote out.png") && stdout.contains("4 filters"), "{stdout}");
-    // The embedded model's: 20 of 5 x 5.
+    // The embedded model's: four rows of five of 5 x 5, 24 times as large.
     let report = json(&scene.striate(&["visualize", "-o", "own.png", "--format", "json"]).done());
     assert_eq!(report[0]["filters"], 20);
-    assert!((800..=960).contains(&open(&scene, "own.png").cols()));
+    assert_eq!(open(&scene, "own.png").shape(), [4 * (120 + 2) + 2, 5 * (120 + 2) + 2, 3]);
 }
 
 #[test]
