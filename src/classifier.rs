@@ -1,5 +1,7 @@
 //! From a picture to ranked classes.
 
+mod occlusion;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -9,6 +11,8 @@ use striate_nn::{Network, Scan};
 use striate_tensor::{Device, Tensor};
 
 use crate::{Error, Result};
+
+pub use occlusion::{Occlusion, OcclusionMap};
 
 /// Views that go through the layers before the first full-connect one together. More would only
 /// hold more memory: convolutions are already wide enough.

@@ -38,4 +38,14 @@ pub enum Error {
         /// Labels that were given.
         labels: usize,
     },
+    /// What a network holds or does cannot be drawn so.
+    #[error("cannot draw {what}: expected {expected}, got {got}")]
+    Visualize {
+        /// What was to be drawn.
+        what: &'static str,
+        /// What that needs.
+        expected: String,
+        /// What there is.
+        got: String,
+    },
 }

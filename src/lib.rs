@@ -44,8 +44,9 @@ mod classifier;
 mod default_model;
 mod device;
 mod error;
+pub mod visualize;
 
-pub use classifier::{Classifier, Ranked, Ranks};
+pub use classifier::{Classifier, Occlusion, OcclusionMap, Ranked, Ranks};
 pub use default_model::{DEFAULT_MODEL_NOTE, default_model};
 #[cfg(feature = "gpu")]
 pub use device::gpu_by_name;
@@ -61,7 +62,7 @@ pub use striate_ops_wgsl as ops_wgsl;
 pub use striate_tensor as tensor;
 pub use striate_train as train;
 
-/// Pictures: decoding, resizing, crop protocols, and ranks painted over them.
+/// Pictures: decoding, resizing, crop protocols, and painting ranks, heat maps and tiles.
 pub mod image {
     pub use striate_data::decode::{Limits, decode, open, open_with};
     pub use striate_data::*;

@@ -9,8 +9,11 @@ use striate::image::Protocol;
 use striate::tensor::DType;
 
 use crate::error::{Error, Result};
+#[cfg(feature = "plot")]
+use crate::plot;
 use crate::{
     bench, classify, completions, convert, draw, encode, inspect, prepare, train, tune, validate,
+    visualize,
 };
 
 const EXAMPLES: &str = "\
@@ -57,6 +60,11 @@ pub(crate) enum Command {
     Validate(validate::ValidateArgs),
     /// Paint the ranks of a classification over its picture.
     Draw(draw::DrawArgs),
+    /// Picture what a network has learnt: filters, activations, where it looks.
+    Visualize(visualize::VisualizeArgs),
+    /// Draw the loss and the miss rates of trainings.
+    #[cfg(feature = "plot")]
+    Plot(plot::PlotArgs),
     /// Time ops and networks, and compare with what the machine can do.
     Bench(bench::BenchArgs),
     /// Measure which kernels are the fastest on your GPU, and use them from then on.

@@ -7,9 +7,10 @@ use clap::Args;
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensors, serialize};
 use serde::Serialize;
-use striate::image::{self, FloatImage, Geometry, Limits, Protocol, npy};
+use striate::image::{self, Limits, npy};
 use striate::nn::Network;
 use striate::tensor::{Tensor, f16};
+use striate::visualize::centre_view;
 
 use crate::args::{Format, Global, Precision};
 use crate::error::{Error, Result};
@@ -131,7 +132,8 @@ fn read_input(args: &EncodeArgs, network: &Network) -> Result<Array> {
         read_safetensors(path)?
     } else {
         let limits = Limits { max_pixels: args.max_pixels, ..Limits::default() };
-        centre_view(network, &image::open_with(path, &limits)?)?
+        let view = centre_view(network, &image::open_with(path, &limits)?)?;
+        Array { shape: view.shape().to_vec(), values: view.into_values() }
     };
     if array.shape.len() == 3 {
         array.shape.insert(0, 1);
@@ -146,25 +148,6 @@ fn read_input(args: &EncodeArgs, network: &Network) -> Result<Array> {
             array.shape
         ))),
     }
-}
-
-/// The one view of the protocol `centre`.
-fn centre_view(network: &Network, picture: &image::Image) -> Result<Array> {
-    let spec = network.spec();
-    let [rows, cols, channels] = spec.input;
-    // A network without a convolution has no scan; this protocol does not look at it.
-    let scan_scale = spec.scan().map_or(1, |scan| scan.scale);
-    let geometry = Geometry { image: spec.image, net: [rows, cols], channels, scan_scale };
-    let mean = match network.mean() {
-        Some(mean) => {
-            let [rows, cols] = spec.image;
-            Some(FloatImage::new(rows, cols, channels, mean.to_vec::<f32>()?)?)
-        }
-        None => None,
-    };
-    let prepared = Protocol::Centre.prepare(picture, &geometry, mean.as_ref())?;
-    let values = prepared.pictures().iter().flat_map(|view| view.values()).copied().collect();
-    Ok(Array { shape: vec![prepared.pictures().len(), rows, cols, channels], values })
 }
 
 fn read_safetensors(path: &Path) -> Result<Array> {

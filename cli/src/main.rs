@@ -15,6 +15,8 @@ mod inspect;
 mod labels;
 mod model;
 mod output;
+#[cfg(feature = "plot")]
+mod plot;
 mod prepare;
 mod progress;
 mod results;
@@ -22,6 +24,7 @@ mod target;
 mod train;
 mod tune;
 mod validate;
+mod visualize;
 
 use std::process::ExitCode;
 
@@ -65,6 +68,9 @@ fn run(cli: &Cli, output: &mut Output) -> Result<()> {
         Command::Prepare(args) => prepare::run(args, global, output),
         Command::Validate(args) => validate::run(args, output),
         Command::Draw(args) => draw::run(args, output),
+        Command::Visualize(args) => visualize::run(args, global, output),
+        #[cfg(feature = "plot")]
+        Command::Plot(args) => plot::run(args, output),
         Command::Bench(args) => bench::run(args, global, output),
         Command::Tune(args) => tune::run(args, global, output),
         Command::Devices => devices::run(global, output),

@@ -353,4 +353,18 @@ pub enum Error {
         /// The reason.
         detail: String,
     },
+
+    /// A drawing would be too large.
+    #[error(
+        "the drawing would have {rows} rows x {cols} columns, more than {limit} pixels; choose a \
+         smaller zoom or fewer tiles"
+    )]
+    Drawing {
+        /// Rows that it would have.
+        rows: usize,
+        /// Columns that it would have.
+        cols: usize,
+        /// The most pixels that are drawn.
+        limit: u64,
+    },
 }

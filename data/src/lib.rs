@@ -10,7 +10,7 @@
 //! * [`loader`]: batches, formed ahead by worker threads.
 //! * [`prepare`]: pictures resized once for training; [`ilsvrc`]: the lists of ImageNet's devkit.
 //! * [`list`] and [`npy`]: list files and arrays on disk.
-//! * [`render`]: the ranks as bars over the picture; [`output`]: writing it, whole or not at all.
+//! * [`render`]: ranks, heat maps and tiles as pictures; [`output`]: writing them, whole or not at all.
 //!
 //! Pictures are channels last (`[rows, cols, channels]`), pixel values are 0..255 and never scaled.
 //! Of the tensor crate only its random numbers are used. Threads are started by the [`loader`]; what

@@ -1,13 +1,22 @@
-//! Painting on pictures: the ranks of a classification as bars with labels.
+//! Painting: the ranks of a classification as bars over its picture, heat maps over pictures, and
+//! sheets of tiles.
 
 mod canvas;
+mod heat;
+mod palette;
 mod text;
+mod tiles;
 
 use canvas::{Canvas, Color, Rect};
 use text::{Text, Weight};
 
 use crate::formation::stretch;
 use crate::{Image, Result};
+
+pub use heat::draw_heat;
+pub use palette::heat_color;
+pub use text::FONT;
+pub use tiles::{TileOptions, TileSection, draw_tiles};
 
 /// How [`draw_ranks`] paints.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -197,15 +206,7 @@ fn enlarged(picture: &Image, min_cols: usize) -> Result<Image> {
     }
     if rows.max(cols) <= PIXEL_ART_SIDE {
         let factor = min_cols.div_ceil(cols).min(MAX_ENLARGED_SIDE / rows).max(1);
-        let mut values = Vec::with_capacity(rows * cols * factor * factor * 3);
-        for row in 0..rows * factor {
-            for pixel in picture.row(row / factor).chunks_exact(3) {
-                for _ in 0..factor {
-                    values.extend_from_slice(pixel);
-                }
-            }
-        }
-        return Image::new(rows * factor, cols * factor, 3, values);
+        return crisp(picture, factor);
     }
     let factor = (min_cols as f64 / cols as f64).min(MAX_ENLARGED_SIDE as f64 / rows as f64);
     if factor <= 1.0 {
@@ -213,6 +214,20 @@ fn enlarged(picture: &Image, min_cols: usize) -> Result<Image> {
     }
     let side = |side: usize| (side as f64 * factor).round() as usize;
     Ok(stretch(picture, side(rows), side(cols))?.to_bytes())
+}
+
+/// An RGB picture enlarged so that each pixel becomes a square of `factor` x `factor`.
+fn crisp(picture: &Image, factor: usize) -> Result<Image> {
+    let (rows, cols) = (picture.rows() * factor, picture.cols() * factor);
+    let mut values = Vec::with_capacity(rows * cols * 3);
+    for row in 0..rows {
+        for pixel in picture.row(row / factor).chunks_exact(3) {
+            for _ in 0..factor {
+                values.extend_from_slice(pixel);
+            }
+        }
+    }
+    Image::new(rows, cols, 3, values)
 }
 
 #[cfg(test)]

@@ -5,7 +5,9 @@ use ab_glyph::{Font, FontRef, Point, PxScale, ScaleFont};
 use super::canvas::{Canvas, Color};
 use crate::{Error, Result};
 
-static MEDIUM: &[u8] = include_bytes!("../../assets/fonts/Inter-Medium.otf");
+/// The font that text is drawn in: Inter in a medium weight, a whole OpenType file. Its licence, the
+/// SIL Open Font License, lies beside it in the sources.
+pub static FONT: &[u8] = include_bytes!("../../assets/fonts/Inter-Medium.otf");
 static BOLD: &[u8] = include_bytes!("../../assets/fonts/Inter-Bold.otf");
 
 /// What stands for characters that the font does not have.
@@ -29,7 +31,7 @@ impl Text {
         let font = |bytes| {
             FontRef::try_from_slice(bytes).map_err(|e| Error::Font { detail: e.to_string() })
         };
-        Ok(Self { medium: font(MEDIUM)?, bold: font(BOLD)? })
+        Ok(Self { medium: font(FONT)?, bold: font(BOLD)? })
     }
 
     fn font(&self, weight: Weight) -> &FontRef<'static> {
