@@ -7,7 +7,7 @@
 
 mod common;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use common::{assert_close, devices, formula, golden, recorded};
 use striate::prelude::*;

@@ -2,20 +2,19 @@
 
 mod chart;
 mod curves;
-mod history;
 
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
 use striate::image::output as files;
+use striate::train::{EpochReport, EvaluationReport, read_history};
 
 use crate::args::Format;
 use crate::error::{Error, Result};
 use crate::output::{self, Output, grouped};
 use crate::target;
 use curves::Curves;
-use history::{EpochReport, read_history};
 
 /// Options of `striate plot`.
 #[derive(Debug, Args)]
@@ -180,7 +179,7 @@ fn print_epochs(trainings: &[Curves], output: &mut Output) -> Result<()> {
             output.note(&format!("{name} is in its first epoch; draw its curve with --output"));
         }
         for epoch in &curves.history.epochs {
-            let test = |number: fn(&history::EvaluationReport) -> String| {
+            let test = |number: fn(&EvaluationReport) -> String| {
                 epoch.test.as_ref().map_or_else(|| "–".to_owned(), number)
             };
             table.add_row([

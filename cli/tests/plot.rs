@@ -17,16 +17,16 @@ fn history(epochs: u64, slower: f64) -> Value {
     let loss = |i: u64| 2.0 / (1.0 + i as f64 / 50.0 / slower);
     let point = |i: u64| {
         let noise = (i * 7919 % 100) as f64 / 250.0;
-        value!({ "iteration": i, "loss": loss(i) + noise, "miss-rate": loss(i) / 3.0 })
+        value!({ "iteration": i, "loss": loss(i) + noise, "miss_rate": loss(i) / 3.0 })
     };
     let epoch = |epoch: u64| {
         let end = (epoch + 1) * 100;
         let misses = (loss(end) * 200.0) as u64;
         value!({
             "epoch": epoch, "iterations": end, "samples": 6400, "skipped": 0,
-            "loss": loss(end) + 0.2, "miss-rate": loss(end) / 3.0,
+            "loss": loss(end) + 0.2, "miss_rate": loss(end) / 3.0,
             "test": { "samples": 1000, "skipped": 0, "loss": loss(end), "misses": misses,
-                      "misses-top5": misses / 5 },
+                      "misses_top5": misses / 5 },
         })
     };
     value!({
@@ -45,7 +45,7 @@ fn training(scene: &Scene, name: &str, note: &str) {
     database
         .execute_batch("CREATE TABLE striate_notes (key TEXT PRIMARY KEY, value TEXT)")
         .unwrap();
-    let insert = "INSERT INTO striate_notes VALUES ('training', ?1)";
+    let insert = "INSERT INTO striate_notes VALUES ('format', '1'), ('training', ?1)";
     database.execute(insert, [note]).unwrap();
 }
 
@@ -141,7 +141,7 @@ fn the_points_as_json_and_the_epochs_as_a_table() {
 #[test]
 fn a_training_in_its_first_epoch_or_gone_wrong() {
     let scene = Scene::new();
-    let young = value!({ "history": history(0, 1.0) });
+    let young = value!({ "version": 1, "history": history(0, 1.0) });
     training(&scene, "young.sqlite3", &young.to_string());
     let args = ["plot", "young.sqlite3", "-o", "young.svg"];
     scene.striate(&args).done();
@@ -150,7 +150,7 @@ fn a_training_in_its_first_epoch_or_gone_wrong() {
 
     let mut wild = history(2, 1.0);
     wild["points"][60]["loss"] = 1e300.into();
-    training(&scene, "wild.sqlite3", &value!({ "history": wild }).to_string());
+    training(&scene, "wild.sqlite3", &value!({ "version": 1, "history": wild }).to_string());
     scene.striate(&["plot", "wild.sqlite3", "-o", "wild.png"]).done();
     assert!(share(&scene, "wild.png", BLUE)[0] > 0.0005);
 }
@@ -158,14 +158,14 @@ fn a_training_in_its_first_epoch_or_gone_wrong() {
 #[test]
 fn what_is_no_training_is_told() {
     let scene = scene();
-    training(&scene, "empty.sqlite3", "{\"history\": {}}");
-    training(&scene, "broken.sqlite3", "{\"history\": {\"points\": 3}}");
+    training(&scene, "empty.sqlite3", "{\"version\": 1, \"history\": {}}");
+    training(&scene, "broken.sqlite3", "{\"version\": 1, \"history\": {\"points\": 3}}");
     let plot = |args: &[&str]| scene.striate(&[&["plot"], args].concat());
     plot(&["tiny.sqlite3"]).failed(&["tiny.sqlite3 holds no training"]);
     plot(&["empty.sqlite3"]).failed(&["empty.sqlite3", "not got to a point yet"]);
-    plot(&["broken.sqlite3"]).failed(&["broken.sqlite3", "striate_notes", "expected"]);
-    plot(&["text.png"]).failed(&["cannot read text.png"]);
-    plot(&["gone.sqlite3"]).failed(&["cannot read gone.sqlite3"]);
+    plot(&["broken.sqlite3"]).failed(&["broken.sqlite3", "the notes of the training", "expected"]);
+    plot(&["text.png"]).failed(&["text.png: not a model file"]);
+    plot(&["gone.sqlite3"]).failed(&["gone.sqlite3"]);
     assert!(!scene.path("gone.sqlite3").exists());
     plot(&["run.sqlite3", "-o", "no/such.svg"]).failed(&["folder no"]);
     plot(&["run.sqlite3", "-o", "curve.pdf"]).wrong_usage();

@@ -77,9 +77,14 @@ pub(crate) struct Saved {
 /// Where the file is no ccv model file, or its notes are damaged.
 pub fn read_history(path: impl AsRef<Path>) -> Result<Option<History>> {
     let path = path.as_ref();
+    /// The part that is asked for; what options were used does not matter here.
+    #[derive(Deserialize)]
+    struct Curves {
+        history: History,
+    }
     let notes = ccv::read_training_notes(path)?;
     Ok(match notes.get(NOTES) {
-        Some(text) => Some(parse(path, text)?.history),
+        Some(text) => Some(parse::<Curves>(path, text)?.history),
         None => None,
     })
 }
@@ -97,7 +102,7 @@ pub(crate) fn read(path: &Path, device: &Device) -> Result<(Network, Option<Save
             velocities.insert(format!("{layer}.bias"), bias);
         }
     }
-    let notes = state.notes.get(NOTES).map(|text| parse(path, text)).transpose()?;
+    let notes = state.notes.get(NOTES).map(|text| parse::<Notes>(path, text)).transpose()?;
     let position = Position { epoch: state.epoch, iteration: state.iteration };
     Ok((network, Some(Saved { velocities, position, colour: state.colour, notes })))
 }
@@ -165,7 +170,7 @@ pub(crate) fn write(
     Ok(ccv::write_checkpoint(path, network, &state)?)
 }
 
-fn parse(path: &Path, text: &str) -> Result<Notes> {
+fn parse<T: serde::de::DeserializeOwned>(path: &Path, text: &str) -> Result<T> {
     /// Read first: a later form may hold what this one does not know.
     #[derive(Deserialize)]
     struct Version {

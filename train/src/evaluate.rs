@@ -13,7 +13,6 @@ const TOP: usize = 5;
 
 /// How a network does on test samples, one centre view of each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
 pub struct EvaluationReport {
     /// Samples classified.
     pub samples: u64,

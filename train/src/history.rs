@@ -10,7 +10,7 @@ const MAX_POINTS: usize = 2048;
 /// The curves of a training: kept in its working file, drawn by `striate plot`. It holds no times,
 /// so that a training that was interrupted ends with the same file as one that was not.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", default)]
+#[serde(default)]
 pub struct History {
     /// The loss curve, a point for every [`stride`](History::stride) mini-batches.
     pub points: Vec<Point>,
@@ -26,7 +26,6 @@ pub struct History {
 
 /// A point of the loss curve.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
 pub struct Point {
     /// The mini-batches before it and in it.
     pub iteration: u64,
@@ -38,7 +37,6 @@ pub struct Point {
 
 /// What an epoch was.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
 pub struct EpochReport {
     /// Counted from 0.
     pub epoch: u64,
@@ -58,7 +56,6 @@ pub struct EpochReport {
 
 /// Sums over mini-batches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
 pub(crate) struct Sums {
     pub(crate) batches: u64,
     pub(crate) samples: u64,

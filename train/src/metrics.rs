@@ -112,9 +112,8 @@ pub struct MetricsFile {
 }
 
 #[derive(Serialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
+#[serde(tag = "kind", rename_all = "snake_case")]
 enum Line<'a> {
-    #[serde(rename_all = "kebab-case")]
     Step {
         epoch: u64,
         iteration: u64,
@@ -125,7 +124,6 @@ enum Line<'a> {
         milliseconds: f64,
         waited_milliseconds: f64,
     },
-    #[serde(rename_all = "kebab-case")]
     Epoch {
         #[serde(flatten)]
         report: &'a EpochReport,

@@ -5,9 +5,9 @@ use plotters::prelude::*;
 use plotters::style::register_font;
 use striate::image::render::FONT;
 use striate::image::{Image, resample};
+use striate::train::EvaluationReport;
 
 use super::curves::{Axis, Curves, Line, axis};
-use super::history::EvaluationReport;
 use crate::error::{Error, Result};
 
 /// Columns and rows of the picture.

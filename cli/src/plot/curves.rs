@@ -1,6 +1,6 @@
 //! From what a training remembers to what is drawn.
 
-use super::history::History;
+use striate::train::{EvaluationReport, History};
 
 /// The part of all points that the smoothed curve looks back on where nothing else is asked for.
 const SMOOTHED_PART: usize = 50;
@@ -85,11 +85,7 @@ impl Curves {
     }
 
     /// A number of the test samples after each epoch.
-    pub(super) fn test(
-        &self,
-        axis: Axis,
-        number: fn(&super::history::EvaluationReport) -> f64,
-    ) -> Line {
+    pub(super) fn test(&self, axis: Axis, number: fn(&EvaluationReport) -> f64) -> Line {
         let epochs = self.history.epochs.iter();
         epochs
             .filter_map(|e| sane(self.place(axis, e.iterations)?, number(e.test.as_ref()?)))
@@ -127,8 +123,8 @@ fn smooth_losses(history: &History, span: usize) -> Vec<Option<f64>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::history::{EpochReport, Point};
     use super::*;
+    use striate::train::{EpochReport, Point};
 
     fn history(losses: &[f64], ends: &[u64]) -> History {
         let point = |(i, &loss): (usize, &f64)| Point {
@@ -149,6 +145,7 @@ mod tests {
             points: losses.iter().enumerate().map(point).collect(),
             stride: 10,
             epochs: ends.iter().enumerate().map(epoch).collect(),
+            ..History::default()
         }
     }
 
