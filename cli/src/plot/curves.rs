@@ -141,12 +141,11 @@ mod tests {
             miss_rate: 0.25,
             test: None,
         };
-        History {
-            points: losses.iter().enumerate().map(point).collect(),
-            stride: 10,
-            epochs: ends.iter().enumerate().map(epoch).collect(),
-            ..History::default()
-        }
+        let mut history = History::default();
+        history.points.extend(losses.iter().enumerate().map(point));
+        history.epochs.extend(ends.iter().enumerate().map(epoch));
+        history.stride = 10;
+        history
     }
 
     #[test]

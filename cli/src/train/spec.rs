@@ -12,9 +12,9 @@ use crate::output::Output;
 
 /// A network by name, out of a JSON file, or of a model file.
 pub(super) fn resolve(text: &str, train: &Dataset, output: &Output) -> Result<NetworkSpec> {
-    if let Ok(model) = models::by_name(text) {
-        let (spec, classes) = (model.spec(), train.classes());
-        if classes == model.classes {
+    if let Ok(spec) = models::by_name(text) {
+        let classes = train.classes();
+        if classes == spec.classes() {
             return Ok(spec);
         }
         if classes < 2 {
@@ -26,7 +26,7 @@ pub(super) fn resolve(text: &str, train: &Dataset, output: &Output) -> Result<Ne
     }
     let path = Path::new(text);
     if !path.exists() {
-        let names: Vec<_> = models::names().map(|model| model.name).collect();
+        let names: Vec<_> = models::names().iter().map(|model| model.name).collect();
         let names = names.join(", ");
         return Err(Error::Usage(format!("no network or file '{text}'; networks: {names}")));
     }
