@@ -195,6 +195,21 @@ mod tests {
     }
 
     #[test]
+    fn what_was_in_use_at_a_time_is_kept() {
+        let pool = Pool::default();
+        let take = || (0..3).map(|_| pool.take(KEPT_BYTES / 2).unwrap()).collect::<Vec<_>>();
+        let places = |all: &[Memory]| {
+            let mut places: Vec<_> = all.iter().map(|m| m.bytes().as_ptr().addr()).collect();
+            places.sort_unstable();
+            places
+        };
+        let first = take();
+        let before = places(&first);
+        drop(first);
+        assert_eq!(places(&take()), before);
+    }
+
+    #[test]
     fn what_no_machine_has_is_an_error() {
         assert!(matches!(
             Pool::default().take(isize::MAX as usize / 2),

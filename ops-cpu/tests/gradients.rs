@@ -1,12 +1,13 @@
-//! The gradients of convolution against the plain reference, over shapes that take each way of
-//! computing them: parts of the pixels, panels that lie across taps, transforms, strided phases.
+//! The gradients of convolution and of full-connect layers against the plain reference, over shapes
+//! that take each way of computing them: parts of the pixels, panels that lie across taps,
+//! transforms, strided phases, weights read in place.
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first failure")]
 
 use proptest::prelude::*;
 use striate_ops_cpu::{Cpu, Level};
-use striate_tensor::ops::{Algorithm, Conv2d, Conv2dInputGrad, Conv2dWeightGrad};
-use striate_tensor::{Device, Op, RandomKey, Reference, Tensor, TensorType};
+use striate_tensor::ops::{Algorithm, Conv2d, Conv2dInputGrad, Conv2dWeightGrad, MatMul};
+use striate_tensor::{DType, Device, Op, RandomKey, Reference, Tensor, TensorType};
 
 /// Of the gradient's largest magnitude. Transforms lose about two bits more than a direct sum.
 const TOLERANCE: f32 = 2e-5;
@@ -85,6 +86,34 @@ fn layers_of_the_classic_networks() {
     for case in &cases {
         for level in Level::available() {
             check(case, level);
+        }
+    }
+}
+
+/// The products of a full-connect layer and of its gradients: batches beyond what one pass over the
+/// weights takes, weights of either precision.
+#[test]
+fn products_of_full_connect_layers() {
+    let plain = Device::new(Reference::new());
+    for level in Level::available() {
+        let device = Device::new(Cpu::with_level(Some(2), level).unwrap());
+        for (batch, inputs, outputs) in [(17, 300, 201), (33, 530, 97), (64, 129, 600), (3, 1, 2)] {
+            let case = Case::square([batch, 1, 1, inputs], outputs, 1, 1, 0);
+            let normal = |shape: [usize; 2], stream| {
+                Tensor::normal(shape, 0.0, 1.0, RandomKey::new(8, stream), &device).unwrap()
+            };
+            let x = normal([batch, inputs], 0);
+            let weights = normal([outputs, inputs], 1);
+            let dy = normal([batch, outputs], 2);
+            let bias = Tensor::ones([outputs], &device).unwrap();
+            let forward =
+                Op::from(MatMul { transpose_b: true, bias: true, relu: true, transpose_a: false });
+            let halves = weights.cast(DType::F16).unwrap();
+            compare(&case, level, &forward, &[&x, &weights, &bias], &plain);
+            compare(&case, level, &forward, &[&x, &halves, &bias], &plain);
+            compare(&case, level, &MatMul::default().into(), &[&dy, &weights], &plain);
+            let in_weights = MatMul { transpose_a: true, ..MatMul::default() };
+            compare(&case, level, &in_weights.into(), &[&dy, &x], &plain);
         }
     }
 }

@@ -55,7 +55,6 @@ pub(in crate::conv) fn weight_grad(
     let (tile_rows, tile_cols) = (e.out_rows.div_ceil(OUT), e.out_cols.div_ceil(OUT));
     let all = e.n * tile_rows * tile_cols;
     let block = (TILES_BYTES / (4 * POSITIONS * (channels + out))).clamp(1, all);
-    // Even blocks, in whole depths of the product where there are several.
     let block = all.div_ceil(all.div_ceil(block));
     let mut inputs = cx.pool.take(4 * POSITIONS * block * channels)?;
     let mut outputs = cx.pool.take(4 * POSITIONS * block * out)?;
