@@ -7,6 +7,7 @@
 mod color;
 mod draw;
 mod recipe;
+mod turn;
 
 pub use draw::{SampleKey, epoch_order};
 pub use recipe::{Area, MeanPatch, Place, Recipe, Resize, Side};
@@ -106,8 +107,8 @@ impl Augmenter {
     }
 
     /// Forms a picture for training into `input`, `[rows, cols, channels]`: the key decides all that
-    /// is random. In this order: resize, cut, mirror, light and colour (in a random order), mean,
-    /// colour gain.
+    /// is random. In this order: resize, cut, mirror, turn, invert, light and colour (in a random
+    /// order), mean, colour gain.
     ///
     /// # Errors
     /// [`Error::BufferLength`] when `input` has another length than [`Augmenter::input_len`], and
@@ -122,6 +123,8 @@ impl Augmenter {
         let place = [draw.unit(), draw.unit()];
         let mean_place = [draw.unit(), draw.unit()];
         let mirrored = draw.unit() < 0.5 && self.recipe.mirror;
+        let degrees = (2.0 * draw.unit() - 1.0) * self.recipe.turn;
+        let inverted = draw.unit() < 0.5 && self.recipe.invert;
         let whole = self.recipe.drawn_whole(self.whole, size_number);
         let formed = self.formed(picture, whole)?;
         let offset = |place: [f32; 2], free: [usize; 2]| {
@@ -149,6 +152,12 @@ impl Augmenter {
         }
         if mirrored {
             mirror(input, net[1], self.geometry.channels);
+        }
+        if degrees != 0.0 {
+            turn::turn(input, self.input(), degrees);
+        }
+        if inverted {
+            input.iter_mut().for_each(|value| *value = 255.0 - *value);
         }
         color::jitter(input, self.geometry.channels, self.recipe.manipulation, &mut draw);
         if self.recipe.mean == MeanPatch::Elsewhere {

@@ -20,7 +20,8 @@ const MOST_SWEEPS: usize = 50;
 /// The mean image and the colours of a training set.
 #[derive(Debug)]
 pub struct Statistics {
-    /// The mean of all whole pictures, `[rows, cols, channels]` of the recipe's size, 0..255.
+    /// The mean of all whole pictures, `[rows, cols, channels]` of the recipe's size, 0..255; 127.5
+    /// where the recipe inverts every other one.
     pub mean: FloatImage,
     /// The colours' principal components; none of grey pictures.
     pub colors: Option<ColorComponents>,
@@ -117,7 +118,11 @@ impl Statistics {
         }
         let colors = (geometry.channels == 3).then(|| total.colors());
         let count = total.pictures as f64;
-        let mean = total.whole.iter().map(|sum| (sum / count) as f32).collect();
+        let mean = match recipe.invert {
+            // As many values stand on one side of the middle as on the other.
+            true => vec![127.5; total.whole.len()],
+            false => total.whole.iter().map(|sum| (sum / count) as f32).collect(),
+        };
         let mean = FloatImage::new(rows, cols, geometry.channels, mean)?;
         Ok(Self { mean, colors, pictures: total.pictures, skipped: total.skipped })
     }

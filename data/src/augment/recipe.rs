@@ -30,6 +30,14 @@ pub struct Recipe {
     /// Standard deviation of the factor of each colour component that is added to all pixels of a
     /// colour picture; 0 for none (`color_gain` in ccv). The pixels are 0..255.
     pub color_gain: f32,
+    /// Turn training views about their centre by up to so many degrees, uniformly to either side; 0
+    /// for none. What comes in from beyond the view repeats its edge.
+    #[serde(default)]
+    pub turn: f32,
+    /// Invert training views (255 minus each value) with probability 1/2: for writing, which may be
+    /// dark on light or light on dark. The mean image of such a set is even, 127.5.
+    #[serde(default)]
+    pub invert: bool,
 }
 
 /// How a picture gets its whole size.
@@ -107,6 +115,8 @@ impl Recipe {
         mean: MeanPatch::Here,
         manipulation: 0.0,
         color_gain: 0.0,
+        turn: 0.0,
+        invert: false,
     };
 
     /// A recipe by name:
@@ -197,6 +207,18 @@ impl Recipe {
             if !(0.0..=1.0).contains(&value) {
                 return wrong(what, "a number from 0 to 1".to_owned(), value.to_string());
             }
+        }
+        if !(0.0..=180.0).contains(&self.turn) {
+            let got = self.turn.to_string();
+            return wrong("the recipe's `turn`", "degrees from 0 to 180".to_owned(), got);
+        }
+        if self.mean == MeanPatch::Here && (self.turn > 0.0 || self.invert) {
+            return wrong(
+                "the mean of a recipe that turns or inverts",
+                "`elsewhere` or `none`, for what is subtracted before would be turned along"
+                    .to_owned(),
+                "`here`".to_owned(),
+            );
         }
         if let Side::Drawn { min, max } = self.side {
             let net = geometry.net[0].max(geometry.net[1]);

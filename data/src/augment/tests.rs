@@ -127,6 +127,22 @@ fn manipulation_changes_light_within_its_range() {
 }
 
 #[test]
+fn every_other_view_is_inverted_about_an_even_mean() {
+    let recipe = Recipe { invert: true, ..places_only("ccv") };
+    let flat = Image::filled(8, 8, 1, 100).unwrap();
+    let at = geometry(8, 6, 1);
+    let dataset = crate::Dataset::from_images(vec![flat.clone()], vec![0]).unwrap();
+    let limits = crate::decode::Limits::default();
+    let found = crate::Statistics::compute(&dataset, &recipe, &at, &limits, &|_| {}).unwrap();
+    let inverting = Augmenter::new(&recipe, &at, Some(&found.mean), None).unwrap();
+    let views: Vec<f32> =
+        (0..400).map(|position| trained(&inverting, &flat, position)[7]).collect();
+    let inverted = views.iter().filter(|&&v| v == 27.5).count();
+    assert_eq!(views.iter().filter(|&&v| v == -27.5).count(), 400 - inverted);
+    assert!((160..240).contains(&inverted), "{inverted}");
+}
+
+#[test]
 fn sizes_are_drawn_between_their_ends() {
     let side = Side::Drawn { min: 6, max: 9 };
     let recipe = Recipe { side, ..places_only("ccv") };
@@ -153,6 +169,9 @@ fn recipes_are_data_and_nonsense_is_refused() {
     let ccv = Recipe::by_name("ccv").unwrap();
     let at = geometry(9, 6, 3);
     let refused = |recipe: Recipe| Augmenter::new(&recipe, &at, None, Some(&colors())).is_err();
+    assert!(refused(Recipe { turn: 181.0, ..ccv.clone() }));
+    assert!(refused(Recipe { turn: f32::NAN, ..ccv.clone() }));
+    assert!(refused(Recipe { invert: true, ..Recipe::by_name("alex").unwrap() }));
     assert!(refused(Recipe { manipulation: f32::NAN, ..ccv.clone() }));
     assert!(refused(Recipe { color_gain: -1.0, ..ccv.clone() }));
     assert!(refused(Recipe { mean: MeanPatch::Here, ..ccv.clone() }));
