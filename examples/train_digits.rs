@@ -73,7 +73,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 /// LeNet, its first weights small: pixels are 0..255, and what comes after expects about one.
 fn spec() -> NetworkSpec {
-    let mut spec = models::lenet();
+    let mut spec = models::lenet::lenet();
     let gains = [0.02, 2.0, 2.0, 1.0];
     let mut gains = gains.into_iter();
     for layer in &mut spec.layers {
