@@ -186,7 +186,12 @@ fn bench_has_the_keys_of_the_contract() {
     for part in ["roofline:", "tiny.sqlite3/1:max-pool", "tiny.sqlite3/3:full-connect"] {
         assert!(stdout.contains(part), "no `{part}` in {stdout}");
     }
-    scene.striate(&["bench", "lenet", "--pass", "step"]).failed(&["training"]);
+    let args = ["bench", "tiny.sqlite3", "--pass", "step", "--batch", "4", "--repeat", "1"];
+    let stdout = scene.striate(&[&args[..], &["--format", "json"]].concat()).done();
+    let line: serde_json::Value = serde_json::from_str(stdout.trim()).unwrap();
+    assert_eq!((&line["pass"], &line["batch"]), (&"step".into(), &4.into()));
+    assert!(line["gflops"].as_f64().unwrap() > 0.0);
+    scene.striate(&["bench", "conv2d", "--pass", "step"]).wrong_usage();
     assert!(scene.striate(&["bench", "--list"]).done().contains("conv2d/vgg-d/4_2"));
     scene.striate(&["bench", "none.sqlite3"]).failed(&["none.sqlite3"]);
 }

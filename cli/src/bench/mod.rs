@@ -38,6 +38,7 @@ Examples:
   striate bench conv2d                      all convolutions of AlexNet, MattNet and VGG-D
   striate bench conv2d/vgg-d/4_2 matmul --batch 8 --threads 1
   striate bench vgg-d.sqlite3 --dtype f16 --repeat 20 --format json
+  striate bench alexnet --pass step --batch 32
   striate bench --list                      names of all cases and models")]
 pub(crate) struct BenchArgs {
     /// What to time: ops (`conv2d`), cases (`conv2d/vgg-d`, `conv2d/vgg-d/4_2`), models by name,
@@ -69,8 +70,17 @@ pub(crate) struct BenchArgs {
 enum Pass {
     /// From the input to the logits.
     Forward,
-    /// A step of training: forward, backward, update.
+    /// A step of training: forward with dropout, loss, backward, update by momentum.
     Step,
+}
+
+impl Pass {
+    fn name(self) -> &'static str {
+        match self {
+            Pass::Forward => "forward",
+            Pass::Step => "step",
+        }
+    }
 }
 
 /// What is to be timed.
@@ -100,6 +110,7 @@ struct Bench<'a> {
     repeat: Option<usize>,
     dtype: Option<DType>,
     layers: bool,
+    pass: Pass,
     roofline: Roofline,
     report: Report,
     output: &'a mut Output,
@@ -110,13 +121,11 @@ pub(crate) fn run(args: &BenchArgs, global: &Global, output: &mut Output) -> Res
     if args.list {
         return list(output);
     }
-    if args.pass == Pass::Step {
-        return Err(Error::message(
-            "there is no `--pass step` yet: it comes with training; use `--pass forward`",
-        ));
-    }
     let batch = args.batch.get();
     let targets = targets(args)?;
+    if args.pass == Pass::Step {
+        check_step(args, &targets)?;
+    }
     let opened = global.open(true)?;
     let clock = Clock::of(&opened);
     let device = opened.device;
@@ -134,6 +143,7 @@ pub(crate) fn run(args: &BenchArgs, global: &Global, output: &mut Output) -> Res
         repeat: args.repeat.map(NonZeroUsize::get),
         dtype: args.dtype.map(Into::into),
         layers: args.layers,
+        pass: args.pass,
         roofline,
         report,
         output,
@@ -147,6 +157,23 @@ pub(crate) fn run(args: &BenchArgs, global: &Global, output: &mut Output) -> Res
         }
     }
     Ok(())
+}
+
+/// Refuses what there is no step of training for.
+fn check_step(args: &BenchArgs, targets: &[Target]) -> Result<()> {
+    if args.layers {
+        return Err(Error::Usage("'--layers' is for '--pass forward'".into()));
+    }
+    if args.dtype == Some(Precision::F16) {
+        return Err(Error::Usage("'--pass step' has f32 weights, not f16".into()));
+    }
+    match targets.iter().find(|target| matches!(target, Target::Op(_))) {
+        Some(op) => {
+            let text = format!("'--pass step' is for models, and '{}' is an op", op.name());
+            Err(Error::Usage(text))
+        }
+        None => Ok(()),
+    }
 }
 
 /// What the arguments mean.

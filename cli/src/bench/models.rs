@@ -6,10 +6,12 @@ use striate::importers::{self, ReadOptions};
 use striate::models;
 use striate::nn::{Network, Seed};
 use striate::tensor::{DType, RandomKey, Tensor, TensorType};
+use striate::train::{TrainOptions, Trainer};
 
-use super::Bench;
+use super::clock::Traffic;
 use super::measure::{self, Times};
 use super::report::Case;
+use super::{Bench, Pass};
 use crate::cases;
 use crate::error::Result;
 
@@ -45,6 +47,16 @@ struct Work {
     ideal: f64,
 }
 
+impl Work {
+    fn plus(self, other: Work, times: f64) -> Work {
+        Work {
+            flops: self.flops + times * other.flops,
+            bytes: self.bytes + times * other.bytes,
+            ideal: self.ideal + times * other.ideal,
+        }
+    }
+}
+
 fn time(bench: &mut Bench<'_>, name: &str, network: &Network) -> Result<()> {
     let [rows, cols, channels] = network.spec().input;
     let key = RandomKey::new(bench.seed, INPUT_STREAM);
@@ -62,6 +74,7 @@ fn time(bench: &mut Bench<'_>, name: &str, network: &Network) -> Result<()> {
             let case = Case {
                 name: &format!("{name}/{}:{}", layer.layer, layer.kind),
                 detail: &format!("{} to {}", layer.detail, crate::output::dims(&layer.output)),
+                pass: bench.pass,
                 batch: bench.batch,
                 dtype: network.parameters()[layer.layer].as_ref().map(|p| p.weight.dtype()),
                 times,
@@ -75,20 +88,30 @@ fn time(bench: &mut Bench<'_>, name: &str, network: &Network) -> Result<()> {
         }
     }
 
-    let run = || {
-        network.forward(&x)?;
-        Ok(bench.device.synchronize()?)
+    let (times, traffic) = match bench.pass {
+        Pass::Forward => {
+            let run = || {
+                network.forward(&x)?;
+                Ok(bench.device.synchronize()?)
+            };
+            (measure::repeat(bench.repeat, &bench.clock, run)?, bench.clock.traffic(run)?)
+        }
+        Pass::Step => time_steps(bench, network, &x)?,
     };
-    let times = measure::repeat(bench.repeat, &bench.clock, run)?;
-    let traffic = bench.clock.traffic(run)?;
-    let total = work.iter().fold(Work::default(), |sum, work| Work {
-        flops: sum.flops + work.flops,
-        bytes: sum.bytes + work.bytes,
-        ideal: sum.ideal + work.ideal,
-    });
+    let total = work.iter().fold(Work::default(), |sum, work| sum.plus(*work, 1.0));
+    let total = match bench.pass {
+        Pass::Forward => total,
+        // Gradients in the weights and in the input cost as much as the output each; there is none
+        // in the first layer's input.
+        Pass::Step => {
+            let first = work.first().copied().unwrap_or_default();
+            Work::default().plus(total, 3.0).plus(first, -1.0)
+        }
+    };
     let case = Case {
         name,
         detail: "",
+        pass: bench.pass,
         batch: bench.batch,
         dtype,
         times: &times,
@@ -99,6 +122,30 @@ fn time(bench: &mut Bench<'_>, name: &str, network: &Network) -> Result<()> {
         traffic,
     };
     bench.report.case(&case, bench.output)
+}
+
+/// Times steps of training on one batch; each moves the weights.
+fn time_steps(
+    bench: &Bench<'_>,
+    network: &Network,
+    x: &Tensor,
+) -> Result<(Times, Option<Traffic>)> {
+    let classes = network.spec().classes();
+    let labels = (0..bench.batch).map(|i| (i % classes.max(1)) as u32).collect();
+    let labels = Tensor::from_vec(labels, [bench.batch], &bench.device)?;
+    // Small, so that random pictures do not make it diverge.
+    let mut options = TrainOptions { seed: bench.seed, ..TrainOptions::default() };
+    options.weights.rate = 1e-9;
+    options.biases.rate = 1e-9;
+    let mut trainer = Trainer::new(network.clone(), options)?;
+    let mut iteration = 0;
+    let mut run = || {
+        trainer.step(x, &labels, iteration, 1.0)?;
+        iteration += 1;
+        Ok(bench.device.synchronize()?)
+    };
+    let times = measure::repeat(bench.repeat, &bench.clock, &mut run)?;
+    Ok((times, bench.clock.traffic(&mut run)?))
 }
 
 /// Runs the layers one by one, each timed on its own.

@@ -31,6 +31,7 @@ pub(super) fn time(bench: &mut Bench<'_>, case: &OpCase) -> Result<()> {
         &Case {
             name: &case.name,
             detail: &case.operands(),
+            pass: bench.pass,
             batch: bench.batch,
             dtype: case.inputs.get(1).map(|weights| weights.dtype),
             times: &times,

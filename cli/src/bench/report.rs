@@ -3,6 +3,7 @@
 use serde::Serialize;
 use striate::tensor::{DType, DeviceInfo};
 
+use super::Pass;
 use super::clock::{Clock, Traffic};
 use super::measure::Times;
 use super::roofline::Roofline;
@@ -21,6 +22,7 @@ pub(super) struct Case<'a> {
     pub(super) name: &'a str,
     /// More about it, for people.
     pub(super) detail: &'a str,
+    pub(super) pass: Pass,
     pub(super) batch: usize,
     /// The precision of the weights, where there are weights of one precision.
     pub(super) dtype: Option<DType>,
@@ -136,7 +138,7 @@ impl Report {
         if self.format == Format::Json {
             return output.json(&Line {
                 name: case.name,
-                pass: "forward",
+                pass: case.pass.name(),
                 device: &self.device,
                 batch: case.batch,
                 threads: self.threads,
