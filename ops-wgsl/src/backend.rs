@@ -168,6 +168,10 @@ impl Backend for Wgpu {
             ("tuned shapes", cx.choices.winners().to_string()),
         ];
         info.properties.extend(more.map(|(name, value)| (name.to_string(), value)));
+        info.properties.extend(self.variants().into_iter().map(|variant| {
+            let used = if variant.enabled { "used" } else { "not used" };
+            (format!("variant {}", variant.name), format!("{used}: {}", variant.why))
+        }));
         info
     }
 
