@@ -34,20 +34,21 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Digits as people photograph them: shifted, turned, larger or smaller, dark on light or light
     // on dark.
     let recipe = Recipe {
-        side: Side::Drawn { min: 28, max: 34 },
+        side: Side::Drawn { min: 28, max: 32 },
         place: Place::Random,
         mean: MeanPatch::Elsewhere,
-        turn: 12.0,
+        turn: 10.0,
         invert: true,
         ..Recipe::default()
     };
     let options = TrainOptions {
-        mini_batch: 32,
+        mini_batch: 64,
         max_epoch: 60,
-        schedule: Schedule { warm_up: 0.5, decay: Decay::Cosine { last: 0.0 } },
-        weights: Rates { rate: 0.02, momentum: 0.9, decay: 0.0005 },
-        biases: Rates { rate: 0.02, momentum: 0.9, decay: 0.0 },
+        schedule: Schedule { warm_up: 1.0, decay: Decay::Cosine { last: 0.0 } },
+        weights: Rates { rate: 0.03, momentum: 0.9, decay: 0.0005 },
+        biases: Rates { rate: 0.03, momentum: 0.9, decay: 0.0 },
         layers: BTreeMap::from([(0, first_layer())]),
+        ccv_dropout: false,
         ..TrainOptions::default()
     };
     let digits = (0..10).map(|digit| digit.to_string()).collect();
@@ -90,7 +91,7 @@ fn spec() -> NetworkSpec {
 /// Weights a hundred times smaller under inputs a hundred times larger: gradients are a hundred
 /// times larger, and steps must be a hundred times smaller.
 fn first_layer() -> LayerRates {
-    let weights = Rates { rate: 2e-6, momentum: 0.9, decay: 0.0 };
+    let weights = Rates { rate: 3e-6, momentum: 0.9, decay: 0.0 };
     let biases = Rates { rate: 0.01, momentum: 0.9, decay: 0.0 };
     LayerRates { weights: Some(weights), biases: Some(biases) }
 }
