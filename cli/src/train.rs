@@ -4,8 +4,8 @@ mod progress;
 mod spec;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::Args;
 use serde::Serialize;
@@ -20,6 +20,7 @@ use crate::args::{Format, Global};
 use crate::error::{Error, Result};
 use crate::output::Output;
 
+use crate::progress::Progress;
 use progress::Watch;
 
 /// Options of `striate train`.
@@ -165,7 +166,13 @@ pub(crate) fn run(args: &TrainArgs, global: &Global, output: &mut Output) -> Res
     let device = global.device()?;
     let stop = stop_on_ctrl_c()?;
     let (train_options, recipe) = (options.train.clone(), options.recipe.clone());
-    let mut session = Session::open(&args.working, &spec, train, test, options, &device)?;
+    let mut session = {
+        let looking = Mutex::new(Progress::new(train.len(), output.quiet()));
+        let progress = |more: usize| {
+            looking.lock().unwrap_or_else(PoisonError::into_inner).advance(more);
+        };
+        Session::open_with(&args.working, &spec, train, test, options, &device, &progress)?
+    };
     let position = session.position();
     if output.format() == Format::Json {
         output.json(&Beginning {

@@ -122,6 +122,23 @@ impl Session {
         options: SessionOptions,
         device: &Device,
     ) -> Result<Session> {
+        Self::open_with(working, spec, train, test, options, device, &|_| {})
+    }
+
+    /// As [`open`](Session::open), which of a large set takes minutes the first time: `progress` is
+    /// told, from several threads, of so many training samples more that have been looked at.
+    ///
+    /// # Errors
+    /// As [`open`](Session::open).
+    pub fn open_with(
+        working: impl Into<PathBuf>,
+        spec: &NetworkSpec,
+        train: Dataset,
+        test: Option<Dataset>,
+        options: SessionOptions,
+        device: &Device,
+        progress: &(dyn Fn(usize) + Sync),
+    ) -> Result<Session> {
         let working = working.into();
         // Everything that needs no time first: nobody wants to hear of it after hours.
         options.train.check(spec.layers.len())?;
@@ -154,7 +171,9 @@ impl Session {
         };
         let lock = Lock::take(&working)?;
         // What a killed process left while it was writing a checkpoint: nobody else writes here.
-        striate_importers::remove_stale_temporaries(&working)?;
+        for file in [&working, &best_of(&working)] {
+            striate_importers::remove_stale_temporaries(file)?;
+        }
 
         let stored = match working.try_exists() {
             Ok(true) => Some(checkpoint::read(&working, device)?),
@@ -183,7 +202,7 @@ impl Session {
             log::info!("computing the mean image and colours of {} samples", train.len());
             let limits = Default::default();
             let statistics =
-                Statistics::compute(&train, &options.recipe, &geometry, &limits, &|_| {})?;
+                Statistics::compute(&train, &options.recipe, &geometry, &limits, progress)?;
             colours = colours.or(statistics.colors);
             // In the network's own size, as the file holds it: what goes on must see the same.
             let [rows, cols] = spec.image;
@@ -269,7 +288,7 @@ impl Session {
     /// The file that gets the network with the best miss rate on the test samples: `model.sqlite3`
     /// has `model.best.safetensors`, with the class names.
     pub fn best_file(&self) -> PathBuf {
-        self.working.with_extension("best.safetensors")
+        best_of(&self.working)
     }
 
     /// Trains to the end, or until `stop` is set: then everything is saved after the mini-batch that
@@ -494,6 +513,11 @@ fn same_network(file: &Path, spec: &NetworkSpec, stored: &NetworkSpec) -> Result
         return Err(Error::Mismatch { file: file.display().to_string(), expected, got });
     }
     Ok(())
+}
+
+/// The file of the best network beside a working file.
+fn best_of(working: &Path) -> PathBuf {
+    working.with_extension("best.safetensors")
 }
 
 /// A sum over labels that notices another order.

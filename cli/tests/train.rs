@@ -1,0 +1,270 @@
+//! `striate train`: from labelled pictures to a model, through interruptions of every kind.
+
+// Helpers of tests are outside what clippy.toml takes for tests.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::path::Path;
+
+use common::{json, run};
+use striate::tensor::RandomKey;
+
+/// Pictures of the training set.
+const COUNT: usize = 83;
+
+/// A folder with a specification and IDX files of 8 x 8 pictures: a bright row, column or square.
+struct Bars(tempfile::TempDir);
+
+impl Bars {
+    fn new() -> Self {
+        let bars = Bars(tempfile::tempdir().unwrap());
+        bars.idx("train", COUNT, 1);
+        bars.idx("t10k", 30, 2);
+        let spec = r#"{"name": "bars", "input": [8, 8, 1], "layers": [
+            {"kind": "conv", "count": 6, "kernel": [3, 3]},
+            {"kind": "max-pool", "size": 2, "stride": 2},
+            {"kind": "full-connect", "count": 12, "relu": true, "dropout": 0.5},
+            {"kind": "full-connect", "count": 3}]}"#;
+        std::fs::write(bars.path().join("bars.json"), spec).unwrap();
+        bars
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn idx(&self, name: &str, count: usize, seed: u64) {
+        let mut images: Vec<u8> = vec![0, 0, 8, 3];
+        let mut labels: Vec<u8> = vec![0, 0, 8, 1];
+        for extent in [count, 8, 8] {
+            images.extend(u32::try_from(extent).unwrap().to_be_bytes());
+        }
+        labels.extend(u32::try_from(count).unwrap().to_be_bytes());
+        for i in 0..count {
+            let key = RandomKey::new(seed, i as u64);
+            let place = 2 + (key.number(1000) % 4) as usize;
+            labels.push((i % 3) as u8);
+            images.extend((0..64).map(|p| {
+                let (row, col) = (p / 8, p % 8);
+                let bright = match i % 3 {
+                    0 => row == place,
+                    1 => col == place,
+                    _ => row.abs_diff(place) <= 1 && col.abs_diff(place) <= 1,
+                };
+                (key.number(p as u64) % 60) as u8 + if bright { 190 } else { 0 }
+            }));
+        }
+        std::fs::write(self.path().join(format!("{name}-images-idx3-ubyte")), images).unwrap();
+        std::fs::write(self.path().join(format!("{name}-labels-idx1-ubyte")), labels).unwrap();
+    }
+
+    /// `striate train` with the usual options and more.
+    fn train(&self, working: &str, more: &[&str]) -> common::Run {
+        run(&[&self.args(working)[..], more].concat(), self.path())
+    }
+
+    fn args<'a>(&self, working: &'a str) -> Vec<&'a str> {
+        let text = "train --spec bars.json --train-list train-images-idx3-ubyte \
+                    --test-list t10k-images-idx3-ubyte --device cpu --mini-batch 8 \
+                    --learn-rate 0.0005 --working";
+        text.split_whitespace().chain([working]).collect()
+    }
+
+    fn bytes(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.path().join(name)).unwrap()
+    }
+}
+
+#[test]
+fn it_trains_and_what_it_writes_is_understood_by_the_other_commands() {
+    let bars = Bars::new();
+    let more = ["--max-epoch", "30", "--metrics", "metrics.jsonl", "--tensorboard", "board"];
+    let text = bars.train("bars.sqlite3", &more).done();
+    let rows: Vec<&str> = text.lines().collect();
+    assert_eq!(rows.len(), 1 + 30 + 1, "{text}");
+    assert!(rows[31].starts_with("bars.sqlite3 is trained; bars.best.safetensors misses"));
+
+    let steps = json(&String::from_utf8(bars.bytes("metrics.jsonl")).unwrap());
+    let of = |kind: &str| steps.iter().filter(|line| line["kind"] == kind).collect::<Vec<_>>();
+    assert_eq!((of("step").len(), of("epoch").len()), (30 * 11, 30));
+    let loss = |i: usize| of("epoch")[i]["loss"].as_f64().unwrap();
+    assert!(loss(29) < 0.6 * loss(0), "{} {}", loss(0), loss(29));
+    assert_eq!(std::fs::read_dir(bars.path().join("board")).unwrap().count(), 1);
+
+    // Gone on with, where there is nothing left to do.
+    let before = bars.bytes("bars.sqlite3");
+    let again = bars.train("bars.sqlite3", &["--max-epoch", "30", "--format", "json"]);
+    assert_eq!(bars.bytes("bars.sqlite3"), before);
+    let lines = json(&again.done());
+    assert_eq!(lines.len(), 1);
+    assert_eq!((&lines[0]["resumed"], &lines[0]["epoch"]), (&true.into(), &30.into()));
+    // The options as it prints them are options as it takes them.
+    std::fs::write(bars.path().join("options.json"), lines[0]["options"].to_string()).unwrap();
+    bars.train("bars.sqlite3", &["--options", "options.json"]).done();
+    assert_eq!(bars.bytes("bars.sqlite3"), before);
+
+    let longer = bars.train("bars.sqlite3", &["--max-epoch", "31", "--format", "json"]).done();
+    let epoch = &json(&longer)[1];
+    assert_eq!((&epoch["epoch"], &epoch["samples"]), (&30.into(), &COUNT.into()));
+    assert!(epoch["test_miss_rate"].as_f64().unwrap() < 0.34, "{epoch}");
+
+    let striate = |args: &[&str]| run(args, bars.path());
+    let inspected = json(&striate(&["inspect", "bars.sqlite3", "--format", "json"]).done());
+    assert_eq!(inspected[0]["training"]["epoch"], 31);
+    if cfg!(feature = "plot") {
+        striate(&["plot", "bars.sqlite3", "-o", "curve.svg"]).done();
+    }
+    striate(&["convert", "bars.sqlite3", "small.sqlite3", "--strip"]).done();
+    assert!(bars.bytes("small.sqlite3").len() < bars.bytes("bars.sqlite3").len());
+    // A model to begin with is one without a training.
+    striate(&["train", "--spec", "bars.json", "--working", "small.sqlite3"]).wrong_usage();
+    let text = bars.train("small.sqlite3", &["--max-epoch", "1"]);
+    assert!(!text.stderr.contains("is gone on with"), "{}", text.stderr);
+}
+
+#[test]
+fn other_numbers_of_threads_and_workers_give_the_same_file() {
+    let bars = Bars::new();
+    let train = |name: &str, more: &[&str]| {
+        bars.train(name, &[&["--max-epoch", "3", "--recipe", "plain"], more].concat()).done();
+        bars.bytes(name)
+    };
+    let one = train("one.sqlite3", &["--threads", "1", "--workers", "1"]);
+    let more = ["--threads", "3", "--workers", "5", "--checkpoint-every", "4", "--cache", "0"];
+    assert!(one == train("three.sqlite3", &more));
+    assert!(one != train("seed.sqlite3", &["--seed", "2"]));
+}
+
+#[test]
+fn what_makes_no_sense_is_refused() {
+    let bars = Bars::new();
+    let refused = |more: &[&str], part: &str| {
+        let run = bars.train("bars.sqlite3", &[&["--max-epoch", "1"], more].concat());
+        assert!(run.code != 0 && run.stderr.contains(part), "no `{part}` in {}", run.stderr);
+        assert!(!bars.path().join("bars.sqlite3").exists());
+    };
+    refused(&["--schedule", "stairs"], "expected constant, cosine or steps:");
+    refused(&["--schedule", "steps:3,x"], "numbers with commas");
+    refused(&["--recipe", "soup"], "expected ccv, alex, caffe, plain or a JSON file");
+    refused(&["--options", "none.json"], "none.json");
+    refused(&["--options", "bars.json"], "no training options");
+    refused(&["--recipe", "bars.json"], "no recipe");
+    refused(&["--momentum", "1"], "momentum from 0");
+    let text = r#"{"mini-batch": 0}"#;
+    std::fs::write(bars.path().join("none-each.json"), text).unwrap();
+    refused(&["--threads", "0"], "--threads");
+    let with = |spec: &str, list: &str, working: &str| {
+        let args = ["train", "--device", "cpu", "--spec", spec, "--train-list", list];
+        // Should it be taken after all, it is soon over.
+        let more = ["--max-iterations", "1", "--working", working];
+        run(&[&args[..], &more].concat(), bars.path())
+    };
+    let images = "train-images-idx3-ubyte";
+    let wild = ["train", "--device", "cpu", "--spec", "bars.json", "--train-list", images];
+    let wild =
+        |more: &[&str]| run(&[&wild[..], &["--working", "x.sqlite3"], more].concat(), bars.path());
+    wild(&["--options", "none-each.json"]).failed(&["mini-batch: from 1"]);
+    wild(&["--learn-rate", "1e30"]).failed(&["diverged", "smaller learning rate"]);
+    with("alexnet-2014", images, "x.sqlite3").failed(&["layer 0", "windows"]);
+    with("none", images, "x.sqlite3").wrong_usage();
+    with("bars.json", "none.txt", "x.sqlite3").failed(&["none.txt"]);
+    with("bars.json", images, "none/x.sqlite3").failed(&["none"]);
+    std::fs::create_dir(bars.path().join("folder")).unwrap();
+    with("bars.json", images, "folder").failed(&["folder"]);
+    std::fs::write(bars.path().join("empty.txt"), "").unwrap();
+    with("bars.json", "empty.txt", "x.sqlite3").failed(&["empty.txt"]);
+    std::fs::write(bars.path().join("far.txt"), "1 a.png\n4 b.png\n").unwrap();
+    with("bars.json", "far.txt", "x.sqlite3").failed(&["3 classes", "far.txt"]);
+    std::fs::write(bars.path().join("no.sqlite3"), "no database").unwrap();
+    with("bars.json", images, "no.sqlite3").failed(&["no.sqlite3"]);
+    assert_eq!(bars.bytes("no.sqlite3"), b"no database");
+    assert!(!bars.path().join("x.sqlite3").exists());
+}
+
+#[cfg(unix)]
+mod interruptions {
+    use std::process::{Child, Command, Stdio};
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    /// Checkpoints after every mini-batch, so that many a kill is in the middle of one.
+    const MORE: [&str; 4] = ["--max-epoch", "6", "--checkpoint-every", "1"];
+
+    fn start(bars: &Bars, working: &str) -> Child {
+        Command::new(assert_cmd::cargo::cargo_bin("striate"))
+            .current_dir(bars.path())
+            .args([&bars.args(working)[..], &MORE].concat())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+
+    /// Waits until the child has saved something, or is done; the kill then comes `after`.
+    fn wait_for_a_checkpoint(child: &mut Child, file: &Path, after: Duration) {
+        let changed = || std::fs::metadata(file).and_then(|m| m.modified()).ok();
+        let (before, started) = (changed(), Instant::now());
+        while changed() == before && child.try_wait().unwrap().is_none() {
+            assert!(started.elapsed() < Duration::from_secs(60), "no checkpoint");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::thread::sleep(after);
+    }
+
+    #[test]
+    fn kills_at_any_moment_lose_nothing() {
+        let bars = Bars::new();
+        bars.train("whole.sqlite3", &MORE).done();
+        let file = bars.path().join("killed.sqlite3");
+        let mut kills = 0;
+        for moment in 0..8 {
+            let mut child = start(&bars, "killed.sqlite3");
+            // Spread over what lies between two checkpoints, which is some milliseconds.
+            wait_for_a_checkpoint(&mut child, &file, Duration::from_micros(moment * 1_700));
+            kills += usize::from(child.try_wait().unwrap().is_none());
+            child.kill().unwrap();
+            child.wait().unwrap();
+            run(&["inspect", "killed.sqlite3"], bars.path()).done();
+        }
+        assert!(kills > 3, "{kills}");
+        bars.train("killed.sqlite3", &MORE).done();
+        assert!(bars.bytes("killed.sqlite3") == bars.bytes("whole.sqlite3"));
+        // What was being written is not left behind.
+        let names = std::fs::read_dir(bars.path()).unwrap().map(|e| e.unwrap().file_name());
+        let left: Vec<_> = names.filter(|n| n.to_string_lossy().ends_with(".tmp")).collect();
+        assert!(left.is_empty(), "{left:?}");
+    }
+
+    #[test]
+    fn ctrl_c_saves_and_the_same_command_goes_on() {
+        let bars = Bars::new();
+        bars.train("whole.sqlite3", &MORE).done();
+        let mut child = start(&bars, "stopped.sqlite3");
+        let file = bars.path().join("stopped.sqlite3");
+        wait_for_a_checkpoint(&mut child, &file, Duration::ZERO);
+        let pid = child.id().to_string();
+        assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+        let output = child.wait_with_output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(stderr.contains("error: stopped at mini-batch"), "{stderr}");
+        let text = bars.train("stopped.sqlite3", &MORE);
+        assert!(text.stderr.contains("note: stopped.sqlite3 is gone on with"), "{}", text.stderr);
+        assert_eq!(text.code, 0);
+        assert!(bars.bytes("stopped.sqlite3") == bars.bytes("whole.sqlite3"));
+    }
+
+    #[test]
+    fn two_trainings_do_not_share_a_file() {
+        let bars = Bars::new();
+        let mut child = start(&bars, "bars.sqlite3");
+        let file = bars.path().join("bars.sqlite3");
+        wait_for_a_checkpoint(&mut child, &file, Duration::ZERO);
+        assert!(Command::new("kill").args(["-STOP", &child.id().to_string()]).status().is_ok());
+        bars.train("bars.sqlite3", &MORE).failed(&["another training is using it"]);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}
