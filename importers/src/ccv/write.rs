@@ -47,7 +47,7 @@ pub fn write(path: impl AsRef<Path>, network: &Network, options: &WriteOptions) 
 /// checkpoint: worth asking before a training of days.
 ///
 /// # Errors
-/// What [`write`] would say of the network; it stands under its name, for there is no file yet.
+/// What [`write()`] would say of the network; it stands under its name, for there is no file yet.
 pub fn check_representable(spec: &NetworkSpec) -> Result<()> {
     let name = if spec.name.is_empty() { "the network" } else { &spec.name };
     let verified = spec.verify(spec.classes()).map_err(|e| Error::network(name, e))?;
