@@ -146,7 +146,7 @@ fn facts(inspection: &Inspection, output: &mut Output) -> Result<()> {
     }
     if let Some(training) = &inspection.training {
         let TrainingPosition { epoch, iteration, samples, .. } = *training;
-        let samples = grouped(samples);
+        let (iteration, samples) = (grouped(iteration), grouped(samples));
         facts
             .push(("training", format!("epoch {epoch}, iteration {iteration}, {samples} samples")));
     }
