@@ -41,7 +41,8 @@ Samples are recognised by what they are:
 
 Examples:
   striate train --spec lenet --train-list train-images-idx3-ubyte \\
-      --test-list t10k-images-idx3-ubyte --working digits.sqlite3 --max-epoch 12
+      --test-list t10k-images-idx3-ubyte --working digits.sqlite3 --learn-rate 0.001 \\
+      --schedule cosine --max-epoch 12
   striate train --spec mattnet --train-list train.txt --test-list test.txt \\
       --working photos.sqlite3 --recipe ccv --schedule steps:30,60,80 --checkpoint-every 500
   striate plot photos.sqlite3 -o curve.svg

@@ -11,7 +11,7 @@ use crate::{EpochReport, Error, Position, Result, StepReport};
 
 /// What is told of a training while it goes on. Every method does nothing unless it is written.
 ///
-/// An error of an observer ends the training, after a checkpoint.
+/// An error of an observer ends the training; the last checkpoint stays as it is.
 pub trait Observer {
     /// A mini-batch has been learnt.
     ///
