@@ -258,14 +258,18 @@ impl std::fmt::Debug for Wgpu {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::pipelines::Shader;
     use crate::queue::{Groups, Launch};
     use striate_tensor::{DType, Device, Tensor};
 
-    fn gpu(options: Options) -> Option<Wgpu> {
-        Wgpu::new(&AdapterChoice::Gpu, options).ok()
+    /// A device, where there is an adapter; there has to be one with `STRIATE_REQUIRE_GPU=1`.
+    pub(crate) fn gpu(options: Options) -> Option<Wgpu> {
+        let opened = Wgpu::new(&AdapterChoice::Gpu, options);
+        let required = std::env::var_os("STRIATE_REQUIRE_GPU").is_some_and(|value| value == "1");
+        assert!(opened.is_ok() || !required, "STRIATE_REQUIRE_GPU is set, and {:?}", opened.err());
+        opened.ok()
     }
 
     #[test]

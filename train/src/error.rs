@@ -90,6 +90,12 @@ pub enum Error {
     /// The data could not be read.
     #[error(transparent)]
     Samples(#[from] striate_data::Error),
+    /// A checkpoint could not be written.
+    #[error("the training could not be saved; what was saved before is intact: {source}")]
+    NotSaved {
+        /// Why not, and which file.
+        source: Box<Error>,
+    },
     /// The working file could not be read or written.
     #[error(transparent)]
     Checkpoint(#[from] striate_importers::Error),

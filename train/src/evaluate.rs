@@ -65,8 +65,9 @@ pub fn evaluate(
             })?;
             report.samples += labels.dims()[0] as u64;
             loss_sum += losses.iter().map(|&loss| f64::from(loss)).sum::<f64>();
-            report.misses += misses(&logits, &labels, 1)? as u64;
-            report.misses_top5 += misses(&logits, &labels, TOP)? as u64;
+            let [first, top5] = misses(&logits, &labels, [1, TOP])?;
+            report.misses += first as u64;
+            report.misses_top5 += top5 as u64;
         }
         observer.testing((report.samples + report.skipped) as usize, all)?;
     }

@@ -100,6 +100,8 @@ pub struct Session {
     position: Position,
     history: History,
     resumed: bool,
+    /// What the working file holds of this training.
+    saved: Option<Position>,
     _lock: Lock,
 }
 
@@ -213,7 +215,7 @@ impl Session {
         } else {
             mean
         };
-        let mut metadata = Metadata { ..options.metadata.clone() };
+        let mut metadata = options.metadata.clone();
         if metadata.labels.is_none() {
             metadata.labels = network.metadata().labels.clone();
         }
@@ -251,6 +253,7 @@ impl Session {
             position: start.position,
             history: start.history,
             resumed,
+            saved: resumed.then_some(start.position),
             _lock: lock,
         })
     }
@@ -338,7 +341,7 @@ impl Session {
         }
         if self.position.iteration >= per_epoch && self.position.epoch < end {
             self.end_epoch(observer, epoch_started)?;
-        } else if self.position.iteration > 0 {
+        } else if self.position.iteration > 0 && self.saved != Some(self.position) {
             self.save(observer)?;
         }
         Ok(Outcome::Finished)
@@ -409,7 +412,7 @@ impl Session {
         {
             self.save_best(&test)?;
         }
-        self.save(observer)?;
+        self.write(observer)?;
         observer.epoch(&report, started.elapsed())
     }
 
@@ -422,6 +425,11 @@ impl Session {
 
     fn save(&mut self, observer: &mut dyn Observer) -> Result<()> {
         self.check_finite()?;
+        self.write(observer)
+    }
+
+    /// Writes a checkpoint of weights that have been found finite.
+    fn write(&mut self, observer: &mut dyn Observer) -> Result<()> {
         let notes =
             Notes::new(self.identity.clone(), self.options.train.clone(), self.history.clone());
         let count = u32::try_from(self.train.dataset().len()).unwrap_or(u32::MAX);
@@ -430,7 +438,9 @@ impl Session {
             vectors: colours.vectors.map(|vector| vector.map(f64::from)),
             values: colours.values.map(f64::from),
         });
-        checkpoint::write(&self.working, &self.trainer, self.position, order, colours, &notes)?;
+        checkpoint::write(&self.working, &self.trainer, self.position, order, colours, &notes)
+            .map_err(|source| Error::NotSaved { source: Box::new(source) })?;
+        self.saved = Some(self.position);
         observer.saved(&self.working)
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use striate_nn::{Context, LayerSpec, Network, Sgd, named_gradients, require_grad};
+use striate_nn::{Context, LayerSpec, Network, Rates, Sgd, named_gradients, require_grad};
 use striate_tensor::{DType, HostTensor, RandomKey, Tensor, no_grad};
 
 use crate::{Error, Result, TrainOptions};
@@ -56,6 +56,8 @@ pub struct Trainer {
     network: Network,
     sgd: Sgd,
     options: TrainOptions,
+    /// What gradients of each layer are multiplied by ([`TrainOptions::ccv_dropout`]).
+    gradient_scales: Vec<f32>,
     /// Gradients summed so far, where the weights move after several mini-batches.
     summed: BTreeMap<String, Tensor>,
     /// Of how many mini-batches and samples.
@@ -98,8 +100,13 @@ impl Trainer {
         }
         require_grad(&mut network);
         let sgd = Sgd::with_velocities(velocities);
+        let gradient_scale = |layer: &LayerSpec| match layer {
+            LayerSpec::FullConnect(full) if options.ccv_dropout => (1.0 - full.dropout).powi(2),
+            _ => 1.0,
+        };
+        let gradient_scales = network.spec().layers.iter().map(gradient_scale).collect();
         let summed = BTreeMap::new();
-        Ok(Trainer { network, sgd, options, summed, batches: 0, samples: 0 })
+        Ok(Trainer { network, sgd, options, gradient_scales, summed, batches: 0, samples: 0 })
     }
 
     /// The network as it is now: for inference too, since dropout scales what it keeps.
@@ -146,7 +153,7 @@ impl Trainer {
         let loss = logits.cross_entropy(labels)?.sum_all()?;
         let loss_sum = f64::from(loss.to_scalar::<f32>()?);
         let samples = images.dims().first().copied().unwrap_or(0);
-        let misses = no_grad(|| misses(&logits, labels, 1))?;
+        let [misses] = misses(&logits, labels, [1])?;
         let report = StepReport { samples, loss_sum, misses };
         if !loss_sum.is_finite() {
             return Err(Error::Diverged { iteration, loss: report.loss() });
@@ -173,19 +180,16 @@ impl Trainer {
             return Ok(());
         }
         let scale = 1.0 / self.samples.max(1) as f32;
-        let (options, spec) = (&self.options, self.network.spec().clone());
+        let (options, gradient_scales) = (&self.options, &self.gradient_scales);
         let step = |name: &str| {
             let (layer, is_weight) = layer_of(name);
             let rates = match is_weight {
                 true => options.weights_of(layer),
                 false => options.biases_of(layer),
             };
-            let kept = match spec.layers.get(layer) {
-                Some(LayerSpec::FullConnect(full)) if options.ccv_dropout => 1.0 - full.dropout,
-                _ => 1.0,
-            };
             let rate = (f64::from(rates.rate) * factor) as f32;
-            striate_nn::Rates { rate, ..rates }.step(scale * kept * kept)
+            let gradient_scale = gradient_scales.get(layer).copied().unwrap_or(1.0);
+            Rates { rate, ..rates }.step(scale * gradient_scale)
         };
         self.sgd.step(&mut self.network, &self.summed, step)?;
         self.summed.clear();
@@ -226,14 +230,18 @@ impl Trainer {
     }
 }
 
-/// How many rows of `logits [n, classes]` do not have their label among the `top` likeliest
-/// classes. Ties go to the smaller class, as in ccv's ranks.
+/// How many rows of `logits [n, classes]` do not have their label among the so many likeliest
+/// classes, for each number of `tops`. Ties go to the smaller class, as in ccv's ranks.
 ///
 /// # Errors
 /// Where the device fails.
-pub(crate) fn misses(logits: &Tensor, labels: &Tensor, top: usize) -> Result<usize> {
+pub(crate) fn misses<const N: usize>(
+    logits: &Tensor,
+    labels: &Tensor,
+    tops: [usize; N],
+) -> Result<[usize; N]> {
     let (logits, labels) = (logits.to_host()?, labels.to_vec::<u32>()?);
-    Ok(count_misses(&logits, &labels, top))
+    Ok(tops.map(|top| count_misses(&logits, &labels, top)))
 }
 
 fn count_misses(logits: &HostTensor, labels: &[u32], top: usize) -> usize {

@@ -282,7 +282,7 @@ mod tests {
 
     fn gpu(folder: Option<&Path>) -> Option<Wgpu> {
         let options = Options { cache: folder.map(Into::into), ..Options::default() };
-        Wgpu::new(&AdapterChoice::Gpu, options).ok()
+        crate::backend::tests::gpu(options)
     }
 
     fn types(dims: &[&[usize]]) -> Vec<TensorType> {
