@@ -81,6 +81,20 @@ pub enum Error {
         /// What was given.
         got: String,
     },
+    /// A rank of a training on many devices is lost: all others end too.
+    #[error("rank {rank} is lost: {reason}; the last checkpoint is intact")]
+    Rank {
+        /// Which one, from 0.
+        rank: usize,
+        /// What is known of why.
+        reason: String,
+    },
+    /// The thread that communicates with the other ranks failed.
+    #[error("the exchange with other ranks: {message}")]
+    Exchange {
+        /// How.
+        message: String,
+    },
     /// An observer could not do its work.
     #[error("telling how the training goes: {message}")]
     Observer {

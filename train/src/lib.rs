@@ -17,6 +17,7 @@ mod history;
 mod lock;
 mod metrics;
 mod options;
+pub mod parallel;
 mod schedule;
 mod session;
 mod tensorboard;
