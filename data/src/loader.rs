@@ -10,6 +10,7 @@ mod workers;
 
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::augment::Augmenter;
@@ -64,6 +65,33 @@ pub struct LoaderOptions {
     pub cache_bytes: usize,
     /// What a picture file may cost.
     pub limits: Limits,
+    /// Which part of each batch is formed: all of it, unless others form the rest.
+    pub shards: Shards,
+}
+
+/// A part of every batch, where several loaders form the same batches together: each batch is cut
+/// into shards as even as can be, by the places of its pictures, and a loader forms some of them.
+/// What a shard holds does not depend on who forms it; all shards together are the batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shards {
+    /// Shards of a batch.
+    pub of: usize,
+    /// Those that are formed, counted from 0.
+    pub own: Range<usize>,
+}
+
+impl Default for Shards {
+    /// The only one.
+    fn default() -> Self {
+        Self { of: 1, own: 0..1 }
+    }
+}
+
+impl Shards {
+    /// The places of shard `shard` in a batch of so many.
+    fn places(&self, shard: usize, count: usize) -> Range<usize> {
+        count * shard / self.of..count * (shard + 1) / self.of
+    }
 }
 
 impl Default for LoaderOptions {
@@ -71,7 +99,14 @@ impl Default for LoaderOptions {
     /// ahead, nothing cached.
     fn default() -> Self {
         let workers = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        Self { batch: 32, workers, ahead: workers + 1, cache_bytes: 0, limits: Limits::default() }
+        Self {
+            batch: 32,
+            workers,
+            ahead: workers + 1,
+            cache_bytes: 0,
+            limits: Limits::default(),
+            shards: Shards::default(),
+        }
     }
 }
 
@@ -96,6 +131,8 @@ pub struct Batch {
     pub images: Vec<f32>,
     /// The class labels, from 0.
     pub labels: Vec<u32>,
+    /// How many of the pictures each [shard](Shards) has that was formed, one after another.
+    pub shards: Vec<usize>,
     /// How many pictures are missing because they could not be read.
     pub missing: usize,
     /// Of the missing ones those that the loader has not reported before.
@@ -182,6 +219,14 @@ impl Loader {
                 let expected = "at least 1".to_owned();
                 return Err(Error::Setting { what, expected, got: "0".to_owned() });
             }
+        }
+        let Shards { of, own } = &options.shards;
+        if own.is_empty() || own.end > *of {
+            return Err(Error::Setting {
+                what: "the loader's shards of a batch",
+                expected: format!("some of {of}"),
+                got: format!("{own:?}"),
+            });
         }
         let needed = options.batch.checked_mul(augmenter.input_len());
         if needed.is_none_or(|n| n > isize::MAX as usize / size_of::<f32>()) {

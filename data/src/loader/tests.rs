@@ -160,6 +160,37 @@ fn the_cache_keeps_what_fits() {
 }
 
 #[test]
+fn shards_together_are_the_batch() {
+    let (_folder, dataset) = files(23, &[4, 17]);
+    let with = |shards| {
+        let options = LoaderOptions { batch: 6, workers: 2, shards, ..Default::default() };
+        let loader = loader(&dataset, TRAIN, options);
+        let batches = loader.batches(Position::default(), 2).unwrap();
+        batches.map(Result::unwrap).collect::<Vec<Batch>>()
+    };
+    let whole = with(Shards::default());
+    assert!(whole.iter().all(|batch| batch.shards == [batch.len()]));
+    for (of, cuts) in
+        [(4, vec![0, 4]), (4, vec![0, 2, 4]), (4, vec![0, 1, 2, 3, 4]), (8, vec![0, 5, 8])]
+    {
+        let parts: Vec<Vec<Batch>> =
+            cuts.windows(2).map(|w| with(Shards { of, own: w[0]..w[1] })).collect();
+        for (i, batch) in whole.iter().enumerate() {
+            let join = |of: fn(&Batch) -> Vec<u32>| -> Vec<u32> {
+                parts.iter().flat_map(|part| of(&part[i])).collect()
+            };
+            assert_eq!(join(|b| b.labels.clone()), batch.labels);
+            let bits = |b: &Batch| b.images.iter().map(|v| v.to_bits()).collect();
+            assert_eq!(join(bits), bits(batch));
+            let shards = join(|b| b.shards.iter().map(|&n| n as u32).collect());
+            assert_eq!(shards.len(), of);
+            assert_eq!(shards.iter().sum::<u32>() as usize, batch.len());
+            assert_eq!(parts.iter().map(|part| part[i].missing).sum::<usize>(), batch.missing);
+        }
+    }
+}
+
+#[test]
 fn nonsense_is_refused() {
     let (_folder, dataset) = files(3, &[]);
     for options in [
@@ -167,6 +198,8 @@ fn nonsense_is_refused() {
         LoaderOptions { workers: 0, ..Default::default() },
         LoaderOptions { ahead: 0, ..Default::default() },
         LoaderOptions { batch: usize::MAX, ..Default::default() },
+        LoaderOptions { shards: Shards { of: 2, own: 1..3 }, ..Default::default() },
+        LoaderOptions { shards: Shards { of: 2, own: 1..1 }, ..Default::default() },
     ] {
         let loader = Loader::new(Arc::clone(&dataset), augmenter(), TRAIN, options);
         assert!(matches!(loader, Err(Error::Setting { .. })));

@@ -195,15 +195,20 @@ impl Shared {
         let (count, size) = (source.dataset.len(), source.options.batch);
         let order = self.orders.of(source.purpose, position.epoch, count as u32);
         let first = position.batch * size;
-        let end = count.min(first + size);
+        let in_batch = count.min(first + size) - first;
+        let parts = &source.options.shards;
+        let parts = parts.own.clone().map(|shard| parts.places(shard, in_batch));
+        let all: usize = parts.clone().map(|part| part.len()).sum();
         let length = source.augmenter.input_len();
-        images.resize((end - first) * length, 0.0);
-        let mut labels = Vec::with_capacity(end - first);
+        images.resize(all * length, 0.0);
+        let mut labels = Vec::with_capacity(all);
+        let mut shards = vec![0; parts.len()];
         let mut skipped = Vec::new();
-        for place in first..end {
+        for (shard, place) in parts.enumerate().flat_map(|(i, part)| part.map(move |p| (i, p))) {
             if self.lock().stop {
                 return None;
             }
+            let place = first + place;
             let index = match &order {
                 Some(order) => order.get(place).map_or(place, |&index| index as usize),
                 None => place,
@@ -215,7 +220,10 @@ impl Shared {
                 source.form_one(index, position.epoch, place as u64, input)
             }));
             match formed {
-                Ok(Ok(())) => labels.push(source.dataset.labels()[index]),
+                Ok(Ok(())) => {
+                    labels.push(source.dataset.labels()[index]);
+                    shards[shard] += 1;
+                }
                 Ok(Err(error)) => skipped.push(Skipped::new(&source.dataset, index, error)),
                 Err(panic) => {
                     let name = source.dataset.name(index);
@@ -226,7 +234,7 @@ impl Shared {
         }
         images.truncate(labels.len() * length);
         let (input, missing) = (source.augmenter.input(), skipped.len());
-        Some(Ok(Batch { position, input, images, labels, missing, skipped }))
+        Some(Ok(Batch { position, input, images, labels, shards, missing, skipped }))
     }
 }
 
