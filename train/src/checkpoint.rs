@@ -16,7 +16,7 @@ use striate_importers::ccv::{self, ColourStatistics, TrainingState};
 use striate_nn::{LayerParameters, LayerSpec, Network};
 use striate_tensor::{Device, HostTensor, Tensor};
 
-use crate::{Error, History, Result, TrainOptions, Trainer};
+use crate::{Error, History, Result, TrainOptions};
 
 /// The key of our notes in the file.
 const NOTES: &str = "training";
@@ -35,6 +35,19 @@ pub(crate) struct Identity {
     pub(crate) samples: usize,
     pub(crate) labels: String,
     pub(crate) recipe: Recipe,
+    /// Shards of a mini-batch whose gradients are summed in a tree: 1 on a device alone. Another
+    /// number gives other dropout and rounds otherwise; it is no other training.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub(crate) shards: usize,
+}
+
+fn one() -> usize {
+    1
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_one(shards: &usize) -> bool {
+    *shards == 1
 }
 
 /// What ccv has no place for.
@@ -130,26 +143,23 @@ fn with_exact(
 /// Saves a training: the file is whole, or as it was before.
 pub(crate) fn write(
     path: &Path,
-    trainer: &Trainer,
+    (network, velocities_by_name): (&Network, &BTreeMap<String, Tensor>),
     position: Position,
     order: Vec<u32>,
     colour: Option<ColourStatistics>,
     notes: &Notes,
 ) -> Result<()> {
-    let network = trainer.network();
     let mut velocities = Vec::new();
     for (layer, parameters) in network.parameters().iter().enumerate() {
         let Some(parameters) = parameters else {
             velocities.push(None);
             continue;
         };
-        let velocity = |kind: &str, like: &Tensor| match trainer
-            .velocities()
-            .get(&format!("{layer}.{kind}"))
-        {
-            Some(velocity) => Ok(velocity.clone()),
-            None => Tensor::zeros(*like.shape(), like.device()),
-        };
+        let velocity =
+            |kind: &str, like: &Tensor| match velocities_by_name.get(&format!("{layer}.{kind}")) {
+                Some(velocity) => Ok(velocity.clone()),
+                None => Tensor::zeros(*like.shape(), like.device()),
+            };
         let own = LayerParameters {
             weight: velocity("weight", &parameters.weight)?,
             bias: velocity("bias", &parameters.bias)?,

@@ -1,10 +1,11 @@
 //! How a network does on test samples.
 
 use serde::{Deserialize, Serialize};
-use striate_data::loader::{Batch, Loader, Position as BatchPosition};
+use striate_data::loader::{Loader, Position as BatchPosition};
 use striate_nn::Network;
-use striate_tensor::{Device, HostTensor, Shape, Tensor, no_grad};
+use striate_tensor::no_grad;
 
+use crate::parallel::tensors;
 use crate::trainer::misses;
 use crate::{Observer, Result};
 
@@ -38,6 +39,50 @@ impl EvaluationReport {
     }
 }
 
+/// What a shard of a batch showed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tested {
+    pub(crate) batch: usize,
+    samples: u64,
+    skipped: u64,
+    loss: f64,
+    misses: u64,
+    misses_top5: u64,
+}
+
+impl Tested {
+    /// All of them together, in their order.
+    pub(crate) fn report(all: Vec<Tested>) -> EvaluationReport {
+        let mut report = EvaluationReport::default();
+        for tested in all {
+            report.samples += tested.samples;
+            report.skipped += tested.skipped;
+            report.loss += tested.loss;
+            report.misses += tested.misses;
+            report.misses_top5 += tested.misses_top5;
+        }
+        report.loss /= report.samples.max(1) as f64;
+        report
+    }
+
+    /// As numbers that other ranks get.
+    pub(crate) fn to_numbers(self) -> [f64; 6] {
+        let Tested { batch, samples, skipped, loss, misses, misses_top5 } = self;
+        [batch as f64, samples as f64, skipped as f64, loss, misses as f64, misses_top5 as f64]
+    }
+
+    pub(crate) fn from_numbers(numbers: &[f64]) -> impl Iterator<Item = Tested> {
+        numbers.chunks_exact(6).map(|numbers| Tested {
+            batch: numbers[0] as usize,
+            samples: numbers[1] as u64,
+            skipped: numbers[2] as u64,
+            loss: numbers[3],
+            misses: numbers[4] as u64,
+            misses_top5: numbers[5] as u64,
+        })
+    }
+}
+
 /// Classifies all samples of a loader that is made for testing.
 ///
 /// # Errors
@@ -47,41 +92,47 @@ pub fn evaluate(
     loader: &Loader,
     observer: &mut dyn Observer,
 ) -> Result<EvaluationReport> {
-    let mut report = EvaluationReport::default();
-    let mut loss_sum = 0.0;
+    Ok(Tested::report(evaluate_shards(network, loader, observer)?))
+}
+
+/// As [`evaluate`], shard by shard of what the loader forms.
+pub(crate) fn evaluate_shards(
+    network: &Network,
+    loader: &Loader,
+    observer: &mut dyn Observer,
+) -> Result<Vec<Tested>> {
+    let mut all_tested = Vec::new();
     let all = loader.dataset().len();
     let mut batches = loader.batches(BatchPosition::default(), 1)?;
     while let Some(mut batch) = batches.next_batch()? {
         for skipped in &batch.skipped {
             observer.skipped(&skipped_reason(skipped))?;
         }
-        report.skipped += batch.missing as u64;
-        if !batch.is_empty() {
-            let (images, labels) = tensors(&mut batch, network.device())?;
-            let (logits, losses) = no_grad(|| -> Result<_> {
-                let logits = network.forward(&images)?;
-                let losses = logits.cross_entropy(&labels)?.to_vec::<f32>()?;
-                Ok((logits, losses))
-            })?;
-            report.samples += labels.dims()[0] as u64;
-            loss_sum += losses.iter().map(|&loss| f64::from(loss)).sum::<f64>();
-            let [first, top5] = misses(&logits, &labels, [1, TOP])?;
-            report.misses += first as u64;
-            report.misses_top5 += top5 as u64;
+        let number = batch.position.batch;
+        let mut skipped = batch.missing as u64;
+        for shard in tensors(&mut batch, network.device())? {
+            let mut tested = Tested {
+                batch: number,
+                skipped: std::mem::take(&mut skipped),
+                ..Tested::default()
+            };
+            if let Some((images, labels)) = shard {
+                let (logits, losses) = no_grad(|| -> Result<_> {
+                    let logits = network.forward(&images)?;
+                    let losses = logits.cross_entropy(&labels)?.to_vec::<f32>()?;
+                    Ok((logits, losses))
+                })?;
+                tested.samples = labels.dims()[0] as u64;
+                tested.loss = losses.iter().map(|&loss| f64::from(loss)).sum();
+                let [first, top5] = misses(&logits, &labels, [1, TOP])?;
+                (tested.misses, tested.misses_top5) = (first as u64, top5 as u64);
+            }
+            all_tested.push(tested);
         }
-        observer.testing((report.samples + report.skipped) as usize, all)?;
+        let done = (number + 1).saturating_mul(all.div_ceil(loader.batches_per_epoch().max(1)));
+        observer.testing(done.min(all), all)?;
     }
-    report.loss = loss_sum / report.samples.max(1) as f64;
-    Ok(report)
-}
-
-/// A batch as tensors: images `[n, rows, cols, channels]` and labels `[n]`.
-pub(crate) fn tensors(batch: &mut Batch, device: &Device) -> Result<(Tensor, Tensor)> {
-    let shape = Shape::new(&batch.shape())?;
-    let images = HostTensor::new(shape, std::mem::take(&mut batch.images))?;
-    let count = batch.labels.len();
-    let labels = HostTensor::new(Shape::new(&[count])?, std::mem::take(&mut batch.labels))?;
-    Ok((Tensor::from_host(images, device)?, Tensor::from_host(labels, device)?))
+    Ok(all_tested)
 }
 
 pub(crate) fn skipped_reason(skipped: &striate_data::loader::Skipped) -> String {

@@ -10,7 +10,9 @@
 //! Gradient descent is ccv's: `v ← momentum · v − decay · rate · w + (rate / samples) · gradient`,
 //! `w ← w + v`.
 
+mod begin;
 mod checkpoint;
+mod descent;
 mod error;
 mod evaluate;
 mod history;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::parallel::ExchangeReport;
 use crate::{EpochReport, Error, Position, Result, StepReport};
 
 /// What is told of a training while it goes on. Every method does nothing unless it is written.
@@ -102,6 +103,8 @@ pub struct StepEvent {
     pub time: Duration,
     /// How much of that was waiting for data.
     pub waited: Duration,
+    /// What this rank exchanged with the others, where it has any.
+    pub exchange: Option<ExchangeReport>,
 }
 
 /// Writes a line of JSON for every mini-batch and every epoch, appended to what is there:
@@ -123,12 +126,22 @@ enum Line<'a> {
         samples: usize,
         milliseconds: f64,
         waited_milliseconds: f64,
+        #[serde(flatten)]
+        exchange: Option<Exchanged>,
     },
     Epoch {
         #[serde(flatten)]
         report: &'a EpochReport,
         seconds: f64,
     },
+}
+
+/// What a rank exchanged in a step.
+#[derive(Serialize)]
+struct Exchanged {
+    exchanged_bytes: u64,
+    exchange_milliseconds: f64,
+    exposed_milliseconds: f64,
 }
 
 impl MetricsFile {
@@ -163,6 +176,11 @@ impl Observer for MetricsFile {
             samples,
             milliseconds: step.time.as_secs_f64() * 1e3,
             waited_milliseconds: step.waited.as_secs_f64() * 1e3,
+            exchange: step.exchange.map(|exchange| Exchanged {
+                exchanged_bytes: exchange.traffic.bytes,
+                exchange_milliseconds: exchange.traffic.time.as_secs_f64() * 1e3,
+                exposed_milliseconds: exchange.exposed.as_secs_f64() * 1e3,
+            }),
         })
     }
 

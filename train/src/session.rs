@@ -6,20 +6,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use striate_data::augment::{Augmenter, Recipe, epoch_order};
-use striate_data::loader::{Batch, Loader, LoaderOptions, Position as BatchPosition, Purpose};
-use striate_data::statistics::{ColorComponents, Statistics};
-use striate_data::{Dataset, FloatImage, Geometry, resize_mean};
+use striate_data::loader::{
+    Batch, Loader, LoaderOptions, Position as BatchPosition, Purpose, Shards,
+};
+use striate_data::statistics::ColorComponents;
+use striate_data::{Dataset, Geometry};
 use striate_importers::ccv::{self, ColourStatistics};
 use striate_importers::{WriteOptions, safetensors};
-use striate_nn::{Metadata, Network, NetworkSpec, Seed};
-use striate_tensor::{Device, HostTensor, Shape, Tensor};
+use striate_nn::{Metadata, Network, NetworkSpec};
+use striate_tensor::Device;
 
-use crate::checkpoint::{self, Identity, Notes, Position, Saved};
-use crate::evaluate::{skipped_reason, tensors};
+use crate::begin::{Begin, float_image, same_everywhere};
+use crate::checkpoint::{self, Identity, Notes, Position};
+use crate::evaluate::skipped_reason;
 use crate::lock::Lock;
-use crate::{
-    Error, EvaluationReport, History, Observer, Result, StepEvent, TrainOptions, Trainer, evaluate,
-};
+use crate::parallel::{Beginning, Learner, Parallel, Ranks, shards_of};
+use crate::{Error, EvaluationReport, History, Observer, Result, StepEvent, TrainOptions};
 
 /// What a training is made of.
 #[derive(Clone, Debug)]
@@ -36,6 +38,8 @@ pub struct SessionOptions {
     pub cache_bytes: usize,
     /// What the model file is to say of the network beside the class names.
     pub metadata: Metadata,
+    /// The ranks that this session is one of; `None` where it trains on its device alone.
+    pub ranks: Option<Ranks>,
 }
 
 impl Default for SessionOptions {
@@ -48,6 +52,7 @@ impl Default for SessionOptions {
             workers: 2,
             cache_bytes: 0,
             metadata: Metadata::default(),
+            ranks: None,
         }
     }
 }
@@ -91,7 +96,7 @@ pub enum Outcome {
 /// ```
 pub struct Session {
     working: PathBuf,
-    trainer: Trainer,
+    learner: Learner,
     options: SessionOptions,
     train: Loader,
     test: Option<Loader>,
@@ -102,7 +107,10 @@ pub struct Session {
     resumed: bool,
     /// What the working file holds of this training.
     saved: Option<Position>,
-    _lock: Lock,
+    /// Whether any rank was asked to stop.
+    stop: bool,
+    /// The first rank's.
+    _lock: Option<Lock>,
 }
 
 impl Session {
@@ -141,7 +149,24 @@ impl Session {
         device: &Device,
         progress: &(dyn Fn(usize) + Sync),
     ) -> Result<Session> {
-        let working = working.into();
+        let ranks = options.ranks.clone();
+        let session = Self::prepare(working.into(), spec, train, test, options, device, progress);
+        if let (Err(error), Some(ranks)) = (&session, ranks) {
+            ranks.exchange.abandon(&error.to_string());
+        }
+        session
+    }
+
+    fn prepare(
+        working: PathBuf,
+        spec: &NetworkSpec,
+        train: Dataset,
+        test: Option<Dataset>,
+        options: SessionOptions,
+        device: &Device,
+        progress: &(dyn Fn(usize) + Sync),
+    ) -> Result<Session> {
+        let ranks = options.ranks.as_ref();
         // Everything that needs no time first: nobody wants to hear of it after hours.
         options.train.check(spec.layers.len())?;
         let classes = spec.classes();
@@ -163,69 +188,47 @@ impl Session {
             channels: spec.input[2],
             scan_scale: 1,
         };
-        let identity = Identity {
+        let mut identity = Identity {
             seed: options.train.seed,
             mini_batch: options.train.mini_batch,
             sgd_frequency: options.train.sgd_frequency,
             samples: train.len(),
             labels: format!("{:016x}", sum_of(train.labels())),
             recipe: options.recipe.clone(),
+            shards: 1,
         };
-        let lock = Lock::take(&working)?;
-        // What a killed process left while it was writing a checkpoint: nobody else writes here.
-        for file in [&working, &best_of(&working)] {
-            striate_importers::remove_stale_temporaries(file)?;
-        }
-
-        let stored = match working.try_exists() {
-            Ok(true) => Some(checkpoint::read(&working, device)?),
-            Ok(false) => None,
-            Err(e) => return Err(Error::io(&working, "open", e)),
-        };
-        let (network, saved) = match stored {
-            Some((network, saved)) => {
-                same_network(&working, spec, network.spec())?;
-                (network, saved)
-            }
-            None => (spec.build(device, Seed(options.train.seed))?, None),
-        };
-        let resumed = saved.is_some();
-        let start = match saved {
-            Some(saved) => Start::resumed(&working, saved, &identity, &options.train)?,
-            None => Start::default(),
-        };
-
-        let mean = network.mean().map(float_image).transpose()?;
-        let mut colours = start.colours;
-        let needs_mean = options.recipe.wants_mean() && mean.is_none();
-        let needs_colours = options.recipe.wants_colors(geometry.channels) && colours.is_none();
         let train = Arc::new(train);
-        let mean = if needs_mean || needs_colours {
-            log::info!("computing the mean image and colours of {} samples", train.len());
-            let limits = Default::default();
-            let statistics =
-                Statistics::compute(&train, &options.recipe, &geometry, &limits, progress)?;
-            colours = colours.or(statistics.colors);
-            // In the network's own size, as the file holds it: what goes on must see the same.
-            let [rows, cols] = spec.image;
-            Some(match mean {
-                Some(mean) => mean,
-                None => resize_mean(&statistics.mean, rows, cols)?,
-            })
-        } else {
-            mean
+        let is_first = ranks.is_none_or(|ranks| ranks.exchange.rank() == 0);
+        let lock = if is_first { Some(Lock::take(&working)?) } else { None };
+        let begin = Begin {
+            working: &working,
+            spec,
+            train: &train,
+            identity: &identity,
+            options: &options,
+            geometry: &geometry,
+            device,
         };
-        let mut metadata = options.metadata.clone();
-        if metadata.labels.is_none() {
-            metadata.labels = network.metadata().labels.clone();
+        let beginning = match ranks {
+            None => begin.read(progress)?,
+            Some(Ranks { exchange, .. }) => {
+                same_everywhere(exchange, &(&identity, &options.train, spec))?;
+                let own = if is_first { Some(begin.read(progress)?) } else { None };
+                Beginning::broadcast(own, exchange, device)?
+            }
+        };
+        let stored = beginning.resumed.then_some(beginning.shards);
+        let (shards, own) = shards_of(ranks, stored)?;
+        if let Some(stored) = stored.filter(|&stored| stored != shards) {
+            log::info!(
+                "mini-batches are cut into {shards} shards; before they were into {stored}: other \
+                 dropout and rounding, else the same training"
+            );
         }
-        if metadata.labels.is_none() {
-            metadata.labels = train.class_names().filter(|n| n.len() == classes).map(Into::into);
-        }
-        let mut network = network.with_metadata(metadata);
-        if let Some(mean) = &mean {
-            network = network.with_mean(mean_tensor(mean, device)?)?;
-        }
+        identity.shards =
+            if ranks.is_some_and(|r| r.parallel == Parallel::Data) { shards } else { 1 };
+        let mean = beginning.network.mean().map(float_image).transpose()?;
+        let colours = beginning.colours.clone();
         let augmenter =
             Arc::new(Augmenter::new(&options.recipe, &geometry, mean.as_ref(), colours.as_ref())?);
         let loader = |dataset: Arc<Dataset>, purpose| {
@@ -234,6 +237,7 @@ impl Session {
                 workers: options.workers.max(1),
                 ahead: options.workers.max(1) + 1,
                 cache_bytes: options.cache_bytes,
+                shards: Shards { of: shards, own: own.clone() },
                 ..LoaderOptions::default()
             };
             Loader::new(dataset, Arc::clone(&augmenter), purpose, loader_options)
@@ -241,26 +245,29 @@ impl Session {
         let purpose = Purpose::Train { seed: options.train.seed };
         let train = loader(train, purpose)?;
         let test = test.map(|test| loader(Arc::new(test), Purpose::Test)).transpose()?;
-        let trainer = Trainer::resumed(network, start.velocities, options.train.clone())?;
+        let (position, resumed) = (beginning.position, beginning.resumed);
+        let history = beginning.history.clone();
+        let learner = Learner::new(beginning, &options.train, ranks, own)?;
         Ok(Session {
             working,
-            trainer,
-            options,
+            learner,
             train,
             test,
             colours,
             identity,
-            position: start.position,
-            history: start.history,
+            position,
+            history,
             resumed,
-            saved: resumed.then_some(start.position),
+            saved: resumed.then_some(position),
+            stop: false,
+            options,
             _lock: lock,
         })
     }
 
-    /// The network as it is now.
+    /// The network as it is now; in hybrid training as it was saved or tested last.
     pub fn network(&self) -> &Network {
-        self.trainer.network()
+        self.learner.network()
     }
 
     /// What comes next.
@@ -301,18 +308,28 @@ impl Session {
     /// [`Error::Diverged`] where the loss or the weights are no numbers any more: the last
     /// checkpoint is from before. What the data, the device, the working file and the observer say.
     pub fn run(&mut self, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Outcome> {
+        let outcome = self.learn_all(observer, stop);
+        if let Err(error) = &outcome {
+            self.learner.abandon(&error.to_string());
+        }
+        outcome
+    }
+
+    fn learn_all(&mut self, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Outcome> {
         let per_epoch = self.per_epoch();
         let end = self.options.train.max_epoch;
         let mut batches = None;
         let mut epoch_started = Instant::now();
         // Only between two moves of the weights can a training end or be saved.
-        while self.position.epoch < end && (!self.is_enough() || self.trainer.is_accumulating()) {
+        while self.position.epoch < end && (!self.is_enough() || self.learner.is_accumulating()) {
             if self.position.iteration >= per_epoch {
                 self.end_epoch(observer, epoch_started)?;
                 epoch_started = Instant::now();
                 continue;
             }
-            if stop.load(Ordering::Relaxed) && !self.trainer.is_accumulating() {
+            // Ranks stop together: when all have heard of it, which a mini-batch tells them.
+            let asked = self.stop || (self.options.ranks.is_none() && stop.load(Ordering::Relaxed));
+            if asked && !self.learner.is_accumulating() {
                 self.save(observer)?;
                 return Ok(Outcome::Stopped);
             }
@@ -329,13 +346,13 @@ impl Session {
             let started = Instant::now();
             let Some(batch) = batches.next_batch()? else { break };
             let waited = started.elapsed();
-            self.learn(batch, started, waited, observer)?;
+            self.learn(batch, started, waited, stop, observer)?;
             let due = self
                 .options
                 .checkpoint_every
                 .is_some_and(|every| every > 0 && self.position.iteration.is_multiple_of(every));
             let at_end = self.position.iteration >= per_epoch;
-            if due && !at_end && !self.trainer.is_accumulating() {
+            if due && !at_end && !self.learner.is_accumulating() {
                 self.save(observer)?;
             }
         }
@@ -368,6 +385,7 @@ impl Session {
         mut batch: Batch,
         started: Instant,
         waited: std::time::Duration,
+        stop: &AtomicBool,
         observer: &mut dyn Observer,
     ) -> Result<()> {
         for skipped in &batch.skipped {
@@ -375,13 +393,13 @@ impl Session {
         }
         let factor = self.factor();
         let iteration = self.iterations();
-        let report = if batch.is_empty() {
-            Default::default()
-        } else {
-            let (images, labels) = tensors(&mut batch, self.trainer.network().device())?;
-            self.trainer.step(&images, &labels, iteration, factor)?
-        };
-        self.history.step(iteration, &report, batch.missing);
+        let before = self.learner.report();
+        let stop = stop.load(Ordering::Relaxed);
+        let seen = self.learner.step(&mut batch, iteration, factor, stop)?;
+        self.stop |= seen.stop && self.options.ranks.is_some();
+        let report = seen.step;
+        self.history.step(iteration, &report, seen.missing);
+        let exchange = self.learner.report().zip(before).map(|(now, before)| now.since(&before));
         let event = StepEvent {
             position: self.position,
             iterations: iteration + 1,
@@ -390,16 +408,18 @@ impl Session {
             factor,
             time: started.elapsed(),
             waited,
+            exchange,
         };
         self.position.iteration += 1;
         observer.step(&event)
     }
 
     fn end_epoch(&mut self, observer: &mut dyn Observer, started: Instant) -> Result<()> {
-        self.trainer.flush(self.factor())?;
+        self.learner.flush(self.factor())?;
         self.check_finite()?;
+        self.learner.synchronize()?;
         let test = match &self.test {
-            Some(test) => Some(evaluate(self.trainer.network(), test, observer)?),
+            Some(test) => Some(self.learner.evaluate(test, observer)?),
             None => None,
         };
         let best = self.history.best();
@@ -417,7 +437,7 @@ impl Session {
     }
 
     fn check_finite(&self) -> Result<()> {
-        match self.trainer.is_finite()? {
+        match self.learner.is_finite()? {
             true => Ok(()),
             false => Err(Error::Diverged { iteration: self.iterations(), loss: f64::NAN }),
         }
@@ -430,6 +450,11 @@ impl Session {
 
     /// Writes a checkpoint of weights that have been found finite.
     fn write(&mut self, observer: &mut dyn Observer) -> Result<()> {
+        let (network, velocities) = self.learner.gather()?;
+        self.saved = Some(self.position);
+        if !self.learner.is_first() {
+            return Ok(());
+        }
         let notes =
             Notes::new(self.identity.clone(), self.options.train.clone(), self.history.clone());
         let count = u32::try_from(self.train.dataset().len()).unwrap_or(u32::MAX);
@@ -438,95 +463,28 @@ impl Session {
             vectors: colours.vectors.map(|vector| vector.map(f64::from)),
             values: colours.values.map(f64::from),
         });
-        checkpoint::write(&self.working, &self.trainer, self.position, order, colours, &notes)
-            .map_err(|source| Error::NotSaved { source: Box::new(source) })?;
-        self.saved = Some(self.position);
+        let parts = (&network, &velocities);
+        if let Err(source) =
+            checkpoint::write(&self.working, parts, self.position, order, colours, &notes)
+        {
+            self.saved = None;
+            return Err(Error::NotSaved { source: Box::new(source) });
+        }
         observer.saved(&self.working)
     }
 
     fn save_best(&self, test: &EvaluationReport) -> Result<()> {
+        if !self.learner.is_first() {
+            return Ok(());
+        }
         log::debug!("{} of {} test samples are missed: the best so far", test.misses, test.samples);
         let options = WriteOptions::default();
-        Ok(safetensors::write(self.best_file(), self.trainer.network(), &options)?)
+        Ok(safetensors::write(self.best_file(), self.learner.network(), &options)?)
     }
-}
-
-/// Where a training begins.
-#[derive(Default)]
-struct Start {
-    velocities: std::collections::BTreeMap<String, Tensor>,
-    position: Position,
-    history: History,
-    colours: Option<ColorComponents>,
-}
-
-impl Start {
-    fn resumed(
-        file: &Path,
-        saved: Saved,
-        identity: &Identity,
-        options: &TrainOptions,
-    ) -> Result<Self> {
-        let file = file.display().to_string();
-        let Some(notes) = saved.notes else {
-            let expected = "a training of this program's (its order of samples is not ccv's)";
-            let got =
-                "one that ccv left; `striate convert --strip` keeps its network to begin with";
-            return Err(Error::Mismatch { file, expected: expected.into(), got: got.into() });
-        };
-        let before = notes.identity;
-        let mismatch = |what: &str, expected: String, got: String| {
-            let expected = format!("{what} {expected}");
-            Err(Error::Mismatch { file: file.clone(), expected, got })
-        };
-        for (what, expected, got) in [
-            ("seed", identity.seed, before.seed),
-            ("mini-batch", identity.mini_batch as u64, before.mini_batch as u64),
-            ("sgd-frequency", identity.sgd_frequency as u64, before.sgd_frequency as u64),
-            ("a number of training samples of", identity.samples as u64, before.samples as u64),
-        ] {
-            if expected != got {
-                return mismatch(what, expected.to_string(), got.to_string());
-            }
-        }
-        if identity.labels != before.labels {
-            return mismatch(
-                "the same training samples",
-                "in the same order".into(),
-                "others".into(),
-            );
-        }
-        if identity.recipe != before.recipe {
-            let text = |recipe: &Recipe| serde_json::to_string(recipe).unwrap_or_default();
-            return mismatch("the recipe", text(&identity.recipe), text(&before.recipe));
-        }
-        if notes.options != *options {
-            log::info!("{file}: goes on with other rates, schedule or length than before");
-        }
-        let colours = saved.colour.map(|colour| ColorComponents {
-            values: colour.values.map(|v| v as f32),
-            vectors: colour.vectors.map(|vector| vector.map(|v| v as f32)),
-        });
-        Ok(Start {
-            velocities: saved.velocities,
-            position: saved.position,
-            history: notes.history,
-            colours,
-        })
-    }
-}
-
-/// Refuses a working file of another network. Names, initial weights and dropout rates may differ.
-fn same_network(file: &Path, spec: &NetworkSpec, stored: &NetworkSpec) -> Result<()> {
-    if let Some(difference) = spec.difference(stored) {
-        let (expected, got) = difference;
-        return Err(Error::Mismatch { file: file.display().to_string(), expected, got });
-    }
-    Ok(())
 }
 
 /// The file of the best network beside a working file.
-fn best_of(working: &Path) -> PathBuf {
+pub(crate) fn best_of(working: &Path) -> PathBuf {
     working.with_extension("best.safetensors")
 }
 
@@ -543,20 +501,4 @@ fn narrow_epoch(epoch: u64) -> Result<u32> {
         expected: format!("at most {} epochs", u32::MAX),
         got: epoch.to_string(),
     })
-}
-
-fn float_image(mean: &Tensor) -> Result<FloatImage> {
-    let values = mean.to_vec::<f32>()?;
-    match *mean.dims() {
-        [rows, cols, channels] => Ok(FloatImage::new(rows, cols, channels, values)?),
-        _ => Err(Error::Data {
-            expected: "a mean image [rows, cols, channels]".into(),
-            got: mean.shape().to_string(),
-        }),
-    }
-}
-
-fn mean_tensor(mean: &FloatImage, device: &Device) -> Result<Tensor> {
-    let shape = Shape::new(&[mean.rows(), mean.cols(), mean.channels()])?;
-    Ok(Tensor::from_host(HostTensor::new(shape, mean.values().to_vec())?, device)?)
 }

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use striate_nn::{Context, LayerSpec, Network, Rates, Sgd, named_gradients, require_grad};
+use striate_nn::{Context, Module, Network, named_gradients, named_parameters, require_grad};
 use striate_tensor::{DType, HostTensor, RandomKey, Tensor, no_grad};
 
+use crate::descent::{Descent, layer_of};
 use crate::{Error, Result, TrainOptions};
 
 /// The streams of a seed from here on are for dropout, one a mini-batch. ("DROP" in ASCII.)
@@ -54,15 +55,7 @@ impl StepReport {
 #[derive(Debug)]
 pub struct Trainer {
     network: Network,
-    sgd: Sgd,
-    options: TrainOptions,
-    /// What gradients of each layer are multiplied by ([`TrainOptions::ccv_dropout`]).
-    gradient_scales: Vec<f32>,
-    /// Gradients summed so far, where the weights move after several mini-batches.
-    summed: BTreeMap<String, Tensor>,
-    /// Of how many mini-batches and samples.
-    batches: usize,
-    samples: usize,
+    descent: Descent,
 }
 
 impl Trainer {
@@ -99,14 +92,8 @@ impl Trainer {
             }
         }
         require_grad(&mut network);
-        let sgd = Sgd::with_velocities(velocities);
-        let gradient_scale = |layer: &LayerSpec| match layer {
-            LayerSpec::FullConnect(full) if options.ccv_dropout => (1.0 - full.dropout).powi(2),
-            _ => 1.0,
-        };
-        let gradient_scales = network.spec().layers.iter().map(gradient_scale).collect();
-        let summed = BTreeMap::new();
-        Ok(Trainer { network, sgd, options, gradient_scales, summed, batches: 0, samples: 0 })
+        let descent = Descent::new(network.spec(), velocities, options);
+        Ok(Trainer { network, descent })
     }
 
     /// The network as it is now: for inference too, since dropout scales what it keeps.
@@ -116,17 +103,17 @@ impl Trainer {
 
     /// The velocities, by the names of the parameters.
     pub fn velocities(&self) -> &BTreeMap<String, Tensor> {
-        self.sgd.velocities()
+        self.descent.velocities()
     }
 
     /// How it trains.
     pub fn options(&self) -> &TrainOptions {
-        &self.options
+        self.descent.options()
     }
 
     /// Whether gradients wait for more mini-batches before the weights move.
     pub fn is_accumulating(&self) -> bool {
-        self.batches > 0
+        self.descent.is_accumulating()
     }
 
     /// A mini-batch: `images [n, rows, cols, channels]` with the mean subtracted and `labels [n]`
@@ -144,30 +131,44 @@ impl Trainer {
         iteration: u64,
         factor: f64,
     ) -> Result<StepReport> {
-        let key = RandomKey::new(self.options.seed, DROPOUT_STREAMS.wrapping_add(iteration));
+        let (loss, report) = self.forward(images, labels, self.key(iteration))?;
+        if !report.loss_sum.is_finite() {
+            return Err(Error::Diverged { iteration, loss: report.loss() });
+        }
+        let gradients = named_gradients(&self.network, loss.backward()?);
+        self.learn(gradients, report.samples, factor)?;
+        Ok(report)
+    }
+
+    /// The random numbers of a mini-batch.
+    pub(crate) fn key(&self, iteration: u64) -> RandomKey {
+        batch_key(self.options().seed, iteration)
+    }
+
+    /// The summed loss of some samples, to go back from, and what they showed.
+    pub(crate) fn forward(
+        &self,
+        images: &Tensor,
+        labels: &Tensor,
+        key: RandomKey,
+    ) -> Result<(Tensor, StepReport)> {
         let cx = Context::training(key);
-        let logits = match self.options.recompute {
+        let logits = match self.options().recompute {
             true => self.network.forward_recomputed(images, &cx)?,
             false => self.network.forward_with(images, &cx)?,
         };
-        let loss = logits.cross_entropy(labels)?.sum_all()?;
-        let loss_sum = f64::from(loss.to_scalar::<f32>()?);
-        let samples = images.dims().first().copied().unwrap_or(0);
-        let [misses] = misses(&logits, labels, [1])?;
-        let report = StepReport { samples, loss_sum, misses };
-        if !loss_sum.is_finite() {
-            return Err(Error::Diverged { iteration, loss: report.loss() });
-        }
-        // What keeps the activations must go before the backward pass, which frees them one by one.
-        drop(logits);
-        let gradients = named_gradients(&self.network, loss.backward()?);
-        self.gather(gradients)?;
-        self.batches += 1;
-        self.samples += samples;
-        if self.batches >= self.options.sgd_frequency {
-            self.flush(factor)?;
-        }
-        Ok(report)
+        // What keeps the activations goes before the backward pass, which frees them one by one.
+        loss_of(&logits, labels)
+    }
+
+    /// Takes the gradients of a mini-batch of so many samples.
+    pub(crate) fn learn(
+        &mut self,
+        gradients: BTreeMap<String, Tensor>,
+        samples: usize,
+        factor: f64,
+    ) -> Result<()> {
+        self.descent.learn(&mut self.network, gradients, samples, factor)
     }
 
     /// Moves the weights by what has been gathered, also where it is of fewer mini-batches than
@@ -176,40 +177,19 @@ impl Trainer {
     /// # Errors
     /// Where the device fails.
     pub fn flush(&mut self, factor: f64) -> Result<()> {
-        if self.batches == 0 {
-            return Ok(());
-        }
-        let scale = 1.0 / self.samples.max(1) as f32;
-        let (options, gradient_scales) = (&self.options, &self.gradient_scales);
-        let step = |name: &str| {
-            let (layer, is_weight) = layer_of(name);
-            let rates = match is_weight {
-                true => options.weights_of(layer),
-                false => options.biases_of(layer),
-            };
-            let rate = (f64::from(rates.rate) * factor) as f32;
-            let gradient_scale = gradient_scales.get(layer).copied().unwrap_or(1.0);
-            Rates { rate, ..rates }.step(scale * gradient_scale)
-        };
-        self.sgd.step(&mut self.network, &self.summed, step)?;
-        self.summed.clear();
-        (self.batches, self.samples) = (0, 0);
-        Ok(())
+        self.descent.flush(&mut self.network, factor)
     }
 
-    fn gather(&mut self, gradients: BTreeMap<String, Tensor>) -> Result<()> {
-        if self.summed.is_empty() {
-            self.summed = gradients;
-            return Ok(());
-        }
-        for (name, gradient) in gradients {
-            let sum = match self.summed.remove(&name) {
-                Some(before) => before.add(&gradient)?,
-                None => gradient,
-            };
-            self.summed.insert(name, sum);
-        }
-        Ok(())
+    /// The network and its velocities.
+    pub(crate) fn into_parts(self) -> (Network, BTreeMap<String, Tensor>) {
+        (self.network, self.descent.velocities().clone())
+    }
+
+    /// Takes another network of the same layers and its velocities.
+    pub(crate) fn replace(&mut self, mut network: Network, velocities: BTreeMap<String, Tensor>) {
+        require_grad(&mut network);
+        self.network = network;
+        self.descent.set_velocities(velocities);
     }
 
     /// Whether all weights and biases are finite.
@@ -217,17 +197,34 @@ impl Trainer {
     /// # Errors
     /// Where the device fails.
     pub fn is_finite(&self) -> Result<bool> {
-        for parameters in self.network.parameters().iter().flatten() {
-            for tensor in [&parameters.weight, &parameters.bias] {
-                // NaN and infinities survive a sum of squares; what overflows it has diverged too.
-                let squares = no_grad(|| tensor.mul(tensor)?.sum_all())?;
-                if !squares.to_scalar::<f32>()?.is_finite() {
-                    return Ok(false);
-                }
-            }
-        }
-        Ok(true)
+        is_finite(&self.network)
     }
+}
+
+/// The random numbers of a mini-batch.
+pub(crate) fn batch_key(seed: u64, iteration: u64) -> RandomKey {
+    RandomKey::new(seed, DROPOUT_STREAMS.wrapping_add(iteration))
+}
+
+/// The summed cross-entropy of `logits [n, classes]`, and what they showed.
+pub(crate) fn loss_of(logits: &Tensor, labels: &Tensor) -> Result<(Tensor, StepReport)> {
+    let loss = logits.cross_entropy(labels)?.sum_all()?;
+    let loss_sum = f64::from(loss.to_scalar::<f32>()?);
+    let samples = logits.dims().first().copied().unwrap_or(0);
+    let [misses] = misses(logits, labels, [1])?;
+    Ok((loss, StepReport { samples, loss_sum, misses }))
+}
+
+/// Whether all parameters of a module are finite.
+pub(crate) fn is_finite(module: &dyn Module) -> Result<bool> {
+    for (_, tensor) in named_parameters(module) {
+        // NaN and infinities survive a sum of squares; what overflows it has diverged too.
+        let squares = no_grad(|| tensor.mul(&tensor)?.sum_all())?;
+        if !squares.to_scalar::<f32>()?.is_finite() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// How many rows of `logits [n, classes]` do not have their label among the so many likeliest
@@ -257,12 +254,6 @@ fn count_misses(logits: &HostTensor, labels: &[u32], top: usize) -> usize {
     };
     let rows = values.chunks(classes).zip(labels);
     rows.filter(|&(row, &label)| !hit(row, label as usize)).count()
-}
-
-/// `3.weight` as layer 3 and whether it is the weights.
-fn layer_of(name: &str) -> (usize, bool) {
-    let (layer, kind) = name.split_once('.').unwrap_or((name, ""));
-    (layer.parse().unwrap_or(usize::MAX), kind == "weight")
 }
 
 fn parameter<'a>(network: &'a Network, name: &str) -> Option<&'a Tensor> {

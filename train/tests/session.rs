@@ -2,75 +2,22 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says where it failed")]
 
+mod common;
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use common::{CLASSES, device, never, options, pictures, spec};
+use striate_data::Dataset;
 use striate_data::augment::Recipe;
-use striate_data::{Dataset, Image};
-use striate_nn::{NetworkSpec, conv, pool};
-use striate_ops_cpu::Cpu;
-use striate_tensor::{Device, RandomKey};
+use striate_nn::{NetworkSpec, conv};
 use striate_train::{
-    Error, Observer, Outcome, Result, Session, SessionOptions, StepEvent, TrainOptions,
-    read_history,
+    Error, Observer, Outcome, Result, Session, SessionOptions, StepEvent, read_history,
 };
-
-const CLASSES: usize = 3;
-
-/// Grey pictures of 9 x 9 with a bright row, column or square, and noise.
-fn pictures(count: usize, seed: u64) -> Dataset {
-    let labels: Vec<u32> = (0..count).map(|i| (i % CLASSES) as u32).collect();
-    let picture = |(i, &class): (usize, &u32)| {
-        let key = RandomKey::new(seed, i as u64);
-        let place = 2 + (key.number(1000) % 5) as usize;
-        let pixel = |p: usize| {
-            let (row, col) = (p / 9, p % 9);
-            let bright = match class {
-                0 => row == place,
-                1 => col == place,
-                _ => row.abs_diff(place) <= 1 && col.abs_diff(place) <= 1,
-            };
-            (key.number(p as u64) % 60) as u8 + if bright { 190 } else { 0 }
-        };
-        Image::new(9, 9, 1, (0..81).map(pixel).collect()).unwrap()
-    };
-    Dataset::from_images(labels.iter().enumerate().map(picture).collect(), labels).unwrap()
-}
-
-fn spec() -> NetworkSpec {
-    NetworkSpec::new([8, 8, 1])
-        .with_name("bars")
-        .with_image([9, 9])
-        .conv(conv(6, 3))
-        .max_pool(pool(2).stride(2))
-        .full_connect(12)
-        .relu()
-        .dropout(0.5)
-        .full_connect(CLASSES)
-}
-
-fn options() -> SessionOptions {
-    let mut options = SessionOptions {
-        recipe: Recipe::by_name("ccv").unwrap(),
-        train: TrainOptions { mini_batch: 8, max_epoch: 4, ..TrainOptions::default() },
-        ..SessionOptions::default()
-    };
-    options.train.weights.rate = 0.0005;
-    options.train.biases.rate = 0.001;
-    options
-}
-
-fn device(threads: usize) -> Device {
-    Device::new(Cpu::new(Some(threads)).unwrap())
-}
 
 fn open(working: &Path, options: &SessionOptions, threads: usize) -> Result<Session> {
     let test = Some(pictures(30, 2));
     Session::open(working, &spec(), pictures(61, 1), test, options.clone(), &device(threads))
-}
-
-fn never() -> AtomicBool {
-    AtomicBool::new(false)
 }
 
 /// A whole training, uninterrupted; the bytes of its file.

@@ -21,16 +21,16 @@ pub(crate) const CHUNK: usize = 64 * 1024;
 /// use striate_train::parallel::{Collective, Local};
 ///
 /// # fn main() -> striate_train::Result<()> {
-/// let sums = std::thread::scope(|scope| {
-///     let add = |rank: Local| {
-///         let mut numbers = vec![rank.rank() as f32 + 1.0; 3];
-///         rank.all_reduce(&mut numbers)?;
-///         striate_train::Result::Ok(numbers)
-///     };
-///     let threads: Vec<_> = Local::group(2).into_iter().map(|r| scope.spawn(move || add(r))).collect();
-///     threads.into_iter().map(|thread| thread.join().expect("no panic")).collect::<Result<Vec<_>, _>>()
-/// })?;
-/// assert_eq!(sums, [[3.0; 3]; 2]);
+/// let sum = |rank: Local| {
+///     let mut numbers = vec![rank.rank() as f32 + 1.0; 3];
+///     rank.all_reduce(&mut numbers).map(|()| numbers)
+/// };
+/// let ranks = Local::group(2);
+/// let threads: Vec<_> =
+///     ranks.into_iter().map(|rank| std::thread::spawn(move || sum(rank))).collect();
+/// for thread in threads {
+///     assert_eq!(thread.join().expect("no panic")?, [3.0; 3]);
+/// }
 /// # Ok(())
 /// # }
 /// ```

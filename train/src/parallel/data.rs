@@ -1,0 +1,124 @@
+//! Data parallel: every rank has the whole network and its shards of each mini-batch.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use striate_nn::{named_gradients, named_parameters};
+use striate_tensor::{RandomKey, Tensor};
+
+use super::Exchange;
+use super::gradients::{Buckets, Named, Plan, ShardSums};
+use super::reports::{BatchReport, gather_reports};
+use crate::{Error, Result, Trainer};
+
+/// Numbers of a mini-batch's random sequence from here on choose those of its shards.
+const SHARD_KEYS: u64 = 1 << 32;
+
+/// A rank of a data parallel training.
+pub(crate) struct DataRank {
+    trainer: Trainer,
+    exchange: Arc<Exchange>,
+    plan: Plan,
+    /// The shards of each mini-batch that are this rank's.
+    own: Range<usize>,
+    /// Whether ranks compute on devices of several kinds, which round differently.
+    mixed: bool,
+}
+
+impl DataRank {
+    pub(crate) fn new(
+        trainer: Trainer,
+        exchange: Arc<Exchange>,
+        own: Range<usize>,
+        mixed: bool,
+    ) -> Self {
+        let parameters = named_parameters(trainer.network());
+        let parameters = parameters.into_iter().map(|(name, tensor)| (name, *tensor.shape()));
+        let plan = Plan::new(parameters.collect());
+        DataRank { trainer, exchange, plan, own, mixed }
+    }
+
+    pub(crate) fn trainer(&self) -> &Trainer {
+        &self.trainer
+    }
+
+    pub(crate) fn exchange(&self) -> &Arc<Exchange> {
+        &self.exchange
+    }
+
+    pub(crate) fn trainer_mut(&mut self) -> &mut Trainer {
+        &mut self.trainer
+    }
+
+    /// A mini-batch of which this rank has these shards: what all ranks saw, and the weights moved
+    /// by the gradients of all.
+    pub(crate) fn step(
+        &mut self,
+        shards: &[Option<(Tensor, Tensor)>],
+        missing: usize,
+        iteration: u64,
+        factor: f64,
+        stop: bool,
+    ) -> Result<BatchReport> {
+        let device = self.trainer.network().device().clone();
+        let mut reports = Vec::with_capacity(shards.len());
+        let mut sums = ShardSums::default();
+        let mut buckets = Buckets::new(&self.plan, &self.exchange);
+        // One rank alone sends nothing, so that nothing leaves its device.
+        let mut alone = (self.exchange.size() == 1).then(Named::new);
+        for (i, shard) in shards.iter().enumerate() {
+            let (report, gradients) = match shard {
+                Some((images, labels)) => {
+                    let key = shard_key(self.trainer.key(iteration), self.own.start + i);
+                    let (loss, report) = self.trainer.forward(images, labels, key)?;
+                    let gradients = loss.backward()?;
+                    (report, named_gradients(self.trainer.network(), gradients))
+                }
+                None => (Default::default(), self.plan.zeros(&device)?),
+            };
+            reports.push(report);
+            if i + 1 < shards.len() {
+                sums.push(gradients)?;
+                continue;
+            }
+            for (name, gradient) in gradients.into_iter().rev() {
+                let sum = sums.with_last(&name, gradient)?;
+                match &mut alone {
+                    Some(alone) => drop(alone.insert(name, sum)),
+                    None => buckets.give(&name, sum)?,
+                }
+            }
+        }
+        let gradients = match alone {
+            Some(alone) => alone,
+            None => buckets.finish(&device)?,
+        };
+        let all = gather_reports(&self.exchange, &reports, missing, stop)?;
+        if !all.step.loss_sum.is_finite() {
+            return Err(Error::Diverged { iteration, loss: all.step.loss() });
+        }
+        if all.step.samples > 0 {
+            self.trainer.learn(gradients, all.step.samples, factor)?;
+        }
+        Ok(all)
+    }
+
+    /// Where devices round differently, all go on with the first rank's weights: at the end of an
+    /// epoch, so that they never part by more than the rounding of one.
+    pub(crate) fn synchronize(&mut self) -> Result<()> {
+        if !self.mixed || self.exchange.size() == 1 {
+            return Ok(());
+        }
+        let network = super::state::broadcast_network(&self.exchange, self.trainer.network())?;
+        let velocities = self.trainer.velocities();
+        let velocities = super::state::broadcast_named(&self.exchange, velocities)?;
+        self.trainer.replace(network, velocities);
+        Ok(())
+    }
+}
+
+/// The random numbers of a shard: whichever rank computes it, they are the same.
+fn shard_key(batch: RandomKey, shard: usize) -> RandomKey {
+    let [low, high, ..] = batch.block(SHARD_KEYS + shard as u64);
+    RandomKey::new(batch.seed, u64::from(low) | u64::from(high) << 32)
+}

@@ -1,0 +1,157 @@
+//! Gradients of shards, summed in a fixed tree: within a rank first, over the ranks then, bucket by
+//! bucket while the backward pass goes on.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use striate_tensor::{HostTensor, Shape, Tensor};
+
+use super::{Exchange, Pending};
+use crate::Result;
+
+/// Numbers of a bucket at least: short arrays travel together. (1 MiB: 4 messages to each rank.)
+const BUCKET: usize = 256 * 1024;
+
+/// Gradients by the names of their parameters.
+pub(super) type Named = BTreeMap<String, Tensor>;
+
+/// Sums of so many shards in a tree: neighbours, then neighbouring pairs, and so on. Counts as a
+/// binary number does: two sums of the same height become one of the next.
+#[derive(Debug, Default)]
+pub(super) struct ShardSums {
+    heights: Vec<Option<Named>>,
+}
+
+impl ShardSums {
+    /// Adds the gradients of the next shard.
+    pub(super) fn push(&mut self, mut gradients: Named) -> Result<()> {
+        for height in 0.. {
+            if height == self.heights.len() {
+                self.heights.push(None);
+            }
+            let Some(left) = self.heights[height].take() else {
+                self.heights[height] = Some(gradients);
+                break;
+            };
+            gradients = left
+                .into_iter()
+                .map(|(name, sum)| match gradients.remove(&name) {
+                    Some(right) => Ok((name, sum.add(&right)?)),
+                    None => Ok((name, sum)),
+                })
+                .collect::<Result<_>>()?;
+        }
+        Ok(())
+    }
+
+    /// The sum with the gradient that the last shard has of this parameter. Shards must have come
+    /// as many as makes a power of two with it.
+    pub(super) fn with_last(&mut self, name: &str, last: Tensor) -> Result<Tensor> {
+        let mut sum = last;
+        for height in self.heights.iter_mut().flatten() {
+            if let Some(left) = height.remove(name) {
+                sum = left.add(&sum)?;
+            }
+        }
+        Ok(sum)
+    }
+}
+
+/// The parameters of a network in the order in which a backward pass completes their gradients, and
+/// which of them travel together. All ranks have the same.
+#[derive(Debug)]
+pub(super) struct Plan {
+    parameters: Vec<(String, Shape)>,
+    /// Where each bucket ends.
+    ends: Vec<usize>,
+}
+
+impl Plan {
+    /// For parameters in the order of the forward pass.
+    pub(super) fn new(forward: Vec<(String, Shape)>) -> Self {
+        let mut parameters = forward;
+        parameters.reverse();
+        let (mut ends, mut gathered) = (Vec::new(), 0);
+        for (i, (_, shape)) in parameters.iter().enumerate() {
+            gathered += shape.count();
+            if gathered >= BUCKET || i + 1 == parameters.len() {
+                ends.push(i + 1);
+                gathered = 0;
+            }
+        }
+        Plan { parameters, ends }
+    }
+
+    /// Gradients of 0: of a shard without samples.
+    pub(super) fn zeros(&self, device: &striate_tensor::Device) -> Result<Named> {
+        let zero =
+            |(name, shape): &(String, Shape)| Ok((name.clone(), Tensor::zeros(*shape, device)?));
+        self.parameters.iter().map(zero).collect()
+    }
+}
+
+/// Sums gradients over the ranks as they come.
+pub(super) struct Buckets<'a> {
+    plan: &'a Plan,
+    exchange: &'a Arc<Exchange>,
+    /// By place in the plan: what has come and is not on its way.
+    come: BTreeMap<usize, Tensor>,
+    sent: Vec<Pending<Vec<f32>>>,
+}
+
+impl<'a> Buckets<'a> {
+    pub(super) fn new(plan: &'a Plan, exchange: &'a Arc<Exchange>) -> Self {
+        Buckets { plan, exchange, come: BTreeMap::new(), sent: Vec::new() }
+    }
+
+    /// Takes a gradient. Buckets leave in the order of the plan, on all ranks alike, as soon as
+    /// they and all before them are full.
+    pub(super) fn give(&mut self, name: &str, gradient: Tensor) -> Result<()> {
+        let place = self.plan.parameters.iter().position(|(known, _)| known == name);
+        if let Some(place) = place {
+            self.come.insert(place, gradient);
+        }
+        while let Some(&end) = self.plan.ends.get(self.sent.len()) {
+            let start = match self.sent.len() {
+                0 => 0,
+                bucket => self.plan.ends[bucket - 1],
+            };
+            if self.come.range(start..end).count() < end - start {
+                break;
+            }
+            let mut data = Vec::new();
+            for place in start..end {
+                if let Some(gradient) = self.come.remove(&place) {
+                    data.append(&mut gradient.to_vec::<f32>()?);
+                }
+            }
+            self.sent.push(self.exchange.all_reduce(data));
+        }
+        Ok(())
+    }
+
+    /// Waits for the sums of all. What has not come is 0 on this rank.
+    pub(super) fn finish(mut self, device: &striate_tensor::Device) -> Result<Named> {
+        for (place, (name, shape)) in self.plan.parameters.iter().enumerate() {
+            let sent = self.plan.ends[..self.sent.len()].last().copied().unwrap_or(0);
+            if place >= sent && !self.come.contains_key(&place) {
+                self.give(name, Tensor::zeros(*shape, device)?)?;
+            }
+        }
+        let mut parameters = self.plan.parameters.iter();
+        let mut sums = Named::new();
+        let mut start = 0;
+        for (pending, &end) in self.sent.into_iter().zip(&self.plan.ends) {
+            let data = pending.wait()?;
+            let mut rest = &data[..];
+            for (name, shape) in parameters.by_ref().take(end - start) {
+                let (own, after) = rest.split_at(shape.count());
+                let sum = HostTensor::new(*shape, own.to_vec())?;
+                sums.insert(name.clone(), Tensor::from_host(sum, device)?);
+                rest = after;
+            }
+            start = end;
+        }
+        Ok(sums)
+    }
+}

@@ -1,0 +1,491 @@
+//! Hybrid: every rank has the convolutional layers and its samples for them, and its outputs of
+//! the full-connect layers for the samples of all.
+//!
+//! Krizhevsky, "One weird trick for parallelizing convolutional neural networks", 2014, scheme (c):
+//! each rank sends a piece of its activations to all others, all compute their outputs of the
+//! full-connect layers for it, and the gradients of the piece go back to their owners while the
+//! next one is on its way. Here the weights move once all pieces have passed, so that the result is
+//! that of one device.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use striate_nn::{
+    Context, FullConnectSpec, LayerParameters, LayerSpec, Module, Network, Visitor, VisitorMut,
+    named_gradients, named_parameters, require_grad,
+};
+use striate_tensor::{Device, HostTensor, Shape, Tensor};
+
+use super::collective::{consecutive, shares};
+use super::gradients::{Buckets, Named, Plan};
+use super::reports::{BatchReport, gather_numbers};
+use super::state::{broadcast_named, broadcast_network, with_parameters};
+use super::{Exchange, Pending};
+use crate::descent::Descent;
+use crate::trainer::{batch_key, loss_of};
+use crate::{Error, Result, StepReport, TrainOptions};
+
+/// A rank of a hybrid training.
+pub(crate) struct HybridRank {
+    part: Part,
+    descent: Descent,
+    exchange: Arc<Exchange>,
+    plan: Plan,
+    pieces: usize,
+    mixed: bool,
+    /// The whole network as it was when its parts were last brought together.
+    whole: Network,
+}
+
+/// What a rank has of a network.
+struct Part {
+    /// The layers before the first full-connect one, whole.
+    features: Network,
+    /// The full-connect layers, this rank's outputs of each.
+    layers: Vec<SplitLayer>,
+}
+
+struct SplitLayer {
+    /// Its number in the network.
+    layer: usize,
+    spec: FullConnectSpec,
+    /// The outputs of each rank.
+    outputs: Vec<Range<usize>>,
+    parameters: LayerParameters,
+}
+
+impl Module for Part {
+    /// Of the features: the rest needs the other ranks.
+    fn forward(&self, x: &Tensor, cx: &Context) -> striate_tensor::Result<Tensor> {
+        Module::forward(&self.features, x, cx)
+    }
+
+    fn parameters(&self, visit: &mut Visitor) {
+        Module::parameters(&self.features, visit);
+        for SplitLayer { layer, parameters, .. } in &self.layers {
+            visit.parameter(&format!("{layer}.weight"), &parameters.weight);
+            visit.parameter(&format!("{layer}.bias"), &parameters.bias);
+        }
+    }
+
+    fn parameters_mut(&mut self, visit: &mut VisitorMut) {
+        self.features.parameters_mut(visit);
+        for SplitLayer { layer, parameters, .. } in &mut self.layers {
+            visit.parameter(&format!("{layer}.weight"), &mut parameters.weight);
+            visit.parameter(&format!("{layer}.bias"), &mut parameters.bias);
+        }
+    }
+}
+
+/// A piece of a mini-batch: rows of every rank, one rank's after another's.
+struct Piece {
+    /// Of each rank's own rows, those that are in it.
+    rows: Vec<Range<usize>>,
+    /// Of all rows of the mini-batch, those that are in it, rank by rank.
+    places: Vec<Range<usize>>,
+    labels: Vec<u32>,
+}
+
+impl HybridRank {
+    /// Splits a network, and the velocities that belong to it.
+    ///
+    /// # Errors
+    /// [`Error::Option`] where the network cannot be split over so many ranks.
+    pub(crate) fn new(
+        network: Network,
+        velocities: BTreeMap<String, Tensor>,
+        options: TrainOptions,
+        exchange: Arc<Exchange>,
+        pieces: usize,
+        mixed: bool,
+    ) -> Result<HybridRank> {
+        let (rank, size) = (exchange.rank(), exchange.size());
+        let refuse = |expected: &str, got: String| {
+            let expected = format!("for hybrid training {expected}");
+            Err(Error::Option { expected, got })
+        };
+        if options.recompute {
+            return refuse("activations to be kept", "recompute".into());
+        }
+        if pieces == 0 {
+            return refuse("a piece of a mini-batch or more", "0".into());
+        }
+        let is_full = |layer: &LayerSpec| matches!(layer, LayerSpec::FullConnect(_));
+        let join = network.spec().layers.iter().position(is_full).unwrap_or(0);
+        if join == 0 {
+            return refuse("layers before the first full-connect one", "none".into());
+        }
+        let mut features = network.spec().clone();
+        features.layers.truncate(join);
+        let parameters = network.parameters()[..join].to_vec();
+        let mut layers = Vec::new();
+        for (layer, spec) in network.spec().layers.iter().enumerate().skip(join) {
+            let (LayerSpec::FullConnect(spec), Some(whole)) = (spec, &network.parameters()[layer])
+            else {
+                return refuse("full-connect layers last", format!("layer {layer}"));
+            };
+            if spec.count < size {
+                let expected = format!("at least {size} outputs of layer {layer}");
+                return refuse(&expected, spec.count.to_string());
+            }
+            let outputs = shares(spec.count, size);
+            let own = outputs[rank].clone();
+            let parameters = LayerParameters {
+                weight: whole.weight.detach().narrow(0, own.clone())?,
+                bias: whole.bias.detach().narrow(0, own)?,
+            };
+            layers.push(SplitLayer { layer, spec: *spec, outputs, parameters });
+        }
+        let features = Network::new(features, parameters, network.device())?;
+        let plan = named_parameters(&features).into_iter().map(|(n, t)| (n, *t.shape()));
+        let plan = Plan::new(plan.collect());
+        let mut part = Part { features, layers };
+        require_grad(&mut part);
+        let velocities = part.own_of(velocities, rank)?;
+        let descent = Descent::new(network.spec(), velocities, options);
+        Ok(HybridRank { part, descent, exchange, plan, pieces, mixed, whole: network })
+    }
+
+    pub(crate) fn network(&self) -> &Network {
+        &self.whole
+    }
+
+    pub(crate) fn exchange(&self) -> &Arc<Exchange> {
+        &self.exchange
+    }
+
+    pub(crate) fn is_accumulating(&self) -> bool {
+        self.descent.is_accumulating()
+    }
+
+    pub(crate) fn flush(&mut self, factor: f64) -> Result<()> {
+        self.descent.flush(&mut self.part, factor)
+    }
+
+    pub(crate) fn is_finite(&self) -> Result<bool> {
+        crate::trainer::is_finite(&self.part)
+    }
+
+    /// A mini-batch of which this rank has these samples.
+    pub(crate) fn step(
+        &mut self,
+        own: Option<&(Tensor, Tensor)>,
+        missing: usize,
+        iteration: u64,
+        factor: f64,
+        stop: bool,
+    ) -> Result<BatchReport> {
+        let (labels, missing, stop) = self.gather_labels(own, missing, stop)?;
+        let counts: Vec<usize> = labels.iter().map(Vec::len).collect();
+        let all = counts.iter().sum();
+        if all == 0 {
+            return Ok(BatchReport { missing, stop, ..BatchReport::default() });
+        }
+        let layers = 0..self.part.features.spec().layers.len();
+        let joined = own.map(|(images, _)| self.part.features.forward_layers(layers, images));
+        let joined = joined.transpose()?;
+        let values = joined.as_ref().map(Tensor::to_vec::<f32>).transpose()?.unwrap_or_default();
+        let pieces = pieces(&labels, self.pieces);
+        let masks = self.masks(iteration, all)?;
+        let mut gradients = Named::new();
+        let mut step = StepReport { samples: all, ..StepReport::default() };
+
+        let width = self.width();
+        let rank = self.exchange.rank();
+        let send = |piece: &Piece| {
+            let rows = &piece.rows[rank];
+            let own = values[rows.start * width..rows.end * width].to_vec();
+            self.exchange.all_gather(own, piece.counts(width))
+        };
+        let mut coming = pieces.first().map(&send);
+        let mut going: Vec<Pending<Vec<f32>>> = Vec::new();
+        for (i, piece) in pieces.iter().enumerate() {
+            let Some(here) = coming.take() else { break };
+            let x = here.wait()?;
+            coming = pieces.get(i + 1).map(&send);
+            let (dx, report) = self.classify(x, piece, &masks, &mut gradients)?;
+            going.push(self.exchange.reduce_scatter(dx, piece.counts(width)));
+            step.loss_sum += report.loss_sum;
+            step.misses += report.misses;
+        }
+        let mut back = vec![0.0; values.len()];
+        for (piece, gone) in pieces.iter().zip(going) {
+            let rows = &piece.rows[rank];
+            back[rows.start * width..rows.end * width].copy_from_slice(&gone.wait()?);
+        }
+        let mut buckets = Buckets::new(&self.plan, &self.exchange);
+        if let Some(joined) = joined {
+            let dy = HostTensor::new(*joined.shape(), back)?;
+            let dy = Tensor::from_host(dy, joined.device())?;
+            let own = named_gradients(&self.part.features, joined.backward_with(&dy)?);
+            for (name, gradient) in own.into_iter().rev() {
+                buckets.give(&name, gradient)?;
+            }
+        }
+        gradients.append(&mut buckets.finish(self.device())?);
+        // Devices of several kinds round differently: what the first one saw counts for all.
+        let seen = gather_numbers(&self.exchange, &[step.loss_sum, step.misses as f64])?;
+        if let Some([loss_sum, misses]) = seen.first().map(Vec::as_slice) {
+            (step.loss_sum, step.misses) = (*loss_sum, *misses as usize);
+        }
+        if !step.loss_sum.is_finite() {
+            return Err(Error::Diverged { iteration, loss: step.loss() });
+        }
+        self.descent.learn(&mut self.part, gradients, all, factor)?;
+        Ok(BatchReport { step, missing, stop })
+    }
+
+    fn device(&self) -> &Device {
+        self.part.features.device()
+    }
+
+    /// Numbers that the first full-connect layer sees of a sample.
+    fn width(&self) -> usize {
+        let shape = self.part.layers.first().map(|layer| *layer.parameters.weight.shape());
+        shape.and_then(|shape| shape.dims().get(1).copied()).unwrap_or(0)
+    }
+
+    /// The labels of all ranks' samples; all missing ones; whether a rank is to stop.
+    fn gather_labels(
+        &self,
+        own: Option<&(Tensor, Tensor)>,
+        missing: usize,
+        stop: bool,
+    ) -> Result<(Vec<Vec<u32>>, usize, bool)> {
+        let mut numbers = vec![missing as f64, f64::from(u8::from(stop))];
+        if let Some((_, labels)) = own {
+            numbers.extend(labels.to_vec::<u32>()?.into_iter().map(f64::from));
+        }
+        let all = gather_numbers(&self.exchange, &numbers)?;
+        let missing = all.iter().filter_map(|rank| rank.first()).sum::<f64>() as usize;
+        let stop = all.iter().any(|rank| rank.get(1).is_some_and(|&stop| stop > 0.0));
+        let labels = |rank: &Vec<f64>| rank.iter().skip(2).map(|&label| label as u32).collect();
+        Ok((all.iter().map(labels).collect(), missing, stop))
+    }
+
+    /// What dropout multiplies the outputs of each layer by, for the whole mini-batch: the same
+    /// numbers as on one device.
+    fn masks(&self, iteration: u64, rows: usize) -> Result<Vec<Option<Tensor>>> {
+        let cx = Context::training(batch_key(self.descent.options().seed, iteration));
+        let mask = |SplitLayer { spec, .. }: &SplitLayer| {
+            let key = if spec.dropout > 0.0 { cx.next_key() } else { None };
+            let Some(key) = key else { return Ok(None) };
+            let ones = Tensor::ones([rows, spec.count], self.device())?;
+            Ok(Some(ones.dropout(spec.dropout, spec.kept_scale(), key)?))
+        };
+        self.part.layers.iter().map(mask).collect()
+    }
+
+    /// The full-connect layers on a piece, forward and back: what of the gradient of the piece this
+    /// rank's outputs make, and what the piece showed. Adds to the gradients of this rank's weights.
+    fn classify(
+        &self,
+        x: Vec<f32>,
+        piece: &Piece,
+        masks: &[Option<Tensor>],
+        gradients: &mut Named,
+    ) -> Result<(Vec<f32>, StepReport)> {
+        let rows = piece.labels.len();
+        if rows == 0 {
+            return Ok((Vec::new(), StepReport::default()));
+        }
+        let rank = self.exchange.rank();
+        let matrix = |values: Vec<f32>| -> Result<Tensor> {
+            let shape = Shape::new(&[rows, values.len() / rows])?;
+            Ok(Tensor::from_host(HostTensor::new(shape, values)?, self.device())?)
+        };
+        let masks = masks.iter().map(|mask| mask.as_ref().map(|mask| piece.of(mask)).transpose());
+        let masks = masks.collect::<Result<Vec<_>>>()?;
+
+        let mut x = matrix(x)?.require_grad();
+        let mut passed = Vec::with_capacity(masks.len());
+        for (layer, mask) in self.part.layers.iter().zip(&masks) {
+            let LayerParameters { weight, bias } = &layer.parameters;
+            let y = x.matmul_with(weight, Some(bias), layer.spec.op())?;
+            let counts = layer.outputs.iter().map(|outputs| rows * outputs.len()).collect();
+            let all = self.exchange.all_gather(y.to_vec::<f32>()?, counts).wait()?;
+            let all = matrix(columns_together(&all, rows, &layer.outputs))?;
+            let all = match mask {
+                Some(mask) => all.mul(mask)?,
+                None => all,
+            };
+            passed.push((std::mem::replace(&mut x, all.require_grad()), y));
+        }
+        let logits = x;
+        let labels = Shape::new(&[rows])?;
+        let labels = HostTensor::new(labels, piece.labels.clone())?;
+        let labels = Tensor::from_host(labels, self.device())?;
+        let (loss, report) = loss_of(&logits, &labels)?;
+        let mut back = loss.backward()?;
+        let all = self.part.layers.last().map(|layer| layer.outputs[rank].clone());
+        let (Some(dy), Some(own)) = (back.take(&logits), all) else {
+            return Err(Error::Exchange { message: "the loss has no gradient".into() });
+        };
+        let mut dy = dy.narrow(1, own)?;
+        for (at, (x, y)) in passed.into_iter().enumerate().rev() {
+            let layer = &self.part.layers[at];
+            let mut back = y.backward_with(&dy)?;
+            for (kind, tensor) in
+                [("weight", &layer.parameters.weight), ("bias", &layer.parameters.bias)]
+            {
+                if let Some(gradient) = back.take(tensor) {
+                    let name = format!("{}.{kind}", layer.layer);
+                    let sum = match gradients.remove(&name) {
+                        Some(before) => before.add(&gradient)?,
+                        None => gradient,
+                    };
+                    gradients.insert(name, sum);
+                }
+            }
+            let dx = match back.take(&x) {
+                Some(dx) => dx.to_vec::<f32>()?,
+                None => vec![0.0; x.ty().count()],
+            };
+            let Some(before) = at.checked_sub(1) else { return Ok((dx, report)) };
+            // Each rank needs the gradients of its own outputs of the layer before.
+            let outputs = &self.part.layers[before].outputs;
+            let counts = outputs.iter().map(|outputs| rows * outputs.len()).collect();
+            let parts = columns_apart(&dx, rows, outputs);
+            let own = matrix(self.exchange.reduce_scatter(parts, counts).wait()?)?;
+            dy = match &masks[before] {
+                Some(mask) => own.mul(&mask.narrow(1, outputs[rank].clone())?)?,
+                None => own,
+            };
+        }
+        Ok((Vec::new(), report))
+    }
+
+    /// Brings the whole network and its velocities together, on every rank.
+    pub(crate) fn gather(&mut self) -> Result<(Network, BTreeMap<String, Tensor>)> {
+        let mut parameters = self.part.features.parameters().to_vec();
+        let mut velocities = BTreeMap::new();
+        let whole = |tensor: &Tensor, outputs: &[Range<usize>]| -> Result<Tensor> {
+            let mut dims = tensor.dims().to_vec();
+            let row: usize = dims[1..].iter().product();
+            dims[0] = outputs.iter().map(Range::len).sum();
+            let counts = outputs.iter().map(|outputs| outputs.len() * row).collect();
+            let all = self.exchange.all_gather(tensor.to_vec::<f32>()?, counts).wait()?;
+            let all = HostTensor::new(Shape::new(&dims)?, all)?;
+            Ok(Tensor::from_host(all, self.device())?)
+        };
+        for layer in &self.part.layers {
+            let LayerParameters { weight, bias } = &layer.parameters;
+            let [weight, bias] = [whole(weight, &layer.outputs)?, whole(bias, &layer.outputs)?];
+            parameters.push(Some(LayerParameters { weight, bias }));
+        }
+        for (name, velocity) in self.descent.velocities() {
+            let (number, _) = crate::descent::layer_of(name);
+            let layer = self.part.layers.iter().find(|layer| layer.layer == number);
+            let velocity = match layer {
+                Some(layer) => whole(velocity, &layer.outputs)?,
+                None => velocity.clone(),
+            };
+            velocities.insert(name.clone(), velocity);
+        }
+        let detach = |LayerParameters { weight, bias }: LayerParameters| LayerParameters {
+            weight: weight.detach(),
+            bias: bias.detach(),
+        };
+        let parameters = parameters.into_iter().map(|layer| layer.map(detach)).collect();
+        self.whole = with_parameters(&self.whole, parameters)?;
+        Ok((self.whole.clone(), velocities))
+    }
+
+    /// As for data parallel training: replicas on devices that round differently become the first
+    /// rank's again.
+    pub(crate) fn synchronize(&mut self) -> Result<()> {
+        if !self.mixed {
+            return Ok(());
+        }
+        self.part.features = broadcast_network(&self.exchange, &self.part.features)?;
+        require_grad(&mut self.part.features);
+        let join = self.part.features.spec().layers.len();
+        let is_replica = |name: &str| crate::descent::layer_of(name).0 < join;
+        let (replicas, mut split): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            self.descent.velocities().clone().into_iter().partition(|(name, _)| is_replica(name));
+        split.append(&mut broadcast_named(&self.exchange, &replicas)?);
+        self.descent.set_velocities(split);
+        Ok(())
+    }
+}
+
+impl Part {
+    /// Of velocities of the whole network those of this part.
+    fn own_of(
+        &self,
+        velocities: BTreeMap<String, Tensor>,
+        rank: usize,
+    ) -> Result<BTreeMap<String, Tensor>> {
+        let own = |(name, velocity): (String, Tensor)| {
+            let (number, _) = crate::descent::layer_of(&name);
+            let layer = self.layers.iter().find(|layer| layer.layer == number);
+            let own = match layer {
+                Some(layer) => velocity.narrow(0, layer.outputs[rank].clone())?,
+                None => velocity,
+            };
+            Ok((name, own))
+        };
+        velocities.into_iter().map(own).collect()
+    }
+}
+
+impl Piece {
+    /// How many numbers each rank gives, at so many a row.
+    fn counts(&self, width: usize) -> Vec<usize> {
+        self.rows.iter().map(|rows| rows.len() * width).collect()
+    }
+
+    /// The rows of a matrix of the whole mini-batch.
+    fn of(&self, all: &Tensor) -> Result<Tensor> {
+        let parts = self.places.iter().filter(|places| !places.is_empty());
+        let parts = parts.map(|places| all.narrow(0, places.clone()));
+        let parts = parts.collect::<Result<Vec<_>, _>>()?;
+        match &parts[..] {
+            [one] => Ok(one.clone()),
+            parts => Ok(Tensor::concatenate(&parts.iter().collect::<Vec<_>>(), 0)?),
+        }
+    }
+}
+
+/// A mini-batch with these labels of each rank in so many pieces.
+fn pieces(labels: &[Vec<u32>], pieces: usize) -> Vec<Piece> {
+    let counts: Vec<usize> = labels.iter().map(Vec::len).collect();
+    let starts = consecutive(&counts);
+    let piece = |i: usize| {
+        let rows = counts.iter().map(|&count| shares(count, pieces)[i].clone());
+        let rows: Vec<Range<usize>> = rows.collect();
+        let places = rows.iter().zip(&starts);
+        let places = places.map(|(rows, own)| own.start + rows.start..own.start + rows.end);
+        let labels = labels.iter().zip(&rows).flat_map(|(labels, rows)| &labels[rows.clone()]);
+        Piece { places: places.collect(), labels: labels.copied().collect(), rows }
+    };
+    (0..pieces).map(piece).collect()
+}
+
+/// `[rows, columns of a rank]` of each rank, one after another, as `[rows, all columns]`.
+fn columns_together(parts: &[f32], rows: usize, columns: &[Range<usize>]) -> Vec<f32> {
+    let width: usize = columns.iter().map(Range::len).sum();
+    let mut whole = vec![0.0; rows * width];
+    let mut parts = parts;
+    for columns in columns {
+        let (own, rest) = parts.split_at(rows * columns.len());
+        for (row, values) in own.chunks(columns.len().max(1)).enumerate() {
+            whole[row * width..][columns.clone()].copy_from_slice(values);
+        }
+        parts = rest;
+    }
+    whole
+}
+
+/// The reverse.
+fn columns_apart(whole: &[f32], rows: usize, columns: &[Range<usize>]) -> Vec<f32> {
+    let width = whole.len() / rows.max(1);
+    let mut parts = Vec::with_capacity(whole.len());
+    for columns in columns {
+        for row in whole.chunks(width.max(1)) {
+            parts.extend_from_slice(&row[columns.clone()]);
+        }
+    }
+    parts
+}
