@@ -76,7 +76,7 @@ pub(crate) enum Command {
 }
 
 /// Options of every command.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
     /// Where to compute: `auto` (the best GPU, else the CPU), `cpu`, `gpu` or `gpu:N`.
@@ -107,17 +107,19 @@ impl Global {
         if self.format == Format::Ccv && !classifies {
             return Err(Error::Usage("'--format ccv' is for 'striate classify' only".into()));
         }
-        let known = |name: &str| {
-            matches!(name, "auto" | "cpu" | "gpu")
-                || name.strip_prefix("gpu:").is_some_and(|n| n.parse::<u32>().is_ok())
-        };
-        if !known(&self.device) {
-            return Err(Error::Usage(format!(
-                "invalid value '{}' for '--device': expected auto, cpu, gpu or gpu:N",
-                self.device
-            )));
-        }
-        Ok(())
+        check_device("--device", &self.device)
+    }
+}
+
+/// Refuses what is no device's name.
+pub(crate) fn check_device(option: &str, name: &str) -> Result<()> {
+    let known = matches!(name, "auto" | "cpu" | "gpu")
+        || name.strip_prefix("gpu:").is_some_and(|n| n.parse::<u32>().is_ok());
+    match known {
+        true => Ok(()),
+        false => Err(Error::Usage(format!(
+            "invalid value '{name}' for '{option}': expected auto, cpu, gpu or gpu:N"
+        ))),
     }
 }
 

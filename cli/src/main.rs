@@ -19,6 +19,7 @@ mod output;
 mod plot;
 mod prepare;
 mod progress;
+mod ranks;
 mod results;
 mod target;
 mod train;

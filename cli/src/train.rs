@@ -1,5 +1,6 @@
 //! `striate train`.
 
+mod follow;
 mod progress;
 mod spec;
 
@@ -7,10 +8,12 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde::Serialize;
 use striate::image::Dataset;
 use striate::image::augment::Recipe;
+use striate::tensor::Device;
+use striate::train::parallel::{ExchangeReport, Parallel, Ranks};
 use striate::train::{
     Decay, EpochReport, MetricsFile, Observer, Outcome, Session, SessionOptions, TensorBoard,
     TrainOptions,
@@ -19,6 +22,7 @@ use striate::train::{
 use crate::args::{Format, Global};
 use crate::error::{Error, Result};
 use crate::output::Output;
+use crate::ranks::{Rank, RankArgs, first_cause};
 
 use crate::progress::Progress;
 use progress::Watch;
@@ -33,6 +37,11 @@ happened. Rates, schedule and length may change on the way; seed, mini-batch, re
 not. A working file that holds a network but no training gives the weights to begin with.
 Beside it, FILE.best.safetensors gets the network that misses the fewest test samples.
 
+Over several devices (--devices) or processes (mpirun) the mini-batch stays as large as --mini-batch
+says; each device computes a part of it. The first process alone reads and writes the working file;
+all must find the samples. The same command with other devices goes on with it. A device or process
+that is lost ends all within seconds; the last checkpoint is whole.
+
 Samples are recognised by what they are:
   a text file   lines `LABEL PATH`, labels from 1, as ccv has them; what `striate prepare` writes
   a folder      a folder of pictures for each class (n01440764/*.JPEG)
@@ -45,6 +54,10 @@ Examples:
       --schedule cosine --max-epoch 12
   striate train --spec mattnet --train-list train.txt --test-list test.txt \\
       --working photos.sqlite3 --recipe ccv --schedule steps:30,60,80 --checkpoint-every 500
+  striate train --spec alexnet --train-list train.txt --working photos.sqlite3 \\
+      --devices gpu:0,gpu:1 --parallel hybrid
+  mpirun -n 4 striate train --spec alexnet --train-list train.txt --working photos.sqlite3 \\
+      --parallel data
   striate plot photos.sqlite3 -o curve.svg
   striate classify --model photos.best.safetensors photo.jpg")]
 pub(crate) struct TrainArgs {
@@ -116,6 +129,39 @@ pub(crate) struct TrainArgs {
     /// Write TensorBoard event files into this folder.
     #[arg(long, value_name = "FOLDER")]
     tensorboard: Option<PathBuf>,
+    /// How the training is spread over devices [default: data, where there are several].
+    #[arg(long, value_enum, help_heading = "Many devices")]
+    parallel: Option<Scheme>,
+    /// Data parallel: shards of a mini-batch, a power of two. Any number of devices up to it
+    /// computes the same bits [default: 4, or what the working file says].
+    #[arg(long, value_name = "N", help_heading = "Many devices")]
+    shards: Option<usize>,
+    /// Hybrid: pieces in which activations travel, one while another is computed [default: as many
+    /// as devices].
+    #[arg(long, value_name = "N", help_heading = "Many devices")]
+    pieces: Option<usize>,
+    #[command(flatten)]
+    ranks: RankArgs,
+}
+
+/// How a training is spread over devices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Scheme {
+    /// Each device has the whole network and a part of each mini-batch. The same bits for any
+    /// number of devices of one kind.
+    Data,
+    /// Convolutions as with data; of the full-connect layers each device has some outputs, for
+    /// all samples: their weights never travel.
+    Hybrid,
+}
+
+impl From<Scheme> for Parallel {
+    fn from(scheme: Scheme) -> Self {
+        match scheme {
+            Scheme::Data => Parallel::Data,
+            Scheme::Hybrid => Parallel::Hybrid,
+        }
+    }
 }
 
 fn parse_decay(text: &str) -> Result<Decay, String> {
@@ -154,9 +200,47 @@ pub(crate) fn run(args: &TrainArgs, global: &Global, output: &mut Output) -> Res
         checkpoint_every: args.checkpoint_every,
         workers: usize::from(args.workers),
         cache_bytes: args.cache.saturating_mul(1_000_000),
-        metadata: Default::default(),
+        ..SessionOptions::default()
     };
-    // Before the device: a slip in these is told at once.
+    let mut ranks = args.ranks.start(global, args.parallel.is_some())?;
+    let job = follow::Job { args, spec: &spec, train: &train, test: &test, options: &options };
+    let stop = stop_on_ctrl_c()?;
+    if ranks.is_empty() {
+        return lead(&job, global.device()?, None, &stop, output);
+    }
+    let first = ranks.remove(0);
+    if first.exchange.rank() > 0 {
+        return job.follow(first, global, &stop);
+    }
+    // The others of this process, each on its thread; they end when this one does.
+    std::thread::scope(|scope| {
+        let (job, stop) = (&job, &*stop);
+        let run = |rank: Rank| scope.spawn(move || job.follow(rank, global, stop));
+        let others: Vec<_> = ranks.into_iter().map(run).collect();
+        let own = first.device(global).map_err(|error| follow::abandon(&first, error));
+        let own = own.and_then(|device| {
+            let ranks = job.ranks(first);
+            lead(job, device, Some(ranks), stop, output)
+        });
+        let mut results = vec![own];
+        for other in others {
+            let panicked = |_| Err(Error::message("a thread of the training panicked"));
+            results.push(other.join().unwrap_or_else(panicked));
+        }
+        first_cause(results)
+    })
+}
+
+/// Trains as the one that tells how it goes and writes files.
+fn lead(
+    job: &follow::Job<'_>,
+    device: Device,
+    ranks: Option<Ranks>,
+    stop: &AtomicBool,
+    output: &mut Output,
+) -> Result<()> {
+    let follow::Job { args, spec, train, test, options } = *job;
+    let options = SessionOptions { ranks, ..options.clone() };
     let mut files: Vec<Box<dyn Observer>> = Vec::new();
     if let Some(path) = &args.metrics {
         files.push(Box::new(MetricsFile::append(path)?));
@@ -164,15 +248,14 @@ pub(crate) fn run(args: &TrainArgs, global: &Global, output: &mut Output) -> Res
     if let Some(folder) = &args.tensorboard {
         files.push(Box::new(TensorBoard::create(folder)?));
     }
-    let device = global.device()?;
-    let stop = stop_on_ctrl_c()?;
     let (train_options, recipe) = (options.train.clone(), options.recipe.clone());
     let mut session = {
         let looking = Mutex::new(Progress::new(train.len(), output.quiet()));
         let progress = |more: usize| {
             looking.lock().unwrap_or_else(PoisonError::into_inner).advance(more);
         };
-        Session::open_with(&args.working, &spec, train, test, options, &device, &progress)?
+        let (train, test) = (train.clone(), test.clone());
+        Session::open_with(&args.working, spec, train, test, options, &device, &progress)?
     };
     let position = session.position();
     if output.format() == Format::Json {
@@ -196,7 +279,7 @@ pub(crate) fn run(args: &TrainArgs, global: &Global, output: &mut Output) -> Res
     let best = session.best_file();
     let outcome = {
         let mut watch = Watch::new(output, &session, &train_options, files);
-        let outcome = session.run(&mut watch, &stop);
+        let outcome = session.run(&mut watch, stop);
         watch.end(outcome)?
     };
     match outcome {
@@ -303,10 +386,17 @@ struct EpochLine {
     #[serde(skip_serializing_if = "Option::is_none")]
     test_miss_rate_top5: Option<f64>,
     seconds: f64,
+    /// Of the first rank, where there are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exchanged_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exchange_seconds: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exposed_seconds: Option<f64>,
 }
 
 impl EpochLine {
-    fn new(report: &EpochReport, seconds: f64) -> Self {
+    fn new(report: &EpochReport, seconds: f64, exchange: Option<ExchangeReport>) -> Self {
         EpochLine {
             epoch: report.epoch,
             iterations: report.iterations,
@@ -318,6 +408,9 @@ impl EpochLine {
             test_miss_rate: report.test.map(|test| test.miss_rate()),
             test_miss_rate_top5: report.test.map(|test| test.miss_rate_top5()),
             seconds,
+            exchanged_bytes: exchange.map(|sum| sum.traffic.bytes),
+            exchange_seconds: exchange.map(|sum| sum.traffic.time.as_secs_f64()),
+            exposed_seconds: exchange.map(|sum| sum.exposed.as_secs_f64()),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use striate::train::parallel::ExchangeReport;
 use striate::train::{
     EpochReport, Observer, Outcome, Result as TrainResult, Session, StepEvent, TrainOptions,
 };
@@ -12,7 +13,7 @@ use striate::train::{
 use super::EpochLine;
 use crate::args::Format;
 use crate::error::{Error, Result};
-use crate::output::Output;
+use crate::output::{Output, bytes};
 
 /// Redraws a second: enough for the eye.
 const REDRAWS_PER_SECOND: u8 = 8;
@@ -34,6 +35,8 @@ pub(super) struct Watch<'a> {
     heads_shown: bool,
     testing: Option<Instant>,
     max_epoch: u64,
+    /// What was exchanged with other ranks in this epoch, in so many steps.
+    exchanged: Option<(ExchangeReport, u32)>,
 }
 
 #[derive(Default)]
@@ -79,6 +82,7 @@ impl<'a> Watch<'a> {
             heads_shown: false,
             testing: None,
             max_epoch: options.max_epoch,
+            exchanged: None,
         }
     }
 
@@ -93,11 +97,15 @@ impl<'a> Watch<'a> {
 
     fn print(&mut self, report: &EpochReport, time: Duration) -> Result<()> {
         let seconds = time.as_secs_f64();
+        let exchanged = self.exchanged.take();
+        if let Some((sum, steps)) = &exchanged {
+            log::info!("{}", exchanged_a_step(sum, *steps));
+        }
         let (output, first) = (&mut *self.output, !self.heads_shown);
         self.heads_shown = true;
         self.bar.suspend(|| {
             if output.format() == Format::Json {
-                output.json(&EpochLine::new(report, seconds))?;
+                output.json(&EpochLine::new(report, seconds, exchanged.map(|(sum, _)| sum)))?;
             } else {
                 if first {
                     output.line(
@@ -127,6 +135,11 @@ impl<'a> Watch<'a> {
 impl Observer for Watch<'_> {
     fn step(&mut self, step: &StepEvent) -> TrainResult<()> {
         self.testing = None;
+        if let Some(exchange) = &step.exchange {
+            let (sum, steps) = self.exchanged.get_or_insert_default();
+            *sum = sum.and(exchange);
+            *steps += 1;
+        }
         let report = step.report;
         if report.samples > 0 {
             let samples = report.samples as f64;
@@ -174,4 +187,16 @@ impl Observer for Watch<'_> {
         log::info!("saved {}", file.display());
         self.files.saved(file)
     }
+}
+
+/// What the first rank sent in a step, and how long it took, for people.
+fn exchanged_a_step(sum: &ExchangeReport, steps: u32) -> String {
+    let steps = steps.max(1);
+    let milliseconds = |time: Duration| time.as_secs_f64() * 1e3 / f64::from(steps);
+    format!(
+        "a step sends {} in {:.1} ms, of which computation waits {:.1} ms",
+        bytes(sum.traffic.bytes / u64::from(steps)),
+        milliseconds(sum.traffic.time),
+        milliseconds(sum.exposed)
+    )
 }

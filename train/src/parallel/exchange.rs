@@ -102,6 +102,21 @@ impl ExchangeReport {
         }
     }
 
+    /// Both together.
+    #[must_use]
+    pub fn and(&self, other: &ExchangeReport) -> ExchangeReport {
+        let (own, other_traffic) = (&self.traffic, &other.traffic);
+        ExchangeReport {
+            traffic: Traffic {
+                bytes: own.bytes + other_traffic.bytes,
+                messages: own.messages + other_traffic.messages,
+                calls: own.calls + other_traffic.calls,
+                time: own.time + other_traffic.time,
+            },
+            exposed: self.exposed + other.exposed,
+        }
+    }
+
     /// The time in collectives during which computation went on.
     pub fn hidden(&self) -> Duration {
         self.traffic.time.saturating_sub(self.exposed)

@@ -40,9 +40,9 @@ pub(crate) fn shards_of(
             let shards = ranks.shards.unwrap_or(stored.unwrap_or(SHARDS).max(size));
             if !size.is_power_of_two() || !shards.is_power_of_two() || shards < size {
                 return Err(crate::Error::Option {
-                    expected: format!(
+                    expected: String::from(
                         "for data parallel training 1, 2, 4, 8 … devices, and as many shards of a \
-                         mini-batch or 2, 4, 8 … times as many"
+                         mini-batch or 2, 4, 8 … times as many",
                     ),
                     got: format!("{size} devices and {shards} shards"),
                 });

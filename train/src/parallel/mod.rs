@@ -4,8 +4,11 @@ mod data;
 mod exchange;
 mod gradients;
 mod hybrid;
+mod launch;
 mod learner;
 mod local;
+#[cfg(feature = "mpi")]
+mod mpi;
 mod reports;
 mod state;
 
@@ -15,8 +18,11 @@ use serde::{Deserialize, Serialize};
 
 pub use collective::{Collective, Counters, Incoming, Outgoing, Traffic, Transport};
 pub use exchange::{Exchange, ExchangeReport, Lost, Pending};
+pub use launch::Launch;
 pub(crate) use learner::{Learner, shards_of, tensors};
 pub use local::Local;
+#[cfg(feature = "mpi")]
+pub use mpi::Mpi;
 pub(crate) use state::Beginning;
 
 /// How a training is spread over ranks.
