@@ -67,7 +67,9 @@ impl Learner {
             return Ok(Learner::Alone(Box::new(trainer)));
         };
         let info = trainer.network().device().info();
-        let kind = format!("{:?} {}", info.kind, info.description);
+        // Threads do not change a bit; instruction sets do.
+        let level = info.properties.iter().find(|(name, _)| name == "instructions");
+        let kind = format!("{:?} {} {level:?}", info.kind, info.description);
         let kinds = exchange.gather_bytes(kind.as_bytes()).wait()?;
         let mixed = kinds.iter().any(|other| other != &kinds[0]);
         let exchange = Arc::clone(exchange);

@@ -193,6 +193,10 @@ impl Transport for Mpi {
     }
 
     fn exchange(&self, send: &[Outgoing<'_>], receive: &mut [Incoming<'_>]) -> Result<()> {
+        // Also where everything goes so fast that nobody ever waits.
+        if self.shown.get().elapsed() >= KEEP_ALIVE {
+            self.look();
+        }
         ::mpi::request::scope(|scope| {
             let mut open = Vec::with_capacity(send.len() + receive.len());
             for (from, memory) in receive.iter_mut() {
@@ -224,6 +228,11 @@ impl Transport for Mpi {
                 std::thread::sleep(NAP);
             }
         });
+        let mut peers = self.peers.borrow_mut();
+        let now = Instant::now();
+        for (from, _) in receive.iter() {
+            peers[*from].heard = now;
+        }
         Ok(())
     }
 
@@ -274,6 +283,7 @@ impl Drop for Mpi {
             Transport::abandon(self, "its thread panicked");
         } else if !self.failed.get() {
             farewell(self, &[ENDED]);
+            self.look();
         }
         let stuck = self.peers.borrow_mut().iter_mut().fold(false, |stuck, peer| {
             // Dropping a request that is under way would be an error; it ends with the process.
