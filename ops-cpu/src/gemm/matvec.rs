@@ -6,7 +6,7 @@
 
 use half::f16;
 
-use crate::simd::{Kernel, Level, Simd};
+use crate::simd::{Element, Kernel, Level, Simd};
 
 /// The most rows of the left side.
 pub(crate) const MAX_ROWS: usize = 16;
@@ -44,38 +44,6 @@ impl MatVec<'_> {
     }
 }
 
-/// Rows of weights as a kernel sees them.
-trait Row: Copy {
-    fn get(self) -> f32;
-    /// # Safety
-    /// `LANES` elements must be readable.
-    unsafe fn load<S: Simd>(simd: S, from: *const Self) -> S::V;
-}
-
-impl Row for f32 {
-    #[inline(always)]
-    fn get(self) -> f32 {
-        self
-    }
-    #[inline(always)]
-    unsafe fn load<S: Simd>(simd: S, from: *const f32) -> S::V {
-        // SAFETY: the caller's.
-        unsafe { simd.load(from) }
-    }
-}
-
-impl Row for f16 {
-    #[inline(always)]
-    fn get(self) -> f32 {
-        self.to_f32()
-    }
-    #[inline(always)]
-    unsafe fn load<S: Simd>(simd: S, from: *const f16) -> S::V {
-        // SAFETY: the caller's.
-        unsafe { simd.load_f16(from) }
-    }
-}
-
 impl Kernel for MatVec<'_> {
     type Output = ();
 
@@ -89,7 +57,7 @@ impl Kernel for MatVec<'_> {
 }
 
 #[inline(always)]
-fn rows<S: Simd, W: Row>(
+fn rows<S: Simd, W: Element>(
     simd: S,
     left: &[f32],
     weights: &[W],
@@ -121,7 +89,7 @@ fn rows<S: Simd, W: Row>(
 
 /// `W_ROWS` rows of weights against all left rows.
 #[inline(always)]
-fn some<S: Simd, W: Row, const W_ROWS: usize>(
+fn some<S: Simd, W: Element, const W_ROWS: usize>(
     simd: S,
     left: &[f32],
     weights: &[W],
@@ -193,7 +161,7 @@ fn some<S: Simd, W: Row, const W_ROWS: usize>(
 /// # Safety
 /// All rows must have `run` readable elements, `depth` apart.
 #[inline(always)]
-unsafe fn dots<S: Simd, W: Row, const W_ROWS: usize, const L_ROWS: usize>(
+unsafe fn dots<S: Simd, W: Element, const W_ROWS: usize, const L_ROWS: usize>(
     simd: S,
     left: *const f32,
     weights: *const W,
