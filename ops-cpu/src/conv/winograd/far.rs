@@ -14,14 +14,14 @@ use crate::gemm::Block;
 use crate::threads::SharedOutput;
 
 /// Transformed tiles that exist at a time: part of a third-level cache.
-const TILES_BYTES: usize = 12 << 20;
+const TILES_BYTES: usize = 10 << 20;
 /// Tiles of a task at most. Transforming its weights takes a thirtieth of the time that these take
 /// to multiply, and their results (4.5 KiB each) still share a second-level cache with the weights.
-const TASK_TILES: usize = 98;
+const TASK_TILES: usize = 140;
 /// Outputs of a task: one panel of the widest micro-kernel.
 const TASK_OUTPUTS: usize = 32;
 /// Channels of a piece at most, whose transformed weights take 4.5 KiB each.
-const PIECE_CHANNELS: usize = 64;
+const PIECE_CHANNELS: usize = 128;
 /// Tiles that a task transforms.
 const TRANSFORMED: usize = 4;
 
