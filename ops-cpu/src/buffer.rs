@@ -25,6 +25,8 @@ pub(crate) enum Storage {
 pub(crate) struct PackKey {
     /// Whether they are transformed for Winograd's algorithm.
     pub(crate) winograd: bool,
+    /// Whether outputs and inputs are exchanged, for the gradient in the input.
+    pub(crate) turned: bool,
     /// Weights of one output.
     pub(crate) depth: usize,
     /// Outputs in all.

@@ -185,6 +185,7 @@ impl Product<'_> {
                 pitch: m,
                 bias: std::ptr::null(),
                 relu: false,
+                add: false,
             };
             // SAFETY: rows are `k` floats each, panels are whole, and `sums` has `rows` rows of `m`.
             unsafe { block.run(cx.level) };
@@ -269,6 +270,7 @@ impl Product<'_> {
                     pitch: n,
                     bias: bias[col..].as_ptr(),
                     relu: self.op.relu,
+                    add: false,
                 };
                 // SAFETY: rows are `k` floats each; panels and biases are padded to whole tiles;
                 // blocks of different tasks do not overlap, and lie inside `y`.

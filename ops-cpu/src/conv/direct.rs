@@ -139,6 +139,7 @@ pub(super) fn conv2d(
             pitch: e.out,
             bias: bias.map_or(std::ptr::null(), |bias| bias[panel_offset..].as_ptr()),
             relu: op.relu,
+            add: false,
         };
         // SAFETY: the pointers are to `run` floats each, inside the images or the zeros; panels and
         // biases are padded to whole tiles; blocks of different tasks do not overlap, and all of
@@ -226,8 +227,14 @@ fn packed_weights(
 ) -> Result<Arc<Memory>> {
     let depth = e.kernel[0] * e.kernel[1] * (e.channels / op.groups);
     let group_out = e.out / op.groups;
-    let key =
-        PackKey { winograd: false, depth, outputs: e.out, groups: op.groups, panel: tile.cols };
+    let key = PackKey {
+        winograd: false,
+        turned: false,
+        depth,
+        outputs: e.out,
+        groups: op.groups,
+        panel: tile.cols,
+    };
     own(weights.buffer)?.packed(key, || {
         let values = floats(weights)?;
         let group_panels = group_out.div_ceil(tile.cols);

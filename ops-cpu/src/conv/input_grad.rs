@@ -4,10 +4,10 @@
 //! into phases by their remainder, each of which saw taps of its own: a convolution a phase.
 //! Where `dy` ends, zeros take part, as padding does: an infinite weight over them gives NaN.
 
-use striate_tensor::ops::Conv2d;
+use striate_tensor::ops::{Algorithm, Conv2d};
 use striate_tensor::{Operand, Result, Shape, TensorType};
 
-use super::{Extents, execute};
+use super::{Extents, execute, winograd};
 use crate::backend::Context;
 use crate::buffer::{CpuBuffer, Floats, floats};
 use crate::memory::Memory;
@@ -59,6 +59,9 @@ pub(super) fn input_grad(
     let weights = floats(&inputs[1])?;
     let rows: Vec<Phase> = phases(e.rows, e.kernel[0], op.stride[0], op.padding[0]).collect();
     let cols: Vec<Phase> = phases(e.cols, e.kernel[1], op.stride[1], op.padding[1]).collect();
+    if let Some(dx) = by_winograd(cx, op, e, dy.slice(), &inputs[1])? {
+        return cx.narrow(dx, output);
+    }
     let run = |row: Phase, col: Phase| {
         let turned = turned(cx, op, e, weights, row, col)?;
         let kernel = [row.taps, col.taps];
@@ -111,6 +114,40 @@ pub(super) fn input_grad(
         }
     }
     cx.narrow(dx, output)
+}
+
+/// The gradient by Winograd's algorithm, where it is expected to win: it takes the kernels as they
+/// lie.
+fn by_winograd(
+    cx: &Context,
+    op: &Conv2d,
+    e: &Extents,
+    dy: &[f32],
+    weights: &Operand<'_>,
+) -> Result<Option<Memory>> {
+    // Padding beyond the kernel would begin inside `dy`.
+    let [Some(rows), Some(cols)] =
+        [0, 1].map(|axis| (e.kernel[axis]).checked_sub(op.padding[axis] + 1))
+    else {
+        return Ok(None);
+    };
+    let conv = Conv2d { padding: [rows, cols], bias: false, relu: false, ..*op };
+    let extents = Extents {
+        rows: e.out_rows,
+        cols: e.out_cols,
+        channels: e.out,
+        out: e.channels,
+        out_rows: e.rows,
+        out_cols: e.cols,
+        ..*e
+    };
+    let form = match op.algorithm {
+        Algorithm::Direct => None,
+        _ => winograd::form(cx.level, &conv, &extents),
+    };
+    let Some(form) = form else { return Ok(None) };
+    let kernels = winograd::Kernels::new(&conv, &extents, weights, true)?;
+    winograd::conv2d(cx, form, &conv, &extents, dy, &kernels, None).map(Some)
 }
 
 /// The taps of a phase in opposite order, with outputs and inputs exchanged in each group:

@@ -84,14 +84,14 @@ fn execute(
     weights: &Operand<'_>,
     bias: Option<&Operand<'_>>,
 ) -> Result<Memory> {
-    let winograd = match op.algorithm {
-        Algorithm::Direct => false,
-        _ => winograd::wins(cx.level, op, e),
+    let form = match op.algorithm {
+        Algorithm::Direct => None,
+        _ => winograd::form(cx.level, op, e),
     };
-    match winograd {
-        true => winograd::conv2d(cx, op, e, x, weights, bias),
-        false => direct::conv2d(cx, op, e, x, weights, bias),
-    }
+    let Some(form) = form else { return direct::conv2d(cx, op, e, x, weights, bias) };
+    let kernels = winograd::Kernels::new(op, e, weights, false)?;
+    let bias = bias.map(|bias| cx.widen(bias)).transpose()?;
+    winograd::conv2d(cx, form, op, e, x, &kernels, bias.as_ref().map(|bias| bias.slice()))
 }
 
 /// The biases of each group, filled up to whole panels.

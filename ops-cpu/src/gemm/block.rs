@@ -30,6 +30,8 @@ pub(crate) struct Block {
     pub(crate) bias: *const f32,
     /// Negative results become 0.
     pub(crate) relu: bool,
+    /// The products are added to what is in the output; the biases are not.
+    pub(crate) add: bool,
 }
 
 impl Block {
@@ -75,35 +77,51 @@ impl<const ROWS: usize, const VECTORS: usize> Kernel for Tiles<ROWS, VECTORS> {
                 let run = run_at_once.min(block.run - offset);
                 let last = tap + taps >= block.taps && offset + run >= block.run;
                 for p in 0..panels {
+                    let mut row = 0;
                     for t in 0..tiles {
+                        let m = match block.taps {
+                            1 => rows_of_tile::<ROWS>(block.m - row),
+                            _ => ROWS.min(block.m - row),
+                        };
                         // SAFETY: tile `t` and panel `p` are inside the block, and partial ones
                         // say how much of them is.
                         unsafe {
-                            let pointers = block.rows.add((t * block.taps + tap) * ROWS);
+                            let pointers = match block.taps {
+                                1 => block.rows.add(row),
+                                _ => block.rows.add((t * block.taps + tap) * ROWS),
+                            };
                             let depth_here = p * depth + tap * block.run + offset;
                             let tile = Tile {
                                 rows: Rows { pointers, rows: ROWS, taps, offset, run },
                                 panel: block.panels.add(depth_here * cols),
                                 panel_pitch: cols,
-                                output: block.output.add(t * ROWS * block.pitch + p * cols),
+                                output: block.output.add(row * block.pitch + p * cols),
                                 pitch: block.pitch,
-                                start: match (first, block.bias.is_null()) {
+                                start: match (first && !block.add, block.bias.is_null()) {
                                     (true, true) => Start::Zero,
                                     (true, false) => Start::Bias(block.bias.add(p * cols)),
                                     (false, _) => Start::Output,
                                 },
                                 relu: last && block.relu,
                             };
-                            let m = (block.m - t * ROWS).min(ROWS);
                             let n = (block.n - p * cols).min(cols);
-                            match (m == ROWS && n == cols, m) {
-                                (true, _) => tile.whole::<S, ROWS, VECTORS>(simd),
-                                _ if m == ROWS && n == S::LANES => tile.whole::<S, ROWS, 1>(simd),
-                                (false, ..=2) => tile.part::<S, 2, VECTORS>(simd, m, n),
-                                (false, ..=4) => tile.part::<S, 4, VECTORS>(simd, m, n),
-                                (false, ..=8) if ROWS > 8 => tile.part::<S, 8, VECTORS>(simd, m, n),
-                                (false, _) => tile.part::<S, ROWS, VECTORS>(simd, m, n),
+                            match (n == cols, m) {
+                                (true, ..=2) => tile.whole::<S, 2, VECTORS>(simd, m),
+                                (true, ..=4) => tile.whole::<S, 4, VECTORS>(simd, m),
+                                (true, ..=6) if ROWS > 6 => tile.whole::<S, 6, VECTORS>(simd, m),
+                                (true, ..=8) if ROWS > 8 => tile.whole::<S, 8, VECTORS>(simd, m),
+                                (true, ..=10) if ROWS > 10 => {
+                                    tile.whole::<S, 10, VECTORS>(simd, m);
+                                }
+                                (true, ..=12) if ROWS > 12 => {
+                                    tile.whole::<S, 12, VECTORS>(simd, m);
+                                }
+                                (true, _) => tile.whole::<S, ROWS, VECTORS>(simd, m),
+                                _ if n == S::LANES => tile.whole::<S, ROWS, 1>(simd, m),
+                                (_, ..=4) => tile.part::<S, 4, VECTORS>(simd, m, n),
+                                _ => tile.part::<S, ROWS, VECTORS>(simd, m, n),
                             }
+                            row += m;
                         }
                     }
                 }
@@ -112,6 +130,16 @@ impl<const ROWS: usize, const VECTORS: usize> Kernel for Tiles<ROWS, VECTORS> {
             }
             tap += taps.max(1);
         }
+    }
+}
+
+/// The rows of the next tile of a matrix, whose rows may be taken as one likes. The last two tiles
+/// share what they have, since one of few rows waits for its own sums: 16 rows in tiles of 14 are 8
+/// and 8.
+fn rows_of_tile<const ROWS: usize>(left: usize) -> usize {
+    match left > ROWS && left < 2 * ROWS {
+        true => left.div_ceil(2).next_multiple_of(2).min(ROWS),
+        false => left.min(ROWS),
     }
 }
 

@@ -43,13 +43,18 @@ pub(super) struct Tile {
 }
 
 impl Tile {
-    /// Computes a tile of `ROWS` rows of `VECTORS` vectors.
+    /// Computes a tile of `ROWS` rows of `VECTORS` vectors, of which only the first `m` rows are
+    /// inside the output.
     ///
     /// # Safety
-    /// The pointers must be as described; the whole tile (and the biases) must be writable
-    /// (readable).
+    /// The pointers must be as described; these rows (and the biases) must be writable (readable),
+    /// and all `ROWS` rows of the left side readable.
     #[inline(always)]
-    pub(super) unsafe fn whole<S: Simd, const ROWS: usize, const VECTORS: usize>(self, simd: S) {
+    pub(super) unsafe fn whole<S: Simd, const ROWS: usize, const VECTORS: usize>(
+        self,
+        simd: S,
+        m: usize,
+    ) {
         let Tile { rows, mut panel, panel_pitch, output, pitch, start, relu } = self;
         // SAFETY: all accesses are inside what the caller vouches for.
         unsafe {
@@ -65,7 +70,7 @@ impl Tile {
                     }
                 }
                 Start::Output => {
-                    for (i, row) in sums.iter_mut().enumerate() {
+                    for (i, row) in sums.iter_mut().enumerate().take(m) {
                         for (j, sum) in row.iter_mut().enumerate() {
                             *sum = simd.load(output.add(i * pitch + j * S::LANES));
                         }
@@ -92,7 +97,7 @@ impl Tile {
                     }
                 }
             }
-            for (i, row) in sums.iter().enumerate() {
+            for (i, row) in sums.iter().enumerate().take(m) {
                 for (j, &sum) in row.iter().enumerate() {
                     let sum = if relu { simd.relu(sum) } else { sum };
                     simd.store(output.add(i * pitch + j * S::LANES), sum);
@@ -101,7 +106,8 @@ impl Tile {
         }
     }
 
-    /// Computes a tile of which only `m` rows and `n` columns are inside the output: beside it.
+    /// Computes a tile of which only `m` rows and `n` columns, no whole vectors, are inside the
+    /// output: beside it.
     ///
     /// # Safety
     /// As for [`whole`](Tile::whole), with only that part of the output writable; all `ROWS` rows of
@@ -126,7 +132,7 @@ impl Tile {
                 }
             }
             let tile = Tile { output: aside.as_mut_ptr(), pitch: cols, ..self };
-            tile.whole::<S, ROWS, VECTORS>(simd);
+            tile.whole::<S, ROWS, VECTORS>(simd, ROWS);
             for i in 0..m {
                 let from = aside.as_ptr().add(i * cols);
                 std::ptr::copy_nonoverlapping(from, output.add(i * pitch), n);

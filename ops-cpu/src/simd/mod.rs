@@ -4,6 +4,7 @@
 //! [`Level::run`] calls the instance of the level inside a function that enables its instructions.
 //! Everything on the way must be `#[inline(always)]`, or it would be compiled without them.
 
+mod element;
 mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
@@ -12,6 +13,7 @@ use std::sync::OnceLock;
 
 use half::f16;
 
+pub(crate) use element::{BLOCK_FLOATS, Element};
 pub use portable::Portable;
 #[cfg(target_arch = "x86_64")]
 pub use x86_64::{Avx2, Avx512};
@@ -61,6 +63,20 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn max(self, a: Self::V, b: Self::V) -> Self::V;
     /// The sum of all lanes, in a fixed order: halves added to halves.
     fn sum(self, a: Self::V) -> f32;
+    /// Transposes a block: `LANES` rows of `LANES` floats, `from_pitch` floats from one to the next,
+    /// to as many rows `to_pitch` apart.
+    ///
+    /// # Safety
+    /// All rows must be readable (writable), and those written must not overlap those read.
+    #[inline(always)]
+    unsafe fn transpose(self, from: *const f32, from_pitch: usize, to: *mut f32, to_pitch: usize) {
+        for i in 0..Self::LANES {
+            for j in 0..Self::LANES {
+                // SAFETY: the caller's.
+                unsafe { *to.add(j * to_pitch + i) = *from.add(i * from_pitch + j) };
+            }
+        }
+    }
 }
 
 /// Work to be compiled for each instruction set.
@@ -168,5 +184,45 @@ impl Level {
 impl std::fmt::Display for Level {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.pad(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Transpose<'a> {
+        from: &'a [f32],
+        from_pitch: usize,
+        to: &'a mut [f32],
+        to_pitch: usize,
+    }
+
+    impl Kernel for Transpose<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        fn run<S: Simd>(self, simd: S) {
+            assert!(self.from.len() >= self.from_pitch * (S::LANES - 1) + S::LANES);
+            assert!(self.to.len() >= self.to_pitch * (S::LANES - 1) + S::LANES);
+            let (from, to) = (self.from.as_ptr(), self.to.as_mut_ptr());
+            // SAFETY: both hold a block, as asserted.
+            unsafe { simd.transpose(from, self.from_pitch, to, self.to_pitch) };
+        }
+    }
+
+    #[test]
+    fn a_block_is_transposed_and_nothing_beside_it_is_touched() {
+        for level in Level::available() {
+            let (lanes, from_pitch, to_pitch) = (level.lanes(), 21, 19);
+            let from: Vec<f32> = (0..from_pitch * lanes).map(|i| i as f32).collect();
+            let mut to = vec![-1.0; to_pitch * lanes];
+            level.run(Transpose { from: &from, from_pitch, to: &mut to, to_pitch });
+            for (at, &x) in to.iter().enumerate() {
+                let (row, col) = (at / to_pitch, at % to_pitch);
+                let expected = if col < lanes { from[col * from_pitch + row] } else { -1.0 };
+                assert_eq!(x, expected, "{level}: row {row}, column {col}");
+            }
+        }
     }
 }

@@ -134,6 +134,34 @@ impl Simd for Avx2 {
             _mm_cvtss_f32(_mm_add_ss(h, _mm_shuffle_ps::<1>(h, h)))
         }
     }
+
+    #[inline(always)]
+    unsafe fn transpose(self, from: *const f32, from_pitch: usize, to: *mut f32, to_pitch: usize) {
+        // SAFETY: see above.
+        unsafe {
+            // Lanes 0..4 of rows i and i + 4 side by side, then their lanes 4..8.
+            let mut quads = [[_mm256_setzero_ps(); 4]; 2];
+            for i in 0..4 {
+                let row = _mm256_loadu_ps(from.add(i * from_pitch));
+                let below = _mm256_loadu_ps(from.add((i + 4) * from_pitch));
+                quads[0][i] = _mm256_permute2f128_ps::<0x20>(row, below);
+                quads[1][i] = _mm256_permute2f128_ps::<0x31>(row, below);
+            }
+            for (half, [a, b, c, d]) in quads.into_iter().enumerate() {
+                let (ab, cd) = (_mm256_unpacklo_ps(a, b), _mm256_unpacklo_ps(c, d));
+                let (ab_high, cd_high) = (_mm256_unpackhi_ps(a, b), _mm256_unpackhi_ps(c, d));
+                let columns = [
+                    _mm256_shuffle_ps::<0b01_00_01_00>(ab, cd),
+                    _mm256_shuffle_ps::<0b11_10_11_10>(ab, cd),
+                    _mm256_shuffle_ps::<0b01_00_01_00>(ab_high, cd_high),
+                    _mm256_shuffle_ps::<0b11_10_11_10>(ab_high, cd_high),
+                ];
+                for (j, column) in columns.into_iter().enumerate() {
+                    _mm256_storeu_ps(to.add((4 * half + j) * to_pitch), column);
+                }
+            }
+        }
+    }
 }
 
 impl Simd for Avx512 {
@@ -232,6 +260,45 @@ impl Simd for Avx512 {
             let h = _mm_add_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps::<1>(h));
             let h = _mm_add_ps(h, _mm_movehl_ps(h, h));
             _mm_cvtss_f32(_mm_add_ss(h, _mm_shuffle_ps::<1>(h, h)))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn transpose(self, from: *const f32, from_pitch: usize, to: *mut f32, to_pitch: usize) {
+        // SAFETY: see above.
+        unsafe {
+            let mut rows = [_mm512_setzero_ps(); 16];
+            for (i, row) in rows.iter_mut().enumerate() {
+                *row = _mm512_loadu_ps(from.add(i * from_pitch));
+            }
+            // Each four rows: their 4×4 blocks turned, so that vector `j` of a quad has columns `j`,
+            // `4 + j`, `8 + j` and `12 + j` of its rows.
+            for quad in rows.chunks_exact_mut(4) {
+                let (a, b, c, d) = (quad[0], quad[1], quad[2], quad[3]);
+                let (ab, cd) = (_mm512_unpacklo_ps(a, b), _mm512_unpacklo_ps(c, d));
+                let (ab_high, cd_high) = (_mm512_unpackhi_ps(a, b), _mm512_unpackhi_ps(c, d));
+                quad[0] = _mm512_shuffle_ps::<0b01_00_01_00>(ab, cd);
+                quad[1] = _mm512_shuffle_ps::<0b11_10_11_10>(ab, cd);
+                quad[2] = _mm512_shuffle_ps::<0b01_00_01_00>(ab_high, cd_high);
+                quad[3] = _mm512_shuffle_ps::<0b11_10_11_10>(ab_high, cd_high);
+            }
+            // Then the 128-bit blocks among the quads.
+            for j in 0..4 {
+                let (a, b, c, d) = (rows[j], rows[4 + j], rows[8 + j], rows[12 + j]);
+                let ab_even = _mm512_shuffle_f32x4::<0b10_00_10_00>(a, b);
+                let ab_odd = _mm512_shuffle_f32x4::<0b11_01_11_01>(a, b);
+                let cd_even = _mm512_shuffle_f32x4::<0b10_00_10_00>(c, d);
+                let cd_odd = _mm512_shuffle_f32x4::<0b11_01_11_01>(c, d);
+                let columns = [
+                    _mm512_shuffle_f32x4::<0b10_00_10_00>(ab_even, cd_even),
+                    _mm512_shuffle_f32x4::<0b10_00_10_00>(ab_odd, cd_odd),
+                    _mm512_shuffle_f32x4::<0b11_01_11_01>(ab_even, cd_even),
+                    _mm512_shuffle_f32x4::<0b11_01_11_01>(ab_odd, cd_odd),
+                ];
+                for (block, column) in columns.into_iter().enumerate() {
+                    _mm512_storeu_ps(to.add((4 * block + j) * to_pitch), column);
+                }
+            }
         }
     }
 }

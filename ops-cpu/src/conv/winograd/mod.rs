@@ -1,300 +1,244 @@
-//! Winograd's convolution F(4×4, 3×3): 36 multiplications in place of 144.
+//! Winograd's convolution over tiles of 6×6 pixels: F(4×4, 3×3) with 36 multiplications in place of
+//! 144, and F(2×2, 5×5) with 36 in place of 100.
 //!
-//! (Lavin and Gray, "Fast algorithms for convolutional neural networks", 2015.) A tile of 6×6
-//! pixels is transformed (`BᵀdB`), the 36 positions become 36 products over the channels with the
-//! transformed weights (`GgGᵀ`, kept with their buffer), and each result is transformed back
-//! (`AᵀmA`) to 4×4 outputs, with bias and ReLU on the way out. Sums of channels are in f32 as
-//! in the direct algorithm; the transforms cost about two bits of it.
+//! (Lavin and Gray, "Fast algorithms for convolutional neural networks", 2015.) A tile is
+//! transformed (`BᵀdB`), the 36 positions become 36 products over the channels with the transformed
+//! weights (`GgGᵀ`), and each result is transformed back (`AᵀmA`), with bias and ReLU on the way
+//! out. Both forms interpolate at 0, ±1, ±2 and ∞, so tiles are transformed alike. Sums of channels
+//! are in f32 as in the direct algorithm; the transforms cost about two bits of it.
+//!
+//! - [`near`]: small weights are transformed once and kept with their buffer, and a block of tiles
+//!   goes through all three steps at once.
+//! - [`far`]: larger ones are transformed where they are used, a piece that stays in the
+//!   second-level cache at a time. Transformed they are four times as large, and would be read from
+//!   memory in each pass; a transform is quicker than that.
 
+mod far;
+mod near;
 mod transform;
 pub(super) mod weight_grad;
 mod weights;
 
+use std::ops::Range;
+
+use striate_tensor::Result;
 use striate_tensor::ops::Conv2d;
-use striate_tensor::{Operand, Result};
 
 use self::transform::{Back, Forward};
-use self::weights::packed_weights;
-use super::{Extents, padded_bias};
+pub(super) use self::weights::Kernels;
+use super::Extents;
 use crate::backend::Context;
-use crate::gemm::{Block, TileShape, tile_shape};
+use crate::gemm::{TileShape, tile_shape};
 use crate::memory::Memory;
 use crate::simd::Level;
 use crate::threads::SharedOutput;
 
 /// Positions of a transformed tile.
 const POSITIONS: usize = 36;
-/// Outputs of a tile along an axis.
-const OUT: usize = 4;
 /// Pixels of a tile along an axis.
 const IN: usize = 6;
-/// Transformed weights up to this size stay in the second-level cache's reach, so every block of
-/// tiles can go through all three steps at once.
+/// Floats between positions beyond what they hold: without, a tile's 36 writes would often fall
+/// into the same set of the first-level cache.
+const PAD: usize = 16;
+/// Transformed weights up to this size are kept.
 const NEAR_WEIGHTS_BYTES: usize = 3 << 20;
-/// Transformed tiles and results of a block that goes through all steps at once.
-const NEAR_TILES_BYTES: usize = 768 << 10;
-/// Transformed tiles and results that exist at a time otherwise: what a third-level cache holds.
-const FAR_TILES_BYTES: usize = 12 << 20;
-
-/// Transformed weights beyond this take longer to read than they save multiplications for
-/// [`FEW_TILES`] or less (512 × 512 channels over 13×13 pixels, measured).
-const FAR_WEIGHTS_BYTES: usize = 24 << 20;
-const FEW_TILES: usize = 16;
 /// With fewer channels the transforms cost more than the multiplications that they save.
 const MIN_CHANNELS: usize = 32;
+/// With fewer tiles it takes longer to transform the weights than the multiplications take.
+const MIN_TILES: usize = 8;
 
-/// Whether this algorithm is for such a convolution, and expected to win: by the shape alone.
-pub(super) fn wins(level: Level, op: &Conv2d, e: &Extents) -> bool {
+/// A form of the algorithm: F(out × out, taps × taps).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Form {
+    out: usize,
+    taps: usize,
+}
+
+/// The form for such a convolution, where it is expected to win: by the shape alone.
+pub(super) fn form(level: Level, op: &Conv2d, e: &Extents) -> Option<Form> {
+    let form = match e.kernel {
+        [3, 3] => Form { out: 4, taps: 3 },
+        [5, 5] => Form { out: 2, taps: 5 },
+        _ => return None,
+    };
     let (channels, out) = (e.channels / op.groups, e.out / op.groups);
     let lanes = level.lanes();
-    let tiles = e.out_rows.div_ceil(OUT) * e.out_cols.div_ceil(OUT);
-    let weight_bytes = 4 * POSITIONS * channels * out;
-    e.kernel == [3, 3]
-        && op.stride == [1, 1]
+    let tiles = e.out_rows.div_ceil(form.out) * e.out_cols.div_ceil(form.out);
+    let wins = op.stride == [1, 1]
         && channels.is_multiple_of(lanes)
         && out.is_multiple_of(lanes)
         && channels >= MIN_CHANNELS
         && out >= MIN_CHANNELS
+        && e.n * tiles >= MIN_TILES
         // Tiles that are mostly off the image save nothing.
-        && e.out_rows * e.out_cols * 2 > tiles * OUT * OUT
-        && (e.n * tiles > FEW_TILES || weight_bytes <= FAR_WEIGHTS_BYTES)
+        && e.out_rows * e.out_cols * 2 > tiles * form.out * form.out;
+    wins.then_some(form)
 }
 
-/// The extents in tiles.
-#[derive(Clone, Copy)]
-struct Tiles {
-    rows: usize,
-    cols: usize,
-    channels: usize,
-    out: usize,
-}
-
+/// The convolution of `x` with these kernels, with biases for whole groups.
 pub(super) fn conv2d(
     cx: &Context,
+    form: Form,
     op: &Conv2d,
     e: &Extents,
     x: &[f32],
-    weights: &Operand<'_>,
-    bias: Option<&Operand<'_>>,
+    kernels: &Kernels<'_>,
+    bias: Option<&[f32]>,
 ) -> Result<Memory> {
-    let shape = tile_shape(cx.level);
-    let tiles = Tiles {
-        rows: e.out_rows.div_ceil(OUT),
-        cols: e.out_cols.div_ceil(OUT),
-        channels: e.channels / op.groups,
-        out: e.out / op.groups,
-    };
-    let count = e.n * e.out_rows * e.out_cols * e.out;
-    let mut y = cx.pool.take(4 * count)?;
-    if count == 0 {
+    let mut y = cx.pool.take(4 * e.n * e.out_rows * e.out_cols * e.out)?;
+    if e.n * e.out_rows * e.out_cols * e.out == 0 {
         return Ok(y);
     }
-    let weights = packed_weights(cx, op, e, weights, shape)?;
-    let panels = tiles.out.div_ceil(shape.cols);
-    let bias = bias.map(|b| padded_bias(cx, b, op.groups, tiles.out, tiles.out)).transpose()?;
-    let mut zeros = cx.pool.take(4 * tiles.channels)?;
+    let (channels, out) = (e.channels / op.groups, e.out / op.groups);
+    let mut zeros = cx.pool.take(4 * channels)?;
     zeros.slice_mut::<f32>().fill(0.0);
     let step = Step {
         level: cx.level,
+        form,
         op,
         e,
-        tiles,
-        shape,
-        panels,
+        tile_rows: e.out_rows.div_ceil(form.out),
+        tile_cols: e.out_cols.div_ceil(form.out),
+        channels,
+        out,
+        shape: tile_shape(cx.level),
         x,
         zeros: zeros.slice(),
-        weights: weights.slice(),
-        bias: bias.as_ref().map(Memory::slice),
+        bias,
         y: SharedOutput::new(y.slice_mut()),
     };
-
-    let all = e.n * tiles.rows * tiles.cols;
-    let tile_bytes = 4 * POSITIONS * (tiles.channels + tiles.out);
-    let weight_bytes = 4 * POSITIONS * tiles.channels * tiles.out;
-    if weight_bytes <= NEAR_WEIGHTS_BYTES {
-        let block = whole_rows(NEAR_TILES_BYTES / tile_bytes, shape).min(all);
-        let blocks = all.div_ceil(block);
-        let scratch = block * tile_bytes / 4 + 2 * POSITIONS * block.next_multiple_of(shape.rows);
-        // One block's scratch a thread that runs at a time would do; one a task is simpler, and the
-        // pool hands the same memory around.
-        cx.threads.try_for_each(op.groups * blocks, |task| {
-            let (group, first) = (task / blocks, task % blocks * block);
-            let count = block.min(all - first);
-            let (mut scratch, mut pointers) =
-                (cx.pool.take(4 * scratch)?, step.pointers(cx, count)?);
-            let (from, to) =
-                scratch.slice_mut::<f32>().split_at_mut(POSITIONS * count * tiles.channels);
-            let (from, to) = (SharedOutput::new(from), SharedOutput::new(to));
-            step.transform(group, first, 0..count, count, from);
-            for position in 0..POSITIONS {
-                step.multiply(group, position, count, from, to, pointers.pointers_mut());
-            }
-            step.restore(group, first, 0..count, count, to);
-            Ok(())
-        })?;
-        return Ok(y);
-    }
-
-    // The weights are far: each is read once for as many tiles as fit a third-level cache.
-    let block = whole_rows(FAR_TILES_BYTES / tile_bytes, shape).min(all);
-    let mut from = cx.pool.take(4 * POSITIONS * block * tiles.channels)?;
-    let mut to = cx.pool.take(4 * POSITIONS * block * tiles.out)?;
-    let (from, to) = (SharedOutput::new(from.slice_mut()), SharedOutput::new(to.slice_mut()));
-    for group in 0..op.groups {
-        for first in (0..all).step_by(block) {
-            let count = block.min(all - first);
-            const TILES: usize = 4;
-            cx.threads.for_each(count.div_ceil(TILES), |task| {
-                let range = task * TILES..((task + 1) * TILES).min(count);
-                step.transform(group, first, range, count, from);
-            });
-            cx.threads.try_for_each(POSITIONS, |position| {
-                let mut pointers = step.pointers(cx, count)?;
-                step.multiply(group, position, count, from, to, pointers.pointers_mut());
-                Ok(())
-            })?;
-            cx.threads.for_each(count.div_ceil(TILES), |task| {
-                let range = task * TILES..((task + 1) * TILES).min(count);
-                step.restore(group, first, range, count, to);
-            });
-        }
+    match 4 * POSITIONS * channels * out <= NEAR_WEIGHTS_BYTES {
+        true => near::conv2d(cx, &step, kernels)?,
+        false => far::conv2d(cx, &step, kernels)?,
     }
     Ok(y)
 }
 
-/// So many tiles, in whole rows of the micro-kernel where there is more than one.
-fn whole_rows(tiles: usize, shape: TileShape) -> usize {
-    (tiles / shape.rows * shape.rows).max(shape.rows)
-}
-
-/// The three steps for some tiles. Transformed tiles are `[positions][tiles][channels]`, results
-/// `[positions][tiles][out]`.
+/// The steps that both ways share.
 struct Step<'a> {
     level: Level,
+    form: Form,
     op: &'a Conv2d,
     e: &'a Extents,
-    tiles: Tiles,
+    /// Tiles of an image along its axes.
+    tile_rows: usize,
+    tile_cols: usize,
+    /// Of a group.
+    channels: usize,
+    out: usize,
     shape: TileShape,
-    panels: usize,
     x: &'a [f32],
     zeros: &'a [f32],
-    /// `[groups][positions][panels][channels][panel width]`
-    weights: &'a [f32],
     bias: Option<&'a [f32]>,
     y: SharedOutput,
 }
 
+/// Results `[positions][tiles][columns]` of some outputs.
+#[derive(Clone, Copy)]
+struct Results {
+    from: SharedOutput,
+    /// Floats from one position to the next, and from one tile to the next.
+    pitch: usize,
+    columns: usize,
+    /// The outputs of the group that the columns are.
+    first: usize,
+    count: usize,
+}
+
 impl Step<'_> {
-    /// Where tile `index` begins: image, first output row and col.
+    /// Tiles of all images.
+    fn tiles(&self) -> usize {
+        self.e.n * self.tile_rows * self.tile_cols
+    }
+
+    /// Where a tile begins: image, first output row and col.
     fn place(&self, index: usize) -> (usize, usize, usize) {
-        let per_image = self.tiles.rows * self.tiles.cols;
+        let per_image = self.tile_rows * self.tile_cols;
         let (n, at) = (index / per_image, index % per_image);
-        (n, at / self.tiles.cols * OUT, at % self.tiles.cols * OUT)
+        let out = self.form.out;
+        (n, at / self.tile_cols * out, at % self.tile_cols * out)
     }
 
-    /// Transforms tiles `first + range` of a group into `to`, which holds `count`.
-    fn transform(
-        &self,
-        group: usize,
-        first: usize,
-        range: std::ops::Range<usize>,
-        count: usize,
-        to: SharedOutput,
-    ) {
-        let (e, channels) = (self.e, self.tiles.channels);
-        for index in range {
-            let (n, row, col) = self.place(first + index);
-            let pixels: [*const f32; POSITIONS] = std::array::from_fn(|i| {
-                // One less than zero wraps to a huge number, which no image reaches.
-                let row = (row + i / IN).wrapping_sub(self.op.padding[0]);
-                let col = (col + i % IN).wrapping_sub(self.op.padding[1]);
-                if row < e.rows && col < e.cols {
-                    let offset =
-                        ((n * e.rows + row) * e.cols + col) * e.channels + group * channels;
-                    self.x[offset..offset + channels].as_ptr()
-                } else {
-                    self.zeros.as_ptr()
-                }
-            });
-            // SAFETY: every pixel has `channels` floats; the tile's part of `to` is inside it and
-            // ours alone.
-            unsafe {
-                let to = to.at(index * channels);
-                self.level.run(Forward { pixels, to, pitch: count * channels, channels });
+    /// The pixels of a tile in a group, each the first of its channels; zeros off the image.
+    fn pixels(&self, group: usize, tile: usize) -> [*const f32; POSITIONS] {
+        let (e, channels) = (self.e, self.channels);
+        let (n, row, col) = self.place(tile);
+        let mut pixels = [self.zeros.as_ptr(); POSITIONS];
+        for (i, pixel) in pixels.iter_mut().enumerate() {
+            // One less than zero wraps to a huge number, which no image reaches.
+            let row = (row + i / IN).wrapping_sub(self.op.padding[0]);
+            let col = (col + i % IN).wrapping_sub(self.op.padding[1]);
+            if row < e.rows && col < e.cols {
+                let offset = ((n * e.rows + row) * e.cols + col) * e.channels + group * channels;
+                *pixel = self.x[offset..offset + channels].as_ptr();
             }
         }
+        pixels
     }
 
-    /// Memory for the row pointers of a product.
-    fn pointers(&self, cx: &Context, count: usize) -> Result<Memory> {
-        cx.pool.take(size_of::<*const f32>() * count.next_multiple_of(self.shape.rows))
-    }
-
-    /// Multiplies `count` transformed tiles with the weights, at one position.
-    fn multiply(
+    /// Transforms `channels` of the group's channels of a tile from `first` on, to positions `pitch`
+    /// apart.
+    ///
+    /// # Safety
+    /// All positions must be inside `to` and the caller's alone.
+    unsafe fn transform(
         &self,
-        group: usize,
-        position: usize,
-        count: usize,
-        from: SharedOutput,
-        to: SharedOutput,
-        pointers: &mut [*const f32],
+        pixels: [*const f32; POSITIONS],
+        channels: Range<usize>,
+        to: *mut f32,
+        pitch: usize,
     ) {
-        let (channels, out) = (self.tiles.channels, self.tiles.out);
-        // SAFETY: rows are inside `from`, and only read until the product is done; the output block
-        // is inside `to` and ours alone; panels are whole.
-        unsafe {
-            for (i, pointer) in pointers.iter_mut().enumerate() {
-                *pointer = from.at((position * count + i.min(count - 1)) * channels);
-            }
-            let weights = self.panels * self.shape.cols * channels;
-            let first = (group * POSITIONS + position) * weights;
-            let block = Block {
-                rows: pointers.as_ptr(),
-                m: count,
-                taps: 1,
-                run: channels,
-                panels: self.weights[first..first + weights].as_ptr(),
-                n: out,
-                output: to.at(position * count * out),
-                pitch: out,
-                bias: std::ptr::null(),
-                relu: false,
-            };
-            block.run(self.level);
-        }
+        let Range { start: first, end } = channels;
+        self.level.run(Forward { pixels, first, to, pitch, channels: end - first });
     }
 
-    /// Transforms results back to outputs.
-    fn restore(
-        &self,
-        group: usize,
-        first: usize,
-        range: std::ops::Range<usize>,
-        count: usize,
-        from: SharedOutput,
-    ) {
-        let (e, out) = (self.e, self.tiles.out);
+    /// Transforms results back to outputs: of the tiles `first + range` of all, which are the tiles
+    /// `range` of the results.
+    ///
+    /// # Safety
+    /// The results must be inside their memory, and the outputs of these tiles the caller's alone.
+    unsafe fn restore(&self, group: usize, first: usize, range: Range<usize>, results: Results) {
+        let e = self.e;
+        let out = group * self.out + results.first;
+        let bias = self.bias.map_or(std::ptr::null(), |bias| bias[out..][..results.count].as_ptr());
         for index in range {
             let (n, row, col) = self.place(first + index);
-            let bias =
-                self.bias.map_or(std::ptr::null(), |bias| bias[group * out..][..out].as_ptr());
-            // SAFETY: the tile's results are inside `from`; its outputs, clipped to the image, are
-            // inside `y` and ours alone.
-            unsafe {
-                let offset = ((n * e.out_rows + row) * e.out_cols + col) * e.out + group * out;
-                self.level.run(Back {
-                    from: from.at(index * out),
-                    pitch: count * out,
+            let rows = (e.out_rows - row).min(self.form.out);
+            let cols = (e.out_cols - col).min(self.form.out);
+            let to = ((n * e.out_rows + row) * e.out_cols + col) * e.out + out;
+            // SAFETY: the caller vouches for the results; the outputs, clipped to the image, are
+            // inside `y`.
+            let (from, to) = unsafe { (results.from.at(index * results.columns), self.y.at(to)) };
+            let Results { pitch, count: out, .. } = results;
+            let (relu, row_pitch, col_pitch) = (self.op.relu, e.out_cols * e.out, e.out);
+            if self.form.out == 4 {
+                let back = Back::<4> {
+                    from,
+                    pitch,
                     out,
                     bias,
-                    relu: self.op.relu,
-                    to: self.y.at(offset),
-                    row_pitch: e.out_cols * e.out,
-                    col_pitch: e.out,
-                    rows: (e.out_rows - row).min(OUT),
-                    cols: (e.out_cols - col).min(OUT),
-                });
+                    relu,
+                    to,
+                    row_pitch,
+                    col_pitch,
+                    rows,
+                    cols,
+                };
+                self.level.run(back);
+            } else {
+                let back = Back::<2> {
+                    from,
+                    pitch,
+                    out,
+                    bias,
+                    relu,
+                    to,
+                    row_pitch,
+                    col_pitch,
+                    rows,
+                    cols,
+                };
+                self.level.run(back);
             }
         }
     }

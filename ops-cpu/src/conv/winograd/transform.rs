@@ -1,12 +1,14 @@
 //! The transforms of tiles, into the positions and back.
 
-use super::{IN, OUT, POSITIONS};
+use super::{IN, POSITIONS};
 use crate::simd::{Kernel, Simd};
 
-/// `BᵀdB` of a tile, for all channels (a multiple of the vector). Only made by
+/// `BᵀdB` of a tile, for some channels (a multiple of the vector). Only made by
 /// [`Step::transform`], which vouches for the pointers.
 pub(super) struct Forward {
     pub(super) pixels: [*const f32; POSITIONS],
+    /// The first channel of the pixels that counts.
+    pub(super) first: usize,
     pub(super) to: *mut f32,
     pub(super) pitch: usize,
     pub(super) channels: usize,
@@ -24,7 +26,7 @@ impl Kernel for Forward {
                 let mut d = [simd.splat(0.0); IN];
                 for (i, d) in d.iter_mut().enumerate() {
                     // SAFETY: `c + LANES <= channels`.
-                    *d = unsafe { simd.load(self.pixels[i * IN + j].add(c)) };
+                    *d = unsafe { simd.load(self.pixels[i * IN + j].add(self.first + c)) };
                 }
                 *column = forward_line(simd, d);
             }
@@ -62,23 +64,27 @@ fn forward_line<S: Simd>(simd: S, d: [S::V; IN]) -> [S::V; IN] {
     ]
 }
 
-/// `Aᵀm`
+/// `Aᵀm`: 4 outputs, or 2 of a larger kernel.
 #[inline(always)]
-fn back_line<S: Simd>(simd: S, m: [S::V; IN]) -> [S::V; OUT] {
-    let (two, four, eight) = (simd.splat(2.0), simd.splat(4.0), simd.splat(8.0));
+fn back_line<S: Simd, const OUT: usize>(simd: S, m: [S::V; IN]) -> [S::V; OUT] {
+    let two = simd.splat(2.0);
     let (a, b) = (simd.add(m[1], m[2]), simd.sub(m[1], m[2]));
     let (c, d) = (simd.add(m[3], m[4]), simd.sub(m[3], m[4]));
-    [
-        simd.add(simd.add(m[0], a), c),
-        simd.mul_add(two, d, b),
-        simd.mul_add(four, c, a),
-        simd.add(simd.mul_add(eight, d, b), m[5]),
-    ]
+    let mut y = [simd.add(simd.add(m[0], a), c); OUT];
+    if OUT == 2 {
+        y[1] = simd.add(simd.mul_add(two, d, b), m[5]);
+    } else {
+        let (four, eight) = (simd.splat(4.0), simd.splat(8.0));
+        y[1] = simd.mul_add(two, d, b);
+        y[2] = simd.mul_add(four, c, a);
+        y[3] = simd.add(simd.mul_add(eight, d, b), m[5]);
+    }
+    y
 }
 
-/// `AᵀmA` of a tile, for all outputs (a multiple of the vector), with bias and ReLU. Only made by
-/// [`Step::restore`], which vouches for the pointers.
-pub(super) struct Back {
+/// `AᵀmA` of a tile, for some outputs (a multiple of the vector), with bias and ReLU. Only made by
+/// [`Step::restore`](super::Step::restore), which vouches for the pointers.
+pub(super) struct Back<const OUT: usize> {
     pub(super) from: *const f32,
     pub(super) pitch: usize,
     pub(super) out: usize,
@@ -91,7 +97,7 @@ pub(super) struct Back {
     pub(super) cols: usize,
 }
 
-impl Kernel for Back {
+impl<const OUT: usize> Kernel for Back<OUT> {
     type Output = ();
 
     #[inline(always)]
@@ -117,7 +123,8 @@ impl Kernel for Back {
                 for (to, column) in row.iter_mut().zip(&half) {
                     *to = column[i];
                 }
-                for (j, v) in back_line(simd, row).into_iter().enumerate().take(self.cols) {
+                let line: [S::V; OUT] = back_line(simd, row);
+                for (j, v) in line.into_iter().enumerate().take(self.cols) {
                     let v = simd.add(v, bias);
                     let v = if self.relu { simd.relu(v) } else { v };
                     // SAFETY: inside the part of the image that the tile covers.
@@ -134,7 +141,7 @@ impl Kernel for Back {
 /// `A·d·Aᵀ` of a tile of 4×4 gradients, for all channels (a multiple of the vector). Only made by
 /// [`weight_grad`](super::weight_grad), which vouches for the pointers.
 pub(super) struct Forward4x4 {
-    pub(super) pixels: [*const f32; OUT * OUT],
+    pub(super) pixels: [*const f32; 4 * 4],
     pub(super) to: *mut f32,
     pub(super) pitch: usize,
     pub(super) channels: usize,
@@ -147,17 +154,17 @@ impl Kernel for Forward4x4 {
     fn run<S: Simd>(self, simd: S) {
         let mut c = 0;
         while c < self.channels {
-            let mut half = [[simd.splat(0.0); IN]; OUT];
+            let mut half = [[simd.splat(0.0); IN]; 4];
             for (j, column) in half.iter_mut().enumerate() {
-                let mut d = [simd.splat(0.0); OUT];
+                let mut d = [simd.splat(0.0); 4];
                 for (i, d) in d.iter_mut().enumerate() {
                     // SAFETY: `c + LANES <= channels`.
-                    *d = unsafe { simd.load(self.pixels[i * OUT + j].add(c)) };
+                    *d = unsafe { simd.load(self.pixels[i * 4 + j].add(c)) };
                 }
                 *column = spread_line(simd, d);
             }
             for i in 0..IN {
-                let mut row = [simd.splat(0.0); OUT];
+                let mut row = [simd.splat(0.0); 4];
                 for (to, column) in row.iter_mut().zip(&half) {
                     *to = column[i];
                 }
@@ -173,7 +180,7 @@ impl Kernel for Forward4x4 {
 
 /// `Ad`
 #[inline(always)]
-fn spread_line<S: Simd>(simd: S, d: [S::V; OUT]) -> [S::V; IN] {
+fn spread_line<S: Simd>(simd: S, d: [S::V; 4]) -> [S::V; IN] {
     let (two, four) = (simd.splat(2.0), simd.splat(4.0));
     let (even, odd) = (simd.add(d[0], d[2]), simd.add(d[1], d[3]));
     let far_even = simd.mul_add(four, d[2], d[0]);

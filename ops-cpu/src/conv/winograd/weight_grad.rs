@@ -8,7 +8,7 @@ use striate_tensor::Result;
 use striate_tensor::ops::Conv2d;
 
 use super::transform::{Back3x3, Forward, Forward4x4};
-use super::{IN, MIN_CHANNELS, OUT, POSITIONS};
+use super::{IN, MIN_CHANNELS, POSITIONS};
 use crate::backend::Context;
 use crate::conv::Extents;
 use crate::gemm::outer::{Outer, Pieces};
@@ -17,6 +17,8 @@ use crate::memory::Memory;
 use crate::simd::Level;
 use crate::threads::SharedOutput;
 
+/// Gradients of a tile along an axis.
+const OUT: usize = 4;
 /// Transformed tiles that exist at a time: about what a third-level cache holds.
 const TILES_BYTES: usize = 20 << 20;
 /// With fewer tiles, it takes longer to write and to transform the sums than the products take.
@@ -97,7 +99,8 @@ pub(in crate::conv) fn weight_grad(
                     // parts of the transformed ones are inside them and this task's alone.
                     unsafe {
                         let to = to_inputs.at(index * channels);
-                        cx.level.run(Forward { pixels, to, pitch: count * channels, channels });
+                        let pitch = count * channels;
+                        cx.level.run(Forward { pixels, first: 0, to, pitch, channels });
                         let to = to_outputs.at(index * out);
                         cx.level.run(Forward4x4 {
                             pixels: gradients,

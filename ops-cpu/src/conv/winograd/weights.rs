@@ -1,132 +1,361 @@
-//! The transform of weights.
+//! The transform of weights, `GgGᵀ`.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use striate_tensor::ops::Conv2d;
 use striate_tensor::{Operand, Result};
 
-use super::{IN, POSITIONS};
+use super::POSITIONS;
 use crate::backend::Context;
-use crate::buffer::{PackKey, floats, own};
+use crate::buffer::{Floats, PackKey, floats, own};
 use crate::conv::Extents;
-use crate::gemm::TileShape;
+use crate::gemm::tile_shape;
 use crate::memory::Memory;
-use crate::simd::{Kernel, Simd};
+use crate::simd::{BLOCK_FLOATS, Element, Kernel, Level, Simd};
 use crate::threads::SharedOutput;
 
-/// Channels whose weights are transformed together.
-const CHANNELS: usize = 16;
+/// Channels whose weights a task transforms where all are kept.
+const TASK_CHANNELS: usize = 64;
 
-/// The transformed weights in panels, kept with their buffer.
-pub(super) fn packed_weights(
-    cx: &Context,
-    op: &Conv2d,
-    e: &Extents,
-    weights: &Operand<'_>,
-    shape: TileShape,
-) -> Result<Arc<Memory>> {
-    let channels = e.channels / op.groups;
-    let out = e.out / op.groups;
-    let key = PackKey {
-        winograd: true,
-        depth: 9 * channels,
-        outputs: e.out,
-        groups: op.groups,
-        panel: shape.cols,
-    };
-    own(weights.buffer)?.packed(key, || {
-        let values = floats(weights)?;
-        let panels = out.div_ceil(shape.cols);
-        let panel = channels * shape.cols;
-        let mut packed = cx.pool.take(4 * op.groups * POSITIONS * panels * panel)?;
-        let target = SharedOutput::new(packed.slice_mut());
-        let blocks = channels.div_ceil(CHANNELS);
-        // A task has some channels of one panel, at all positions: what it scatters into stays in
-        // the second-level cache, and goes out in whole rows.
-        cx.threads.for_each(op.groups * panels * blocks, |task| {
-            let (group, p, block) = (task / blocks / panels, task / blocks % panels, task % blocks);
-            let first = block * CHANNELS;
-            let count = CHANNELS.min(channels - first);
-            let cols = (out - p * shape.cols).min(shape.cols);
-            let rows = count * shape.cols;
-            let mut block = vec![0.0; POSITIONS * rows];
-            for j in 0..cols {
-                let o = group * out + p * shape.cols + j;
-                let mut kernels = [[0.0; CHANNELS]; 9];
-                for (tap, kernel) in kernels.iter_mut().enumerate() {
-                    let at = (o * 9 + tap) * channels + first;
-                    values.range(at..at + count).copy_to(cx.level, &mut kernel[..count]);
+/// The kernels of a convolution as they lie in memory.
+pub(in crate::conv) struct Kernels<'a> {
+    operand: Operand<'a>,
+    values: Floats<'a>,
+    /// Along an axis.
+    taps: usize,
+    groups: usize,
+    /// Of a group of this convolution.
+    channels: usize,
+    out: usize,
+    /// They are those of the convolution whose gradient in the input this one computes: `[channels,
+    /// taps, taps, out]`, the taps in opposite order.
+    turned: bool,
+}
+
+impl<'a> Kernels<'a> {
+    /// Of the convolution `op` of these extents; `turned`, where the weights are another one's, whose
+    /// gradient in the input it computes.
+    pub(in crate::conv) fn new(
+        op: &Conv2d,
+        e: &Extents,
+        weights: &Operand<'a>,
+        turned: bool,
+    ) -> Result<Self> {
+        Ok(Kernels {
+            operand: *weights,
+            values: floats(weights)?,
+            taps: e.kernel[0],
+            groups: op.groups,
+            channels: e.channels / op.groups,
+            out: e.out / op.groups,
+            turned,
+        })
+    }
+
+    /// All transformed weights, `[groups][positions][panels][channels][panel width]`, kept with
+    /// their buffer.
+    pub(super) fn packed(&self, cx: &Context) -> Result<Arc<Memory>> {
+        let Kernels { channels, out, groups, .. } = *self;
+        let panel = tile_shape(cx.level).cols;
+        let key = PackKey {
+            winograd: true,
+            turned: self.turned,
+            depth: self.taps * self.taps * channels,
+            outputs: groups * out,
+            groups,
+            panel,
+        };
+        own(self.operand.buffer)?.packed(key, || {
+            let panels = out.div_ceil(panel);
+            let position_pitch = panels * channels * panel;
+            let mut packed = cx.pool.take(4 * groups * POSITIONS * position_pitch)?;
+            // Panels may be wider than what is left of the outputs.
+            packed.slice_mut::<f32>().fill(0.0);
+            let target = SharedOutput::new(packed.slice_mut());
+            let blocks = channels.div_ceil(TASK_CHANNELS);
+            cx.threads.for_each(groups * panels * blocks, |task| {
+                let (group, p, block) =
+                    (task / blocks / panels, task / blocks % panels, task % blocks);
+                let first = block * TASK_CHANNELS;
+                let at = group * POSITIONS * position_pitch + (p * channels + first) * panel;
+                // SAFETY: these rows of this panel are inside the packed weights, at all positions,
+                // and this task's alone.
+                unsafe {
+                    let piece = Piece {
+                        group,
+                        outputs: p * panel..((p + 1) * panel).min(out),
+                        channels: first..(first + TASK_CHANNELS).min(channels),
+                        to: target.at(at),
+                        position_pitch,
+                        panel_pitch: channels * panel,
+                        panel,
+                    };
+                    self.transform(cx.level, &piece);
                 }
-                cx.level.run(Weights {
-                    kernels: &kernels,
-                    to: &mut block[j..],
-                    count,
-                    rows,
-                    cols: shape.cols,
-                });
-            }
-            for (position, from) in block.chunks_exact(rows).enumerate() {
-                let at = ((group * POSITIONS + position) * panels + p) * panel + first * shape.cols;
-                // SAFETY: these rows of this panel are inside the packed weights and this task's.
-                unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), target.at(at), rows) };
-            }
-        });
-        Ok(packed)
-    })
+            });
+            Ok(packed)
+        })
+    }
+
+    /// Transforms a piece.
+    ///
+    /// # Safety
+    /// It must fit where it goes, which must be the caller's alone.
+    pub(super) unsafe fn transform(&self, level: Level, piece: &Piece) {
+        match self.values {
+            // SAFETY: the caller's.
+            Floats::F32(values) => unsafe { self.transform_from(level, piece, values) },
+            // SAFETY: the caller's.
+            Floats::F16(values) => unsafe { self.transform_from(level, piece, values) },
+        }
+    }
+
+    /// # Safety
+    /// As of [`transform`](Kernels::transform).
+    unsafe fn transform_from<T: Element>(&self, level: Level, piece: &Piece, values: &[T]) {
+        let Kernels { channels, out, turned, .. } = *self;
+        let all_taps = self.taps * self.taps;
+        assert!(piece.outputs.end <= out && piece.channels.end <= channels);
+        assert_eq!(values.len(), self.groups * out * all_taps * channels);
+        let (first_out, first_channel) = (piece.outputs.start, piece.channels.start);
+        // The group's own kernels; then the first output's and channel's.
+        let group = &values[piece.group * out * all_taps * channels..][..out * all_taps * channels];
+        let (row, col) = match turned {
+            false => (first_out, first_channel),
+            true => (first_channel, first_out),
+        };
+        let line = if turned { out } else { channels };
+        let from = group[row * all_taps * line + col..].as_ptr();
+        let part = Part {
+            from,
+            line,
+            turned,
+            outputs: piece.outputs.len(),
+            channels: piece.channels.len(),
+            to: piece.to,
+            position_pitch: piece.position_pitch,
+            panel_pitch: piece.panel_pitch,
+            panel: piece.panel,
+        };
+        match self.taps {
+            3 => level.run(Transform::<T, 3, 9>(part)),
+            _ => level.run(Transform::<T, 5, 25>(part)),
+        }
+    }
 }
 
-/// `GgGᵀ` of some channels of an output, in f64 and rounded once, to `[positions][channels]` of a
-/// column.
-struct Weights<'a> {
-    kernels: &'a [[f32; CHANNELS]; 9],
-    to: &'a mut [f32],
-    count: usize,
-    /// Floats from one position to the next.
-    rows: usize,
-    /// Floats from one channel to the next.
-    cols: usize,
+/// Some transformed weights of a group and where they go: element `(position, output, channel)` to
+/// `position · position_pitch + output / panel · panel_pitch + channel · panel + output % panel`.
+pub(super) struct Piece {
+    pub(super) group: usize,
+    /// Multiples of the vector, as are the channels.
+    pub(super) outputs: Range<usize>,
+    pub(super) channels: Range<usize>,
+    pub(super) to: *mut f32,
+    pub(super) position_pitch: usize,
+    pub(super) panel_pitch: usize,
+    pub(super) panel: usize,
 }
 
-impl Kernel for Weights<'_> {
+/// A piece as the kernel sees it: kernels `[outputs][taps][line]`, or `[channels][taps][line]`
+/// where they are turned.
+struct Part<T> {
+    from: *const T,
+    line: usize,
+    turned: bool,
+    outputs: usize,
+    channels: usize,
+    to: *mut f32,
+    position_pitch: usize,
+    panel_pitch: usize,
+    panel: usize,
+}
+
+/// The transform of kernels of `TAPS × TAPS = ALL` taps. Only made by [`Kernels::transform`], whose
+/// caller vouches for the pointers.
+struct Transform<T, const TAPS: usize, const ALL: usize>(Part<T>);
+
+impl<T: Element, const TAPS: usize, const ALL: usize> Kernel for Transform<T, TAPS, ALL> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        let mut half = [[[0.0; CHANNELS]; 3]; IN];
-        for j in 0..3 {
-            let mut g = [[0.0; CHANNELS]; 3];
-            for (i, g) in g.iter_mut().enumerate() {
-                for (g, &x) in g.iter_mut().zip(&self.kernels[i * 3 + j]) {
-                    *g = f64::from(x);
-                }
-            }
-            for (half, line) in half.iter_mut().zip(weights_line(&g)) {
-                half[j] = line;
-            }
-        }
-        for (i, row) in half.iter().enumerate() {
-            for (j, line) in weights_line(row).iter().enumerate() {
-                let to = &mut self.to[(i * IN + j) * self.rows..];
-                for (c, &x) in line.iter().enumerate().take(self.count) {
-                    to[c * self.cols] = x as f32;
+    fn run<S: Simd>(self, simd: S) {
+        let part = self.0;
+        let lanes = S::LANES;
+        // Of each tap, `[channels][outputs]` of a block.
+        let mut block = [[0.0f32; BLOCK_FLOATS]; ALL];
+        debug_assert!(lanes * lanes <= BLOCK_FLOATS && TAPS * TAPS == ALL);
+        let row = ALL * part.line;
+        for o in (0..part.outputs).step_by(lanes) {
+            for c in (0..part.channels).step_by(lanes) {
+                // SAFETY: outputs and channels are whole vectors of the kernels; blocks fit where
+                // they go.
+                unsafe {
+                    if !part.turned {
+                        for (tap, to) in block.iter_mut().enumerate() {
+                            let from = part.from.add(o * row + tap * part.line + c);
+                            // No processor sees so many streams: the next channels' lines.
+                            for i in 0..lanes {
+                                simd.prefetch(from.wrapping_add(i * row + lanes).cast());
+                            }
+                            T::transpose(simd, from, row, to.as_mut_ptr());
+                        }
+                    }
+                    let to = part.to.add(o / part.panel * part.panel_pitch + o % part.panel);
+                    for i in 0..lanes {
+                        let mut g = [[simd.splat(0.0); TAPS]; TAPS];
+                        for (tap, block) in block.iter().enumerate() {
+                            g[tap % TAPS][tap / TAPS] = match part.turned {
+                                false => simd.load(block.as_ptr().add(i * lanes)),
+                                true => {
+                                    let tap = ALL - 1 - tap;
+                                    let from = (c + i) * row + tap * part.line + o;
+                                    T::load(simd, part.from.add(from))
+                                }
+                            };
+                        }
+                        let to = to.add((c + i) * part.panel);
+                        store_transformed(simd, g, to, part.position_pitch);
+                    }
                 }
             }
         }
     }
 }
 
-/// `Gg`
+/// `GgGᵀ` of a vector of kernels, given by columns, to positions `pitch` apart.
+///
+/// # Safety
+/// All positions must be writable.
 #[inline(always)]
-fn weights_line(g: &[[f64; CHANNELS]; 3]) -> [[f64; CHANNELS]; IN] {
-    let mut line = [[0.0; CHANNELS]; IN];
-    for c in 0..CHANNELS {
-        let (a, b, d) = (g[0][c], g[1][c], g[2][c]);
-        line[0][c] = a / 4.0;
-        line[1][c] = -(a + b + d) / 6.0;
-        line[2][c] = (b - a - d) / 6.0;
-        line[3][c] = (a + 2.0 * b + 4.0 * d) / 24.0;
-        line[4][c] = (a - 2.0 * b + 4.0 * d) / 24.0;
-        line[5][c] = d;
+unsafe fn store_transformed<S: Simd, const TAPS: usize>(
+    simd: S,
+    g: [[S::V; TAPS]; TAPS],
+    to: *mut f32,
+    pitch: usize,
+) {
+    let mut half = [[simd.splat(0.0); TAPS]; super::IN];
+    for (j, column) in g.into_iter().enumerate() {
+        for (half, v) in half.iter_mut().zip(kernel_line(simd, column)) {
+            half[j] = v;
+        }
     }
-    line
+    for (i, row) in half.into_iter().enumerate() {
+        for (j, v) in kernel_line(simd, row).into_iter().enumerate() {
+            // SAFETY: the caller's.
+            unsafe { simd.store(to.add((i * super::IN + j) * pitch), v) };
+        }
+    }
+}
+
+/// `Gg`, for kernels of 3 or 5 taps.
+#[inline(always)]
+fn kernel_line<S: Simd, const TAPS: usize>(simd: S, g: [S::V; TAPS]) -> [S::V; super::IN] {
+    let (two, four) = (simd.splat(2.0), simd.splat(4.0));
+    let (sixth, far) = (simd.splat(1.0 / 6.0), simd.splat(1.0 / 24.0));
+    // Sums of the even and of the odd taps at the points 1 and 2.
+    let (mut even, mut far_even) = (simd.add(g[0], g[2]), simd.mul_add(four, g[2], g[0]));
+    let (mut odd, mut far_odd) = (g[1], simd.mul(two, g[1]));
+    if TAPS == 5 {
+        even = simd.add(even, g[4]);
+        far_even = simd.mul_add(simd.splat(16.0), g[4], far_even);
+        odd = simd.add(odd, g[3]);
+        far_odd = simd.mul_add(simd.splat(8.0), g[3], far_odd);
+    }
+    [
+        simd.mul(simd.splat(0.25), g[0]),
+        simd.mul(simd.splat(-1.0 / 6.0), simd.add(even, odd)),
+        simd.mul(sixth, simd.sub(odd, even)),
+        simd.mul(far, simd.add(far_even, far_odd)),
+        simd.mul(far, simd.sub(far_even, far_odd)),
+        g[TAPS - 1],
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `GgGᵀ` by its definition.
+    fn expected(kernel: &[f64], taps: usize) -> [f64; POSITIONS] {
+        let points = [0.0, 1.0, -1.0, 2.0, -2.0f64];
+        let line = |g: &[f64]| -> [f64; 6] {
+            let mut line = [0.0; 6];
+            for (j, &p) in points.iter().enumerate() {
+                let others = points.iter().filter(|&&q| q != p);
+                let scale: f64 = others.map(|&q| p - q).product();
+                line[j] = g.iter().enumerate().map(|(k, g)| g * p.powi(k as i32)).sum::<f64>();
+                line[j] /= scale;
+            }
+            line[5] = g[taps - 1];
+            line
+        };
+        let half: Vec<[f64; 6]> = (0..taps)
+            .map(|j| line(&(0..taps).map(|i| kernel[i * taps + j]).collect::<Vec<_>>()))
+            .collect();
+        let mut all = [0.0; POSITIONS];
+        for i in 0..6 {
+            let row: Vec<f64> = half.iter().map(|column| column[i]).collect();
+            all[i * 6..][..6].copy_from_slice(&line(&row));
+        }
+        all
+    }
+
+    #[test]
+    fn weights_of_both_forms_either_way_round_are_the_definition() {
+        for (taps, turned) in [(3, false), (3, true), (5, false), (5, true)] {
+            let (groups, out, channels, panel) = (2, 32, 48, 16);
+            let count = groups * out * channels * taps * taps;
+            let values: Vec<f32> =
+                (0..count).map(|i| ((i * 37 % 101) as f32 - 50.0) / 50.0).collect();
+            for level in Level::available() {
+                let buffer = crate::buffer::CpuBuffer::wrap(crate::buffer::Storage::Values(
+                    striate_tensor::HostValues::F32(values.clone()),
+                ));
+                let ty =
+                    striate_tensor::TensorType::f32(striate_tensor::Shape::new(&[count]).unwrap());
+                let operand = Operand { buffer: &buffer, ty: &ty };
+                let kernels = Kernels {
+                    operand,
+                    values: floats(&operand).unwrap(),
+                    taps,
+                    groups,
+                    channels,
+                    out,
+                    turned,
+                };
+                let pitch = 2 * channels * panel;
+                let mut to = vec![0.0f32; POSITIONS * pitch];
+                let piece = Piece {
+                    group: 1,
+                    outputs: 0..out,
+                    channels: 0..channels,
+                    to: to.as_mut_ptr(),
+                    position_pitch: pitch,
+                    panel_pitch: channels * panel,
+                    panel,
+                };
+                // SAFETY: `to` holds all of the group's.
+                unsafe { kernels.transform(level, &piece) };
+                for (o, c) in [(0, 0), (31, 47), (17, 5), (16, 16)] {
+                    let kernel: Vec<f64> = (0..taps * taps)
+                        .map(|tap| match turned {
+                            false => ((out + o) * taps * taps + tap) * channels + c,
+                            true => {
+                                ((channels + c) * taps * taps + taps * taps - 1 - tap) * out + o
+                            }
+                        })
+                        .map(|at| f64::from(values[at]))
+                        .collect();
+                    for (position, expected) in expected(&kernel, taps).into_iter().enumerate() {
+                        let at =
+                            position * pitch + o / panel * channels * panel + c * panel + o % panel;
+                        let error = (f64::from(to[at]) - expected).abs();
+                        assert!(error <= 1e-6, "{level} {taps} {turned}: {} {expected}", to[at]);
+                    }
+                }
+            }
+        }
+    }
 }
