@@ -46,6 +46,12 @@ impl Output {
         self.line_is_done()
     }
 
+    /// Whole lines of text.
+    pub(crate) fn text(&mut self, lines: &str) -> Result<()> {
+        self.bytes(lines.as_bytes())?;
+        self.line_is_done()
+    }
+
     /// A value as one line of JSON.
     pub(crate) fn json(&mut self, value: &impl Serialize) -> Result<()> {
         serde_json::to_writer(&mut self.stdout, value).map_err(|e| stdout_error(e.into()))?;

@@ -268,3 +268,32 @@ mod interruptions {
         child.wait().unwrap();
     }
 }
+
+#[test]
+fn devices_train_together_to_the_same_bits() {
+    let bars = Bars::new();
+    let devices = |working: &str, devices: &str, more: &[&str]| {
+        let args: Vec<&str> = bars.args(working);
+        let at = args.iter().position(|arg| *arg == "--device").unwrap();
+        let args = [&args[..at], &["--devices", devices], &args[at + 2..], more].concat();
+        run(&args, bars.path())
+    };
+    let epochs = ["--max-epoch", "3", "--format", "json"];
+    let two = devices("two.sqlite3", "cpu,cpu", &epochs).done();
+    let four = devices("four.sqlite3", "cpu,cpu,cpu,cpu", &["--max-epoch", "1"]);
+    assert_eq!(four.code, 0, "{}", four.stderr);
+    // Goes on with one device.
+    let more = [&epochs[..], &["--parallel", "data"]].concat();
+    bars.train("four.sqlite3", &more).done();
+    assert!(bars.bytes("two.sqlite3") == bars.bytes("four.sqlite3"));
+    let last = json(&two).pop().unwrap();
+    assert!(last["exchanged_bytes"].as_u64().unwrap() > 0, "{last}");
+    assert!(last["exposed_seconds"].as_f64().unwrap() >= 0.0, "{last}");
+
+    let hybrid =
+        devices("hybrid.sqlite3", "cpu,cpu", &["--max-epoch", "2", "--parallel", "hybrid"]);
+    assert_eq!(hybrid.code, 0, "{}", hybrid.stderr);
+    let three = devices("three.sqlite3", "cpu,cpu,cpu", &["--max-epoch", "1"]);
+    assert_eq!(three.code, 1);
+    assert!(three.stderr.contains("3 devices and 4 shards"), "{}", three.stderr);
+}

@@ -3,12 +3,15 @@
 mod pictures;
 mod pipeline;
 mod report;
+mod results;
+mod rounds;
 
 use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
 use striate::image::{Limits, Protocol, list};
+use striate::train::parallel::Exchange;
 use striate::{Classifier, Ranks};
 
 use crate::args::{Format, Global, Precision, protocol_parser};
@@ -17,10 +20,13 @@ use crate::labels::Labels;
 use crate::model;
 use crate::output::Output;
 use crate::progress::Progress;
+use crate::ranks::{Rank, RankArgs, first_cause};
 
 use pictures::Pictures;
 use pipeline::{Decoded, decode_ahead};
-use report::Report;
+use report::{Report, Told};
+use results::Results;
+use rounds::Rounds;
 
 /// Ranks that are printed where nothing else is asked.
 const DEFAULT_TOP: usize = 5;
@@ -46,12 +52,18 @@ Output:
 The milliseconds are those from the decoded picture to the ranks.
 An image that cannot be read does not stop the others; the exit code is 1 then.
 
+Over several devices (--devices) or processes (mpirun) the images are dealt out in blocks of eight;
+results come in the order of the list all the same. With --output FILE a run that was stopped or
+killed goes on after the last whole line of the file, also with other devices: the same command
+again. Remove the file to start anew, or to try again what could not be read.
+
 Examples:
   striate classify samples/digit-7.png
   striate classify --model vgg-d.sqlite3 --top 3 --draw ranks.png photo.jpg
   striate classify --model vgg-d.sqlite3 --draw 'ranks/{}.png' *.jpg
   striate classify --model vgg16.safetensors --labels imagenet-sorted --protocol centre photo.jpg
-  striate classify --model vgg-d.sqlite3 --list photos.txt --format json > ranks.jsonl")]
+  striate classify --model vgg-d.sqlite3 --list photos.txt --format json > ranks.jsonl
+  mpirun -n 4 striate classify --model vgg-d.sqlite3 --list photos.txt --format json -o r.jsonl")]
 pub(crate) struct ClassifyArgs {
     /// The images: JPEG, PNG, WebP, BMP, GIF or TIFF.
     #[arg(value_name = "IMAGE", required_unless_present = "list")]
@@ -84,6 +96,12 @@ pub(crate) struct ClassifyArgs {
     /// Hold the weights in this precision [default: as they are stored].
     #[arg(long, value_enum)]
     dtype: Option<Precision>,
+    /// Write results into this file, a line an image (with --format json or ccv). Where it holds
+    /// results already, those of the first images, go on after them.
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    ranks: RankArgs,
 }
 
 impl ClassifyArgs {
@@ -97,7 +115,7 @@ impl ClassifyArgs {
     }
 }
 
-/// Classifies all images, and tells the ranks as they come.
+/// Classifies all images, and tells the ranks as they come, in their order.
 pub(crate) fn run(args: &ClassifyArgs, global: &Global, output: &mut Output) -> Result<()> {
     let paths = match &args.list {
         Some(file) => list::read(file)?,
@@ -105,70 +123,197 @@ pub(crate) fn run(args: &ClassifyArgs, global: &Global, output: &mut Output) -> 
     };
     let labels = args.labels.as_ref().map(Labels::read).transpose()?;
     let pictures = Pictures::new(args.draw.as_deref(), &paths, args.list.is_some())?;
-
-    // The first images are decoded while the model is read.
-    let limits = Limits { max_pixels: args.max_pixels, ..Limits::default() };
-    let decoded = decode_ahead(paths.clone(), limits)?;
-
-    let device = global.device()?;
-    let network = model::load(args.model.as_deref(), args.dtype.map(Into::into), &device)?;
-    let mut classifier = Classifier::new(network)?;
-    if let Some(protocol) = args.protocol {
-        classifier = classifier.protocol(protocol);
+    let format = output.format();
+    if args.output.is_some() && format == Format::Table {
+        return Err(Error::Usage(
+            "'--output' takes a line an image: '--format json' or '--format ccv'".into(),
+        ));
     }
-    if let Some(labels) = labels {
-        classifier = classifier.labels(labels)?;
-    }
+    let report = Report::new(args.top(format), args.list.is_some(), format);
+    let work = Work { args, paths: &paths, labels, pictures, report };
 
-    let mut job = Job {
-        classifier,
-        report: Report::new(args.top(output.format()), args.list.is_some()),
-        progress: Progress::new(paths.len(), output.quiet()),
-        pictures,
-        failed: 0,
-    };
-    let batch = if args.list.is_some() { LIST_BATCH } else { 1 };
-    let mut waiting = Vec::with_capacity(batch);
-    for image in decoded {
-        waiting.push(image);
-        let pixels: usize = waiting.iter().map(Decoded::pixels).sum();
-        if waiting.len() == batch || pixels > BATCH_PIXELS {
-            job.classify(&mut waiting, output)?;
+    let mut ranks = args.ranks.start(global, false)?;
+    if ranks.is_empty() {
+        return work.lead(None, global, output);
+    }
+    let first = ranks.remove(0);
+    if first.exchange.rank() > 0 {
+        return work.follow(&first, global);
+    }
+    std::thread::scope(|scope| {
+        let work = &work;
+        let run = |rank: Rank| scope.spawn(move || work.follow(&rank, global));
+        let others: Vec<_> = ranks.into_iter().map(run).collect();
+        let mut results = vec![work.lead(Some(&first), global, output)];
+        // Nobody waits for a rank that has gone.
+        drop(first);
+        for other in others {
+            let panicked = |_| Err(Error::message("a thread that classifies panicked"));
+            results.push(other.join().unwrap_or_else(panicked));
+        }
+        first_cause(results)
+    })
+}
+
+/// What all ranks work on.
+struct Work<'a> {
+    args: &'a ClassifyArgs,
+    paths: &'a [PathBuf],
+    labels: Option<Vec<String>>,
+    pictures: Pictures,
+    report: Report,
+}
+
+impl Work<'_> {
+    /// Classifies this rank's share, and tells what all found.
+    fn lead(&self, rank: Option<&Rank>, global: &Global, output: &mut Output) -> Result<()> {
+        let result = self.lead_on(rank, global, output);
+        if let (Err(error), Some(rank)) = (&result, rank) {
+            rank.exchange.abandon(&chain(error));
+        }
+        let failed = result?;
+        if self.args.model.is_none() && failed < self.paths.len() {
+            output.note(striate::DEFAULT_MODEL_NOTE);
+        }
+        match failed {
+            0 => Ok(()),
+            // The only one has said what was wrong with it.
+            1 if self.paths.len() == 1 => Err(Error::Told),
+            _ => Err(Error::Some { failed, all: self.paths.len() }),
         }
     }
-    job.classify(&mut waiting, output)?;
-    let failed = job.failed;
-    drop(job);
 
-    if args.model.is_none() && failed < paths.len() {
-        output.note(striate::DEFAULT_MODEL_NOTE);
+    fn lead_on(&self, rank: Option<&Rank>, global: &Global, output: &mut Output) -> Result<usize> {
+        let mut file = match &self.args.output {
+            Some(path) => Some(Results::open(path, output.format(), self.paths)?),
+            None => None,
+        };
+        let begin = file.as_ref().map_or(0, Results::done);
+        let mut failed = file.as_ref().map_or(0, Results::failed);
+        if begin > 0 {
+            output.note(&format!("{begin} of {} images are done already", self.paths.len()));
+        }
+        if let Some(rank) = rank {
+            rank.exchange.broadcast_bytes(begin.to_string().into_bytes(), 0).wait()?;
+        }
+        let mut progress = Progress::new(self.paths.len(), output.quiet());
+        progress.advance(begin);
+        let tell = |told: Vec<Told>| {
+            for one in told {
+                progress.suspend(|| {
+                    if let Some(error) = &one.error {
+                        output.error(error);
+                    }
+                    match &mut file {
+                        Some(file) => file.add(&one.text),
+                        None => output.text(&one.text),
+                    }?;
+                    match &one.painted {
+                        Some(path) => output.done(&format!("  painted {path}")),
+                        None => Ok(()),
+                    }
+                })?;
+                failed += usize::from(one.error.is_some());
+                progress.advance(1);
+            }
+            file.as_mut().map_or(Ok(()), Results::flush)
+        };
+        self.classify(rank, global, begin, tell)?;
+        Ok(failed)
     }
-    match failed {
-        0 => Ok(()),
-        // The only one has said what was wrong with it.
-        1 if paths.len() == 1 => Err(Error::Told),
-        _ => Err(Error::Some { failed, all: paths.len() }),
+
+    /// Classifies this rank's share, which another one tells.
+    fn follow(&self, rank: &Rank, global: &Global) -> Result<()> {
+        let follow = || {
+            let begin = rank.exchange.broadcast_bytes(Vec::new(), 0).wait()?;
+            let begin = String::from_utf8_lossy(&begin).parse().unwrap_or(0);
+            self.classify(Some(rank), global, begin, |_| Ok(()))
+        };
+        follow().inspect_err(|error| rank.exchange.abandon(&chain(error)))
+    }
+
+    /// Goes through the images from number `begin` on, in blocks that the ranks take in turn.
+    fn classify(
+        &self,
+        rank: Option<&Rank>,
+        global: &Global,
+        begin: usize,
+        mut tell: impl FnMut(Vec<Told>) -> Result<()>,
+    ) -> Result<()> {
+        let (own, size) = rank.map_or((0, 1), |r| (r.exchange.rank(), r.exchange.size()));
+        let rounds = Rounds::new(begin, self.paths.len(), self.block(), size);
+        // The first images are decoded while the model is read.
+        let limits = Limits { max_pixels: self.args.max_pixels, ..Limits::default() };
+        let paths = rounds.of(own).flatten().map(|i| self.paths[i].clone()).collect();
+        let decoded = decode_ahead(paths, limits)?;
+
+        let device = match rank {
+            Some(rank) => rank.device(global)?,
+            None => global.device()?,
+        };
+        let args = self.args;
+        let network = model::load(args.model.as_deref(), args.dtype.map(Into::into), &device)?;
+        let mut classifier = Classifier::new(network)?;
+        if let Some(protocol) = args.protocol {
+            classifier = classifier.protocol(protocol);
+        }
+        if let Some(labels) = &self.labels {
+            classifier = classifier.labels(labels.clone())?;
+        }
+        let job = Job { work: self, classifier };
+        let mut decoded = decoded.into_iter();
+        for block in rounds.of(own) {
+            let mut told = Vec::with_capacity(block.len());
+            let mut waiting = Vec::new();
+            for number in block {
+                let Some(image) = decoded.next() else { break };
+                waiting.push((number, image));
+                let pixels: usize = waiting.iter().map(|(_, image)| image.pixels()).sum();
+                if pixels > BATCH_PIXELS {
+                    told.append(&mut job.classify(&mut waiting)?);
+                }
+            }
+            told.append(&mut job.classify(&mut waiting)?);
+            match rank {
+                None => tell(told)?,
+                Some(rank) => tell(gather(&rank.exchange, &told)?)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Images of a block.
+    fn block(&self) -> usize {
+        if self.args.list.is_some() { LIST_BATCH } else { 1 }
     }
 }
 
-/// What goes on through all images.
-struct Job {
+/// What all ranks found of their blocks of a round, in the order of the list.
+fn gather(exchange: &Exchange, own: &[Told]) -> Result<Vec<Told>> {
+    let damaged = |e| Error::because("what another rank found cannot be read", e);
+    let own = serde_json::to_vec(own).map_err(damaged)?;
+    let all = exchange.gather_bytes(&own).wait()?;
+    let parts = all.iter().map(|part| serde_json::from_slice::<Vec<Told>>(part).map_err(damaged));
+    Ok(parts.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+}
+
+/// What goes on through all images of a rank.
+struct Job<'a> {
+    work: &'a Work<'a>,
     classifier: Classifier,
-    report: Report,
-    progress: Progress,
-    pictures: Pictures,
-    failed: usize,
 }
 
-impl Job {
-    /// Classifies and tells of a batch, in its order, and empties it.
-    fn classify(&mut self, batch: &mut Vec<Decoded>, output: &mut Output) -> Result<()> {
-        let images: Vec<_> = batch.iter().filter_map(|one| one.image.as_ref().ok()).collect();
+impl Job<'_> {
+    /// Classifies images with their numbers together, and empties the list.
+    fn classify(&self, batch: &mut Vec<(usize, Decoded)>) -> Result<Vec<Told>> {
+        let images: Vec<_> = batch.iter().filter_map(|(_, one)| one.image.as_ref().ok()).collect();
         let started = Instant::now();
         let together = self.classifier.classify_batch(&images);
         let elapsed = started.elapsed() / images.len().max(1) as u32;
         let mut together = together.map(Vec::into_iter);
-        for (one, number) in batch.drain(..).zip(self.report.told..) {
+        let report = &self.work.report;
+        let mut told = Vec::with_capacity(batch.len());
+        for (number, one) in batch.drain(..) {
             let mut elapsed = elapsed;
             let ranks = match (&one.image, &mut together) {
                 (Err(error), _) => Err(chain(error)),
@@ -181,18 +326,16 @@ impl Job {
                     ranks
                 }
             };
-            self.progress.suspend(|| match &ranks {
-                Ok(ranks) => self.report.ranks(&one.path, ranks, elapsed, output),
-                Err(error) => self.report.error(&one.path, error, output),
-            })?;
-            match (&ranks, &one.image) {
-                (Ok(ranks), Ok(image)) => self.paint(image, ranks, number, output)?,
-                _ => self.failed += 1,
+            let mut one_told = match &ranks {
+                Ok(ranks) => report.ranks(number, &one.path, ranks, elapsed)?,
+                Err(error) => report.error(&one.path, error)?,
+            };
+            if let (Ok(ranks), Ok(image)) = (&ranks, &one.image) {
+                self.paint(image, ranks, number, &mut one_told)?;
             }
-            self.report.told += 1;
-            self.progress.advance(1);
+            told.push(one_told);
         }
-        Ok(())
+        Ok(told)
     }
 
     fn paint(
@@ -200,15 +343,17 @@ impl Job {
         image: &striate::image::Image,
         ranks: &Ranks,
         number: usize,
-        output: &mut Output,
+        told: &mut Told,
     ) -> Result<()> {
-        let Some(path) = self.pictures.path(number) else { return Ok(()) };
+        let Work { pictures, report, .. } = self.work;
+        let Some(path) = pictures.path(number) else { return Ok(()) };
         let ranks: Vec<(String, f32)> = ranks
-            .top(self.report.painted())
+            .top(report.painted())
             .into_iter()
             .map(|class| (report::name(&class), class.confidence))
             .collect();
         crate::draw::paint(image, &ranks, path)?;
-        self.progress.suspend(|| output.done(&format!("  painted {}", path.display())))
+        told.painted = Some(path.display().to_string());
+        Ok(())
     }
 }

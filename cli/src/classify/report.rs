@@ -4,13 +4,12 @@ use std::fmt::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use striate::{Ranked, Ranks};
 
 use crate::args::Format;
 use crate::draw::nameless;
-use crate::error::Result;
-use crate::output::Output;
+use crate::error::{Error, Result};
 
 /// Characters of the longest bar.
 const BAR_CHARS: usize = 20;
@@ -24,8 +23,18 @@ pub(super) struct Report {
     top: usize,
     /// The images come from a list: ccv prints no times then.
     list: bool,
-    /// Images told of so far.
-    pub(super) told: usize,
+    format: Format,
+}
+
+/// What is told of an image: it may have been classified by another process.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Told {
+    /// For stdout or the file, whole lines.
+    pub(super) text: String,
+    /// For stderr, where there are no ranks.
+    pub(super) error: Option<String>,
+    /// The picture that was painted.
+    pub(super) painted: Option<String>,
 }
 
 /// An image as one line of JSON. Scripts depend on these names.
@@ -51,8 +60,8 @@ struct JsonError<'a> {
 
 impl Report {
     /// Tells the first `top` classes.
-    pub(super) fn new(top: usize, list: bool) -> Self {
-        Report { top, list, told: 0 }
+    pub(super) fn new(top: usize, list: bool, format: Format) -> Self {
+        Report { top, list, format }
     }
 
     /// Classes that a picture gets bars for.
@@ -60,28 +69,23 @@ impl Report {
         if self.top == usize::MAX { MAX_PAINTED } else { self.top }
     }
 
-    /// Tells the ranks of an image.
+    /// Tells the ranks of image `number`.
     pub(super) fn ranks(
         &self,
+        number: usize,
         path: &Path,
         ranks: &Ranks,
         elapsed: Duration,
-        output: &mut Output,
-    ) -> Result<()> {
+    ) -> Result<Told> {
         let image = path.to_string_lossy();
         let classes = ranks.top(self.top);
         // Thousandths of a millisecond: what is finer is noise.
         let milliseconds = (elapsed.as_secs_f64() * 1e6).round() / 1e3;
-        match output.format() {
+        let text = match self.format {
             Format::Table => {
-                if self.told > 0 {
-                    output.line("")?;
-                }
-                output.line(&format!("{image}  ({milliseconds:.1} ms)"))?;
-                for class in &classes {
-                    output.line(&row(class))?;
-                }
-                Ok(())
+                let empty = if number > 0 { "\n" } else { "" };
+                let rows: String = classes.iter().map(|class| row(class) + "\n").collect();
+                format!("{empty}{image}  ({milliseconds:.1} ms)\n{rows}")
             }
             Format::Json => {
                 let class = |class| {
@@ -89,32 +93,35 @@ impl Report {
                     JsonClass { id, label: label.as_deref(), confidence }
                 };
                 let classes = classes.iter().map(class).collect();
-                output.json(&JsonRanks { image: &image, classes, milliseconds })
+                json_line(&JsonRanks { image: &image, classes, milliseconds })?
             }
+            Format::Ccv if self.list => ccv_line(&classes) + "\n",
             Format::Ccv => {
-                output.line(&ccv_line(&classes))?;
-                if self.list {
-                    return Ok(());
-                }
-                output.line(&format!("elapsed time {}ms", elapsed.as_millis()))
+                format!("{}\nelapsed time {}ms\n", ccv_line(&classes), elapsed.as_millis())
             }
-        }
+        };
+        Ok(Told { text, error: None, painted: None })
     }
 
     /// Tells why an image has no ranks: on stderr, and on stdout in the form that a program reads.
-    pub(super) fn error(&self, path: &Path, error: &str, output: &mut Output) -> Result<()> {
+    pub(super) fn error(&self, path: &Path, error: &str) -> Result<Told> {
         let image = path.to_string_lossy();
         let one_line = error.split_whitespace().collect::<Vec<_>>().join(" ");
         let names_it = error.contains(&*image);
-        let text = if names_it { one_line } else { format!("{image}: {one_line}") };
-        output.error(&text);
-        match output.format() {
-            Format::Table => Ok(()),
-            Format::Json => output.json(&JsonError { image: &image, error: &text }),
+        let error = if names_it { one_line } else { format!("{image}: {one_line}") };
+        let text = match self.format {
+            Format::Table => String::new(),
+            Format::Json => json_line(&JsonError { image: &image, error: &error })?,
             // A line for each image, or whoever compares them with a list goes astray.
-            Format::Ccv => output.line(&format!("error: {text}")),
-        }
+            Format::Ccv => format!("error: {error}\n"),
+        };
+        Ok(Told { text, error: Some(error), painted: None })
     }
+}
+
+fn json_line(value: &impl Serialize) -> Result<String> {
+    let text = serde_json::to_string(value);
+    Ok(text.map_err(|e| Error::because("cannot write JSON", e))? + "\n")
 }
 
 /// The name of a class, or its id where it has none.
