@@ -8,7 +8,9 @@ mod common;
 
 use std::path::PathBuf;
 
-use common::{NO_DRIVER, Scene, has_gpu, json, run_with};
+use common::{NO_DRIVER, Scene, has_gpu, json, picture, run_with};
+use striate::image::output::write_png;
+use striate::prelude::{Device, DeviceByName};
 
 /// The first convolution of LeNet: the smallest case.
 const TINY: &str = "conv2d/lenet/1_1";
@@ -125,4 +127,49 @@ fn without_a_driver_auto_is_the_cpu_and_says_so_once() {
     run(&[&classify[..], &["--device", "gpu"]].concat()).failed(&install);
     run(&["tune", TINY]).failed(&install);
     run(&["bench", TINY, "--device", "gpu"]).failed(&install);
+}
+
+/// The weights of a working file.
+fn weights(scene: &Scene, name: &str) -> Vec<f32> {
+    let device = Device::cpu(Some(1)).unwrap();
+    let network = striate::importers::read(scene.path(name), &device, &Default::default()).unwrap();
+    let named = striate::nn::named_parameters(&network);
+    named.iter().flat_map(|(_, tensor)| tensor.to_vec::<f32>().unwrap()).collect()
+}
+
+#[test]
+fn a_gpu_and_the_cpu_train_together_as_the_cpu_does_alone() {
+    let scene = Scene::new();
+    if !has_gpu(&scene) {
+        return;
+    }
+    let mut list = String::new();
+    for i in 0..40 {
+        let name = format!("{i}.png");
+        write_png(scene.path(&name), &picture(12, 12, i)).unwrap();
+        list += &format!("{} {name}\n", i % 3 + 1);
+    }
+    scene.write("train.txt", &list);
+    let spec = r#"{"name": "tiny", "input": [8, 8, 3], "layers": [
+        {"kind": "conv", "count": 4, "kernel": [3, 3]},
+        {"kind": "max-pool", "size": 2, "stride": 2},
+        {"kind": "full-connect", "count": 10, "relu": true, "dropout": 0.5},
+        {"kind": "full-connect", "count": 6}]}"#;
+    scene.write("tiny.json", spec);
+    let train = |devices: &str, parallel: &str, working: &str| {
+        let args = format!(
+            "train --spec tiny.json --train-list train.txt --mini-batch 8 --learn-rate 0.0001 \
+             --max-iterations 50 --parallel {parallel} --devices {devices} --working {working}"
+        );
+        scene.striate(&args.split_whitespace().collect::<Vec<_>>()).done();
+        weights(&scene, working)
+    };
+    for parallel in ["data", "hybrid"] {
+        let alone = train("cpu", parallel, &format!("{parallel}-alone.sqlite3"));
+        let both = train("gpu:0,cpu", parallel, &format!("{parallel}-both.sqlite3"));
+        let scale = alone.iter().fold(0.0f32, |max, v| max.max(v.abs()));
+        let worst = alone.iter().zip(&both).fold(0.0f32, |max, (a, b)| max.max((a - b).abs()));
+        // They round differently; the same mathematics gives no more than that.
+        assert!(worst <= 1e-5 * scale, "{parallel}: {worst} of {scale}");
+    }
 }
