@@ -3,7 +3,7 @@
 use crate::DType;
 
 /// The result of everything fallible in this crate.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What went wrong: each variant names the op, what was expected and what was given.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -40,7 +40,7 @@ pub mod reference;
 mod shape;
 mod tensor;
 
-pub use autograd::{Gradients, checkpoint, no_grad};
+pub use autograd::{Gradients, LeafId, checkpoint, no_grad};
 pub use backend::{Backend, Buffer, BufferData, DeviceInfo, DeviceKind, Operand, Target};
 pub use device::Device;
 pub use dtype::{DType, Element};

@@ -6,9 +6,9 @@ use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use striate_tensor::ops::{Conv2d, Lrn, MatMul};
+use striate_tensor::ops::{Conv2d, Lrn, MatMul, SgdMomentum};
 use striate_tensor::{
-    Backend, Buffer, BufferData, Device, DeviceInfo, HostTensor, HostValues, Op, Operand,
+    Backend, Buffer, BufferData, Device, DeviceInfo, Error, HostTensor, HostValues, Op, Operand,
     Reference, Result, Target, Tensor, TensorType, checkpoint, no_grad,
 };
 
@@ -78,8 +78,12 @@ impl Backend for Counting {
         Ok(self.counted(Reference.execute(op, &inputs, output)?))
     }
 
-    fn execute_in_place(&self, op: &Op, _: &mut [Target<'_>], _: &[Operand<'_>]) -> Result<()> {
-        panic!("{op:?} is not part of these tests")
+    /// Only says whether it could without a copy.
+    fn execute_in_place(&self, op: &Op, to: &mut [Target<'_>], _: &[Operand<'_>]) -> Result<()> {
+        match to.iter_mut().all(|target| target.buffer.unique::<Counted>().is_some()) {
+            true => Ok(()),
+            false => Err(Error::gradient(op.name(), "a target is shared")),
+        }
     }
 
     fn supports(&self, _: &Op, _: &[TensorType]) -> bool {
@@ -120,6 +124,7 @@ impl Bench {
 }
 
 const DEPTH: usize = 50;
+const STEP: SgdMomentum = SgdMomentum { rate: 0.1, momentum: 0.9, decay: 0.0, scale: 1.0 };
 
 /// `depth` exponentials (of something small), each of which keeps its output.
 fn deep(x: &Tensor, depth: usize) -> Result<Tensor> {
@@ -192,6 +197,60 @@ fn gradients_of_weights_do_not_add_to_activations() {
     drop(weights);
     assert_eq!(bench.live(), DEPTH + 1, "the gradients, and dy");
     drop(gradients);
+}
+
+#[test]
+fn gradients_handed_out_are_not_kept() {
+    let bench = Bench::new();
+    let weights: Vec<Tensor> = (0..DEPTH).map(|_| bench.ones(&[2, 2]).require_grad()).collect();
+    let x = bench.ones(&[3, 2]);
+    let y = weights.iter().fold(x, |x, w| x.matmul(w).unwrap().affine(0.5, 0.0).unwrap());
+    let loss = y.sum_all().unwrap();
+    drop(y);
+    let before = bench.live();
+    let mut came = 0;
+    loss.backward_each(|_, gradient| {
+        // A layer's activation is gone, and no gradient of those before is there.
+        came += 1;
+        let live = bench.live() - usize::from(came < DEPTH);
+        assert!(live <= before - came + 2, "{live} of {before} after {came}");
+        drop(gradient);
+        Ok::<_, Error>(())
+    })
+    .unwrap();
+    assert_eq!((came, bench.live()), (DEPTH, DEPTH), "the weights");
+}
+
+/// When its gradient comes, nothing in the pass shares a weight, checkpointed or not, used once or
+/// twice: an update in place copies nothing.
+#[test]
+fn a_weight_is_not_shared_when_its_gradient_comes() {
+    for checkpointed in [false, true] {
+        let bench = Bench::new();
+        let mut weights: Vec<Tensor> = (0..5).map(|_| bench.ones(&[2, 2]).require_grad()).collect();
+        let mut y = bench.ones(&[3, 2]);
+        for w in [0, 1, 2, 1, 3, 4, 4] {
+            let w = weights[w].clone();
+            let layer = move |t: &[Tensor]| t[0].matmul(&w)?.affine(0.5, 0.0);
+            y = match checkpointed {
+                true => checkpoint(&[&y], layer),
+                false => layer(&[y]),
+            }
+            .unwrap();
+        }
+        let loss = y.sum_all().unwrap();
+        drop(y);
+        let mut order = Vec::new();
+        loss.backward_each(|leaf, gradient| {
+            let i = weights.iter().position(|w| w.leaf_id() == Some(leaf)).unwrap();
+            let copied = weights[i].sgd_momentum(&mut bench.ones(&[2, 2]), &gradient, STEP);
+            assert!(copied.is_ok(), "checkpointed {checkpointed}: weight {i}: {copied:?}");
+            order.push(i);
+            Ok::<_, Error>(())
+        })
+        .unwrap();
+        assert_eq!(order, [4, 3, 2, 1, 0], "checkpointed {checkpointed}");
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::leaves::leaves_of;
 use super::mode::{is_recording, noticing};
 use super::node::{Derived, Node, Step};
 use crate::{Result, Tensor};
@@ -42,16 +43,22 @@ where
     if !is_recording() {
         return function(&inputs);
     }
-    let (y, noticed) = noticing(|| function(&inputs));
+    // What the function captures cannot be seen from here, only which tracked tensors were used.
+    let (y, mut uses) = noticing(|| function(&inputs));
     let y = y?;
-    // What the function captures cannot be seen from here, only that a tracked tensor was used.
-    if !y.dtype().is_float() || !(noticed || y.is_tracked()) {
+    if let Some(node) = y.node() {
+        // What it was given, or captures, or has computed on another thread. The node itself would
+        // keep alive what the last recorded.
+        uses.extend(leaves_of(node));
+    }
+    if !y.dtype().is_float() || uses.is_empty() {
         return Ok(y);
     }
     let step = Step::Checkpoint {
         inputs: inputs.iter().map(Tensor::detach).collect(),
         function: Arc::new(function),
         output: *y.ty(),
+        uses,
     };
     let sources = inputs.iter().map(|x| x.node().cloned()).collect();
     Ok(y.with_node(Node::derived(Derived { step, sources })))

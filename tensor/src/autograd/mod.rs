@@ -8,7 +8,8 @@
 //!
 //! - **Memory.** A node's values go as soon as the pass has used them, whoever else holds tensors of
 //!   the graph. So a graph serves one pass; a second one through it is an error. Add losses up
-//!   before. [`checkpoint`] keeps less still, and computes it again.
+//!   before. [`checkpoint`] keeps less still, and computes it again. [`Tensor::backward_each`] hands
+//!   out gradients as they come, and does not hold them all.
 //! - **Order.** Gradients that meet are added up in the reverse order of the ops that used the value:
 //!   same program, same bits.
 //! - **Types.** A gradient has the shape and the element type of its tensor. Integers have none: what
@@ -22,11 +23,13 @@
 //! - **Threads.** Recording is on or off by thread ([`no_grad`]).
 
 mod checkpoint;
+mod leaves;
 mod mode;
 mod node;
 mod pass;
 
 pub use checkpoint::checkpoint;
+pub use leaves::LeafId;
 pub use mode::no_grad;
 pub(crate) use node::Node;
 pub use pass::Gradients;

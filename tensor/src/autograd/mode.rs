@@ -1,7 +1,10 @@
 //! Whether ops are recorded, by thread.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use super::node::Node;
 use crate::Tensor;
 
 /// What happens to an op on a tracked tensor.
@@ -11,13 +14,13 @@ pub(super) enum Mode {
     Record,
     /// It is not.
     Ignore,
-    /// It is not, but that there was one is noted: the forward pass of a checkpoint.
+    /// It is not, but what it would go back to is noted: the forward pass of a checkpoint.
     Notice,
 }
 
 thread_local! {
     static MODE: Cell<Mode> = const { Cell::new(Mode::Record) };
-    static NOTICED: Cell<bool> = const { Cell::new(false) };
+    static NOTICED: RefCell<BTreeMap<u64, Arc<Node>>> = const { RefCell::new(BTreeMap::new()) };
 }
 
 /// Puts the mode back, also when a panic unwinds.
@@ -35,11 +38,12 @@ pub(super) fn within<T>(mode: Mode, function: impl FnOnce() -> T) -> T {
     function()
 }
 
-/// Runs a function without recording; also says whether it would have recorded anything.
-pub(super) fn noticing<T>(function: impl FnOnce() -> T) -> (T, bool) {
-    let before = NOTICED.replace(false);
+/// Runs a function without recording; also gives the nodes that it would have recorded as sources,
+/// in the order in which they were made, each once.
+pub(super) fn noticing<T>(function: impl FnOnce() -> T) -> (T, Vec<Arc<Node>>) {
+    let before = NOTICED.take();
     let result = within(Mode::Notice, function);
-    (result, NOTICED.replace(before))
+    (result, NOTICED.replace(before).into_values().collect())
 }
 
 /// Whether this thread records.
@@ -49,15 +53,15 @@ pub(super) fn is_recording() -> bool {
 
 /// Whether an op that makes `y` of these is to be recorded.
 pub(super) fn records(inputs: &[&Tensor], y: &Tensor) -> bool {
-    let differentiable = |x: &Tensor| x.is_tracked() && x.dtype().is_float();
-    if !y.dtype().is_float() || !inputs.iter().any(|x| differentiable(x)) {
+    if !y.dtype().is_float() || !inputs.iter().any(|x| x.source().is_some()) {
         return false;
     }
     match MODE.get() {
         Mode::Record => true,
         Mode::Ignore => false,
         Mode::Notice => {
-            NOTICED.set(true);
+            let sources = inputs.iter().filter_map(|x| x.source());
+            NOTICED.with_borrow_mut(|noticed| noticed.extend(sources.map(|s| (s.id(), s))));
             false
         }
     }

@@ -41,7 +41,14 @@ pub(super) enum Step {
     /// From another device.
     Move { from: Device },
     /// By a function, to be run again.
-    Checkpoint { inputs: Vec<Tensor>, function: Arc<Function>, output: TensorType },
+    Checkpoint {
+        inputs: Vec<Tensor>,
+        function: Arc<Function>,
+        output: TensorType,
+        /// What the function goes back to, of what it was given and what it captures: it is a
+        /// source of its own for each, until it is run again and shows all of them.
+        uses: Vec<Arc<Node>>,
+    },
 }
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
@@ -69,9 +76,26 @@ impl Node {
         self.is_leaf
     }
 
+    /// The nodes that gradients go to from here, as often as they do. (Of a checkpoint that has not
+    /// been run again: at least those.)
+    pub(super) fn sources(&self) -> Vec<Arc<Node>> {
+        let derived = self.derived.lock().unwrap_or_else(PoisonError::into_inner);
+        derived.as_ref().map(|derived| derived.sources().cloned().collect()).unwrap_or_default()
+    }
+
     /// Takes what a pass needs: none where a pass has been here before, or of a leaf.
     pub(super) fn take(&self) -> Option<Derived> {
         self.derived.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl Derived {
+    fn sources(&self) -> impl Iterator<Item = &Arc<Node>> {
+        let used: &[Arc<Node>] = match &self.step {
+            Step::Checkpoint { uses, .. } => uses,
+            Step::Op { .. } | Step::Reshape { .. } | Step::Move { .. } => &[],
+        };
+        self.sources.iter().flatten().chain(used)
     }
 }
 
