@@ -141,6 +141,19 @@ impl Tensor {
         self.each(&dy, &mut sink)
     }
 
+    /// As [`backward_with`](Tensor::backward_with), but hands out each gradient as
+    /// [`backward_each`](Tensor::backward_each) does.
+    ///
+    /// # Errors
+    /// As [`backward_with`](Tensor::backward_with), and what `sink` says.
+    pub fn backward_with_each<E: From<Error>>(
+        self,
+        dy: &Tensor,
+        mut sink: impl FnMut(LeafId, Tensor) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.each(dy, &mut sink)
+    }
+
     /// Which leaf this is; none of tensors that are no [leaves](Tensor::require_grad).
     pub fn leaf_id(&self) -> Option<LeafId> {
         self.node().filter(|node| node.is_leaf()).map(|node| LeafId(node.id()))

@@ -3,11 +3,11 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use striate_nn::{named_gradients, named_parameters};
+use striate_nn::named_parameters;
 use striate_tensor::{RandomKey, Tensor};
 
 use super::Exchange;
-use super::gradients::{Buckets, Named, Plan, ShardSums};
+use super::gradients::{Buckets, Leaves, Named, Plan, ShardSums};
 use super::reports::{BatchReport, gather_reports};
 use crate::{Error, Result, Trainer};
 
@@ -66,27 +66,48 @@ impl DataRank {
         let mut buckets = Buckets::new(&self.plan, &self.exchange);
         // One rank alone sends nothing, so that nothing leaves its device.
         let mut alone = (self.exchange.size() == 1).then(Named::new);
+        let leaves = Leaves::of(self.trainer.network());
         for (i, shard) in shards.iter().enumerate() {
-            let (report, gradients) = match shard {
+            let loss = match shard {
                 Some((images, labels)) => {
                     let key = shard_key(self.trainer.key(iteration), self.own.start + i);
                     let (loss, report) = self.trainer.forward(images, labels, key)?;
-                    let gradients = loss.backward()?;
-                    (report, named_gradients(self.trainer.network(), gradients))
+                    reports.push(report);
+                    Some(loss)
                 }
-                None => (Default::default(), self.plan.zeros(&device)?),
+                None => {
+                    reports.push(Default::default());
+                    None
+                }
             };
-            reports.push(report);
-            if i + 1 < shards.len() {
-                sums.push(gradients)?;
-                continue;
-            }
-            for (name, gradient) in gradients.into_iter().rev() {
-                let sum = sums.with_last(&name, gradient)?;
-                match &mut alone {
-                    Some(alone) => drop(alone.insert(name, sum)),
-                    None => buckets.give(&name, sum)?,
+            let is_last = i + 1 == shards.len();
+            let mut own = Named::new();
+            // Of the last shard, what is complete goes to the others while the pass goes on.
+            let mut take = |name: &str, gradient: Tensor| -> Result<()> {
+                if !is_last {
+                    own.insert(name.to_owned(), gradient);
+                    return Ok(());
                 }
+                let sum = sums.with_last(name, gradient)?;
+                match &mut alone {
+                    Some(alone) => drop(alone.insert(name.to_owned(), sum)),
+                    None => buckets.give(name, sum)?,
+                }
+                Ok(())
+            };
+            match loss {
+                Some(loss) => loss.backward_each(|leaf, gradient| match leaves.name(leaf) {
+                    Some(name) => take(name, gradient),
+                    None => Ok(()),
+                })?,
+                None => {
+                    for (name, zeros) in self.plan.zeros(&device)? {
+                        take(&name, zeros)?;
+                    }
+                }
+            }
+            if !is_last {
+                sums.push(own)?;
             }
         }
         let gradients = match alone {

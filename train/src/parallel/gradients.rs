@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use striate_tensor::{HostTensor, Shape, Tensor};
+use striate_nn::{Module, named_parameters};
+use striate_tensor::{HostTensor, LeafId, Shape, Tensor};
 
 use super::{Exchange, Pending};
 use crate::Result;
@@ -87,6 +88,22 @@ impl Plan {
         let zero =
             |(name, shape): &(String, Shape)| Ok((name.clone(), Tensor::zeros(*shape, device)?));
         self.parameters.iter().map(zero).collect()
+    }
+}
+
+/// Which leaves the parameters of a module are, by which a backward pass tells of them.
+pub(super) struct Leaves(BTreeMap<LeafId, String>);
+
+impl Leaves {
+    /// Of a module whose parameters are tracked.
+    pub(super) fn of(module: &dyn Module) -> Self {
+        let named = named_parameters(module).into_iter();
+        Leaves(named.filter_map(|(name, tensor)| Some((tensor.leaf_id()?, name))).collect())
+    }
+
+    /// The parameter of a leaf.
+    pub(super) fn name(&self, leaf: LeafId) -> Option<&str> {
+        self.0.get(&leaf).map(String::as_str)
     }
 }
 

@@ -13,12 +13,12 @@ use std::sync::Arc;
 
 use striate_nn::{
     Context, FullConnectSpec, LayerParameters, LayerSpec, Module, Network, Visitor, VisitorMut,
-    named_gradients, named_parameters, require_grad,
+    named_parameters, require_grad,
 };
 use striate_tensor::{Device, HostTensor, Shape, Tensor};
 
 use super::collective::{consecutive, shares};
-use super::gradients::{Buckets, Named, Plan};
+use super::gradients::{Buckets, Leaves, Named, Plan};
 use super::reports::{BatchReport, gather_numbers};
 use super::state::{broadcast_named, broadcast_network, with_parameters};
 use super::{Exchange, Pending};
@@ -218,10 +218,11 @@ impl HybridRank {
         if let Some(joined) = joined {
             let dy = HostTensor::new(*joined.shape(), back)?;
             let dy = Tensor::from_host(dy, joined.device())?;
-            let own = named_gradients(&self.part.features, joined.backward_with(&dy)?);
-            for (name, gradient) in own.into_iter().rev() {
-                buckets.give(&name, gradient)?;
-            }
+            let leaves = Leaves::of(&self.part.features);
+            joined.backward_with_each(&dy, |leaf, gradient| match leaves.name(leaf) {
+                Some(name) => buckets.give(name, gradient),
+                None => Ok(()),
+            })?;
         }
         gradients.append(&mut buckets.finish(self.device())?);
         // Devices of several kinds round differently: what the first one saw counts for all.
