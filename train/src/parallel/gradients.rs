@@ -172,3 +172,71 @@ impl<'a> Buckets<'a> {
         Ok(sums)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use striate_tensor::{Device, Reference};
+
+    use super::super::Local;
+    use super::*;
+
+    /// The same for all: tensors of two do not add up.
+    fn device() -> Device {
+        thread_local! { static DEVICE: Device = Device::new(Reference::new()) }
+        DEVICE.with(Device::clone)
+    }
+
+    /// A gradient of so many numbers.
+    fn gradient(count: usize, value: f32) -> Tensor {
+        Tensor::full([count], value, striate_tensor::DType::F32, &device()).unwrap()
+    }
+
+    /// Three layers: the weights of the last fill a bucket, those of the others share one.
+    fn plan() -> Plan {
+        let shape = |count| Shape::new(&[count]).unwrap();
+        let counts = [("0.weight", 5), ("0.bias", 2), ("2.weight", 7), ("5.weight", BUCKET)];
+        Plan::new(counts.map(|(name, count)| (name.to_owned(), shape(count))).to_vec())
+    }
+
+    #[test]
+    fn what_is_complete_leaves_while_the_rest_is_computed() {
+        let plan = plan();
+        assert_eq!(plan.ends, [1, 4]);
+        let exchange = Arc::new(Exchange::new(Local::group(1).remove(0)).unwrap());
+        let mut buckets = Buckets::new(&plan, &exchange);
+        // What comes early waits for its turn: all ranks send in the same order.
+        buckets.give("2.weight", gradient(7, 2.0)).unwrap();
+        assert_eq!(buckets.sent.len(), 0);
+        buckets.give("5.weight", gradient(BUCKET, 5.0)).unwrap();
+        assert_eq!(buckets.sent.len(), 1, "the last layer is on its way");
+        buckets.give("0.weight", gradient(5, 1.0)).unwrap();
+        assert_eq!(buckets.sent.len(), 1);
+        // The bias never comes: it is 0 here.
+        let sums = buckets.finish(&device()).unwrap();
+        let values = |name: &str| sums[name].to_vec::<f32>().unwrap();
+        assert_eq!(values("0.weight"), [1.0; 5]);
+        assert_eq!(values("0.bias"), [0.0; 2]);
+        assert_eq!(values("2.weight"), [2.0; 7]);
+        assert!(values("5.weight").iter().all(|&v| v == 5.0));
+    }
+
+    #[test]
+    fn shards_are_summed_in_the_documented_tree() {
+        // Numbers whose sum depends on the order.
+        let numbers = [1e8f32, 3.0, -1e8, 5.0, 7.0, 1e7, 2.0, -1e7];
+        let one = |i: usize| Named::from([("w".to_owned(), gradient(1, numbers[i]))]);
+        let sum_of = |range: std::ops::Range<usize>| {
+            let mut sums = ShardSums::default();
+            for i in range.start..range.end - 1 {
+                sums.push(one(i)).unwrap();
+            }
+            let last = gradient(1, numbers[range.end - 1]);
+            sums.with_last("w", last).unwrap().to_vec::<f32>().unwrap()[0]
+        };
+        let [a, b, c, d, e, f, g, h] = numbers;
+        assert_eq!(sum_of(0..8), ((a + b) + (c + d)) + ((e + f) + (g + h)));
+        // A rank's part of it is a part of the tree, whatever the number of ranks.
+        assert_eq!(sum_of(0..4) + sum_of(4..8), sum_of(0..8));
+        assert_eq!(sum_of(2..3), c);
+    }
+}
