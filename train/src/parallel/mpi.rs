@@ -114,6 +114,10 @@ impl Mpi {
             self.shown.set(now);
             self.sign(&[ALIVE]);
         }
+        self.hear(now);
+    }
+
+    fn hear(&self, now: Instant) {
         let any = self.world.any_process();
         while let Some(matched) = any.immediate_matched_probe_with_tag(SIGN) {
             let (sign, status) = matched.matched_receive_vec::<u8>();
@@ -260,10 +264,12 @@ impl Transport for Mpi {
 fn farewell(mpi: &Mpi, sign: &'static [u8]) {
     let started = Instant::now();
     let sent = || {
+        // Who has ended meanwhile takes no more.
+        mpi.hear(Instant::now());
         let mut peers = mpi.peers.borrow_mut();
         peers.iter_mut().all(|peer| {
             peer.sign = peer.sign.take().and_then(|request| request.test().err());
-            peer.sign.is_none()
+            peer.sign.is_none() || peer.ended.is_some()
         })
     };
     // What was on its way before goes first.
@@ -283,17 +289,21 @@ impl Drop for Mpi {
             Transport::abandon(self, "its thread panicked");
         } else if !self.failed.get() {
             farewell(self, &[ENDED]);
-            self.look();
         }
         let stuck = self.peers.borrow_mut().iter_mut().fold(false, |stuck, peer| {
             // Dropping a request that is under way would be an error; it ends with the process.
             let sign = peer.sign.take();
-            let is_stuck = sign.is_some();
+            let is_stuck = sign.is_some() && peer.ended.is_none();
             std::mem::forget(sign);
             stuck || is_stuck
         });
-        let lost = self.missing(&[]).is_some();
-        if self.failed.get() || stuck || lost {
+        let lost = self.missing(&[]);
+        if self.failed.get() || stuck || lost.is_some() {
+            log::debug!(
+                "rank {} leaves without the others: failed {}, a sign is stuck {stuck}, lost {lost:?}",
+                self.rank,
+                self.failed.get()
+            );
             std::mem::forget(self.universe.take());
         }
     }
