@@ -53,7 +53,7 @@ pub(crate) enum Command {
     /// Convert a model file between formats and precisions.
     Convert(convert::ConvertArgs),
     /// Train a network, or go on with it.
-    Train(train::TrainArgs),
+    Train(Box<train::TrainArgs>),
     /// Resize a set of labelled images once, for training.
     Prepare(prepare::PrepareArgs),
     /// Compute top-1 and top-5 miss rates of classification results.
