@@ -13,7 +13,7 @@ use serde::Serialize;
 use striate::image::Dataset;
 use striate::image::augment::Recipe;
 use striate::tensor::Device;
-use striate::train::parallel::{ExchangeReport, Parallel, Ranks};
+use striate::train::parallel::{ExchangeReport, Launch, Parallel, Ranks};
 use striate::train::{
     Decay, EpochReport, MetricsFile, Observer, Outcome, Session, SessionOptions, TensorBoard,
     TrainOptions,
@@ -202,11 +202,23 @@ pub(crate) fn run(args: &TrainArgs, global: &Global, output: &mut Output) -> Res
         cache_bytes: args.cache.saturating_mul(1_000_000),
         ..SessionOptions::default()
     };
+    // Before the device: a slip in these is told at once. The first process alone writes them.
+    let leads = Launch::from_environment().is_none_or(|launch| launch.rank == 0);
+    let mut files: Vec<Box<dyn Observer>> = Vec::new();
+    if let (Some(path), true) = (&args.metrics, leads) {
+        files.push(Box::new(MetricsFile::append(path)?));
+    }
+    if let (Some(folder), true) = (&args.tensorboard, leads) {
+        files.push(Box::new(TensorBoard::create(folder)?));
+    }
     let mut ranks = args.ranks.start(global, args.parallel.is_some())?;
+    // What is kept in memory is for all ranks of this process.
+    let cache_bytes = options.cache_bytes / ranks.len().max(1);
+    let options = SessionOptions { cache_bytes, ..options };
     let job = follow::Job { args, spec: &spec, train: &train, test: &test, options: &options };
     let stop = stop_on_ctrl_c()?;
     if ranks.is_empty() {
-        return lead(&job, global.device()?, None, &stop, output);
+        return lead(&job, global.device()?, None, &stop, files, output);
     }
     let first = ranks.remove(0);
     if first.exchange.rank() > 0 {
@@ -220,7 +232,7 @@ pub(crate) fn run(args: &TrainArgs, global: &Global, output: &mut Output) -> Res
         let own = first.device(global).map_err(|error| follow::abandon(&first, error));
         let own = own.and_then(|device| {
             let ranks = job.ranks(first);
-            lead(job, device, Some(ranks), stop, output)
+            lead(job, device, Some(ranks), stop, files, output)
         });
         let mut results = vec![own];
         for other in others {
@@ -237,17 +249,11 @@ fn lead(
     device: Device,
     ranks: Option<Ranks>,
     stop: &AtomicBool,
+    files: Vec<Box<dyn Observer>>,
     output: &mut Output,
 ) -> Result<()> {
     let follow::Job { args, spec, train, test, options } = *job;
     let options = SessionOptions { ranks, ..options.clone() };
-    let mut files: Vec<Box<dyn Observer>> = Vec::new();
-    if let Some(path) = &args.metrics {
-        files.push(Box::new(MetricsFile::append(path)?));
-    }
-    if let Some(folder) = &args.tensorboard {
-        files.push(Box::new(TensorBoard::create(folder)?));
-    }
     let (train_options, recipe) = (options.train.clone(), options.recipe.clone());
     let mut session = {
         let looking = Mutex::new(Progress::new(train.len(), output.quiet()));

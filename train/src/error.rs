@@ -81,8 +81,8 @@ pub enum Error {
         /// What was given.
         got: String,
     },
-    /// A rank of a training on many devices is lost: all others end too.
-    #[error("rank {rank} is lost: {reason}; the last checkpoint is intact")]
+    /// One of those that compute together is lost: all others end too.
+    #[error("rank {rank} is lost: {reason}")]
     Rank {
         /// Which one, from 0.
         rank: usize,

@@ -308,11 +308,16 @@ impl Session {
     /// [`Error::Diverged`] where the loss or the weights are no numbers any more: the last
     /// checkpoint is from before. What the data, the device, the working file and the observer say.
     pub fn run(&mut self, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Outcome> {
-        let outcome = self.learn_all(observer, stop);
-        if let Err(error) = &outcome {
+        self.learn_all(observer, stop).map_err(|error| {
             self.learner.abandon(&error.to_string());
-        }
-        outcome
+            match error {
+                Error::Rank { rank, mut reason } if self.saved.is_some() => {
+                    reason += "; the last checkpoint is intact";
+                    Error::Rank { rank, reason }
+                }
+                error => error,
+            }
+        })
     }
 
     fn learn_all(&mut self, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Outcome> {
