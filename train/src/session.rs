@@ -455,7 +455,7 @@ impl Session {
 
     /// Writes a checkpoint of weights that have been found finite.
     fn write(&mut self, observer: &mut dyn Observer) -> Result<()> {
-        let (network, velocities) = self.learner.gather()?;
+        let (network, velocities) = (self.learner.gather()?, self.learner.gather_velocities()?);
         self.saved = Some(self.position);
         if !self.learner.is_first() {
             return Ok(());

@@ -357,40 +357,46 @@ impl HybridRank {
         Ok((Vec::new(), report))
     }
 
-    /// Brings the whole network and its velocities together, on every rank.
-    pub(crate) fn gather(&mut self) -> Result<(Network, BTreeMap<String, Tensor>)> {
-        let mut parameters = self.part.features.parameters().to_vec();
-        let mut velocities = BTreeMap::new();
-        let whole = |tensor: &Tensor, outputs: &[Range<usize>]| -> Result<Tensor> {
-            let mut dims = tensor.dims().to_vec();
-            let row: usize = dims[1..].iter().product();
-            dims[0] = outputs.iter().map(Range::len).sum();
-            let counts = outputs.iter().map(|outputs| outputs.len() * row).collect();
-            let all = self.exchange.all_gather(tensor.to_vec::<f32>()?, counts).wait()?;
-            let all = HostTensor::new(Shape::new(&dims)?, all)?;
-            Ok(Tensor::from_host(all, self.device())?)
-        };
-        for layer in &self.part.layers {
-            let LayerParameters { weight, bias } = &layer.parameters;
-            let [weight, bias] = [whole(weight, &layer.outputs)?, whole(bias, &layer.outputs)?];
-            parameters.push(Some(LayerParameters { weight, bias }));
-        }
-        for (name, velocity) in self.descent.velocities() {
-            let (number, _) = crate::descent::layer_of(name);
-            let layer = self.part.layers.iter().find(|layer| layer.layer == number);
-            let velocity = match layer {
-                Some(layer) => whole(velocity, &layer.outputs)?,
-                None => velocity.clone(),
-            };
-            velocities.insert(name.clone(), velocity);
-        }
-        let detach = |LayerParameters { weight, bias }: LayerParameters| LayerParameters {
+    /// Brings the whole network together, on every rank.
+    pub(crate) fn gather(&mut self) -> Result<Network> {
+        let detach = |LayerParameters { weight, bias }: &LayerParameters| LayerParameters {
             weight: weight.detach(),
             bias: bias.detach(),
         };
-        let parameters = parameters.into_iter().map(|layer| layer.map(detach)).collect();
+        let replicas = self.part.features.parameters().iter();
+        let mut parameters: Vec<_> = replicas.map(|own| own.as_ref().map(detach)).collect();
+        for SplitLayer { outputs, parameters: own, .. } in &self.part.layers {
+            let weight = self.whole_of(&own.weight, outputs)?;
+            let bias = self.whole_of(&own.bias, outputs)?;
+            parameters.push(Some(LayerParameters { weight, bias }));
+        }
         self.whole = with_parameters(&self.whole, parameters)?;
-        Ok((self.whole.clone(), velocities))
+        Ok(self.whole.clone())
+    }
+
+    /// Brings the velocities together, on every rank.
+    pub(crate) fn gather_velocities(&self) -> Result<BTreeMap<String, Tensor>> {
+        let whole = |(name, velocity): (&String, &Tensor)| {
+            let (number, _) = crate::descent::layer_of(name);
+            let layer = self.part.layers.iter().find(|layer| layer.layer == number);
+            let velocity = match layer {
+                Some(layer) => self.whole_of(velocity, &layer.outputs)?,
+                None => velocity.clone(),
+            };
+            Ok((name.clone(), velocity))
+        };
+        self.descent.velocities().iter().map(whole).collect()
+    }
+
+    /// What each rank has some rows of.
+    fn whole_of(&self, own: &Tensor, outputs: &[Range<usize>]) -> Result<Tensor> {
+        let mut dims = own.dims().to_vec();
+        let row: usize = dims[1..].iter().product();
+        dims[0] = outputs.iter().map(Range::len).sum();
+        let counts = outputs.iter().map(|outputs| outputs.len() * row).collect();
+        let all = self.exchange.all_gather(own.to_vec::<f32>()?, counts).wait()?;
+        let all = HostTensor::new(Shape::new(&dims)?, all)?;
+        Ok(Tensor::from_host(all, self.device())?)
     }
 
     /// As for data parallel training: replicas on devices that round differently become the first

@@ -183,17 +183,21 @@ impl Learner {
         }
     }
 
-    /// The whole network and its velocities, to be saved or tested.
-    pub(crate) fn gather(&mut self) -> Result<(Network, BTreeMap<String, Tensor>)> {
+    /// The whole network, to be saved or tested.
+    pub(crate) fn gather(&mut self) -> Result<Network> {
         match self {
-            Learner::Alone(trainer) => {
-                Ok((trainer.network().clone(), trainer.velocities().clone()))
-            }
-            Learner::Data(rank) => {
-                let trainer = rank.trainer();
-                Ok((trainer.network().clone(), trainer.velocities().clone()))
-            }
+            Learner::Alone(trainer) => Ok(trainer.network().clone()),
+            Learner::Data(rank) => Ok(rank.trainer().network().clone()),
             Learner::Hybrid(rank) => rank.gather(),
+        }
+    }
+
+    /// The velocities of the whole network.
+    pub(crate) fn gather_velocities(&self) -> Result<BTreeMap<String, Tensor>> {
+        match self {
+            Learner::Alone(trainer) => Ok(trainer.velocities().clone()),
+            Learner::Data(rank) => Ok(rank.trainer().velocities().clone()),
+            Learner::Hybrid(rank) => rank.gather_velocities(),
         }
     }
 
@@ -203,7 +207,7 @@ impl Learner {
         loader: &Loader,
         observer: &mut dyn Observer,
     ) -> Result<EvaluationReport> {
-        let (network, _) = self.gather()?;
+        let network = self.gather()?;
         let own = evaluate_shards(&network, loader, observer)?;
         let Some(exchange) = self.exchange() else { return Ok(Tested::report(own)) };
         let numbers: Vec<f64> = own.iter().flat_map(|tested| tested.to_numbers()).collect();
