@@ -33,7 +33,7 @@ pub use layers::{
     Sequential, Visitor, VisitorMut, named_parameters, require_grad,
 };
 pub use network::{LayerParameters, Metadata, Network};
-pub use optimizer::{Rates, Sgd, named_gradients};
+pub use optimizer::{Rates, Sgd, leaf_names, named_gradients};
 pub use shapes::{LayerShape, MAX_ELEMENTS, Scan};
 pub use spec::{
     ConvSpec, FullConnectSpec, Init, LayerKind, LayerSpec, LrnSpec, NetworkSpec, PoolSpec, conv,

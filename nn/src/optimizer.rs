@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use striate_tensor::{Gradients, Result, Tensor, ops};
+use striate_tensor::{Gradients, LeafId, Result, Tensor, ops};
 
 use crate::layers::{Module, Visitor, VisitorMut};
 
@@ -38,6 +38,20 @@ pub fn named_gradients(module: &dyn Module, mut gradients: Gradients) -> BTreeMa
     };
     module.parameters(&mut Visitor::new(&mut collect));
     named
+}
+
+/// The full names of a module's parameters by the leaves that they are: what the gradients are of
+/// that [`Tensor::backward_each`] hands out.
+pub fn leaf_names(module: &dyn Module) -> BTreeMap<LeafId, String> {
+    let mut names = BTreeMap::new();
+    let mut collect = |name: &str, tensor: &Tensor| {
+        if let Some(leaf) = tensor.leaf_id() {
+            // Of tied parameters the first, as in `named_gradients`.
+            names.entry(leaf).or_insert_with(|| name.to_owned());
+        }
+    };
+    module.parameters(&mut Visitor::new(&mut collect));
+    names
 }
 
 /// Stochastic gradient descent with momentum, as in ccv (see [`ops::SgdMomentum`]). It keeps the

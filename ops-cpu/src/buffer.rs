@@ -76,10 +76,11 @@ impl CpuBuffer {
         Ok(memory)
     }
 
-    /// The bytes to write into, as memory of the pool; packed forms of the old values go.
+    /// The bytes to write into, copied first where they are somebody else's; packed forms of the
+    /// old values go.
     pub(crate) fn bytes_mut(&mut self, pool: &Pool) -> Result<&mut [u8]> {
         self.packed.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
-        if !matches!(self.storage, Storage::Pooled(_)) {
+        if matches!(self.storage, Storage::Shared(_)) {
             let mut memory = pool.take(self.bytes().len())?;
             memory.bytes_mut().copy_from_slice(self.bytes());
             self.storage = Storage::Pooled(memory);

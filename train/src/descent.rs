@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use striate_nn::{LayerSpec, Module, NetworkSpec, Rates, Sgd};
+use striate_nn::{LayerSpec, Module, NetworkSpec, Rates, Sgd, leaf_names};
 use striate_tensor::{Tensor, ops};
 
 use crate::{Result, TrainOptions};
@@ -72,18 +72,61 @@ impl Descent {
         }
     }
 
+    /// As [`learn`](Descent::learn), with the gradients of a loss as the backward pass gives them:
+    /// where the weights move, each does as soon as its gradient is there, which is then freed. An
+    /// error on the way leaves those moved that came before it.
+    pub(crate) fn learn_from(
+        &mut self,
+        module: &mut dyn Module,
+        loss: Tensor,
+        samples: usize,
+        factor: f64,
+    ) -> Result<()> {
+        let names = leaf_names(module);
+        self.batches += 1;
+        self.samples += samples;
+        let moves = self.batches >= self.options.sgd_frequency;
+        loss.backward_each(|leaf, gradient| {
+            let Some(name) = names.get(&leaf) else { return Ok(()) };
+            let sum = match self.summed.remove(name) {
+                Some(before) => before.add(&gradient)?,
+                None => gradient,
+            };
+            let sum = BTreeMap::from([(name.clone(), sum)]);
+            match moves {
+                true => self.step(module, &sum, factor),
+                false => {
+                    self.summed.extend(sum);
+                    Ok(())
+                }
+            }
+        })?;
+        // What the loss of this mini-batch does not depend on, and that of one before does.
+        if moves { self.flush(module, factor) } else { Ok(()) }
+    }
+
     /// Moves the weights by what has been gathered.
     pub(crate) fn flush(&mut self, module: &mut dyn Module, factor: f64) -> Result<()> {
         if self.batches == 0 {
             return Ok(());
         }
+        let summed = std::mem::take(&mut self.summed);
+        self.step(module, &summed, factor)?;
+        (self.batches, self.samples) = (0, 0);
+        Ok(())
+    }
+
+    /// Moves the parameters that have gradients here.
+    fn step(
+        &mut self,
+        module: &mut dyn Module,
+        gradients: &BTreeMap<String, Tensor>,
+        factor: f64,
+    ) -> Result<()> {
         let scale = 1.0 / self.samples.max(1) as f32;
         let (options, gradient_scales) = (&self.options, &self.gradient_scales);
         let step = |name: &str| step(options, gradient_scales, name, scale, factor);
-        self.sgd.step(module, &self.summed, step)?;
-        self.summed.clear();
-        (self.batches, self.samples) = (0, 0);
-        Ok(())
+        Ok(self.sgd.step(module, gradients, step)?)
     }
 
     fn gather(&mut self, gradients: BTreeMap<String, Tensor>) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use striate_nn::{Context, Module, Network, named_gradients, named_parameters, require_grad};
+use striate_nn::{Context, Module, Network, named_parameters, require_grad};
 use striate_tensor::{DType, HostTensor, RandomKey, Tensor, no_grad};
 
 use crate::descent::{Descent, layer_of};
@@ -59,7 +59,8 @@ pub struct Trainer {
 }
 
 impl Trainer {
-    /// A trainer of this network, from rest. Half-precision weights are widened.
+    /// A trainer of this network, from rest. Half-precision weights are widened. It writes into the
+    /// weights: who keeps a clone of the network keeps a copy of the weights from the first step on.
     ///
     /// # Errors
     /// [`Error::Option`] where the options make no sense, [`Error::Network`] where the network is
@@ -121,9 +122,15 @@ impl Trainer {
     /// counts mini-batches over the whole training: it chooses the random numbers. Learning rates
     /// are multiplied by `factor`.
     ///
+    /// Each weight moves as soon as its gradient is there, so that the step holds one gradient at a
+    /// time, not all.
+    ///
     /// # Errors
     /// [`Error::Diverged`] where the loss is not finite: then the weights have not moved.
-    /// [`Error::Network`] where shapes do not fit or the device fails.
+    /// [`Error::Network`] where shapes do not fit: then neither. Where the device fails halfway back
+    /// (no memory), the weights of the later layers may have moved and those before not: a network
+    /// that computes, but not one that the same training would give again. Go on from what was saved
+    /// last.
     pub fn step(
         &mut self,
         images: &Tensor,
@@ -135,8 +142,7 @@ impl Trainer {
         if !report.loss_sum.is_finite() {
             return Err(Error::Diverged { iteration, loss: report.loss() });
         }
-        let gradients = named_gradients(&self.network, loss.backward()?);
-        self.learn(gradients, report.samples, factor)?;
+        self.descent.learn_from(&mut self.network, loss, report.samples, factor)?;
         Ok(report)
     }
 
@@ -264,9 +270,51 @@ fn parameter<'a>(network: &'a Network, name: &str) -> Option<&'a Tensor> {
 
 #[cfg(test)]
 mod tests {
-    use striate_tensor::Shape;
+    use striate_nn::{NetworkSpec, Seed, named_gradients};
+    use striate_tensor::{Device, Reference, Shape};
 
     use super::*;
+
+    /// Weights, biases and velocities after some mini-batches, learned by steps, or of gradients that
+    /// are all gathered first.
+    fn learned(options: &TrainOptions, by_steps: bool) -> Vec<Vec<u32>> {
+        let device = Device::new(Reference::new());
+        let spec = NetworkSpec::new([1, 1, 5]).full_connect(7).relu().dropout(0.5).full_connect(3);
+        let network = spec.build(&device, Seed(1)).unwrap();
+        let mut trainer = Trainer::new(network, options.clone()).unwrap();
+        for iteration in 0..7 {
+            let n = 2 + iteration as usize % 2;
+            let key = RandomKey::new(3, iteration);
+            let images = Tensor::uniform([n, 1, 1, 5], -1.0, 1.0, key, &device).unwrap();
+            let labels = (0..n as u32).map(|i| i % 3).collect();
+            let labels = Tensor::from_vec(labels, [n], &device).unwrap();
+            if by_steps {
+                trainer.step(&images, &labels, iteration, 0.5).unwrap();
+                continue;
+            }
+            let key = trainer.key(iteration);
+            let (loss, report) = trainer.forward(&images, &labels, key).unwrap();
+            let gradients = named_gradients(&trainer.network, loss.backward().unwrap());
+            trainer.learn(gradients, report.samples, 0.5).unwrap();
+        }
+        trainer.flush(0.5).unwrap();
+        assert!(!trainer.is_accumulating());
+        let tensors = named_parameters(&trainer.network).into_iter().map(|(_, tensor)| tensor);
+        let bits = |t: Tensor| t.to_vec::<f32>().unwrap().into_iter().map(f32::to_bits).collect();
+        tensors.chain(trainer.velocities().values().cloned()).map(bits).collect()
+    }
+
+    #[test]
+    fn weights_that_move_one_by_one_move_as_all_at_once() {
+        for sgd_frequency in [1, 3] {
+            for recompute in [false, true] {
+                let options = TrainOptions { sgd_frequency, recompute, ..TrainOptions::default() };
+                let (steps, gathered) = (learned(&options, true), learned(&options, false));
+                assert_eq!(steps, gathered, "every {sgd_frequency}, recompute {recompute}");
+                assert_eq!(steps.len(), 8);
+            }
+        }
+    }
 
     #[test]
     fn ranks_ties_by_class_and_takes_nan_for_a_miss() {

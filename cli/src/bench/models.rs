@@ -29,14 +29,14 @@ pub(super) fn time_named(bench: &mut Bench<'_>, name: &str) -> Result<()> {
         Some(dtype) if dtype != DType::F32 => network.cast(dtype)?,
         _ => network,
     };
-    time(bench, &spec.name, &network)
+    time(bench, &spec.name, network)
 }
 
 /// Times the network of a model file.
 pub(super) fn time_file(bench: &mut Bench<'_>, path: &str) -> Result<()> {
     let options = ReadOptions::default().dtype(bench.dtype);
     let network = importers::read(path, &bench.device, &options)?;
-    time(bench, path, &network)
+    time(bench, path, network)
 }
 
 /// What a layer or a network costs.
@@ -57,17 +57,17 @@ impl Work {
     }
 }
 
-fn time(bench: &mut Bench<'_>, name: &str, network: &Network) -> Result<()> {
+fn time(bench: &mut Bench<'_>, name: &str, network: Network) -> Result<()> {
     let [rows, cols, channels] = network.spec().input;
     let key = RandomKey::new(bench.seed, INPUT_STREAM);
     let shape = [bench.batch, rows, cols, channels];
     let x = Tensor::uniform(shape, -INPUT_RANGE, INPUT_RANGE, key, &bench.device)?;
-    let work = layer_work(bench, network)?;
-    let dtype = dtype(network);
+    let work = layer_work(bench, &network)?;
+    let dtype = dtype(&network);
 
     measure::reset_peak();
     if bench.layers {
-        let times = time_layers(bench, network, &x)?;
+        let times = time_layers(bench, &network, &x)?;
         let peak_bytes = measure::peak_bytes();
         let summary = network.summary();
         for ((layer, times), work) in summary.layers.iter().zip(&times).zip(&work) {
@@ -124,12 +124,9 @@ fn time(bench: &mut Bench<'_>, name: &str, network: &Network) -> Result<()> {
     bench.report.case(&case, bench.output)
 }
 
-/// Times steps of training on one batch; each moves the weights.
-fn time_steps(
-    bench: &Bench<'_>,
-    network: &Network,
-    x: &Tensor,
-) -> Result<(Times, Option<Traffic>)> {
+/// Times steps of training on one batch; each moves the weights. (Of which nobody holds a clone: it
+/// would be a copy.)
+fn time_steps(bench: &Bench<'_>, network: Network, x: &Tensor) -> Result<(Times, Option<Traffic>)> {
     let classes = network.spec().classes();
     let labels = (0..bench.batch).map(|i| (i % classes.max(1)) as u32).collect();
     let labels = Tensor::from_vec(labels, [bench.batch], &bench.device)?;
@@ -137,7 +134,7 @@ fn time_steps(
     let mut options = TrainOptions { seed: bench.seed, ..TrainOptions::default() };
     options.weights.rate = 1e-9;
     options.biases.rate = 1e-9;
-    let mut trainer = Trainer::new(network.clone(), options)?;
+    let mut trainer = Trainer::new(network, options)?;
     let mut iteration = 0;
     let mut run = || {
         trainer.step(x, &labels, iteration, 1.0)?;

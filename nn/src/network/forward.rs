@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use striate_tensor::{RandomKey, Tensor};
 
-use super::{LayerParameters, Network, in_layer};
+use super::{LayerParameters, Metadata, Network, in_layer};
 use crate::layers::Context;
 use crate::{Error, LayerKind, LayerSpec, Result};
 
@@ -64,7 +64,7 @@ impl Network {
                 current = self.run(block, &current, &keys, |_, _| Ok(()))?;
                 continue;
             }
-            let (network, keys) = (self.clone(), keys.clone());
+            let (network, keys) = (self.only(&block), keys.clone());
             let forward = move |inputs: &[Tensor]| {
                 let [x] = inputs else {
                     let got = inputs.len().to_string();
@@ -91,6 +91,22 @@ impl Network {
     ) -> Result<Tensor> {
         self.check_input(x)?;
         self.run(self.all(), x, &[], visit)
+    }
+
+    /// This network with the weights of these layers alone: what a block is run with again. It must
+    /// not hold those of others, which may have been updated in place by then.
+    fn only(&self, layers: &Range<usize>) -> Network {
+        let own = |(layer, parameters): (usize, &Option<LayerParameters>)| {
+            parameters.clone().filter(|_| layers.contains(&layer))
+        };
+        Network {
+            spec: self.spec.clone(),
+            shapes: self.shapes.clone(),
+            parameters: self.parameters.iter().enumerate().map(own).collect(),
+            device: self.device.clone(),
+            mean: None,
+            metadata: Metadata::default(),
+        }
     }
 
     fn check_input(&self, x: &Tensor) -> Result<()> {
