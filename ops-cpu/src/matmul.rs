@@ -6,7 +6,7 @@ use striate_tensor::{Operand, Result, Shape, TensorType};
 use crate::backend::Context;
 use crate::buffer::{Floats, floats};
 use crate::gemm::matvec::{MAX_ROWS, MatVec, Weights};
-use crate::gemm::{self, Block, Packing, outer, pack_panels, pack_rows, tile_shape};
+use crate::gemm::{self, Block, DEPTH_BLOCK, Packing, outer, pack_panels, pack_rows, tile_shape};
 use crate::memory::Memory;
 use crate::threads::SharedOutput;
 
@@ -16,8 +16,13 @@ const MATVEC_PART: usize = 64;
 const PACKED_BYTES: usize = 8 << 20;
 /// Rows of the right side that a task packs.
 const PACKED_ROWS: usize = 32;
-/// Rows of a block.
+/// Rows and panels of a block: both sides' pieces of it stay in a second-level cache.
 const BLOCK_ROWS: usize = 128;
+const BLOCK_PANELS: usize = 8;
+/// As many blocks keep the threads of a desktop processor busy to the end.
+const BLOCKS: usize = 16;
+/// Floats between copied rows beyond what they hold.
+const ROW_PAD: usize = 16;
 /// Up to so many rows, the weights of a full-connect layer are read in place rather than packed.
 const IN_PLACE_ROWS: usize = 256;
 /// Rows of weights that a task takes at a time, about: as many streams as a processor fetches ahead.
@@ -224,16 +229,18 @@ impl Product<'_> {
             true => Packing { depth: k, cols: n, depth_step: 1, col_step: k },
             false => Packing { depth: k, cols: n, depth_step: n, col_step: 1 },
         };
-        // Pointers to the rows, once for all columns; the last is repeated to fill its tile.
+        // The rows of a block are copied for some products at a time, for several panels: they would
+        // lie a power of two apart in memory often, where they push each other out of the caches.
+        let parts = k.div_ceil(DEPTH_BLOCK).max(1);
+        let depth = k.div_ceil(parts);
+        let pitch = depth + ROW_PAD;
         let tiles = m.div_ceil(tile.rows);
-        let mut rows = cx.pool.take(8 * tiles * tile.rows)?;
-        let rows = rows.pointers_mut();
-        for (i, pointer) in rows.iter_mut().enumerate() {
-            *pointer = self.left[i.min(m - 1) * k..].as_ptr();
-        }
-        let rows = Rows(rows);
         let block_tiles = BLOCK_ROWS.div_ceil(tile.rows).min(tiles);
         let row_blocks = tiles.div_ceil(block_tiles);
+        let mut together = BLOCK_PANELS.min(at_once);
+        while together > 1 && row_blocks * panels.div_ceil(together) < BLOCKS {
+            together = together.div_ceil(2);
+        }
         let target = SharedOutput::new(y);
         for first_panel in (0..panels).step_by(at_once) {
             let here = at_once.min(panels - first_panel);
@@ -254,41 +261,48 @@ impl Product<'_> {
                 });
             }
             let packed: &[f32] = packed.slice();
-            cx.threads.for_each(row_blocks * here, |task| {
-                let (p, row_block) = (task / row_blocks, task % row_blocks);
+            let groups = here.div_ceil(together);
+            cx.threads.try_for_each(row_blocks * groups, |task| {
+                let (group, row_block) = (task / row_blocks, task % row_blocks);
                 let first = row_block * block_tiles * tile.rows;
-                let col = (first_panel + p) * tile.cols;
-                let block = Block {
-                    rows: rows.from(first),
-                    m: (m - first).min(block_tiles * tile.rows),
-                    taps: 1,
-                    run: k,
-                    panels: packed[p * panel..].as_ptr(),
-                    n: (n - col).min(tile.cols),
-                    // SAFETY: row `first` and column `col` are inside `y`.
-                    output: unsafe { target.at(first * n + col) },
-                    pitch: n,
-                    bias: bias[col..].as_ptr(),
-                    relu: self.op.relu,
-                    add: false,
-                };
-                // SAFETY: rows are `k` floats each; panels and biases are padded to whole tiles;
-                // blocks of different tasks do not overlap, and lie inside `y`.
-                unsafe { block.run(cx.level) };
-            });
+                let rows = (m - first).min(block_tiles * tile.rows);
+                let mut copied = cx.pool.take(4 * rows * pitch)?;
+                let mut pointers = cx.pool.take(8 * rows.next_multiple_of(tile.rows))?;
+                let pointers = pointers.pointers_mut();
+                for part in 0..parts {
+                    let from = (part * depth).min(k);
+                    let run = depth.min(k - from);
+                    for (i, row) in copied.slice_mut::<f32>().chunks_exact_mut(pitch).enumerate() {
+                        row[..run].copy_from_slice(&self.left[(first + i) * k + from..][..run]);
+                    }
+                    // The last row is repeated to fill its tile.
+                    for (i, pointer) in pointers.iter_mut().enumerate() {
+                        *pointer = copied.slice::<f32>()[i.min(rows - 1) * pitch..].as_ptr();
+                    }
+                    for p in group * together..((group + 1) * together).min(here) {
+                        let col = (first_panel + p) * tile.cols;
+                        let block = Block {
+                            rows: pointers.as_ptr(),
+                            m: rows,
+                            taps: 1,
+                            run,
+                            panels: packed[p * panel + from * tile.cols..].as_ptr(),
+                            n: (n - col).min(tile.cols),
+                            // SAFETY: row `first` and column `col` are inside `y`.
+                            output: unsafe { target.at(first * n + col) },
+                            pitch: n,
+                            bias: bias[col..].as_ptr(),
+                            relu: self.op.relu && part + 1 == parts,
+                            add: part > 0,
+                        };
+                        // SAFETY: rows are `run` floats each; panels and biases are padded to whole
+                        // tiles; blocks of different tasks do not overlap, and lie inside `y`.
+                        unsafe { block.run(cx.level) };
+                    }
+                }
+                Ok(())
+            })?;
         }
         Ok(())
-    }
-}
-
-/// Pointers to the rows of the left side, which tasks read side by side.
-struct Rows<'a>(&'a [*const f32]);
-
-// SAFETY: they are only read, and what they point to is only read.
-unsafe impl Sync for Rows<'_> {}
-
-impl Rows<'_> {
-    fn from(&self, first: usize) -> *const *const f32 {
-        self.0[first..].as_ptr()
     }
 }

@@ -176,6 +176,7 @@ fn ahead<W>(m: usize) -> usize {
 ///
 /// # Safety
 /// All rows must have `run` readable elements, `depth` apart.
+#[allow(clippy::too_many_arguments, reason = "the inside of a loop, kept apart for its instances")]
 #[inline(always)]
 unsafe fn dots<S: Simd, W: Element, const W_ROWS: usize, const L_ROWS: usize>(
     simd: S,

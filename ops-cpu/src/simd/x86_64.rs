@@ -140,14 +140,14 @@ impl Simd for Avx2 {
         // SAFETY: see above.
         unsafe {
             // Lanes 0..4 of rows i and i + 4 side by side, then their lanes 4..8.
-            let mut quads = [[_mm256_setzero_ps(); 4]; 2];
-            for i in 0..4 {
+            let (mut left, mut right) = ([_mm256_setzero_ps(); 4], [_mm256_setzero_ps(); 4]);
+            for (i, (left, right)) in left.iter_mut().zip(&mut right).enumerate() {
                 let row = _mm256_loadu_ps(from.add(i * from_pitch));
                 let below = _mm256_loadu_ps(from.add((i + 4) * from_pitch));
-                quads[0][i] = _mm256_permute2f128_ps::<0x20>(row, below);
-                quads[1][i] = _mm256_permute2f128_ps::<0x31>(row, below);
+                *left = _mm256_permute2f128_ps::<0x20>(row, below);
+                *right = _mm256_permute2f128_ps::<0x31>(row, below);
             }
-            for (half, [a, b, c, d]) in quads.into_iter().enumerate() {
+            for (half, [a, b, c, d]) in [left, right].into_iter().enumerate() {
                 let (ab, cd) = (_mm256_unpacklo_ps(a, b), _mm256_unpacklo_ps(c, d));
                 let (ab_high, cd_high) = (_mm256_unpackhi_ps(a, b), _mm256_unpackhi_ps(c, d));
                 let columns = [
