@@ -82,6 +82,11 @@ fn layers_of_the_classic_networks() {
         Case::square([6, 13, 13, 32], 64, 3, 1, 1),
         Case { groups: 2, ..Case::square([5, 14, 15, 64], 96, 3, 1, 1) },
         Case::square([1, 75, 74, 32], 32, 3, 1, 0),
+        // Weights too large to be kept, in several pieces; padding as wide as the kernel allows, and
+        // beyond it.
+        Case::square([1, 14, 13, 272], 160, 3, 1, 2),
+        Case { groups: 2, ..Case::square([1, 13, 14, 352], 288, 5, 1, 2) },
+        Case::square([2, 9, 10, 32], 48, 3, 1, 3),
     ];
     for case in &cases {
         for level in Level::available() {

@@ -5,7 +5,7 @@
 use proptest::prelude::*;
 use striate_ops_cpu::{Cpu, Level};
 use striate_tensor::ops::{Algorithm, Conv2d};
-use striate_tensor::{Device, RandomKey, Reference, Tensor};
+use striate_tensor::{DType, Device, RandomKey, Reference, Tensor};
 
 /// Of the output's largest magnitude. The transforms lose about two bits more than a direct sum;
 /// the contract for whole networks is ten times this.
@@ -15,6 +15,10 @@ const TOLERANCE: f32 = 2e-5;
 struct Case {
     x: [usize; 4],
     out: usize,
+    /// Rows and columns of a kernel.
+    kernel: usize,
+    /// Of the weights.
+    dtype: DType,
     groups: usize,
     padding: [usize; 2],
     relu: bool,
@@ -27,7 +31,8 @@ fn check(case: &Case, level: Level) {
         Tensor::normal(shape, 0.0, 1.0, RandomKey::new(5, stream), &device).unwrap()
     };
     let x = normal(&case.x, 0);
-    let weights = normal(&[case.out, 3, 3, case.x[3] / case.groups], 1);
+    let weights = normal(&[case.out, case.kernel, case.kernel, case.x[3] / case.groups], 1);
+    let weights = weights.cast(case.dtype).unwrap();
     let bias = normal(&[case.out], 2);
     let conv =
         Conv2d { groups: case.groups, padding: case.padding, relu: case.relu, ..Conv2d::default() };
@@ -43,17 +48,22 @@ fn check(case: &Case, level: Level) {
     }
 }
 
-/// More transformed weights than are kept near, several blocks of tiles, a tail of tiles.
+/// Both forms, weights that are kept and weights that are not, several blocks of tiles, a tail of tiles.
 #[test]
 fn wide_and_narrow_layers_of_the_classic_networks() {
-    for (x, out, groups) in [
-        ([1, 13, 13, 384], 384, 2),
-        ([2, 13, 13, 256], 384, 1),
-        ([1, 27, 27, 256], 256, 1),
-        ([1, 55, 55, 64], 128, 1),
-        ([3, 31, 30, 32], 64, 1),
+    for (x, out, kernel, groups, dtype) in [
+        ([1, 13, 13, 384], 384, 3, 2, DType::F32),
+        ([2, 13, 13, 256], 384, 3, 1, DType::F16),
+        ([1, 27, 27, 256], 256, 3, 1, DType::F32),
+        ([1, 55, 55, 64], 128, 3, 1, DType::F16),
+        ([3, 31, 30, 32], 64, 3, 1, DType::F32),
+        // More tiles than a task takes, in two blocks; outputs that do not fill the last task.
+        ([3, 31, 33, 272], 112, 3, 1, DType::F32),
+        ([1, 27, 27, 96], 256, 5, 2, DType::F32),
+        ([2, 19, 18, 176], 144, 5, 1, DType::F16),
     ] {
-        let case = Case { x, out, groups, padding: [1, 1], relu: true };
+        let padding = [kernel / 2; 2];
+        let case = Case { x, out, kernel, dtype, groups, padding, relu: true };
         for level in Level::available() {
             check(&case, level);
         }
@@ -70,12 +80,15 @@ proptest! {
         cols in 5usize..20,
         channels in 2usize..5,
         out in 2usize..6,
+        kernel in prop::sample::select(vec![3usize, 5]),
+        half: bool,
         groups in 1usize..3,
         padding in prop::array::uniform2(0usize..3),
         relu: bool,
     ) {
         let x = [n, rows, cols, 16 * channels * groups];
-        let case = Case { x, out: 16 * out * groups, groups, padding, relu };
+        let dtype = if half { DType::F16 } else { DType::F32 };
+        let case = Case { x, out: 16 * out * groups, kernel, dtype, groups, padding, relu };
         for level in Level::available() {
             check(&case, level);
         }
