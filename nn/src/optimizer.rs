@@ -1,6 +1,7 @@
 //! Gradient descent on the parameters of modules.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use serde::{Deserialize, Serialize};
 use striate_tensor::{Gradients, LeafId, Result, Tensor, ops};
@@ -127,6 +128,32 @@ impl Sgd {
         result
     }
 
+    /// Makes the velocities that are not there yet. [`step`](Sgd::step) does so when it needs them;
+    /// this does it before anything else takes memory: they stay, and should not lie between what
+    /// comes and goes.
+    ///
+    /// # Errors
+    /// Where the device has no memory.
+    pub fn prepare(&mut self, module: &dyn Module) -> Result<()> {
+        let mut result = Ok(());
+        let mut prepare = |name: &str, parameter: &Tensor| {
+            if result.is_ok() {
+                result = self.velocity(name, parameter).map(|_| ());
+            }
+        };
+        module.parameters(&mut Visitor::new(&mut prepare));
+        result
+    }
+
+    fn velocity(&mut self, name: &str, parameter: &Tensor) -> Result<&mut Tensor> {
+        Ok(match self.velocities.entry(name.to_owned()) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                entry.insert(Tensor::zeros(*parameter.shape(), parameter.device())?)
+            }
+        })
+    }
+
     fn advance(
         &mut self,
         name: &str,
@@ -134,13 +161,7 @@ impl Sgd {
         gradient: &Tensor,
         step: ops::SgdMomentum,
     ) -> Result<()> {
-        if !self.velocities.contains_key(name) {
-            let zeros = Tensor::zeros(*parameter.shape(), parameter.device())?;
-            self.velocities.insert(name.to_owned(), zeros);
-        }
-        match self.velocities.get_mut(name) {
-            Some(velocity) => parameter.sgd_momentum(velocity, gradient, step),
-            None => Ok(()),
-        }
+        let velocity = self.velocity(name, parameter)?;
+        parameter.sgd_momentum(velocity, gradient, step)
     }
 }

@@ -72,6 +72,11 @@ impl Descent {
         }
     }
 
+    /// Takes the memory that stays, before a mini-batch takes what goes again.
+    pub(crate) fn prepare(&mut self, module: &dyn Module) -> Result<()> {
+        Ok(self.sgd.prepare(module)?)
+    }
+
     /// As [`learn`](Descent::learn), with the gradients of a loss as the backward pass gives them:
     /// where the weights move, each does as soon as its gradient is there, which is then freed. An
     /// error on the way leaves those moved that came before it.

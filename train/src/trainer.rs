@@ -138,6 +138,7 @@ impl Trainer {
         iteration: u64,
         factor: f64,
     ) -> Result<StepReport> {
+        self.descent.prepare(&self.network)?;
         let (loss, report) = self.forward(images, labels, self.key(iteration))?;
         if !report.loss_sum.is_finite() {
             return Err(Error::Diverged { iteration, loss: report.loss() });
