@@ -61,7 +61,8 @@ pub(super) fn conv2d(cx: &Context, step: &Step<'_>, kernels: &Kernels<'_>) -> Re
             cx.threads.try_for_each(count.div_ceil(part) * tasks, |task| {
                 let (task, from) = (task % tasks, task / tasks * part);
                 let count = part.min(count - from);
-                let outputs = task * columns..((task + 1) * columns).min(out);
+                let outputs_of = |task: usize| task * columns..((task + 1) * columns).min(out);
+                let outputs = outputs_of(task);
                 let weights_pitch = piece * columns + PAD;
                 let results_pitch = count * columns + PAD;
                 let mut weights = cx.pool.take(4 * POSITIONS * weights_pitch)?;
@@ -85,7 +86,15 @@ pub(super) fn conv2d(cx: &Context, step: &Step<'_>, kernels: &Kernels<'_>) -> Re
                     };
                     // SAFETY: the piece fits into the weights, which are this task's.
                     unsafe { kernels.transform(step.level, &transformed) };
+                    // The next piece, or the first one of the task that most likely follows.
+                    let next = match index + 1 < pieces {
+                        true => (outputs.clone(), of_piece(index + 1)),
+                        false => (outputs_of((task + 1) % tasks), of_piece(0)),
+                    };
                     for position in 0..POSITIONS {
+                        let (outputs_next, channels_next) = next.clone();
+                        let part = (position, POSITIONS);
+                        kernels.fetch(step.level, group, outputs_next, channels_next, part);
                         // SAFETY: rows are inside the transformed tiles, which nobody writes now;
                         // panels are whole; the output is this task's part of the results.
                         unsafe {

@@ -15,6 +15,8 @@ use crate::memory::Memory;
 use crate::simd::{BLOCK_FLOATS, Element, Kernel, Level, Simd};
 use crate::threads::SharedOutput;
 
+/// A line of the caches.
+const LINE_BYTES: usize = 64;
 /// Channels whose weights a task transforms where all are kept.
 const TASK_CHANNELS: usize = 64;
 
@@ -111,6 +113,32 @@ impl<'a> Kernels<'a> {
         }
     }
 
+    /// Asks for the part `part` of `parts` of the kernels of a piece to come, so that its transform need
+    /// not wait for them: they lie in many short runs, which no processor fetches ahead by itself.
+    pub(super) fn fetch(
+        &self,
+        level: Level,
+        group: usize,
+        outputs: Range<usize>,
+        channels: Range<usize>,
+        (part, parts): (usize, usize),
+    ) {
+        let (rows, run, line) = match self.turned {
+            false => (outputs, channels, self.channels),
+            true => (channels, outputs, self.out),
+        };
+        let taps = self.taps * self.taps;
+        let count = rows.len() * taps;
+        let first = group * self.out * taps * self.channels + rows.start * taps * line + run.start;
+        for row in count * part / parts..count * (part + 1) / parts {
+            let from = first + row * line;
+            match self.values {
+                Floats::F32(values) => level.run(Fetch(&values[from..from + run.len()])),
+                Floats::F16(values) => level.run(Fetch(&values[from..from + run.len()])),
+            }
+        }
+    }
+
     /// # Safety
     /// As of [`transform`](Kernels::transform).
     unsafe fn transform_from<T: Element>(&self, level: Level, piece: &Piece, values: &[T]) {
@@ -170,6 +198,20 @@ struct Part<T> {
     position_pitch: usize,
     panel_pitch: usize,
     panel: usize,
+}
+
+/// Asks for all of it.
+struct Fetch<'a, T>(&'a [T]);
+
+impl<T> Kernel for Fetch<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        for line in self.0.chunks(LINE_BYTES / size_of::<T>()) {
+            simd.prefetch(line.as_ptr().cast());
+        }
+    }
 }
 
 /// The transform of kernels of `TAPS × TAPS = ALL` taps. Only made by [`Kernels::transform`], whose
