@@ -116,6 +116,9 @@ fn host(operand: &Operand<'_>) -> Result<HostTensor> {
     HostTensor::new(operand.ty.shape, values)
 }
 
+/// Ops on so many elements run on the pool.
+const POOLED_ELEMS: usize = 1 << 16;
+
 impl Backend for Cpu {
     fn info(&self) -> DeviceInfo {
         let levels: Vec<&str> = Level::available().iter().map(Level::name).collect();
@@ -155,42 +158,12 @@ impl Backend for Cpu {
 
     fn execute(&self, op: &Op, inputs: &[Operand<'_>], output: &TensorType) -> Result<Buffer> {
         let cx = &self.0;
-        let memory = match op {
-            Op::Unary(op) => unary::unary(cx, op, inputs, output)?,
-            Op::Binary(op) => binary::binary(cx, op, inputs, output)?,
-            Op::Compare(op) => Some(compare::compare(cx, op, inputs, output)?),
-            Op::Select(_) => Some(select::select(cx, inputs, output)?),
-            Op::MatMul(op) => Some(matmul::matmul(cx, op, inputs, output)?),
-            Op::Reduce(op) => reduce::reduce(cx, op, inputs, output)?,
-            Op::ArgReduce(op) => Some(reduce::arg_reduce(cx, op, inputs, output)?),
-            Op::Softmax(op) => Some(softmax::softmax(cx, op, inputs, output)?),
-            Op::CrossEntropy(_) => Some(cross_entropy::cross_entropy(cx, inputs, output)?),
-            Op::CrossEntropyGrad(_) => Some(cross_entropy::cross_entropy_grad(cx, inputs, output)?),
-            Op::ReluGrad(_) => Some(binary::relu_grad(cx, inputs, output)?),
-            Op::Permute(op) => Some(permute::permute(cx, op, inputs, output)?),
-            Op::Slice(op) => Some(slice::slice(cx, op, inputs, output)?),
-            Op::Concatenate(op) => Some(concatenate::concatenate(cx, op, inputs, output)?),
-            Op::Pad(op) => Some(pad::pad(cx, op, inputs, output)?),
-            Op::Gather(op) => Some(gather::gather(cx, op, inputs, output)?),
-            Op::Cast(_) => Some(cast::cast(cx, inputs, output)?),
-            Op::Conv2d(op) => Some(conv::conv2d(cx, op, inputs, output)?),
-            Op::Conv2dInputGrad(op) => Some(conv::conv2d_input_grad(cx, op, inputs, output)?),
-            Op::Conv2dWeightGrad(op) => Some(conv::conv2d_weight_grad(cx, op, inputs, output)?),
-            Op::MaxPool2d(op) => Some(pool2d::max_pool2d(cx, op, inputs, output)?),
-            Op::AvgPool2d(op) => Some(pool2d::avg_pool2d(cx, &op.0, inputs, output)?),
-            Op::MaxPool2dGrad(op) => Some(pool2d_grad::max_pool2d_grad(cx, &op.0, inputs, output)?),
-            Op::AvgPool2dGrad(op) => {
-                Some(pool2d_grad::avg_pool2d_grad(cx, &op.pool, inputs, output)?)
-            }
-            Op::LrnGrad(op) => Some(lrn_grad::lrn_grad(cx, &op.0, inputs, output)?),
-            Op::Lrn(op) => Some(lrn::lrn(cx, op, inputs, output)?),
-            Op::Dropout(op) => Some(dropout::dropout(cx, op, inputs, output)?),
-            Op::Uniform(op) => Some(random::uniform(cx, op, output)?),
-            Op::Normal(op) => Some(random::normal(cx, op, output)?),
-            Op::Fill(op) => Some(fill::fill(cx, op, output)?),
-            Op::Flip(op) => Some(flip::flip(cx, op, inputs, output)?),
-            // What may be added to the ops before it is here.
-            _ => None,
+        let elements: usize = inputs.iter().map(|input| input.ty.count()).sum();
+        // The steps of a large op follow each other on the pool's threads, which are awake then: waking
+        // one for each step would cost a small convolution as much as its arithmetic.
+        let memory = match elements >= POOLED_ELEMS {
+            true => cx.threads.on_pool(|| execute(cx, op, inputs, output))?,
+            false => execute(cx, op, inputs, output)?,
         };
         match memory {
             Some(memory) => Ok(CpuBuffer::pooled(memory)),
@@ -223,6 +196,50 @@ impl Backend for Cpu {
     fn synchronize(&self) -> Result<()> {
         Ok(())
     }
+}
+
+/// Executes an op that has a kernel here; none where it has none.
+fn execute(
+    cx: &Context,
+    op: &Op,
+    inputs: &[Operand<'_>],
+    output: &TensorType,
+) -> Result<Option<Memory>> {
+    Ok(match op {
+        Op::Unary(op) => unary::unary(cx, op, inputs, output)?,
+        Op::Binary(op) => binary::binary(cx, op, inputs, output)?,
+        Op::Compare(op) => Some(compare::compare(cx, op, inputs, output)?),
+        Op::Select(_) => Some(select::select(cx, inputs, output)?),
+        Op::MatMul(op) => Some(matmul::matmul(cx, op, inputs, output)?),
+        Op::Reduce(op) => reduce::reduce(cx, op, inputs, output)?,
+        Op::ArgReduce(op) => Some(reduce::arg_reduce(cx, op, inputs, output)?),
+        Op::Softmax(op) => Some(softmax::softmax(cx, op, inputs, output)?),
+        Op::CrossEntropy(_) => Some(cross_entropy::cross_entropy(cx, inputs, output)?),
+        Op::CrossEntropyGrad(_) => Some(cross_entropy::cross_entropy_grad(cx, inputs, output)?),
+        Op::ReluGrad(_) => Some(binary::relu_grad(cx, inputs, output)?),
+        Op::Permute(op) => Some(permute::permute(cx, op, inputs, output)?),
+        Op::Slice(op) => Some(slice::slice(cx, op, inputs, output)?),
+        Op::Concatenate(op) => Some(concatenate::concatenate(cx, op, inputs, output)?),
+        Op::Pad(op) => Some(pad::pad(cx, op, inputs, output)?),
+        Op::Gather(op) => Some(gather::gather(cx, op, inputs, output)?),
+        Op::Cast(_) => Some(cast::cast(cx, inputs, output)?),
+        Op::Conv2d(op) => Some(conv::conv2d(cx, op, inputs, output)?),
+        Op::Conv2dInputGrad(op) => Some(conv::conv2d_input_grad(cx, op, inputs, output)?),
+        Op::Conv2dWeightGrad(op) => Some(conv::conv2d_weight_grad(cx, op, inputs, output)?),
+        Op::MaxPool2d(op) => Some(pool2d::max_pool2d(cx, op, inputs, output)?),
+        Op::AvgPool2d(op) => Some(pool2d::avg_pool2d(cx, &op.0, inputs, output)?),
+        Op::MaxPool2dGrad(op) => Some(pool2d_grad::max_pool2d_grad(cx, &op.0, inputs, output)?),
+        Op::AvgPool2dGrad(op) => Some(pool2d_grad::avg_pool2d_grad(cx, &op.pool, inputs, output)?),
+        Op::LrnGrad(op) => Some(lrn_grad::lrn_grad(cx, &op.0, inputs, output)?),
+        Op::Lrn(op) => Some(lrn::lrn(cx, op, inputs, output)?),
+        Op::Dropout(op) => Some(dropout::dropout(cx, op, inputs, output)?),
+        Op::Uniform(op) => Some(random::uniform(cx, op, output)?),
+        Op::Normal(op) => Some(random::normal(cx, op, output)?),
+        Op::Fill(op) => Some(fill::fill(cx, op, output)?),
+        Op::Flip(op) => Some(flip::flip(cx, op, inputs, output)?),
+        // What may be added to the ops before it is here.
+        _ => None,
+    })
 }
 
 /// Ops that have no kernel of their own here run as the reference defines them.

@@ -67,11 +67,20 @@ impl CpuBuffer {
         key: PackKey,
         pack: impl FnOnce() -> Result<Memory>,
     ) -> Result<Arc<Memory>> {
-        let mut packed = self.packed.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, memory)) = packed.iter().find(|(k, _)| *k == key) {
-            return Ok(Arc::clone(memory));
+        let find = || {
+            let packed = self.packed.lock().unwrap_or_else(PoisonError::into_inner);
+            packed.iter().find(|(k, _)| *k == key).map(|(_, memory)| Arc::clone(memory))
+        };
+        if let Some(memory) = find() {
+            return Ok(memory);
         }
+        // Not under the lock: a thread of the pool that waits for its tasks may take up another op
+        // on the same weights. Two may pack at once then, and the first one's form stays.
         let memory = Arc::new(pack()?);
+        let mut packed = self.packed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, before)) = packed.iter().find(|(k, _)| *k == key) {
+            return Ok(Arc::clone(before));
+        }
         packed.push((key, Arc::clone(&memory)));
         Ok(memory)
     }

@@ -42,6 +42,14 @@ impl Threads {
         self.pool.get_or_init(start).as_ref()
     }
 
+    /// Runs it on one of the threads, from where handing out tasks costs least.
+    pub(crate) fn on_pool<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        match self.pool() {
+            Some(pool) => pool.install(work),
+            None => work(),
+        }
+    }
+
     /// Calls `task` with each of `0..tasks`, in any order, on any thread.
     pub(crate) fn for_each(&self, tasks: usize, task: impl Fn(usize) + Sync) {
         match self.pool() {
