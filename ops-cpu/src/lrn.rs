@@ -9,11 +9,14 @@ use crate::simd::{Kernel, Simd};
 
 /// Elements that one task normalizes.
 const PART_ELEMS: usize = 1 << 14;
+/// Floats of groups that are summed at a time at least, where there is more than one. The sums read
+/// across the vectors that were written, so a processor cannot hand those on before they are in the
+/// cache: what was written long ago is.
+const SUM_FLOATS: usize = 1 << 10;
 /// Windows up to this size are summed cell by cell; larger ones from sums of blocks.
 const DIRECT_SIZE: usize = 16;
 
-/// The power `beta` of a denominator. The usual ones are roots, which are exact to the last digit and
-/// have instructions of their own.
+/// The power `beta` of a denominator. The usual ones have ways of their own.
 #[derive(Clone, Copy)]
 pub(crate) enum Power {
     Half,
@@ -29,6 +32,15 @@ impl Power {
             0.75 => Power::ThreeQuarters,
             1.0 => Power::One,
             _ => Power::Other(beta),
+        }
+    }
+
+    fn exponent(self) -> f32 {
+        match self {
+            Power::Half => 0.5,
+            Power::ThreeQuarters => 0.75,
+            Power::One => 1.0,
+            Power::Other(beta) => beta,
         }
     }
 }
@@ -76,6 +88,16 @@ impl Sizes {
         Sizes { group, reach: (op.size / 2).min(group - 1) }
     }
 
+    /// Groups that are summed at a time.
+    fn groups(&self) -> usize {
+        SUM_FLOATS.div_ceil(self.group)
+    }
+
+    /// Floats of these groups.
+    pub(crate) fn floats(&self) -> usize {
+        self.groups() * self.group
+    }
+
     /// The cells of a group, with zeros for the windows of its ends to reach into.
     fn cells(&self) -> usize {
         self.group + 2 * self.reach
@@ -90,7 +112,7 @@ impl Sizes {
     }
 }
 
-/// Memory for the sums over windows of a group, and more.
+/// Memory for the sums over windows of some groups, and more.
 pub(crate) struct Scratch {
     sizes: Sizes,
     floats: Memory,
@@ -100,7 +122,8 @@ pub(crate) struct Scratch {
 impl Scratch {
     /// With `more` floats beside what the sums need.
     pub(crate) fn take(cx: &Context, sizes: Sizes, more: usize) -> Result<Self> {
-        let mut floats = cx.pool.take(4 * (sizes.cells() + sizes.group + more))?;
+        let all_cells = sizes.groups() * sizes.cells();
+        let mut floats = cx.pool.take(4 * (all_cells + sizes.floats() + more))?;
         floats.slice_mut::<f32>().fill(0.0);
         let blocks = if sizes.is_direct() { 0 } else { 16 * sizes.cells() };
         Ok(Scratch { sizes, floats, blocks: cx.pool.take(blocks)? })
@@ -108,37 +131,47 @@ impl Scratch {
 
     /// The windows, and the other floats.
     pub(crate) fn windows(&mut self) -> (Windows<'_>, &mut [f32]) {
-        let (cells, rest) = self.floats.slice_mut::<f32>().split_at_mut(self.sizes.cells());
-        let (sums, more) = rest.split_at_mut(self.sizes.group);
+        let Sizes { group, .. } = self.sizes;
+        let groups = self.sizes.groups();
+        let (cells, rest) =
+            self.floats.slice_mut::<f32>().split_at_mut(groups * self.sizes.cells());
+        let (sums, more) = rest.split_at_mut(groups * group);
         (Windows { sizes: self.sizes, cells, sums, blocks: self.blocks.slice_mut() }, more)
     }
 }
 
-/// Sums over the windows of a group.
+/// Sums over the windows of some groups.
 pub(crate) struct Windows<'a> {
     pub(crate) sizes: Sizes,
-    /// The cells, between zeros.
+    /// `[groups]` of cells, each between zeros.
     cells: &'a mut [f32],
-    /// The sum of the window around each.
+    /// `[groups, group]`: the sum of the window around each.
     pub(crate) sums: &'a mut [f32],
-    /// Scratch for large windows, twice as long as the cells.
+    /// Scratch for large windows, twice as long as the cells of a group.
     blocks: &'a mut [f64],
 }
 
 impl Windows<'_> {
-    /// The cells to add up.
+    /// The cells of each group to add up.
     #[inline(always)]
-    pub(crate) fn cells(&mut self) -> &mut [f32] {
-        &mut self.cells[self.sizes.reach..][..self.sizes.group]
+    pub(crate) fn groups(&mut self) -> impl Iterator<Item = &mut [f32]> {
+        let Sizes { group, reach } = self.sizes;
+        self.cells
+            .chunks_exact_mut(self.sizes.cells())
+            .map(move |cells| &mut cells[reach..][..group])
     }
 
-    /// Adds them up.
+    /// Adds up those of so many groups.
     #[inline(always)]
-    pub(crate) fn add<S: Simd>(&mut self, simd: S) {
-        if self.sizes.is_direct() {
-            add_cells(simd, self.cells, self.sizes.window(), self.sums);
-        } else {
-            add_blocks(self.cells, self.sizes.window(), self.sums, self.blocks);
+    pub(crate) fn add<S: Simd>(&mut self, simd: S, groups: usize) {
+        let (window, direct) = (self.sizes.window(), self.sizes.is_direct());
+        let cells = self.cells.chunks_exact(self.sizes.cells());
+        for (cells, sums) in cells.zip(self.sums.chunks_exact_mut(self.sizes.group)).take(groups) {
+            if direct {
+                add_cells(simd, cells, window, sums);
+            } else {
+                add_blocks(cells, window, sums, self.blocks);
+            }
         }
     }
 }
@@ -158,30 +191,87 @@ impl Kernel for Pixels<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
-        let group = self.windows.sizes.group;
-        for (x, y) in self.x.chunks_exact(group).zip(self.y.chunks_exact_mut(group)) {
-            for (square, x) in self.windows.cells().iter_mut().zip(x) {
-                *square = x * x;
+        let Sizes { group, .. } = self.windows.sizes;
+        let at_once = self.windows.sizes.floats();
+        for (x, y) in self.x.chunks(at_once).zip(self.y.chunks_mut(at_once)) {
+            for (squares, x) in self.windows.groups().zip(x.chunks_exact(group)) {
+                squares.iter_mut().zip(x).for_each(|(square, x)| *square = x * x);
             }
-            self.windows.add(simd);
+            self.windows.add(simd, x.len() / group);
+            let sums = &mut self.windows.sums[..x.len()];
             // A kappa of -0 would make a denominator of -0, whose root is no denominator.
             let (kappa, alpha) = (self.kappa + 0.0, self.alpha);
-            let terms = y.iter_mut().zip(x).zip(&*self.windows.sums);
+            if let Power::ThreeQuarters = self.power {
+                for sum in &mut *sums {
+                    *sum = kappa + alpha * *sum;
+                }
+                inverse_three_quarters(simd, sums, y);
+                y.iter_mut().zip(x).for_each(|(y, x)| *y *= x);
+                continue;
+            }
+            let terms = y.iter_mut().zip(x).zip(&*sums);
             match self.power {
                 Power::Half => {
                     terms.for_each(|((y, x), sum)| *y = x / (kappa + alpha * sum).sqrt())
                 }
-                Power::ThreeQuarters => terms.for_each(|((y, x), sum)| {
-                    let root = (kappa + alpha * sum).sqrt();
-                    *y = x / (root * root.sqrt());
-                }),
                 Power::One => terms.for_each(|((y, x), sum)| *y = x / (kappa + alpha * sum)),
-                Power::Other(beta) => {
-                    terms.for_each(|((y, x), sum)| *y = x * (kappa + alpha * sum).powf(-beta));
-                }
+                Power::ThreeQuarters | Power::Other(_) => terms.for_each(|((y, x), sum)| {
+                    *y = x * (kappa + alpha * sum).powf(-self.power.exponent());
+                }),
             }
         }
     }
+}
+
+/// Cubes and fourth powers of these, and of their powers, are far from overflowing.
+const MODERATE: [f32; 2] = [1.0 / (1u64 << 40) as f32, (1u64 << 40) as f32];
+
+/// `to = bases^-3/4`, to within 2e-7.
+///
+/// Two roots and a division take three times as long as this: two steps of Newton's iteration (with
+/// the second derivative as well) for `y^-4 = s^3`, from a guess by the bits.
+#[inline(always)]
+pub(crate) fn inverse_three_quarters<S: Simd>(simd: S, bases: &[f32], to: &mut [f32]) {
+    let count = to.len();
+    assert!(bases.len() == count);
+    if count < S::LANES {
+        to.iter_mut().zip(bases).for_each(|(to, &s)| *to = by_roots(s));
+        return;
+    }
+    let [low, high] = MODERATE;
+    let one = simd.splat(1.0);
+    let (first, second) = (simd.splat(0.25), simd.splat(5.0 / 32.0));
+    let mut at = 0;
+    while at < count {
+        // The last vector goes over some twice.
+        let i = at.min(count - S::LANES);
+        // SAFETY: `i + LANES <= count`, the length of both.
+        let s = unsafe { simd.load(bases.as_ptr().add(i)) };
+        if simd.all_within(s, low, high) {
+            let minus_cube = simd.mul(simd.mul(s, s), simd.sub(simd.splat(0.0), s));
+            let mut y = simd.guess_inverse_three_quarters(s);
+            for _ in 0..2 {
+                let square = simd.mul(y, y);
+                let error = simd.mul_add(minus_cube, simd.mul(square, square), one);
+                let step = simd.mul(simd.mul_add(error, second, first), error);
+                y = simd.mul_add(y, step, y);
+            }
+            // SAFETY: as above.
+            unsafe { simd.store(to.as_mut_ptr().add(i), y) };
+        } else {
+            // Zeros, infinities and NaN have no bits to guess by.
+            let bases = &bases[i..i + S::LANES];
+            to[i..i + S::LANES].iter_mut().zip(bases).for_each(|(to, &s)| *to = by_roots(s));
+        }
+        at += S::LANES;
+    }
+}
+
+/// `s^-3/4`
+#[inline(always)]
+fn by_roots(s: f32) -> f32 {
+    let root = s.sqrt();
+    1.0 / (root * root.sqrt())
 }
 
 /// `sums[c] = Σ squares[c .. c + window]`, cell by cell.
@@ -271,6 +361,45 @@ mod tests {
         for level in crate::Level::available() {
             for (group, reach) in [(1, 0), (3, 1), (7, 6), (8, 2), (16, 2), (17, 8), (40, 39)] {
                 level.run(Both(group, reach));
+            }
+        }
+    }
+
+    #[test]
+    fn inverse_three_quarters_are_within_2e_7_and_ieee_beyond() {
+        struct Powers<'a>(&'a [f32], &'a mut [f32]);
+        impl Kernel for Powers<'_> {
+            type Output = ();
+            #[inline(always)]
+            fn run<S: Simd>(self, simd: S) {
+                inverse_three_quarters(simd, self.0, self.1);
+            }
+        }
+        let even = (0..20_000).map(|i| (f32::from(i as u16) / 160.0 - 62.0).exp2());
+        let special = [0.0, -0.0, -1.0, f32::INFINITY, f32::NAN, f32::MAX, 1e-45, 2.0, 1e38, 1e-38];
+        let bases: Vec<f32> = even.chain(special).collect();
+        for level in crate::Level::available() {
+            let mut whole = vec![0.0; bases.len()];
+            level.run(Powers(&bases, &mut whole));
+            for (&s, &got) in bases.iter().zip(&whole) {
+                let expected = (f64::from(s) + 0.0).powf(-0.75);
+                match expected.is_finite() {
+                    true if expected == 0.0 => assert_eq!(got, 0.0, "{level}: {s}"),
+                    true => {
+                        let error = (f64::from(got) / expected - 1.0).abs();
+                        assert!(error <= 2e-7, "{level}: {s}: {got} {expected}");
+                    }
+                    false if expected.is_nan() => assert!(got.is_nan(), "{level}: {s}: {got}"),
+                    false => assert_eq!(got.abs(), f32::INFINITY, "{level}: {s}"),
+                }
+            }
+            // Wherever the vectors begin, of whatever length.
+            for count in 1..40 {
+                let mut part = vec![0.0; count];
+                level.run(Powers(&bases[100..100 + count], &mut part));
+                for (got, expected) in part.iter().zip(&whole[100..]) {
+                    assert!((got - expected).abs() <= 2e-7 * expected, "{level}: {count}");
+                }
             }
         }
     }

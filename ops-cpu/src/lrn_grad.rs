@@ -4,7 +4,7 @@ use striate_tensor::ops::Lrn;
 use striate_tensor::{Operand, Result, TensorType};
 
 use crate::backend::Context;
-use crate::lrn::{Power, Scratch, Sizes, Windows};
+use crate::lrn::{Power, Scratch, Sizes, Windows, inverse_three_quarters};
 use crate::memory::Memory;
 use crate::simd::{Kernel, Simd};
 
@@ -28,9 +28,9 @@ pub(crate) fn lrn_grad(
     let sizes = Sizes::new(op, channels);
     let part = PART_ELEMS.div_ceil(channels) * channels;
     cx.threads.try_for_each_part(dx.slice_mut::<f32>(), part, |index, dx| {
-        let mut scratch = Scratch::take(cx, sizes, 2 * sizes.group)?;
+        let mut scratch = Scratch::take(cx, sizes, 2 * sizes.floats())?;
         let (windows, more) = scratch.windows();
-        let (bases, powers) = more.split_at_mut(sizes.group);
+        let (bases, powers) = more.split_at_mut(sizes.floats());
         let here = index * part..index * part + dx.len();
         let (x, dy) = (&x[here.clone()], &dy[here]);
         cx.level.run(Pixels { x, dy, dx, op, windows, bases, powers });
@@ -46,7 +46,7 @@ struct Pixels<'a> {
     dx: &'a mut [f32],
     op: &'a Lrn,
     windows: Windows<'a>,
-    /// Scratch for `s = kappa + alpha · Σ x²` of a group, and for `s^-beta`.
+    /// Scratch for `s = kappa + alpha · Σ x²` of some groups, and for `s^-beta`.
     bases: &'a mut [f32],
     powers: &'a mut [f32],
 }
@@ -63,29 +63,33 @@ impl Kernel for Pixels<'_> {
         let (kappa, alpha) = (op.kappa + 0.0, op.alpha);
         let factor = 2.0 * alpha * op.beta;
         let power = Power::new(op.beta);
-        let group = windows.sizes.group;
-        let pixels = x.chunks_exact(group).zip(dy.chunks_exact(group));
-        for ((x, dy), dx) in pixels.zip(dx.chunks_exact_mut(group)) {
-            for (square, x) in windows.cells().iter_mut().zip(x) {
-                *square = x * x;
+        let Sizes { group, .. } = windows.sizes;
+        let at_once = windows.sizes.floats();
+        let pixels = x.chunks(at_once).zip(dy.chunks(at_once));
+        for ((x, dy), dx) in pixels.zip(dx.chunks_mut(at_once)) {
+            let (count, groups) = (x.len(), x.len() / group);
+            let (bases, powers) = (&mut bases[..count], &mut powers[..count]);
+            for (squares, x) in windows.groups().zip(x.chunks_exact(group)) {
+                squares.iter_mut().zip(x).for_each(|(square, x)| *square = x * x);
             }
-            windows.add(simd);
+            windows.add(simd, groups);
             for (base, sum) in bases.iter_mut().zip(&*windows.sums) {
                 *base = kappa + alpha * sum;
             }
             let terms = powers.iter_mut().zip(&*bases);
             match power {
                 Power::Half => terms.for_each(|(power, s)| *power = 1.0 / s.sqrt()),
-                Power::ThreeQuarters => terms.for_each(|(power, s)| {
-                    let root = s.sqrt();
-                    *power = 1.0 / (root * root.sqrt());
-                }),
+                Power::ThreeQuarters => inverse_three_quarters(simd, bases, powers),
                 Power::One => terms.for_each(|(power, s)| *power = 1.0 / s),
                 Power::Other(beta) => terms.for_each(|(power, s)| *power = s.powf(-beta)),
             }
-            let terms = windows.cells().iter_mut().zip(x).zip(dy).zip(&*bases).zip(&*powers);
-            terms.for_each(|((((cell, x), dy), s), power)| *cell = dy * x * (power / s));
-            windows.add(simd);
+            let terms = x.chunks_exact(group).zip(dy.chunks_exact(group));
+            let terms = terms.zip(bases.chunks_exact(group)).zip(powers.chunks_exact(group));
+            for (cells, (((x, dy), bases), powers)) in windows.groups().zip(terms) {
+                let terms = cells.iter_mut().zip(x).zip(dy).zip(bases).zip(powers);
+                terms.for_each(|((((cell, x), dy), s), power)| *cell = dy * x * (*power / *s));
+            }
+            windows.add(simd, groups);
             let terms = dx.iter_mut().zip(x).zip(dy).zip(&*powers).zip(&*windows.sums);
             terms.for_each(|((((dx, x), dy), power), sum)| {
                 *dx = dy * power - factor * x * sum;

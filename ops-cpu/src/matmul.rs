@@ -6,7 +6,9 @@ use striate_tensor::{Operand, Result, Shape, TensorType};
 use crate::backend::Context;
 use crate::buffer::{Floats, floats};
 use crate::gemm::matvec::{MAX_ROWS, MatVec, Weights};
-use crate::gemm::{self, Block, DEPTH_BLOCK, Packing, outer, pack_panels, pack_rows, tile_shape};
+use crate::gemm::{
+    self, Ahead, Block, DEPTH_BLOCK, Packing, outer, pack_panels, pack_rows, tile_shape,
+};
 use crate::memory::Memory;
 use crate::threads::SharedOutput;
 
@@ -191,6 +193,7 @@ impl Product<'_> {
                 bias: std::ptr::null(),
                 relu: false,
                 add: false,
+                ahead: Ahead::NOTHING,
             };
             // SAFETY: rows are `k` floats each, panels are whole, and `sums` has `rows` rows of `m`.
             unsafe { block.run(cx.level) };
@@ -294,6 +297,7 @@ impl Product<'_> {
                             bias: bias[col..].as_ptr(),
                             relu: self.op.relu && part + 1 == parts,
                             add: part > 0,
+                            ahead: Ahead::NOTHING,
                         };
                         // SAFETY: rows are `run` floats each; panels and biases are padded to whole
                         // tiles; blocks of different tasks do not overlap, and lie inside `y`.

@@ -8,7 +8,7 @@ use striate_tensor::{Operand, Result};
 use super::{Extents, padded_bias};
 use crate::backend::Context;
 use crate::buffer::{PackKey, floats, own};
-use crate::gemm::{Block, Packing, TileShape, pack_panels, tile_shape};
+use crate::gemm::{Ahead, Block, Packing, TileShape, pack_panels, tile_shape};
 use crate::memory::Memory;
 use crate::threads::SharedOutput;
 
@@ -140,6 +140,7 @@ pub(super) fn conv2d(
             bias: bias.map_or(std::ptr::null(), |bias| bias[panel_offset..].as_ptr()),
             relu: op.relu,
             add: false,
+            ahead: Ahead::NOTHING,
         };
         // SAFETY: the pointers are to `run` floats each, inside the images or the zeros; panels and
         // biases are padded to whole tiles; blocks of different tasks do not overlap, and all of

@@ -4,6 +4,9 @@ use super::DEPTH_BLOCK;
 use super::tile::{Rows, Start, Tile};
 use crate::simd::{Kernel, Level, Simd};
 
+/// Floats in a line of the caches.
+const LINE_FLOATS: usize = 16;
+
 /// A block of the output to compute: `rows · panels`, with bias and ReLU.
 ///
 /// All pointers must stay valid, and the output block must be ours alone, while it runs.
@@ -32,6 +35,20 @@ pub(crate) struct Block {
     pub(crate) relu: bool,
     /// The products are added to what is in the output; the biases are not.
     pub(crate) add: bool,
+    /// What is asked for to come into the second-level cache meanwhile, and its floats: what the
+    /// next block reads, where that lies further away.
+    pub(crate) ahead: Ahead,
+}
+
+/// Memory to ask for: floats in a row. It need not be readable.
+#[derive(Clone, Copy)]
+pub(crate) struct Ahead {
+    pub(crate) from: *const f32,
+    pub(crate) floats: usize,
+}
+
+impl Ahead {
+    pub(crate) const NOTHING: Self = Ahead { from: std::ptr::null(), floats: 0 };
 }
 
 impl Block {
@@ -64,6 +81,10 @@ impl<const ROWS: usize, const VECTORS: usize> Kernel for Tiles<ROWS, VECTORS> {
         let depth = block.taps * block.run;
         let panels = block.n.div_ceil(cols);
         let tiles = block.m.div_ceil(ROWS);
+        let steps = (tiles * panels * depth).max(1);
+        let ahead_step = block.ahead.floats.div_ceil(steps).min(LINE_FLOATS);
+        // An address that no memory has would cost a walk through the page tables in each step.
+        let mut ahead = if ahead_step == 0 { block.panels } else { block.ahead.from };
         // Depth outermost: the rows under a few taps stay in the second-level cache while all
         // panels pass over them.
         let taps_at_once = (DEPTH_BLOCK / block.run.max(1)).max(1);
@@ -103,7 +124,9 @@ impl<const ROWS: usize, const VECTORS: usize> Kernel for Tiles<ROWS, VECTORS> {
                                     (false, _) => Start::Output,
                                 },
                                 relu: last && block.relu,
+                                ahead: (ahead, ahead_step),
                             };
+                            ahead = ahead.wrapping_add(taps * run * ahead_step);
                             let n = (block.n - p * cols).min(cols);
                             match (n == cols, m) {
                                 (true, ..=2) => tile.whole::<S, 2, VECTORS>(simd, m),

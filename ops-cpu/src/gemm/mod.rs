@@ -11,7 +11,7 @@ pub(crate) mod outer;
 mod pack;
 mod tile;
 
-pub(crate) use block::Block;
+pub(crate) use block::{Ahead, Block};
 pub(crate) use pack::{Packing, pack_panels, pack_rows, widen};
 
 use crate::simd::Level;

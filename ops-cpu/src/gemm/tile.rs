@@ -40,6 +40,8 @@ pub(super) struct Tile {
     pub(super) pitch: usize,
     pub(super) start: Start,
     pub(super) relu: bool,
+    /// An address to ask for in the first step, and floats from there to that of the next step.
+    pub(super) ahead: (*const f32, usize),
 }
 
 impl Tile {
@@ -55,7 +57,8 @@ impl Tile {
         simd: S,
         m: usize,
     ) {
-        let Tile { rows, mut panel, panel_pitch, output, pitch, start, relu } = self;
+        let Tile { rows, mut panel, panel_pitch, output, pitch, start, relu, ahead } = self;
+        let (mut ahead, ahead_step) = ahead;
         // SAFETY: all accesses are inside what the caller vouches for.
         unsafe {
             let mut sums = [[simd.splat(0.0); VECTORS]; ROWS];
@@ -89,6 +92,8 @@ impl Tile {
                         *right = simd.load(panel.add(j * S::LANES));
                     }
                     panel = panel.add(panel_pitch);
+                    simd.prefetch_far(ahead);
+                    ahead = ahead.wrapping_add(ahead_step);
                     for i in 0..ROWS {
                         let x = simd.splat(*left[i].add(k));
                         for j in 0..VECTORS {

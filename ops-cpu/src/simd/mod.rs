@@ -18,6 +18,10 @@ pub use portable::Portable;
 #[cfg(target_arch = "x86_64")]
 pub use x86_64::{Avx2, Avx512};
 
+/// The bits of a number, times -3/4, lack this of those of its power: found by trying for the least
+/// error.
+const INVERSE_THREE_QUARTERS: u32 = 0x6f14_8e50;
+
 /// A vector instruction set: a token that proves that its instructions may be used.
 pub trait Simd: Copy + Send + Sync + 'static {
     /// Floats in a vector.
@@ -40,6 +44,9 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// Asks for the cache line at an address, which need not be readable.
     #[inline(always)]
     fn prefetch(self, _: *const f32) {}
+    /// Asks for it to come no nearer than the second-level cache.
+    #[inline(always)]
+    fn prefetch_far(self, _: *const f32) {}
     /// Reads and widens `LANES` half-precision floats.
     ///
     /// # Safety
@@ -57,6 +64,10 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn sqrt(self, a: Self::V) -> Self::V;
     /// `a · b + c`, rounded once where the instruction set has it.
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// `a^-3/4` of positive, finite numbers to within 4.6 %, by their bits: as of a logarithm.
+    fn guess_inverse_three_quarters(self, a: Self::V) -> Self::V;
+    /// Whether all of them are. NaN is not.
+    fn all_within(self, a: Self::V, low: f32, high: f32) -> bool;
     /// `max(a, 0)`; NaN stays NaN.
     fn relu(self, a: Self::V) -> Self::V;
     /// The larger one; NaN where either is.

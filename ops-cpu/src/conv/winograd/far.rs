@@ -10,7 +10,7 @@ use striate_tensor::Result;
 use super::weights::{Kernels, Piece};
 use super::{PAD, POSITIONS, Results, Step};
 use crate::backend::Context;
-use crate::gemm::Block;
+use crate::gemm::{Ahead, Block};
 use crate::threads::SharedOutput;
 
 /// Transformed tiles that exist at a time: part of a third-level cache.
@@ -98,10 +98,15 @@ pub(super) fn conv2d(cx: &Context, step: &Step<'_>, kernels: &Kernels<'_>) -> Re
                         // SAFETY: rows are inside the transformed tiles, which nobody writes now;
                         // panels are whole; the output is this task's part of the results.
                         unsafe {
-                            let at = (index * POSITIONS + position) * tiles_pitch;
+                            let at = (index * POSITIONS + position) * tiles_pitch + from * piece;
                             for (i, pointer) in pointers.iter_mut().enumerate() {
-                                *pointer = tiles.at(at + (from + i.min(count - 1)) * piece);
+                                *pointer = tiles.at(at + i.min(count - 1) * piece);
                             }
+                            // The tiles of the next position lie in the third-level cache.
+                            let ahead = Ahead {
+                                from: tiles.at(at).wrapping_add(tiles_pitch),
+                                floats: count * piece,
+                            };
                             let block = Block {
                                 rows: pointers.as_ptr(),
                                 m: count,
@@ -114,6 +119,7 @@ pub(super) fn conv2d(cx: &Context, step: &Step<'_>, kernels: &Kernels<'_>) -> Re
                                 bias: std::ptr::null(),
                                 relu: false,
                                 add: index > 0,
+                                ahead,
                             };
                             block.run(step.level);
                         }

@@ -5,7 +5,7 @@ use striate_tensor::Result;
 use super::weights::Kernels;
 use super::{POSITIONS, Results, Step};
 use crate::backend::Context;
-use crate::gemm::Block;
+use crate::gemm::{Ahead, Block};
 use crate::threads::SharedOutput;
 
 /// Transformed tiles and results of a block, which goes through all steps at once.
@@ -57,6 +57,7 @@ pub(super) fn conv2d(cx: &Context, step: &Step<'_>, kernels: &Kernels<'_>) -> Re
                     bias: std::ptr::null(),
                     relu: false,
                     add: false,
+                    ahead: Ahead::NOTHING,
                 };
                 block.run(step.level);
             }
