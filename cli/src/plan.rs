@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::model;
 use crate::output::{self, Output, bytes, grouped};
 use crate::train::Scheme;
-use quantity::{Devices, counts, duration, rate, size};
+use quantity::{Devices, counts, duration, prefixed, rate, size};
 
 /// Options of `striate plan`.
 #[derive(Debug, Args)]
@@ -31,7 +31,8 @@ Times are a bound, of devices that are as fast as one alone and do not disturb e
   best          the faster scheme that fits --memory
 
 Without --batch or --mini-batch, each row has its best batch: of 1, 2, 4 … 1024 samples a device that
-fit --memory the fewest with which it does 99 % of the most samples a second.
+fit --memory the fewest with which it does 99 % of the most samples a second. (Without --bandwidth
+the arithmetic of a few samples is as fast as that of many: only communication asks for more.)
 
 --flops is what a device reaches in training, not what its data sheet promises: what
 `striate bench MODEL --pass step` says of one that is there. --one-device says it by a measured step.
@@ -230,9 +231,9 @@ fn usage(error: striate::train::Error) -> Error {
 /// What the plan is of.
 fn facts(plan: &Plan, model: &str, output: &mut Output) -> Result<()> {
     let (machine, link) = (plan.machine(), plan.link());
-    let mut device = format!("{:.3} TFLOP/s", machine.flops / 1e12);
+    let mut device = format!("{} FLOP/s", prefixed(machine.flops));
     if let Some(bandwidth) = machine.bandwidth {
-        device += &format!(", {:.0} GB/s of memory", bandwidth / 1e9);
+        device += &format!(", {}B/s of memory", prefixed(bandwidth));
     }
     if let Some(memory) = machine.memory {
         device += &format!(", {}", bytes(memory));
@@ -242,9 +243,8 @@ fn facts(plan: &Plan, model: &str, output: &mut Output) -> Result<()> {
         .line(&format!("{model:8}{parameters} parameters, {flops:.2} GFLOP a sample and step"))?;
     output.line(&format!("{:8}{device}", "device"))?;
     output.line(&format!(
-        "{:8}{link}: {:.3} GB/s, {:.1} us",
-        "link",
-        link.bandwidth / 1e9,
+        "link     {link}: {}B/s, {:.1} us",
+        prefixed(link.bandwidth),
         link.latency * 1e6
     ))?;
     output.line("")

@@ -40,6 +40,16 @@ pub(super) fn counts(text: &str) -> Result<Devices, String> {
     Ok(Devices(all))
 }
 
+/// `4.5 T`: before a unit.
+pub(super) fn prefixed(value: f64) -> String {
+    let prefixes = [(1e15, " P"), (1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")];
+    match prefixes.into_iter().find(|(factor, _)| value >= *factor) {
+        Some((1e15, _)) if value >= 1e18 => format!("{value:.3e} "),
+        Some((factor, prefix)) => format!("{:.3}{prefix}", value / factor),
+        None => format!("{value:.3} "),
+    }
+}
+
 /// A number with a prefix of the SI, and these units or none: more than 0.
 fn quantity(text: &str, units: &[&str], example: &str) -> Result<f64, String> {
     let wrong = || format!("expected a number of more than 0 like {example}");
@@ -105,6 +115,8 @@ mod tests {
 
     #[test]
     fn quantities() {
+        let texts = [4.5e12, 2.5e9, 999.0, 1e24].map(prefixed);
+        assert_eq!(texts, ["4.500 T", "2.500 G", "999.000 ", "1.000e24 "]);
         for (text, value) in [
             ("4.5T", 4.5e12),
             ("500G", 5e11),

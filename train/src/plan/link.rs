@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
+use super::machine::check;
 use crate::{Error, Result};
 
 /// What connects a device with the others, as the LogGP model has it (Alexandrov and others, 1995):
@@ -35,36 +36,60 @@ pub struct Link {
     pub rationale: Cow<'static, str>,
 }
 
-/// Of the rate that a link is named after what is left for programs, roughly: Ethernet in frames of
-/// 1500 bytes carries 1460 of every 1538 on the wire, PCIe 3.0 packets of 256 bytes 26 more and
-/// copies that begin and end, NVLink about four fifths.
-macro_rules! links {
-    ($($name:literal, $bandwidth:literal, $latency:literal, $overhead:literal, $rationale:literal;)*) => {
-        [$(($name, $bandwidth, $latency, $overhead, $rationale),)*]
-    };
-}
-
+/// Name, bytes a second, seconds of latency and of overhead, rationale.
 type Known = (&'static str, f64, f64, f64, &'static str);
 
-const KNOWN: [Known; 7] = links! {
-    "1GbE", 0.118e9, 50e-6, 5e-6,
-        "1 Gbit/s less the heads of TCP frames (5 %); the latency of a kernel's TCP on both sides";
-    "10GbE", 1.18e9, 25e-6, 3e-6,
-        "10 Gbit/s less the heads of TCP frames (5 %); the latency of a kernel's TCP on both sides";
-    "25GbE", 2.95e9, 20e-6, 3e-6,
-        "25 Gbit/s less the heads of TCP frames (5 %); the latency of a kernel's TCP on both sides";
-    "100GbE", 11.5e9, 5e-6, 1e-6,
+/// Of the rate that a link is named after, what is left for programs. Ethernet in frames of 1500
+/// bytes carries 1460 of every 1538 on the wire; PCIe adds 26 to packets of 256, and copies that
+/// begin and end. Latencies are round: what decides is their order of magnitude.
+const KNOWN: [Known; 7] = [
+    (
+        "1GbE",
+        0.118e9,
+        50e-6,
+        5e-6,
+        "1 Gbit/s less the heads of TCP frames (5 %); the latency of a kernel's TCP on both sides",
+    ),
+    (
+        "10GbE",
+        1.18e9,
+        25e-6,
+        3e-6,
+        "10 Gbit/s less the heads of TCP frames (5 %); the latency of a kernel's TCP on both sides",
+    ),
+    (
+        "25GbE",
+        2.95e9,
+        20e-6,
+        3e-6,
+        "25 Gbit/s less the heads of TCP frames (5 %); the latency of a kernel's TCP on both sides",
+    ),
+    (
+        "100GbE",
+        11.5e9,
+        5e-6,
+        1e-6,
         "100 Gbit/s less heads and flow control (8 %); the latency of network cards that read \
-         memory themselves (RDMA), for TCP in one thread does not fill such a link";
-    "PCIe3x16", 12e9, 10e-6, 2e-6,
+         memory themselves (RDMA), for TCP in one thread does not fill such a link",
+    ),
+    (
+        "PCIe3x16",
+        12e9,
+        10e-6,
+        2e-6,
         "8 GT/s in 16 lanes are 15.75 GB/s, of which copies see about three quarters; the latency \
-         of starting one";
-    "PCIe4x16", 24e9, 10e-6, 2e-6,
-        "twice PCIe3x16";
-    "NVLink", 240e9, 5e-6, 2e-6,
+         of starting one",
+    ),
+    ("PCIe4x16", 24e9, 10e-6, 2e-6, "twice the rate of PCIe3x16, and the same latency"),
+    (
+        "NVLink",
+        240e9,
+        5e-6,
+        2e-6,
         "the third generation, 300 GB/s a direction over all bridges of a device, of which copies \
-         see about four fifths; the latency of starting one";
-};
+         see about four fifths; the latency of starting one",
+    ),
+];
 
 impl Link {
     /// The links that are known by name, the slowest first.
@@ -82,15 +107,11 @@ impl Link {
     /// A link that nobody has named. Its overhead is a tenth of its latency, as it is of most.
     ///
     /// # Errors
-    /// [`Error::Plan`] where the bandwidth is not a positive number, or the latency a negative one.
+    /// [`Error::Plan`] where the bandwidth is beyond all links, or the latency negative or longer than
+    /// an hour.
     pub fn new(bandwidth: f64, latency: f64) -> Result<Link> {
-        if !(bandwidth.is_finite() && bandwidth > 0.0) {
-            let expected = "a bandwidth of more than 0 bytes a second";
-            return Err(Error::plan(expected, bandwidth.to_string()));
-        }
-        if !(latency.is_finite() && latency >= 0.0) {
-            return Err(Error::plan("a latency of 0 seconds or more", latency.to_string()));
-        }
+        check("bytes a second of a link", bandwidth, 1.0..=1e24)?;
+        check("seconds of latency", latency, 0.0..=3600.0)?;
         Ok(Link {
             name: format!("{}GB/s,{}us", rounded(bandwidth / 1e9), rounded(latency * 1e6)).into(),
             bandwidth,

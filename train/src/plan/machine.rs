@@ -1,5 +1,7 @@
 //! What computes.
 
+use std::ops::RangeInclusive;
+
 use striate_nn::NetworkSpec;
 
 use super::network;
@@ -35,19 +37,19 @@ impl Machine {
     /// One that reaches so many operations a second.
     ///
     /// # Errors
-    /// [`Error::Plan`] where that is not a positive number.
+    /// [`Error::Plan`] where that is no such number: 1 to 1e24.
     pub fn new(flops: f64) -> Result<Machine> {
-        positive("operations a second", flops)?;
+        check("operations a second", flops, RATES)?;
         Ok(Machine { flops, bandwidth: None, memory: None })
     }
 
     /// The one that takes so many seconds for a step of so many samples by itself.
     ///
     /// # Errors
-    /// [`Error::Plan`] where these are not positive numbers, [`Error::Network`] where the network
+    /// [`Error::Plan`] where these are beyond all devices, [`Error::Network`] where the network
     /// cannot be trained.
     pub fn measured(spec: &NetworkSpec, samples: u64, seconds: f64) -> Result<Machine> {
-        positive("seconds of a step", seconds)?;
+        check("seconds of a step", seconds, SECONDS)?;
         let layers = network::layers(spec)?;
         let flops: f64 = layers.iter().map(|layer| layer.step_flops()).sum();
         Machine::new(flops * samples as f64 / seconds)
@@ -56,9 +58,9 @@ impl Machine {
     /// With memory of this bandwidth.
     ///
     /// # Errors
-    /// [`Error::Plan`] where that is not a positive number.
+    /// [`Error::Plan`] where that is no such number: 1 to 1e24.
     pub fn with_bandwidth(self, bandwidth: f64) -> Result<Machine> {
-        positive("bytes a second of memory", bandwidth)?;
+        check("bytes a second of memory", bandwidth, RATES)?;
         Ok(Machine { bandwidth: Some(bandwidth), ..self })
     }
 
@@ -80,9 +82,19 @@ impl Machine {
     }
 }
 
-fn positive(what: &str, value: f64) -> Result<()> {
-    match value.is_finite() && value > 0.0 {
+/// What no device is beyond: so all that follows is a number too.
+const RATES: RangeInclusive<f64> = 1.0..=1e24;
+
+/// As few and as many seconds as a step may take.
+const SECONDS: RangeInclusive<f64> = 1e-9..=1e12;
+
+/// Refuses what no device is, infinities and NaN too.
+pub(super) fn check(what: &str, value: f64, allowed: RangeInclusive<f64>) -> Result<()> {
+    match allowed.contains(&value) {
         true => Ok(()),
-        false => Err(Error::plan(format!("more than 0 {what}"), value.to_string())),
+        false => {
+            let (least, most) = allowed.into_inner();
+            Err(Error::plan(format!("{least:e} to {most:e} {what}"), format!("{value:e}")))
+        }
     }
 }

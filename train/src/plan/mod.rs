@@ -42,17 +42,14 @@
 //! - **Memory.** Weights, momenta, gradients and activations; see [`Prediction::memory`].
 //!
 //! So it is a bound: of devices that are all as fast as one alone, that always have the next
-//! samples, and do not disturb each other. How near it is to what was measured:
-//!
-//! - ccv trains MattNet on one graphics card in 0.845 s for 128 samples, and in 0.909 s for 512 on
-//!   four of them over PCIe 3.0 ×16. From the first number this model makes 0.85 s of the second,
-//!   hybrid or data: it hides nearly all communication. The page does not say where the 64 ms
-//!   go. What the model leaves out and such a machine has: gradients and activations that are
-//!   copied by the same device that computes; ranks that wait for the slowest of four; smaller
-//!   products of a quarter of the outputs, at a lower rate; and lanes that cards share.
-//! - With the rate of that card, VGG-D's 128 samples a device take 5.3 s, and 5.44 s on that page.
-//! - Bytes of real steps, and the time that computation waited for them here, are in the crate's
-//!   README beside what this says.
+//! samples, and do not disturb each other. ccv trains MattNet on one graphics card in 0.845 s for
+//! 128 samples, and in 0.909 s for 512 on four of them over PCIe 3.0 ×16. From the first number the
+//! model makes 0.845 s of the second with data parallelism and 0.847 s with hybrid: 7 % less. What it
+//! leaves out and such a machine has: products of a quarter of the outputs, which reach a lower
+//! rate; copies by the device that computes, and between cards that share lanes; sums of gradients
+//! and updates, which take their time; and each step is as long as that of the slowest of four.
+//! Bytes of real steps and the time that computation waited for them are in the crate's README,
+//! beside what the model says.
 
 mod link;
 mod machine;
