@@ -231,7 +231,7 @@ fn usage(error: striate::train::Error) -> Error {
 /// What the plan is of.
 fn facts(plan: &Plan, model: &str, output: &mut Output) -> Result<()> {
     let (machine, link) = (plan.machine(), plan.link());
-    let mut device = format!("{} FLOP/s", prefixed(machine.flops));
+    let mut device = format!("{}FLOP/s", prefixed(machine.flops));
     if let Some(bandwidth) = machine.bandwidth {
         device += &format!(", {}B/s of memory", prefixed(bandwidth));
     }
@@ -239,14 +239,12 @@ fn facts(plan: &Plan, model: &str, output: &mut Output) -> Result<()> {
         device += &format!(", {}", bytes(memory));
     }
     let (parameters, flops) = (grouped(plan.parameters()), plan.flops() / 1e9);
-    output
-        .line(&format!("{model:8}{parameters} parameters, {flops:.2} GFLOP a sample and step"))?;
-    output.line(&format!("{:8}{device}", "device"))?;
     output.line(&format!(
-        "link     {link}: {}B/s, {:.1} us",
-        prefixed(link.bandwidth),
-        link.latency * 1e6
+        "network  {model}: {parameters} parameters, {flops:.3} GFLOP a sample and step"
     ))?;
+    output.line(&format!("device   {device}"))?;
+    let (rate, latency) = (prefixed(link.bandwidth), link.latency * 1e6);
+    output.line(&format!("link     {link}: {rate}B/s, {latency:.1} us"))?;
     output.line("")
 }
 

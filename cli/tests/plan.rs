@@ -26,7 +26,9 @@ fn a_row_for_each_number_of_devices_and_way() {
     assert_eq!(first[..3], [("1", "data"), ("4", "data"), ("4", "hybrid")]);
     assert_eq!((first.len(), first[17]), (18, ("1024", "data")));
     // The bytes of examples/many_devices.rs: 2 · 3/4 · 4 · 111,094,568.
-    assert!(stdout.contains("666.57") && stdout.contains("111,094,568 parameters"), "{stdout}");
+    for fact in ["666.57", "network  vgg-d: 111,094,568 parameters, 88.05", "4.500 TFLOP/s\n"] {
+        assert!(stdout.contains(fact), "no `{fact}` in {stdout}");
+    }
     for devices in ["1", "4", "512", "1024"] {
         let best = rows.iter().filter(|row| row[0] == devices && row.contains(&"best"));
         assert_eq!(best.count(), 1, "{stdout}");
@@ -98,7 +100,7 @@ fn files_are_networks_too() {
     let scene = Scene::new();
     let rest = "--devices 2 --link 3.5GB/s,12us --flops 1G --batch 4";
     let stdout = plan(&scene, &format!("--model tiny.sqlite3 {rest}")).done();
-    assert!(stdout.contains("3.5GB/s,12us: 3.500 GB/s, 12.0 us"), "{stdout}");
+    assert!(stdout.contains("link     3.5GB/s,12us: 3.500 GB/s, 12.0 us"), "{stdout}");
     scene.write("net.json", &scene.network.spec().to_json().unwrap());
     let same = plan(&scene, &format!("--model net.json {rest}")).done();
     assert_eq!(same.replace("net.json", "tiny.sqlite3"), stdout);
