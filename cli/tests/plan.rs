@@ -78,11 +78,9 @@ fn json_is_a_line_a_row() {
 #[test]
 fn batches_are_of_each_or_of_all_or_the_best() {
     let scene = Scene::new();
+    let usual = "--model alexnet --link 10GbE --flops 500G --devices 2,4 --parallel data";
     let batches = |args: &str| -> Vec<(u64, u64)> {
-        let args = format!(
-            "--model alexnet --link 10GbE --flops 500G --devices 2,4 --parallel data --format json"
-        ) + " "
-            + args;
+        let args = format!("{usual} --format json {args}");
         let number = |value: &serde_json::Value| value.as_u64().unwrap();
         let lines = json(&plan(&scene, &args).done());
         lines.iter().map(|line| (number(&line["batch"]), number(&line["mini_batch"]))).collect()
