@@ -30,12 +30,14 @@ Times are a bound, of devices that are as fast as one alone and do not disturb e
   efficiency    the speedup, divided by the devices
   best          the faster scheme that fits --memory
 
-Without --batch or --mini-batch, each row has its best batch: of 1, 2, 4 … 1024 samples a device that
-fit --memory the fewest with which it does 99 % of the most samples a second. (Without --bandwidth
-the arithmetic of a few samples is as fast as that of many: only communication asks for more.)
+Without --batch or --mini-batch, each row has its best batch: of 1, 2, 4 … 1024 samples a device
+that fit --memory the fewest with which it does 99 % of the most samples a second. (Without
+--bandwidth the arithmetic of a few samples is as fast as that of many: only communication asks
+for more.)
 
---flops is what a device reaches in training, not what its data sheet promises: what
-`striate bench MODEL --pass step` says of one that is there. --one-device says it by a measured step.
+--flops is what a device reaches in training, not what its data sheet promises: about what
+`striate bench MODEL --pass step` says of one that is there. --one-device says it by a step that
+was measured.
 
 Links, by device and direction:
   1GbE      0.118 GB/s, 50 us   TCP         PCIe3x16  12 GB/s, 10 us    copies through the host
