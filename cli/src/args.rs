@@ -12,8 +12,8 @@ use crate::error::{Error, Result};
 #[cfg(feature = "plot")]
 use crate::plot;
 use crate::{
-    bench, classify, completions, convert, draw, encode, inspect, prepare, train, tune, validate,
-    visualize,
+    bench, classify, completions, convert, draw, encode, inspect, plan, prepare, train, tune,
+    validate, visualize,
 };
 
 const EXAMPLES: &str = "\
@@ -24,6 +24,7 @@ Examples:
   striate inspect vgg-d.sqlite3                         layers, shapes, parameters
   striate convert vgg-d.sqlite3 vgg-d.safetensors --dtype f16
   striate bench vgg-d --layers                          where the time goes
+  striate plan --model vgg-d --devices 4..64 --link 100GbE --flops 4.5T   would it pay?
   striate tune vgg-d                                    choose the GPU's kernels by measuring
 
 Model files are recognised by their content: ccv's .sqlite3, and .safetensors.
@@ -54,6 +55,8 @@ pub(crate) enum Command {
     Convert(convert::ConvertArgs),
     /// Train a network, or go on with it.
     Train(Box<train::TrainArgs>),
+    /// Predict what training on many devices would take: step times, bytes sent, the best way.
+    Plan(Box<plan::PlanArgs>),
     /// Resize a set of labelled images once, for training.
     Prepare(prepare::PrepareArgs),
     /// Compute top-1 and top-5 miss rates of classification results.

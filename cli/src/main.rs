@@ -15,6 +15,7 @@ mod inspect;
 mod labels;
 mod model;
 mod output;
+mod plan;
 #[cfg(feature = "plot")]
 mod plot;
 mod prepare;
@@ -66,6 +67,7 @@ fn run(cli: &Cli, output: &mut Output) -> Result<()> {
         Command::Inspect(args) => inspect::run(args, output),
         Command::Convert(args) => convert::run(args, global, output),
         Command::Train(args) => train::run(args, global, output),
+        Command::Plan(args) => plan::run(args, global, output),
         Command::Prepare(args) => prepare::run(args, global, output),
         Command::Validate(args) => validate::run(args, output),
         Command::Draw(args) => draw::run(args, output),

@@ -3,10 +3,12 @@
 use std::path::Path;
 
 use striate::importers::{self, ReadOptions};
-use striate::nn::Network;
+use striate::models;
+use striate::nn::{Network, NetworkSpec};
 use striate::tensor::{DType, Device};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::target::has_extension;
 
 /// Reads a model file; the embedded model where none is named.
 pub(crate) fn load(path: Option<&Path>, dtype: Option<DType>, device: &Device) -> Result<Network> {
@@ -20,4 +22,26 @@ pub(crate) fn load(path: Option<&Path>, dtype: Option<DType>, device: &Device) -
     let network = importers::read(path, device, &ReadOptions::default().dtype(dtype))?;
     log::info!("read {}", path.display());
     Ok(network)
+}
+
+/// The layers of a network by name, out of a JSON file, or of a model file; and whether it is one of
+/// a name.
+pub(crate) fn spec(text: &str) -> Result<(NetworkSpec, bool)> {
+    if let Ok(spec) = models::by_name(text) {
+        return Ok((spec, true));
+    }
+    let path = Path::new(text);
+    if !path.exists() {
+        let names: Vec<_> = models::names().iter().map(|model| model.name).collect();
+        let names = names.join(", ");
+        return Err(Error::Usage(format!("no network or file '{text}'; networks: {names}")));
+    }
+    if has_extension(path, "json") {
+        let json = std::fs::read_to_string(path)
+            .map_err(|e| Error::because(format!("cannot read {text}"), e))?;
+        let spec = NetworkSpec::from_json(&json)
+            .map_err(|e| Error::because(format!("{text}: no network"), e))?;
+        return Ok((spec, false));
+    }
+    Ok((importers::inspect(path)?.spec, false))
 }

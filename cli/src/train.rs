@@ -146,7 +146,7 @@ pub(crate) struct TrainArgs {
 
 /// How a training is spread over devices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Scheme {
+pub(crate) enum Scheme {
     /// Each device has the whole network and a part of each mini-batch. The same bits for any
     /// number of devices of one kind.
     Data,

@@ -15,6 +15,14 @@ pub enum Error {
         /// What was given.
         got: String,
     },
+    /// A plan that cannot be carried out.
+    #[error("plan: expected {expected}, got {got}")]
+    Plan {
+        /// What would be right.
+        expected: String,
+        /// What was given.
+        got: String,
+    },
     /// Velocities that are not those of the network.
     #[error("momentum: expected {expected}, got {got}")]
     Velocity {
@@ -122,6 +130,10 @@ pub enum Error {
 }
 
 impl Error {
+    pub(crate) fn plan(expected: impl Into<String>, got: impl Into<String>) -> Self {
+        Error::Plan { expected: expected.into(), got: got.into() }
+    }
+
     pub(crate) fn io(file: &std::path::Path, action: &'static str, source: std::io::Error) -> Self {
         Error::Io { file: file.display().to_string(), action, source }
     }

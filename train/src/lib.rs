@@ -4,6 +4,7 @@
 //! * [`Session`]: a whole training in a working file: begun, interrupted at any moment, gone on
 //!   with, to the same bits.
 //! * [`TrainOptions`] and [`Schedule`]: how a network learns, as data.
+//! * [`parallel`]: on many devices; [`plan`]: what that would take, on paper.
 //! * [`Observer`]: what is told on the way; [`MetricsFile`] and [`TensorBoard`] write it down, and
 //!   [`History`] is what the working file remembers.
 //!
@@ -20,6 +21,7 @@ mod lock;
 mod metrics;
 mod options;
 pub mod parallel;
+pub mod plan;
 mod schedule;
 mod session;
 mod tensorboard;

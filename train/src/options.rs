@@ -77,7 +77,7 @@ impl Default for TrainOptions {
 }
 
 /// Larger ones are slips of the pen: their logits alone would not fit in memory.
-const MAX_BATCH: usize = 1 << 20;
+pub(crate) const MAX_BATCH: usize = 1 << 20;
 
 impl TrainOptions {
     /// How the weights of a layer learn.

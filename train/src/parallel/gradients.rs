@@ -72,14 +72,7 @@ impl Plan {
     pub(super) fn new(forward: Vec<(String, Shape)>) -> Self {
         let mut parameters = forward;
         parameters.reverse();
-        let (mut ends, mut gathered) = (Vec::new(), 0);
-        for (i, (_, shape)) in parameters.iter().enumerate() {
-            gathered += shape.count();
-            if gathered >= BUCKET || i + 1 == parameters.len() {
-                ends.push(i + 1);
-                gathered = 0;
-            }
-        }
+        let ends = bucket_ends(parameters.iter().map(|(_, shape)| shape.count()));
         Plan { parameters, ends }
     }
 
@@ -89,6 +82,19 @@ impl Plan {
             |(name, shape): &(String, Shape)| Ok((name.clone(), Tensor::zeros(*shape, device)?));
         self.parameters.iter().map(zero).collect()
     }
+}
+
+/// Where buckets end that gradients of so many numbers fill, in the order in which they come.
+pub(crate) fn bucket_ends(counts: impl ExactSizeIterator<Item = usize>) -> Vec<usize> {
+    let (mut ends, mut gathered, all) = (Vec::new(), 0usize, counts.len());
+    for (i, count) in counts.enumerate() {
+        gathered = gathered.saturating_add(count);
+        if gathered >= BUCKET || i + 1 == all {
+            ends.push(i + 1);
+            gathered = 0;
+        }
+    }
+    ends
 }
 
 /// Which leaves the parameters of a module are, by which a backward pass tells of them.

@@ -80,8 +80,12 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use collective::CHUNK;
+#[cfg(test)]
+pub(crate) use collective::shares;
 pub use collective::{Collective, Counters, Incoming, Outgoing, Traffic, Transport};
 pub use exchange::{Exchange, ExchangeReport, Lost, Pending};
+pub(crate) use gradients::bucket_ends;
 pub use launch::Launch;
 pub(crate) use learner::{Learner, shards_of, tensors};
 pub use local::Local;
