@@ -325,6 +325,43 @@ mod tests {
     }
 
     #[test]
+    fn the_algorithm_that_a_device_names_is_the_one_that_it_launches() {
+        let Some(gpu) = gpu(None) else { return };
+        let tuner = gpu.tuner().unwrap();
+        let [conv, full] = cases();
+        let Op::Conv2d(plain) = conv.op else { panic!("a convolution") };
+        let direct = striate_tensor::ops::Algorithm::Direct;
+        let direct = Conv2d { algorithm: direct, ..plain };
+        let others = [
+            TuneCase { op: direct.into(), inputs: conv.inputs.clone() },
+            TuneCase { op: plain.into(), inputs: types(&[&[1, 56, 56, 64], &[128, 3, 3, 32]]) },
+            TuneCase { op: plain.into(), inputs: types(&[&[0, 9, 7, 16], &[24, 3, 3, 8]]) },
+            TuneCase { op: MatMul::default().into(), inputs: types(&[&[5, 64, 96], &[96, 40]]) },
+            TuneCase { op: MatMul::default().into(), inputs: types(&[&[1, 0], &[0, 3]]) },
+            TuneCase { op: full.op.clone(), inputs: types(&[&[1, 255], &[40, 255]]) },
+        ];
+        for case in [conv, full].into_iter().chain(others) {
+            let operands = tuner.operands(&case.inputs).unwrap();
+            let operands: Vec<&Tensor> = operands.iter().collect();
+            for forced in [None, Some(Algorithm::Simple), Some(Algorithm::Wide)] {
+                let mut launched: Vec<String> = Vec::new();
+                for (_, chosen) in tuner.run(forced, &case.op, &operands).unwrap().chosen {
+                    if !launched.contains(&chosen.to_string()) {
+                        launched.push(chosen.to_string());
+                    }
+                }
+                let named = tuner.device.algorithm(&case.op, &case.inputs).unwrap();
+                assert_eq!(named.unwrap_or_default(), launched.join(" and "), "{case:?}");
+            }
+            let after = match &tuner.gpu.context().choices {
+                Choices::Trial(trial) => trial.lock().unwrap().chosen.len(),
+                Choices::Settled(_) => panic!("a trial"),
+            };
+            assert_eq!(after, 0, "naming is no launch");
+        }
+    }
+
+    #[test]
     fn winners_are_chosen_by_devices_that_are_opened_afterwards() {
         let folder = tempfile::tempdir().unwrap();
         let Some(before) = gpu(Some(folder.path())) else { return };
