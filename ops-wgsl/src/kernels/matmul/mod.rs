@@ -315,7 +315,7 @@ impl Whole<'_> {
             }
             let ks = match k {
                 // A sum of nothing is still to be written.
-                0 => vec![0..0],
+                0 => std::iter::once(0..k).collect(),
                 _ => parts(&ks),
             };
             for m in parts(&ms) {
