@@ -100,6 +100,7 @@ fn bench_says_by_which_clock_and_what_the_gpu_was_asked() {
         assert!(line["dispatches"].as_u64().unwrap() >= 1, "{line}");
         assert!(line["submissions"].as_u64().unwrap() >= 1, "{line}");
         assert!(line["bytes_moved"].as_u64().unwrap() > 1000, "{line}");
+        assert_eq!(line["algorithm"].is_string(), line["name"] == TINY, "{line}");
     }
     let args = ["bench", "lenet", "--layers", "--repeat", "1", "--device", "gpu:0"];
     let table = scene.striate(&args).done();

@@ -193,6 +193,19 @@ impl Backend for Cpu {
         true
     }
 
+    fn algorithm(&self, op: &Op, inputs: &[TensorType], output: &TensorType) -> Option<String> {
+        let level = self.level();
+        let name = match op {
+            Op::Conv2d(op) => conv::conv2d_name(level, op, inputs, output),
+            Op::Conv2dInputGrad(op) => conv::conv2d_input_grad_name(level, op, inputs, output),
+            Op::Conv2dWeightGrad(op) => conv::conv2d_weight_grad_name(level, op, inputs, output),
+            Op::MatMul(op) => matmul::name(op, inputs).map(Into::into),
+            _ => return None,
+        };
+        // Operands that the shape rule refuses have none.
+        name.ok().filter(|name| !name.is_empty())
+    }
+
     fn synchronize(&self) -> Result<()> {
         Ok(())
     }

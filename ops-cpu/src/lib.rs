@@ -39,6 +39,8 @@ mod pad;
 mod permute;
 mod pool2d;
 mod pool2d_grad;
+#[doc(hidden)]
+pub mod probe;
 mod random;
 mod reduce;
 mod select;

@@ -1,7 +1,7 @@
 //! Matrix products.
 
 use striate_tensor::ops::{MatMul, MatMulExtents};
-use striate_tensor::{Operand, Result, Shape, TensorType};
+use striate_tensor::{DType, Operand, Result, Shape, TensorType};
 
 use crate::backend::Context;
 use crate::buffer::{Floats, floats};
@@ -50,11 +50,9 @@ pub(crate) fn matmul(
     if output.count() == 0 {
         return cx.narrow(y, output);
     }
-    // A left side that lies as the outer product takes it, or is soon turned round.
-    let outer = !op.bias && !op.relu && !op.transpose_b && matches!(right, Floats::F32(_));
-    let outer = outer && (op.transpose_a || m <= IN_PLACE_ROWS);
+    let way = Way::of(op, &extents, inputs[1].ty.dtype);
     let transposed;
-    let left = if op.transpose_a != outer && k > 0 && m > 0 {
+    let left = if op.transpose_a != (way == Way::Outer) && k > 0 && m > 0 {
         let [rows, cols] = if op.transpose_a { [k, m] } else { [m, k] };
         transposed = transpose(cx, left.slice(), rows, cols)?;
         transposed.slice()
@@ -73,16 +71,59 @@ pub(crate) fn matmul(
             n,
             k,
         };
-        match product.right {
-            Floats::F32(right) if outer => {
+        match (way, product.right) {
+            (Way::Outer, Floats::F32(right)) => {
                 outer::product(cx, product.left, right, [m, n, k], y)?;
             }
-            _ if op.transpose_b && m <= MAX_ROWS => product.few_rows(cx, y)?,
-            _ if op.transpose_b && m <= IN_PLACE_ROWS && n >= 2 * m => product.in_place(cx, y)?,
-            _ => product.tiled(cx, y)?,
+            (Way::FewRows, _) => product.few_rows(cx, y)?,
+            (Way::InPlace, _) => product.in_place(cx, y)?,
+            (Way::Tiled | Way::Outer, _) => product.tiled(cx, y)?,
         }
     }
     cx.narrow(y, output)
+}
+
+/// How a product is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// [`outer::product`]: both sides are read as they lie.
+    Outer,
+    /// [`Product::few_rows`]
+    FewRows,
+    /// [`Product::in_place`]
+    InPlace,
+    /// [`Product::tiled`]
+    Tiled,
+}
+
+impl Way {
+    /// The one for such a product: by the shape and the precision of the right side alone.
+    fn of(op: &MatMul, extents: &MatMulExtents, right: DType) -> Self {
+        let MatMulExtents { m, n, .. } = *extents;
+        // A left side that lies as the outer product takes it, or is soon turned round.
+        let outer = !op.bias && !op.relu && !op.transpose_b && right == DType::F32;
+        match op.transpose_b {
+            false if outer && (op.transpose_a || m <= IN_PLACE_ROWS) => Way::Outer,
+            true if m <= MAX_ROWS => Way::FewRows,
+            true if m <= IN_PLACE_ROWS && n >= 2 * m => Way::InPlace,
+            _ => Way::Tiled,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Way::Outer => "outer product",
+            Way::FewRows => "rows (matvec)",
+            Way::InPlace => "weights in place",
+            Way::Tiled => "tiled",
+        }
+    }
+}
+
+/// What [`matmul`] runs, for people.
+pub(crate) fn name(op: &MatMul, inputs: &[TensorType]) -> Result<&'static str> {
+    let extents = op.extents(&inputs[0].shape, &inputs[1].shape)?;
+    Ok(Way::of(op, &extents, inputs[1].dtype).name())
 }
 
 /// Which matrix of an operand belongs to matrix `index` of the output: leading axes broadcast.

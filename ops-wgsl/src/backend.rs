@@ -240,6 +240,10 @@ impl Backend for Wgpu {
         kernels::supports(op)
     }
 
+    fn algorithm(&self, op: &Op, inputs: &[TensorType], output: &TensorType) -> Option<String> {
+        kernels::algorithm(&self.0.context, op, inputs, output)
+    }
+
     fn synchronize(&self) -> Result<()> {
         self.0.context.synchronize()
     }

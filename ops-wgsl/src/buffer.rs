@@ -199,6 +199,17 @@ pub(crate) struct View {
     _copy: Option<Arc<Chunk>>,
 }
 
+/// Where a range of elements lies in a tensor's memory.
+struct Place {
+    /// Its bytes.
+    first: u64,
+    end: u64,
+    /// It can be bound where it is: it lies in one chunk.
+    within: bool,
+    /// Bytes that are bound before it, or copied with it.
+    before: u64,
+}
+
 /// A range of an output that a kernel is to write.
 pub(crate) struct Written {
     pub(crate) view: View,
@@ -231,30 +242,43 @@ impl Context {
         self.allocate(ty.size_bytes())
     }
 
-    /// A view of a range of elements.
-    pub(crate) fn view(&self, source: Source<'_>, range: Range<usize>) -> Result<View> {
-        let (first, end) = self.byte_range(source.ty.dtype, &range);
+    /// Where a view of a range of elements lies.
+    fn place(&self, dtype: DType, range: &Range<usize>) -> Place {
+        let (first, end) = self.byte_range(dtype, range);
         let chunk = self.gpu.chunk_bytes();
         let last = end.max(first + 1) - 1;
-        let size = source.ty.dtype.size_bytes() as u64;
-        if first / chunk == last / chunk {
+        let within = first / chunk == last / chunk;
+        let offset = first % chunk;
+        // Copies move words.
+        let before = if within { offset % ALIGN_BYTES } else { first % 4 };
+        Place { first, end, within, before }
+    }
+
+    /// The elements that a [`view`](Context::view) of a range has before the first one.
+    pub(crate) fn skip(&self, dtype: DType, range: &Range<usize>) -> u32 {
+        (self.place(dtype, range).before / dtype.size_bytes() as u64) as u32
+    }
+
+    /// A view of a range of elements.
+    pub(crate) fn view(&self, source: Source<'_>, range: Range<usize>) -> Result<View> {
+        let Place { first, end, within, before } = self.place(source.ty.dtype, &range);
+        let skip = self.skip(source.ty.dtype, &range);
+        let chunk = self.gpu.chunk_bytes();
+        if within {
             let buffer = &source.buffer.chunks[(first / chunk) as usize].buffer;
-            let offset = first % chunk;
-            let bound = offset - offset % ALIGN_BYTES;
             return Ok(View {
                 buffer: buffer.clone(),
-                offset: bound,
+                offset: first % chunk - before,
                 // Whole vectors, so that a kernel may read four words at once to the end.
-                size: (end - first + offset % ALIGN_BYTES).max(1).next_multiple_of(16),
-                skip: ((offset - bound) / size) as u32,
+                size: (end - first + before).max(1).next_multiple_of(16),
+                skip,
                 _copy: None,
             });
         }
-        // Copies move words.
-        let from = first - first % 4;
+        let from = first - before;
         let copy = self.temporary(end - from)?;
         self.copy_pieces(source.buffer, from..end.next_multiple_of(4), &copy.buffer, true)?;
-        Ok(self.view_of_copy(copy, end - from, ((first - from) / size) as u32))
+        Ok(self.view_of_copy(copy, end - from, skip))
     }
 
     /// A view of a whole tensor.

@@ -61,6 +61,16 @@ pub trait Backend: Send + Sync + 'static {
     /// gives [`Error::Unsupported`].
     fn supports(&self, op: &Op, inputs: &[TensorType]) -> bool;
 
+    /// The algorithm by which [`execute`](Backend::execute) would compute this op on such operands,
+    /// in the backend's own words: for people who wonder where the time goes. Asked of whatever
+    /// makes the choice, so that it cannot differ from what runs.
+    ///
+    /// None where the device knows one way only, or does not say.
+    fn algorithm(&self, op: &Op, inputs: &[TensorType], output: &TensorType) -> Option<String> {
+        let _ = (op, inputs, output);
+        None
+    }
+
     /// Waits until everything asked for so far has been computed.
     ///
     /// # Errors

@@ -66,6 +66,28 @@ impl Device {
         Ok(crate::autograd::record_op(op, inputs, self.tensor(buffer, output)))
     }
 
+    /// The algorithm by which [`execute`](Device::execute) would compute this op on tensors of these
+    /// types, for people to read; none where the device knows one way only, or does not say.
+    ///
+    /// ```
+    /// use striate_tensor::{Device, Op, Reference, Shape, TensorType, ops::MatMul};
+    ///
+    /// # fn main() -> striate_tensor::Result<()> {
+    /// let device = Device::new(Reference::new());
+    /// let square = TensorType::f32(Shape::new(&[64, 64])?);
+    /// let algorithm = device.algorithm(&Op::from(MatMul::default()), &[square, square])?;
+    /// assert_eq!(algorithm, None, "the reference has but one way");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// What the op's shape rule says.
+    pub fn algorithm(&self, op: &Op, inputs: &[TensorType]) -> Result<Option<String>> {
+        let output = op.output(inputs)?;
+        Ok(self.0.algorithm(op, inputs, &output))
+    }
+
     /// Whether both handles are of the same device.
     pub fn is(&self, other: &Device) -> bool {
         Arc::ptr_eq(&self.0, &other.0)

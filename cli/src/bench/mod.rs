@@ -1,5 +1,6 @@
 //! `striate bench`.
 
+mod against;
 mod clock;
 mod measure;
 mod models;
@@ -8,9 +9,10 @@ mod report;
 mod roofline;
 
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use serde::Deserialize;
 use striate::tensor::{DType, Device, DeviceInfo};
 
 use crate::args::{Format, Global, Precision};
@@ -18,6 +20,7 @@ use crate::cases::{self, OpCase};
 use crate::error::{Error, Result};
 use crate::output::{self, Output};
 
+use against::Against;
 use clock::Clock;
 use report::Report;
 use roofline::Roofline;
@@ -32,6 +35,23 @@ same run; the share is that of the time which it allows. What fits into a cache 
 can Winograd's convolutions: products are counted as the definition has them.
 A GPU's times are those of its own clock, from the beginning to the end of each shader, where it has
 one, else wall time; `clock` in JSON says which, and wall time is told beside it.
+The algorithm is that which the device chooses for the op or layer. Winograd's transformed weights
+are kept (near) or, where they are large, made anew in each pass (far); of a GPU the names are those
+of `striate tune`.
+
+A file for --against holds objects of JSON, one a line or in an array. One for any engine has
+  name, min_ms, median_ms   a case or a model, and the milliseconds that it takes
+  engine                    whose they are [default: an earlier run of striate]
+  pass, batch, threads      of what [default: forward, 1, any number]
+  device, dtype             told where they are not ours
+so that what `striate bench --format json` writes is such a file. Two more kinds are read, in seconds:
+  kind \"speed\"  model, engine, threads; of one image one.min and one.median, of `batch` many.min and
+                many.median [batch: 16 of alexnet and mattnet, 8 of vgg_d]
+  kind \"train\"  model, threads, min and median of a step, engine, format and lrn
+                [engine: torch; batch: 32 of alexnet, 16 of mattnet, 4 of vgg_d]
+Of several for one case the last counts. Other objects are skipped. A ratio is our time by theirs:
+below 1, ours is shorter. The engine with the shortest minimum comes last. In JSON a case has them as
+`against`: engine, min_ms, median_ms, ratio_min, ratio_median.
 
 Examples:
   striate bench vgg-d --layers              where the time of a network goes
@@ -39,6 +59,7 @@ Examples:
   striate bench conv2d/vgg-d/4_2 matmul --batch 8 --threads 1
   striate bench vgg-d.sqlite3 --dtype f16 --repeat 20 --format json
   striate bench alexnet --pass step --batch 32
+  striate bench alexnet vgg-d --against peers.json
   striate bench --list                      names of all cases and models")]
 pub(crate) struct BenchArgs {
     /// What to time: ops (`conv2d`), cases (`conv2d/vgg-d`, `conv2d/vgg-d/4_2`), models by name,
@@ -63,10 +84,14 @@ pub(crate) struct BenchArgs {
     /// Print the names of what can be timed, and time nothing.
     #[arg(long, conflicts_with = "targets")]
     list: bool,
+    /// Set the times beside those in this file: of other engines, or of an earlier run.
+    #[arg(long, value_name = "FILE", conflicts_with = "list")]
+    against: Option<PathBuf>,
 }
 
 /// What of a network is timed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
 enum Pass {
     /// From the input to the logits.
     Forward,
@@ -126,6 +151,7 @@ pub(crate) fn run(args: &BenchArgs, global: &Global, output: &mut Output) -> Res
     if args.pass == Pass::Step {
         check_step(args, &targets)?;
     }
+    let against = args.against.as_deref().map(Against::read).transpose()?;
     let opened = global.open(true)?;
     let clock = Clock::of(&opened);
     let device = opened.device;
@@ -133,7 +159,8 @@ pub(crate) fn run(args: &BenchArgs, global: &Global, output: &mut Output) -> Res
     let threads = roofline::threads(&info);
     let roofline = roofline::measure(&device, threads, &clock)?;
     let names = targets.iter().map(Target::name);
-    let report = Report::new(output.format(), names, args.layers);
+    let ops = targets.iter().any(|target| matches!(target, Target::Op(_)));
+    let report = Report::new(output.format(), names, ops, args.layers, against);
     let mut bench = Bench {
         device,
         info,
@@ -156,6 +183,7 @@ pub(crate) fn run(args: &BenchArgs, global: &Global, output: &mut Output) -> Res
             Target::File(name) => models::time_file(&mut bench, &name)?,
         }
     }
+    bench.report.end(bench.output);
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use striate::train::{TrainOptions, Trainer};
 
 use super::clock::Traffic;
 use super::measure::{self, Times};
-use super::report::Case;
+use super::report::{Case, Subject};
 use super::{Bench, Pass};
 use crate::cases;
 use crate::error::Result;
@@ -39,6 +39,12 @@ pub(super) fn time_file(bench: &mut Bench<'_>, path: &str) -> Result<()> {
     time(bench, path, network)
 }
 
+/// A layer's cost, and how the device computes it.
+struct LayerWork {
+    work: Work,
+    algorithm: Option<String>,
+}
+
 /// What a layer or a network costs.
 #[derive(Clone, Copy, Default)]
 struct Work {
@@ -62,18 +68,22 @@ fn time(bench: &mut Bench<'_>, name: &str, network: Network) -> Result<()> {
     let key = RandomKey::new(bench.seed, INPUT_STREAM);
     let shape = [bench.batch, rows, cols, channels];
     let x = Tensor::uniform(shape, -INPUT_RANGE, INPUT_RANGE, key, &bench.device)?;
-    let work = layer_work(bench, &network)?;
+    let layers = layer_work(bench, &network)?;
     let dtype = dtype(&network);
+    let own_name = network.spec().name.clone();
 
     measure::reset_peak();
     if bench.layers {
         let times = time_layers(bench, &network, &x)?;
         let peak_bytes = measure::peak_bytes();
         let summary = network.summary();
-        for ((layer, times), work) in summary.layers.iter().zip(&times).zip(&work) {
+        for ((layer, times), of_layer) in summary.layers.iter().zip(&times).zip(&layers) {
+            let work = of_layer.work;
             let case = Case {
                 name: &format!("{name}/{}:{}", layer.layer, layer.kind),
+                subject: Subject::Layer,
                 detail: &format!("{} to {}", layer.detail, crate::output::dims(&layer.output)),
+                algorithm: of_layer.algorithm.as_deref(),
                 pass: bench.pass,
                 batch: bench.batch,
                 dtype: network.parameters()[layer.layer].as_ref().map(|p| p.weight.dtype()),
@@ -98,19 +108,21 @@ fn time(bench: &mut Bench<'_>, name: &str, network: Network) -> Result<()> {
         }
         Pass::Step => time_steps(bench, network, &x)?,
     };
-    let total = work.iter().fold(Work::default(), |sum, work| sum.plus(*work, 1.0));
+    let total = layers.iter().fold(Work::default(), |sum, layer| sum.plus(layer.work, 1.0));
     let total = match bench.pass {
         Pass::Forward => total,
         // Gradients in the weights and in the input cost as much as the output each; there is none
         // in the first layer's input.
         Pass::Step => {
-            let first = work.first().copied().unwrap_or_default();
+            let first = layers.first().map(|layer| layer.work).unwrap_or_default();
             Work::default().plus(total, 3.0).plus(first, -1.0)
         }
     };
     let case = Case {
         name,
+        subject: Subject::Network(&own_name),
         detail: "",
+        algorithm: None,
         pass: bench.pass,
         batch: bench.batch,
         dtype,
@@ -174,7 +186,7 @@ fn time_layers(bench: &Bench<'_>, network: &Network, x: &Tensor) -> Result<Vec<T
 }
 
 /// What each layer costs: the work of the op that computes it.
-fn layer_work(bench: &Bench<'_>, network: &Network) -> Result<Vec<Work>> {
+fn layer_work(bench: &Bench<'_>, network: &Network) -> Result<Vec<LayerWork>> {
     let layers = network.spec().layers.iter().zip(network.shapes()).zip(network.parameters());
     let work = |((layer, shape), parameters): ((_, _), &Option<striate::nn::LayerParameters>)| {
         let parameters = parameters.as_ref().map(|p| [*p.weight.ty(), *p.bias.ty()]);
@@ -182,7 +194,8 @@ fn layer_work(bench: &Bench<'_>, network: &Network) -> Result<Vec<Work>> {
         let (op, inputs) = cases::of_layer(layer, x, parameters);
         let cost = op.cost(&inputs)?;
         let (flops, bytes) = (cost.flops as f64, (cost.bytes_read + cost.bytes_written) as f64);
-        Ok(Work { flops, bytes, ideal: bench.roofline.seconds(flops, bytes) })
+        let work = Work { flops, bytes, ideal: bench.roofline.seconds(flops, bytes) };
+        Ok(LayerWork { work, algorithm: bench.device.algorithm(&op, &inputs)? })
     };
     layers.map(work).collect()
 }

@@ -4,7 +4,7 @@ use striate::tensor::{DType, RandomKey, Tensor, TensorType};
 
 use super::Bench;
 use super::measure;
-use super::report::Case;
+use super::report::{Case, Subject};
 use crate::cases::OpCase;
 use crate::error::Result;
 
@@ -25,12 +25,15 @@ pub(super) fn time(bench: &mut Bench<'_>, case: &OpCase) -> Result<()> {
     };
     let times = measure::repeat(bench.repeat, &bench.clock, run)?;
     let traffic = bench.clock.traffic(run)?;
+    let algorithm = device.algorithm(&case.op, &case.inputs)?;
     let cost = case.op.cost(&case.inputs)?;
     let (flops, bytes) = (cost.flops as f64, (cost.bytes_read + cost.bytes_written) as f64);
     bench.report.case(
         &Case {
             name: &case.name,
+            subject: Subject::Op,
             detail: &case.operands(),
+            algorithm: algorithm.as_deref(),
             pass: bench.pass,
             batch: bench.batch,
             dtype: case.inputs.get(1).map(|weights| weights.dtype),

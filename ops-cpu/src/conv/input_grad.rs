@@ -4,13 +4,14 @@
 //! into phases by their remainder, each of which saw taps of its own: a convolution a phase.
 //! Where `dy` ends, zeros take part, as padding does: an infinite weight over them gives NaN.
 
-use striate_tensor::ops::{Algorithm, Conv2d};
+use striate_tensor::ops::Conv2d;
 use striate_tensor::{Operand, Result, Shape, TensorType};
 
-use super::{Extents, execute, winograd};
+use super::{Extents, execute, form, winograd};
 use crate::backend::Context;
 use crate::buffer::{CpuBuffer, Floats, floats};
 use crate::memory::Memory;
+use crate::simd::Level;
 use crate::threads::SharedOutput;
 
 /// Pixels along an axis that saw the same taps: every `stride`-th from `first` on.
@@ -57,33 +58,15 @@ pub(super) fn input_grad(
     }
     let dy = cx.widen(&inputs[0])?;
     let weights = floats(&inputs[1])?;
-    let rows: Vec<Phase> = phases(e.rows, e.kernel[0], op.stride[0], op.padding[0]).collect();
-    let cols: Vec<Phase> = phases(e.cols, e.kernel[1], op.stride[1], op.padding[1]).collect();
+    let [rows, cols] = all_phases(op, e);
     if let Some(dx) = by_winograd(cx, op, e, dy.slice(), &inputs[1])? {
         return cx.narrow(dx, output);
     }
     let run = |row: Phase, col: Phase| {
         let turned = turned(cx, op, e, weights, row, col)?;
-        let kernel = [row.taps, col.taps];
         let shape = Shape::new(&[e.channels, row.taps, col.taps, e.out / op.groups])?;
         let (turned, ty) = (CpuBuffer::pooled(turned), TensorType::f32(shape));
-        let conv = Conv2d {
-            stride: [1, 1],
-            padding: [row.padding, col.padding],
-            bias: false,
-            relu: false,
-            ..*op
-        };
-        let extents = Extents {
-            n: e.n,
-            rows: e.out_rows,
-            cols: e.out_cols,
-            channels: e.out,
-            out: e.channels,
-            kernel,
-            out_rows: row.count,
-            out_cols: col.count,
-        };
+        let (conv, extents) = of_phase(op, e, row, col);
         execute(cx, &conv, &extents, dy.slice(), &Operand { buffer: &turned, ty: &ty }, None)
     };
     if op.stride == [1, 1]
@@ -116,6 +99,53 @@ pub(super) fn input_grad(
     cx.narrow(dx, output)
 }
 
+/// The phases of rows and of cols.
+fn all_phases(op: &Conv2d, e: &Extents) -> [Vec<Phase>; 2] {
+    [
+        phases(e.rows, e.kernel[0], op.stride[0], op.padding[0]).collect(),
+        phases(e.cols, e.kernel[1], op.stride[1], op.padding[1]).collect(),
+    ]
+}
+
+/// The convolution of `dy` that gives the pixels of a phase.
+fn of_phase(op: &Conv2d, e: &Extents, row: Phase, col: Phase) -> (Conv2d, Extents) {
+    let conv = Conv2d {
+        stride: [1, 1],
+        padding: [row.padding, col.padding],
+        bias: false,
+        relu: false,
+        ..*op
+    };
+    let extents = Extents {
+        n: e.n,
+        rows: e.out_rows,
+        cols: e.out_cols,
+        channels: e.out,
+        out: e.channels,
+        kernel: [row.taps, col.taps],
+        out_rows: row.count,
+        out_cols: col.count,
+    };
+    (conv, extents)
+}
+
+/// What [`input_grad`] runs, for people.
+pub(super) fn name(level: Level, op: &Conv2d, e: &Extents) -> String {
+    if let Some((conv, extents, form)) = whole_form(level, op, e) {
+        return form.name(&conv, &extents);
+    }
+    let [rows, cols] = all_phases(op, e);
+    let mut names: Vec<String> = Vec::new();
+    for (row, col) in rows.iter().flat_map(|row| cols.iter().map(move |col| (row, col))) {
+        let (conv, extents) = of_phase(op, e, *row, *col);
+        let name = super::name(level, &conv, &extents);
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names.join(" and ")
+}
+
 /// The gradient by Winograd's algorithm, where it is expected to win: it takes the kernels as they
 /// lie.
 fn by_winograd(
@@ -125,13 +155,17 @@ fn by_winograd(
     dy: &[f32],
     weights: &Operand<'_>,
 ) -> Result<Option<Memory>> {
+    let Some((conv, extents, form)) = whole_form(cx.level, op, e) else { return Ok(None) };
+    let kernels = winograd::Kernels::new(&conv, &extents, weights, true)?;
+    winograd::conv2d(cx, form, &conv, &extents, dy, &kernels, None).map(Some)
+}
+
+/// The gradient as one convolution of `dy` by a form of Winograd's algorithm, where one is expected
+/// to win.
+fn whole_form(level: Level, op: &Conv2d, e: &Extents) -> Option<(Conv2d, Extents, winograd::Form)> {
     // Padding beyond the kernel would begin inside `dy`.
-    let [Some(rows), Some(cols)] =
-        [0, 1].map(|axis| (e.kernel[axis]).checked_sub(op.padding[axis] + 1))
-    else {
-        return Ok(None);
-    };
-    let conv = Conv2d { padding: [rows, cols], bias: false, relu: false, ..*op };
+    let [rows, cols] = [0, 1].map(|axis| (e.kernel[axis]).checked_sub(op.padding[axis] + 1));
+    let conv = Conv2d { padding: [rows?, cols?], bias: false, relu: false, ..*op };
     let extents = Extents {
         rows: e.out_rows,
         cols: e.out_cols,
@@ -141,13 +175,7 @@ fn by_winograd(
         out_cols: e.cols,
         ..*e
     };
-    let form = match op.algorithm {
-        Algorithm::Direct => None,
-        _ => winograd::form(cx.level, &conv, &extents),
-    };
-    let Some(form) = form else { return Ok(None) };
-    let kernels = winograd::Kernels::new(&conv, &extents, weights, true)?;
-    winograd::conv2d(cx, form, &conv, &extents, dy, &kernels, None).map(Some)
+    form(level, &conv, &extents).map(|form| (conv, extents, form))
 }
 
 /// The taps of a phase in opposite order, with outputs and inputs exchanged in each group:

@@ -13,6 +13,10 @@ use striate_tensor::{Operand, Result, TensorType};
 
 use crate::backend::Context;
 use crate::memory::Memory;
+use crate::simd::Level;
+
+/// The name of the algorithm that sums every product of the definition.
+const DIRECT: &str = "direct";
 
 /// The extents of a convolution.
 #[derive(Clone, Copy, Debug)]
@@ -84,14 +88,59 @@ fn execute(
     weights: &Operand<'_>,
     bias: Option<&Operand<'_>>,
 ) -> Result<Memory> {
-    let form = match op.algorithm {
-        Algorithm::Direct => None,
-        _ => winograd::form(cx.level, op, e),
-    };
+    let form = form(cx.level, op, e);
     let Some(form) = form else { return direct::conv2d(cx, op, e, x, weights, bias) };
     let kernels = winograd::Kernels::new(op, e, weights, false)?;
     let bias = bias.map(|bias| cx.widen(bias)).transpose()?;
     winograd::conv2d(cx, form, op, e, x, &kernels, bias.as_ref().map(|bias| bias.slice()))
+}
+
+/// The form of Winograd's algorithm that computes a convolution; the direct one does if none.
+fn form(level: Level, op: &Conv2d, e: &Extents) -> Option<winograd::Form> {
+    match op.algorithm {
+        Algorithm::Direct => None,
+        _ => winograd::form(level, op, e),
+    }
+}
+
+/// What [`execute`] runs, for people.
+fn name(level: Level, op: &Conv2d, e: &Extents) -> String {
+    match form(level, op, e) {
+        Some(form) => form.name(op, e),
+        None => DIRECT.into(),
+    }
+}
+
+/// What [`conv2d`] runs, for people.
+pub(crate) fn conv2d_name(
+    level: Level,
+    op: &Conv2d,
+    inputs: &[TensorType],
+    output: &TensorType,
+) -> Result<String> {
+    Ok(name(level, op, &Extents::of("conv2d", &inputs[0], &inputs[1], output)?))
+}
+
+/// What [`conv2d_input_grad`] runs, for people.
+pub(crate) fn conv2d_input_grad_name(
+    level: Level,
+    op: &Conv2dInputGrad,
+    inputs: &[TensorType],
+    output: &TensorType,
+) -> Result<String> {
+    let extents = Extents::of("conv2d_input_grad", output, &inputs[1], &inputs[0])?;
+    Ok(input_grad::name(level, &op.conv, &extents))
+}
+
+/// What [`conv2d_weight_grad`] runs, for people.
+pub(crate) fn conv2d_weight_grad_name(
+    level: Level,
+    op: &Conv2dWeightGrad,
+    inputs: &[TensorType],
+    output: &TensorType,
+) -> Result<String> {
+    let extents = Extents::of("conv2d_weight_grad", &inputs[0], output, &inputs[1])?;
+    Ok(weight_grad::name(level, &op.conv, &extents))
 }
 
 /// The biases of each group, filled up to whole panels.

@@ -7,14 +7,14 @@
 use striate_tensor::ops::{Algorithm, Conv2d};
 use striate_tensor::{Operand, Result, TensorType};
 
-use super::Extents;
 use super::winograd::weight_grad as by_winograd;
+use super::{DIRECT, Extents};
 use crate::backend::Context;
 use crate::elementwise::PART_ELEMS;
 use crate::gemm::outer::{Outer, Pieces, even};
 use crate::gemm::{DEPTH_BLOCK, TileShape, tile_shape};
 use crate::memory::Memory;
-use crate::simd::{Kernel, Simd};
+use crate::simd::{Kernel, Level, Simd};
 use crate::threads::SharedOutput;
 
 /// Outputs of a block: with their pixels of a depth block, half of a second-level cache.
@@ -48,7 +48,7 @@ pub(super) fn weight_grad(
         dw.slice_mut::<f32>().fill(0.0);
         return Ok(dw);
     }
-    if op.algorithm != Algorithm::Direct && by_winograd::wins(cx.level, op, e) {
+    if takes_winograd(cx.level, op, e) {
         by_winograd::weight_grad(cx, op, e, x.slice(), dy.slice(), dw.slice_mut())?;
         return Ok(dw);
     }
@@ -120,6 +120,19 @@ pub(super) fn weight_grad(
         add_parts(cx, sums.slice(), dw.slice_mut());
     }
     Ok(dw)
+}
+
+/// Whether Winograd's algorithm computes the gradient.
+fn takes_winograd(level: Level, op: &Conv2d, e: &Extents) -> bool {
+    op.algorithm != Algorithm::Direct && by_winograd::wins(level, op, e)
+}
+
+/// What [`weight_grad`] runs, for people.
+pub(super) fn name(level: Level, op: &Conv2d, e: &Extents) -> String {
+    match takes_winograd(level, op, e) {
+        true => by_winograd::NAME.into(),
+        false => DIRECT.into(),
+    }
 }
 
 /// Adds up parts of the length of `total` in their order.

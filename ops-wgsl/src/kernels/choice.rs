@@ -131,7 +131,7 @@ pub(crate) enum Choices {
 pub(crate) struct Trial {
     /// What computes all that it takes; the table chooses if none.
     pub(crate) forced: Option<Algorithm>,
-    /// What was chosen since it was last asked.
+    /// What was launched since it was last asked.
     pub(crate) chosen: Vec<(Case, Algorithm)>,
 }
 
@@ -143,18 +143,19 @@ impl Choices {
         usual: Algorithm,
         takes: impl Fn(Algorithm) -> bool,
     ) -> Algorithm {
-        match self {
-            Choices::Settled(winners) if winners.is_empty() => usual,
-            Choices::Settled(winners) => {
-                let winner = winners.get(&case()).copied();
-                winner.filter(|winner| takes(*winner)).unwrap_or(usual)
-            }
-            Choices::Trial(trial) => {
-                let mut trial = trial.lock().unwrap_or_else(PoisonError::into_inner);
-                let algorithm = trial.forced.filter(|forced| takes(*forced)).unwrap_or(usual);
-                trial.chosen.push((case(), algorithm));
-                algorithm
-            }
+        let other = match self {
+            Choices::Settled(winners) if winners.is_empty() => None,
+            Choices::Settled(winners) => winners.get(&case()).copied(),
+            Choices::Trial(trial) => trial.lock().unwrap_or_else(PoisonError::into_inner).forced,
+        };
+        other.filter(|other| takes(*other)).unwrap_or(usual)
+    }
+
+    /// Called with what was chosen for a case when it is launched: a tuner wants to know.
+    pub(super) fn record(&self, case: impl FnOnce() -> Case, chosen: Algorithm) {
+        if let Choices::Trial(trial) = self {
+            let mut trial = trial.lock().unwrap_or_else(PoisonError::into_inner);
+            trial.chosen.push((case(), chosen));
         }
     }
 
@@ -200,7 +201,9 @@ mod tests {
         assert_eq!(choose(&settled, false), Algorithm::Wide);
         assert_eq!(choose(&Choices::Settled(HashMap::new()), true), Algorithm::Wide);
         let trial = Choices::Trial(Mutex::default());
-        assert_eq!(choose(&trial, true), Algorithm::Wide);
+        let chosen = choose(&trial, true);
+        assert_eq!(chosen, Algorithm::Wide);
+        trial.record(case, chosen);
         let Choices::Trial(trial) = trial else { panic!("a trial") };
         assert_eq!(trial.into_inner().unwrap().chosen, [(case(), Algorithm::Wide)]);
     }

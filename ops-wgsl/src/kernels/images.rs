@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use striate_tensor::Result;
+use striate_tensor::{Result, TensorType};
 
-use crate::buffer::{Source, parts};
+use crate::buffer::parts;
 use crate::queue::Context;
 
 /// What a convolution or a pool does to the rows of its images.
@@ -33,15 +33,14 @@ pub(super) struct Band {
 pub(super) fn bands(
     cx: &Context,
     op: &'static str,
-    x: Source<'_>,
-    y: Source<'_>,
+    x: &TensorType,
+    y: &TensorType,
     how: Rows,
 ) -> Result<Vec<Band>> {
-    let [n, rows, cols, channels] = x.ty.shape.nhwc(op, "x")?;
-    let [_, out_rows, out_cols, out] = y.ty.shape.nhwc(op, "y")?;
+    let [n, rows, cols, channels] = x.shape.nhwc(op, "x")?;
+    let [_, out_rows, out_cols, out] = y.shape.nhwc(op, "y")?;
     let (row, out_row) = (cols * channels, out_cols * out);
-    let (row_bytes, out_row_bytes) =
-        (row * x.ty.dtype.size_bytes(), out_row * y.ty.dtype.size_bytes());
+    let (row_bytes, out_row_bytes) = (row * x.dtype.size_bytes(), out_row * y.dtype.size_bytes());
     let chunk = cx.gpu.chunk_bytes() as usize;
     if rows * row_bytes <= chunk && out_rows * out_row_bytes <= chunk {
         let cuts = [cx.cuts(n, rows * row_bytes), cx.cuts(n, out_rows * out_row_bytes)];
@@ -59,7 +58,7 @@ pub(super) fn bands(
     let by_input = (chunk / row_bytes.max(1)).saturating_sub(how.size) / how.stride + 1;
     let height = by_output.min(by_input);
     if height == 0 || how.size.min(rows) * row_bytes > chunk {
-        let shapes = format!("{} to {}", x.ty.shape, y.ty.shape);
+        let shapes = format!("{} to {}", x.shape, y.shape);
         let reason = format!("{shapes}: the rows of one window take more than {chunk} bytes");
         return Err(cx.gpu.unsupported(op, reason));
     }

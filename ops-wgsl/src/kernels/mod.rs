@@ -220,6 +220,23 @@ pub(crate) fn supports(op: &Op) -> bool {
     )
 }
 
+/// The names of the kernels that an op would be computed by, where there are several to choose from.
+pub(crate) fn algorithm(
+    cx: &Context,
+    op: &Op,
+    inputs: &[TensorType],
+    output: &TensorType,
+) -> Option<String> {
+    let algorithms = match op {
+        Op::Conv2d(op) => conv2d::algorithms(cx, op, inputs, output),
+        Op::MatMul(op) => matmul::algorithms(cx, op, inputs, output),
+        _ => return None,
+    };
+    // What cannot be computed here has none; nor has what has no elements.
+    let names: Vec<String> = algorithms.ok()?.iter().map(ToString::to_string).collect();
+    (!names.is_empty()).then(|| names.join(" and "))
+}
+
 /// Executes an op that updates its targets.
 pub(crate) fn execute_in_place(
     cx: &Context,

@@ -46,7 +46,7 @@ pub(super) fn pool(
     let down = Rows { size: op.size[0], stride: op.stride[0], padding: op.padding[0] };
     let name = if average { "avg_pool2d" } else { "max_pool2d" };
     computed(cx, output, |y| {
-        for band in bands(cx, name, x, y, down)? {
+        for band in bands(cx, name, &x.ty, &y.ty, down)? {
             let view = cx.view(x, band.x)?;
             let count = band.y.len();
             let written = cx.written(y.buffer, DType::F32, band.y)?;

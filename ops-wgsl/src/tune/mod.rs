@@ -325,6 +325,51 @@ mod tests {
     }
 
     #[test]
+    fn the_algorithm_that_a_device_names_is_the_one_that_it_launches() {
+        let [conv, full] = cases();
+        let Op::Conv2d(plain) = conv.op else { panic!("a convolution") };
+        let direct = striate_tensor::ops::Algorithm::Direct;
+        let direct = Conv2d { algorithm: direct, ..plain };
+        let others = [
+            TuneCase { op: direct.into(), inputs: conv.inputs.clone() },
+            TuneCase { op: plain.into(), inputs: types(&[&[1, 56, 56, 64], &[128, 3, 3, 32]]) },
+            TuneCase { op: plain.into(), inputs: types(&[&[0, 9, 7, 16], &[24, 3, 3, 8]]) },
+            TuneCase { op: MatMul::default().into(), inputs: types(&[&[5, 64, 96], &[96, 40]]) },
+            TuneCase { op: MatMul::default().into(), inputs: types(&[&[1, 0], &[0, 3]]) },
+            TuneCase { op: full.op.clone(), inputs: types(&[&[1, 255], &[40, 255]]) },
+        ];
+        let all: Vec<TuneCase> = [conv, full].into_iter().chain(others).collect();
+        // Whole, and in parts, for which some convolutions are too large.
+        for (chunk_bytes, least) in [(None, 8), (Some(16 << 10), 6)] {
+            let options = Options { cache: None, chunk_bytes, ..Options::default() };
+            let Some(gpu) = crate::backend::tests::gpu(options) else { return };
+            let tuner = gpu.tuner().unwrap();
+            let named = all.iter().filter(|case| names_what_it_launches(&tuner, case)).count();
+            assert!(named >= least, "{named} at {chunk_bytes:?}");
+        }
+    }
+
+    /// Checks a case that the device takes.
+    fn names_what_it_launches(tuner: &Tuner, case: &TuneCase) -> bool {
+        let operands = tuner.operands(&case.inputs).unwrap();
+        let operands: Vec<&Tensor> = operands.iter().collect();
+        for forced in [None, Some(Algorithm::Simple), Some(Algorithm::Wide)] {
+            let Ok(run) = tuner.run(forced, &case.op, &operands) else { return false };
+            let mut launched: Vec<String> = Vec::new();
+            for (_, chosen) in run.chosen {
+                if !launched.contains(&chosen.to_string()) {
+                    launched.push(chosen.to_string());
+                }
+            }
+            let named = tuner.device.algorithm(&case.op, &case.inputs).unwrap();
+            assert_eq!(named.unwrap_or_default(), launched.join(" and "), "{case:?}");
+            let Choices::Trial(trial) = &tuner.gpu.context().choices else { panic!("a trial") };
+            assert_eq!(trial.lock().unwrap().chosen.len(), 0, "naming is no launch");
+        }
+        true
+    }
+
+    #[test]
     fn winners_are_chosen_by_devices_that_are_opened_afterwards() {
         let folder = tempfile::tempdir().unwrap();
         let Some(before) = gpu(Some(folder.path())) else { return };

@@ -54,6 +54,20 @@ pub(super) struct Form {
     taps: usize,
 }
 
+impl Form {
+    /// The form, and whether it keeps the weights, for people.
+    pub(super) fn name(self, op: &Conv2d, e: &Extents) -> String {
+        let Form { out, taps } = self;
+        let weights = if is_near(op, e) { "near" } else { "far" };
+        format!("Winograd F({out}×{out}, {taps}×{taps}), {weights}")
+    }
+}
+
+/// Whether the transformed weights are kept.
+fn is_near(op: &Conv2d, e: &Extents) -> bool {
+    4 * POSITIONS * (e.channels / op.groups) * (e.out / op.groups) <= NEAR_WEIGHTS_BYTES
+}
+
 /// The form for such a convolution, where it is expected to win: by the shape alone.
 pub(super) fn form(level: Level, op: &Conv2d, e: &Extents) -> Option<Form> {
     let form = match e.kernel {
@@ -107,7 +121,7 @@ pub(super) fn conv2d(
         bias,
         y: SharedOutput::new(y.slice_mut()),
     };
-    match 4 * POSITIONS * channels * out <= NEAR_WEIGHTS_BYTES {
+    match is_near(op, e) {
         true => near::conv2d(cx, &step, kernels)?,
         false => far::conv2d(cx, &step, kernels)?,
     }

@@ -28,6 +28,9 @@ const TASK_TILES: usize = 4;
 /// Outputs that a task transforms back.
 const TASK_OUTPUTS: usize = 4;
 
+/// The algorithm, for people.
+pub(in crate::conv) const NAME: &str = "Winograd F(3×3, 4×4)";
+
 /// Whether this algorithm is for such a gradient, and expected to win: by the shape alone.
 pub(in crate::conv) fn wins(level: Level, op: &Conv2d, e: &Extents) -> bool {
     let (channels, out) = (e.channels / op.groups, e.out / op.groups);

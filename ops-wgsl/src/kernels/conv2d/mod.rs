@@ -13,7 +13,7 @@ use striate_tensor::{DType, Result, Shape, TensorType};
 
 use super::choice::{Algorithm, Case};
 use super::gemm::{Class, tile};
-use super::images::{Rows, bands};
+use super::images::{Band, Rows, bands};
 use super::{Constants, computed, word};
 use crate::buffer::{GpuBuffer, Source, View, parts};
 use crate::pipelines::Shader;
@@ -106,6 +106,23 @@ struct Convolution<'a> {
 }
 
 impl Convolution<'_> {
+    fn asked(&self) -> Asked<'_> {
+        let Convolution { extents, images, x: (_, half), w: (w, _), direct, .. } = *self;
+        Asked { extents, images, half: [half, w.half()], direct }
+    }
+}
+
+/// What the choice of a kernel for a [`Convolution`] depends on.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    extents: &'a Extents,
+    images: usize,
+    /// The precision of images and weights.
+    half: [bool; 2],
+    direct: bool,
+}
+
+impl Asked<'_> {
     /// What the table says.
     fn usual(&self, cx: &Context) -> Algorithm {
         let Extents { out_rows, out_cols, out, groups, .. } = *self.extents;
@@ -117,6 +134,16 @@ impl Convolution<'_> {
                 Algorithm::of_tile(tile(class, rows, out / groups, groups))
             }
         }
+    }
+
+    /// The kernel for it.
+    fn algorithm(&self, cx: &Context) -> Algorithm {
+        let takes = |algorithm| match algorithm {
+            Algorithm::MatVec => false,
+            Algorithm::Winograd => winograd::takes(cx, self),
+            Algorithm::Simple | Algorithm::Wide | Algorithm::Tiled(_) => true,
+        };
+        cx.choices.choose(|| self.case(), self.usual(cx), takes)
     }
 
     fn case(&self) -> Case {
@@ -138,24 +165,67 @@ impl Convolution<'_> {
             padding[1],
             groups,
         ];
-        Case::conv2d(extents, [self.x.1, self.w.0.half()])
+        Case::conv2d(extents, self.half)
     }
 }
 
 /// Chooses a kernel for a convolution and launches it.
 fn launch(cx: &Context, convolution: &Convolution<'_>) -> Result<()> {
-    let takes = |algorithm| match algorithm {
-        Algorithm::MatVec => false,
-        Algorithm::Winograd => winograd::takes(cx, convolution),
-        Algorithm::Simple | Algorithm::Wide | Algorithm::Tiled(_) => true,
-    };
-    let usual = convolution.usual(cx);
-    match cx.choices.choose(|| convolution.case(), usual, takes) {
+    let asked = convolution.asked();
+    let algorithm = asked.algorithm(cx);
+    cx.choices.record(|| asked.case(), algorithm);
+    match algorithm {
         Algorithm::Simple | Algorithm::MatVec => simple::launch(cx, convolution),
         Algorithm::Wide => tiled::launch(cx, convolution, None),
         Algorithm::Tiled(tile) => tiled::launch(cx, convolution, Some(tile)),
         Algorithm::Winograd => winograd::launch(cx, convolution),
     }
+}
+
+/// The bands of a convolution that are bound one after the other, and the extents of each.
+fn banded(
+    cx: &Context,
+    extents: &Extents,
+    x: &TensorType,
+    y: &TensorType,
+) -> Result<Vec<(Band, Extents)>> {
+    let down =
+        Rows { size: extents.kernel[0], stride: extents.stride[0], padding: extents.padding[0] };
+    let of_band = |band: Band| {
+        let extents = Extents {
+            rows: band.rows,
+            out_rows: band.out_rows,
+            padding: [band.padding, extents.padding[1]],
+            ..*extents
+        };
+        (band, extents)
+    };
+    Ok(bands(cx, "conv2d", x, y, down)?.into_iter().map(of_band).collect())
+}
+
+/// The kernels that [`conv2d`] launches, each once.
+pub(super) fn algorithms(
+    cx: &Context,
+    op: &Conv2d,
+    inputs: &[TensorType],
+    output: &TensorType,
+) -> Result<Vec<Algorithm>> {
+    let (x, w) = (&inputs[0], &inputs[1]);
+    let extents = Extents::new(op, &x.shape, &w.shape, &output.shape)?;
+    let mut all = Vec::new();
+    for (band, extents) in banded(cx, &extents, x, &TensorType::f32(output.shape))? {
+        let asked = Asked {
+            extents: &extents,
+            images: band.images,
+            half: [x, w].map(|ty| ty.dtype == DType::F16),
+            direct: op.algorithm == ops::Algorithm::Direct,
+        };
+        let algorithm = asked.algorithm(cx);
+        if !all.contains(&algorithm) {
+            all.push(algorithm);
+        }
+    }
+    Ok(all)
 }
 
 pub(super) fn conv2d(
@@ -172,20 +242,9 @@ pub(super) fn conv2d(
         None => None,
     };
     computed(cx, output, |y| {
-        let down = Rows {
-            size: extents.kernel[0],
-            stride: extents.stride[0],
-            padding: extents.padding[0],
-        };
-        for band in bands(cx, "conv2d", x, y, down)? {
+        for (band, extents) in banded(cx, &extents, &x.ty, &y.ty)? {
             let view = cx.view(x, band.x)?;
             let written = cx.written(y.buffer, DType::F32, band.y)?;
-            let extents = Extents {
-                rows: band.rows,
-                out_rows: band.out_rows,
-                padding: [band.padding, extents.padding[1]],
-                ..extents
-            };
             launch(
                 cx,
                 &Convolution {

@@ -1,7 +1,7 @@
 //! Full-connect at small batches: few rows, and weights that are stored along the depth. Bound by
 //! reading the weights, which a product by tiles reads with most of its rows empty.
 
-use super::Product;
+use super::{Asked, Product};
 use crate::kernels::{BOTH, Constants, combinations, word};
 use crate::pipelines::{Shader, flag, shader};
 use crate::queue::{Context, Groups, Launch};
@@ -24,13 +24,13 @@ pub(super) fn variants() -> Vec<(&'static Shader, Constants)> {
 
 /// Rows of the specialisation that takes a product, if one does: it reads vectors of four elements
 /// of both operands.
-fn rows(product: &Product<'_>) -> Option<usize> {
-    let Product { m, k, a, b, batch, .. } = product;
+fn rows(product: &Asked<'_>) -> Option<usize> {
+    let Asked { m, k, a, b, batch, .. } = product;
     let four = |n: usize| n.is_multiple_of(4);
     let vectors = four(*k)
         && [(a, a.col, a.row), (b, b.row, b.col)]
             .into_iter()
-            .all(|(matrix, step, line)| step == 1 && four(line) && four(matrix.view.skip as usize));
+            .all(|(matrix, step, line)| step == 1 && four(line) && four(matrix.skip));
     let single = batch.iter().all(|(extent, _)| *extent == 1);
     // A short depth leaves most of a workgroup without work.
     let deep = *k >= 128;
@@ -38,14 +38,14 @@ fn rows(product: &Product<'_>) -> Option<usize> {
 }
 
 /// Whether this kernel takes a product.
-pub(super) fn takes(product: &Product<'_>) -> bool {
+pub(super) fn takes(product: &Asked<'_>) -> bool {
     rows(product).is_some()
 }
 
 pub(super) fn launch(cx: &Context, product: &Product<'_>) -> striate_tensor::Result<()> {
     let Product { m, n, k, a, b, y, bias, relu, accumulate, .. } = product;
     let (bias_view, bias_half) = bias.unwrap_or((a.view, false));
-    let rows = rows(product).unwrap_or(ROWS[ROWS.len() - 1]);
+    let rows = rows(&product.asked()).unwrap_or(ROWS[ROWS.len() - 1]);
     let mut params: Vec<u32> = [*m, *n, k / 4, a.row, b.col, y.row].map(word).into();
     params.extend([a.view.skip, b.view.skip, bias_view.skip, y.view.skip]);
     cx.launch(Launch {

@@ -7,6 +7,8 @@ mod matvec;
 mod simple;
 mod tiled;
 
+use std::ops::Range;
+
 use striate_tensor::ops::{MatMul, MatMulExtents};
 use striate_tensor::{DType, Result, TensorType};
 
@@ -55,6 +57,38 @@ struct Product<'a> {
 }
 
 impl Product<'_> {
+    fn asked(&self) -> Asked<'_> {
+        let steps = |matrix: &Matrix<'_>| {
+            let Matrix { view, half, row, col } = *matrix;
+            Steps { half, row, col, skip: view.skip as usize }
+        };
+        let (a, b) = (steps(&self.a), steps(&self.b));
+        Asked { m: self.m, n: self.n, k: self.k, a, b, batch: self.batch }
+    }
+}
+
+/// What of a [`Matrix`] the choice of a kernel depends on.
+#[derive(Clone, Copy)]
+struct Steps {
+    half: bool,
+    row: usize,
+    col: usize,
+    /// Elements that are bound before the first one.
+    skip: usize,
+}
+
+/// What the choice of a kernel for a [`Product`] depends on.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    m: usize,
+    n: usize,
+    k: usize,
+    a: Steps,
+    b: Steps,
+    batch: &'a [BatchAxis],
+}
+
+impl Asked<'_> {
     /// What the table says.
     fn usual(&self, class: Class) -> Algorithm {
         let tiled = Algorithm::of_tile(tile(class, self.m, self.n, self.matrices()));
@@ -75,6 +109,11 @@ impl Product<'_> {
         }
     }
 
+    /// The kernel for it.
+    fn algorithm(&self, cx: &Context) -> Algorithm {
+        cx.choices.choose(|| self.case(), self.usual(cx.class), |algorithm| self.takes(algorithm))
+    }
+
     fn case(&self) -> Case {
         let extents = [self.m, self.n, self.k, self.matrices(), self.a.col, self.b.row];
         Case::matmul(extents, [self.a.half, self.b.half])
@@ -87,13 +126,41 @@ impl Product<'_> {
 
 /// Chooses a kernel for a product and launches it.
 fn launch(cx: &Context, product: &Product<'_>) -> Result<()> {
-    let takes = |algorithm| product.takes(algorithm);
-    match cx.choices.choose(|| product.case(), product.usual(cx.class), takes) {
+    let asked = product.asked();
+    let algorithm = asked.algorithm(cx);
+    cx.choices.record(|| asked.case(), algorithm);
+    match algorithm {
         Algorithm::Simple | Algorithm::Winograd => simple::launch(cx, product),
         Algorithm::MatVec => matvec::launch(cx, product),
         Algorithm::Wide => tiled::launch(cx, product, None),
         Algorithm::Tiled(tile) => tiled::launch(cx, product, Some(tile)),
     }
+}
+
+/// The kernels that [`matmul`] launches, each once.
+pub(super) fn algorithms(
+    cx: &Context,
+    op: &MatMul,
+    inputs: &[TensorType],
+    output: &TensorType,
+) -> Result<Vec<Algorithm>> {
+    let (a, b) = (inputs[0], inputs[1]);
+    let extents = op.extents(&a.shape, &b.shape)?;
+    let whole = Whole { op, extents: &extents, types: [a, b, TensorType::f32(output.shape)] };
+    let axes = batch_axes(&extents, &a, &b)?;
+    let mut all = Vec::new();
+    for part in whole.parts(cx, &axes) {
+        for k in &part.k {
+            let [a, b] = whole.operands(&part, k).map(|operand| operand.steps(cx));
+            let Part { m, n, batch, .. } = &part;
+            let asked = Asked { m: m.len(), n: n.len(), k: k.len(), a, b, batch };
+            let algorithm = asked.algorithm(cx);
+            if !all.contains(&algorithm) {
+                all.push(algorithm);
+            }
+        }
+    }
+    Ok(all)
 }
 
 pub(super) fn matmul(
@@ -107,10 +174,10 @@ pub(super) fn matmul(
 }
 
 /// Leading axes as shaders walk them.
-fn batch_axes(extents: &MatMulExtents, a: Source<'_>, b: Source<'_>) -> Result<Vec<BatchAxis>> {
+fn batch_axes(extents: &MatMulExtents, a: &TensorType, b: &TensorType) -> Result<Vec<BatchAxis>> {
     let rank = extents.batch.rank();
-    let strides = |x: Source<'_>, matrix: usize| -> Result<Vec<u32>> {
-        let dims = x.ty.shape.dims();
+    let strides = |x: &TensorType, matrix: usize| -> Result<Vec<u32>> {
+        let dims = x.shape.dims();
         let leading = striate_tensor::Shape::new(&dims[..dims.len() - 2])?;
         let strides = broadcast_strides(&leading, rank);
         Ok(strides.into_iter().map(|s| s * matrix as u32).collect())
@@ -132,50 +199,15 @@ fn products(
     y: Source<'_>,
 ) -> Result<()> {
     let (a, b) = (inputs[0], inputs[1]);
-    let axes = batch_axes(extents, a, b)?;
+    let axes = batch_axes(extents, &a.ty, &b.ty)?;
     let bias = match inputs.get(2) {
         Some(&bias) => Some((cx.whole(bias)?, bias.half())),
         None => None,
     };
     let bias = bias.as_ref().map(|(view, half)| (view, *half));
-    let whole = Whole { op, extents, operands: [a, b, y], bias };
-    let fits = |x: Source<'_>| x.ty.size_bytes() as u64 <= cx.gpu.chunk_bytes();
-    if fits(a) && fits(b) && fits(y) {
-        return whole.part(cx, &axes, [0; 3], Ranges::whole(extents));
-    }
-    // One matrix at a time, in parts: the rows that each of the three is stored in are those of m,
-    // n or k.
-    for index in 0..extents.batch.count() {
-        let mut first = [0; 3];
-        let mut rest = index;
-        for (extent, strides) in &axes {
-            for (first, stride) in first.iter_mut().zip(strides) {
-                *first += rest % extent * *stride as usize;
-            }
-            rest /= extent;
-        }
-        let MatMulExtents { m, n, k, .. } = *extents;
-        // Chunks do not begin at matrices: a matrix is cut where its own rows are.
-        let cuts = |x: Source<'_>, first: usize, rows: usize, row: usize| {
-            let size = x.ty.dtype.size_bytes();
-            cuts_within(cx, first * size, rows, row * size)
-        };
-        let (mut ms, mut ns, mut ks) = (vec![vec![0, m]], vec![vec![0, n]], vec![vec![0, k]]);
-        ms.push(cuts(y, first[2], m, n));
-        match op.transpose_a {
-            false => ms.push(cuts(a, first[0], m, k)),
-            true => ks.push(cuts(a, first[0], k, m)),
-        }
-        match op.transpose_b {
-            false => ks.push(cuts(b, first[1], k, n)),
-            true => ns.push(cuts(b, first[1], n, k)),
-        }
-        for m in parts(&ms) {
-            for n in parts(&ns) {
-                let ranges = Ranges { m: m.clone(), n, k: parts(&ks) };
-                whole.part(cx, &[], first, ranges)?;
-            }
-        }
+    let whole = Whole { op, extents, types: [a.ty, b.ty, y.ty] };
+    for part in whole.parts(cx, &axes) {
+        whole.compute(cx, &part, [a, b, y], bias)?;
     }
     Ok(())
 }
@@ -198,17 +230,41 @@ fn cuts_within(cx: &Context, before: usize, rows: usize, row_bytes: usize) -> Ve
     cuts
 }
 
-/// A part of a product; the parts of k are summed.
-struct Ranges {
-    m: std::ops::Range<usize>,
-    n: std::ops::Range<usize>,
-    k: Vec<std::ops::Range<usize>>,
+/// A part of a product: of all matrices at once where `batch` says how they lie, else of the one
+/// that begins at the elements `first` of a, b and y. The parts of k are summed.
+struct Part<'a> {
+    batch: &'a [BatchAxis],
+    first: [usize; 3],
+    m: Range<usize>,
+    n: Range<usize>,
+    k: Vec<Range<usize>>,
 }
 
-impl Ranges {
-    fn whole(extents: &MatMulExtents) -> Self {
-        // No k is a sum of nothing, which is still to be written.
-        Ranges { m: 0..extents.m, n: 0..extents.n, k: std::iter::once(0..extents.k).collect() }
+/// A matrix of a part of a product: what is bound of its tensor, and the elements of that before
+/// its first one.
+struct Bound {
+    dtype: DType,
+    range: Range<usize>,
+    inside: usize,
+    row: usize,
+    col: usize,
+}
+
+impl Bound {
+    fn half(&self) -> bool {
+        self.dtype == DType::F16
+    }
+
+    fn view(&self, cx: &Context, of: Source<'_>) -> Result<View> {
+        let mut view = cx.view(of, self.range.clone())?;
+        view.skip += self.inside as u32;
+        Ok(view)
+    }
+
+    /// Of its [`view`](Bound::view).
+    fn steps(&self, cx: &Context) -> Steps {
+        let skip = cx.skip(self.dtype, &self.range) as usize + self.inside;
+        Steps { half: self.half(), row: self.row, col: self.col, skip }
     }
 }
 
@@ -216,80 +272,128 @@ impl Ranges {
 struct Whole<'a> {
     op: &'a MatMul,
     extents: &'a MatMulExtents,
-    /// a, b and y.
-    operands: [Source<'a>; 3],
-    bias: Option<(&'a View, bool)>,
+    /// Of a, b and y.
+    types: [TensorType; 3],
 }
 
 impl Whole<'_> {
-    /// Computes a part: of all matrices at once where `batch` says how they lie, else of the one
-    /// that begins at the elements `first` of a, b and y.
-    fn part(
+    /// The parts that can be bound.
+    fn parts<'a>(&self, cx: &Context, axes: &'a [BatchAxis]) -> Vec<Part<'a>> {
+        let Whole { op, types: [a, b, y], .. } = self;
+        let MatMulExtents { m, n, k, .. } = *self.extents;
+        let fits = |x: &TensorType| x.size_bytes() as u64 <= cx.gpu.chunk_bytes();
+        if self.types.iter().all(fits) {
+            let k = std::iter::once(0..k).collect();
+            return vec![Part { batch: axes, first: [0; 3], m: 0..m, n: 0..n, k }];
+        }
+        // One matrix at a time, in parts: the rows that each of the three is stored in are those of
+        // m, n or k.
+        let mut all = Vec::new();
+        for index in 0..self.extents.batch.count() {
+            let mut first = [0; 3];
+            let mut rest = index;
+            for (extent, strides) in axes {
+                for (first, stride) in first.iter_mut().zip(strides) {
+                    *first += rest % extent * *stride as usize;
+                }
+                rest /= extent;
+            }
+            // Chunks do not begin at matrices: a matrix is cut where its own rows are.
+            let cuts = |x: &TensorType, first: usize, rows: usize, row: usize| {
+                let size = x.dtype.size_bytes();
+                cuts_within(cx, first * size, rows, row * size)
+            };
+            let (mut ms, mut ns, mut ks) = (vec![vec![0, m]], vec![vec![0, n]], vec![vec![0, k]]);
+            ms.push(cuts(y, first[2], m, n));
+            match op.transpose_a {
+                false => ms.push(cuts(a, first[0], m, k)),
+                true => ks.push(cuts(a, first[0], k, m)),
+            }
+            match op.transpose_b {
+                false => ks.push(cuts(b, first[1], k, n)),
+                true => ns.push(cuts(b, first[1], n, k)),
+            }
+            let ks = match k {
+                // A sum of nothing is still to be written.
+                0 => std::iter::once(0..k).collect(),
+                _ => parts(&ks),
+            };
+            for m in parts(&ms) {
+                for n in parts(&ns) {
+                    all.push(Part { batch: &[], first, m: m.clone(), n, k: ks.clone() });
+                }
+            }
+        }
+        all
+    }
+
+    /// What a part binds of a and b for some of the depth.
+    fn operands(&self, part: &Part<'_>, k_range: &Range<usize>) -> [Bound; 2] {
+        let MatMulExtents { m, n, k, .. } = *self.extents;
+        let [a, b, _] = &self.types;
+        // Along the rows and the columns of the matrix as it is multiplied.
+        let bound =
+            |ty: &TensorType, first, [rows, cols]: [usize; 2], transposed, across, along| {
+                let (down, inside, pitch): (&Range<usize>, &Range<usize>, _) =
+                    if transposed { (along, across, rows) } else { (across, along, cols) };
+                let (range, inside) = match part.batch.is_empty() {
+                    false => (0..ty.count(), 0),
+                    // What was not cut along rows begins within the row.
+                    true => (first + down.start * pitch..first + down.end * pitch, inside.start),
+                };
+                let (row, col) = if transposed { (1, rows) } else { (cols, 1) };
+                Bound { dtype: ty.dtype, range, inside, row, col }
+            };
+        [
+            bound(a, part.first[0], [m, k], self.op.transpose_a, &part.m, k_range),
+            bound(b, part.first[1], [k, n], self.op.transpose_b, k_range, &part.n),
+        ]
+    }
+
+    /// Computes a part.
+    fn compute(
         &self,
         cx: &Context,
-        batch: &[BatchAxis],
-        first: [usize; 3],
-        ranges: Ranges,
+        part: &Part<'_>,
+        [a, b, y]: [Source<'_>; 3],
+        bias: Option<(&View, bool)>,
     ) -> Result<()> {
-        let Whole { op, extents, operands: [a, b, y], bias } = *self;
-        let MatMulExtents { m, n, k, .. } = *extents;
-        let whole = !batch.is_empty();
-        let rows = |first: usize, range: &std::ops::Range<usize>, row: usize| {
-            first + range.start * row..first + range.end * row
+        let Whole { op, extents, .. } = *self;
+        let MatMulExtents { n, .. } = *extents;
+        let y_range = match part.batch.is_empty() {
+            false => 0..y.ty.count(),
+            true => part.first[2] + part.m.start * n..part.first[2] + part.m.end * n,
         };
-        let y_range = if whole { 0..y.ty.count() } else { rows(first[2], &ranges.m, n) };
         let written = cx.written(y.buffer, DType::F32, y_range)?;
-        let bias = match bias {
-            Some((view, half)) if ranges.n.start > 0 => {
-                let mut part = view.clone();
-                part.skip += ranges.n.start as u32;
-                Some((part, half))
-            }
-            Some((view, half)) => Some((view.clone(), half)),
-            None => None,
-        };
+        let bias = bias.map(|(view, half)| {
+            let mut view = view.clone();
+            view.skip += part.n.start as u32;
+            (view, half)
+        });
         // A part of the columns begins within the row.
         let mut y_view = written.view.clone();
-        y_view.skip += ranges.n.start as u32;
-        let last = ranges.k.len() - 1;
-        for (i, k_range) in ranges.k.iter().enumerate() {
-            let a_range = match (whole, op.transpose_a) {
-                (true, _) => 0..a.ty.count(),
-                (false, false) => rows(first[0], &ranges.m, k),
-                (false, true) => rows(first[0], k_range, m),
+        y_view.skip += part.n.start as u32;
+        let last = part.k.len() - 1;
+        for (i, k_range) in part.k.iter().enumerate() {
+            let [a_bound, b_bound] = self.operands(part, k_range);
+            let (a_view, b_view) = (a_bound.view(cx, a)?, b_bound.view(cx, b)?);
+            let matrix = |view, bound: &Bound| {
+                let Bound { row, col, .. } = *bound;
+                Matrix { view, half: bound.half(), row, col }
             };
-            let b_range = match (whole, op.transpose_b) {
-                (true, _) => 0..b.ty.count(),
-                (false, false) => rows(first[1], k_range, n),
-                (false, true) => rows(first[1], &ranges.n, k),
-            };
-            let mut a_view = cx.view(a, a_range)?;
-            let mut b_view = cx.view(b, b_range)?;
-            if !whole {
-                // What was not cut along rows begins within the row.
-                let (a_col, b_col) = (
-                    if op.transpose_a { ranges.m.start } else { k_range.start },
-                    if op.transpose_b { k_range.start } else { ranges.n.start },
-                );
-                a_view.skip += a_col as u32;
-                b_view.skip += b_col as u32;
-            }
-            let strides = |transposed, rows, cols| if transposed { (1, rows) } else { (cols, 1) };
-            let (a_row, a_step) = strides(op.transpose_a, m, k);
-            let (b_row, b_step) = strides(op.transpose_b, k, n);
             launch(
                 cx,
                 &Product {
-                    m: ranges.m.len(),
-                    n: ranges.n.len(),
+                    m: part.m.len(),
+                    n: part.n.len(),
                     k: k_range.len(),
-                    a: Matrix { view: &a_view, half: a.half(), row: a_row, col: a_step },
-                    b: Matrix { view: &b_view, half: b.half(), row: b_row, col: b_step },
+                    a: matrix(&a_view, &a_bound),
+                    b: matrix(&b_view, &b_bound),
                     y: Matrix { view: &y_view, half: false, row: n, col: 1 },
                     bias: bias.as_ref().filter(|_| i == last).map(|(view, half)| (view, *half)),
                     relu: op.relu && i == last,
                     accumulate: i > 0,
-                    batch,
+                    batch: part.batch,
                 },
             )?;
         }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use striate_tensor::{Result, Shape, TensorType};
 
-use super::{Convolution, Extents};
+use super::{Asked, Convolution, Extents};
 use crate::buffer::{GpuBuffer, Source, View};
 use crate::kernels::gemm::{Class, Gemm, Side, Windows, tile};
 use crate::kernels::{BOTH, Constants, combinations, half, word};
@@ -56,9 +56,9 @@ struct Tiles {
 
 /// The tiles of a convolution, if it is of the kind that this algorithm is for and its parts can be
 /// bound.
-fn tiles(cx: &Context, convolution: &Convolution<'_>) -> Option<Tiles> {
-    let e = convolution.extents;
-    if convolution.direct || e.kernel != [3, 3] || e.stride != [1, 1] {
+fn tiles(cx: &Context, asked: &Asked<'_>) -> Option<Tiles> {
+    let e = asked.extents;
+    if asked.direct || e.kernel != [3, 3] || e.stride != [1, 1] {
         return None;
     }
     let (down, across) = (e.out_rows.div_ceil(OUT), e.out_cols.div_ceil(OUT));
@@ -74,7 +74,7 @@ fn tiles(cx: &Context, convolution: &Convolution<'_>) -> Option<Tiles> {
         // A workgroup has one tile.
         .min(cx.gpu.limits.max_compute_workgroups_per_dimension as usize);
     let part = if bound > WHOLE_TILES { bound / WHOLE_TILES * WHOLE_TILES } else { bound };
-    let all = convolution.images * down * across;
+    let all = asked.images * down * across;
     (part > 0).then_some(Tiles { down, across, all, part, weights })
 }
 
@@ -106,18 +106,18 @@ fn wins(class: Class, e: &Extents, images: usize, tiles: &Tiles) -> bool {
 }
 
 /// Whether this algorithm takes a convolution.
-pub(super) fn takes(cx: &Context, convolution: &Convolution<'_>) -> bool {
-    cx.winograd != Some(false) && tiles(cx, convolution).is_some()
+pub(super) fn takes(cx: &Context, asked: &Asked<'_>) -> bool {
+    cx.winograd != Some(false) && tiles(cx, asked).is_some()
 }
 
 /// Whether this algorithm takes a convolution and is expected to win, or asked for.
-pub(super) fn is_usual(cx: &Context, convolution: &Convolution<'_>) -> bool {
-    let Some(tiles) = tiles(cx, convolution) else { return false };
-    cx.winograd.unwrap_or_else(|| wins(cx.class, convolution.extents, convolution.images, &tiles))
+pub(super) fn is_usual(cx: &Context, asked: &Asked<'_>) -> bool {
+    let Some(tiles) = tiles(cx, asked) else { return false };
+    cx.winograd.unwrap_or_else(|| wins(cx.class, asked.extents, asked.images, &tiles))
 }
 
 pub(super) fn launch(cx: &Context, convolution: &Convolution<'_>) -> Result<()> {
-    let Some(tiles) = tiles(cx, convolution) else {
+    let Some(tiles) = tiles(cx, &convolution.asked()) else {
         return Err(cx.gpu.unsupported("conv2d", "no convolution for Winograd's algorithm"));
     };
     let Convolution { extents: e, w, .. } = convolution;
