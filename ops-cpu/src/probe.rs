@@ -1,6 +1,6 @@
 //! The micro-kernel by itself, for the benchmarks of this crate to time: no part of its interface.
 
-use crate::gemm::{Block, tile_shape};
+use crate::gemm::{Ahead, Block, tile_shape};
 use crate::simd::Level;
 
 /// Floats between rows of the left side beyond what they hold, as kernels leave them.
@@ -63,6 +63,7 @@ impl Products {
                 bias: std::ptr::null(),
                 relu: false,
                 add: false,
+                ahead: Ahead::NOTHING,
             };
             // SAFETY: rows are `depth` floats each and fill whole tiles, panels are whole, and the
             // output has `rows` rows of `cols`; the level is one of this processor.

@@ -55,7 +55,7 @@ impl Descent {
     }
 
     /// Takes the gradients of a mini-batch of so many samples; moves the weights where it was the
-    /// last of `sgd_frequency`.
+    /// last of `sgd_frequency`. After an error nothing is left to be learned.
     pub(crate) fn learn(
         &mut self,
         module: &mut dyn Module,
@@ -63,13 +63,21 @@ impl Descent {
         samples: usize,
         factor: f64,
     ) -> Result<()> {
-        self.gather(gradients)?;
-        self.batches += 1;
-        self.samples += samples;
-        match self.batches >= self.options.sgd_frequency {
-            true => self.flush(module, factor),
-            false => Ok(()),
-        }
+        let learned = self.gather(gradients).and_then(|()| {
+            self.batches += 1;
+            self.samples += samples;
+            match self.batches >= self.options.sgd_frequency {
+                true => self.flush(module, factor),
+                false => Ok(()),
+            }
+        });
+        learned.inspect_err(|_| self.forget())
+    }
+
+    /// Drops what has been gathered: part of a mini-batch is nobody's gradient.
+    fn forget(&mut self) {
+        self.summed.clear();
+        (self.batches, self.samples) = (0, 0);
     }
 
     /// Takes the memory that stays, before a mini-batch takes what goes again.
@@ -79,8 +87,19 @@ impl Descent {
 
     /// As [`learn`](Descent::learn), with the gradients of a loss as the backward pass gives them:
     /// where the weights move, each does as soon as its gradient is there, which is then freed. An
-    /// error on the way leaves those moved that came before it.
+    /// error on the way leaves those moved that came before it, and nothing to be learned.
     pub(crate) fn learn_from(
+        &mut self,
+        module: &mut dyn Module,
+        loss: Tensor,
+        samples: usize,
+        factor: f64,
+    ) -> Result<()> {
+        let learned = self.learn_each(module, loss, samples, factor);
+        learned.inspect_err(|_| self.forget())
+    }
+
+    fn learn_each(
         &mut self,
         module: &mut dyn Module,
         loss: Tensor,

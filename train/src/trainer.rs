@@ -130,7 +130,7 @@ impl Trainer {
     /// [`Error::Network`] where shapes do not fit: then neither. Where the device fails halfway back
     /// (no memory), the weights of the later layers may have moved and those before not: a network
     /// that computes, but not one that the same training would give again. Go on from what was saved
-    /// last.
+    /// last. What was gathered of mini-batches before is dropped then.
     pub fn step(
         &mut self,
         images: &Tensor,

@@ -57,13 +57,51 @@ fn cpu(threads: usize) -> Roofline {
     let flops = (0..ATTEMPTS).map(|_| rate(threads, fma_loop)).fold(0.0, f64::max);
     let words = READ_BYTES / threads / size_of::<u64>();
     let memory: Vec<Vec<u64>> = (0..threads).map(|i| vec![i as u64 + 1; words]).collect();
-    let read = |thread: usize| {
-        let words = &memory[thread];
-        black_box(words.iter().fold(0u64, |sum, &word| sum.wrapping_add(word)));
-        size_of_val(words.as_slice()) as u64
+    let read = |thread: usize, streams: usize| {
+        black_box(sum(&memory[thread], streams));
+        size_of_val(memory[thread].as_slice()) as u64
     };
-    let bytes = (0..ATTEMPTS).map(|_| rate(threads, read)).fold(0.0, f64::max);
+    // Which is the fastest depends on how far ahead the processor reads by itself.
+    let streams = [1, 4, 8].into_iter();
+    let bytes = streams
+        .flat_map(|streams| (0..ATTEMPTS).map(move |_| streams))
+        .map(|streams| rate(threads, |thread| read(thread, streams)))
+        .fold(0.0, f64::max);
     Roofline { flops, bytes }
+}
+
+/// Words of a line of the caches.
+const LINE_WORDS: usize = 8;
+/// Lines that are asked for before they are read.
+const LINES_AHEAD: usize = 32;
+
+/// The sum of all words, read at so many places at once, each asked for ahead of its time.
+fn sum(words: &[u64], streams: usize) -> u64 {
+    let lines = words.len() / LINE_WORDS / streams;
+    let mut sums = [0u64; LINE_WORDS];
+    for line in 0..lines {
+        for stream in 0..streams {
+            let at = (stream * lines + line) * LINE_WORDS;
+            prefetch(words.as_ptr().wrapping_add(at + LINES_AHEAD * LINE_WORDS));
+            for (sum, word) in sums.iter_mut().zip(&words[at..at + LINE_WORDS]) {
+                *sum = sum.wrapping_add(*word);
+            }
+        }
+    }
+    sums.into_iter().fold(0, u64::wrapping_add)
+}
+
+/// Asks for a line of the caches, at an address that need not be readable.
+#[inline(always)]
+fn prefetch(address: *const u64) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: part of every x86-64; a prefetch of any address is harmless.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
 }
 
 /// Work a second when all threads do it at once. `work` says how much it did.
