@@ -99,51 +99,29 @@ fn some<S: Simd, W: Element, const W_ROWS: usize>(
 ) {
     let whole = depth - depth % S::LANES;
     let mut sums = [[simd.splat(0.0); MAX_ROWS]; W_ROWS];
+    let passes = m / LEFT_ROWS + m % LEFT_ROWS / 2 + m % 2;
     let mut k = 0;
     while k < whole {
         let run = RUN.min(whole - k);
+        // What comes next of these rows; at their end, of the rows that follow.
+        let next = if k + run < whole { k + run } else { W_ROWS * depth };
         let mut i = 0;
-        // SAFETY: `k + run <= whole <= depth`, and rows `i ..` are inside `left`.
-        unsafe {
-            let w = weights.as_ptr().add(k);
-            while i + LEFT_ROWS <= m {
-                dots::<S, W, W_ROWS, LEFT_ROWS>(
-                    simd,
-                    left.as_ptr().add(i * depth + k),
-                    w,
-                    depth,
-                    run,
-                    &mut sums,
-                    i,
-                    ahead::<W>(m),
-                );
-                i += LEFT_ROWS;
-            }
-            while i + 2 <= m {
-                dots::<S, W, W_ROWS, 2>(
-                    simd,
-                    left.as_ptr().add(i * depth + k),
-                    w,
-                    depth,
-                    run,
-                    &mut sums,
-                    i,
-                    ahead::<W>(m),
-                );
-                i += 2;
-            }
-            while i < m {
-                dots::<S, W, W_ROWS, 1>(
-                    simd,
-                    left.as_ptr().add(i * depth + k),
-                    w,
-                    depth,
-                    run,
-                    &mut sums,
-                    i,
-                    ahead::<W>(m),
-                );
-                i += 1;
+        for pass in 0..passes {
+            // SAFETY: `k + run <= whole <= depth`, and rows `i ..` are inside `left`.
+            unsafe {
+                let w = weights.as_ptr().add(k);
+                let x = left.as_ptr().add(i * depth + k);
+                let ahead = match passes {
+                    1 => Ahead::in_step::<S>(w.wrapping_add(ahead::<W>(m)), ahead::<W>(m) > 0),
+                    _ => Ahead::in_part::<S>(weights.as_ptr().wrapping_add(next), pass, passes),
+                };
+                i += match m - i {
+                    LEFT_ROWS.. => {
+                        dots::<S, W, W_ROWS, LEFT_ROWS>(simd, x, w, depth, run, &mut sums, i, ahead)
+                    }
+                    2.. => dots::<S, W, W_ROWS, 2>(simd, x, w, depth, run, &mut sums, i, ahead),
+                    _ => dots::<S, W, W_ROWS, 1>(simd, x, w, depth, run, &mut sums, i, ahead),
+                };
             }
         }
         k += run;
@@ -159,8 +137,8 @@ fn some<S: Simd, W: Element, const W_ROWS: usize>(
     }
 }
 
-/// How many weights ahead of the products are asked for, with `m` left rows: 2 KiB of half-precision
-/// ones (a fifth quicker at one row, a third at ten), 1 KiB of single ones, none where one row takes
+/// How many weights ahead of the products are asked for where one pass takes them, with `m` left rows:
+/// 2 KiB of half-precision ones (a fifth quicker), 1 KiB of single ones, none for one row, which takes
 /// them as fast as the processor fetches ahead itself.
 #[inline(always)]
 fn ahead<W>(m: usize) -> usize {
@@ -171,8 +149,30 @@ fn ahead<W>(m: usize) -> usize {
     }
 }
 
+/// Weights to ask for: of the first row, from an address on, so many in a step of two vectors.
+#[derive(Clone, Copy)]
+struct Ahead<W> {
+    from: *const W,
+    step: usize,
+}
+
+impl<W> Ahead<W> {
+    /// As many as are multiplied.
+    #[inline(always)]
+    fn in_step<S: Simd>(from: *const W, wanted: bool) -> Self {
+        Ahead { from, step: if wanted { 2 * S::LANES } else { 0 } }
+    }
+
+    /// A part of the next run: memory is read in all passes over this one, not just in the first.
+    #[inline(always)]
+    fn in_part<S: Simd>(next: *const W, pass: usize, passes: usize) -> Self {
+        let step = (2 * S::LANES).div_ceil(passes);
+        Ahead { from: next.wrapping_add(pass * step * (RUN / (2 * S::LANES))), step }
+    }
+}
+
 /// Adds `run` products (a multiple of the vector) of each pair of rows to `sums[..][first ..]`, and
-/// asks for the weights `ahead`, if any.
+/// asks for the weights `ahead`, if any. Gives the count of left rows.
 ///
 /// # Safety
 /// All rows must have `run` readable elements, `depth` apart.
@@ -186,16 +186,18 @@ unsafe fn dots<S: Simd, W: Element, const W_ROWS: usize, const L_ROWS: usize>(
     run: usize,
     sums: &mut [[S::V; MAX_ROWS]; W_ROWS],
     first: usize,
-    ahead: usize,
-) {
+    ahead: Ahead<W>,
+) -> usize {
     let mut local = [[simd.splat(0.0); L_ROWS]; W_ROWS];
+    let Ahead { mut from, step: ahead } = ahead;
     let mut k = 0;
     // SAFETY: the caller's.
     unsafe {
         while k + 2 * S::LANES <= run {
             for j in 0..if ahead > 0 { W_ROWS } else { 0 } {
-                simd.prefetch(weights.wrapping_add(j * depth + k + ahead).cast());
+                simd.prefetch(from.wrapping_add(j * depth).cast());
             }
+            from = from.wrapping_add(ahead);
             step::<S, W, W_ROWS, L_ROWS>(simd, left.add(k), weights.add(k), depth, &mut local);
             k += S::LANES;
             step::<S, W, W_ROWS, L_ROWS>(simd, left.add(k), weights.add(k), depth, &mut local);
@@ -210,6 +212,7 @@ unsafe fn dots<S: Simd, W: Element, const W_ROWS: usize, const L_ROWS: usize>(
             *sum = simd.add(*sum, local);
         }
     }
+    L_ROWS
 }
 
 /// Adds a vector of products of each pair of rows.
