@@ -3,7 +3,7 @@
 //! Tiles are transformed first, as many as a third-level cache holds. A task then has some outputs
 //! of some of these tiles. It transforms the weights of its outputs for a piece of the channels at a
 //! time, adds that piece's products to its results, which never leave the second-level cache, and
-//! transforms them back at the end.
+//! transforms them back at the end. What comes next, weights and tiles, is asked for during products.
 
 use striate_tensor::Result;
 
