@@ -58,7 +58,7 @@ start() {
   ip netns exec $left mpirun -n "$ranks" --host "10.77.0.1:$((ranks / 2)),10.77.0.2:$((ranks / 2))" \
     --mca plm_rsh_agent "$work/agent" --mca btl tcp,self --mca btl_tcp_if_include 10.77.0.0/24 \
     --mca oob_tcp_if_include 10.77.0.0/24 --mca oob_tcp_keepalive_time 3 \
-    --mca oob_tcp_keepalive_intvl 1 --mca oob_tcp_keepalive_probes 3 \
+    --mca oob_tcp_keepalive_intvl 1 --mca oob_tcp_keepalive_probes 5 \
     "$striate" train --spec "$digits/lenet.json" --options "$digits/options.json" \
     --recipe "$digits/recipe.json" --train-list "$data/train-images-idx3-ubyte" \
     --test-list "$data/t10k-images-idx3-ubyte" --device cpu --threads "$ranks" \
