@@ -34,15 +34,6 @@ impl Power {
             _ => Power::Other(beta),
         }
     }
-
-    fn exponent(self) -> f32 {
-        match self {
-            Power::Half => 0.5,
-            Power::ThreeQuarters => 0.75,
-            Power::One => 1.0,
-            Power::Other(beta) => beta,
-        }
-    }
 }
 
 pub(crate) fn lrn(
@@ -201,44 +192,40 @@ impl Kernel for Pixels<'_> {
             let sums = &mut self.windows.sums[..x.len()];
             // A kappa of -0 would make a denominator of -0, whose root is no denominator.
             let (kappa, alpha) = (self.kappa + 0.0, self.alpha);
-            if let Power::ThreeQuarters = self.power {
-                for sum in &mut *sums {
-                    *sum = kappa + alpha * *sum;
-                }
-                inverse_three_quarters(simd, sums, y);
-                y.iter_mut().zip(x).for_each(|(y, x)| *y *= x);
-                continue;
-            }
-            let terms = y.iter_mut().zip(x).zip(&*sums);
-            match self.power {
-                Power::Half => {
-                    terms.for_each(|((y, x), sum)| *y = x / (kappa + alpha * sum).sqrt())
-                }
-                Power::One => terms.for_each(|((y, x), sum)| *y = x / (kappa + alpha * sum)),
-                Power::ThreeQuarters | Power::Other(_) => terms.for_each(|((y, x), sum)| {
-                    *y = x * (kappa + alpha * sum).powf(-self.power.exponent());
-                }),
-            }
+            sums.iter_mut().for_each(|sum| *sum = kappa + alpha * *sum);
+            inverse_powers(simd, self.power, sums, y);
+            y.iter_mut().zip(x).for_each(|(y, x)| *y *= x);
         }
     }
 }
 
-/// Cubes and fourth powers of these, and of their powers, are far from overflowing.
-const MODERATE: [f32; 2] = [1.0 / (1u64 << 40) as f32, (1u64 << 40) as f32];
+/// `to = bases^-beta`.
+#[inline(always)]
+pub(crate) fn inverse_powers<S: Simd>(simd: S, power: Power, bases: &[f32], to: &mut [f32]) {
+    let terms = to.iter_mut().zip(bases);
+    match power {
+        Power::Half => terms.for_each(|(to, s)| *to = 1.0 / s.sqrt()),
+        Power::ThreeQuarters => inverse_three_quarters(simd, bases, to),
+        Power::One => terms.for_each(|(to, s)| *to = 1.0 / s),
+        Power::Other(beta) => terms.for_each(|(to, s)| *to = s.powf(-beta)),
+    }
+}
 
 /// `to = bases^-3/4`, to within 2e-7.
 ///
-/// Two roots and a division take three times as long as this: two steps of Newton's iteration (with
-/// the second derivative as well) for `y^-4 = s^3`, from a guess by the bits.
+/// With wide vectors, two roots and a division take longer than a guess and two steps of Newton's
+/// iteration (with the second derivative as well) for `y^-4 = s^3`.
 #[inline(always)]
-pub(crate) fn inverse_three_quarters<S: Simd>(simd: S, bases: &[f32], to: &mut [f32]) {
+fn inverse_three_quarters<S: Simd>(simd: S, bases: &[f32], to: &mut [f32]) {
     let count = to.len();
     assert!(bases.len() == count);
     if count < S::LANES {
-        to.iter_mut().zip(bases).for_each(|(to, &s)| *to = by_roots(s));
+        for (to, s) in to.iter_mut().zip(bases) {
+            let root = s.sqrt();
+            *to = 1.0 / (root * root.sqrt());
+        }
         return;
     }
-    let [low, high] = MODERATE;
     let one = simd.splat(1.0);
     let (first, second) = (simd.splat(0.25), simd.splat(5.0 / 32.0));
     let mut at = 0;
@@ -247,31 +234,26 @@ pub(crate) fn inverse_three_quarters<S: Simd>(simd: S, bases: &[f32], to: &mut [
         let i = at.min(count - S::LANES);
         // SAFETY: `i + LANES <= count`, the length of both.
         let s = unsafe { simd.load(bases.as_ptr().add(i)) };
-        if simd.all_within(s, low, high) {
-            let minus_cube = simd.mul(simd.mul(s, s), simd.sub(simd.splat(0.0), s));
-            let mut y = simd.guess_inverse_three_quarters(s);
-            for _ in 0..2 {
-                let square = simd.mul(y, y);
-                let error = simd.mul_add(minus_cube, simd.mul(square, square), one);
-                let step = simd.mul(simd.mul_add(error, second, first), error);
-                y = simd.mul_add(y, step, y);
+        let y = match simd.guess_inverse_three_quarters(s) {
+            Some(mut y) => {
+                let minus_cube = simd.mul(simd.mul(s, s), simd.sub(simd.splat(0.0), s));
+                for _ in 0..2 {
+                    let square = simd.mul(y, y);
+                    let error = simd.mul_add(minus_cube, simd.mul(square, square), one);
+                    let step = simd.mul(simd.mul_add(error, second, first), error);
+                    y = simd.mul_add(y, step, y);
+                }
+                y
             }
-            // SAFETY: as above.
-            unsafe { simd.store(to.as_mut_ptr().add(i), y) };
-        } else {
-            // Zeros, infinities and NaN have no bits to guess by.
-            let bases = &bases[i..i + S::LANES];
-            to[i..i + S::LANES].iter_mut().zip(bases).for_each(|(to, &s)| *to = by_roots(s));
-        }
+            None => {
+                let root = simd.sqrt(s);
+                simd.div(one, simd.mul(root, simd.sqrt(root)))
+            }
+        };
+        // SAFETY: as above.
+        unsafe { simd.store(to.as_mut_ptr().add(i), y) };
         at += S::LANES;
     }
-}
-
-/// `s^-3/4`
-#[inline(always)]
-fn by_roots(s: f32) -> f32 {
-    let root = s.sqrt();
-    1.0 / (root * root.sqrt())
 }
 
 /// `sums[c] = Σ squares[c .. c + window]`, cell by cell.

@@ -4,7 +4,7 @@ use striate_tensor::ops::Lrn;
 use striate_tensor::{Operand, Result, TensorType};
 
 use crate::backend::Context;
-use crate::lrn::{Power, Scratch, Sizes, Windows, inverse_three_quarters};
+use crate::lrn::{Power, Scratch, Sizes, Windows, inverse_powers};
 use crate::memory::Memory;
 use crate::simd::{Kernel, Simd};
 
@@ -76,13 +76,7 @@ impl Kernel for Pixels<'_> {
             for (base, sum) in bases.iter_mut().zip(&*windows.sums) {
                 *base = kappa + alpha * sum;
             }
-            let terms = powers.iter_mut().zip(&*bases);
-            match power {
-                Power::Half => terms.for_each(|(power, s)| *power = 1.0 / s.sqrt()),
-                Power::ThreeQuarters => inverse_three_quarters(simd, bases, powers),
-                Power::One => terms.for_each(|(power, s)| *power = 1.0 / s),
-                Power::Other(beta) => terms.for_each(|(power, s)| *power = s.powf(-beta)),
-            }
+            inverse_powers(simd, power, bases, powers);
             let terms = x.chunks_exact(group).zip(dy.chunks_exact(group));
             let terms = terms.zip(bases.chunks_exact(group)).zip(powers.chunks_exact(group));
             for (cells, (((x, dy), bases), powers)) in windows.groups().zip(terms) {

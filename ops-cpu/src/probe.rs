@@ -1,13 +1,12 @@
 //! The micro-kernel by itself, for the benchmarks of this crate to time: no part of its interface.
 
 use crate::gemm::{Ahead, Block, tile_shape};
-use crate::simd::Level;
+use crate::simd::{LINE_BYTES, Level};
 
 /// Floats between rows of the left side beyond what they hold, as kernels leave them.
 const ROW_PAD: usize = 16;
 
-/// Panels begin at cache lines, as the memory of kernels does: bytes and floats of one.
-const LINE_BYTES: usize = 64;
+/// Panels begin at cache lines, as the memory of kernels does: floats of one.
 const LINE: usize = LINE_BYTES / size_of::<f32>();
 
 /// Products `[rows, depth] · [depth, cols]` over operands that are packed and near.

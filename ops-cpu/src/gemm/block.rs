@@ -2,10 +2,7 @@
 
 use super::DEPTH_BLOCK;
 use super::tile::{Rows, Start, Tile};
-use crate::simd::{Kernel, Level, Simd};
-
-/// Floats in a line of the caches.
-const LINE_FLOATS: usize = 16;
+use crate::simd::{Kernel, LINE_BYTES, Level, Simd};
 
 /// A block of the output to compute: `rows · panels`, with bias and ReLU.
 ///
@@ -82,7 +79,7 @@ impl<const ROWS: usize, const VECTORS: usize> Kernel for Tiles<ROWS, VECTORS> {
         let panels = block.n.div_ceil(cols);
         let tiles = block.m.div_ceil(ROWS);
         let steps = (tiles * panels * depth).max(1);
-        let ahead_step = block.ahead.floats.div_ceil(steps).min(LINE_FLOATS);
+        let ahead_step = block.ahead.floats.div_ceil(steps).min(LINE_BYTES / size_of::<f32>());
         // An address that no memory has would cost a walk through the page tables in each step.
         let mut ahead = if ahead_step == 0 { block.panels } else { block.ahead.from };
         // Depth outermost: the rows under a few taps stay in the second-level cache while all

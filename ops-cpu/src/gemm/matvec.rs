@@ -112,8 +112,8 @@ fn some<S: Simd, W: Element, const W_ROWS: usize>(
                 let w = weights.as_ptr().add(k);
                 let x = left.as_ptr().add(i * depth + k);
                 let ahead = match passes {
-                    1 => Ahead::in_step::<S>(w.wrapping_add(ahead::<W>(m)), ahead::<W>(m) > 0),
-                    _ => Ahead::in_part::<S>(weights.as_ptr().wrapping_add(next), pass, passes),
+                    1 => Fetched::in_step::<S>(w.wrapping_add(ahead::<W>(m)), ahead::<W>(m) > 0),
+                    _ => Fetched::in_part::<S>(weights.as_ptr().wrapping_add(next), pass, passes),
                 };
                 i += match m - i {
                     LEFT_ROWS.. => {
@@ -151,23 +151,23 @@ fn ahead<W>(m: usize) -> usize {
 
 /// Weights to ask for: of the first row, from an address on, so many in a step of two vectors.
 #[derive(Clone, Copy)]
-struct Ahead<W> {
+struct Fetched<W> {
     from: *const W,
     step: usize,
 }
 
-impl<W> Ahead<W> {
+impl<W> Fetched<W> {
     /// As many as are multiplied.
     #[inline(always)]
     fn in_step<S: Simd>(from: *const W, wanted: bool) -> Self {
-        Ahead { from, step: if wanted { 2 * S::LANES } else { 0 } }
+        Fetched { from, step: if wanted { 2 * S::LANES } else { 0 } }
     }
 
     /// A part of the next run: memory is read in all passes over this one, not just in the first.
     #[inline(always)]
     fn in_part<S: Simd>(next: *const W, pass: usize, passes: usize) -> Self {
         let step = (2 * S::LANES).div_ceil(passes);
-        Ahead { from: next.wrapping_add(pass * step * (RUN / (2 * S::LANES))), step }
+        Fetched { from: next.wrapping_add(pass * step * (RUN / (2 * S::LANES))), step }
     }
 }
 
@@ -186,10 +186,10 @@ unsafe fn dots<S: Simd, W: Element, const W_ROWS: usize, const L_ROWS: usize>(
     run: usize,
     sums: &mut [[S::V; MAX_ROWS]; W_ROWS],
     first: usize,
-    ahead: Ahead<W>,
+    ahead: Fetched<W>,
 ) -> usize {
     let mut local = [[simd.splat(0.0); L_ROWS]; W_ROWS];
-    let Ahead { mut from, step: ahead } = ahead;
+    let Fetched { mut from, step: ahead } = ahead;
     let mut k = 0;
     // SAFETY: the caller's.
     unsafe {

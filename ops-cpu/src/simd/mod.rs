@@ -20,7 +20,15 @@ pub use x86_64::{Avx2, Avx512};
 
 /// The bits of a number, times -3/4, lack this of those of its power: found by trying for the least
 /// error.
+#[cfg(target_arch = "x86_64")]
 const INVERSE_THREE_QUARTERS: u32 = 0x6f14_8e50;
+
+/// The cubes and fourth powers of these, and of their powers, are far from overflowing.
+#[cfg(target_arch = "x86_64")]
+const MODERATE: [f32; 2] = [1.0 / (1u64 << 40) as f32, (1u64 << 40) as f32];
+
+/// Bytes of a line of the caches.
+pub(crate) const LINE_BYTES: usize = 64;
 
 /// A vector instruction set: a token that proves that its instructions may be used.
 pub trait Simd: Copy + Send + Sync + 'static {
@@ -64,10 +72,12 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn sqrt(self, a: Self::V) -> Self::V;
     /// `a · b + c`, rounded once where the instruction set has it.
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
-    /// `a^-3/4` of positive, finite numbers to within 4.6 %, by their bits: as of a logarithm.
-    fn guess_inverse_three_quarters(self, a: Self::V) -> Self::V;
-    /// Whether all of them are. NaN is not.
-    fn all_within(self, a: Self::V, low: f32, high: f32) -> bool;
+    /// `a^-3/4` to within 4.6 %, by their bits: as of a logarithm. None where one of them is not within
+    /// 2^-40 and 2^40, or where roots are as quick as what it takes to better a guess.
+    #[inline(always)]
+    fn guess_inverse_three_quarters(self, _: Self::V) -> Option<Self::V> {
+        None
+    }
     /// `max(a, 0)`; NaN stays NaN.
     fn relu(self, a: Self::V) -> Self::V;
     /// The larger one; NaN where either is.

@@ -2,7 +2,7 @@
 
 use half::f16;
 
-use super::{INVERSE_THREE_QUARTERS, Simd};
+use super::Simd;
 
 /// Arrays of 8 floats, which compilers turn into whatever the target has.
 #[derive(Clone, Copy, Debug)]
@@ -77,19 +77,6 @@ impl Simd for Portable {
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
         // Not `f32::mul_add`: without the instruction that is a call per lane.
         std::array::from_fn(|i| a[i] * b[i] + c[i])
-    }
-
-    #[inline(always)]
-    fn guess_inverse_three_quarters(self, a: Self::V) -> Self::V {
-        map(a, |a| {
-            let bits = a.to_bits();
-            f32::from_bits(INVERSE_THREE_QUARTERS.wrapping_sub((bits >> 1) + (bits >> 2)))
-        })
-    }
-
-    #[inline(always)]
-    fn all_within(self, a: Self::V, low: f32, high: f32) -> bool {
-        a.iter().fold(true, |all, a| all & (*a >= low) & (*a <= high))
     }
 
     #[inline(always)]

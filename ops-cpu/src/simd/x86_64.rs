@@ -6,7 +6,7 @@ use std::arch::x86_64::*;
 
 use half::f16;
 
-use super::{INVERSE_THREE_QUARTERS, Kernel, Simd};
+use super::{INVERSE_THREE_QUARTERS, Kernel, MODERATE, Simd};
 
 /// AVX2, FMA and F16C: 8 floats. Made only where they were detected.
 #[derive(Clone, Copy, Debug)]
@@ -115,23 +115,17 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn guess_inverse_three_quarters(self, a: __m256) -> __m256 {
+    fn guess_inverse_three_quarters(self, a: __m256) -> Option<__m256> {
         // SAFETY: see above.
         unsafe {
+            let (low, high) = (_mm256_set1_ps(MODERATE[0]), _mm256_set1_ps(MODERATE[1]));
+            let low = _mm256_cmp_ps::<_CMP_GE_OQ>(a, low);
+            let high = _mm256_cmp_ps::<_CMP_LE_OQ>(a, high);
+            let moderate = _mm256_movemask_ps(_mm256_and_ps(low, high)) == 0xff;
             let bits = _mm256_castps_si256(a);
             let part = _mm256_add_epi32(_mm256_srli_epi32::<1>(bits), _mm256_srli_epi32::<2>(bits));
             let all = _mm256_set1_epi32(INVERSE_THREE_QUARTERS.cast_signed());
-            _mm256_castsi256_ps(_mm256_sub_epi32(all, part))
-        }
-    }
-
-    #[inline(always)]
-    fn all_within(self, a: __m256, low: f32, high: f32) -> bool {
-        // SAFETY: see above.
-        unsafe {
-            let low = _mm256_cmp_ps::<_CMP_GE_OQ>(a, _mm256_set1_ps(low));
-            let high = _mm256_cmp_ps::<_CMP_LE_OQ>(a, _mm256_set1_ps(high));
-            _mm256_movemask_ps(_mm256_and_ps(low, high)) == 0xff
+            moderate.then_some(_mm256_castsi256_ps(_mm256_sub_epi32(all, part)))
         }
     }
 
@@ -268,23 +262,17 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn guess_inverse_three_quarters(self, a: __m512) -> __m512 {
+    fn guess_inverse_three_quarters(self, a: __m512) -> Option<__m512> {
         // SAFETY: see above.
         unsafe {
+            let (low, high) = (_mm512_set1_ps(MODERATE[0]), _mm512_set1_ps(MODERATE[1]));
+            let low = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(a, low);
+            let high = _mm512_cmp_ps_mask::<_CMP_LE_OQ>(a, high);
+            let moderate = low & high == u16::MAX;
             let bits = _mm512_castps_si512(a);
             let part = _mm512_add_epi32(_mm512_srli_epi32::<1>(bits), _mm512_srli_epi32::<2>(bits));
             let all = _mm512_set1_epi32(INVERSE_THREE_QUARTERS.cast_signed());
-            _mm512_castsi512_ps(_mm512_sub_epi32(all, part))
-        }
-    }
-
-    #[inline(always)]
-    fn all_within(self, a: __m512, low: f32, high: f32) -> bool {
-        // SAFETY: see above.
-        unsafe {
-            let low = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(a, _mm512_set1_ps(low));
-            let high = _mm512_cmp_ps_mask::<_CMP_LE_OQ>(a, _mm512_set1_ps(high));
-            low & high == u16::MAX
+            moderate.then_some(_mm512_castsi512_ps(_mm512_sub_epi32(all, part)))
         }
     }
 

@@ -4,7 +4,7 @@ mod read;
 
 use std::path::Path;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Pass;
 use super::report::{Case, Subject};
@@ -13,14 +13,16 @@ use crate::error::Result;
 /// Names that are told of cases without a figure.
 const TOLD: usize = 5;
 
-/// A case as some engine measured it.
-#[derive(Clone, Debug, PartialEq)]
+/// A case as some engine measured it: also a line of `striate bench --format json`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 struct Figure {
     /// None of an earlier run of ours.
     engine: Option<String>,
     /// A case, a model or a file, by the name that it has here or there.
     name: String,
+    #[serde(default = "forward")]
     pass: Pass,
+    #[serde(default = "one")]
     batch: usize,
     /// None where it goes for any number.
     threads: Option<usize>,
@@ -28,6 +30,14 @@ struct Figure {
     dtype: Option<String>,
     min_ms: f64,
     median_ms: f64,
+}
+
+fn forward() -> Pass {
+    Pass::Forward
+}
+
+fn one() -> usize {
+    1
 }
 
 impl Figure {

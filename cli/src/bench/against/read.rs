@@ -20,30 +20,6 @@ pub(super) struct Figures {
     pub(super) skipped: usize,
 }
 
-/// As `striate bench --format json` writes it.
-#[derive(Deserialize)]
-struct Plain {
-    engine: Option<String>,
-    name: String,
-    #[serde(default = "forward")]
-    pass: Pass,
-    #[serde(default = "one")]
-    batch: usize,
-    threads: Option<usize>,
-    device: Option<String>,
-    dtype: Option<String>,
-    min_ms: f64,
-    median_ms: f64,
-}
-
-fn forward() -> Pass {
-    Pass::Forward
-}
-
-fn one() -> usize {
-    1
-}
-
 /// Seconds.
 #[derive(Clone, Copy, Deserialize)]
 struct Seconds {
@@ -174,7 +150,7 @@ fn object_figures(object: Map<String, Value>) -> Result<Option<Vec<Figure>>, Str
         Some("speed") => speed(typed(object, "a forward pass (`kind` is `speed`)")?).map(Some),
         Some("train") => train(typed(object, "a step of training (`kind` is `train`)")?).map(Some),
         None if has("name") && (has("min_ms") || has("median_ms")) => {
-            Ok(Some(vec![plain(typed(object, "a case of `striate bench`")?)]))
+            Ok(Some(vec![typed(object, "a case of `striate bench`")?]))
         }
         _ => Ok(None),
     }
@@ -185,11 +161,6 @@ fn typed<T: for<'de> Deserialize<'de>>(
     what: &str,
 ) -> Result<T, String> {
     T::deserialize(Value::Object(object)).map_err(|error| format!("expected {what}: {error}"))
-}
-
-fn plain(of: Plain) -> Figure {
-    let Plain { engine, name, pass, batch, threads, device, dtype, min_ms, median_ms } = of;
-    Figure { engine, name, pass, batch, threads, device, dtype, min_ms, median_ms }
 }
 
 fn figure(engine: String, name: &str, threads: usize, seconds: Seconds) -> Figure {

@@ -12,11 +12,9 @@ use crate::buffer::{Floats, PackKey, floats, own};
 use crate::conv::Extents;
 use crate::gemm::tile_shape;
 use crate::memory::Memory;
-use crate::simd::{BLOCK_FLOATS, Element, Kernel, Level, Simd};
+use crate::simd::{BLOCK_FLOATS, Element, Kernel, LINE_BYTES, Level, Simd};
 use crate::threads::SharedOutput;
 
-/// A line of the caches.
-const LINE_BYTES: usize = 64;
 /// Channels whose weights a task transforms where all are kept.
 const TASK_CHANNELS: usize = 64;
 
