@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use half::f16;
 
-use crate::{DType, Element, Error, Result, Shape, TensorType};
+use crate::{DType, Element, Error, Result, Shape, TensorType, prefer_huge_pages};
 
 /// The elements of a tensor in host memory.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,13 +59,15 @@ impl HostValues {
         }
     }
 
-    /// `count` zeros of a type.
+    /// `count` zeros of a type, on huge pages where the system has them.
     pub fn zeros(dtype: DType, count: usize) -> Self {
-        match dtype {
+        let mut values = match dtype {
             DType::F32 => HostValues::F32(vec![0.0; count]),
             DType::F16 => HostValues::F16(vec![f16::ZERO; count]),
             DType::U32 => HostValues::U32(vec![0; count]),
-        }
+        };
+        prefer_huge_pages(values.bytes_mut());
+        values
     }
 
     /// The elements as a slice, where they are of type `T`.

@@ -3,7 +3,7 @@
 use std::alloc::Layout;
 use std::ptr::NonNull;
 
-use striate_tensor::{Error, Result};
+use striate_tensor::{Error, Result, prefer_huge_pages};
 
 /// Cache lines, and the widest vectors, are this long.
 pub(super) const ALIGN_BYTES: usize = 64;
@@ -45,6 +45,8 @@ impl Allocation {
             NonNull::new(unsafe { std::alloc::alloc_zeroed(layout) }).ok_or_else(failed)?;
         let address = system.as_ptr().addr();
         let offset = address.next_multiple_of(ALIGN_BYTES) - address;
+        // SAFETY: the memory that was just allocated, zeroed, and nobody else's.
+        prefer_huge_pages(unsafe { std::slice::from_raw_parts_mut(system.as_ptr(), padded) });
         Ok(Allocation { system, layout, offset, size })
     }
 
