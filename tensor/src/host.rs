@@ -63,7 +63,8 @@ impl HostValues {
     pub fn zeros(dtype: DType, count: usize) -> Self {
         let mut values = match dtype {
             DType::F32 => HostValues::F32(vec![0.0; count]),
-            DType::F16 => HostValues::F16(vec![f16::ZERO; count]),
+            // Zeroed memory of the system, where a vector of f16 would be written.
+            DType::F16 => HostValues::F16(bytemuck::allocation::cast_vec(vec![0u16; count])),
             DType::U32 => HostValues::U32(vec![0; count]),
         };
         prefer_huge_pages(values.bytes_mut());

@@ -125,6 +125,23 @@ impl Database {
         Ok(all)
     }
 
+    /// Does something while sqlite maps the file instead of reading it.
+    ///
+    /// What lies in a row after a large blob is reached through all of the blob's pages. Mapped, that
+    /// touches four bytes of each; read, it copies them all. Elsewhere the file is read: its mapped
+    /// pages would stand beside the copy of them that the network keeps.
+    pub(super) fn mapped<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let map = |bytes: u64| {
+            // As a statement of its own, which answers with the size that sqlite allows.
+            let sql = format!("PRAGMA mmap_size = {bytes}");
+            self.query("the database", &sql, [], |_| Ok(()))
+        };
+        map(self.bytes)?;
+        let result = work();
+        map(0)?;
+        result
+    }
+
     /// A blob, to be read in pieces without a copy in between.
     pub(super) fn blob(&self, at: &Place<'_>, row: i64) -> Result<rusqlite::blob::Blob<'_>> {
         self.connection

@@ -11,7 +11,7 @@ use super::database::{Database, Place};
 use super::layers::{read_spec, stored_part};
 use super::notes::{SPEC, read_notes};
 use super::schema::{CONVNET_PARAMS, LAYER_DATA, NOTES, is_training_table};
-use super::stored::{BlobCell, StoredRow, read_tensor};
+use super::stored::{BlobCell, StoredRow, load_parameters, read_tensor};
 use crate::inspection::{Inspection, StoredParameters};
 use crate::options::{ReadOptions, check_dtype};
 use crate::values::Stored;
@@ -87,16 +87,8 @@ pub(super) fn read_network(
     let Description { spec, metadata, .. } = description;
     let mean = read_mean(database, &spec, device)?;
     let shapes = spec.shapes().map_err(|e| Error::network(file, e))?;
-    let mut parameters = Vec::with_capacity(shapes.len());
-    for (layer, shape) in shapes.iter().enumerate() {
-        parameters.push(match (&shape.weight, &shape.bias) {
-            (Some(weight), Some(bias)) => {
-                let row = StoredRow::require(database, &LAYER_DATA, layer, "weights")?;
-                Some(row.load(database, weight, bias, device, options.dtype)?)
-            }
-            _ => None,
-        });
-    }
+    let find = |layer| StoredRow::require(database, &LAYER_DATA, layer, "weights").map(Some);
+    let parameters = load_parameters(database, &shapes, find, device, options.dtype)?;
     let network = Network::new(spec, parameters, device).map_err(|e| Error::network(file, e))?;
     let network = network.with_metadata(metadata);
     match mean {

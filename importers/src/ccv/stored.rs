@@ -1,7 +1,7 @@
 //! Weights and biases as rows of a table, and blobs whose sizes are checked before they are read.
 
 use rusqlite::Row;
-use striate_nn::LayerParameters;
+use striate_nn::{LayerParameters, LayerShape};
 use striate_tensor::{DType, Device, HostTensor, Shape, Tensor};
 
 use super::database::{Database, Fields, Place, explain};
@@ -159,25 +159,50 @@ impl StoredRow {
         Ok(())
     }
 
-    /// Both tensors, in `dtype` or as they are stored.
-    pub(super) fn load(
+    fn load(
         &self,
         database: &Database,
-        weight: &Shape,
-        bias: &Shape,
+        column: &'static str,
+        shape: &Shape,
         device: &Device,
         dtype: Option<DType>,
-    ) -> Result<LayerParameters> {
-        self.check(database, weight, bias)?;
+    ) -> Result<Tensor> {
         let stored = self.stored();
         let dtype = dtype.unwrap_or(stored.dtype());
-        let load = |column, shape| {
-            read_tensor(database, &self.place(column), self.row, stored, dtype, shape, device)
-        };
-        Ok(LayerParameters { weight: load("weight", weight)?, bias: load("bias", bias)? })
+        read_tensor(database, &self.place(column), self.row, stored, dtype, shape, device)
     }
 
     fn place(&self, column: &'static str) -> Place<'static> {
         Place { table: self.table, key: "layer", row: self.layer, column }
     }
+}
+
+/// The weights and biases of all layers whose row is found, in `dtype` or as they are stored.
+///
+/// Biases lie behind the weights in their rows: they are read first, from the mapped file, while
+/// nothing large is held.
+pub(super) fn load_parameters(
+    database: &Database,
+    shapes: &[LayerShape],
+    find: impl Fn(usize) -> Result<Option<StoredRow>>,
+    device: &Device,
+    dtype: Option<DType>,
+) -> Result<Vec<Option<LayerParameters>>> {
+    let mut rows = Vec::with_capacity(shapes.len());
+    for (layer, shape) in shapes.iter().enumerate() {
+        let (Some(weight), Some(bias)) = (&shape.weight, &shape.bias) else { continue };
+        if let Some(row) = find(layer)? {
+            row.check(database, weight, bias)?;
+            rows.push((layer, row, weight, bias));
+        }
+    }
+    let load = |row: &StoredRow, column, shape| row.load(database, column, shape, device, dtype);
+    let biases = database.mapped(|| {
+        rows.iter().map(|(_, row, _, bias)| load(row, "bias", bias)).collect::<Result<Vec<_>>>()
+    })?;
+    let mut all = vec![None; shapes.len()];
+    for ((layer, row, weight, _), bias) in rows.iter().zip(biases) {
+        all[*layer] = Some(LayerParameters { weight: load(row, "weight", weight)?, bias });
+    }
+    Ok(all)
 }

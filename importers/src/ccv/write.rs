@@ -180,6 +180,7 @@ impl Writer<'_> {
         // it is synced once, at the end.
         self.run("PRAGMA journal_mode = OFF", "the database")?;
         self.run("PRAGMA synchronous = OFF", "the database")?;
+        self.run(&format!("PRAGMA page_size = {}", page_bytes(shapes)), "the database")?;
         for table in TABLES {
             self.create(table)?;
         }
@@ -299,6 +300,14 @@ impl Writer<'_> {
         losses.warn(self.file, &place, values.len());
         blob.close().map_err(failed)
     }
+}
+
+/// The size of the file's pages. sqlite reads a blob page by page, so that few large ones are read
+/// sooner; a small model would grow by a page a table. Any size is sqlite's, and so ccv's, to read.
+fn page_bytes(shapes: &[LayerShape]) -> usize {
+    const LARGE_MODEL: usize = 1 << 20;
+    let weights: usize = shapes.iter().flat_map(|s| &s.weight).map(|s| s.count()).sum();
+    if weights >= LARGE_MODEL { 65_536 } else { 4096 }
 }
 
 /// A value of a row, or zeros to be filled in later.

@@ -12,7 +12,7 @@ use crate::ccv::layers::MAX_LAYERS;
 use crate::ccv::notes::read_notes;
 use crate::ccv::read::{describe, read_network};
 use crate::ccv::schema::{EXACT_WEIGHTS, FUNCTION_STATE, MOMENTUM_DATA, Table};
-use crate::ccv::stored::{BlobCell, StoredRow};
+use crate::ccv::stored::{BlobCell, StoredRow, load_parameters};
 use crate::inspection::TrainingPosition;
 use crate::options::ReadOptions;
 use crate::{Error, Result};
@@ -191,17 +191,8 @@ fn read_parameters(
     device: &Device,
 ) -> Result<Vec<Option<LayerParameters>>> {
     check_layers(database, table, shapes)?;
-    let mut all = Vec::with_capacity(shapes.len());
-    for (layer, shape) in shapes.iter().enumerate() {
-        all.push(match (&shape.weight, &shape.bias) {
-            (Some(weight), Some(bias)) => match StoredRow::find(database, table, layer)? {
-                Some(row) => Some(row.load(database, weight, bias, device, Some(DType::F32))?),
-                None => None,
-            },
-            _ => None,
-        });
-    }
-    Ok(all)
+    let find = |layer| StoredRow::find(database, table, layer);
+    load_parameters(database, shapes, find, device, Some(DType::F32))
 }
 
 /// Refuses a row of a layer that has no weights or is not there: the state of another network.
