@@ -5,7 +5,8 @@ mod common;
 
 use common::{GOLDEN, dump, golden, reference, small, small_ccv, values};
 use striate_importers::{Format, ReadOptions, WriteOptions, ccv, inspect, read, write};
-use striate_tensor::{DType, HostValues};
+use striate_nn::{LayerParameters, Network, NetworkSpec, Seed, full_connect};
+use striate_tensor::{DType, HostValues, Tensor};
 
 #[test]
 fn what_ccv_wrote_is_written_again_byte_for_byte() {
@@ -39,6 +40,42 @@ fn half_precision_is_cut_as_ccv_cuts_it() {
         // Halves asked for while reading are the same as those of the file.
         let cut = ccv::read_with(&full, &device, &ReadOptions { dtype: Some(DType::F16) }).unwrap();
         assert_eq!(values(&cut), values(&ccv::read(&half, &device).unwrap()));
+    }
+}
+
+#[test]
+fn a_large_network_comes_back_and_one_cut_off_is_an_error() {
+    let device = reference();
+    let folder = tempfile::tempdir().unwrap();
+    let spec = NetworkSpec::new([8, 8, 16]).full_connect(full_connect(1100).relu()).full_connect(5);
+    let network = spec.build(&device, Seed(3)).unwrap();
+    // Biases that differ and that f16 holds: they are read before the weights that they lie behind.
+    let parameters = network.parameters().iter().map(|parameters| {
+        let LayerParameters { weight, bias } = parameters.clone().unwrap();
+        let values: Vec<f32> = (0..bias.shape().count()).map(|i| (i % 500) as f32 - 7.5).collect();
+        let bias = Tensor::from_vec(values, bias.dims(), &device).unwrap();
+        Some(LayerParameters { weight, bias })
+    });
+    let network = Network::new(network.spec().clone(), parameters.collect(), &device).unwrap();
+    for dtype in [DType::F32, DType::F16] {
+        let path = folder.path().join("large.sqlite3");
+        ccv::write(&path, &network, &WriteOptions::default().dtype(dtype)).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        // sqlite writes 65,536 as 1.
+        assert_eq!(bytes[16..18], [0, 1], "the size of pages");
+        let again = ccv::read(&path, &device).unwrap();
+        if dtype == DType::F32 {
+            assert_eq!(values(&again), values(&network));
+        }
+        let full = ReadOptions { dtype: Some(DType::F32) };
+        let bias = |network: &Network| network.parameters()[0].clone().unwrap().bias;
+        let read = bias(&ccv::read_with(&path, &device, &full).unwrap());
+        assert_eq!(read.to_vec::<f32>().unwrap(), bias(&network).to_vec::<f32>().unwrap());
+
+        let cut = folder.path().join("cut.sqlite3");
+        std::fs::write(&cut, &bytes[..bytes.len() - 70_000]).unwrap();
+        let error = ccv::read(&cut, &device).unwrap_err().to_string();
+        assert!(error.contains("cut.sqlite3") && error.contains("cut off"), "{error}");
     }
 }
 
