@@ -1,7 +1,7 @@
 //! Large pages for large memory: fewer page faults, and fewer walks of the page table.
 
 /// What the system joins to one page: of 2 MiB with x86-64, and with Arm at pages of 4 KiB.
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(miri)))]
 const HUGE_PAGE_BYTES: usize = 2 << 20;
 
 /// Asks the system to back this memory by huge pages, before it is written for the first time.
