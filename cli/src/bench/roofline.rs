@@ -100,7 +100,15 @@ fn prefetch(address: *const u64) {
         // SAFETY: part of every x86-64; a prefetch of any address is harmless.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
     }
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(target_arch = "aarch64")]
+    {
+        use std::arch::asm;
+        // SAFETY: part of every 64-bit Arm; a prefetch of any address is harmless.
+        unsafe {
+            asm!("prfm pldl1keep, [{}]", in(reg) address, options(readonly, nostack, preserves_flags));
+        }
+    }
+    #[cfg(not(any(target_arch = "aarch64", target_arch = "x86_64")))]
     let _ = address;
 }
 
@@ -132,6 +140,11 @@ fn fma_loop(_thread: usize) -> u64 {
             // SAFETY: the processor has AVX2 and FMA.
             return unsafe { x86::fma_avx2(FMA_STEPS) };
         }
+    }
+    #[cfg(target_arch = "aarch64")]
+    if std::arch::is_aarch64_feature_detected!("neon") {
+        // SAFETY: the processor has NEON.
+        return unsafe { fma_neon(FMA_STEPS) };
     }
     plain(FMA_STEPS)
 }
@@ -180,6 +193,25 @@ mod x86 {
 
     fma!(fma_avx2, "avx2,fma", 8, _mm256_set1_ps, _mm256_fmadd_ps);
     fma!(fma_avx512, "avx512f", 16, _mm512_set1_ps, _mm512_fmadd_ps);
+}
+
+/// # Safety
+/// The processor must have the instructions.
+#[cfg(target_arch = "aarch64")]
+#[target_feature(enable = "neon")]
+unsafe fn fma_neon(steps: u64) -> u64 {
+    use std::arch::aarch64::{vdupq_n_f32, vfmaq_f32};
+    // More than latency (4 cycles) times units (4), and few enough for 32 registers.
+    const CHAINS: usize = 24;
+    let (factor, term) = (vdupq_n_f32(black_box(0.999)), vdupq_n_f32(black_box(0.001)));
+    let mut sums = [vdupq_n_f32(1.0); CHAINS];
+    for _ in 0..steps {
+        for sum in &mut sums {
+            *sum = vfmaq_f32(term, *sum, factor);
+        }
+    }
+    black_box(sums);
+    2 * steps * (CHAINS * 4) as u64
 }
 
 /// A product of so long says what the device can do.

@@ -43,6 +43,9 @@ pub(crate) fn tile_shape(level: Level) -> TileShape {
         // 32 registers: 28 accumulators, 2 of the panel, 1 broadcast.
         #[cfg(target_arch = "x86_64")]
         Level::Avx512 => (14, 2),
+        // 32 registers, a vector being two of them: 24 of accumulators, 4 of the panel, 1 broadcast.
+        #[cfg(target_arch = "aarch64")]
+        Level::Neon => (6, 2),
     };
     TileShape { rows, vectors, cols: vectors * level.lanes() }
 }

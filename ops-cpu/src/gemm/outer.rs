@@ -117,6 +117,8 @@ impl Outer {
             Level::Avx2 => level.run(Tiles::<6, 2>(self)),
             #[cfg(target_arch = "x86_64")]
             Level::Avx512 => level.run(Tiles::<14, 2>(self)),
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon => level.run(Tiles::<6, 2>(self)),
         }
     }
 }

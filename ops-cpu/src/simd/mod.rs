@@ -4,6 +4,8 @@
 //! [`Level::run`] calls the instance of the level inside a function that enables its instructions.
 //! Everything on the way must be `#[inline(always)]`, or it would be compiled without them.
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
 mod element;
 mod portable;
 #[cfg(target_arch = "x86_64")]
@@ -13,6 +15,8 @@ use std::sync::OnceLock;
 
 use half::f16;
 
+#[cfg(target_arch = "aarch64")]
+pub use aarch64::Neon;
 pub(crate) use element::{BLOCK_FLOATS, Element};
 pub use portable::Portable;
 #[cfg(target_arch = "x86_64")]
@@ -20,11 +24,11 @@ pub use x86_64::{Avx2, Avx512};
 
 /// The bits of a number, times -3/4, lack this of those of its power: found by trying for the least
 /// error.
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
 const INVERSE_THREE_QUARTERS: u32 = 0x6f14_8e50;
 
 /// The cubes and fourth powers of these, and of their powers, are far from overflowing.
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
 const MODERATE: [f32; 2] = [1.0 / (1u64 << 40) as f32, (1u64 << 40) as f32];
 
 /// Bytes of a line of the caches.
@@ -120,11 +124,14 @@ pub enum Level {
     /// x86-64 with AVX-512 F, VL, DQ and BW: 16 floats.
     #[cfg(target_arch = "x86_64")]
     Avx512,
+    /// 64-bit Arm with NEON: 8 floats, in two registers.
+    #[cfg(target_arch = "aarch64")]
+    Neon,
 }
 
 impl Level {
-    /// The best level of this processor; `STRIATE_SIMD` (`portable`, `avx2`, `avx512`) asks for a
-    /// lesser one. Found once per process.
+    /// The best level of this processor; `STRIATE_SIMD` (`portable`, `avx2`, `avx512`, `neon`) asks for
+    /// a lesser one. Found once per process.
     pub fn best() -> Self {
         static BEST: OnceLock<Level> = OnceLock::new();
         *BEST.get_or_init(|| {
@@ -161,10 +168,14 @@ impl Level {
                 levels.push(Level::Avx512);
             }
         }
+        #[cfg(target_arch = "aarch64")]
+        if std::arch::is_aarch64_feature_detected!("neon") {
+            levels.push(Level::Neon);
+        }
         levels
     }
 
-    /// `portable`, `avx2` or `avx512`.
+    /// `portable`, `avx2`, `avx512` or `neon`.
     pub fn name(&self) -> &'static str {
         match self {
             Level::Portable => "portable",
@@ -172,6 +183,8 @@ impl Level {
             Level::Avx2 => "avx2",
             #[cfg(target_arch = "x86_64")]
             Level::Avx512 => "avx512",
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon => "neon",
         }
     }
 
@@ -183,6 +196,8 @@ impl Level {
             Level::Avx2 => Avx2::LANES,
             #[cfg(target_arch = "x86_64")]
             Level::Avx512 => Avx512::LANES,
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon => Neon::LANES,
         }
     }
 
@@ -198,6 +213,9 @@ impl Level {
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Level::Avx512 => unsafe { x86_64::run_avx512(kernel) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon => unsafe { aarch64::run_neon(kernel) },
         }
     }
 }
