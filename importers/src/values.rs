@@ -2,7 +2,7 @@
 
 use half::f16;
 use half::slice::HalfFloatSliceExt;
-use striate_tensor::{DType, HostValues, SharedBytes};
+use striate_tensor::{DType, HostValues};
 
 /// How floats are stored in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,45 +49,122 @@ pub(crate) enum Narrowing {
 /// do not count.
 const PIECE_ELEMENTS: usize = 16 * 1024;
 
-/// Bytes that are read at a time where nothing is converted.
-const PIECE_BYTES: usize = 1024 * 1024;
+/// Bytes that are read at a time where nothing is converted: what was read is still in the
+/// second-level cache when its values are counted.
+const PIECE_BYTES: usize = 256 * 1024;
 
-/// `count` stored floats as values of type `dtype`.
-///
-/// `fill(bytes, offset)` copies stored bytes. They go straight into the values where the types are
-/// the same, and through a small buffer otherwise, so nothing large is held twice.
+/// Values of a tensor in memory, all or a run of them, to be loaded.
+pub(crate) enum Run<'a> {
+    F32(&'a mut [f32]),
+    F16(&'a mut [f16]),
+}
+
+impl<'a> Run<'a> {
+    /// All of them; nothing where they are no floats.
+    pub(crate) fn of(values: &'a mut HostValues) -> Option<Self> {
+        match values {
+            HostValues::F32(values) => Some(Run::F32(values)),
+            HostValues::F16(values) => Some(Run::F16(values)),
+            HostValues::U32(_) => None,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Run::F32(values) => values.len(),
+            Run::F16(values) => values.len(),
+        }
+    }
+
+    /// The first `count`, and the rest.
+    pub(crate) fn split(self, count: usize) -> (Self, Self) {
+        match self {
+            Run::F32(values) => {
+                let (first, rest) = values.split_at_mut(count);
+                (Run::F32(first), Run::F32(rest))
+            }
+            Run::F16(values) => {
+                let (first, rest) = values.split_at_mut(count);
+                (Run::F16(first), Run::F16(rest))
+            }
+        }
+    }
+
+    fn dtype(&self) -> DType {
+        match self {
+            Run::F32(_) => DType::F32,
+            Run::F16(_) => DType::F16,
+        }
+    }
+
+    fn bytes(&mut self) -> &mut [u8] {
+        match self {
+            Run::F32(values) => bytemuck::cast_slice_mut(values),
+            Run::F16(values) => bytemuck::cast_slice_mut(values),
+        }
+    }
+
+    /// Loads them, and gives how many are NaN or infinite: the run starts at element `first` of what
+    /// is stored, of which `fill(bytes, offset)` copies bytes.
+    ///
+    /// They go straight into the values where the types are the same, and through a small buffer
+    /// otherwise, so nothing large is held twice.
+    pub(crate) fn load<E>(
+        mut self,
+        first: usize,
+        stored: Stored,
+        narrowing: Narrowing,
+        mut fill: impl FnMut(&mut [u8], usize) -> Result<(), E>,
+    ) -> Result<usize, E> {
+        let (size, mut non_finite) = (stored.size_bytes(), 0);
+        if stored.is(self.dtype()) {
+            for (i, piece) in self.bytes().chunks_mut(PIECE_BYTES).enumerate() {
+                fill(piece, first * size + i * PIECE_BYTES)?;
+                non_finite += non_finite_bytes(piece, stored.dtype());
+                to_machine_order(piece, size);
+            }
+            return Ok(non_finite);
+        }
+        let count = self.len();
+        let mut wide = vec![0.0f32; PIECE_ELEMENTS.min(count)];
+        let mut buffer = vec![0u8; wide.len() * size];
+        for start in (0..count).step_by(PIECE_ELEMENTS) {
+            let n = PIECE_ELEMENTS.min(count - start);
+            let bytes = &mut buffer[..n * size];
+            fill(bytes, (first + start) * size)?;
+            non_finite += match &mut self {
+                Run::F32(out) => {
+                    let out = &mut out[start..start + n];
+                    widen(bytes, stored, out);
+                    non_finite_f32(out)
+                }
+                Run::F16(out) => {
+                    let out = &mut out[start..start + n];
+                    widen(bytes, stored, &mut wide[..n]);
+                    narrow(&wide[..n], narrowing, out);
+                    non_finite_f16(out)
+                }
+            };
+        }
+        Ok(non_finite)
+    }
+}
+
+/// `count` stored floats as values of type `dtype`, and how many of them are NaN or infinite: a
+/// [`Run`] of all.
 pub(crate) fn load<E>(
     count: usize,
     stored: Stored,
     dtype: DType,
     narrowing: Narrowing,
-    mut fill: impl FnMut(&mut [u8], usize) -> Result<(), E>,
-) -> Result<HostValues, E> {
+    fill: impl FnMut(&mut [u8], usize) -> Result<(), E>,
+) -> Result<(HostValues, usize), E> {
     let mut values = HostValues::zeros(dtype, count);
-    if stored.is(dtype) {
-        let bytes = values.bytes_mut();
-        for (i, piece) in bytes.chunks_mut(PIECE_BYTES).enumerate() {
-            fill(piece, i * PIECE_BYTES)?;
-        }
-        to_machine_order(bytes, stored.size_bytes());
-        return Ok(values);
-    }
-    let mut wide = vec![0.0f32; PIECE_ELEMENTS.min(count)];
-    let mut buffer = vec![0u8; wide.len() * stored.size_bytes()];
-    for start in (0..count).step_by(PIECE_ELEMENTS) {
-        let n = PIECE_ELEMENTS.min(count - start);
-        let bytes = &mut buffer[..n * stored.size_bytes()];
-        fill(bytes, start * stored.size_bytes())?;
-        match &mut values {
-            HostValues::F32(out) => widen(bytes, stored, &mut out[start..start + n]),
-            HostValues::F16(out) => {
-                widen(bytes, stored, &mut wide[..n]);
-                narrow(&wide[..n], narrowing, &mut out[start..start + n]);
-            }
-            HostValues::U32(_) => {}
-        }
-    }
-    Ok(values)
+    let non_finite = match Run::of(&mut values) {
+        Some(run) => run.load(0, stored, narrowing, fill)?,
+        None => 0,
+    };
+    Ok((values, non_finite))
 }
 
 /// Stored floats (little endian, any alignment) as f32.
@@ -207,25 +284,44 @@ fn to_machine_order(bytes: &mut [u8], size: usize) {
 /// How many values are NaN or infinite.
 pub(crate) fn non_finite(values: &HostValues) -> usize {
     match values {
-        HostValues::F32(v) => v.iter().filter(|v| !v.is_finite()).count(),
-        HostValues::F16(v) => v.iter().filter(|v| !v.is_finite()).count(),
+        HostValues::F32(values) => non_finite_f32(values),
+        HostValues::F16(values) => non_finite_f16(values),
         HostValues::U32(_) => 0,
     }
 }
 
+// All ones in the exponent.
+const F32_EXPONENT: u32 = 0x7f80_0000;
+const F16_EXPONENT: u16 = 0x7c00;
+
+/// Elements whose count is kept in as many bits as they have, by which the compiler makes vectors of
+/// the loop.
+const COUNTED: usize = 16 * 1024;
+
+fn non_finite_f32(values: &[f32]) -> usize {
+    let special = |v: &f32| u32::from(v.to_bits() & F32_EXPONENT == F32_EXPONENT);
+    values.chunks(COUNTED).map(|some| some.iter().map(special).sum::<u32>() as usize).sum()
+}
+
+fn non_finite_f16(values: &[f16]) -> usize {
+    let special = |v: &f16| u16::from(v.to_bits() & F16_EXPONENT == F16_EXPONENT);
+    values.chunks(COUNTED).map(|some| usize::from(some.iter().map(special).sum::<u16>())).sum()
+}
+
 /// How many f32 or f16 values in these bytes (little endian) are NaN or infinite.
-pub(crate) fn non_finite_bytes(bytes: &SharedBytes, dtype: DType) -> usize {
-    // All ones in the exponent.
-    const F32: u32 = 0x7f80_0000;
-    const F16: u16 = 0x7c00;
+pub(crate) fn non_finite_bytes(bytes: &[u8], dtype: DType) -> usize {
     match dtype {
         DType::F32 => {
-            let all = bytes.bytes().as_chunks::<4>().0;
-            all.iter().filter(|b| u32::from_le_bytes(**b) & F32 == F32).count()
+            let special =
+                |b: &[u8; 4]| u32::from(u32::from_le_bytes(*b) & F32_EXPONENT == F32_EXPONENT);
+            let values = bytes.as_chunks::<4>().0.chunks(COUNTED);
+            values.map(|some| some.iter().map(special).sum::<u32>() as usize).sum()
         }
         DType::F16 => {
-            let all = bytes.bytes().as_chunks::<2>().0;
-            all.iter().filter(|b| u16::from_le_bytes(**b) & F16 == F16).count()
+            let special =
+                |b: &[u8; 2]| u16::from(u16::from_le_bytes(*b) & F16_EXPONENT == F16_EXPONENT);
+            let values = bytes.as_chunks::<2>().0.chunks(COUNTED);
+            values.map(|some| usize::from(some.iter().map(special).sum::<u16>())).sum()
         }
         DType::U32 => 0,
     }
@@ -257,6 +353,38 @@ mod tests {
             Ok::<_, Infallible>(())
         })
         .unwrap()
+        .0
+    }
+
+    #[test]
+    fn runs_of_what_is_stored_join_at_their_borders() {
+        let (all, n) = (0..PIECE_ELEMENTS + 100, PIECE_ELEMENTS + 100);
+        let mut floats: Vec<f32> = all.map(|i| (i % 2048) as f32).collect();
+        floats[n - 30] = f32::NAN;
+        let file = HostValues::F32(floats.clone());
+        for first in [0, 1, 70, n - 31, n] {
+            for dtype in [DType::F32, DType::F16] {
+                let mut values = HostValues::zeros(dtype, n);
+                let (left, right) = Run::of(&mut values).unwrap().split(first);
+                let fill = |piece: &mut [u8], at: usize| {
+                    piece.copy_from_slice(&file.bytes()[at..at + piece.len()]);
+                    Ok::<_, Infallible>(())
+                };
+                let load = |run: Run<'_>, first| {
+                    run.load(first, Stored::F32, Narrowing::Nearest, fill).unwrap()
+                };
+                assert_eq!((left.len(), right.len()), (first, n - first));
+                let counts = (load(left, 0), load(right, first));
+                assert_eq!(counts, if first == n { (1, 0) } else { (0, 1) }, "{first} {dtype}");
+                let wide = match &values {
+                    HostValues::F16(v) => v.iter().map(|v| v.to_f32()).collect(),
+                    HostValues::F32(v) => v.clone(),
+                    HostValues::U32(_) => vec![],
+                };
+                let same = wide.iter().zip(&floats).all(|(a, b)| a == b || a.is_nan() && b.is_nan());
+                assert!(same && wide.len() == n, "{first} {dtype}");
+            }
+        }
     }
 
     #[test]
@@ -290,8 +418,16 @@ mod tests {
     fn counts_what_is_not_finite_and_what_overflows() {
         let values = HostValues::F32(vec![1.0, f32::NAN, f32::NEG_INFINITY, 7e4]);
         assert_eq!(non_finite(&values), 2);
-        let bytes = SharedBytes::new(std::sync::Arc::new(values.bytes().to_vec()));
-        assert_eq!(non_finite_bytes(&bytes, DType::F32), 2);
+        assert_eq!(non_finite_bytes(values.bytes(), DType::F32), 2);
+        // More than the small counters of a loop hold.
+        for n in [COUNTED, COUNTED + 1, 70_000] {
+            let singles = HostValues::F32(vec![f32::NAN; n]);
+            let halves = HostValues::F16(vec![f16::INFINITY; n]);
+            for values in [singles, halves] {
+                assert_eq!(non_finite(&values), n);
+                assert_eq!(non_finite_bytes(values.bytes(), values.dtype()), n);
+            }
+        }
         let ignore = |_: &[u8], _| Ok::<_, Infallible>(());
         assert_eq!(store(&values, DType::F16, Narrowing::Truncate, ignore).unwrap().overflows, 1);
     }

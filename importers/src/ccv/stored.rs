@@ -6,7 +6,7 @@ use striate_tensor::{DType, Device, HostTensor, Shape, Tensor};
 
 use super::database::{Database, Fields, Place, explain};
 use super::schema::Table;
-use crate::values::{Narrowing, Stored, load, non_finite, warn_non_finite};
+use crate::values::{Narrowing, Stored, load, warn_non_finite};
 use crate::{Error, Result};
 
 /// The column that says whether a row's blobs are half precision, in tables that have it.
@@ -76,10 +76,10 @@ pub(super) fn read_tensor(
 ) -> Result<Tensor> {
     let place = at.to_string();
     let blob = database.blob(at, row)?;
-    let values = load(shape.count(), stored, dtype, Narrowing::Truncate, |piece, at| {
+    let (values, count) = load(shape.count(), stored, dtype, Narrowing::Truncate, |piece, at| {
         blob.read_at_exact(piece, at).map_err(|e| explain(&database.file, &place, e))
     })?;
-    warn_non_finite(&database.file, &place, non_finite(&values), values.len());
+    warn_non_finite(&database.file, &place, count, values.len());
     HostTensor::new(*shape, values)
         .and_then(|host| Tensor::from_host(host, device))
         .map_err(|e| Error::tensor(&database.file, place, e))

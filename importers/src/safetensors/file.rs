@@ -92,15 +92,14 @@ impl TensorFile {
         let bytes = self.data(entry);
         let at = |e| Error::tensor(&self.name, format!("tensor {name}"), e);
         if stored.is(ty.dtype) && cfg!(target_endian = "little") {
-            let count = non_finite_bytes(&bytes, ty.dtype);
+            let count = non_finite_bytes(bytes.bytes(), ty.dtype);
             warn_non_finite(&self.name, &format!("tensor {name}"), count, ty.count());
             return Tensor::from_shared(bytes, ty, device).map_err(at);
         }
-        let values = load(ty.count(), stored, ty.dtype, Narrowing::Nearest, |piece, at| {
+        let (values, count) = load(ty.count(), stored, ty.dtype, Narrowing::Nearest, |piece, at| {
             piece.copy_from_slice(&bytes.bytes()[at..at + piece.len()]);
             Ok::<_, Error>(())
         })?;
-        let count = crate::values::non_finite(&values);
         warn_non_finite(&self.name, &format!("tensor {name}"), count, ty.count());
         HostTensor::new(ty.shape, values)
             .and_then(|host| Tensor::from_host(host, device))
