@@ -381,7 +381,8 @@ mod tests {
                     HostValues::F32(v) => v.clone(),
                     HostValues::U32(_) => vec![],
                 };
-                let same = wide.iter().zip(&floats).all(|(a, b)| a == b || a.is_nan() && b.is_nan());
+                let same =
+                    wide.iter().zip(&floats).all(|(a, b)| a == b || a.is_nan() && b.is_nan());
                 assert!(same && wide.len() == n, "{first} {dtype}");
             }
         }

@@ -1,6 +1,7 @@
 //! A ccv model file, opened for reading: its tables checked, its errors with their place.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, MAIN_DB, OpenFlags, Row};
@@ -12,36 +13,48 @@ use crate::{Error, Result};
 /// ccv counts in 32-bit integers; nothing larger can have come from it.
 pub(super) const MAX_COUNT: i64 = i32::MAX as i64;
 
-/// An open model file whose tables and columns are there.
+/// An open model file whose tables and columns are there. Nothing that another program writes is seen
+/// while it is open.
 pub(super) struct Database {
     connection: Connection,
     /// Its name in messages.
     pub(super) file: String,
     /// Its size: no blob can be larger.
     pub(super) bytes: u64,
+    path: PathBuf,
+    /// Of the file that had this path before it was opened.
+    identity: Option<Identity>,
 }
 
 impl Database {
     pub(super) fn open(path: &Path) -> Result<Self> {
         let file = path.display().to_string();
         let bytes = format::expect(path, Format::Ccv)?;
-        // Not as a URI: a file may be called `file:x?mode=memory`.
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(path, flags)
-            .map_err(|e| explain(&file, "the database", e))?;
-        let database = Database { connection, file, bytes };
-        // A damaged page is reported where it is met, instead of read as if it were whole.
-        // Functions and tables that the file's own schema brings in are not run.
-        for pragma in ["cell_size_check", "trusted_schema"] {
-            let on = pragma == "cell_size_check";
-            let result = database.connection.pragma_update(None, pragma, on);
-            result.map_err(|e| explain(&database.file, "the database", e))?;
-        }
+        let identity = Identity::of(path);
+        let connection = connect(path).map_err(|e| explain(&file, "the database", e))?;
+        let database = Database { connection, file, bytes, path: path.into(), identity };
         database.check_size()?;
         for table in TABLES {
             database.check_table(table)?;
         }
         Ok(database)
+    }
+
+    /// The same file once more, for another thread to read, in the same state. Nothing where that cannot
+    /// be had: another program is about to write it, or has put another file in its place.
+    pub(super) fn again(&self) -> Option<Self> {
+        let connection = connect(&self.path).ok()?;
+        // Whoever waits to write waits for us, too.
+        connection.busy_timeout(Duration::ZERO).ok()?;
+        let (file, bytes, path) = (self.file.clone(), self.bytes, self.path.clone());
+        let again = Database { connection, file, bytes, path, identity: self.identity };
+        // From its first statement on, nobody else may change the file, as for us; but for those with
+        // a log, in which each reader sees what was there when it began.
+        let sql = "SELECT journal_mode FROM pragma_journal_mode";
+        let modes = again.query("the database", sql, [], |row| text(row, 0)).ok()?;
+        let schema = again.tables().ok()?;
+        let same = Identity::of(&self.path)? == self.identity? && schema == self.tables().ok()?;
+        (same && modes.iter().all(|mode| mode != "wal")).then_some(again)
     }
 
     /// Refuses a file that ends within its last page, which sqlite reads as if zeros followed.
@@ -156,6 +169,43 @@ impl Database {
         let read = blob.read_at_exact(&mut all, 0);
         read.map_err(|e| explain(&self.file, &at.to_string(), e))?;
         Ok(all)
+    }
+}
+
+/// Opens a file for reading. Its first statement begins a transaction, which ends with the connection.
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    // Not as a URI: a file may be called `file:x?mode=memory`.
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    // A damaged page is reported where it is met, instead of read as if it were whole.
+    // Functions and tables that the file's own schema brings in are not run.
+    connection.pragma_update(None, "cell_size_check", true)?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    connection.execute_batch("BEGIN")?;
+    Ok(connection)
+}
+
+/// Which file a path leads to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Identity {
+    #[cfg(unix)]
+    device: u64,
+    #[cfg(unix)]
+    inode: u64,
+}
+
+impl Identity {
+    #[cfg(unix)]
+    fn of(path: &Path) -> Option<Self> {
+        use std::os::unix::fs::MetadataExt;
+        let metadata = std::fs::metadata(path).ok()?;
+        Some(Identity { device: metadata.dev(), inode: metadata.ino() })
+    }
+
+    /// Elsewhere a file that sqlite has opened cannot be replaced.
+    #[cfg(not(unix))]
+    fn of(_: &Path) -> Option<Self> {
+        Some(Identity {})
     }
 }
 

@@ -19,6 +19,7 @@ pub(crate) mod half;
 mod layers;
 mod notes;
 mod read;
+mod readers;
 mod schema;
 mod stored;
 mod write;

@@ -5,6 +5,7 @@ use striate_nn::{LayerParameters, LayerShape};
 use striate_tensor::{DType, Device, HostTensor, Shape, Tensor};
 
 use super::database::{Database, Fields, Place, explain};
+use super::readers::Readers;
 use super::schema::Table;
 use crate::values::{Narrowing, Stored, load, warn_non_finite};
 use crate::{Error, Result};
@@ -153,34 +154,36 @@ impl StoredRow {
         for (column, cell, shape) in [("weight", &self.weight, weight), ("bias", &self.bias, bias)]
         {
             let of = format!("{} {} values of {shape}", shape.count(), stored.dtype());
-            let bytes = shape.count() * stored.size_bytes();
-            cell.check(database, &self.place(column), bytes, &of)?;
+            cell.check(database, &self.place(column), self.bytes(shape), &of)?;
         }
         Ok(())
     }
 
-    fn load(
-        &self,
-        database: &Database,
-        column: &'static str,
-        shape: &Shape,
-        device: &Device,
-        dtype: Option<DType>,
-    ) -> Result<Tensor> {
-        let stored = self.stored();
-        let dtype = dtype.unwrap_or(stored.dtype());
-        read_tensor(database, &self.place(column), self.row, stored, dtype, shape, device)
+    /// Bytes of a blob of these values.
+    pub(super) fn bytes(&self, shape: &Shape) -> usize {
+        shape.count() * self.stored().size_bytes()
     }
 
-    fn place(&self, column: &'static str) -> Place<'static> {
+    pub(super) fn rowid(&self) -> i64 {
+        self.row
+    }
+
+    pub(super) fn load_bias(
+        &self,
+        database: &Database,
+        shape: &Shape,
+        device: &Device,
+        dtype: DType,
+    ) -> Result<Tensor> {
+        read_tensor(database, &self.place("bias"), self.row, self.stored(), dtype, shape, device)
+    }
+
+    pub(super) fn place(&self, column: &'static str) -> Place<'static> {
         Place { table: self.table, key: "layer", row: self.layer, column }
     }
 }
 
 /// The weights and biases of all layers whose row is found, in `dtype` or as they are stored.
-///
-/// Biases lie behind the weights in their rows: they are read first, from the mapped file, while
-/// nothing large is held.
 pub(super) fn load_parameters(
     database: &Database,
     shapes: &[LayerShape],
@@ -196,13 +199,11 @@ pub(super) fn load_parameters(
             rows.push((layer, row, weight, bias));
         }
     }
-    let load = |row: &StoredRow, column, shape| row.load(database, column, shape, device, dtype);
-    let biases = database.mapped(|| {
-        rows.iter().map(|(_, row, _, bias)| load(row, "bias", bias)).collect::<Result<Vec<_>>>()
-    })?;
+    let largest = rows.iter().map(|(_, row, weight, _)| row.bytes(weight)).max();
+    let mut readers = Readers::new(database, largest.unwrap_or(0));
     let mut all = vec![None; shapes.len()];
-    for ((layer, row, weight, _), bias) in rows.iter().zip(biases) {
-        all[*layer] = Some(LayerParameters { weight: load(row, "weight", weight)?, bias });
+    for (layer, row, weight, bias) in &rows {
+        all[*layer] = Some(readers.load(row, weight, bias, device, dtype)?);
     }
     Ok(all)
 }

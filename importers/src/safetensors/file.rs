@@ -96,10 +96,11 @@ impl TensorFile {
             warn_non_finite(&self.name, &format!("tensor {name}"), count, ty.count());
             return Tensor::from_shared(bytes, ty, device).map_err(at);
         }
-        let (values, count) = load(ty.count(), stored, ty.dtype, Narrowing::Nearest, |piece, at| {
-            piece.copy_from_slice(&bytes.bytes()[at..at + piece.len()]);
-            Ok::<_, Error>(())
-        })?;
+        let (values, count) =
+            load(ty.count(), stored, ty.dtype, Narrowing::Nearest, |piece, at| {
+                piece.copy_from_slice(&bytes.bytes()[at..at + piece.len()]);
+                Ok::<_, Error>(())
+            })?;
         warn_non_finite(&self.name, &format!("tensor {name}"), count, ty.count());
         HostTensor::new(ty.shape, values)
             .and_then(|host| Tensor::from_host(host, device))
