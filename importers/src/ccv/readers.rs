@@ -142,7 +142,15 @@ impl<'a> Part<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use rusqlite::Connection;
+    use striate_nn::{Network, NetworkSpec, Seed, full_connect};
+    use striate_tensor::Reference;
+
+    use super::super::schema::LAYER_DATA;
     use super::*;
+    use crate::WriteOptions;
 
     #[test]
     fn parts_follow_each_other_and_become_shorter() {
@@ -156,5 +164,130 @@ mod tests {
             assert!(lengths.windows(2).all(|two| two[0] > two[1]), "{lengths:?}");
             assert!(lengths[threads - 1] > 0.0, "{lengths:?}");
         }
+    }
+
+    /// A network of a layer that four threads share in either precision, and its file.
+    fn network(folder: &Path, device: &Device, stored: DType, page: u32) -> (Network, Database) {
+        let path = folder.join("network.sqlite3");
+        let spec = NetworkSpec::new([8, 8, 16]).full_connect(full_connect(4200));
+        let network = spec.build(device, Seed(3)).unwrap();
+        let bias: Vec<f32> = (0..4200).map(|i| (i % 500) as f32 - 7.5).collect();
+        let bias = Tensor::from_vec(bias, [4200], device).unwrap();
+        let weight = network.parameters()[0].clone().unwrap().weight;
+        let parameters = vec![Some(LayerParameters { weight, bias })];
+        let network = Network::new(network.spec().clone(), parameters, device).unwrap();
+        crate::ccv::write(&path, &network, &WriteOptions::default().dtype(stored)).unwrap();
+        let connection = Connection::open(&path).unwrap();
+        connection.pragma_update(None, "page_size", page).unwrap();
+        connection.execute_batch("VACUUM").unwrap();
+        (network, Database::open(&path).unwrap())
+    }
+
+    fn load(
+        database: &Database,
+        threads: usize,
+        network: &Network,
+        dtype: DType,
+    ) -> Result<LayerParameters> {
+        let device = Device::new(Reference::new());
+        let again = || database.again().expect("the same file");
+        let mut readers = Readers { database, others: (1..threads).map(|_| again()).collect() };
+        let row = StoredRow::require(database, &LAYER_DATA, 0, "weights").unwrap();
+        let shape = &network.shapes()[0];
+        let (weight, bias) = (shape.weight.unwrap(), shape.bias.unwrap());
+        readers.load(&row, &weight, &bias, &device, Some(dtype))
+    }
+
+    #[test]
+    fn any_number_of_threads_reads_the_same() {
+        let device = Device::new(Reference::new());
+        for (stored, page) in [(DType::F32, 1024), (DType::F16, 4096), (DType::F16, 65536)] {
+            let folder = tempfile::tempdir().unwrap();
+            let (network, database) = network(folder.path(), &device, stored, page);
+            for dtype in [DType::F32, DType::F16] {
+                let floats = |parameters: &LayerParameters| {
+                    let floats = |tensor: &Tensor| tensor.cast(DType::F32).unwrap().to_vec::<f32>();
+                    (floats(&parameters.weight).unwrap(), floats(&parameters.bias).unwrap())
+                };
+                let expected = floats(&load(&database, 1, &network, dtype).unwrap());
+                let original = floats(network.parameters()[0].as_ref().unwrap());
+                assert_eq!(expected.1, original.1);
+                if (stored, dtype) == (DType::F32, DType::F32) {
+                    assert_eq!(expected.0, original.0);
+                }
+                for threads in 2..=MOST {
+                    let got = floats(&load(&database, threads, &network, dtype).unwrap());
+                    assert!(got == expected, "{stored} in pages of {page} as {dtype}, {threads}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_damaged_chain_of_pages_is_an_error_for_any_number_of_threads() {
+        let device = Device::new(Reference::new());
+        let folder = tempfile::tempdir().unwrap();
+        let (network, database) = network(folder.path(), &device, DType::F32, 4096);
+        let path = folder.path().join("network.sqlite3");
+        let whole = std::fs::read(&path).unwrap();
+        drop(database);
+        for page in [100, whole.len() / 4096 / 2, whole.len() / 4096 - 100] {
+            // Each page begins with the number of the next.
+            let mut damaged = whole.clone();
+            damaged[page * 4096..][..4].fill(0xff);
+            std::fs::write(&path, damaged).unwrap();
+            let database = Database::open(&path).unwrap();
+            for threads in 1..=MOST {
+                let error = load(&database, threads, &network, DType::F32).unwrap_err();
+                let error = error.to_string();
+                assert!(
+                    error.contains("layer_data, layer 0, column") && error.contains("damaged"),
+                    "{page} {threads}: {error}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_another_has_taken_the_place_of_is_not_mixed_with_it() {
+        let device = Device::new(Reference::new());
+        let folder = tempfile::tempdir().unwrap();
+        let (network, database) = network(folder.path(), &device, DType::F16, 4096);
+        assert!(database.again().is_some());
+        let path = folder.path().join("network.sqlite3");
+        let other = folder.path().join("other.sqlite3");
+        std::fs::copy(&path, &other).unwrap();
+        // Where a file in use cannot be replaced, there is nothing to refuse.
+        if std::fs::rename(&other, &path).is_ok() {
+            assert!(database.again().is_none());
+            load(&database, 1, &network, DType::F16).unwrap();
+        }
+    }
+
+    #[test]
+    fn who_writes_meanwhile_waits_or_is_not_seen() {
+        let device = Device::new(Reference::new());
+        let folder = tempfile::tempdir().unwrap();
+        let (network, database) = network(folder.path(), &device, DType::F16, 4096);
+        let path = folder.path().join("network.sqlite3");
+        let writer = Connection::open(&path).unwrap();
+        writer.busy_timeout(std::time::Duration::ZERO).unwrap();
+        let sql = "UPDATE layer_data SET bias = zeroblob(length(bias))";
+        let error = writer.execute_batch(sql).unwrap_err();
+        assert_eq!(error.sqlite_error_code(), Some(rusqlite::ErrorCode::DatabaseBusy), "{error}");
+        let bias = |database: &Database| {
+            let bias = load(database, 1, &network, DType::F32).unwrap().bias;
+            bias.to_vec::<f32>().unwrap()[1]
+        };
+        assert_eq!(bias(&database), -6.5);
+        drop(database);
+
+        // With a log nobody waits, and each reader sees what there was when it began.
+        writer.pragma_update(None, "journal_mode", "wal").unwrap();
+        let database = Database::open(&path).unwrap();
+        assert!(database.again().is_none());
+        writer.execute_batch(sql).unwrap();
+        assert_eq!(bias(&database), -6.5);
+        assert_eq!(bias(&Database::open(&path).unwrap()), 0.0);
     }
 }
