@@ -5,7 +5,7 @@ use striate_tensor::{DType, Operand, Result, Shape, TensorType};
 
 use crate::backend::Context;
 use crate::buffer::{Floats, floats};
-use crate::gemm::matvec::{MAX_ROWS, MatVec, Weights};
+use crate::gemm::matvec::{MAX_ROWS, MatVec, Runs, Weights};
 use crate::gemm::{
     self, Ahead, Block, DEPTH_BLOCK, Packing, outer, pack_panels, pack_rows, tile_shape,
 };
@@ -173,6 +173,16 @@ impl Product<'_> {
     fn few_rows(&self, cx: &Context, y: &mut [f32]) -> Result<()> {
         let (m, n, k) = (self.m, self.n, self.k);
         let mut sums = cx.pool.take(4 * m * n)?;
+        let runs = Runs::of(m, cx.level, matches!(self.right, Floats::F16(_)));
+        let mut cut;
+        let left = match runs.are_cut() {
+            true => {
+                cut = cx.pool.take(4 * m * k)?;
+                runs.cut(self.left, k, cut.slice_mut());
+                cut.slice()
+            }
+            false => self.left,
+        };
         cx.threads.for_each_part(sums.slice_mut::<f32>(), MATVEC_PART * m, |part, sums| {
             let first = part * MATVEC_PART;
             let rows = first * k..(first + sums.len() / m) * k;
@@ -180,7 +190,7 @@ impl Product<'_> {
                 Floats::F32(w) => Weights::F32(&w[rows]),
                 Floats::F16(w) => Weights::F16(&w[rows]),
             };
-            MatVec { left: self.left, weights, depth: k, m, output: sums }.run(cx.level);
+            MatVec { left, weights, depth: k, m, output: sums }.run(cx.level);
         });
         self.turn(cx, sums.slice(), y);
         Ok(())

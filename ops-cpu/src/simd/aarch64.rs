@@ -46,6 +46,7 @@ fn zip(
 
 impl Simd for Neon {
     const LANES: usize = 2 * HALF;
+    const SUMS: usize = 12;
     type V = float32x4x2_t;
 
     #[inline(always)]

@@ -38,6 +38,8 @@ pub(crate) const LINE_BYTES: usize = 64;
 pub trait Simd: Copy + Send + Sync + 'static {
     /// Floats in a vector.
     const LANES: usize;
+    /// Vectors of sums that stay in registers, beside those that are multiplied.
+    const SUMS: usize;
     /// A vector of [`LANES`](Simd::LANES) floats.
     type V: Copy;
 
@@ -198,6 +200,19 @@ impl Level {
             Level::Avx512 => Avx512::LANES,
             #[cfg(target_arch = "aarch64")]
             Level::Neon => Neon::LANES,
+        }
+    }
+
+    /// Vectors of sums that stay in registers.
+    pub(crate) fn sums(self) -> usize {
+        match self {
+            Level::Portable => Portable::SUMS,
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => Avx2::SUMS,
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => Avx512::SUMS,
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon => Neon::SUMS,
         }
     }
 

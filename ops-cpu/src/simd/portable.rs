@@ -22,6 +22,7 @@ fn zip(a: [f32; LANES], b: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> [f32; L
 
 impl Simd for Portable {
     const LANES: usize = LANES;
+    const SUMS: usize = 6;
     type V = [f32; LANES];
 
     #[inline(always)]

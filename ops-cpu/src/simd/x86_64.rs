@@ -40,6 +40,7 @@ pub(super) unsafe fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
 
 impl Simd for Avx2 {
     const LANES: usize = 8;
+    const SUMS: usize = 12;
     type V = __m256;
 
     #[inline(always)]
@@ -187,6 +188,7 @@ impl Simd for Avx2 {
 
 impl Simd for Avx512 {
     const LANES: usize = 16;
+    const SUMS: usize = 28;
     type V = __m512;
 
     #[inline(always)]
