@@ -46,7 +46,8 @@ fn zip(
 
 impl Simd for Neon {
     const LANES: usize = 2 * HALF;
-    const SUMS: usize = 12;
+    // With 12, pairs of the left rows and of the weights no longer fit beside them.
+    const SUMS: usize = 8;
     type V = float32x4x2_t;
 
     #[inline(always)]

@@ -38,7 +38,7 @@ pub(crate) const LINE_BYTES: usize = 64;
 pub trait Simd: Copy + Send + Sync + 'static {
     /// Floats in a vector.
     const LANES: usize;
-    /// Vectors of sums that stay in registers, beside those that are multiplied.
+    /// Vectors of sums that stay in registers, beside those that a product of rows multiplies.
     const SUMS: usize;
     /// A vector of [`LANES`](Simd::LANES) floats.
     type V: Copy;
