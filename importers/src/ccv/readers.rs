@@ -67,7 +67,10 @@ impl<'a> Readers<'a> {
             for (database, end) in self.others.iter_mut().zip(ends(threads)) {
                 let part;
                 (part, rest) = rest.split((weight.count() as f64 * end) as usize);
-                others.push(scope.spawn(move || part.load(database, || Ok(()))));
+                let other = thread::Builder::new()
+                    .spawn_scoped(scope, move || part.load(database, || Ok(())))
+                    .map_err(|e| Error::io(file, "start a thread to read", e))?;
+                others.push(other);
             }
             let own = rest.load(database, || row.load_bias(database, bias, device, dtype));
             // A panic of a thread goes on in this one.
