@@ -136,13 +136,13 @@ impl<'a> Run<'a> {
                 Run::F32(out) => {
                     let out = &mut out[start..start + n];
                     widen(bytes, stored, out);
-                    non_finite_f32(out)
+                    non_finite_f32(out, |v| v.to_bits())
                 }
                 Run::F16(out) => {
                     let out = &mut out[start..start + n];
                     widen(bytes, stored, &mut wide[..n]);
                     narrow(&wide[..n], narrowing, out);
-                    non_finite_f16(out)
+                    non_finite_f16(out, |v| v.to_bits())
                 }
             };
         }
@@ -284,47 +284,36 @@ fn to_machine_order(bytes: &mut [u8], size: usize) {
 /// How many values are NaN or infinite.
 pub(crate) fn non_finite(values: &HostValues) -> usize {
     match values {
-        HostValues::F32(values) => non_finite_f32(values),
-        HostValues::F16(values) => non_finite_f16(values),
+        HostValues::F32(values) => non_finite_f32(values, |v| v.to_bits()),
+        HostValues::F16(values) => non_finite_f16(values, |v| v.to_bits()),
         HostValues::U32(_) => 0,
     }
-}
-
-// All ones in the exponent.
-const F32_EXPONENT: u32 = 0x7f80_0000;
-const F16_EXPONENT: u16 = 0x7c00;
-
-/// Elements whose count is kept in as many bits as they have, by which the compiler makes vectors of
-/// the loop.
-const COUNTED: usize = 16 * 1024;
-
-fn non_finite_f32(values: &[f32]) -> usize {
-    let special = |v: &f32| u32::from(v.to_bits() & F32_EXPONENT == F32_EXPONENT);
-    values.chunks(COUNTED).map(|some| some.iter().map(special).sum::<u32>() as usize).sum()
-}
-
-fn non_finite_f16(values: &[f16]) -> usize {
-    let special = |v: &f16| u16::from(v.to_bits() & F16_EXPONENT == F16_EXPONENT);
-    values.chunks(COUNTED).map(|some| usize::from(some.iter().map(special).sum::<u16>())).sum()
 }
 
 /// How many f32 or f16 values in these bytes (little endian) are NaN or infinite.
 pub(crate) fn non_finite_bytes(bytes: &[u8], dtype: DType) -> usize {
     match dtype {
-        DType::F32 => {
-            let special =
-                |b: &[u8; 4]| u32::from(u32::from_le_bytes(*b) & F32_EXPONENT == F32_EXPONENT);
-            let values = bytes.as_chunks::<4>().0.chunks(COUNTED);
-            values.map(|some| some.iter().map(special).sum::<u32>() as usize).sum()
-        }
-        DType::F16 => {
-            let special =
-                |b: &[u8; 2]| u16::from(u16::from_le_bytes(*b) & F16_EXPONENT == F16_EXPONENT);
-            let values = bytes.as_chunks::<2>().0.chunks(COUNTED);
-            values.map(|some| usize::from(some.iter().map(special).sum::<u16>())).sum()
-        }
+        DType::F32 => non_finite_f32(bytes.as_chunks().0, |b| u32::from_le_bytes(*b)),
+        DType::F16 => non_finite_f16(bytes.as_chunks().0, |b| u16::from_le_bytes(*b)),
         DType::U32 => 0,
     }
+}
+
+/// Elements whose count is kept in as many bits as they have, by which the compiler makes vectors of
+/// the loop.
+const COUNTED: usize = 16 * 1024;
+
+fn non_finite_f32<T>(values: &[T], bits: impl Fn(&T) -> u32) -> usize {
+    // All ones in the exponent.
+    const EXPONENT: u32 = 0x7f80_0000;
+    let special = |v: &T| u32::from(bits(v) & EXPONENT == EXPONENT);
+    values.chunks(COUNTED).map(|some| some.iter().map(special).sum::<u32>() as usize).sum()
+}
+
+fn non_finite_f16<T>(values: &[T], bits: impl Fn(&T) -> u16) -> usize {
+    const EXPONENT: u16 = 0x7c00;
+    let special = |v: &T| u16::from(bits(v) & EXPONENT == EXPONENT);
+    values.chunks(COUNTED).map(|some| usize::from(some.iter().map(special).sum::<u16>())).sum()
 }
 
 /// Warns of values that are NaN or infinite; a network that has them still loads.

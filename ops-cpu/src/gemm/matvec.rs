@@ -15,21 +15,15 @@ const WEIGHT_ROWS: usize = 4;
 /// The same of half-precision weights, for one left row. They are half as long, so as many more
 /// streams keep memory as busy (on a Zen 4 a fifth to a third quicker than four); 16 are slower.
 const HALF_WEIGHT_ROWS: usize = 8;
-/// The most left rows taken together with them. More than twenty sums are no quicker than sixteen.
+/// The most left rows taken together with them. Six were slower at AVX-512, which has the registers.
 const LEFT_ROWS: usize = 4;
 /// Elements of a short run.
 const SHORT_RUN: usize = 256;
 
 /// Left rows that a level takes together: its sums stay in registers.
-const fn left_rows(sums: usize) -> usize {
-    let rows = sums / WEIGHT_ROWS;
-    if rows < 1 {
-        1
-    } else if rows > LEFT_ROWS {
-        LEFT_ROWS
-    } else {
-        rows
-    }
+#[inline(always)]
+fn left_rows(sums: usize) -> usize {
+    (sums / WEIGHT_ROWS).clamp(1, LEFT_ROWS)
 }
 
 /// How a row of weights is cut, so that what was read is still in the first-level cache when it meets
@@ -276,6 +270,7 @@ struct Fetched {
 }
 
 impl Fetched {
+    #[inline(always)]
     fn new<W>(rows: Rows<W>, step: usize) -> Self {
         let rows = Rows { from: rows.from.cast(), pitch: size_of::<W>() * rows.pitch };
         Fetched { rows, step: size_of::<W>() * step }
