@@ -13,17 +13,66 @@ use striate::prelude::*;
 /// Of the tensor's largest magnitude: the project's contract for whole networks.
 pub(crate) const TOLERANCE: f32 = 1e-4;
 
-pub(crate) fn golden() -> Option<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/ccv-golden");
-    if folder.is_dir() {
-        return Some(folder);
+/// A folder of values that ccv computed.
+pub(crate) struct Golden {
+    folder: PathBuf,
+    /// All that was recorded, and not the part that is in this repository.
+    pub(crate) is_whole: bool,
+}
+
+impl Golden {
+    /// The part in this repository, which is always there.
+    pub(crate) fn fixtures() -> Self {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/ccv");
+        Golden { folder, is_whole: false }
     }
-    assert!(
-        std::env::var_os("STRIATE_REQUIRE_GOLDEN").is_none(),
-        "the golden values are required and {} is not there",
-        folder.display()
-    );
-    None
+
+    /// All that was recorded, where it is beside the repository; it must be there where
+    /// `STRIATE_REQUIRE_GOLDEN=1` says so.
+    pub(crate) fn whole() -> Option<Self> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/ccv-golden");
+        if folder.is_dir() {
+            return Some(Golden { folder, is_whole: true });
+        }
+        let required = std::env::var("STRIATE_REQUIRE_GOLDEN").is_ok_and(|value| value == "1");
+        assert!(!required, "the golden values are required and {} is not there", folder.display());
+        None
+    }
+
+    /// The fixtures, and the whole where it is there.
+    pub(crate) fn all() -> Vec<Self> {
+        [Self::fixtures()].into_iter().chain(Self::whole()).collect()
+    }
+
+    /// The most that there is.
+    pub(crate) fn most() -> Self {
+        Self::whole().unwrap_or_else(Self::fixtures)
+    }
+
+    pub(crate) fn path(&self, file: impl AsRef<Path>) -> PathBuf {
+        self.folder.join(file)
+    }
+
+    /// The small networks of which there are values.
+    pub(crate) fn nets(&self) -> &'static [&'static str] {
+        if self.is_whole { &["tiny", "tiny2", "tiny-nolrn"] } else { &["tiny"] }
+    }
+
+    /// The pictures of which there are ranks, by name.
+    pub(crate) fn pictures(&self) -> Vec<(&'static str, Image)> {
+        let names: &[(&str, &str)] = if self.is_whole {
+            &[("dex", "samples/dex.png"), ("box", "samples/box.png")]
+        } else {
+            &[("dex", "samples/dex.webp")]
+        };
+        names.iter().map(|(name, file)| (*name, image::open(self.path(file)).unwrap())).collect()
+    }
+
+    /// What was recorded under this name. The fixtures may lack it; the whole may not.
+    pub(crate) fn recorded(&self, file: &str) -> Option<Vec<f32>> {
+        let path = self.path(file);
+        (self.is_whole || path.exists()).then(|| npy::read(path).unwrap().values)
+    }
 }
 
 /// The CPU, and the GPU (software will do) where there is one; it must be there where
