@@ -7,6 +7,7 @@ use std::path::Path;
 
 use common::{checkpoint_values, dump, names, reference, small, small_ccv, training, values};
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 use rusqlite::Connection;
 use striate_importers::ccv::{
     ColourStatistics, read_checkpoint, write_checkpoint, write_checkpoint_with,
@@ -43,7 +44,11 @@ fn any_network() -> impl Strategy<Value = Network> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 48,
+        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn any_checkpoint_comes_back(

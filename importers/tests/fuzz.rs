@@ -11,6 +11,7 @@ use std::path::Path;
 
 use common::{reference, small, small_ccv, training};
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 use striate_importers::ccv::{read_checkpoint, write_checkpoint};
 use striate_importers::{ReadOptions, WriteOptions, inspect, read, safetensors};
 use striate_tensor::DType;
@@ -96,7 +97,10 @@ fn changes() -> impl Strategy<Value = Changes> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn damaged_databases(

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first failure")]
 
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 use striate_ops_cpu::{Cpu, Level};
 use striate_tensor::ops::{Algorithm, Conv2d, Conv2dInputGrad, Conv2dWeightGrad, MatMul};
 use striate_tensor::{DType, Device, Op, RandomKey, Reference, Tensor, TensorType};
@@ -124,7 +125,11 @@ fn products_of_full_connect_layers() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 48,
+        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn odd_shapes(

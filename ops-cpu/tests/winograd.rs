@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first failure")]
 
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 use striate_ops_cpu::{Cpu, Level};
 use striate_tensor::ops::{Algorithm, Conv2d};
 use striate_tensor::{DType, Device, RandomKey, Reference, Tensor};
@@ -71,7 +72,11 @@ fn wide_and_narrow_layers_of_the_classic_networks() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 24,
+        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn any_shape_that_chooses_it(

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says where it failed")]
 
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 use striate_tensor::{Device, Element, Reference, Shape, Tensor};
 
 fn dims() -> impl Strategy<Value = Vec<usize>> {
@@ -21,6 +22,10 @@ fn values<T: Element>(x: &Tensor) -> (Vec<usize>, Vec<T>) {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_failure_persistence(
+        FileFailurePersistence::WithSource("regressions")
+    ))]
+
     #[test]
     fn strides_are_products_of_what_follows(dims in dims()) {
         let shape = Shape::new(&dims).unwrap();
