@@ -1,5 +1,5 @@
-//! The recorded outputs of ccv, where they are at hand: `shared/ccv-golden` beside the repository.
-//! Without the folder these tests have nothing to check and pass, unless the environment variable
+//! The recorded outputs of ccv: those in `tests/fixtures/ccv` of the repository always, all of them where
+//! they are beside it, in `../shared/ccv-golden`, which must be there where the environment variable
 //! `STRIATE_REQUIRE_GOLDEN` is 1.
 //!
 //! Tolerance: ccv was built with -ffast-math and works in single precision; an independent double
@@ -15,11 +15,17 @@ use striate_data::{decode, form_input, npy, resize_mean};
 
 const TOLERANCE: f32 = 2e-4;
 
-/// Whole image and network input (both square), scan scale (strides up to the last convolution).
-const NETS: [(&str, usize, usize, usize); 3] =
-    [("tiny", 43, 35, 4), ("tiny2", 41, 33, 4), ("tiny-nolrn", 41, 33, 2)];
+/// A network's name, its whole image and input (both square), its scan scale (the strides up to the last
+/// convolution).
+type Net = (&'static str, usize, usize, usize);
 
-fn golden() -> Option<PathBuf> {
+/// A picture's name and file.
+type Sample = (&'static str, &'static str);
+
+const NETS: [Net; 3] = [("tiny", 43, 35, 4), ("tiny2", 41, 33, 4), ("tiny-nolrn", 41, 33, 2)];
+
+/// All that was recorded, where it is there.
+fn whole() -> Option<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/ccv-golden");
     if folder.is_dir() {
         return Some(folder);
@@ -27,6 +33,17 @@ fn golden() -> Option<PathBuf> {
     let required = std::env::var("STRIATE_REQUIRE_GOLDEN").is_ok_and(|v| v == "1");
     assert!(!required, "STRIATE_REQUIRE_GOLDEN=1, but {} is not there", folder.display());
     None
+}
+
+/// Each folder of recorded values: with the networks and the pictures that it has them of.
+fn golden() -> Vec<(PathBuf, &'static [Net], &'static [Sample])> {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/ccv");
+    let mut folders: Vec<(PathBuf, &[Net], &[Sample])> =
+        vec![(fixtures, &NETS[..1], &[("dex", "dex.webp")])];
+    if let Some(folder) = whole() {
+        folders.push((folder, &NETS, &[("dex", "dex.png"), ("box", "box.png")]));
+    }
+    folders
 }
 
 fn array(folder: &Path, name: &str) -> FloatImage {
@@ -47,7 +64,15 @@ fn assert_close(name: &str, got: &FloatImage, want: &FloatImage) {
     assert!(worst <= TOLERANCE, "{name}: largest difference {worst:e}");
 }
 
-/// `README.md`, "The number formulas": u(k, l, 1), in -1..1.
+/// Each network of each folder, with the photo that is in every folder.
+fn nets_with_dex() -> impl Iterator<Item = (PathBuf, Image, Net)> {
+    golden().into_iter().flat_map(|(folder, nets, samples)| {
+        let dex = sample(&folder, samples[0].1);
+        nets.iter().map(move |net| (folder.clone(), dex.clone(), *net))
+    })
+}
+
+/// The formula of the fixtures' README: u(k, l, 1), in -1..1.
 fn formula(k: u32, l: u32) -> f64 {
     let mut x = k.wrapping_mul(2654435761).wrapping_add(l.wrapping_mul(40503)).wrapping_add(1);
     x = (x ^ (x >> 16)).wrapping_mul(0x85eb_ca6b);
@@ -63,7 +88,12 @@ fn tiny_mean(side: usize) -> FloatImage {
 
 #[test]
 fn resized_pictures() {
-    let Some(folder) = golden() else { return };
+    let (fixtures, ..) = golden().remove(0);
+    let want = array(&fixtures, "nets/tiny.dex.formed.npy");
+    let formed = form_input(&sample(&fixtures, "dex.webp"), 43, 43).unwrap();
+    assert_close("the fixtures' photo", &formed, &want);
+
+    let Some(folder) = whole() else { return };
     let (dex, boxes) = (sample(&folder, "dex.png"), sample(&folder, "box.png"));
     let crop = |top, left, rows, cols| dex.crop(top, left, rows, cols).unwrap();
     for (name, image, rows, cols) in [
@@ -81,21 +111,20 @@ fn resized_pictures() {
 
 #[test]
 fn formed_pictures() {
-    let Some(folder) = golden() else { return };
-    for (net, side, ..) in NETS {
-        for image in ["dex", "box"] {
-            let want = array(&folder, &format!("nets/{net}.{image}.formed.npy"));
-            let formed = form_input(&sample(&folder, &format!("{image}.png")), side, side).unwrap();
-            assert_close(&format!("{net}.{image}"), &formed, &want);
+    for (folder, nets, samples) in golden() {
+        for &(net, side, ..) in nets {
+            for (image, file) in samples {
+                let want = array(&folder, &format!("nets/{net}.{image}.formed.npy"));
+                let formed = form_input(&sample(&folder, file), side, side).unwrap();
+                assert_close(&format!("{net}.{image}"), &formed, &want);
+            }
         }
     }
 }
 
 #[test]
 fn stretched_means_and_the_slices_they_fit() {
-    let Some(folder) = golden() else { return };
-    let dex = sample(&folder, "dex.png");
-    for (net, side, input, scan_scale) in NETS {
+    for (folder, dex, (net, side, input, scan_scale)) in nets_with_dex() {
         let want = array(&folder, &format!("nets/{net}.dex.classify_mean.npy"));
         let mean = tiny_mean(side);
         let stretched = resize_mean(&mean, want.rows(), want.cols()).unwrap();
@@ -114,9 +143,7 @@ fn stretched_means_and_the_slices_they_fit() {
 
 #[test]
 fn the_centre_view() {
-    let Some(folder) = golden() else { return };
-    let dex = sample(&folder, "dex.png");
-    for (net, side, input, scan_scale) in NETS {
+    for (folder, dex, (net, side, input, scan_scale)) in nets_with_dex() {
         let want = array(&folder, &format!("nets/{net}.dex.input.npy"));
         let geometry = Geometry { image: [side; 2], net: [input; 2], channels: 3, scan_scale };
         let mean = tiny_mean(side);
@@ -133,20 +160,22 @@ fn the_centre_view() {
 /// What training tests on: ccv's formed picture, cut at (difference + 1) / 2, minus the mean cut so.
 #[test]
 fn the_test_view_of_training() {
-    let Some(folder) = golden() else { return };
-    for (net, side, input, scan_scale) in NETS {
+    for (folder, samples, (net, side, input, scan_scale)) in golden()
+        .iter()
+        .flat_map(|(folder, nets, samples)| nets.iter().map(move |n| (folder, samples, *n)))
+    {
         let geometry = Geometry { image: [side; 2], net: [input; 2], channels: 3, scan_scale };
         let mean = tiny_mean(side);
         let recipe = Recipe::by_name("plain").unwrap();
         let augmenter = Augmenter::new(&recipe, &geometry, Some(&mean), None).unwrap();
-        for image in ["dex", "box"] {
-            let formed = array(&folder, &format!("nets/{net}.{image}.formed.npy"));
+        for (image, file) in *samples {
+            let formed = array(folder, &format!("nets/{net}.{image}.formed.npy"));
             let [top, left, middle] =
                 [formed.rows(), formed.cols(), side].map(|side| (side - input).div_ceil(2));
             let mean = mean.crop(middle, middle, input, input).unwrap();
             let want = formed.crop(top, left, input, input).unwrap().subtract(&mean).unwrap();
             let mut got = vec![0.0; augmenter.input_len()];
-            augmenter.test(&sample(&folder, &format!("{image}.png")), &mut got).unwrap();
+            augmenter.test(&sample(folder, file), &mut got).unwrap();
             let got = FloatImage::new(input, input, 3, got).unwrap();
             assert_close(&format!("{net}.{image}"), &got, &want);
         }
@@ -156,7 +185,7 @@ fn the_test_view_of_training() {
 /// The digits beside the recorded outputs: as many as their README says, and in range.
 #[test]
 fn digits_in_idx_files() {
-    let Some(folder) = golden() else { return };
+    let Some(folder) = whole() else { return };
     let mnist = folder.join("../data/mnist");
     if !mnist.is_dir() {
         return;

@@ -3,17 +3,18 @@
 
 mod common;
 
-use common::{GOLDEN, dump, golden, reference, small, small_ccv, values};
+use std::path::PathBuf;
+
+use common::{dump, golden_nets, reference, small, small_ccv, values};
 use striate_importers::{Format, ReadOptions, WriteOptions, ccv, inspect, read, write};
 use striate_nn::{LayerParameters, Network, NetworkSpec, Seed, full_connect};
 use striate_tensor::{DType, HostValues, Tensor};
 
 #[test]
 fn what_ccv_wrote_is_written_again_byte_for_byte() {
-    let Some(nets) = golden() else { return };
     let device = reference();
     let folder = tempfile::tempdir().unwrap();
-    for name in GOLDEN {
+    for (nets, name) in golden_nets() {
         for precision in ["f32", "f16"] {
             let theirs = nets.join(format!("{name}.{precision}.sqlite3"));
             let ours = folder.path().join("ours.sqlite3");
@@ -26,10 +27,9 @@ fn what_ccv_wrote_is_written_again_byte_for_byte() {
 
 #[test]
 fn half_precision_is_cut_as_ccv_cuts_it() {
-    let Some(nets) = golden() else { return };
     let device = reference();
     let folder = tempfile::tempdir().unwrap();
-    for name in GOLDEN {
+    for (nets, name) in golden_nets() {
         let full = nets.join(format!("{name}.f32.sqlite3"));
         let half = nets.join(format!("{name}.f16.sqlite3"));
         let ours = folder.path().join("ours.sqlite3");
@@ -81,20 +81,19 @@ fn a_large_network_comes_back_and_one_cut_off_is_an_error() {
 
 #[test]
 fn golden_networks_compute_what_ccv_computed() {
-    let Some(nets) = golden() else { return };
     let device = reference();
-    let npy = |name: String| {
-        let bytes = std::fs::read(nets.join(name)).unwrap();
+    let npy = |path: PathBuf| {
+        let bytes = std::fs::read(path).unwrap();
         let head = 10 + u16::from_le_bytes([bytes[8], bytes[9]]) as usize;
         bytes[head..].as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect::<Vec<_>>()
     };
-    for name in GOLDEN {
+    for (nets, name) in golden_nets() {
         let network = ccv::read(nets.join(format!("{name}.f16.sqlite3")), &device).unwrap();
         let [rows, cols, channels] = network.spec().input;
-        let x = npy(format!("{name}.formula.input.npy"));
+        let x = npy(nets.join(format!("{name}.formula.input.npy")));
         let x = striate_tensor::Tensor::from_vec(x, [1, rows, cols, channels], &device).unwrap();
         let got = network.forward(&x).unwrap().to_vec::<f32>().unwrap();
-        let expected = npy(format!("{name}.f16.formula.logits.npy"));
+        let expected = npy(nets.join(format!("{name}.f16.formula.logits.npy")));
         let largest = expected.iter().fold(0.0f32, |m, v| m.max(v.abs()));
         assert_eq!(got.len(), expected.len());
         for (got, expected) in got.iter().zip(&expected) {

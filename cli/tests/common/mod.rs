@@ -159,14 +159,17 @@ pub(crate) fn has_gpu(scene: &Scene) -> bool {
 pub(crate) const NO_DRIVER: &[(&str, &str)] =
     &[("VK_DRIVER_FILES", "/nonexistent"), ("VK_ICD_FILENAMES", "/nonexistent")];
 
-/// The values recorded from ccv, where they are beside the repository. Without them there is nothing
-/// to compare with, unless `STRIATE_REQUIRE_GOLDEN` is 1.
-pub(crate) fn golden() -> Option<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/ccv-golden");
-    if folder.is_dir() {
-        return Some(folder);
+/// Folders of values recorded from ccv: a part of them is in this repository, all of them may lie beside
+/// it (`STRIATE_REQUIRE_GOLDEN=1` makes their absence a failure).
+pub(crate) fn golden() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut folders = vec![root.join("tests/fixtures/ccv")];
+    let whole = root.join("../shared/ccv-golden");
+    if whole.is_dir() {
+        folders.push(whole);
+    } else {
+        let required = std::env::var("STRIATE_REQUIRE_GOLDEN").is_ok_and(|v| v == "1");
+        assert!(!required, "STRIATE_REQUIRE_GOLDEN=1, but {} is not there", whole.display());
     }
-    let required = std::env::var("STRIATE_REQUIRE_GOLDEN").is_ok_and(|v| v == "1");
-    assert!(!required, "STRIATE_REQUIRE_GOLDEN=1, but {} is not there", folder.display());
-    None
+    folders
 }

@@ -13,19 +13,28 @@ use striate_nn::{
 };
 use striate_tensor::{DType, Device, Reference, Tensor};
 
-/// The networks of the golden folder.
-pub(crate) const GOLDEN: [&str; 3] = ["tiny", "tiny2", "tiny-nolrn"];
-
-/// The model files that ccv wrote, where they are there. `STRIATE_REQUIRE_GOLDEN=1` makes their
-/// absence a failure.
-pub(crate) fn golden() -> Option<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/ccv-golden/nets");
-    if folder.is_dir() {
-        return Some(folder);
+/// Folders of model files that ccv wrote, with the networks in each: the fixtures, and all that were
+/// recorded where these are beside the repository. `STRIATE_REQUIRE_GOLDEN=1` makes their absence a
+/// failure.
+pub(crate) fn golden() -> Vec<(PathBuf, &'static [&'static str])> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut folders: Vec<(PathBuf, &[&str])> =
+        vec![(root.join("tests/fixtures/ccv/nets"), &["tiny"])];
+    let whole = root.join("../shared/ccv-golden/nets");
+    if whole.is_dir() {
+        folders.push((whole, &["tiny", "tiny2", "tiny-nolrn"]));
+    } else {
+        let required = std::env::var("STRIATE_REQUIRE_GOLDEN").is_ok_and(|v| v == "1");
+        assert!(!required, "there is no {}", whole.display());
     }
-    let required = std::env::var("STRIATE_REQUIRE_GOLDEN").is_ok_and(|v| v == "1");
-    assert!(!required, "there is no {}", folder.display());
-    None
+    folders
+}
+
+/// Each of these networks, with its folder.
+pub(crate) fn golden_nets() -> impl Iterator<Item = (PathBuf, &'static str)> {
+    golden()
+        .into_iter()
+        .flat_map(|(folder, nets)| nets.iter().map(move |net| (folder.clone(), *net)))
 }
 
 pub(crate) fn reference() -> Device {
