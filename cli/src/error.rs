@@ -1,9 +1,10 @@
 //! What can go wrong, how it is told and how the program ends.
 
 use std::error::Error as StdError;
+use std::io::Write;
 use std::process::ExitCode;
 
-use crate::output::Output;
+use crate::output::{Output, printable_lines};
 
 /// The result of everything fallible in this program.
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
@@ -106,22 +107,33 @@ pub(crate) fn report(error: &Error, output: &Output) -> ExitCode {
     }
 }
 
-/// The message of an error and of its sources, each on a line of its own after the first. A source
-/// whose text the message before it already holds adds nothing and is left out.
+/// The message of an error and those of its sources, as one sentence: `cannot read a.png: permission
+/// denied`. A source whose text is part of it already adds nothing and is left out.
 pub(crate) fn chain(error: &dyn StdError) -> String {
     let mut text = error.to_string();
-    let mut last = text.clone();
     let mut source = error.source();
     while let Some(error) = source {
         let message = error.to_string();
-        if !last.contains(&message) {
-            text.push_str("\n  because: ");
-            text.push_str(&message.replace('\n', "\n  "));
-            last = message;
+        if !text.contains(&message) {
+            text.push_str(": ");
+            text.push_str(&message);
         }
         source = error.source();
     }
     text
+}
+
+/// Ends the program with what clap says: help, or what is wrong with the command line. It quotes
+/// arguments as they are; where one holds what a terminal would act on, it is told without colours,
+/// and escaped.
+pub(crate) fn refuse(error: &clap::Error) -> ! {
+    let text = error.render().to_string();
+    let safe = printable_lines(&text);
+    if safe == text {
+        error.exit();
+    }
+    let _ = write!(std::io::stderr(), "{safe}");
+    std::process::exit(error.exit_code());
 }
 
 #[cfg(test)]
@@ -129,14 +141,46 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_chain_has_every_source_once() {
-        let inner = std::io::Error::other("disk on fire");
-        let outer = Error::because("cannot write a.png", inner);
-        assert_eq!(chain(&outer), "cannot write a.png\n  because: disk on fire");
+    fn the_chain_tells_every_source_once() {
+        let disk = || std::io::Error::other("disk on fire");
+        let outer = Error::because("cannot write a.png", disk());
+        assert_eq!(chain(&outer), "cannot write a.png: disk on fire");
 
-        // The message holds its source's already.
-        let source = std::io::Error::other("disk on fire");
-        let error = striate::image::Error::Read { path: "a.png".into(), source };
+        let error = striate::image::Error::Read { path: "a.png".into(), source: disk() };
         assert_eq!(chain(&Error::from(error)), "cannot read a.png: disk on fire");
+        let error = striate::image::Error::Read { path: "a.png".into(), source: disk() };
+        let outer = Error::because("cannot begin", striate::Error::from(error));
+        assert_eq!(chain(&outer), "cannot begin: cannot read a.png: disk on fire");
+    }
+
+    /// As `anyhow` and others print it: a line for each source.
+    fn lines(error: &dyn StdError) -> Vec<String> {
+        let mut lines = vec![error.to_string()];
+        let mut source = error.source();
+        while let Some(error) = source {
+            lines.push(error.to_string());
+            source = error.source();
+        }
+        lines
+    }
+
+    #[test]
+    fn no_error_of_the_program_tells_its_source_twice() {
+        let errors = [
+            Error::because("cannot write a.png", std::io::Error::other("disk on fire")),
+            Error::message("no result"),
+            Error::Usage("wrong".into()),
+            Error::Some { failed: 1, all: 2 },
+            Error::Told,
+            Error::Closed,
+            Error::from(striate::Error::Labels { classes: 3, labels: 2 }),
+            Error::from(striate::models::by_name("alexnett").unwrap_err()),
+        ];
+        for error in errors {
+            let lines = lines(&error);
+            for (index, line) in lines.iter().enumerate() {
+                assert!(lines[..index].iter().all(|above| !above.contains(line)), "{lines:?}");
+            }
+        }
     }
 }

@@ -1,18 +1,18 @@
 //! The names of classes, as `--labels` gives them.
 
-use std::fs;
 use std::path::PathBuf;
 
 use striate::models::imagenet::{self, Order};
 
 use crate::error::{Error, Result};
+use crate::text;
 
 /// What `--labels` takes: a list by name, else a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Labels {
     /// The ImageNet classes in an order.
     ImageNet(Order),
-    /// A text file, one label a line.
+    /// A text file, one label a line; `-` is standard input.
     File(PathBuf),
 }
 
@@ -33,28 +33,29 @@ impl Labels {
             Labels::ImageNet(order) => return Ok(imagenet::labels(*order)),
             Labels::File(path) => path,
         };
-        let file = path.display();
-        let text = fs::read(path)
-            .map_err(|e| Error::because(format!("cannot read the labels in {file}"), e))?;
-        let text = String::from_utf8(text).map_err(|_| {
-            Error::message(format!("{file}: not text in UTF-8; labels stand one a line"))
-        })?;
-        // Editors for Windows begin a text with a mark, which is no part of the first label.
-        let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-        let mut labels: Vec<String> = text.lines().map(|line| line.trim().to_owned()).collect();
-        // An empty line within stands for a class without a name; those at the end are an accident.
-        while labels.last().is_some_and(String::is_empty) {
-            labels.pop();
-        }
+        let labels = text::read_names(path, "the labels")?;
         if labels.is_empty() {
+            let file = path.display();
             return Err(Error::message(format!("{file}: no labels; they stand one a line")));
         }
         Ok(labels)
+    }
+
+    /// An error about these labels, which it names.
+    pub(crate) fn error(&self, error: impl Into<Error>) -> Error {
+        let name = match self {
+            Labels::ImageNet(Order::Devkit) => "'--labels imagenet'".into(),
+            Labels::ImageNet(Order::Sorted) => "'--labels imagenet-sorted'".into(),
+            Labels::File(path) => path.display().to_string(),
+        };
+        Error::because(name, error.into())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -23,6 +23,7 @@ mod progress;
 mod ranks;
 mod results;
 mod target;
+mod text;
 mod train;
 mod tune;
 mod validate;
@@ -38,8 +39,8 @@ use output::Output;
 
 fn main() -> ExitCode {
     quiet_graphics_loader();
-    let cli = Cli::parse();
-    start_log(&cli);
+    let cli = Cli::try_parse().unwrap_or_else(|error| error::refuse(&error));
+    output::start_log(&cli.global);
     let mut output = Output::new(&cli.global);
     let done = run(&cli, &mut output).and_then(|()| output.flush());
     match done {
@@ -79,20 +80,4 @@ fn run(cli: &Cli, output: &mut Output) -> Result<()> {
         Command::Devices => devices::run(global, output),
         Command::Completions(args) => completions::run(args, output),
     }
-}
-
-/// Messages of the libraries go to stderr: warnings, unless `-q`, `-v` or `RUST_LOG` say otherwise.
-fn start_log(cli: &Cli) {
-    let level = match (cli.global.quiet, cli.global.verbose) {
-        (true, _) => "error",
-        (false, 0) => "warn",
-        (false, 1) => "info",
-        (false, 2) => "debug",
-        (false, _) => "trace",
-    };
-    let env = env_logger::Env::default().default_filter_or(level);
-    env_logger::Builder::from_env(env)
-        .format_timestamp(None)
-        .format_target(cli.global.verbose > 1)
-        .init();
 }

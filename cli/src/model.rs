@@ -9,6 +9,7 @@ use striate::tensor::{DType, Device};
 
 use crate::error::{Error, Result};
 use crate::target::has_extension;
+use crate::text;
 
 /// Reads a model file; the embedded model where none is named.
 pub(crate) fn load(path: Option<&Path>, dtype: Option<DType>, device: &Device) -> Result<Network> {
@@ -37,10 +38,9 @@ pub(crate) fn spec(text: &str) -> Result<(NetworkSpec, bool)> {
         return Err(Error::Usage(format!("no network or file '{text}'; networks: {names}")));
     }
     if has_extension(path, "json") {
-        let json = std::fs::read_to_string(path)
-            .map_err(|e| Error::because(format!("cannot read {text}"), e))?;
-        let spec = NetworkSpec::from_json(&json)
-            .map_err(|e| Error::because(format!("{text}: no network"), e))?;
+        let spec: NetworkSpec = text::read_json(path, "network")?;
+        // Here the file can still be named.
+        spec.summary().map_err(|e| Error::because(text, e))?;
         return Ok((spec, false));
     }
     Ok((importers::inspect(path)?.spec, false))

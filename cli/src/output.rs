@@ -1,12 +1,20 @@
 //! Everything that is printed: tables and JSON lines on stdout, words for people on stderr.
+//!
+//! Whatever goes to a terminal goes through here, and is escaped as [`safe`] has it: no command has to
+//! think of it.
+
+mod safe;
 
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, presets};
+use log::{Level, LevelFilter};
 use serde::Serialize;
 
 use crate::args::{Format, Global};
 use crate::error::{Error, Result};
+
+pub(crate) use safe::{json, printable, printable_lines};
 
 /// Where output goes, and in which form.
 pub(crate) struct Output {
@@ -40,27 +48,27 @@ impl Output {
         self.quiet
     }
 
-    /// A line of text.
+    /// A line of text, and one only.
     pub(crate) fn line(&mut self, text: &str) -> Result<()> {
-        writeln!(self.stdout, "{text}").map_err(stdout_error)?;
+        writeln!(self.stdout, "{}", printable(text)).map_err(stdout_error)?;
         self.line_is_done()
     }
 
-    /// Whole lines of text.
+    /// Whole lines of text: what comes from outside has to be [`printable`] in them.
     pub(crate) fn text(&mut self, lines: &str) -> Result<()> {
-        self.bytes(lines.as_bytes())?;
+        self.bytes(printable_lines(lines).as_bytes())?;
         self.line_is_done()
     }
 
     /// A value as one line of JSON.
     pub(crate) fn json(&mut self, value: &impl Serialize) -> Result<()> {
-        serde_json::to_writer(&mut self.stdout, value).map_err(|e| stdout_error(e.into()))?;
-        self.line("")
+        let text = json(value).map_err(|e| Error::because("cannot write JSON", e))?;
+        self.line(&text)
     }
 
     /// A table, without an empty line before or after.
     pub(crate) fn table(&mut self, table: &Table) -> Result<()> {
-        for line in table.lines() {
+        for line in table.0.lines() {
             self.line(line.trim_end())?;
         }
         Ok(())
@@ -92,13 +100,13 @@ impl Output {
     /// A doubt for people on stderr, not with `-q`.
     pub(crate) fn warning(&self, text: &str) {
         if !self.quiet {
-            stderr(&format!("warning: {text}"));
+            stderr("warning", text);
         }
     }
 
     /// An error on stderr.
     pub(crate) fn error(&self, text: &str) {
-        stderr(&format!("error: {text}"));
+        stderr("error", text);
     }
 
     fn line_is_done(&mut self) -> Result<()> {
@@ -109,13 +117,55 @@ impl Output {
 /// A word for people on stderr, unless they want it quiet.
 pub(crate) fn note(quiet: bool, text: &str) {
     if !quiet {
-        stderr(&format!("note: {text}"));
+        stderr("note", text);
     }
 }
 
-fn stderr(text: &str) {
+/// A line on stderr: what kind of message it is, and the message.
+fn stderr(kind: &str, text: &str) {
     // Where stderr is closed nobody can be told so.
-    let _ = writeln!(io::stderr(), "{text}");
+    let _ = writeln!(io::stderr(), "{kind}: {}", printable(text));
+}
+
+/// Sends the messages of the libraries to stderr, in the style of our own: warnings, unless `-q`,
+/// `-v` or `RUST_LOG` say otherwise.
+pub(crate) fn start_log(global: &Global) {
+    let level = match (global.quiet, global.verbose) {
+        (true, _) => LevelFilter::Error,
+        (false, 0) => LevelFilter::Warn,
+        (false, 1) => LevelFilter::Info,
+        (false, 2) => LevelFilter::Debug,
+        (false, _) => LevelFilter::Trace,
+    };
+    let mut builder = env_logger::Builder::new();
+    builder.filter_level(level);
+    if let (false, Ok(filters)) = (global.quiet, std::env::var("RUST_LOG")) {
+        builder.parse_filters(&filters);
+    }
+    let with_target = global.verbose > 1;
+    let format = move |to: &mut env_logger::fmt::Formatter, record: &log::Record<'_>| {
+        let target = if with_target { record.target() } else { "" };
+        writeln!(to, "{}", log_line(record.level(), target, &record.args().to_string()))
+    };
+    builder.format(format).init();
+}
+
+/// `warning: model.safetensors: …`; with the module that says so, if it is given.
+fn log_line(level: Level, target: &str, text: &str) -> String {
+    let kind = match level {
+        Level::Error => "error",
+        Level::Warn => "warning",
+        Level::Info => "info",
+        Level::Debug => "debug",
+        Level::Trace => "trace",
+    };
+    let separator = if target.is_empty() { "" } else { ": " };
+    let text = match level {
+        // Listings for developers: indented, so that no line looks like one of ours.
+        Level::Debug | Level::Trace => printable_lines(text).replace('\n', "\n    "),
+        _ => printable(text).into_owned(),
+    };
+    format!("{kind}: {target}{separator}{text}")
 }
 
 fn stdout_error(error: io::Error) -> Error {
@@ -125,9 +175,21 @@ fn stdout_error(error: io::Error) -> Error {
     }
 }
 
+/// Rows of cells under heads.
+pub(crate) struct Table(comfy_table::Table);
+
+impl Table {
+    /// Adds a row of as many cells as there are heads.
+    pub(crate) fn add_row<T: AsRef<str>>(&mut self, cells: impl IntoIterator<Item = T>) {
+        // Escaped before widths are measured, and before a line end could make two lines of one.
+        let cell = |text: T| printable(text.as_ref()).into_owned();
+        self.0.add_row(cells.into_iter().map(cell));
+    }
+}
+
 /// A table with these heads; those of `right` are columns of numbers.
 pub(crate) fn table(heads: &[&str], right: &[usize]) -> Table {
-    let mut table = Table::new();
+    let mut table = comfy_table::Table::new();
     table.load_style(presets::NOTHING);
     table.set_header(heads.iter().copied());
     for (index, column) in table.column_iter_mut().enumerate() {
@@ -136,7 +198,7 @@ pub(crate) fn table(heads: &[&str], right: &[usize]) -> Table {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    table
+    Table(table)
 }
 
 /// `12,345,678`
@@ -182,5 +244,23 @@ mod tests {
         let texts = [0, 999, 1000, 999_949, 999_950, 1_500_000_000].map(bytes);
         assert_eq!(texts, ["0 B", "999 B", "1.0 kB", "999.9 kB", "1.0 MB", "1.5 GB"]);
         assert_eq!(dims(&[225, 225, 3]), "225x225x3");
+    }
+
+    #[test]
+    fn a_cell_of_a_table_is_one_line() {
+        let mut table = table(&["name", "n"], &[1]);
+        table.add_row(["cat\nforged", "1"]);
+        table.add_row(["\u{1b}[31m", "22"]);
+        let lines: Vec<String> = table.0.lines().collect();
+        assert_eq!(lines.len(), 3, "{lines:?}");
+        assert!(lines[1].starts_with("cat\\nforged") && lines[2].starts_with("\\u{1b}[31m"));
+    }
+
+    #[test]
+    fn messages_of_the_libraries_have_the_style_of_ours() {
+        let line = |level, target, text| log_line(level, target, text);
+        assert_eq!(line(Level::Warn, "", "a\nerror: b"), "warning: a\\nerror: b");
+        assert_eq!(line(Level::Info, "striate::device", "x"), "info: striate::device: x");
+        assert_eq!(line(Level::Debug, "", "a\nb\u{1b}"), "debug: a\n    b\\u{1b}");
     }
 }

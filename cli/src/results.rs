@@ -1,12 +1,16 @@
 //! What `striate classify` printed, read back: ccv's lines or JSON lines.
 
-use std::fs;
-use std::io::Read;
+use std::fmt;
 use std::path::Path;
 
 use serde::Deserialize;
+use striate::image::text::{Text, json_fault};
 
 use crate::error::{Error, Result};
+use crate::text;
+
+/// How far a confidence may be above 1: sums of probabilities are rounded.
+const ROUNDING: f32 = 1e-3;
 
 /// The ranks of a picture, or why there are none.
 #[derive(Debug, PartialEq)]
@@ -15,8 +19,30 @@ pub(crate) struct Entry {
     pub(crate) line: usize,
     /// The picture, where the form names it.
     pub(crate) image: Option<String>,
-    /// Its classes, the likeliest first; or the error in its place.
-    pub(crate) classes: Result<Vec<Class>, String>,
+    /// Its classes, the likeliest first; or what stands in their place.
+    pub(crate) classes: Result<Vec<Class>, NoRanks>,
+}
+
+/// Why a picture has no ranks.
+#[derive(Debug, PartialEq)]
+pub(crate) enum NoRanks {
+    /// The error that was told of it.
+    Told(String),
+    /// There are classes, but this confidence of theirs is no probability.
+    NotConfidences(f32),
+}
+
+impl fmt::Display for NoRanks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NoRanks::Told(error) => f.write_str(error),
+            NoRanks::NotConfidences(value) => write!(
+                f,
+                "a confidence of {value}, expected numbers from 0 to 1; a network whose numbers \
+                 overflow gives such"
+            ),
+        }
+    }
 }
 
 /// A class with its confidence.
@@ -43,32 +69,23 @@ struct JsonLine {
     error: Option<String>,
 }
 
-/// Reads a file of results; `-` is stdin.
+/// Reads a file of results; `-` is standard input.
 pub(crate) fn read(path: &Path) -> Result<Vec<Entry>> {
-    let file = path.display();
-    let mut bytes = Vec::new();
-    let read = if path == Path::new("-") {
-        std::io::stdin().lock().read_to_end(&mut bytes).map(|_| ())
-    } else {
-        fs::read(path).map(|all| bytes = all)
-    };
-    read.map_err(|e| Error::because(format!("cannot read the results in {file}"), e))?;
-    let text = String::from_utf8(bytes)
-        .map_err(|_| Error::message(format!("{file}: not text in UTF-8, so no results")))?;
-    parse(&text).map_err(|message| Error::message(format!("{file}: {message}")))
+    let text = text::read(path, "the results")?;
+    parse(&text).map_err(|message| Error::message(format!("{}: {message}", text.path().display())))
 }
 
 /// The entries of a text of results; the message of an error names the line.
-fn parse(text: &str) -> Result<Vec<Entry>, String> {
+fn parse(text: &Text) -> Result<Vec<Entry>, String> {
     let mut entries = Vec::new();
-    for (index, line) in text.trim_end().lines().enumerate() {
-        let number = index + 1;
-        let line = line.trim();
+    for (number, line) in text.entries() {
         // After each picture ccv says how long it took, unless it works through a list.
         if line.starts_with("elapsed time") {
             continue;
         }
-        entries.push(parse_line(number, line).map_err(|what| format!("line {number}: {what}"))?);
+        let mut entry = parse_line(number, line).map_err(|what| format!("line {number}: {what}"))?;
+        entry.classes = entry.classes.and_then(ranks);
+        entries.push(entry);
     }
     if entries.is_empty() {
         return Err("no results".into());
@@ -76,18 +93,28 @@ fn parse(text: &str) -> Result<Vec<Entry>, String> {
     Ok(entries)
 }
 
+/// The classes, if their confidences are some: the first of ten that are no numbers is as little a
+/// right answer as any other.
+fn ranks(classes: Vec<Class>) -> Result<Vec<Class>, NoRanks> {
+    let is_one = |value: f32| (0.0..=1.0 + ROUNDING).contains(&value);
+    match classes.iter().find(|class| !is_one(class.confidence)) {
+        Some(class) => Err(NoRanks::NotConfidences(class.confidence)),
+        None => Ok(classes),
+    }
+}
+
 fn parse_line(number: usize, line: &str) -> Result<Entry, String> {
     if line.starts_with('{') {
-        let parsed: JsonLine = serde_json::from_str(line).map_err(|e| e.to_string())?;
+        let parsed: JsonLine = serde_json::from_str(line).map_err(|e| json_fault(&e))?;
         let classes = match (parsed.classes, parsed.error) {
             (Some(classes), None) => Ok(classes),
-            (_, Some(error)) => Err(error),
+            (_, Some(error)) => Err(NoRanks::Told(error)),
             (None, None) => return Err("neither \"classes\" nor \"error\"".into()),
         };
         return Ok(Entry { line: number, image: parsed.image, classes });
     }
     if let Some(error) = line.strip_prefix("error:") {
-        return Ok(Entry { line: number, image: None, classes: Err(error.trim().into()) });
+        return Ok(Entry { line: number, image: None, classes: Err(NoRanks::Told(error.trim().into())) });
     }
     let classes = pairs(line)?;
     Ok(Entry { line: number, image: None, classes: Ok(classes) })
@@ -96,9 +123,6 @@ fn parse_line(number: usize, line: &str) -> Result<Entry, String> {
 /// ccv's line: `id confidence id confidence …`, ids from 1.
 fn pairs(line: &str) -> Result<Vec<Class>, String> {
     let words: Vec<&str> = line.split_whitespace().collect();
-    if words.is_empty() {
-        return Err("expected `id confidence id confidence …`, got an empty line".into());
-    }
     let (pairs, rest) = words.as_chunks::<2>();
     if let [last] = rest {
         return Err(format!("expected a confidence after the class id `{last}`"));
@@ -124,42 +148,64 @@ mod tests {
         Class { id, label: None, confidence }
     }
 
+    fn parse(text: &str) -> Result<Vec<Entry>, String> {
+        super::parse(&Text::read(text.as_bytes(), Path::new("r.txt"), 1 << 20).unwrap())
+    }
+
     #[test]
     fn both_forms() {
         let text = "\
 588 0.012706 348 0.012448
 elapsed time 7ms
 error: b.png is not an image
+
 {\"image\": \"c.png\", \"classes\": [{\"id\": 3, \"label\": \"dog\", \"confidence\": 0.5}]}
 {\"image\": \"d.png\", \"error\": \"gone\"}
-{\"image\": \"e.png\", \"classes\": [{\"id\": 3, \"label\": null, \"confidence\": null}]}
 
 ";
-        let entries = parse(text).unwrap();
-        assert_eq!(entries.len(), 5);
-        let first = entries[0].classes.as_ref().unwrap();
-        assert_eq!(first, &[class(587, 0.012706), class(347, 0.012448)]);
-        assert_eq!((entries[1].line, &entries[1].image), (3, &None));
-        assert_eq!(entries[1].classes, Err("b.png is not an image".into()));
-        let dog = &entries[2].classes.as_ref().unwrap()[0];
-        assert_eq!((dog.id, dog.label.as_deref()), (3, Some("dog")));
-        assert_eq!(entries[3].image.as_deref(), Some("d.png"));
-        assert!(entries[4].classes.as_ref().unwrap()[0].confidence.is_nan());
+        for text in [text.to_owned(), format!("\u{feff}{}", text.replace('\n', "\r\n"))] {
+            let entries = parse(&text).unwrap();
+            assert_eq!(entries.len(), 4);
+            let first = entries[0].classes.as_ref().unwrap();
+            assert_eq!(first, &[class(587, 0.012706), class(347, 0.012448)]);
+            assert_eq!((entries[1].line, &entries[1].image), (3, &None));
+            assert_eq!(entries[1].classes, Err(NoRanks::Told("b.png is not an image".into())));
+            let dog = &entries[2].classes.as_ref().unwrap()[0];
+            assert_eq!((entries[2].line, dog.id, dog.label.as_deref()), (5, 3, Some("dog")));
+            assert_eq!(entries[3].image.as_deref(), Some("d.png"));
+        }
+    }
+
+    #[test]
+    fn what_is_no_confidence_is_no_rank() {
+        let json = |confidence: &str| {
+            format!("{{\"classes\": [{{\"id\": 0, \"label\": null, \"confidence\": {confidence}}}]}}")
+        };
+        let bad = ["1 nan 2 nan", "1 NaN", "1 inf 2 0", "1 -0.5", "1 1.5", "1 0.5 2 -nan", "1 1e30"];
+        for text in bad.map(str::to_owned).into_iter().chain(["null", "-1", "7"].map(json)) {
+            let entry = parse(&text).unwrap().remove(0);
+            let Err(NoRanks::NotConfidences(_)) = entry.classes else { panic!("{text}: {entry:?}") };
+        }
+        for good in ["1 1.000001", "1 0 2 1", "1 1e-30", &json("1"), &json("0.25")] {
+            assert!(parse(good).unwrap()[0].classes.is_ok(), "{good}");
+        }
     }
 
     #[test]
     fn what_is_no_result_is_named_with_its_line() {
         for (text, expected) in [
             ("", "no results"),
+            ("\n\n", "no results"),
             ("1 0.5\n2\n", "line 2: expected a confidence"),
             ("0 0.5", "line 1: expected class ids from 1"),
             ("1 x", "line 1: expected a confidence, a number, got `x`"),
-            ("1 0.5\n\n1 0.5", "line 2: expected `id confidence"),
+            ("1 0.5\n\n1", "line 3: expected a confidence"),
             ("{\"image\": 3}", "line 1: invalid type"),
             ("{}", "line 1: neither"),
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.starts_with(expected), "{error}");
+            assert!(!error.contains("at line 1 column"), "{error}");
         }
     }
 }

@@ -23,6 +23,7 @@ use crate::args::{Format, Global};
 use crate::error::{Error, Result};
 use crate::output::Output;
 use crate::ranks::{Rank, RankArgs, first_cause};
+use crate::text;
 
 use crate::progress::Progress;
 use progress::Watch;
@@ -318,13 +319,7 @@ impl TrainArgs {
     fn train_options(&self, global: &Global) -> Result<TrainOptions> {
         let mut options = match &self.options {
             None => TrainOptions::default(),
-            Some(path) => {
-                let text = std::fs::read_to_string(path)
-                    .map_err(|e| Error::because(format!("cannot read {}", path.display()), e))?;
-                serde_json::from_str(&text).map_err(|e| {
-                    Error::because(format!("{}: no training options", path.display()), e)
-                })?
-            }
+            Some(path) => text::read_json(path, "training options")?,
         };
         for rates in [&mut options.weights, &mut options.biases] {
             rates.rate = self.learn_rate.unwrap_or(rates.rate);
@@ -351,14 +346,12 @@ fn recipe(text: &str) -> Result<Recipe> {
         return Ok(Recipe::by_name(text)?);
     }
     let path = std::path::Path::new(text);
-    if !path.is_file() {
+    if !path.exists() || path.is_dir() {
         let names = Recipe::NAMES.join(", ");
         let message = format!("no recipe '{text}': expected {names} or a JSON file");
         return Err(Error::Usage(message));
     }
-    let json = std::fs::read_to_string(path)
-        .map_err(|e| Error::because(format!("cannot read {text}"), e))?;
-    serde_json::from_str(&json).map_err(|e| Error::because(format!("{text}: no recipe"), e))
+    text::read_json(path, "recipe")
 }
 
 /// Set when ctrl-C is pressed or the process is asked to end; the second time ends it at once.

@@ -1,15 +1,16 @@
 //! `striate validate`.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
+use striate::image::text::Text;
 
 use crate::args::Format;
 use crate::error::{Error, Result};
 use crate::output::{self, Output};
-use crate::results::{self, Class, Entry};
+use crate::results::{self, Class, Entry, NoRanks};
+use crate::text;
 
 /// The ranks that the more lenient of both rates looks at.
 const LENIENT_RANKS: usize = 5;
@@ -18,8 +19,9 @@ const LENIENT_RANKS: usize = 5;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 The results are what `striate classify --format ccv` prints (or ccv's own classifier, or
-`--format json`), a line for each line of the truth, in the same order. A picture that could not
-be read counts as missed.
+`--format json`), a line for each line of the truth, in the same order; empty lines do not count.
+A picture without ranks counts as missed: one that could not be read, or whose confidences are not
+numbers from 0 to 1, as when a network overflows.
 
 Examples:
   striate classify --model vgg-d.sqlite3 --list photos.txt --format ccv > results.txt
@@ -29,7 +31,7 @@ pub(crate) struct ValidateArgs {
     /// so ccv's lists of `id file` will do.
     #[arg(long, value_name = "FILE")]
     truth: PathBuf,
-    /// The results; `-` is stdin.
+    /// The results; `-` is standard input.
     results: PathBuf,
 }
 
@@ -51,6 +53,7 @@ pub(crate) fn run(args: &ValidateArgs, output: &mut Output) -> Result<()> {
     let results = results::read(&args.results)?;
     check_lengths(args, &truth, &results)?;
     let score = score(&truth, &results);
+    warn_of_no_ranks(args, &results, output);
     if results.iter().any(too_few_ranks) {
         output.warning(&format!(
             "{} holds fewer than {LENIENT_RANKS} ranks of some pictures, which makes the top-5 \
@@ -75,6 +78,21 @@ pub(crate) fn run(args: &ValidateArgs, output: &mut Output) -> Result<()> {
         output.line(&format!("{} without ranks, counted as missed", score.unreadable))?;
     }
     Ok(())
+}
+
+/// Says which pictures have ranks that are none, and why: their model is at fault, not they.
+fn warn_of_no_ranks(args: &ValidateArgs, results: &[Entry], output: &Output) {
+    let bad = |entry: &&Entry| matches!(entry.classes, Err(NoRanks::NotConfidences(_)));
+    let count = results.iter().filter(bad).count();
+    let Some(first) = results.iter().find(bad) else { return };
+    if let Err(reason) = &first.classes {
+        let (file, line) = (args.results.display(), first.line);
+        output.warning(&format!(
+            "{file}: {count} of {} results are no ranks and count as missed; the first is line \
+             {line}: {reason}",
+            results.len()
+        ));
+    }
 }
 
 fn score(truth: &[usize], results: &[Entry]) -> Score {
@@ -122,23 +140,25 @@ fn check_lengths(args: &ValidateArgs, truth: &[usize], results: &[Entry]) -> Res
 
 /// The ids, from 0.
 fn read_truth(path: &Path) -> Result<Vec<usize>> {
-    let file = path.display();
-    let text = fs::read_to_string(path)
-        .map_err(|e| Error::because(format!("cannot read the truth in {file}"), e))?;
-    let truth = parse_truth(&text).map_err(|what| Error::message(format!("{file}: {what}")))?;
+    let truth = parse_truth(&text::read(path, "the truth")?)?;
     if truth.is_empty() {
+        let file = path.display();
         return Err(Error::message(format!("{file}: no class ids; they stand one a line")));
     }
     Ok(truth)
 }
 
-fn parse_truth(text: &str) -> Result<Vec<usize>, String> {
-    let id = |(index, line): (usize, &str)| {
+fn parse_truth(text: &Text) -> Result<Vec<usize>> {
+    let id = |(number, line): (usize, &str)| {
         let word = line.split_whitespace().next().unwrap_or_default();
         let id = word.parse::<usize>().ok().and_then(|id| id.checked_sub(1));
-        id.ok_or_else(|| format!("line {}: expected a class id from 1, got `{word}`", index + 1))
+        let wrong = || {
+            let what = format!("line {number}: expected a class id from 1, got `{word}`");
+            Error::message(format!("{}: {what}", text.path().display()))
+        };
+        id.ok_or_else(wrong)
     };
-    text.trim_end().lines().enumerate().map(id).collect()
+    text.entries().map(id).collect()
 }
 
 #[cfg(test)]
@@ -152,7 +172,7 @@ mod tests {
 
     #[test]
     fn counts_misses_by_rank() {
-        let error = Entry { line: 4, image: None, classes: Err("gone".into()) };
+        let error = Entry { line: 4, image: None, classes: Err(NoRanks::Told("gone".into())) };
         let results =
             [entry(&[7, 1, 2, 3, 4]), entry(&[1, 2, 3, 4, 7]), entry(&[1, 2, 3, 4, 5, 7]), error];
         let score = score(&[7; 4], &results);
@@ -164,8 +184,15 @@ mod tests {
 
     #[test]
     fn truth_is_ids_from_1_with_or_without_files() {
-        assert_eq!(parse_truth("3\n1 a b.png\r\n12\tc.png\n\n").unwrap(), [2, 0, 11]);
-        assert!(parse_truth("1\n0\n").unwrap_err().starts_with("line 2: "));
-        assert!(parse_truth("1\n\n2").unwrap_err().starts_with("line 2: "));
+        let parse = |text: &str| {
+            let text = Text::read(text.as_bytes(), Path::new("t.txt"), 99).unwrap();
+            parse_truth(&text).map_err(|e| e.to_string())
+        };
+        let forms = ["3\n1 a b.png\r\n12\tc.png\n\n", "\u{feff}3\n\n1 a\r\r12", " 3\n1\n12"];
+        for form in forms {
+            assert_eq!(parse(form).unwrap(), [2, 0, 11], "{form:?}");
+        }
+        assert!(parse("1\n0\n").unwrap_err().starts_with("t.txt: line 2: "));
+        assert!(parse("1\n\nx").unwrap_err().starts_with("t.txt: line 3: "));
     }
 }

@@ -3,10 +3,12 @@
 
 mod mat;
 
-use std::fs;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::source::pictures_in;
+use crate::text::{MAX_SMALL_BYTES, Text};
 use crate::{Dataset, Error, Result};
 use mat::Value;
 
@@ -14,6 +16,9 @@ use mat::Value;
 const META: [&str; 2] = ["data/meta.mat", "meta.mat"];
 const TRUTH: [&str; 2] =
     ["data/ILSVRC2012_validation_ground_truth.txt", "ILSVRC2012_validation_ground_truth.txt"];
+
+/// The most bytes of a `meta.mat` that are read.
+const MAX_META_BYTES: u64 = 64 << 20;
 
 /// A class of the challenge.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,8 +43,8 @@ impl Devkit {
     /// `data/ILSVRC2012_validation_ground_truth.txt`, or both without `data/`.
     ///
     /// # Errors
-    /// [`Error::Dataset`] when a file is not there, [`Error::Format`] when one contradicts its format,
-    /// [`Error::Label`] for a ground truth of no class.
+    /// [`Error::Dataset`] when a file is not there, [`Error::Format`] when `meta.mat` contradicts its
+    /// format, [`Error::List`] or [`Error::Label`] for a line of the ground truth that is no class.
     pub fn open(folder: impl AsRef<Path>) -> Result<Self> {
         let folder = folder.as_ref();
         let find = |names: [&str; 2]| {
@@ -122,7 +127,7 @@ fn number_at_end(path: &Path) -> Option<usize> {
 /// The classes of `meta.mat`: of its synsets (inner nodes of WordNet too) those without children,
 /// which have the first ids.
 fn read_synsets(path: &Path) -> Result<Vec<Synset>> {
-    let bytes = fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
+    let bytes = read_limited(path)?;
     let variables = mat::read(&bytes, path)?;
     let wrong =
         |place: String, detail: String| Error::Format { path: path.to_owned(), place, detail };
@@ -165,27 +170,39 @@ fn read_synsets(path: &Path) -> Result<Vec<Synset>> {
     Ok(found.into_iter().map(|(_, synset)| synset).collect())
 }
 
+/// The bytes of a `meta.mat`: the devkit's has 140 kB.
+fn read_limited(path: &Path) -> Result<Vec<u8>> {
+    let read_error = |source| Error::Read { path: path.to_owned(), source };
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(read_error)?;
+    file.take(MAX_META_BYTES + 1).read_to_end(&mut bytes).map_err(read_error)?;
+    if bytes.len() as u64 > MAX_META_BYTES {
+        return Err(Error::Format {
+            path: path.to_owned(),
+            place: "size".to_owned(),
+            detail: format!("more than {MAX_META_BYTES} bytes, the most that are read of it"),
+        });
+    }
+    Ok(bytes)
+}
+
 /// The ground truth: the class of a picture on each line, from 1.
 fn read_truth(path: &Path, classes: usize) -> Result<Vec<u32>> {
-    let text =
-        fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
-    let label = |(line, text): (usize, &str)| {
-        let place = format!("line {}", line + 1);
-        let label: u32 = text.trim().parse().map_err(|_| Error::Format {
-            path: path.to_owned(),
-            place: place.clone(),
-            detail: "expected the number of a class".to_owned(),
-        })?;
+    let text = Text::open(path, MAX_SMALL_BYTES)?;
+    let label = |(number, line): (usize, &str)| {
+        let label: u32 = line
+            .parse()
+            .map_err(|_| text.error(number, "expected the number of a class, from 1"))?;
         match label.checked_sub(1).filter(|&label| (label as usize) < classes) {
             Some(label) => Ok(label),
             None => Err(Error::Label {
-                place: format!("{}, {place}", path.display()),
+                place: format!("{}, line {number}", path.display()),
                 label,
                 expected: format!("1 to {classes}"),
             }),
         }
     };
-    text.trim_end().lines().enumerate().map(label).collect()
+    text.entries().map(label).collect()
 }
 
 #[cfg(test)]

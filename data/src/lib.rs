@@ -9,7 +9,7 @@
 //! * [`augment`]: what is done to a picture before a network learns from it ([`Recipe`]).
 //! * [`loader`]: batches, formed ahead by worker threads.
 //! * [`prepare`]: pictures resized once for training; [`ilsvrc`]: the lists of ImageNet's devkit.
-//! * [`list`] and [`npy`]: list files and arrays on disk.
+//! * [`list`] and [`npy`]: list files and arrays on disk; [`text`]: the reader of all text files.
 //! * [`render`]: ranks, heat maps and tiles as pictures; [`output`]: writing them, whole or not at all.
 //!
 //! Pictures are channels last (`[rows, cols, channels]`), pixel values are 0..255 and never scaled.
@@ -46,6 +46,7 @@ pub mod render;
 pub mod resample;
 pub mod source;
 pub mod statistics;
+pub mod text;
 
 pub use augment::{Augmenter, Recipe};
 pub use error::{Error, Result};

@@ -1,25 +1,27 @@
 //! List files: the paths of pictures, one a line, with or without class labels.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::text::{MAX_BYTES, Text};
 use crate::{Error, Result};
 
-/// Reads a list of paths, one a line. White space around a path is dropped, blank lines are skipped,
-/// lines may end in `\r\n`, and no character starts a comment. Relative paths stay as they are, so
-/// they are relative to the current folder, as in ccv.
+/// Reads a list of paths, one a line, by the rules of [`text`](crate::text): blank lines are
+/// skipped, and no character starts a comment. Relative paths stay as they are, so they are relative
+/// to the current folder, as in ccv.
 ///
 /// # Errors
 /// [`Error::Read`] when the file cannot be read, [`Error::Directory`] when it is a folder,
-/// [`Error::List`] when a line is not text in UTF-8 or when there is no path at all.
+/// [`Error::List`] when a line is not text or when there is no path at all.
 pub fn read(path: impl AsRef<Path>) -> Result<Vec<PathBuf>> {
-    let path = path.as_ref();
-    let mut paths = Vec::new();
-    each_line(path, |_, line| {
-        paths.push(PathBuf::from(line));
-        Ok(())
-    })?;
-    Ok(paths)
+    paths(&open(path.as_ref())?)
+}
+
+/// The paths of a list that was read already, as [`read`] does it.
+///
+/// # Errors
+/// [`Error::List`] when there is no path at all.
+pub fn paths(text: &Text) -> Result<Vec<PathBuf>> {
+    not_empty(text, text.entries().map(|(_, line)| PathBuf::from(line)).collect())
 }
 
 /// One line of a labelled list.
@@ -40,56 +42,45 @@ pub struct Labelled {
 /// # Errors
 /// As [`read`], and [`Error::List`] when a line does not start with a number or has no path.
 pub fn read_labelled(path: impl AsRef<Path>) -> Result<Vec<Labelled>> {
-    let path = path.as_ref();
-    let mut entries = Vec::new();
-    each_line(path, |number, line| {
-        let fail = |detail| Error::List { path: path.to_owned(), line: number, detail };
-        let (label, image) = line.split_once(char::is_whitespace).ok_or_else(|| {
-            fail(format!("expected `<class label> <path>`, but got `{}`", shortened(line)))
-        })?;
-        let label = label.parse().map_err(|_| {
-            let label = shortened(label);
-            fail(format!("expected a class label (a number, from 0), but got `{label}`"))
-        })?;
-        let image = PathBuf::from(image.trim_start());
-        entries.push(Labelled { line: number, label, path: image });
-        Ok(())
-    })?;
-    Ok(entries)
+    labelled(&open(path.as_ref())?)
 }
 
-/// Calls `entry` with the number (from 1) and the trimmed text of each line that is not blank.
-fn each_line(path: &Path, mut entry: impl FnMut(usize, &str) -> Result<()>) -> Result<()> {
+/// The entries of a labelled list that was read already, as [`read_labelled`] does it.
+///
+/// # Errors
+/// [`Error::List`] as there.
+pub fn labelled(text: &Text) -> Result<Vec<Labelled>> {
+    let entry = |(number, line): (usize, &str)| {
+        let (label, image) = line.split_once(char::is_whitespace).ok_or_else(|| {
+            let got = shortened(line);
+            text.error(number, format!("expected `<class label> <path>`, but got `{got}`"))
+        })?;
+        let label = label.parse().map_err(|_| {
+            let got = shortened(label);
+            text.error(
+                number,
+                format!("expected a class label (a number, from 1), but got `{got}`"),
+            )
+        })?;
+        Ok(Labelled { line: number, label, path: PathBuf::from(image.trim_start()) })
+    };
+    not_empty(text, text.entries().map(entry).collect::<Result<_>>()?)
+}
+
+fn open(path: &Path) -> Result<Text> {
     if path.is_dir() {
         let expected = "expected a text file with the path of a picture on each line";
         return Err(Error::Directory { path: path.to_owned(), expected });
     }
-    let bytes = fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
-    // Some editors start UTF-8 with a byte order mark; it would become part of the first path.
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
-    let mut found = false;
-    for (index, line) in bytes.split(|&byte| byte == b'\n').enumerate() {
-        let number = index + 1;
-        let line = std::str::from_utf8(line).map_err(|_| Error::List {
-            path: path.to_owned(),
-            line: number,
-            detail: "not text in UTF-8; is this really a list of paths?".to_owned(),
-        })?;
-        let line = line.trim();
-        if !line.is_empty() {
-            found = true;
-            entry(number, line)?;
-        }
+    Text::open(path, MAX_BYTES)
+}
+
+fn not_empty<T>(text: &Text, entries: Vec<T>) -> Result<Vec<T>> {
+    if entries.is_empty() {
+        let detail = "the list is empty, expected the path of a picture on each line";
+        return Err(text.error(1, detail));
     }
-    if found {
-        Ok(())
-    } else {
-        Err(Error::List {
-            path: path.to_owned(),
-            line: 1,
-            detail: "the list is empty, expected the path of a picture on each line".to_owned(),
-        })
-    }
+    Ok(entries)
 }
 
 /// The start of a text, for messages.
@@ -102,6 +93,8 @@ fn shortened(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn file(content: &[u8]) -> tempfile::NamedTempFile {
@@ -113,8 +106,8 @@ mod tests {
     #[test]
     fn paths_one_a_line() {
         let list =
-            file(b"\xef\xbb\xbfa.png\r\n\r\n  b c.jpg \n\n#not a comment.png\n/d\xc3\xa9.gif");
-        let expected = ["a.png", "b c.jpg", "#not a comment.png", "/dé.gif"];
+            file(b"\xef\xbb\xbfa.png\r\n\r\n  b  c.jpg \n\n#not a comment.png\r/d\xc3\xa9.gif");
+        let expected = ["a.png", "b  c.jpg", "#not a comment.png", "/dé.gif"];
         assert_eq!(read(list.path()).unwrap(), expected.map(PathBuf::from));
     }
 

@@ -1,5 +1,7 @@
 //! `.npy` files: arrays of numbers in numpy's format, read as and written from `f32`.
 
+mod header;
+
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -8,14 +10,15 @@ use half::f16;
 
 use crate::output::write_whole;
 use crate::{Error, FloatImage, Result};
+use header::{Element, Header, Kind};
 
 const MAGIC: &[u8; 6] = b"\x93NUMPY";
 
 /// The longest header accepted, in bytes. Those of plain arrays have about a hundred.
 const MAX_HEADER_BYTES: usize = 1 << 16;
 
-/// The most axes accepted, numpy's own limit.
-const MAX_AXES: usize = 64;
+/// The most bytes of values that [`read`] takes: 16 GiB.
+pub const MAX_BYTES: u64 = 16 << 30;
 
 /// An array as stored in a `.npy` file: values in C order (the last axis fastest).
 #[derive(Clone, Debug, PartialEq)]
@@ -55,42 +58,160 @@ impl From<&FloatImage> for Array {
     }
 }
 
-/// The types of element that are read.
-#[derive(Clone, Copy)]
-enum Element {
-    U8,
-    F16,
-    F32,
-    F64,
-}
-
-impl Element {
-    fn bytes(self) -> usize {
-        match self {
-            Self::U8 => 1,
-            Self::F16 => 2,
-            Self::F32 => 4,
-            Self::F64 => 8,
-        }
-    }
-}
-
-/// Reads a `.npy` file of little-endian `float16`, `float32` or `float64`, or of `uint8`, as `f32`.
+/// Reads a `.npy` file of `float16`, `float32` or `float64` of either byte order, or of `uint8`, as
+/// `f32`; of at most [`MAX_BYTES`] of values. An array in Fortran order is put into C order.
 ///
 /// # Errors
-/// [`Error::Read`] when the file cannot be read, [`Error::Directory`] when it is a folder, and
-/// everything that [`parse`] reports.
+/// As [`read_from`], and [`Error::Directory`] when it is a folder.
 pub fn read(path: impl AsRef<Path>) -> Result<Array> {
     let path = path.as_ref();
     let read_error = |source| Error::Read { path: path.to_owned(), source };
-    let mut file = File::open(path).map_err(read_error)?;
+    let file = File::open(path).map_err(read_error)?;
     if file.metadata().map_err(read_error)?.is_dir() {
         let expected = "expected a .npy file";
         return Err(Error::Directory { path: path.to_owned(), expected });
     }
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes).map_err(read_error)?;
-    parse(&bytes, &path.display().to_string())
+    read_from(file, path, MAX_BYTES)
+}
+
+/// Reads a `.npy` file of at most `limit` bytes of values from anything. `path` is what messages
+/// call it. No more is read than the header asks for, and a byte to see that nothing follows;
+/// memory is taken as the bytes come.
+///
+/// # Errors
+/// [`Error::Read`] when reading fails. [`Error::Npy`] when it is no such file, when it holds fewer
+/// or more bytes than the shape says, elements that are not read, or a number beyond `f32`, and when
+/// it asks for more than the limit.
+pub fn read_from(mut reader: impl Read, path: &Path, limit: u64) -> Result<Array> {
+    let name = path.display().to_string();
+    let fail = |place, detail: String| Error::Npy { name: name.clone(), place, detail };
+    let read_error = |source| Error::Read { path: path.to_owned(), source };
+    let mut read = |bytes: u64| {
+        let mut buffer = Vec::new();
+        let read = reader.by_ref().take(bytes).read_to_end(&mut buffer);
+        read.map(|_| buffer).map_err(read_error)
+    };
+    let start = read(MAGIC.len() as u64 + 2)?;
+    let Some(version) = start.strip_prefix(MAGIC) else {
+        return Err(fail("first bytes", "not a .npy file (no \\x93NUMPY)".to_owned()));
+    };
+    let short = || fail("header", "the file ends within it".to_owned());
+    let length_bytes = match *version {
+        [1, _] => 2,
+        [2 | 3, _] => 4,
+        [version, _] => {
+            return Err(fail("header", format!("version {version}, expected 1, 2 or 3")));
+        }
+        _ => return Err(short()),
+    };
+    let length = match read(length_bytes)?[..] {
+        [a, b] => usize::from(u16::from_le_bytes([a, b])),
+        [a, b, c, d] => u32::from_le_bytes([a, b, c, d]) as usize,
+        _ => return Err(short()),
+    };
+    if length > MAX_HEADER_BYTES {
+        return Err(fail("header", format!("{length} bytes, at most {MAX_HEADER_BYTES} are read")));
+    }
+    let header = read(length as u64)?;
+    if header.len() < length {
+        return Err(short());
+    }
+    // Latin-1 in versions 1 and 2; what is read of it is ASCII.
+    let header =
+        std::str::from_utf8(&header).map_err(|_| fail("header", "not plain text".to_owned()))?;
+    let header = Header::parse(header).map_err(|detail| fail("header", detail))?;
+
+    let count = count(&header.shape);
+    let length = count.and_then(|count| count.checked_mul(header.element.bytes()));
+    let (Some(count), Some(length)) = (count, length) else {
+        return Err(fail("shape", format!("{:?} is too large", header.shape)));
+    };
+    if length as u64 > limit {
+        return Err(fail(
+            "shape",
+            format!("{:?} takes {length} bytes, more than the limit of {limit}", header.shape),
+        ));
+    }
+    let data = read((length as u64).saturating_add(1))?;
+    if data.len() != length {
+        let found = match data.len() > length {
+            true => "more".to_owned(),
+            false => format!("only {}", data.len()),
+        };
+        return Err(fail(
+            "values",
+            format!("the shape {:?} takes {length} bytes, but {found} follow", header.shape),
+        ));
+    }
+    let values = numbers(&data, header.element, count).map_err(|(index, value)| {
+        fail("values", format!("value {index} is {value:e}, more than float32 can hold"))
+    })?;
+    let values = match header.fortran_order {
+        true => in_c_order(&values, &header.shape),
+        false => values,
+    };
+    Ok(Array { shape: header.shape, values })
+}
+
+/// The numbers as `f32`, or the index and value of the first one that is finite and beyond it.
+fn numbers(
+    data: &[u8],
+    element: Element,
+    count: usize,
+) -> std::result::Result<Vec<f32>, (usize, f64)> {
+    fn all<const N: usize>(data: &[u8], big: bool, number: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+        let little = |&(mut bytes): &[u8; N]| {
+            if big {
+                bytes.reverse();
+            }
+            number(bytes)
+        };
+        data.as_chunks::<N>().0.iter().map(little).collect()
+    }
+    let big = element.big_endian;
+    Ok(match element.kind {
+        Kind::U8 => data.iter().map(|&v| f32::from(v)).collect(),
+        Kind::F16 => all(data, big, |b| f16::from_le_bytes(b).to_f32()),
+        Kind::F32 => all(data, big, f32::from_le_bytes),
+        Kind::F64 => {
+            let mut values = Vec::with_capacity(count);
+            for (index, &chunk) in data.as_chunks::<8>().0.iter().enumerate() {
+                let wide = if big { f64::from_be_bytes(chunk) } else { f64::from_le_bytes(chunk) };
+                if wide.is_finite() && !(wide as f32).is_finite() {
+                    return Err((index, wide));
+                }
+                values.push(wide as f32);
+            }
+            values
+        }
+    })
+}
+
+/// Values whose first axis is the fastest, put so that the last one is.
+fn in_c_order(values: &[f32], shape: &[usize]) -> Vec<f32> {
+    // The step in memory of each axis.
+    let mut steps = Vec::with_capacity(shape.len());
+    let mut step = 1;
+    for &axis in shape {
+        steps.push(step);
+        step *= axis;
+    }
+    let mut place = vec![0; shape.len()];
+    let mut at = 0;
+    let mut ordered = Vec::with_capacity(values.len());
+    for _ in 0..values.len() {
+        ordered.push(values[at]);
+        for axis in (0..shape.len()).rev() {
+            place[axis] += 1;
+            at += steps[axis];
+            if place[axis] < shape[axis] {
+                break;
+            }
+            at -= steps[axis] * shape[axis];
+            place[axis] = 0;
+        }
+    }
+    ordered
 }
 
 /// Writes a `.npy` file of little-endian `float32`, C order, whole or not at all.
@@ -146,135 +267,14 @@ fn serialise(array: &Array) -> Vec<u8> {
 /// Understands the bytes of a `.npy` file. `name` is what messages call it.
 ///
 /// # Errors
-/// [`Error::Npy`] when the bytes are no such file, are fewer or more than the shape says, or hold
-/// elements or an order that are not read.
+/// As [`read_from`].
 pub fn parse(bytes: &[u8], name: &str) -> Result<Array> {
-    let fail = |place, detail: String| Error::Npy { name: name.to_owned(), place, detail };
-    let Some(rest) = bytes.strip_prefix(MAGIC) else {
-        return Err(fail("first bytes", "not a .npy file (no \\x93NUMPY)".to_owned()));
-    };
-    let short = || fail("header", "the file ends within it".to_owned());
-    let (length, rest) = match *rest {
-        [1, _, a, b, ref rest @ ..] => (usize::from(u16::from_le_bytes([a, b])), rest),
-        [2 | 3, _, a, b, c, d, ref rest @ ..] => (u32::from_le_bytes([a, b, c, d]) as usize, rest),
-        [1..=3, ..] | [] => return Err(short()),
-        [version, ..] => {
-            return Err(fail("header", format!("version {version}, expected 1, 2 or 3")));
-        }
-    };
-    if length > MAX_HEADER_BYTES {
-        return Err(fail("header", format!("{length} bytes, at most {MAX_HEADER_BYTES} are read")));
-    }
-    let Some((header, data)) = rest.split_at_checked(length) else { return Err(short()) };
-    let header =
-        std::str::from_utf8(header).map_err(|_| fail("header", "not text in UTF-8".to_owned()))?;
-    let header = Header::parse(header).map_err(|detail| fail("header", detail))?;
-
-    let count = count(&header.shape);
-    let length = count.and_then(|count| count.checked_mul(header.element.bytes()));
-    let (Some(count), Some(length)) = (count, length) else {
-        return Err(fail("shape", format!("{:?} is too large", header.shape)));
-    };
-    // Checked before memory is taken, so that a header cannot ask for more than the file has.
-    if data.len() != length {
-        return Err(fail(
-            "values",
-            format!("shape {:?} takes {length} bytes, but {} follow", header.shape, data.len()),
-        ));
-    }
-    let mut values = Vec::with_capacity(count);
-    match header.element {
-        Element::U8 => values.extend(data.iter().map(|&v| f32::from(v))),
-        Element::F16 => {
-            let (chunks, _) = data.as_chunks();
-            values.extend(chunks.iter().map(|&b| f16::from_le_bytes(b).to_f32()));
-        }
-        Element::F32 => {
-            let (chunks, _) = data.as_chunks();
-            values.extend(chunks.iter().map(|&b| f32::from_le_bytes(b)));
-        }
-        Element::F64 => {
-            let (chunks, _) = data.as_chunks();
-            values.extend(chunks.iter().map(|&b| f64::from_le_bytes(b) as f32));
-        }
-    }
-    Ok(Array { shape: header.shape, values })
+    read_from(bytes, Path::new(name), u64::MAX)
 }
 
 /// The product of the axes, 1 for none.
 fn count(shape: &[usize]) -> Option<usize> {
     shape.iter().try_fold(1usize, |product, &axis| product.checked_mul(axis))
-}
-
-/// What the header says: a Python dictionary with three keys.
-struct Header {
-    element: Element,
-    shape: Vec<usize>,
-}
-
-impl Header {
-    fn parse(text: &str) -> std::result::Result<Self, String> {
-        let descr = value_of(text, "descr")?;
-        let element = match quoted(descr) {
-            Some("|u1" | "<u1" | "u1") => Element::U8,
-            Some("<f2") => Element::F16,
-            Some("<f4") => Element::F32,
-            Some("<f8") => Element::F64,
-            _ => {
-                let shown: String = descr.chars().take(24).collect();
-                return Err(format!(
-                    "element type {shown}, expected one of '<f4', '<f2', '<f8' and '|u1'; convert \
-                     it with `array.astype('<f4')`"
-                ));
-            }
-        };
-        let order = value_of(text, "fortran_order")?;
-        if order.starts_with("True") {
-            return Err("the array is in Fortran order, expected C order; save it with \
-                        `numpy.ascontiguousarray(array)`"
-                .to_owned());
-        }
-        if !order.starts_with("False") {
-            return Err("fortran_order is neither True nor False".to_owned());
-        }
-        let shape = value_of(text, "shape")?;
-        let axes = shape
-            .strip_prefix('(')
-            .and_then(|s| s.split_once(')'))
-            .ok_or("shape is not a tuple in parentheses")?
-            .0;
-        let axes = axes.trim();
-        let axes = axes.strip_suffix(',').unwrap_or(axes);
-        let shape = if axes.is_empty() {
-            Vec::new()
-        } else {
-            axes.split(',')
-                // Python 2 wrote long numbers with an L.
-                .map(|axis| axis.trim().trim_end_matches('L').parse::<usize>())
-                .collect::<std::result::Result<Vec<_>, _>>()
-                .map_err(|e| format!("shape ({axes}) has an axis that is no length: {e}"))?
-        };
-        if shape.len() > MAX_AXES {
-            return Err(format!("{} axes, at most {MAX_AXES} are read", shape.len()));
-        }
-        Ok(Self { element, shape })
-    }
-}
-
-/// The text after `'key':`, up to the end of the header.
-fn value_of<'a>(text: &'a str, key: &str) -> std::result::Result<&'a str, String> {
-    let find = |quote: char| text.split_once(&format!("{quote}{key}{quote}"));
-    find('\'')
-        .or_else(|| find('"'))
-        .and_then(|(_, rest)| rest.trim_start().strip_prefix(':'))
-        .map(str::trim_start)
-        .ok_or_else(|| format!("no key '{key}'"))
-}
-
-/// The content of a string in quotes at the start of the text.
-fn quoted(text: &str) -> Option<&str> {
-    let quote = text.chars().next().filter(|c| "'\"".contains(*c))?;
-    text[1..].split_once(quote).map(|(content, _)| content)
 }
 
 #[cfg(test)]

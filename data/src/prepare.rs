@@ -2,6 +2,7 @@
 
 mod names;
 
+use std::fmt;
 use std::fs;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::decode::{self, Limits};
 use crate::output::{write_replaceable, write_whole};
 use crate::source::{Picture, write_names};
+use crate::text::{MAX_SMALL_BYTES, Text};
 use crate::{Dataset, Error, Image, Result, Skipped, form_input};
 use names::output_names;
 
@@ -227,29 +229,30 @@ struct Settings {
     quality: u8,
 }
 
+impl fmt::Display for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "size: {}, quality: {}", self.size, self.quality)
+    }
+}
+
 /// Writes down how the folder's pictures are made, or compares with what it says already: pictures
 /// of another size must not be taken for finished.
 fn claim(folder: &Path, options: &PrepareOptions) -> Result<()> {
     let path = folder.join(SETTINGS);
     let settings = Settings { size: options.size, quality: options.quality };
-    match fs::read(&path) {
-        Ok(bytes) => {
-            let found: Settings =
-                serde_json::from_slice(&bytes).map_err(|error| Error::Format {
-                    path: path.clone(),
-                    place: "settings".to_owned(),
-                    detail: error.to_string(),
-                })?;
+    match Text::open(&path, MAX_SMALL_BYTES) {
+        Ok(text) => {
+            let found: Settings = text.json()?;
             if found == settings {
                 return Ok(());
             }
             Err(Error::Setting {
                 what: "the settings of the folder to prepare into",
-                expected: format!("{found:?}, as {} says", path.display()),
-                got: format!("{settings:?}; choose another folder, or remove this one"),
+                expected: format!("{found}, as {} says", path.display()),
+                got: format!("{settings}; choose another folder, or remove this one"),
             })
         }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+        Err(Error::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
             let text = serde_json::to_vec(&settings).map_err(|error| Error::Write {
                 path: path.clone(),
                 what: "forming it",
@@ -257,7 +260,7 @@ fn claim(folder: &Path, options: &PrepareOptions) -> Result<()> {
             })?;
             write_whole(&path, &text)
         }
-        Err(source) => Err(Error::Read { path, source }),
+        Err(error) => Err(error),
     }
 }
 

@@ -10,6 +10,7 @@ use striate::{Ranked, Ranks};
 use crate::args::Format;
 use crate::draw::nameless;
 use crate::error::{Error, Result};
+use crate::output::{self, printable};
 
 /// Characters of the longest bar.
 const BAR_CHARS: usize = 20;
@@ -85,7 +86,7 @@ impl Report {
             Format::Table => {
                 let empty = if number > 0 { "\n" } else { "" };
                 let rows: String = classes.iter().map(|class| row(class) + "\n").collect();
-                format!("{empty}{image}  ({milliseconds:.1} ms)\n{rows}")
+                format!("{empty}{}  ({milliseconds:.1} ms)\n{rows}", printable(&image))
             }
             Format::Json => {
                 let class = |class| {
@@ -106,21 +107,21 @@ impl Report {
     /// Tells why an image has no ranks: on stderr, and on stdout in the form that a program reads.
     pub(super) fn error(&self, path: &Path, error: &str) -> Result<Told> {
         let image = path.to_string_lossy();
-        let one_line = error.split_whitespace().collect::<Vec<_>>().join(" ");
+        // As it is: white space is part of a name. The forms escape what they must.
         let names_it = error.contains(&*image);
-        let error = if names_it { one_line } else { format!("{image}: {one_line}") };
+        let error = if names_it { error.to_owned() } else { format!("{image}: {error}") };
         let text = match self.format {
             Format::Table => String::new(),
             Format::Json => json_line(&JsonError { image: &image, error: &error })?,
             // A line for each image, or whoever compares them with a list goes astray.
-            Format::Ccv => format!("error: {error}\n"),
+            Format::Ccv => format!("error: {}\n", printable(&error)),
         };
         Ok(Told { text, error: Some(error), painted: None })
     }
 }
 
 fn json_line(value: &impl Serialize) -> Result<String> {
-    let text = serde_json::to_string(value);
+    let text = output::json(value);
     Ok(text.map_err(|e| Error::because("cannot write JSON", e))? + "\n")
 }
 
@@ -139,7 +140,7 @@ fn row(class: &Ranked) -> String {
         Some(label) => format!("{label} ({})", class.id),
         None => nameless(class.id),
     };
-    format!("  {percent:6.2} %  {bar:BAR_CHARS$}  {name}")
+    format!("  {percent:6.2} %  {bar:BAR_CHARS$}  {}", printable(&name))
 }
 
 /// A bar in eighths of a character.
@@ -184,5 +185,26 @@ mod tests {
         assert_eq!((bar(0.0), bar(f32::NAN)), (String::new(), String::new()));
         let row = row(&ranked(7, Some("seven"), 0.5));
         assert_eq!(row, format!("   50.00 %  {}{}  seven (7)", "█".repeat(10), " ".repeat(10)));
+    }
+
+    #[test]
+    fn a_line_stays_one_whatever_the_names_hold() {
+        let label = "cat\n  99.00 %  forged\u{1b}[2J\u{202e}";
+        let row = row(&ranked(7, Some(label), 0.5));
+        assert!(row.ends_with("cat\\n  99.00 %  forged\\u{1b}[2J\\u{202e} (7)"), "{row}");
+        let told = |format, error: &str| {
+            let report = Report::new(1, true, format);
+            report.error(Path::new("no  such\n.png"), error).unwrap()
+        };
+        // Two spaces stay two, also where a message is one line.
+        let plain = told(Format::Ccv, "cannot read no  such\n.png: gone");
+        assert_eq!(plain.text, "error: cannot read no  such\\n.png: gone\n");
+        assert_eq!(told(Format::Ccv, "gone").text, "error: no  such\\n.png: gone\n");
+        // JSON loses nothing.
+        let text = told(Format::Json, "gone\u{9b}").text;
+        assert_eq!(text.lines().count(), 1);
+        let read: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(read["image"], "no  such\n.png");
+        assert_eq!(read["error"], "no  such\n.png: gone\u{9b}");
     }
 }

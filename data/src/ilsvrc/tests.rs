@@ -1,3 +1,4 @@
+use std::fs;
 use std::io::Write;
 
 use flate2::write::ZlibEncoder;
@@ -113,7 +114,7 @@ fn classes_in_the_order_of_their_ids() {
         let writer = Writer { big };
         let other = writer.matrix(6, [1, 2], "other", &[writer.small(2, &[1, 2])]);
         let file = writer.file(&[other, writer.synsets(&SYNSETS)], compress);
-        let folder = devkit(&file, "3\n1\n\n".trim_end_matches('\n'));
+        let folder = devkit(&file, "\u{feff}3\r\n\r\n1\r\n");
         let devkit = Devkit::open(folder.path()).unwrap();
         let names = ["n01 tench, Tinca tinca", "n02 goldfish, Carassius auratus", "n03 café"];
         assert_eq!(devkit.class_names(), names);

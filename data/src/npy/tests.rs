@@ -57,20 +57,104 @@ fn what_is_not_read_is_named() {
             &[0; 4],
         ))
     };
-    assert!(with("'<f4'", "True", "(1,)").contains("Fortran order"));
     assert!(with("'<f4'", "Perhaps", "(1,)").contains("neither True nor False"));
-    assert!(with("'>f4'", "False", "(1,)").contains("element type '>f4'"));
-    assert!(with("[('a', '<f4')]", "False", "(1,)").contains("element type"));
-    assert!(with("'<f4'", "False", "(2,)").contains("takes 8 bytes, but 4 follow"));
-    assert!(with("'<f4'", "False", "(-1,)").contains("no length"));
+    // A type that is not read is told in words.
+    for (descr, words) in [
+        ("'<i8'", "holds whole numbers with a sign of 64 bits;"),
+        ("'<u2'", "holds whole numbers without a sign of 16 bits;"),
+        ("'|b1'", "holds truth values (bool);"),
+        ("'>c16'", "holds complex numbers;"),
+        ("'<f16'", "holds floating-point numbers of 128 bits;"),
+        ("'|O'", "holds Python objects;"),
+        ("'<U12'", "holds texts;"),
+        ("'<M8[ns]'", "holds dates or times;"),
+        ("'|V3'", "holds raw bytes or records;"),
+        ("'\x1b[2J'", "holds elements of an unknown type;"),
+        ("''", "holds elements of an unknown type;"),
+        ("[('a', '<f4'), ('b', '<u2', (3,))]", "holds records of several fields;"),
+    ] {
+        let error = with(descr, "False", "(1,)");
+        assert!(error.contains(words) && error.contains("astype('<f4')"), "{error}");
+        assert!(!error.contains("fortran_order") && !error.contains('\x1b'), "{error}");
+    }
+    assert!(with("7", "False", "(1,)").contains("descr is no type"));
+    assert!(with("'<f4'", "False", "(2,)").contains("takes 8 bytes, but only 4 follow"));
+    assert!(with("'<f2'", "False", "(1,)").contains("takes 2 bytes, but more follow"));
+    assert!(with("'<f4'", "False", "(1, -1)").contains("axis 1 of the shape is no length"));
+    assert!(with("'<f4'", "False", "(1.5,)").contains("axis 0 of the shape is no length"));
     assert!(with("'<f4'", "False", "7").contains("not a tuple"));
+    assert!(with("'<f4'", "False", "(1, 2").contains("a value is missing"));
+    assert!(with("'<f4", "False", "(1,)").contains("header: "));
+    assert!(with("'<f4'", "False", "(1,), 'shape': (1,)").contains("'shape' stands there twice"));
+    assert!(with("'<f4'", "False", "(1,)} {").contains("something follows"));
+    assert!(with(&"[".repeat(99), "False", "(1,)").contains("within each other"));
     assert!(with("'<f4'", "False", "(99999999999, 99999999999)").contains("too large"));
     assert!(message(b"PK\x03\x04").contains("not a .npy file"));
     assert!(message(&file(9, "", &[])).contains("version 9"));
     assert!(message(&file(1, "{'descr': '<f4'}", &[])).contains("no key 'fortran_order'"));
+    assert!(message(&file(1, "[1, 2]", &[])).contains("no dictionary"));
     assert!(message(&file(1, "", &[])).starts_with("x.npy: header: "));
     assert!(message(b"\x93NUMPY\x02\0\xff\xff\xff\xff").contains("at most"));
     assert!(message(b"\x93NUMPY\x01\0\xff\0{").contains("ends within"));
+}
+
+#[test]
+fn big_endian_numbers_are_read() {
+    let cases: [(&str, Vec<u8>); 4] = [
+        ("|u1", vec![1, 2]),
+        (">f2", [f16::ONE, f16::from_f32(2.0)].iter().flat_map(|v| v.to_be_bytes()).collect()),
+        (">f4", [1f32, 2.0].iter().flat_map(|v| v.to_be_bytes()).collect()),
+        (">f8", [1f64, 2.0].iter().flat_map(|v| v.to_be_bytes()).collect()),
+    ];
+    for (descr, data) in &cases {
+        let header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': (2,)}}");
+        assert_eq!(parse(&file(1, &header, data), "x").unwrap().values, [1.0, 2.0], "{descr}");
+    }
+}
+
+#[test]
+fn fortran_order_is_put_into_c_order() {
+    let header = "{'descr': '|u1', 'fortran_order': True, 'shape': (2, 3)}";
+    // numpy.asfortranarray([[0, 1, 2], [3, 4, 5]]) is stored column by column.
+    let array = parse(&file(1, header, &[0, 3, 1, 4, 2, 5]), "x").unwrap();
+    assert_eq!((array.shape, array.values), (vec![2, 3], vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0]));
+    let header = "{'descr': '|u1', 'fortran_order': True, 'shape': (2, 2, 2)}";
+    let array = parse(&file(1, header, &[0, 4, 2, 6, 1, 5, 3, 7]), "x").unwrap();
+    assert_eq!(array.values, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]);
+    for shape in ["()", "(1,)", "(1, 1)"] {
+        let header = format!("{{'descr': '|u1', 'fortran_order': True, 'shape': {shape}}}");
+        assert_eq!(parse(&file(1, &header, &[9]), "x").unwrap().values, [9.0]);
+    }
+    let header = "{'descr': '|u1', 'fortran_order': True, 'shape': (0, 3)}";
+    assert!(parse(&file(1, header, &[]), "x").unwrap().values.is_empty());
+}
+
+#[test]
+fn a_number_beyond_f32_is_named() {
+    let header = "{'descr': '<f8', 'fortran_order': False, 'shape': (2,)}";
+    let of = |value: f64| {
+        let data = [1.0, value].map(f64::to_le_bytes).concat();
+        parse(&file(1, header, &data), "x").map(|array| array.values[1])
+    };
+    assert!(of(1e300).unwrap_err().to_string().contains("values: value 1 is 1e300"));
+    assert_eq!(of(f64::INFINITY).unwrap(), f32::INFINITY);
+    assert!(of(f64::NAN).unwrap().is_nan());
+}
+
+#[test]
+fn no_more_is_read_than_the_header_asks_for() {
+    let header = "{'descr': '|u1', 'fortran_order': False, 'shape': (5,)}";
+    let endless = |limit| {
+        let start = file(1, header, &[]);
+        read_from(start.chain(std::io::repeat(7)), Path::new("x"), limit).unwrap_err().to_string()
+    };
+    assert!(endless(5).contains("takes 5 bytes, but more follow"));
+    assert!(endless(4).contains("takes 5 bytes, more than the limit of 4"));
+    // What the header promises takes no memory before it is there.
+    let header = "{'descr': '|u1', 'fortran_order': False, 'shape': (1 , 1152921504606846976)}";
+    assert!(message(&file(1, header, &[1])).contains("but only 1 follow"));
+    let error = read_from(std::io::repeat(0), Path::new("x"), 9).unwrap_err().to_string();
+    assert!(error.contains("not a .npy file"), "{error}");
 }
 
 #[test]

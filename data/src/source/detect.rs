@@ -46,7 +46,8 @@ pub(super) fn detect(path: &Path) -> Result<Kind> {
     let is_text_byte = |byte: &u8| *byte >= b' ' || byte.is_ascii_whitespace();
     // A character that is only cut off at the end is none of binary data's.
     let is_utf8 = !std::str::from_utf8(&start).is_err_and(|error| error.error_len().is_some());
-    let is_binary = !is_utf8 || !start.iter().all(is_text_byte);
+    let is_utf16 = start.starts_with(b"\xff\xfe") || start.starts_with(b"\xfe\xff");
+    let is_binary = !is_utf16 && (!is_utf8 || !start.iter().all(is_text_byte));
     if is_binary {
         if cifar::fits(metadata.len()) {
             return Ok(Kind::Cifar);

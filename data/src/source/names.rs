@@ -1,11 +1,11 @@
 //! Names of classes: the file beside a list, and matching two sets of them.
 
 use std::collections::HashMap;
-use std::fs;
 use std::path::Path;
 
+use crate::Result;
 use crate::output::write_whole;
-use crate::{Error, Result};
+use crate::text::{MAX_SMALL_BYTES, Text};
 
 /// The names in the file that belongs to a list: the list's path with the extension `labels`.
 pub(super) fn names_beside(list: &Path) -> Result<Option<Vec<String>>> {
@@ -16,18 +16,9 @@ pub(super) fn names_beside(list: &Path) -> Result<Option<Vec<String>>> {
     lines(&path).map(Some)
 }
 
-/// The lines of a text; empty ones at the end do not count.
+/// The names in a text file, one a line.
 pub(super) fn lines(path: &Path) -> Result<Vec<String>> {
-    let bytes = fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
-    let text = String::from_utf8(bytes).map_err(|_| Error::Dataset {
-        path: path.to_owned(),
-        detail: "not text in UTF-8; expected the name of a class on each line".to_owned(),
-    })?;
-    let mut names: Vec<String> = text.lines().map(|line| line.trim().to_owned()).collect();
-    while names.last().is_some_and(String::is_empty) {
-        names.pop();
-    }
-    Ok(names)
+    Ok(Text::open(path, MAX_SMALL_BYTES)?.names())
 }
 
 /// Writes the names that [`names_beside`] reads.

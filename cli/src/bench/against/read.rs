@@ -8,10 +8,12 @@ use std::path::Path;
 
 use serde::Deserialize;
 use serde_json::{Deserializer, Map, Value};
+use striate::image::text::json_fault;
 
 use super::Figure;
 use crate::bench::Pass;
 use crate::error::{Error, Result};
+use crate::text;
 
 /// What a file holds.
 pub(super) struct Figures {
@@ -66,10 +68,9 @@ fn usual_batches(model: &str) -> Option<[usize; 2]> {
 
 /// Reads a file.
 pub(super) fn read(path: &Path) -> Result<Figures> {
-    let name = path.display();
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Error::because(format!("cannot read {name}"), error))?;
-    parse(&text)
+    let text = text::read(path, "the figures")?;
+    let name = text.path().display();
+    parse(text.as_str())
         .map_err(|Malformed { place, what }| Error::message(format!("{name}: {place}: {what}")))
 }
 
@@ -81,7 +82,6 @@ struct Malformed {
 }
 
 fn parse(text: &str) -> Result<Figures, Malformed> {
-    let text = text.trim_start_matches('\u{feff}');
     let mut read = Figures { figures: Vec::new(), skipped: 0 };
     let mut values = Deserializer::from_str(text).into_iter::<Value>();
     loop {
@@ -97,9 +97,7 @@ fn parse(text: &str) -> Result<Figures, Malformed> {
             }
             Some(Ok(value)) => read.add(value, || format!("line {line}"))?,
             Some(Err(error)) => {
-                let what = error.to_string();
-                // It says where at its end.
-                let what = what.split(" at line ").next().unwrap_or_default();
+                let what = json_fault(&error);
                 let what = format!("expected a JSON object a line, or an array of them ({what})");
                 let place = format!("line {}, column {}", error.line(), error.column());
                 return Err(Malformed { place, what });
@@ -216,7 +214,7 @@ mod tests {
     fn lines_arrays_and_values_over_several_lines_are_read() {
         let plain = r#"{"engine": "x", "name": "lenet", "min_ms": 1, "median_ms": 2.5}"#;
         let broken = plain.replace(", ", ",\n");
-        for text in [plain, &broken, &format!("\u{feff}[{plain}]"), &format!("\n{plain}\n\n")] {
+        for text in [plain, &broken, &format!("[{plain}]"), &format!("\n{plain}\n\n")] {
             let read = parse(text).unwrap();
             let [figure] = &read.figures[..] else { panic!("one figure in {text}") };
             assert_eq!((figure.pass, figure.batch, figure.threads), (Pass::Forward, 1, None));

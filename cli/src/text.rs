@@ -1,0 +1,52 @@
+//! Small text files that a command reads, by the rules of `striate::image::text`.
+
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+use striate::image::text::{MAX_BYTES, MAX_SMALL_BYTES, Text};
+
+use crate::error::{Error, Result};
+
+/// Stands for standard input in place of a file.
+pub(crate) const STDIN: &str = "-";
+
+/// Reads a text of many lines; `-` is standard input. `what` says what it is needed for: `the
+/// results`.
+pub(crate) fn read(path: &Path, what: &str) -> Result<Text> {
+    open(path, MAX_BYTES).map_err(|error| cannot_read(what, path, error))
+}
+
+/// As [`read`], of names, one a line: labels.
+pub(crate) fn read_names(path: &Path, what: &str) -> Result<Vec<String>> {
+    let text = open(path, MAX_SMALL_BYTES).map_err(|error| cannot_read(what, path, error))?;
+    Ok(text.names())
+}
+
+/// Reads a value of JSON; `what` says what it should be: `training options`.
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path, what: &str) -> Result<T> {
+    let text = open(path, MAX_SMALL_BYTES)
+        .map_err(|error| cannot_read(&format!("the {what}"), path, error))?;
+    text.json().map_err(|error| match error {
+        striate::image::Error::Format { path, place, detail } => {
+            Error::message(format!("{}: no {what}: {place}: {detail}", path.display()))
+        }
+        other => other.into(),
+    })
+}
+
+fn open(path: &Path, limit: u64) -> striate::image::Result<Text> {
+    match path == Path::new(STDIN) {
+        true => Text::read(std::io::stdin().lock(), Path::new("standard input"), limit),
+        false => Text::open(path, limit),
+    }
+}
+
+/// A file that is not there is told with what it is for; any other message says enough.
+fn cannot_read(what: &str, path: &Path, error: striate::image::Error) -> Error {
+    match error {
+        striate::image::Error::Read { source, .. } => {
+            Error::because(format!("cannot read {what} in {}", path.display()), source)
+        }
+        other => other.into(),
+    }
+}
