@@ -8,7 +8,7 @@ use std::sync::Arc;
 use striate_data::{FloatImage, Geometry, Image, Prepared, Protocol, five_windows};
 use striate_models::imagenet;
 use striate_nn::{Network, Scan};
-use striate_tensor::{Device, Tensor};
+use striate_tensor::{DType, Device, Tensor};
 
 use crate::{Error, Result};
 
@@ -17,6 +17,9 @@ pub use occlusion::{Occlusion, OcclusionMap};
 /// Views that go through the layers before the first full-connect one together. More would only
 /// hold more memory: convolutions are already wide enough.
 const VIEWS_AT_ONCE: usize = 10;
+
+/// How far a probability may be above 1: sums are rounded.
+const ROUNDING: f32 = 1e-3;
 
 /// A network that ranks the classes of pictures.
 ///
@@ -126,7 +129,8 @@ impl Classifier {
     ///
     /// # Errors
     /// [`Error::Image`] where the picture cannot be cut as the protocol says; [`Error::Network`]
-    /// where the device fails.
+    /// where the device fails; [`Error::NoConfidences`] where the network's numbers overflow, so
+    /// that there are no probabilities to rank.
     pub fn classify(&self, image: &Image) -> Result<Ranks> {
         let mut ranks = self.classify_batch(&[image])?;
         ranks.pop().ok_or_else(|| Error::NotAClassifier {
@@ -139,7 +143,7 @@ impl Classifier {
     /// weights of those are read once for all.
     ///
     /// # Errors
-    /// As [`classify`](Classifier::classify).
+    /// As [`classify`](Classifier::classify), for any of the pictures.
     pub fn classify_batch(&self, images: &[&Image]) -> Result<Vec<Ranks>> {
         if images.is_empty() {
             return Ok(Vec::new());
@@ -155,7 +159,7 @@ impl Classifier {
         let views = self.protocol.views();
         let mean = probabilities.reshape([images.len(), views, self.classes])?.mean(&[1])?;
         let mean = mean.to_vec::<f32>()?;
-        Ok(mean.chunks(self.classes).map(|confidences| self.rank(confidences.to_vec())).collect())
+        mean.chunks(self.classes).map(|confidences| self.rank(confidences.to_vec())).collect()
     }
 
     /// The logits of every view of a picture, `[views, classes]`, in the protocol's order.
@@ -212,14 +216,27 @@ impl Classifier {
         Ok(features)
     }
 
-    fn rank(&self, confidences: Vec<f32>) -> Ranks {
+    fn rank(&self, confidences: Vec<f32>) -> Result<Ranks> {
+        self.check_confidences(&confidences)?;
         let mut order: Vec<usize> = (0..confidences.len()).collect();
-        // Ties go to the smaller id, as in ccv, since the sort keeps their order; NaN comes last.
-        order.sort_by(|&a, &b| {
-            let key = |id: usize| if confidences[id].is_nan() { -1.0 } else { confidences[id] };
-            key(b).total_cmp(&key(a))
-        });
-        Ranks { confidences, order, labels: self.labels.clone() }
+        // Ties go to the smaller id, as in ccv, since the sort keeps their order.
+        order.sort_by(|&a, &b| confidences[b].total_cmp(&confidences[a]));
+        Ok(Ranks { confidences, order, labels: self.labels.clone() })
+    }
+
+    /// Refuses confidences that are no probabilities.
+    fn check_confidences(&self, confidences: &[f32]) -> Result<()> {
+        let is_one = |value: f32| (0.0..=1.0 + ROUNDING).contains(&value);
+        let Some(class) = confidences.iter().position(|&value| !is_one(value)) else {
+            return Ok(());
+        };
+        let mut weights = self.network.parameters().iter().flatten();
+        Err(Error::NoConfidences {
+            network: self.network.spec().name.clone(),
+            class,
+            value: confidences[class],
+            half: weights.any(|layer| layer.weight.dtype() == DType::F16),
+        })
     }
 }
 
@@ -280,6 +297,58 @@ impl fmt::Display for Ranked {
         match &self.label {
             Some(label) => write!(f, "{:6.2} %  {label}", self.confidence * 100.0),
             None => write!(f, "{:6.2} %  class {}", self.confidence * 100.0, self.id),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use striate_nn::{LayerParameters, NetworkSpec, conv};
+
+    use super::*;
+    use crate::DeviceByName;
+
+    /// A network of three classes whose first weight is this; all others are 1.
+    fn with_weight(weight: f32, dtype: DType) -> Classifier {
+        let device = Device::cpu(Some(1)).unwrap();
+        let tensor = |values: Vec<f32>, shape: &[usize]| {
+            Tensor::from_vec(values, shape.to_vec(), &device).unwrap()
+        };
+        let mut weights = vec![1.0; 3 * 16];
+        weights[0] = weight;
+        let layers = vec![
+            Some(LayerParameters {
+                weight: tensor(vec![weight], &[1, 1, 1, 1]),
+                bias: tensor(vec![0.0], &[1]),
+            }),
+            Some(LayerParameters {
+                weight: tensor(weights, &[3, 16]),
+                bias: tensor(vec![0.0; 3], &[3]),
+            }),
+        ];
+        let spec = NetworkSpec::new([4, 4, 1]).with_name("loud").conv(conv(1, 1)).full_connect(3);
+        let network = Network::new(spec, layers, &device).unwrap().cast(dtype).unwrap();
+        Classifier::new(network).unwrap()
+    }
+
+    #[test]
+    fn confidences_that_are_not_finite_are_an_error() {
+        let picture = Image::filled(4, 4, 1, 200).unwrap();
+        // Finite weights whose products are not.
+        let loud = with_weight(1e38, DType::F32);
+        for protocol in Protocol::all() {
+            let error = loud.clone().protocol(protocol).classify(&picture).unwrap_err();
+            let Error::NoConfidences { network, value, half, .. } = &error else {
+                panic!("{protocol:?}: {error}")
+            };
+            assert!(network == "loud" && !value.is_finite() && !half, "{error}");
+        }
+        assert!(loud.classify_batch(&[&picture, &picture]).is_err());
+        let occlusion = loud.occlusion(&picture, &Occlusion::default(), |_, _| ());
+        assert!(matches!(occlusion, Err(Error::NoConfidences { .. })));
+        for dtype in [DType::F32, DType::F16] {
+            let ranks = with_weight(1.0, dtype).classify(&picture).unwrap();
+            assert!(ranks.confidences().iter().all(|c| (c - 1.0 / 3.0).abs() < 1e-6));
         }
     }
 }

@@ -122,6 +122,9 @@ pub struct Activation {
     pub shape: [usize; 3],
     /// A picture a channel, coloured by [`heat_color`]: 0 is black.
     pub tiles: Vec<Image>,
+    /// Values that are not finite (NaN or infinite): the network's numbers overflow. They are black,
+    /// or as bright as can be.
+    pub not_finite: usize,
 }
 
 /// The layers whose activations tell most: the convolutions.
@@ -166,8 +169,11 @@ pub fn activations(
             [_, rows, cols, channels] => [rows, cols, channels],
             _ => [1, 1, x.dims().iter().product()],
         };
-        let tiles = channel_tiles(&x.to_vec::<f32>()?, dims, contrast)?;
-        activations.push(Activation { layer: shape.layer, kind: shape.kind, shape: dims, tiles });
+        let values = x.to_vec::<f32>()?;
+        let not_finite = values.iter().filter(|value| !value.is_finite()).count();
+        let tiles = channel_tiles(&values, dims, contrast)?;
+        let (layer, kind) = (shape.layer, shape.kind);
+        activations.push(Activation { layer, kind, shape: dims, tiles, not_finite });
     }
     Ok(activations)
 }
@@ -238,6 +244,15 @@ mod tests {
         let expected: Vec<u8> = [0.0, 0.5, 1.0, 0.25].into_iter().flat_map(heat_color).collect();
         assert_eq!(all[0].tiles[0].values(), expected);
         assert_eq!(all[0].tiles[1].values(), [0; 12]);
+    }
+
+    #[test]
+    fn values_that_are_not_finite_are_counted() {
+        let network = network([1e38, 0.0, 1.0, 0.0]);
+        let view = FloatImage::new(2, 3, 1, vec![0.0, 200.0, 5.0, 4.0, 1.0, 7.0]).unwrap();
+        let all = activations(&network, &view, &[0], Contrast::Each).unwrap();
+        // 200 and 4 times 1e38 are beyond f32; 0 and 1 times it are not.
+        assert_eq!(all[0].not_finite, 2);
     }
 
     #[test]

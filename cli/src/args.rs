@@ -2,6 +2,8 @@
 //! options stand in its file.
 
 use std::num::NonZeroUsize;
+use std::ops::RangeBounds;
+use std::str::FromStr;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
@@ -28,7 +30,8 @@ Examples:
   striate tune vgg-d                                    choose the GPU's kernels by measuring
 
 Model files are recognised by their content: ccv's .sqlite3, and .safetensors.
-Exit codes: 0 done, 1 failed (the reason is on stderr, after `error:`), 2 wrong usage.
+Exit codes: 0 done, 1 failed (the reason is on stderr, after `error:`), 2 wrong usage (an option that
+can be no right one, whatever the files hold).
 `striate help COMMAND` tells more about a command.";
 
 /// Convolutional networks on whatever CPU or GPU is there: classify photos, inspect, convert and
@@ -53,7 +56,7 @@ pub(crate) enum Command {
     Inspect(inspect::InspectArgs),
     /// Convert a model file between formats and precisions.
     Convert(convert::ConvertArgs),
-    /// Train a network, or go on with it.
+    /// Train a network, or resume its training.
     Train(Box<train::TrainArgs>),
     /// Predict what training on many devices would take: step times, bytes sent, the best way.
     Plan(Box<plan::PlanArgs>),
@@ -88,9 +91,9 @@ pub(crate) struct Global {
     /// The form of what is printed.
     #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
     pub(crate) format: Format,
-    /// Threads of the CPU [default: as many as it runs at once, or RAYON_NUM_THREADS]. Results
-    /// are the same bits for any number.
-    #[arg(long, global = true, value_name = "N")]
+    /// Threads of the CPU, at most 1024 [default: as many as it runs at once, or
+    /// RAYON_NUM_THREADS]. Results are the same bits for any number.
+    #[arg(long, global = true, value_name = "N", value_parser = threads)]
     pub(crate) threads: Option<NonZeroUsize>,
     /// The seed of everything random.
     #[arg(long, global = true, default_value_t = 1, value_name = "N")]
@@ -98,7 +101,7 @@ pub(crate) struct Global {
     /// Print results and errors only: no notes, warnings or progress.
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
-    /// Tell more of what is done; twice for more yet. (RUST_LOG chooses by module.)
+    /// Say more about what is done (`info:`); twice for more (`debug:`). RUST_LOG chooses by module.
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,
 }
@@ -110,8 +113,43 @@ impl Global {
         if self.format == Format::Ccv && !classifies {
             return Err(Error::Usage("'--format ccv' is for 'striate classify' only".into()));
         }
+        if let (None, Ok(text)) = (self.threads, std::env::var("RAYON_NUM_THREADS"))
+            && text.parse::<usize>().is_ok_and(|count| count > MAX_THREADS)
+        {
+            return Err(Error::Usage(format!(
+                "invalid value '{text}' of RAYON_NUM_THREADS: expected at most {MAX_THREADS} threads"
+            )));
+        }
         check_device("--device", &self.device)
     }
+}
+
+/// More threads than any machine runs at once: starting them, and memory for each, would take long
+/// before anything is computed.
+const MAX_THREADS: usize = 1024;
+
+fn threads(text: &str) -> Result<NonZeroUsize, String> {
+    let count = text.parse::<NonZeroUsize>().ok().filter(|count| count.get() <= MAX_THREADS);
+    count.ok_or_else(|| format!("expected a number of threads from 1 to {MAX_THREADS}"))
+}
+
+/// Parses a whole number of 1 or more.
+pub(crate) fn positive<T: FromStr + Default + PartialEq + Clone + Send + Sync + 'static>()
+-> impl TypedValueParser<Value = T> {
+    let number = |text: &str| text.parse().ok().filter(|number| *number != T::default());
+    clap::builder::NonEmptyStringValueParser::new().try_map(move |text: String| {
+        number(&text).ok_or_else(|| "expected a whole number of 1 or more".to_owned())
+    })
+}
+
+/// Parses a number that is finite, in a range: `0.0..` or `0.0..1.0`.
+pub(crate) fn number<T>(text: &str, range: impl RangeBounds<T>, expected: &str) -> Result<T, String>
+where
+    T: FromStr + PartialOrd + Copy + Into<f64>,
+{
+    let number = text.parse::<T>().ok();
+    let number = number.filter(|number| (*number).into().is_finite() && range.contains(number));
+    number.ok_or_else(|| format!("expected {expected}"))
 }
 
 /// Refuses what is no device's name.

@@ -9,7 +9,7 @@ use striate::importers::{self, WriteOptions};
 use striate::tensor::Device;
 
 use crate::args::{Format, Global, Precision};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::output::{Output, bytes, grouped};
 use crate::target;
 
@@ -53,7 +53,7 @@ struct Report<'a> {
 pub(crate) fn run(args: &ConvertArgs, global: &Global, output: &mut Output) -> Result<()> {
     // Before the long work of reading.
     target::check(&args.output)?;
-    importers::Format::of_extension(&args.output)?;
+    importers::Format::of_extension(&args.output).map_err(|e| Error::Usage(e.to_string()))?;
     // Nothing is computed, so no other device is any better.
     let device = Device::by_name("cpu", &global.device_options())?;
     let dtype = args.dtype.map(Into::into);

@@ -32,7 +32,7 @@ impl Global {
             return self.open_cpu();
         };
         let opened = Opened { device: Device::new(gpu.clone()), gpu: Some(gpu) };
-        log::info!("computing on {:?}", opened.device.info());
+        tell(&opened.device);
         Ok(opened)
     }
 
@@ -47,7 +47,7 @@ impl Global {
 
     fn open_cpu(&self) -> Result<Opened> {
         let device = Device::by_name("cpu", &self.device_options())?;
-        log::info!("computing on {:?}", device.info());
+        tell(&device);
         Ok(Opened {
             device,
             #[cfg(feature = "gpu")]
@@ -59,4 +59,12 @@ impl Global {
     pub(crate) fn device_options(&self) -> DeviceOptions {
         DeviceOptions { threads: self.threads.map(std::num::NonZeroUsize::get) }
     }
+}
+
+/// Says with `-v` what is computed on: `computing on cpu: x86-64, AVX2 (threads: 8)`.
+fn tell(device: &Device) {
+    let info = device.info();
+    let properties: Vec<String> =
+        info.properties.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+    log::info!("computing on {}: {} ({})", info.name, info.description, properties.join(", "));
 }

@@ -8,9 +8,9 @@ use striate::image::render::{RankOptions, draw_ranks};
 use striate::image::{self, Image, Limits, output as files};
 use striate::models::imagenet;
 
-use crate::args::Format;
+use crate::args::{Format, positive};
 use crate::error::{Error, Result};
-use crate::labels::Labels;
+use crate::labels::{self, Labels};
 use crate::output::Output;
 use crate::results::{self, Class, Entry};
 use crate::target;
@@ -37,13 +37,14 @@ pub(crate) struct DrawArgs {
     labels: Option<Labels>,
     /// The line of the results to paint, from 1 [default: the one that names the picture, or the
     /// only one].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = positive::<usize>())]
     line: Option<usize>,
     /// How many ranks to paint.
     #[arg(long, default_value_t = 5, value_name = "K", value_parser = clap::value_parser!(u16).range(1..))]
     top: u16,
     /// Refuse pictures of more pixels.
-    #[arg(long, value_name = "N", default_value_t = Limits::default().max_pixels)]
+    #[arg(long, value_name = "N", default_value_t = Limits::default().max_pixels,
+        value_parser = positive::<u64>())]
     max_pixels: u64,
 }
 
@@ -65,6 +66,15 @@ pub(crate) fn run(args: &DrawArgs, output: &mut Output) -> Result<()> {
     let classes = entry.classes.as_ref().map_err(|error| {
         Error::message(format!("{}: line {}: {error}", args.results.display(), entry.line))
     })?;
+    if let (Some(given), Some(names)) = (&args.labels, &labels)
+        && let Some(class) = classes.iter().find(|class| class.id >= names.len())
+    {
+        let (expected, labels) = (class.id + 1, names.len());
+        return Err(given.error(Error::message(format!(
+            "expected a label for class {}, at least {expected} labels, got {labels}",
+            class.id
+        ))));
+    }
     let ranks: Vec<(String, f32)> = classes
         .iter()
         .take(usize::from(args.top))
@@ -83,6 +93,7 @@ pub(crate) fn run(args: &DrawArgs, output: &mut Output) -> Result<()> {
 
 /// Paints ranks over a picture and writes it as PNG.
 pub(crate) fn paint(picture: &Image, ranks: &[(String, f32)], to: &Path) -> Result<Image> {
+    labels::warn_of_boxes(ranks.iter().map(|(label, _)| label.as_str()));
     let options = RankOptions { max_bars: ranks.len(), ..RankOptions::default() };
     let painted = draw_ranks(picture, ranks, &options)?;
     files::write_png(to, &painted)?;

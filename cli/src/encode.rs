@@ -12,7 +12,7 @@ use striate::nn::Network;
 use striate::tensor::{Tensor, f16};
 use striate::visualize::centre_view;
 
-use crate::args::{Format, Global, Precision};
+use crate::args::{Format, Global, Precision, positive};
 use crate::error::{Error, Result};
 use crate::output::{Output, dims};
 use crate::{model, target};
@@ -53,7 +53,8 @@ pub(crate) struct EncodeArgs {
     #[arg(long, value_enum)]
     dtype: Option<Precision>,
     /// Refuse images of more pixels.
-    #[arg(long, value_name = "N", default_value_t = Limits::default().max_pixels)]
+    #[arg(long, value_name = "N", default_value_t = Limits::default().max_pixels,
+        value_parser = positive::<u64>())]
     max_pixels: u64,
 }
 
@@ -90,7 +91,17 @@ pub(crate) fn run(args: &EncodeArgs, global: &Global, output: &mut Output) -> Re
         )));
     }
 
-    let encoded = encode(&network, layer, read_input(args, &network)?)?;
+    let encoded = encode(&network, layer, read_input(args, &network)?)
+        .map_err(|e| Error::because(args.input.display().to_string(), e))?;
+    let not_finite = encoded.values.iter().filter(|value| !value.is_finite()).count();
+    if not_finite > 0 {
+        output.warning(&format!(
+            "{}: {not_finite} of {} values of layer {layer} are not finite (NaN or infinite): the \
+             network's numbers overflow, or the input holds such",
+            args.output.display(),
+            encoded.values.len()
+        ));
+    }
     if to_npy {
         let array = npy::Array { shape: encoded.shape.clone(), values: encoded.values };
         npy::write(&args.output, &array)?;

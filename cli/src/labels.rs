@@ -1,11 +1,16 @@
 //! The names of classes, as `--labels` gives them.
 
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
+use striate::image::render::without_glyph;
 use striate::models::imagenet::{self, Order};
 
 use crate::error::{Error, Result};
 use crate::text;
+
+/// Characters that a warning lists.
+const MOST_TOLD: usize = 20;
 
 /// What `--labels` takes: a list by name, else a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +54,35 @@ impl Labels {
             Labels::File(path) => path.display().to_string(),
         };
         Error::because(name, error.into())
+    }
+}
+
+/// Warns, once for each character, of those that a painted text has and the font has not: they are
+/// boxes in the picture.
+pub(crate) fn warn_of_boxes<'a>(texts: impl IntoIterator<Item = &'a str>) {
+    static TOLD: Mutex<Vec<char>> = Mutex::new(Vec::new());
+    let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut boxes = String::new();
+    let mut count = 0;
+    for text in texts {
+        // A font that cannot be read is an error of painting itself.
+        for c in without_glyph(text).unwrap_or_default() {
+            if !told.contains(&c) {
+                told.push(c);
+                count += 1;
+                if count <= MOST_TOLD {
+                    boxes.extend([' ', c]);
+                }
+            }
+        }
+    }
+    if count > 0 {
+        let more = count.saturating_sub(MOST_TOLD);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        log::warn!(
+            "the font has no glyph for{boxes}{more}: they are painted as boxes; it has Latin, \
+             Greek and Cyrillic letters (--labels FILE gives other names)"
+        );
     }
 }
 

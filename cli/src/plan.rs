@@ -275,7 +275,7 @@ fn table(rows: &[(Prediction, bool)], output: &mut Output) -> Result<()> {
         };
         table.add_row([
             step.ranks.to_string(),
-            format!("{:?}", step.parallel).to_lowercase(),
+            scheme(step.parallel).to_owned(),
             step.batch.to_string(),
             ms(step.step),
             ms(step.computation),
@@ -295,4 +295,11 @@ fn table(rows: &[(Prediction, bool)], output: &mut Output) -> Result<()> {
         );
     }
     Ok(())
+}
+
+fn scheme(parallel: Parallel) -> &'static str {
+    match parallel {
+        Parallel::Data => "data",
+        Parallel::Hybrid => "hybrid",
+    }
 }

@@ -13,7 +13,7 @@ use striate::train::{EpochReport, EvaluationReport, read_history};
 use crate::args::Format;
 use crate::error::{Error, Result};
 use crate::output::{self, Output, grouped};
-use crate::target;
+use crate::{labels, target};
 use curves::Curves;
 
 /// Options of `striate plot`.
@@ -86,6 +86,10 @@ pub(crate) fn run(args: &PlotArgs, output: &mut Output) -> Result<()> {
         args.trainings.iter().map(|path| read(path, args)).collect::<Result<Vec<_>>>()?;
     if let (Some(path), Some(form)) = (&args.output, picture) {
         let title = args.title.clone().unwrap_or_else(|| title(&trainings));
+        // Controls are no part of SVG.
+        let title = output::printable(&title);
+        let names = trainings.iter().map(|curves| curves.name.as_str());
+        labels::warn_of_boxes(names.chain([&*title]));
         let chart = chart::Chart { title: &title, trainings: &trainings };
         match form {
             Picture::Svg => files::write_whole(path, chart.svg()?.as_bytes())?,

@@ -9,7 +9,7 @@ use striate::image::ilsvrc::Devkit;
 use striate::image::prepare::{self, PrepareOptions, PrepareReport};
 use striate::image::{Dataset, Limits};
 
-use crate::args::{Format, Global};
+use crate::args::{Format, Global, positive};
 use crate::error::{Error, Result};
 use crate::output::{Output, grouped};
 use crate::progress::Progress;
@@ -36,11 +36,12 @@ pub(crate) struct PrepareArgs {
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
     /// The name of the list [default: the input's].
-    #[arg(long, value_name = "NAME", conflicts_with = "devkit")]
+    #[arg(long, value_name = "NAME", conflicts_with = "devkit", value_parser = list_name)]
     name: Option<String>,
-    /// The shorter side of the pictures, in pixels.
-    #[arg(long, value_name = "N", default_value_t = PrepareOptions::default().size)]
-    size: usize,
+    /// The shorter side of the pictures, in pixels, 1 to 4096.
+    #[arg(long, value_name = "N", default_value_t = PrepareOptions::default().size as u16,
+        value_parser = clap::value_parser!(u16).range(1..=4096))]
+    size: u16,
     /// Quality of the JPEG files, 1 to 100.
     #[arg(long, value_name = "N", default_value_t = PrepareOptions::default().quality,
         value_parser = clap::value_parser!(u8).range(1..=100))]
@@ -52,8 +53,17 @@ pub(crate) struct PrepareArgs {
     #[arg(long)]
     lists_only: bool,
     /// Refuse images of more pixels.
-    #[arg(long, value_name = "N", default_value_t = Limits::default().max_pixels)]
+    #[arg(long, value_name = "N", default_value_t = Limits::default().max_pixels,
+        value_parser = positive::<u64>())]
     max_pixels: u64,
+}
+
+/// Refuses a name that would put the list elsewhere, or that the names of its pictures clash with.
+fn list_name(name: &str) -> Result<String, String> {
+    match name.is_empty() || name.contains(['/', '\\', '.']) {
+        true => Err("expected a plain name, without folders and dots".into()),
+        false => Ok(name.into()),
+    }
 }
 
 /// What was prepared, as one line of JSON.
@@ -118,7 +128,7 @@ fn resized(
     quiet: bool,
 ) -> Result<PrepareReport> {
     let options = PrepareOptions {
-        size: args.size,
+        size: usize::from(args.size),
         quality: args.quality,
         threads: global.threads.map(std::num::NonZeroUsize::get),
         limits: Limits { max_pixels: args.max_pixels, ..Limits::default() },

@@ -19,8 +19,8 @@ pub(crate) struct RankArgs {
     /// `cpu,cpu`. Under mpirun each process takes one of them, by its number on its machine.
     #[arg(long, value_name = "DEVICE,…", value_delimiter = ',', conflicts_with = "device")]
     pub(crate) devices: Vec<String>,
-    /// Under mpirun: give a process up that has not been heard of for so many seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(2..))]
+    /// Under mpirun: give a process up that has been silent for so many seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(2..=86_400))]
     #[cfg_attr(not(feature = "mpi"), allow(dead_code))]
     timeout: u64,
 }
@@ -105,7 +105,7 @@ fn share(threads: Option<NonZeroUsize>, sharers: usize) -> Option<NonZeroUsize> 
     NonZeroUsize::new((all.get() / sharers).max(1))
 }
 
-/// Of what went wrong on several ranks that which was the reason of the others.
+/// Picks the root cause among the errors of several ranks.
 pub(crate) fn first_cause(results: Vec<Result<()>>) -> Result<()> {
     let mut lost = Ok(());
     for result in results {

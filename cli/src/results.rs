@@ -83,7 +83,8 @@ fn parse(text: &Text) -> Result<Vec<Entry>, String> {
         if line.starts_with("elapsed time") {
             continue;
         }
-        let mut entry = parse_line(number, line).map_err(|what| format!("line {number}: {what}"))?;
+        let mut entry =
+            parse_line(number, line).map_err(|what| format!("line {number}: {what}"))?;
         entry.classes = entry.classes.and_then(ranks);
         entries.push(entry);
     }
@@ -114,7 +115,11 @@ fn parse_line(number: usize, line: &str) -> Result<Entry, String> {
         return Ok(Entry { line: number, image: parsed.image, classes });
     }
     if let Some(error) = line.strip_prefix("error:") {
-        return Ok(Entry { line: number, image: None, classes: Err(NoRanks::Told(error.trim().into())) });
+        return Ok(Entry {
+            line: number,
+            image: None,
+            classes: Err(NoRanks::Told(error.trim().into())),
+        });
     }
     let classes = pairs(line)?;
     Ok(Entry { line: number, image: None, classes: Ok(classes) })
@@ -179,12 +184,17 @@ error: b.png is not an image
     #[test]
     fn what_is_no_confidence_is_no_rank() {
         let json = |confidence: &str| {
-            format!("{{\"classes\": [{{\"id\": 0, \"label\": null, \"confidence\": {confidence}}}]}}")
+            format!(
+                "{{\"classes\": [{{\"id\": 0, \"label\": null, \"confidence\": {confidence}}}]}}"
+            )
         };
-        let bad = ["1 nan 2 nan", "1 NaN", "1 inf 2 0", "1 -0.5", "1 1.5", "1 0.5 2 -nan", "1 1e30"];
+        let bad =
+            ["1 nan 2 nan", "1 NaN", "1 inf 2 0", "1 -0.5", "1 1.5", "1 0.5 2 -nan", "1 1e30"];
         for text in bad.map(str::to_owned).into_iter().chain(["null", "-1", "7"].map(json)) {
             let entry = parse(&text).unwrap().remove(0);
-            let Err(NoRanks::NotConfidences(_)) = entry.classes else { panic!("{text}: {entry:?}") };
+            let Err(NoRanks::NotConfidences(_)) = entry.classes else {
+                panic!("{text}: {entry:?}")
+            };
         }
         for good in ["1 1.000001", "1 0 2 1", "1 1e-30", &json("1"), &json("0.25")] {
             assert!(parse(good).unwrap()[0].classes.is_ok(), "{good}");

@@ -5,6 +5,7 @@ mod progress;
 mod spec;
 
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -19,7 +20,7 @@ use striate::train::{
     TrainOptions,
 };
 
-use crate::args::{Format, Global};
+use crate::args::{Format, Global, number, positive};
 use crate::error::{Error, Result};
 use crate::output::Output;
 use crate::ranks::{Rank, RankArgs, first_cause};
@@ -83,26 +84,26 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "N")]
     max_iterations: Option<u64>,
     /// Samples of a mini-batch [default: 64].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = positive::<usize>())]
     mini_batch: Option<usize>,
     /// Mini-batches whose gradients are summed for one step [default: 1].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = positive::<usize>())]
     sgd_frequency: Option<usize>,
     /// The learning rate of weights and biases [default: 0.01].
-    #[arg(long, value_name = "R")]
+    #[arg(long, value_name = "R", value_parser = not_negative::<f32>)]
     learn_rate: Option<f32>,
     /// The momentum of weights and biases [default: 0.9].
-    #[arg(long, value_name = "M")]
+    #[arg(long, value_name = "M", value_parser = below_1)]
     momentum: Option<f32>,
     /// The decay of weights; biases have none [default: 0.0005].
-    #[arg(long, value_name = "D")]
+    #[arg(long, value_name = "D", value_parser = not_negative::<f32>)]
     decay: Option<f32>,
     /// How learning rates change: `constant`, `steps:30,60,80` (a tenth at the beginning of each of
     /// these epochs), or `cosine` (down to 0 over all epochs) [default: constant].
     #[arg(long, value_name = "SCHEDULE", value_parser = parse_decay)]
     schedule: Option<Decay>,
     /// Epochs (or a part of one) in which learning rates rise from 0 [default: 0].
-    #[arg(long, value_name = "EPOCHS")]
+    #[arg(long, value_name = "EPOCHS", value_parser = not_negative::<f64>)]
     warm_up: Option<f64>,
     /// All of these in a JSON file, rates of single layers too: an object as `--format json` prints
     /// under `options` at the beginning. The options above change what it says.
@@ -112,7 +113,7 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "RECIPE", default_value = "plain")]
     recipe: String,
     /// Save every so many mini-batches too, not only after each epoch.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = positive::<u64>())]
     checkpoint_every: Option<u64>,
     /// Compute activations twice instead of keeping them: less memory, a third more time, the same
     /// bits.
@@ -135,11 +136,11 @@ pub(crate) struct TrainArgs {
     parallel: Option<Scheme>,
     /// Data parallel: shards of a mini-batch, a power of two. Any number of devices up to it
     /// computes the same bits [default: 4, or what the working file says].
-    #[arg(long, value_name = "N", help_heading = "Many devices")]
+    #[arg(long, value_name = "N", help_heading = "Many devices", value_parser = power_of_two)]
     shards: Option<usize>,
     /// Hybrid: pieces in which activations travel, one while another is computed [default: as many
     /// as devices].
-    #[arg(long, value_name = "N", help_heading = "Many devices")]
+    #[arg(long, value_name = "N", help_heading = "Many devices", value_parser = positive::<usize>())]
     pieces: Option<usize>,
     #[command(flatten)]
     ranks: RankArgs,
@@ -163,6 +164,21 @@ impl From<Scheme> for Parallel {
             Scheme::Hybrid => Parallel::Hybrid,
         }
     }
+}
+
+fn not_negative<T: FromStr + PartialOrd + Copy + Into<f64> + Default>(
+    text: &str,
+) -> Result<T, String> {
+    number(text, T::default().., "a number of 0 or more")
+}
+
+fn below_1(text: &str) -> Result<f32, String> {
+    number(text, 0.0..1.0, "a number from 0 to less than 1")
+}
+
+fn power_of_two(text: &str) -> Result<usize, String> {
+    let number = text.parse::<usize>().ok().filter(|number| number.is_power_of_two());
+    number.ok_or_else(|| "expected a power of two: 1, 2, 4, …".into())
 }
 
 fn parse_decay(text: &str) -> Result<Decay, String> {

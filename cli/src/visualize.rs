@@ -10,11 +10,11 @@ use striate::nn::Network;
 use striate::visualize::{self, Contrast};
 use striate::{Classifier, Occlusion, OcclusionMap};
 
-use crate::args::{Format, Global};
+use crate::args::{Format, Global, positive};
 use crate::error::{Error, Result};
 use crate::output::{Output, dims};
 use crate::progress::Progress;
-use crate::{draw, model, target};
+use crate::{draw, labels, model, target};
 
 /// Options of `striate visualize`.
 #[derive(Debug, Args)]
@@ -56,11 +56,11 @@ pub(crate) struct VisualizeArgs {
     #[arg(long, value_name = "ID", requires = "occlusion")]
     class: Option<usize>,
     /// The side of the sliding square, in pixels of the network's input [default: a seventh of it].
-    #[arg(long, value_name = "PIXELS", requires = "occlusion")]
+    #[arg(long, value_name = "PIXELS", requires = "occlusion", value_parser = positive::<usize>())]
     size: Option<usize>,
     /// How far the square slides each time; smaller is finer and slower [default: a quarter of its
     /// side].
-    #[arg(long, value_name = "PIXELS", requires = "occlusion")]
+    #[arg(long, value_name = "PIXELS", requires = "occlusion", value_parser = positive::<usize>())]
     stride: Option<usize>,
     /// Which tiles share a scale of brightness.
     #[arg(long, value_enum, default_value_t = Scale::Each, conflicts_with = "occlusion")]
@@ -69,7 +69,8 @@ pub(crate) struct VisualizeArgs {
     #[arg(long, value_name = "N", conflicts_with = "occlusion", value_parser = clap::value_parser!(u16).range(1..))]
     zoom: Option<u16>,
     /// Refuse photos of more pixels.
-    #[arg(long, value_name = "N", default_value_t = Limits::default().max_pixels)]
+    #[arg(long, value_name = "N", default_value_t = Limits::default().max_pixels,
+        value_parser = positive::<u64>())]
     max_pixels: u64,
 }
 
@@ -203,6 +204,14 @@ fn activations(args: &VisualizeArgs, network: &Network, photo: &Image) -> Result
     let mut layers = Vec::with_capacity(activations.len());
     for activation in activations {
         let (layer, kind, shape) = (activation.layer, activation.kind.name(), activation.shape);
+        if activation.not_finite > 0 {
+            log::warn!(
+                "{} of {} outputs of layer {layer} ({kind}) are not finite (NaN or infinite): the \
+                 network's numbers overflow",
+                activation.not_finite,
+                shape.iter().product::<usize>()
+            );
+        }
         let caption = format!("layer {layer}, {kind}: {}", dims(&shape));
         sections.push(TileSection { caption, tiles: activation.tiles });
         layers.push(Layer { layer, kind, shape });
@@ -226,6 +235,7 @@ fn occlusion(
     drop(progress);
     let OcclusionMap { class, label, confidence, lowest, lowest_at, size, stride, views, .. } = map;
     let title = format!("{}: {}", name(&label, class), percent(confidence));
+    labels::warn_of_boxes([title.as_str()]);
     let picture = draw_heat(&map.view, &map.drop, &title)?;
     let heat = Heat { class, label, confidence, lowest, lowest_at, size, stride, views };
     Ok((picture, Shown::Occlusion(heat)))

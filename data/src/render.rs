@@ -15,7 +15,7 @@ use crate::{Image, Result};
 
 pub use heat::draw_heat;
 pub use palette::heat_color;
-pub use text::FONT;
+pub use text::{FONT, without_glyph};
 pub use tiles::{TileOptions, TileSection, draw_tiles};
 
 /// How [`draw_ranks`] paints.

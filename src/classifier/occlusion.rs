@@ -59,7 +59,8 @@ impl Classifier {
     ///
     /// # Errors
     /// [`Error::Visualize`] for a class, size or stride that there cannot be; [`Error::Image`] where
-    /// the picture cannot be cut; [`Error::Network`] where the device fails.
+    /// the picture cannot be cut; [`Error::Network`] where the device fails;
+    /// [`Error::NoConfidences`] where the network's numbers overflow.
     pub fn occlusion(
         &self,
         image: &Image,
@@ -70,7 +71,7 @@ impl Classifier {
         let (size, stride) = self.check(options)?;
         let view = self.view(image, self.mean.as_ref())?;
         let confidences = self.probabilities(std::slice::from_ref(&view))?;
-        let ranks = self.rank(confidences);
+        let ranks = self.rank(confidences)?;
         let watched = match options.class {
             Some(class) => ranks.top(self.classes).into_iter().find(|ranked| ranked.id == class),
             None => ranks.top(1).pop(),
@@ -93,6 +94,7 @@ impl Classifier {
             let views: Vec<FloatImage> =
                 some.iter().map(|&at| covered(&view, at, size, &grey)).collect();
             let probabilities = self.probabilities(&views)?;
+            probabilities.chunks(self.classes).try_for_each(|p| self.check_confidences(p))?;
             occluded.extend(probabilities.chunks(self.classes).filter_map(|p| p.get(watched.id)));
             progress(occluded.len(), squares.len());
         }

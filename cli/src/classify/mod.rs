@@ -14,7 +14,7 @@ use striate::image::{Limits, Protocol, list};
 use striate::train::parallel::Exchange;
 use striate::{Classifier, Ranks};
 
-use crate::args::{Format, Global, Precision, protocol_parser};
+use crate::args::{Format, Global, Precision, positive, protocol_parser};
 use crate::error::{Error, Result, chain};
 use crate::labels::Labels;
 use crate::model;
@@ -91,7 +91,8 @@ pub(crate) struct ClassifyArgs {
     #[arg(short, long, value_name = "OUT.png")]
     draw: Option<PathBuf>,
     /// Refuse images of more pixels.
-    #[arg(long, value_name = "N", default_value_t = Limits::default().max_pixels)]
+    #[arg(long, value_name = "N", default_value_t = Limits::default().max_pixels,
+        value_parser = positive::<u64>())]
     max_pixels: u64,
     /// Hold the weights in this precision [default: as they are stored].
     #[arg(long, value_enum)]
@@ -257,8 +258,8 @@ impl Work<'_> {
         if let Some(protocol) = args.protocol {
             classifier = classifier.protocol(protocol);
         }
-        if let Some(labels) = &self.labels {
-            classifier = classifier.labels(labels.clone())?;
+        if let (Some(labels), Some(names)) = (&args.labels, &self.labels) {
+            classifier = classifier.labels(names.clone()).map_err(|e| labels.error(e))?;
         }
         let job = Job { work: self, classifier };
         let mut decoded = decoded.into_iter();
@@ -321,7 +322,7 @@ impl Job<'_> {
                 // One of the batch is at fault: each on its own says which.
                 (Ok(image), Err(_)) => {
                     let started = Instant::now();
-                    let ranks = self.classifier.classify(image).map_err(|e| chain(&e));
+                    let ranks = self.classifier.classify(image).map_err(|e| self.told(&e));
                     elapsed = started.elapsed();
                     ranks
                 }
@@ -336,6 +337,16 @@ impl Job<'_> {
             told.push(one_told);
         }
         Ok(told)
+    }
+
+    /// What is wrong with a picture; where the model is at fault, with its file.
+    fn told(&self, error: &striate::Error) -> String {
+        match (error, &self.work.args.model) {
+            (striate::Error::NoConfidences { .. }, Some(model)) => {
+                format!("{}: {}", model.display(), chain(error))
+            }
+            _ => chain(error),
+        }
     }
 
     fn paint(

@@ -105,7 +105,9 @@ mod tests {
             assert_eq!(printable(text), expected);
         }
         // White space, quotes, other scripts and signs of several characters stay.
-        for text in ["no  such.png", "C:\\photos \"x\"", "猫 Käse", "می\u{200c}خواهم", "👩\u{200d}🔬"] {
+        for text in
+            ["no  such.png", "C:\\photos \"x\"", "猫 Käse", "می\u{200c}خواهم", "👩\u{200d}🔬"]
+        {
             assert!(matches!(printable(text), Cow::Borrowed(same) if same == text));
         }
         assert_eq!(printable_lines("a\nb\u{7}\n"), "a\nb\\u{7}\n");

@@ -13,6 +13,23 @@ static BOLD: &[u8] = include_bytes!("../../assets/fonts/Inter-Bold.otf");
 /// What stands for characters that the font does not have.
 const UNKNOWN: char = '□';
 
+/// The characters of a text that the font has no glyph for, each once: they are painted as boxes. The
+/// font has Latin, Greek and Cyrillic letters, but no others.
+///
+/// # Errors
+/// [`Error::Font`] when the font cannot be read.
+pub fn without_glyph(text: &str) -> Result<Vec<char>> {
+    let fonts = Text::new()?;
+    let mut without = Vec::new();
+    for c in text.chars().filter(|&c| !invisible(c) && !c.is_whitespace() && !c.is_control()) {
+        let boxed = |weight| fonts.font(weight).glyph_id(c).0 == 0;
+        if (boxed(Weight::Medium) || boxed(Weight::Bold)) && !without.contains(&c) {
+            without.push(c);
+        }
+    }
+    Ok(without)
+}
+
 /// How heavy text is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Weight {
@@ -155,6 +172,8 @@ mod tests {
             let fitted = text.fitted("a猫\tb\u{200d}\u{7}é", 16.0, weight, 1e4);
             assert_eq!(fitted, "a□ b é");
         }
+        assert_eq!(without_glyph("猫 a猫Ж λ\u{200d}\n犬é🐈").unwrap(), ['猫', '犬', '🐈']);
+        assert!(without_glyph("Egyptian cat (285)").unwrap().is_empty());
     }
 
     #[test]
