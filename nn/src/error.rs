@@ -2,13 +2,16 @@
 
 use std::ops::Range;
 
+use striate_tensor::Given;
+
 use crate::LayerKind;
 
 /// The result of what is fallible in this crate, modules aside: a [`Module`](crate::Module) gives
 /// the tensor crate's result, so that its `forward` may end in a tensor op.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong: where in the network, what was expected and what was given.
+/// What went wrong: where in the network, what was expected and what was given. A message does not
+/// repeat that of its [`source`](std::error::Error::source): print the chain.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -21,16 +24,16 @@ pub enum Error {
         kind: LayerKind,
         /// What would be right.
         expected: String,
-        /// What was given.
-        got: String,
+        /// What was given: shapes as values where it is shapes.
+        got: Given,
     },
     /// The network as a whole makes no sense, or does not fit what it was given.
     #[error("network: expected {expected}, got {got}")]
     Network {
         /// What would be right.
         expected: String,
-        /// What was given.
-        got: String,
+        /// What was given: shapes as values where it is shapes.
+        got: Given,
     },
     /// A range of layers that the network does not have.
     #[error("network: expected a range of its {layers} layers, got {}..{}", range.start, range.end)]
@@ -41,7 +44,7 @@ pub enum Error {
         range: Range<usize>,
     },
     /// A tensor op failed inside a layer.
-    #[error("layer {layer} ({kind}): {source}")]
+    #[error("layer {layer} ({kind})")]
     Op {
         /// The layer, counted from 0.
         layer: usize,
@@ -55,10 +58,17 @@ pub enum Error {
     Tensor(#[from] striate_tensor::Error),
     /// Text that is not the JSON of a network specification.
     #[error("network specification: {0}")]
-    Json(#[from] serde_json::Error),
+    Json(serde_json::Error),
     /// The caller's own function, run on each activation, failed.
     #[error(transparent)]
     Visit(Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Its message is in the text, so it is no source as well.
+impl From<serde_json::Error> for Error {
+    fn from(error: serde_json::Error) -> Self {
+        Error::Json(error)
+    }
 }
 
 impl Error {
@@ -72,12 +82,12 @@ impl Error {
         layer: usize,
         kind: LayerKind,
         expected: impl Into<String>,
-        got: impl Into<String>,
+        got: impl Into<Given>,
     ) -> Self {
         Error::Layer { layer, kind, expected: expected.into(), got: got.into() }
     }
 
-    pub(crate) fn network(expected: impl Into<String>, got: impl Into<String>) -> Self {
+    pub(crate) fn network(expected: impl Into<String>, got: impl Into<Given>) -> Self {
         Error::Network { expected: expected.into(), got: got.into() }
     }
 

@@ -61,7 +61,7 @@ impl Initializer {
         let [_, count, fan_in] = shape.around(0, "initial weights")?;
         if fan_in == 0 {
             let expected = "weights that an output sums";
-            return Err(striate_tensor::Error::shape("init", expected, shape.to_string()));
+            return Err(striate_tensor::Error::shape("init", expected, shape));
         }
         // In double precision: ccv's range is this, rounded once.
         let (count, fan_in) = (count as f64, fan_in as f64);

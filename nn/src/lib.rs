@@ -36,8 +36,8 @@ pub use network::{LayerParameters, Metadata, Network};
 pub use optimizer::{Rates, Sgd, leaf_names, named_gradients};
 pub use shapes::{LayerShape, MAX_ELEMENTS, Scan};
 pub use spec::{
-    ConvSpec, FullConnectSpec, Init, LayerKind, LayerSpec, LrnSpec, NetworkSpec, PoolSpec, conv,
-    full_connect, lrn, pool,
+    ConvSpec, FullConnectSpec, Init, LayerKind, LayerSpec, LrnSpec, Misplaced, NetworkSpec,
+    PoolSpec, conv, full_connect, lrn, pool,
 };
 pub use summary::{LayerSummary, Summary};
 pub use verify::{CcvLimit, Verified};

@@ -1,10 +1,10 @@
 //! Gradient descent on the parameters of modules.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use striate_tensor::{Gradients, LeafId, Result, Tensor, ops};
+use striate_tensor::{Error, Gradients, LeafId, Result, Tensor, ops};
 
 use crate::layers::{Module, Visitor, VisitorMut};
 
@@ -29,7 +29,8 @@ impl Rates {
 }
 
 /// The gradients of a module's parameters by their full names, out of a backward pass. What the
-/// loss does not depend on is not there.
+/// loss does not depend on is not there. Tied parameters (clones of one
+/// [leaf](Tensor::require_grad)) have one gradient: it stands under the first of their names.
 pub fn named_gradients(module: &dyn Module, mut gradients: Gradients) -> BTreeMap<String, Tensor> {
     let mut named = BTreeMap::new();
     let mut collect = |name: &str, tensor: &Tensor| {
@@ -42,12 +43,12 @@ pub fn named_gradients(module: &dyn Module, mut gradients: Gradients) -> BTreeMa
 }
 
 /// The full names of a module's parameters by the leaves that they are: what the gradients are of
-/// that [`Tensor::backward_each`] hands out.
+/// that [`Tensor::backward_each`] hands out. Of tied parameters the first name, as in
+/// [`named_gradients`].
 pub fn leaf_names(module: &dyn Module) -> BTreeMap<LeafId, String> {
     let mut names = BTreeMap::new();
     let mut collect = |name: &str, tensor: &Tensor| {
         if let Some(leaf) = tensor.leaf_id() {
-            // Of tied parameters the first, as in `named_gradients`.
             names.entry(leaf).or_insert_with(|| name.to_owned());
         }
     };
@@ -55,8 +56,52 @@ pub fn leaf_names(module: &dyn Module) -> BTreeMap<LeafId, String> {
     names
 }
 
+/// A leaf that stands in several places of a module.
+struct Tied<'a> {
+    /// The first of its names.
+    name: String,
+    gradient: Option<&'a Tensor>,
+    /// Its new value, as soon as it has moved.
+    moved: Option<Tensor>,
+}
+
+/// The leaves that stand in several places of a module.
+fn tied<'a>(
+    module: &dyn Module,
+    gradients: &'a BTreeMap<String, Tensor>,
+) -> Result<BTreeMap<LeafId, Tied<'a>>> {
+    let mut names: BTreeMap<LeafId, Vec<String>> = BTreeMap::new();
+    let mut collect = |name: &str, tensor: &Tensor| {
+        if let Some(leaf) = tensor.leaf_id() {
+            names.entry(leaf).or_default().push(name.to_owned());
+        }
+    };
+    module.parameters(&mut Visitor::new(&mut collect));
+    let mut tied = BTreeMap::new();
+    for (leaf, names) in names {
+        let [first, _, ..] = &names[..] else { continue };
+        let given: Vec<&String> = names.iter().filter(|&n| gradients.contains_key(n)).collect();
+        if let [one, other, ..] = given[..] {
+            return Err(Error::gradient(
+                "sgd",
+                format!(
+                    "`{one}` and `{other}` are one parameter, which has one gradient, and each of \
+                     them was given one"
+                ),
+            ));
+        }
+        let gradient = given.first().and_then(|&name| gradients.get(name));
+        tied.insert(leaf, Tied { name: first.clone(), gradient, moved: None });
+    }
+    Ok(tied)
+}
+
 /// Stochastic gradient descent with momentum, as in ccv (see [`ops::SgdMomentum`]). It keeps the
 /// velocity of each parameter by its name.
+///
+/// Tied parameters, clones of one [leaf](Tensor::require_grad) in several places of a module, are
+/// one parameter: it has one gradient and one velocity and moves once, by the rates of the first of
+/// its names, and every place then holds the new value of the same leaf.
 ///
 /// ```
 /// use std::collections::BTreeMap;
@@ -107,21 +152,38 @@ impl Sgd {
     }
 
     /// Moves every parameter that has a gradient, by the step that `step` gives for its name.
-    /// Parameters without a gradient stay.
+    /// Parameters without a gradient stay. The one gradient of tied parameters may stand under any
+    /// of their names; the velocity stands under the first, and so does the step.
     ///
     /// # Errors
     /// Where a gradient or velocity has another shape than its parameter, a parameter is not f32,
-    /// or the device fails. Parameters before the one that failed have moved.
+    /// tied parameters have several gradients, or the device fails. Parameters before the one that
+    /// failed have moved.
     pub fn step(
         &mut self,
         module: &mut dyn Module,
         gradients: &BTreeMap<String, Tensor>,
         step: impl Fn(&str) -> ops::SgdMomentum,
     ) -> Result<()> {
+        let mut tied = tied(module, gradients)?;
         let mut result = Ok(());
         let mut advance = |name: &str, tensor: &mut Tensor| {
-            if let (Some(gradient), true) = (gradients.get(name), result.is_ok()) {
-                result = self.advance(name, tensor, gradient, step(name));
+            if result.is_err() {
+                return;
+            }
+            let Some(leaf) = tensor.leaf_id().and_then(|leaf| tied.get_mut(&leaf)) else {
+                if let Some(gradient) = gradients.get(name) {
+                    result = self.advance(name, tensor, gradient, step(name));
+                }
+                return;
+            };
+            match (&leaf.moved, leaf.gradient) {
+                (Some(moved), _) => *tensor = moved.clone(),
+                (None, Some(gradient)) => {
+                    result = self.advance(&leaf.name, tensor, gradient, step(&leaf.name));
+                    leaf.moved = Some(tensor.clone());
+                }
+                (None, None) => {}
             }
         };
         module.parameters_mut(&mut VisitorMut::new(&mut advance));
@@ -136,8 +198,11 @@ impl Sgd {
     /// Where the device has no memory.
     pub fn prepare(&mut self, module: &dyn Module) -> Result<()> {
         let mut result = Ok(());
+        let mut seen = BTreeSet::new();
         let mut prepare = |name: &str, parameter: &Tensor| {
-            if result.is_ok() {
+            // Tied parameters have one velocity, under the first name.
+            let first = parameter.leaf_id().is_none_or(|leaf| seen.insert(leaf));
+            if first && result.is_ok() {
                 result = self.velocity(name, parameter).map(|_| ());
             }
         };

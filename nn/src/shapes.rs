@@ -1,13 +1,15 @@
 //! What shapes follow from a specification.
 
-use striate_tensor::Shape;
+use striate_tensor::{Given, Shape};
 
 use crate::spec::{ConvSpec, FullConnectSpec, LrnSpec, PoolSpec};
 use crate::{Error, LayerKind, LayerSpec, NetworkSpec, Result};
 
 /// No activation of one image and no weight may have more elements: 64 GiB in single precision. A
 /// specification from a damaged or hostile file stops here, not at the allocator.
-pub const MAX_ELEMENTS: usize = 1 << 34;
+///
+/// Where `usize` has 32 bits, a size that it cannot count is refused like one beyond this.
+pub const MAX_ELEMENTS: u64 = 1 << 34;
 
 /// What goes into a layer, what comes out and what it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,8 +69,9 @@ impl NetworkSpec {
     ///
     /// # Errors
     /// [`Error::Layer`] at the first layer that does not fit its input or whose parameters make no
-    /// sense, and where a size is beyond [`MAX_ELEMENTS`]; [`Error::Network`] where the input is
-    /// empty.
+    /// sense, where a method of the builder cannot follow a layer
+    /// ([`misplaced`](NetworkSpec::misplaced)), and where a size is beyond [`MAX_ELEMENTS`];
+    /// [`Error::Network`] where the input is empty.
     pub fn shapes(&self) -> Result<Vec<LayerShape>> {
         self.walk(self.input, self.layers.len())
     }
@@ -112,6 +115,9 @@ impl NetworkSpec {
     }
 
     fn walk(&self, input: [usize; 3], layers: usize) -> Result<Vec<LayerShape>> {
+        if let Some(misplaced) = self.misplaced.first() {
+            return Err(misplaced.error(&self.layers));
+        }
         if input.contains(&0) {
             return Err(Error::network("an input of rows, cols and channels", dims(&input)));
         }
@@ -149,7 +155,7 @@ struct Place {
 }
 
 impl Place {
-    fn error(&self, expected: impl Into<String>, got: impl Into<String>) -> Error {
+    fn error(&self, expected: impl Into<String>, got: impl Into<Given>) -> Error {
         Error::layer(self.layer, self.kind, expected, got)
     }
 
@@ -291,7 +297,7 @@ impl Place {
 /// The number of elements, where it is within [`MAX_ELEMENTS`].
 fn elements(dims: &[usize]) -> Option<usize> {
     let count = dims.iter().try_fold(1usize, |count, &extent| count.checked_mul(extent))?;
-    (count <= MAX_ELEMENTS).then_some(count)
+    (count as u64 <= MAX_ELEMENTS).then_some(count)
 }
 
 /// `225x225x3`

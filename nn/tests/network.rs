@@ -164,8 +164,14 @@ fn inputs_that_do_not_fit_are_refused_with_the_place() {
         assert!(network.forward_layers(0..7, &x).is_err(), "{shape:?}");
     }
     let x = Tensor::zeros([1, 9, 7, 4], &device).unwrap();
-    let message = network.forward_layers(0..1, &x).unwrap_err().to_string();
+    let error = network.forward_layers(0..1, &x).unwrap_err();
+    let message = chain(&error);
     assert!(message.starts_with("layer 0 (conv): conv2d: expected weights"), "{message}");
+    // The shapes are there as values too.
+    let Error::Op { source: striate_tensor::Error::Shape { got, .. }, .. } = &error else {
+        panic!("another error: {error:?}");
+    };
+    assert_eq!(got.shapes()[0].dims(), [4, 3, 3, 3], "{got}");
     let labels = Tensor::full([1, 9, 7, 3], 0.0, DType::U32, &device).unwrap();
     assert!(matches!(network.forward(&labels), Err(Error::Op { layer: 0, .. })));
 
@@ -280,4 +286,33 @@ fn metadata_is_kebab_case_json_without_what_is_not_there() {
     assert_eq!(json, r#"{"note":"digits"}"#);
     assert_eq!(serde_json::from_str::<Metadata>(&json).unwrap(), metadata);
     assert_eq!(serde_json::from_str::<Metadata>("{}").unwrap(), Metadata::default());
+}
+
+/// What a program prints of an error: its message and those of its sources.
+fn chain(error: &dyn std::error::Error) -> String {
+    let sources = std::iter::successors(Some(error), |error| error.source());
+    sources.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// A message that repeats that of its source would stand twice in the chain.
+#[test]
+fn no_message_repeats_that_of_its_source() {
+    let device = device();
+    let network = every_kind().build(&device, Seed(3)).unwrap();
+    let x = Tensor::zeros([1, 9, 7, 4], &device).unwrap();
+    let op = network.forward_layers(0..1, &x).unwrap_err();
+    let tensor = Error::from(x.reshape([5]).unwrap_err());
+    let json = striate_nn::NetworkSpec::from_json("{").unwrap_err();
+    let visit = Error::visit("enough");
+    let layer = network.forward_layers(5..6, &x).unwrap_err();
+    for error in [op, tensor, json, visit, layer] {
+        let mut above: Option<&dyn std::error::Error> = None;
+        let errors = std::iter::successors(Some(&error as &dyn std::error::Error), |e| e.source());
+        for error in errors {
+            if let Some(above) = above.replace(error) {
+                let (above, message) = (above.to_string(), error.to_string());
+                assert!(!above.contains(&message), "`{above}` repeats `{message}`");
+            }
+        }
+    }
 }

@@ -2,8 +2,9 @@
 //! not.
 
 use striate_nn::{
-    Error, Init, LayerSpec, MAX_ELEMENTS, NetworkSpec, conv, full_connect, lrn, pool,
+    Error, Init, LayerSpec, MAX_ELEMENTS, NetworkSpec, Seed, conv, full_connect, lrn, pool,
 };
+use striate_tensor::{Device, Reference};
 
 /// A network that makes sense: 8x8 to 6x6 to 3x3.
 fn small() -> NetworkSpec {
@@ -27,8 +28,68 @@ fn the_builder_writes_down_what_it_is_told() {
     assert_eq!(spec.classes(), 5);
     let grouped = conv(8, 3).groups(2);
     assert_eq!((grouped.groups, grouped.out_groups), (2, 2));
-    // Only full-connect layers have dropout, and nothing has a ReLU before there are layers.
-    assert_eq!(NetworkSpec::new([1, 1, 1]).relu().dropout(0.5).layers, []);
+    // The output partition follows the groups, unless it was set.
+    let own = conv(8, 3).out_groups(4).groups(2);
+    assert_eq!((own.groups, own.out_groups), (2, 4));
+    // A ReLU stands after a convolution from the start, and dropout and ReLU change places freely.
+    let spec = NetworkSpec::new([8, 8, 1])
+        .conv(conv(4, 3).linear())
+        .relu()
+        .full_connect(6)
+        .dropout(0.5)
+        .relu()
+        .full_connect(3);
+    assert_eq!(spec.layers[0], LayerSpec::Conv(conv(4, 3)));
+    assert_eq!(spec.layers[1], LayerSpec::FullConnect(full_connect(6).relu().dropout(0.5)));
+    assert_eq!((spec.misplaced.len(), spec.verify(3).is_ok()), (0, true));
+}
+
+/// A method that cannot follow what is there edits no earlier layer, and does not vanish: nothing
+/// can be made of the network, and the error says which layer and which method.
+#[test]
+fn what_cannot_follow_is_refused() {
+    let device = Device::new(Reference::new());
+    let start = || NetworkSpec::new([8, 8, 2]).conv(conv(4, 3).linear());
+    let end = |spec: NetworkSpec| spec.full_connect(3);
+    let relu = "expected a conv or full-connect layer right before relu, got relu";
+    let dropout = "expected a full-connect layer right before dropout, got dropout";
+    for (spec, expected) in [
+        (end(start().avg_pool(pool(2)).relu()), format!("layer 1 (avg-pool): {relu} after this")),
+        (end(start().max_pool(pool(2)).relu()), format!("layer 1 (max-pool): {relu} after this")),
+        (end(start().lrn(lrn(3)).relu()), format!("layer 1 (lrn): {relu} after this lrn layer")),
+        (end(NetworkSpec::new([8, 8, 2]).relu()), format!("network: {relu} before any layer")),
+        (end(start().dropout(0.5)), format!("layer 0 (conv): {dropout} after this conv layer")),
+        (end(start().relu().dropout(0.5)), format!("layer 0 (conv): {dropout} after this")),
+        (
+            end(start().max_pool(pool(2)).dropout(0.5)),
+            format!("layer 1 (max-pool): {dropout} after this"),
+        ),
+        (end(NetworkSpec::new([8, 8, 2]).dropout(0.5)), format!("network: {dropout} before any")),
+        (
+            end(start().full_connect(full_connect(6).dropout(0.2)).dropout(0.5)),
+            "layer 1 (full-connect): expected one dropout on a full-connect layer".into(),
+        ),
+        (
+            end(start().with_classes(3)),
+            "layer 0 (conv): expected a full-connect layer last, got with_classes after".into(),
+        ),
+        // The first of them is told.
+        (end(start().dropout(0.5).max_pool(pool(2)).relu()), format!("layer 0 (conv): {dropout}")),
+    ] {
+        let before = spec.layers.clone();
+        let built = spec.build(&device, Seed(1)).map(|_| ());
+        let verified = spec.verify(3).map(|_| ());
+        let stored = spec.to_json().map(|_| ());
+        for refused in [verified, spec.shapes().map(|_| ()), built, spec.summary().map(|_| ())] {
+            let message = refused.expect_err("a misplaced method was taken").to_string();
+            assert!(message.contains(&expected), "{message}\nshould contain\n{expected}");
+        }
+        assert!(stored.unwrap_err().to_string().contains("the builder was asked for"));
+        if let Some(LayerSpec::Conv(first)) = before.first() {
+            assert_eq!(first.relu, spec == end(start().relu().dropout(0.5)), "{spec:?}");
+        }
+        assert_ne!(spec, NetworkSpec { misplaced: Vec::new(), ..spec.clone() });
+    }
 }
 
 #[test]

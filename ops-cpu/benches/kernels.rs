@@ -74,7 +74,7 @@ fn plain() -> f64 {
 
 fn multiply_adds(level: Level) -> f64 {
     match level {
-        Level::Portable => plain(),
+        Level::PORTABLE => plain(),
         _ => level.run(Chains),
     }
 }
@@ -145,7 +145,7 @@ fn peak_flops(level: Level, threads: usize) -> f64 {
 
 /// Bytes a second that so many threads read of these, by the widest vectors.
 fn peak_bytes(threads: usize, memory: &[f32]) -> f64 {
-    let best = Level::available().pop().unwrap_or(Level::Portable);
+    let best = Level::available().pop().unwrap_or(Level::PORTABLE);
     let part = memory.len() / threads;
     let own = |thread| &memory[thread * part..][..part];
     let read = |own: &mut &[f32]| best.run(Read(own));

@@ -85,13 +85,8 @@ impl Cpu {
     /// The CPU restricted to an instruction set that it has.
     ///
     /// # Errors
-    /// [`Error::Parameter`] for 0 threads, or a level that this processor does not have.
+    /// [`Error::Parameter`] for 0 threads.
     pub fn with_level(threads: Option<usize>, level: Level) -> Result<Self> {
-        let available = Level::available();
-        if !available.contains(&level) {
-            let expected = format!("one of {available:?}");
-            return Err(Error::parameter("cpu", "level", expected, level));
-        }
         let threads = Threads::new(threads)?;
         Ok(Cpu(Context { threads, level, pool: Pool::default() }))
     }

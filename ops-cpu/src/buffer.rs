@@ -143,6 +143,32 @@ pub(crate) enum Floats<'a> {
 }
 
 impl<'a> Floats<'a> {
+    /// How many they are.
+    pub(crate) fn len(self) -> usize {
+        match self {
+            Floats::F32(values) => values.len(),
+            Floats::F16(values) => values.len(),
+        }
+    }
+
+    /// Whether none of them is NaN or infinite.
+    pub(crate) fn all_finite(self) -> bool {
+        match self {
+            // A finite number times 0 is 0, any other NaN. Several sums, for the compiler to
+            // vectorise.
+            Floats::F32(values) => {
+                let mut sums = [0.0f32; 16];
+                let lines = values.chunks_exact(sums.len());
+                let rest = lines.remainder().iter().all(|x| x.is_finite());
+                for line in lines {
+                    sums.iter_mut().zip(line).for_each(|(sum, x)| *sum += x * 0.0);
+                }
+                rest && sums.iter().all(|&sum| sum == 0.0)
+            }
+            Floats::F16(values) => values.iter().all(|x| x.is_finite()),
+        }
+    }
+
     /// A part of them.
     pub(crate) fn range(self, range: std::ops::Range<usize>) -> Floats<'a> {
         match self {

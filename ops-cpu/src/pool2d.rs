@@ -141,11 +141,13 @@ impl<P: Pooling> Kernel for Row<'_, P> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let Row { x, cols, channels, op, cells, y, pooling: _ } = self;
-        let pitch = cols * channels;
+        // An image without columns has rows of nothing, which `chunks_exact` would not take; there
+        // is no row to cut then, so any length will do.
+        let pitch = (cols * channels).max(1);
         for (out, y) in y.chunks_exact_mut(channels).enumerate() {
             let across = op.window(1, out, cols);
             let window = Window {
-                x: &x[cells.start * pitch..cells.end * pitch],
+                x: &x[cells.start * cols * channels..cells.end * cols * channels],
                 pitch,
                 first: across.start * channels,
                 cols: across.len(),
@@ -179,6 +181,7 @@ impl<P: Pooling> Kernel for Row<'_, P> {
 struct Window<'a> {
     /// Its rows, whole.
     x: &'a [f32],
+    /// Floats from one row to the next; at least 1.
     pitch: usize,
     /// The first cell of a row.
     first: usize,

@@ -1,6 +1,6 @@
 //! What can go wrong with tensors.
 
-use crate::DType;
+use crate::{DType, Shape, TensorType};
 
 /// The result of everything fallible in this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -14,10 +14,10 @@ pub enum Error {
     Shape {
         /// The op.
         op: &'static str,
-        /// The shapes that it takes.
+        /// The shapes that it takes, in words: a rule, not always one shape.
         expected: String,
         /// The shapes that it was given.
-        got: String,
+        got: Given,
     },
     /// An operand's element type does not fit the op.
     #[error("{op}: expected {what} of type {expected}, got {got}")]
@@ -110,8 +110,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// A [`Error::Shape`].
-    pub fn shape(op: &'static str, expected: impl Into<String>, got: impl Into<String>) -> Self {
+    /// A [`Error::Shape`]. What was given may be shapes, tensor types, extents or a text.
+    pub fn shape(op: &'static str, expected: impl Into<String>, got: impl Into<Given>) -> Self {
         Error::Shape { op, expected: expected.into(), got: got.into() }
     }
 
@@ -128,5 +128,113 @@ impl Error {
         got: impl std::fmt::Debug,
     ) -> Self {
         Error::Parameter { op, parameter, expected: expected.into(), got: format!("{got:?}") }
+    }
+}
+
+/// What was given where something else was expected: values for programs, and a text for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Given {
+    /// Shapes, in the order of the operands that they are of.
+    Shapes(Vec<Shape>),
+    /// Shapes and element types, in the order of the operands that they are of.
+    Types(Vec<TensorType>),
+    /// Extents that make no [`Shape`].
+    Extents(Vec<usize>),
+    /// Shapes, and a text that says more of them: how each is stored.
+    Described(Vec<Shape>, String),
+    /// Something that is no shape, in words.
+    Text(String),
+}
+
+impl Given {
+    /// The shapes that were given, if it was shapes.
+    pub fn shapes(&self) -> Vec<Shape> {
+        match self {
+            Given::Shapes(shapes) | Given::Described(shapes, _) => shapes.clone(),
+            Given::Types(types) => types.iter().map(|ty| ty.shape).collect(),
+            Given::Extents(_) | Given::Text(_) => Vec::new(),
+        }
+    }
+}
+
+impl std::fmt::Display for Given {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        fn list<T: ToString>(items: &[T]) -> String {
+            items.iter().map(T::to_string).collect::<Vec<_>>().join(" and ")
+        }
+        match self {
+            Given::Shapes(shapes) => f.pad(&list(shapes)),
+            Given::Types(types) => f.pad(&list(types)),
+            Given::Extents(extents) => f.pad(&format!("{extents:?}")),
+            Given::Described(_, text) | Given::Text(text) => f.pad(text),
+        }
+    }
+}
+
+impl From<Shape> for Given {
+    fn from(shape: Shape) -> Self {
+        Given::Shapes(vec![shape])
+    }
+}
+
+impl From<&Shape> for Given {
+    fn from(shape: &Shape) -> Self {
+        Given::Shapes(vec![*shape])
+    }
+}
+
+impl<const N: usize> From<[Shape; N]> for Given {
+    fn from(shapes: [Shape; N]) -> Self {
+        Given::Shapes(shapes.to_vec())
+    }
+}
+
+impl From<TensorType> for Given {
+    fn from(ty: TensorType) -> Self {
+        Given::Types(vec![ty])
+    }
+}
+
+impl From<&TensorType> for Given {
+    fn from(ty: &TensorType) -> Self {
+        Given::Types(vec![*ty])
+    }
+}
+
+impl From<&[usize]> for Given {
+    fn from(extents: &[usize]) -> Self {
+        Given::Extents(extents.to_vec())
+    }
+}
+
+impl From<String> for Given {
+    fn from(text: String) -> Self {
+        Given::Text(text)
+    }
+}
+
+impl From<&str> for Given {
+    fn from(text: &str) -> Self {
+        Given::Text(text.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shape_error_tells_programs_and_people_what_was_given() {
+        let [a, b] = [[2, 3], [4, 5]].map(|dims| Shape::new(&dims).unwrap());
+        let error = Error::shape("matmul", "one k", [a, b]);
+        assert_eq!(error.to_string(), "matmul: expected one k, got [2, 3] and [4, 5]");
+        let Error::Shape { got, .. } = error else { panic!("another kind of error") };
+        assert_eq!(got.shapes(), [a, b]);
+        assert_eq!(Given::from(TensorType::f32(a)).to_string(), "f32[2, 3]");
+        assert_eq!(Given::from(TensorType::f32(a)).shapes(), [a]);
+        assert_eq!(Given::from(&[1usize, 2][..]).to_string(), "[1, 2]");
+        let text = Given::from("7 bytes");
+        assert_eq!((text.to_string().as_str(), text.shapes()), ("7 bytes", vec![]));
     }
 }

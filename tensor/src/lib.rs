@@ -45,7 +45,7 @@ pub use autograd::{Gradients, LeafId, checkpoint, no_grad};
 pub use backend::{Backend, Buffer, BufferData, DeviceInfo, DeviceKind, Operand, Target};
 pub use device::Device;
 pub use dtype::{DType, Element};
-pub use error::{Error, Result};
+pub use error::{Error, Given, Result};
 pub use half::f16;
 pub use host::{HostTensor, HostValues, SharedBytes};
 pub use huge_pages::prefer_huge_pages;

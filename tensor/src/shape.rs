@@ -19,16 +19,12 @@ impl Shape {
     /// [`Error::Shape`] where there are more axes, or the element count overflows.
     pub fn new(dims: &[usize]) -> Result<Self> {
         if dims.len() > MAX_RANK {
-            return Err(Error::shape(
-                "shape",
-                format!("at most {MAX_RANK} axes"),
-                format!("{dims:?}"),
-            ));
+            return Err(Error::shape("shape", format!("at most {MAX_RANK} axes"), dims));
         }
         // Extents of zero must not hide an overflow of the others, or strides would overflow.
         let product = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d.max(1)));
         if product.and_then(|n| n.checked_mul(4)).is_none_or(|bytes| bytes > isize::MAX as usize) {
-            return Err(Error::shape("shape", "a size that memory can hold", format!("{dims:?}")));
+            return Err(Error::shape("shape", "a size that memory can hold", dims));
         }
         Ok(Self::of(dims))
     }
@@ -77,7 +73,7 @@ impl Shape {
     /// [`Error::Shape`] where the rank is not 4; `op` and `what` say of which operand.
     pub fn nhwc(&self, op: &'static str, what: &str) -> Result<[usize; 4]> {
         <[usize; 4]>::try_from(self.dims())
-            .map_err(|_| Error::shape(op, format!("{what} of 4 axes"), self.to_string()))
+            .map_err(|_| Error::shape(op, format!("{what} of 4 axes"), self))
     }
 
     /// The two extents of a matrix.
@@ -86,7 +82,7 @@ impl Shape {
     /// [`Error::Shape`] where the rank is not 2; `op` and `what` say of which operand.
     pub fn matrix(&self, op: &'static str, what: &str) -> Result<[usize; 2]> {
         <[usize; 2]>::try_from(self.dims())
-            .map_err(|_| Error::shape(op, format!("{what} of 2 axes"), self.to_string()))
+            .map_err(|_| Error::shape(op, format!("{what} of 2 axes"), self))
     }
 
     /// The shape that two shapes broadcast to: aligned at the last axis, extents equal or 1.
@@ -104,12 +100,8 @@ impl Shape {
                 (1, b) => b,
                 (a, 1) => a,
                 _ => {
-                    let got = format!("{self} and {other}");
-                    return Err(Error::shape(
-                        op,
-                        "shapes that broadcast (extents equal or 1)",
-                        got,
-                    ));
+                    let expected = "shapes that broadcast (extents equal or 1)";
+                    return Err(Error::shape(op, expected, [*self, *other]));
                 }
             };
         }
@@ -122,7 +114,7 @@ impl Shape {
     /// [`Error::Shape`] where there is no such axis.
     pub fn axis(&self, axis: usize, op: &'static str) -> Result<usize> {
         self.dims().get(axis).copied().ok_or_else(|| {
-            Error::shape(op, format!("a shape with an axis {axis}"), self.to_string())
+            Error::shape(op, format!("a shape with an axis {axis}"), self)
         })
     }
 

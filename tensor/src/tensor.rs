@@ -148,7 +148,7 @@ impl Tensor {
     pub fn to_scalar<T: Element>(&self) -> Result<T> {
         match self.to_vec::<T>()?.as_slice() {
             [value] => Ok(*value),
-            _ => Err(Error::shape("to_scalar", "one element", self.shape().to_string())),
+            _ => Err(Error::shape("to_scalar", "one element", self.shape())),
         }
     }
 
@@ -175,7 +175,7 @@ impl Tensor {
         let shape = shape.try_into()?;
         if shape.count() != self.ty.count() {
             let expected = format!("a shape of {} elements for {}", self.ty.count(), self.ty.shape);
-            return Err(Error::shape("reshape", expected, shape.to_string()));
+            return Err(Error::shape("reshape", expected, shape));
         }
         let ty = TensorType::new(shape, self.ty.dtype);
         let y = Tensor::from_parts(self.buffer.clone(), ty, self.device.clone());

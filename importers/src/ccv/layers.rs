@@ -53,6 +53,7 @@ pub(super) fn read_spec(database: &Database, name: &str) -> Result<NetworkSpec> 
         input: first.input,
         image: read_image_size(database)?,
         layers: stored.iter().map(|l| l.spec.clone()).collect(),
+        misplaced: Vec::new(),
     };
     check_inputs(file, &spec, &stored)?;
     spec.verify(spec.classes()).map_err(|e| Error::network(file, e))?;

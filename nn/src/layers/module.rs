@@ -180,8 +180,12 @@ pub fn named_parameters(module: &dyn Module) -> Vec<(String, Tensor)> {
     named
 }
 
-/// Has the gradients of all parameters of a module computed: they become leaves of what is computed
+/// Marks every parameter of a module as requiring a gradient: each becomes a leaf of what is computed
 /// from now on. The module must have [`parameters_mut`](Module::parameters_mut).
+///
+/// A parameter that is a leaf already stays the one it is, so parameters that are clones of one leaf
+/// stay tied. Clones of a tensor that is no leaf are only equal, and become parameters of their own:
+/// to tie parameters, make the leaf first ([`Tensor::require_grad`]) and clone that.
 ///
 /// # Errors
 /// Where a parameter cannot have a gradient.

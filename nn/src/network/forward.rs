@@ -115,7 +115,7 @@ impl Network {
         }
         let [rows, cols, channels] = self.spec.input;
         let expected = format!("images [n, {rows}, {cols}, {channels}]");
-        Err(Error::network(expected, x.shape().to_string()))
+        Err(Error::network(expected, x.shape()))
     }
 
     fn run(
@@ -178,7 +178,7 @@ impl Network {
             }
             _ => {
                 let expected = format!("[n, {rows}, {cols}, {channels}] or [n, {inputs}]");
-                Err(Error::layer(layer, LayerKind::FullConnect, expected, x.shape().to_string()))
+                Err(Error::layer(layer, LayerKind::FullConnect, expected, x.shape()))
             }
         }
     }

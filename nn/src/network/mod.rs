@@ -5,7 +5,7 @@ mod forward;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use striate_tensor::{DType, Device, Tensor};
+use striate_tensor::{DType, Device, Given, Tensor};
 
 use crate::layers::{Context, Module, Visitor, VisitorMut};
 use crate::shapes::dims;
@@ -139,7 +139,7 @@ impl Network {
         let expected = [rows, cols, self.spec.input[2]];
         if mean.dims() != expected || mean.dtype() != DType::F32 {
             let expected = format!("a mean image of f32[{}]", dims(&expected));
-            return Err(Error::network(expected, mean.ty().to_string()));
+            return Err(Error::network(expected, mean.ty()));
         }
         let mean = Some(mean.to(&self.device)?);
         Ok(Network { mean, ..self })
@@ -223,11 +223,11 @@ fn check_layer(
     device: &Device,
 ) -> Result<Option<LayerParameters>> {
     let refuse =
-        |expected: String, got: String| Err(Error::layer(shape.layer, shape.kind, expected, got));
+        |expected: String, got: Given| Err(Error::layer(shape.layer, shape.kind, expected, got));
     let (Some(weight), Some(bias)) = (&shape.weight, &shape.bias) else {
         return match parameters {
             None => Ok(None),
-            Some(given) => refuse("no weights".into(), given.weight.ty().to_string()),
+            Some(given) => refuse("no weights".into(), given.weight.ty().into()),
         };
     };
     let Some(given) = parameters else {
@@ -238,7 +238,7 @@ fn check_layer(
     {
         if tensor.shape() != expected || !tensor.dtype().is_float() {
             let expected = format!("{what} {expected} of f32 or f16");
-            return refuse(expected, tensor.ty().to_string());
+            return refuse(expected, tensor.ty().into());
         }
     }
     let on_device = |tensor: &Tensor| tensor.to(device).map_err(|e| in_layer(shape, e));

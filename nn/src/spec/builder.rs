@@ -1,6 +1,7 @@
 //! Writing a specification down layer by layer.
 
 use super::{ConvSpec, FullConnectSpec, Init, LayerSpec, LrnSpec, NetworkSpec, PoolSpec};
+use crate::Error;
 
 /// A convolution of `count` square kernels: stride 1, no padding, one group, ReLU.
 pub fn conv(count: usize, kernel: usize) -> ConvSpec {
@@ -57,10 +58,13 @@ impl ConvSpec {
         ConvSpec { padding, ..self }
     }
 
-    /// In groups (ccv's input partition); the output partition follows.
+    /// In groups (ccv's input partition). The output partition follows, unless it was set to
+    /// something else.
     #[must_use]
     pub fn groups(self, groups: usize) -> Self {
-        ConvSpec { groups, out_groups: groups, ..self }
+        let follows = self.out_groups == self.groups;
+        let out_groups = if follows { groups } else { self.out_groups };
+        ConvSpec { groups, out_groups, ..self }
     }
 
     /// With another output partition, which ccv stores and nothing uses.
@@ -155,7 +159,7 @@ impl NetworkSpec {
     #[must_use]
     pub fn new(input: [usize; 3]) -> Self {
         let image = [input[0], input[1]];
-        NetworkSpec { name: String::new(), input, image, layers: Vec::new() }
+        NetworkSpec { name: String::new(), input, image, layers: Vec::new(), misplaced: Vec::new() }
     }
 
     /// With a name.
@@ -207,28 +211,86 @@ impl NetworkSpec {
         self.layer(LayerSpec::FullConnect(full.into()))
     }
 
-    /// With ReLU on the latest layer that has weights (convolutions have it from the start).
+    /// With ReLU on the layer before, which must be a convolution or full-connect: what these put
+    /// out becomes at least 0. (Convolutions have it from the start, so there it changes nothing
+    /// unless the layer is [linear](ConvSpec::linear).)
+    ///
+    /// After any other layer, or first, there is nothing that it could be put on: that is kept in
+    /// [`misplaced`](NetworkSpec::misplaced), and [`shapes`](NetworkSpec::shapes),
+    /// [`verify`](NetworkSpec::verify) and [`build`](NetworkSpec::build) refuse the network.
     #[must_use]
     pub fn relu(mut self) -> Self {
-        match self.layers.iter_mut().rev().find(|layer| layer.has_parameters()) {
+        match self.layers.last_mut() {
             Some(LayerSpec::FullConnect(full)) => full.relu = true,
             Some(LayerSpec::Conv(conv)) => conv.relu = true,
-            _ => {}
+            _ => return self.misplace("relu", "a conv or full-connect layer right before relu"),
         }
         self
     }
 
-    /// With outputs muted at this rate in training, on the latest full-connect layer. Only
-    /// full-connect layers have dropout: before the first one this changes nothing.
+    /// With outputs muted at this rate in training, on the layer before, which must be full-connect
+    /// and have no dropout yet. (A [ReLU](NetworkSpec::relu) before or after it gives the same.)
+    ///
+    /// After any other layer, or first, it cannot be: see [`relu`](NetworkSpec::relu).
     #[must_use]
     pub fn dropout(mut self, rate: f32) -> Self {
-        let latest = self.layers.iter_mut().rev().find_map(|layer| match layer {
-            LayerSpec::FullConnect(full) => Some(full),
-            _ => None,
-        });
-        if let Some(full) = latest {
-            full.dropout = rate;
+        match self.layers.last_mut() {
+            Some(LayerSpec::FullConnect(full)) if full.dropout == 0.0 => full.dropout = rate,
+            Some(LayerSpec::FullConnect(_)) => {
+                return self.misplace("dropout", "one dropout on a full-connect layer");
+            }
+            _ => return self.misplace("dropout", "a full-connect layer right before dropout"),
         }
         self
+    }
+
+    /// With another number of classes: of outputs of the last layer, which must be full-connect.
+    ///
+    /// After any other layer, or without layers, it cannot be: see [`relu`](NetworkSpec::relu).
+    ///
+    /// ```
+    /// use striate_nn::NetworkSpec;
+    ///
+    /// let spec = NetworkSpec::new([8, 8, 3]).full_connect(1000).with_classes(20);
+    /// assert_eq!(spec.classes(), 20);
+    /// ```
+    #[must_use]
+    pub fn with_classes(mut self, classes: usize) -> Self {
+        match self.layers.last_mut() {
+            Some(LayerSpec::FullConnect(last)) => last.count = classes,
+            _ => return self.misplace("with_classes", "a full-connect layer last"),
+        }
+        self
+    }
+
+    /// Keeps that a method was called where it cannot be.
+    fn misplace(mut self, method: &'static str, expected: &'static str) -> Self {
+        self.misplaced.push(Misplaced { method, expected, layers: self.layers.len() });
+        self
+    }
+}
+
+/// A method of the builder that was called where it cannot be: see
+/// [`NetworkSpec::misplaced`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Misplaced {
+    /// The method.
+    pub method: &'static str,
+    /// What it needs.
+    pub expected: &'static str,
+    /// How many layers there were when it was called.
+    pub layers: usize,
+}
+
+impl Misplaced {
+    /// The error that it is.
+    pub(crate) fn error(&self, layers: &[LayerSpec]) -> Error {
+        let Misplaced { method, expected, layers: count } = *self;
+        match count.checked_sub(1).and_then(|layer| Some((layer, layers.get(layer)?.kind()))) {
+            Some((layer, kind)) => {
+                Error::layer(layer, kind, expected, format!("{method} after this {kind} layer"))
+            }
+            None => Error::network(expected, format!("{method} before any layer")),
+        }
     }
 }

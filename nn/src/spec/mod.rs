@@ -8,7 +8,7 @@ mod builder;
 use serde::{Deserialize, Serialize};
 use striate_tensor::ops;
 
-pub use builder::{conv, full_connect, lrn, pool};
+pub use builder::{Misplaced, conv, full_connect, lrn, pool};
 
 use crate::Result;
 
@@ -42,6 +42,23 @@ pub struct NetworkSpec {
     pub image: [usize; 2],
     /// The layers, first to last.
     pub layers: Vec<LayerSpec>,
+    /// Methods of the builder that were called where they cannot be, such as
+    /// [`relu`](NetworkSpec::relu) after a pooling layer. Empty for a sound network; one with any is
+    /// refused by [`shapes`](NetworkSpec::shapes), [`verify`](NetworkSpec::verify),
+    /// [`build`](NetworkSpec::build) and as JSON.
+    #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "refuse_misplaced")]
+    pub misplaced: Vec<Misplaced>,
+}
+
+/// What was asked and cannot be has no stored form, and must not be lost in silence.
+fn refuse_misplaced<S: serde::Serializer>(
+    misplaced: &[Misplaced],
+    _: S,
+) -> std::result::Result<S::Ok, S::Error> {
+    let calls: Vec<String> = (misplaced.iter())
+        .map(|call| format!("{} after {} layers", call.method, call.layers))
+        .collect();
+    Err(serde::ser::Error::custom(format!("the builder was asked for {}", calls.join(" and for "))))
 }
 
 /// The stored form: a file may leave out the name, and the image where it is as large as the input.
@@ -58,28 +75,12 @@ struct StoredNetworkSpec {
 impl From<StoredNetworkSpec> for NetworkSpec {
     fn from(stored: StoredNetworkSpec) -> Self {
         let StoredNetworkSpec { name, input, image, layers } = stored;
-        NetworkSpec { name, input, image: image.unwrap_or([input[0], input[1]]), layers }
+        let image = image.unwrap_or([input[0], input[1]]);
+        NetworkSpec { name, input, image, layers, misplaced: Vec::new() }
     }
 }
 
 impl NetworkSpec {
-    /// With another number of classes: of outputs of the last layer. A network that does not end in
-    /// a full-connect layer stays as it is.
-    ///
-    /// ```
-    /// use striate_nn::NetworkSpec;
-    ///
-    /// let spec = NetworkSpec::new([8, 8, 3]).full_connect(1000).with_classes(20);
-    /// assert_eq!(spec.classes(), 20);
-    /// ```
-    #[must_use]
-    pub fn with_classes(mut self, classes: usize) -> Self {
-        if let Some(LayerSpec::FullConnect(last)) = self.layers.last_mut() {
-            last.count = classes;
-        }
-        self
-    }
-
     /// Where another specification computes something else: what this one has there, and what the
     /// other has. Names, dropout and what fresh weights are drawn from do not count.
     pub fn difference(&self, other: &NetworkSpec) -> Option<(String, String)> {
@@ -115,7 +116,8 @@ impl NetworkSpec {
     /// The specification as JSON text, indented.
     ///
     /// # Errors
-    /// [`Error::Json`](crate::Error::Json) where it cannot be written.
+    /// [`Error::Json`](crate::Error::Json) where it cannot be written: where it was built of methods
+    /// that cannot be where they were called.
     pub fn to_json(&self) -> Result<String> {
         Ok(serde_json::to_string_pretty(self)?)
     }

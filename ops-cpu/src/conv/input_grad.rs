@@ -2,7 +2,12 @@
 //!
 //! Without strides it is one convolution, by any of the algorithms. With strides, the pixels fall
 //! into phases by their remainder, each of which saw taps of its own: a convolution a phase.
-//! Where `dy` ends, zeros take part, as padding does: an infinite weight over them gives NaN.
+//!
+//! Where `dy` ends, such a convolution multiplies weights by zeros that no output stands for. That
+//! adds nothing, unless a weight is NaN or infinite: then each product of the definition is summed
+//! by [`exact`], slower, and no pixel meets a weight that it did not see.
+
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use striate_tensor::ops::Conv2d;
 use striate_tensor::{Operand, Result, Shape, TensorType};
@@ -58,6 +63,10 @@ pub(super) fn input_grad(
     }
     let dy = cx.widen(&inputs[0])?;
     let weights = floats(&inputs[1])?;
+    if !all_finite(cx, weights) {
+        let weights = cx.widen(&inputs[1])?;
+        return cx.narrow(exact(cx, op, e, dy.slice(), weights.slice())?, output);
+    }
     let [rows, cols] = all_phases(op, e);
     if let Some(dx) = by_winograd(cx, op, e, dy.slice(), &inputs[1])? {
         return cx.narrow(dx, output);
@@ -97,6 +106,57 @@ pub(super) fn input_grad(
         }
     }
     cx.narrow(dx, output)
+}
+
+/// Weights that one task looks through.
+const CHECKED_ELEMS: usize = 1 << 16;
+
+/// Whether none of them is NaN or infinite.
+fn all_finite(cx: &Context, values: Floats<'_>) -> bool {
+    let finite = AtomicBool::new(true);
+    cx.threads.for_each(values.len().div_ceil(CHECKED_ELEMS), |task| {
+        let part = task * CHECKED_ELEMS..values.len().min((task + 1) * CHECKED_ELEMS);
+        if !values.range(part).all_finite() {
+            finite.store(false, Ordering::Relaxed);
+        }
+    });
+    finite.into_inner()
+}
+
+/// The gradient as it is defined: each pixel sums over the outputs that saw it, and over nothing
+/// else.
+fn exact(cx: &Context, op: &Conv2d, e: &Extents, dy: &[f32], weights: &[f32]) -> Result<Memory> {
+    let line = e.cols * e.channels;
+    let mut dx = cx.pool.take(4 * e.n * e.rows * line)?;
+    let (group_channels, group_out) = (e.channels / op.groups, e.out / op.groups);
+    // The output that saw the pixel `at` of an axis under the tap `tap`, if any did.
+    let seen_by = |axis: usize, at: usize, tap: usize, outputs: usize| {
+        let from = (at + op.padding[axis]).checked_sub(tap)?;
+        let output = from / op.stride[axis];
+        (from.is_multiple_of(op.stride[axis]) && output < outputs).then_some(output)
+    };
+    cx.threads.for_each_part(dx.slice_mut::<f32>(), line, |index, dx| {
+        let (n, row) = (index / e.rows, index % e.rows);
+        dx.fill(0.0);
+        for (col, dx) in dx.chunks_exact_mut(e.channels).enumerate() {
+            for tap in 0..e.kernel[0] * e.kernel[1] {
+                let (tap_row, tap_col) = (tap / e.kernel[1], tap % e.kernel[1]);
+                let out_row = seen_by(0, row, tap_row, e.out_rows);
+                let out_col = seen_by(1, col, tap_col, e.out_cols);
+                let Some((out_row, out_col)) = out_row.zip(out_col) else { continue };
+                let dy = &dy[((n * e.out_rows + out_row) * e.out_cols + out_col) * e.out..];
+                for out in 0..e.out {
+                    let from = (out * e.kernel[0] * e.kernel[1] + tap) * group_channels;
+                    let weights = &weights[from..from + group_channels];
+                    let dx = &mut dx[out / group_out * group_channels..][..group_channels];
+                    for (dx, w) in dx.iter_mut().zip(weights) {
+                        *dx += dy[out] * w;
+                    }
+                }
+            }
+        }
+    });
+    Ok(dx)
 }
 
 /// The phases of rows and of cols.

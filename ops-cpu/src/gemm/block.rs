@@ -2,7 +2,7 @@
 
 use super::DEPTH_BLOCK;
 use super::tile::{Rows, Start, Tile};
-use crate::simd::{Kernel, LINE_BYTES, Level, Simd};
+use crate::simd::{Instructions, Kernel, LINE_BYTES, Level, Simd};
 
 /// A block of the output to compute: `rows · panels`, with bias and ReLU.
 ///
@@ -54,14 +54,14 @@ impl Block {
     /// # Safety
     /// The pointers must be as their descriptions say, for `tile_shape(level)`.
     pub(crate) unsafe fn run(self, level: Level) {
-        match level {
-            Level::Portable => level.run(Tiles::<4, 1>(self)),
+        match level.instructions() {
+            Instructions::Portable => level.run(Tiles::<4, 1>(self)),
             #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => level.run(Tiles::<6, 2>(self)),
+            Instructions::Avx2 => level.run(Tiles::<6, 2>(self)),
             #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => level.run(Tiles::<14, 2>(self)),
+            Instructions::Avx512 => level.run(Tiles::<14, 2>(self)),
             #[cfg(target_arch = "aarch64")]
-            Level::Neon => level.run(Tiles::<6, 2>(self)),
+            Instructions::Neon => level.run(Tiles::<6, 2>(self)),
         }
     }
 }

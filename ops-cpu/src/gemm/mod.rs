@@ -14,7 +14,7 @@ mod tile;
 pub(crate) use block::{Ahead, Block};
 pub(crate) use pack::{Packing, pack_panels, pack_rows, widen};
 
-use crate::simd::Level;
+use crate::simd::{Instructions, Level};
 
 /// Products summed in registers before a tile goes back to memory. A panel of so many rows, and
 /// the rows of a tile beside it, fit in a first-level cache of 32 KiB at either tile width.
@@ -34,18 +34,18 @@ pub(crate) struct TileShape {
 /// The register block of a level: accumulators, the vectors of the panel and one broadcast just
 /// fill the registers.
 pub(crate) fn tile_shape(level: Level) -> TileShape {
-    let (rows, vectors) = match level {
+    let (rows, vectors) = match level.instructions() {
         // 16 registers of 4 floats: 8 accumulators, 2 of the panel, 1 broadcast.
-        Level::Portable => (4, 1),
+        Instructions::Portable => (4, 1),
         // 16 registers: 12 accumulators, 2 of the panel, 1 broadcast.
         #[cfg(target_arch = "x86_64")]
-        Level::Avx2 => (6, 2),
+        Instructions::Avx2 => (6, 2),
         // 32 registers: 28 accumulators, 2 of the panel, 1 broadcast.
         #[cfg(target_arch = "x86_64")]
-        Level::Avx512 => (14, 2),
+        Instructions::Avx512 => (14, 2),
         // 32 registers, a vector being two of them: 24 of accumulators, 4 of the panel, 1 broadcast.
         #[cfg(target_arch = "aarch64")]
-        Level::Neon => (6, 2),
+        Instructions::Neon => (6, 2),
     };
     TileShape { rows, vectors, cols: vectors * level.lanes() }
 }

@@ -8,7 +8,7 @@ use striate_tensor::Result;
 
 use super::{TileShape, tile_shape};
 use crate::backend::Context;
-use crate::simd::{Kernel, Level, Simd};
+use crate::simd::{Instructions, Kernel, Level, Simd};
 use crate::threads::SharedOutput;
 
 /// The most floats in a tile, over all levels.
@@ -111,14 +111,14 @@ impl Outer {
     /// # Safety
     /// The pointers must be as their descriptions say, for `tile_shape(level)`.
     pub(crate) unsafe fn run(self, level: Level) {
-        match level {
-            Level::Portable => level.run(Tiles::<4, 1>(self)),
+        match level.instructions() {
+            Instructions::Portable => level.run(Tiles::<4, 1>(self)),
             #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => level.run(Tiles::<6, 2>(self)),
+            Instructions::Avx2 => level.run(Tiles::<6, 2>(self)),
             #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => level.run(Tiles::<14, 2>(self)),
+            Instructions::Avx512 => level.run(Tiles::<14, 2>(self)),
             #[cfg(target_arch = "aarch64")]
-            Level::Neon => level.run(Tiles::<6, 2>(self)),
+            Instructions::Neon => level.run(Tiles::<6, 2>(self)),
         }
     }
 }

@@ -44,6 +44,8 @@ fn zip(
 // instructions; memory operands are vouched for by the callers of `load`, `store`, `load_f16` and
 // `transpose`.
 
+impl super::sealed::Sealed for Neon {}
+
 impl Simd for Neon {
     const LANES: usize = 2 * HALF;
     // With 12, pairs of the left rows and of the weights no longer fit beside them.

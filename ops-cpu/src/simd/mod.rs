@@ -3,6 +3,18 @@
 //! A [`Kernel`] is written once, generic over [`Simd`], and compiled once for each instruction set:
 //! [`Level::run`] calls the instance of the level inside a function that enables its instructions.
 //! Everything on the way must be `#[inline(always)]`, or it would be compiled without them.
+//!
+//! Instructions that a processor does not have are undefined behaviour. So a [`Level`] is a proof:
+//! only detection hands one out, and only [`Level::run`] makes the token of its instruction set.
+//! Neither can be made by hand:
+//!
+//! ```compile_fail,E0599
+//! let level = striate_ops_cpu::Level::Avx512;
+//! ```
+//!
+//! ```compile_fail,E0603
+//! let level = striate_ops_cpu::Level(striate_ops_cpu::simd::Instructions::Portable);
+//! ```
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
@@ -22,20 +34,28 @@ pub use portable::Portable;
 #[cfg(target_arch = "x86_64")]
 pub use x86_64::{Avx2, Avx512};
 
-/// The bits of a number, times -3/4, lack this of those of its power: found by trying for the least
-/// error.
+/// Magic constant: adding it to -3/4 times the bit pattern of x gives a first estimate of x^(-3/4).
+/// Found by search for the smallest error.
 #[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
 const INVERSE_THREE_QUARTERS: u32 = 0x6f14_8e50;
 
-/// The cubes and fourth powers of these, and of their powers, are far from overflowing.
+/// The range of x in which that estimate is refined: cubes and fourth powers of x and of x^(-3/4)
+/// are far from overflowing there.
 #[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
 const MODERATE: [f32; 2] = [1.0 / (1u64 << 40) as f32, (1u64 << 40) as f32];
 
 /// Bytes of a line of the caches.
 pub(crate) const LINE_BYTES: usize = 64;
 
-/// A vector instruction set: a token that proves that its instructions may be used.
-pub trait Simd: Copy + Send + Sync + 'static {
+/// Keeps [`Simd`] to the tokens of this crate: kernels trust what it says of its vectors.
+mod sealed {
+    pub trait Sealed {}
+}
+
+/// A vector instruction set: a token that proves that its instructions may be used. Only this crate
+/// implements it, and only [`Level::run`] hands tokens out (but for [`Portable`], which needs no
+/// proof).
+pub trait Simd: sealed::Sealed + Copy + Send + Sync + 'static {
     /// Floats in a vector.
     const LANES: usize;
     /// Vectors of sums that stay in registers, beside those that a product of rows multiplies.
@@ -78,8 +98,9 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn sqrt(self, a: Self::V) -> Self::V;
     /// `a · b + c`, rounded once where the instruction set has it.
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
-    /// `a^-3/4` to within 4.6 %, by their bits: as of a logarithm. None where one of them is not within
-    /// 2^-40 and 2^40, or where roots are as quick as what it takes to better a guess.
+    /// A first estimate of `a^(-3/4)`, within 4.6 %, from the bit patterns, which grow like the
+    /// logarithm. None where a lane is not between 2^-40 and 2^40, or where two square roots are as
+    /// fast as refining the estimate.
     #[inline(always)]
     fn guess_inverse_three_quarters(self, _: Self::V) -> Option<Self::V> {
         None
@@ -114,10 +135,9 @@ pub trait Kernel {
     fn run<S: Simd>(self, simd: S) -> Self::Output;
 }
 
-/// An instruction set that this processor has.
+/// The instruction sets that there are for this architecture, whether the processor has them or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum Level {
+pub(crate) enum Instructions {
     /// Plain arrays, for the compiler to vectorise.
     Portable,
     /// x86-64 with AVX2, FMA and F16C: 8 floats.
@@ -131,16 +151,28 @@ pub enum Level {
     Neon,
 }
 
+/// An instruction set that this processor has. Levels are ordered, the widest last.
+///
+/// A value is a proof: only detection makes one ([`best`](Level::best),
+/// [`available`](Level::available), [`named`](Level::named)), apart from
+/// [`PORTABLE`](Level::PORTABLE), which every processor has.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Level(Instructions);
+
 impl Level {
+    /// Plain arrays, which the compiler vectorises with what every processor of the architecture
+    /// has: 8 floats.
+    pub const PORTABLE: Self = Level(Instructions::Portable);
+
     /// The best level of this processor; `STRIATE_SIMD` (`portable`, `avx2`, `avx512`, `neon`) asks for
     /// a lesser one. Found once per process.
     pub fn best() -> Self {
         static BEST: OnceLock<Level> = OnceLock::new();
         *BEST.get_or_init(|| {
             let available = Self::available();
-            let best = available.last().copied().unwrap_or(Level::Portable);
+            let best = available.last().copied().unwrap_or(Level::PORTABLE);
             let Ok(name) = std::env::var("STRIATE_SIMD") else { return best };
-            available.iter().copied().find(|level| level.name() == name).unwrap_or_else(|| {
+            Self::named(&name).unwrap_or_else(|| {
                 let names: Vec<_> = available.iter().map(Level::name).collect();
                 log::warn!(
                     "STRIATE_SIMD={name} is none of {names:?} that this processor has; using {best}"
@@ -153,84 +185,95 @@ impl Level {
     /// The levels of this processor, the best last.
     pub fn available() -> Vec<Self> {
         #[allow(unused_mut, reason = "other architectures have the portable level only")]
-        let mut levels = vec![Level::Portable];
+        let mut levels = vec![Level::PORTABLE];
         #[cfg(target_arch = "x86_64")]
         {
             let avx2 = is_x86_feature_detected!("avx2")
                 && is_x86_feature_detected!("fma")
                 && is_x86_feature_detected!("f16c");
             if avx2 {
-                levels.push(Level::Avx2);
+                levels.push(Level(Instructions::Avx2));
             }
             let avx512 = is_x86_feature_detected!("avx512f")
                 && is_x86_feature_detected!("avx512vl")
                 && is_x86_feature_detected!("avx512dq")
                 && is_x86_feature_detected!("avx512bw");
             if avx2 && avx512 {
-                levels.push(Level::Avx512);
+                levels.push(Level(Instructions::Avx512));
             }
         }
         #[cfg(target_arch = "aarch64")]
         if std::arch::is_aarch64_feature_detected!("neon") {
-            levels.push(Level::Neon);
+            levels.push(Level(Instructions::Neon));
         }
         levels
     }
 
+    /// The level of this name (`portable`, `avx2`, `avx512`, `neon`); none where this processor does
+    /// not have it, or there is no such level.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::available().into_iter().find(|level| level.name() == name)
+    }
+
+    /// Which instruction set it is.
+    pub(crate) fn instructions(self) -> Instructions {
+        self.0
+    }
+
     /// `portable`, `avx2`, `avx512` or `neon`.
     pub fn name(&self) -> &'static str {
-        match self {
-            Level::Portable => "portable",
+        match self.0 {
+            Instructions::Portable => "portable",
             #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => "avx2",
+            Instructions::Avx2 => "avx2",
             #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => "avx512",
+            Instructions::Avx512 => "avx512",
             #[cfg(target_arch = "aarch64")]
-            Level::Neon => "neon",
+            Instructions::Neon => "neon",
         }
     }
 
     /// Floats in a vector.
     pub fn lanes(self) -> usize {
-        match self {
-            Level::Portable => Portable::LANES,
+        match self.0 {
+            Instructions::Portable => Portable::LANES,
             #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => Avx2::LANES,
+            Instructions::Avx2 => Avx2::LANES,
             #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => Avx512::LANES,
+            Instructions::Avx512 => Avx512::LANES,
             #[cfg(target_arch = "aarch64")]
-            Level::Neon => Neon::LANES,
+            Instructions::Neon => Neon::LANES,
         }
     }
 
     /// Vectors of sums that stay in registers.
     pub(crate) fn sums(self) -> usize {
-        match self {
-            Level::Portable => Portable::SUMS,
+        match self.0 {
+            Instructions::Portable => Portable::SUMS,
             #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => Avx2::SUMS,
+            Instructions::Avx2 => Avx2::SUMS,
             #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => Avx512::SUMS,
+            Instructions::Avx512 => Avx512::SUMS,
             #[cfg(target_arch = "aarch64")]
-            Level::Neon => Neon::SUMS,
+            Instructions::Neon => Neon::SUMS,
         }
     }
 
     /// Runs a kernel compiled for this level.
     #[inline]
     pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
-        match self {
-            Level::Portable => kernel.run(Portable),
-            // SAFETY: a level of `available` is only ever made where its features were detected,
-            // and there is no other way to make one outside this crate.
+        match self.0 {
+            Instructions::Portable => kernel.run(Portable),
+            // SAFETY: a level other than the portable one is made by `available` alone, where its
+            // features were detected.
             #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => unsafe { x86_64::run_avx2(kernel) },
+            Instructions::Avx2 => unsafe { x86_64::run_avx2(kernel) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => unsafe { x86_64::run_avx512(kernel) },
+            Instructions::Avx512 => unsafe { x86_64::run_avx512(kernel) },
             // SAFETY: as above.
             #[cfg(target_arch = "aarch64")]
-            Level::Neon => unsafe { aarch64::run_neon(kernel) },
+            Instructions::Neon => unsafe { aarch64::run_neon(kernel) },
         }
     }
 }
@@ -238,6 +281,12 @@ impl Level {
 impl std::fmt::Display for Level {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.pad(self.name())
+    }
+}
+
+impl std::fmt::Debug for Level {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
     }
 }
 
@@ -263,6 +312,17 @@ mod tests {
             // SAFETY: both hold a block, as asserted.
             unsafe { simd.transpose(from, self.from_pitch, to, self.to_pitch) };
         }
+    }
+
+    #[test]
+    fn levels_are_found_by_name_where_the_processor_has_them() {
+        assert_eq!(Level::named("portable"), Some(Level::PORTABLE));
+        for level in Level::available() {
+            assert_eq!(Level::named(level.name()), Some(level));
+            assert!(level >= Level::PORTABLE && level <= *Level::available().last().unwrap());
+        }
+        assert_eq!(Level::named("avx1024"), None);
+        assert_eq!(format!("{:?} {}", Level::PORTABLE, Level::PORTABLE), "portable portable");
     }
 
     #[test]

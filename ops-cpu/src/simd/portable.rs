@@ -20,6 +20,8 @@ fn zip(a: [f32; LANES], b: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> [f32; L
     std::array::from_fn(|i| f(a[i], b[i]))
 }
 
+impl super::sealed::Sealed for Portable {}
+
 impl Simd for Portable {
     const LANES: usize = LANES;
     const SUMS: usize = 6;

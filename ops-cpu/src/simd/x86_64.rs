@@ -38,6 +38,8 @@ pub(super) unsafe fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
 // callers vouch for the instructions; memory operands are vouched for by the callers of `load`,
 // `store` and `load_f16`.
 
+impl super::sealed::Sealed for Avx2 {}
+
 impl Simd for Avx2 {
     const LANES: usize = 8;
     const SUMS: usize = 12;
@@ -185,6 +187,8 @@ impl Simd for Avx2 {
         }
     }
 }
+
+impl super::sealed::Sealed for Avx512 {}
 
 impl Simd for Avx512 {
     const LANES: usize = 16;

@@ -164,7 +164,7 @@ impl Tensor {
         if self.ty().count() != 1 {
             let expected = "one element to go back from (a loss: take the sum or the mean, or give \
                             its gradient to backward_with)";
-            return Err(Error::shape("backward", expected, self.shape().to_string()));
+            return Err(Error::shape("backward", expected, self.shape()));
         }
         Tensor::full(self.shape(), 1.0, self.dtype(), self.device())
     }
@@ -200,7 +200,7 @@ impl Tensor {
         };
         if dy.ty() != self.ty() {
             let expected = format!("dy of {}", self.ty());
-            return Err(Error::shape("backward", expected, dy.ty().to_string()).into());
+            return Err(Error::shape("backward", expected, dy.ty()).into());
         }
         if !dy.device().is(self.device()) {
             return Err(Error::Devices {
@@ -310,7 +310,7 @@ impl<E: From<Error>> Pass<'_, E> {
                 drop((inputs, function));
                 if *y.ty() != output {
                     let expected = format!("{output} as at the first run of the function");
-                    return Err(Error::shape("checkpoint", expected, y.ty().to_string()).into());
+                    return Err(Error::shape("checkpoint", expected, y.ty()).into());
                 }
                 let last = y.node().cloned();
                 drop(y);
@@ -330,7 +330,7 @@ impl<E: From<Error>> Pass<'_, E> {
 fn fitted(op: &crate::Op, part: Tensor, ty: &TensorType) -> Result<Tensor> {
     if part.shape() != &ty.shape {
         let expected = format!("its gradient rule to give {ty}");
-        return Err(Error::shape(op.name(), expected, part.ty().to_string()));
+        return Err(Error::shape(op.name(), expected, part.ty()));
     }
     part.cast(ty.dtype)
 }

@@ -83,8 +83,8 @@ fn cases() -> Vec<Case> {
     ]
 }
 
-/// The outputs of a fixed set of cases, each with its op's name. A backend compares what one thread
-/// gives with what many give.
+/// The outputs of a fixed set of cases, each with its op's name, but for those that the device does
+/// not support. A backend compares what one thread gives with what many give.
 ///
 /// # Panics
 /// Where the device fails.
@@ -111,8 +111,15 @@ pub fn digest(device: &Device) -> u64 {
 /// The same op on the same operands gives the same bits, every time.
 ///
 /// # Panics
-/// Where it does not.
-pub fn same_bits_twice(device: &Device, _: &Settings) {
+/// Where it does not, or the device declines an op that it must execute.
+pub fn same_bits_twice(device: &Device, settings: &Settings) {
+    for case in cases() {
+        if !device.backend().supports(&case.op, &case.types())
+            && let Err(message) = case.declined(device, settings)
+        {
+            panic!("{:?} on {:?}: {message}", case.op, case.types());
+        }
+    }
     for ((op, first), (_, second)) in bits(device).iter().zip(bits(device)) {
         let differs = first.iter().zip(&second).position(|(a, b)| a != b);
         assert_eq!(differs, None, "{op}: byte {differs:?} differs from one run to the next");

@@ -1,22 +1,24 @@
 //! A case, and the comparison of what a device makes of it with the reference.
 
+use std::sync::OnceLock;
+
 use proptest::strategy::Strategy;
 use proptest::test_runner::{
     Config, FileFailurePersistence, RngAlgorithm, TestCaseError, TestRng, TestRunner,
 };
 
-use super::Settings;
+use super::{Settings, report};
 use crate::reference::{self, Floats};
-use crate::{DType, Device, HostTensor, HostValues, MAX_RANK, Op, Shape, Tensor, TensorType};
+use crate::{DType, Device, Error, HostTensor, HostValues, MAX_RANK, Op, Shape, Tensor, TensorType};
 
 /// An op, its operands, and how close a device has to come to the reference.
 pub(super) struct Case {
     pub(super) op: Op,
     pub(super) inputs: Vec<HostTensor>,
     pub(super) tolerance: Tolerance,
-    /// NaN and infinities may reach elements that the definition keeps them from (a transformed
-    /// convolution mixes pixels), but not vanish.
-    pub(super) non_finite_spreads: bool,
+    /// For each element of the output: whether it may be NaN or infinite where the reference is
+    /// finite. Empty where no element may.
+    pub(super) spread: Vec<bool>,
 }
 
 /// How close a device has to come.
@@ -38,7 +40,7 @@ impl Case {
         inputs: impl Into<Vec<HostTensor>>,
         tolerance: Tolerance,
     ) -> Self {
-        Case { op: op.into(), inputs: inputs.into(), tolerance, non_finite_spreads: false }
+        Case { op: op.into(), inputs: inputs.into(), tolerance, spread: Vec::new() }
     }
 
     pub(super) fn types(&self) -> Vec<TensorType> {
@@ -47,14 +49,10 @@ impl Case {
 
     /// Uploads the operands and executes the op; none where the device does not support it.
     pub(super) fn execute(&self, device: &Device) -> crate::Result<Option<HostTensor>> {
-        if !device.backend().supports(&self.op, &self.types()) {
-            return Ok(None);
+        match device.backend().supports(&self.op, &self.types()) {
+            true => run(&self.op, &self.inputs, device).map(Some),
+            false => Ok(None),
         }
-        let inputs: Vec<Tensor> = (self.inputs.iter())
-            .map(|x| Tensor::from_host(x.clone(), device))
-            .collect::<crate::Result<_>>()?;
-        let inputs: Vec<&Tensor> = inputs.iter().collect();
-        device.execute(&self.op, &inputs)?.to_host().map(Some)
     }
 
     fn check(&self, device: &Device, settings: &Settings) -> Result<(), String> {
@@ -66,19 +64,49 @@ impl Case {
         };
         let got = match self.execute(device) {
             Ok(Some(got)) => got,
-            Ok(None) => return Ok(()),
+            Ok(None) => return self.declined(device, settings).or_else(fail),
             Err(error) => return fail(format!("the device says: {error}")),
         };
+        report::executed();
         if got.ty() != want.ty() {
             return fail(format!("the device gives {}, the reference {}", got.ty(), want.ty()));
         }
-        let non_finite = |x: &HostTensor| Floats::of(x).values.iter().any(|x| !x.is_finite());
-        let spreads = self.non_finite_spreads && self.inputs.iter().any(non_finite);
-        match difference(&got, &want, self.tolerance, settings, spreads) {
+        match difference(&got, &want, self.tolerance, settings, &self.spread) {
             Some(difference) => fail(difference),
             None => Ok(()),
         }
     }
+
+    /// The device says that it does not support this case: it must have declared so, where the case
+    /// is an ordinary one, and it must keep to it.
+    pub(super) fn declined(&self, device: &Device, settings: &Settings) -> Result<(), String> {
+        let types = self.types();
+        let output = self.op.output(&types).map(|ty| ty.dtype);
+        let half = |dtype| dtype == DType::F16;
+        let ordinary = !types.iter().any(|ty| half(ty.dtype)) && !output.is_ok_and(half);
+        let name = self.op.name();
+        if ordinary && !settings.declines.contains(&name) {
+            return Err(format!(
+                "the device does not support it, though every backend executes {name} unless its \
+                 `Settings::declines` names it"
+            ));
+        }
+        report::declined(name, &types);
+        match run(&self.op, &self.inputs, device) {
+            Err(Error::Unsupported { .. }) => Ok(()),
+            Err(error) => {
+                Err(format!("the device does not support it, and executing it says: {error}"))
+            }
+            Ok(_) => Err("the device says that it does not support it, and executes it".into()),
+        }
+    }
+}
+
+/// Uploads operands, executes an op on them, and downloads the output.
+fn run(op: &Op, inputs: &[HostTensor], device: &Device) -> crate::Result<HostTensor> {
+    let inputs = inputs.iter().map(|x| Tensor::from_host(x.clone(), device));
+    let inputs = inputs.collect::<crate::Result<Vec<Tensor>>>()?;
+    device.execute(op, &inputs.iter().collect::<Vec<_>>())?.to_host()
 }
 
 /// Says where two tensors of one type differ by more than the tolerance.
@@ -87,7 +115,7 @@ pub(super) fn difference(
     want: &HostTensor,
     tolerance: Tolerance,
     settings: &Settings,
-    non_finite_spreads: bool,
+    spread: &[bool],
 ) -> Option<String> {
     let (g, w) = (Floats::of(got).values, Floats::of(want).values);
     let dtype = want.ty().dtype;
@@ -100,7 +128,7 @@ pub(super) fn difference(
         let (g, w) = (g[i], w[i]);
         let allowed = match tolerance {
             _ if g.is_nan() && w.is_nan() => return false,
-            _ if non_finite_spreads && !g.is_finite() => return false,
+            _ if !g.is_finite() && spread.get(i) == Some(&true) => return false,
             Tolerance::Bits => return !same_bits(got, want, i),
             Tolerance::Equal => return g != w,
             _ if dtype == DType::U32 => return g != w,
@@ -170,16 +198,18 @@ pub(super) fn table(device: &Device, settings: &Settings, cases: impl IntoIterat
     }
 }
 
-/// Checks random cases, the same ones every time, and shows the smallest that fails.
+/// Checks random cases, the same ones every time, and shows the smallest that fails. Its seed is
+/// kept in a file, and tried first from then on: see [`Settings::regressions`].
 pub(super) fn random<S: Strategy>(
     device: &Device,
     settings: &Settings,
     parameters: S,
     make: impl Fn(S::Value) -> Case,
 ) {
+    let kept = regressions().filter(|_| settings.regressions);
     let config = Config {
         cases: settings.cases,
-        failure_persistence: None::<Box<FileFailurePersistence>>.map(|p| p as _),
+        failure_persistence: kept.map(|path| Box::new(FileFailurePersistence::Direct(path)) as _),
         max_shrink_iters: 256,
         ..Config::default()
     };
@@ -190,4 +220,14 @@ pub(super) fn random<S: Strategy>(
     if let Err(error) = checked {
         panic!("{error}");
     }
+}
+
+/// Where failures are kept: in the crate that is tested, which is not always this one.
+fn regressions() -> Option<&'static str> {
+    static PATH: OnceLock<Option<String>> = OnceLock::new();
+    let path = || {
+        let crate_folder = std::env::var("CARGO_MANIFEST_DIR").ok()?;
+        Some(format!("{crate_folder}/proptest-regressions/conformance.txt"))
+    };
+    PATH.get_or_init(path).as_deref()
 }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::Settings;
 use super::cases::{Case, Tolerance, finite_max, random, table};
 use super::strategies::{float, seed};
-use super::values::{FLOATS, NON_FINITE, SIGNED, Values, sprinkled, tensor};
+use super::values::{FLOATS, NON_FINITE, SIGNED, Values, indices, non_finite, sprinkled, tensor};
 use crate::ops::{Algorithm, Conv2d, Conv2dInputGrad, Conv2dWeightGrad};
 use crate::{DType, Device, HostTensor, Op, TensorType};
 
@@ -62,7 +62,56 @@ impl Setup {
         let product = finite_max(&inputs[0]) * finite_max(&inputs[1]);
         let product = inputs.get(2).map_or(product, |bias| product.max(finite_max(bias)));
         let case = Case::new(self.conv, inputs, Tolerance::Sum { terms, product });
-        Case { non_finite_spreads: self.conv.algorithm != Algorithm::Direct, ..case }
+        self.spreading(case, |output, operand, place| match operand {
+            0 => self.share_a_tile(output, place),
+            1 => output[3] == place[0],
+            // A bias is added to what has been transformed back.
+            _ => false,
+        })
+    }
+
+    /// The case, with the elements that may be NaN or infinite because a transform computes tiles
+    /// of outputs together: those that `reaches` says of, given the index of an element of the
+    /// output, an operand, and the index of a NaN or an infinity in it.
+    fn spreading(
+        &self,
+        case: Case,
+        reaches: impl Fn([usize; 4], usize, [usize; 4]) -> bool,
+    ) -> Case {
+        if self.conv.algorithm == Algorithm::Direct {
+            return case;
+        }
+        let operands = case.inputs.iter().take(2).map(non_finite);
+        let places: Vec<(usize, [usize; 4])> = (operands.enumerate())
+            .flat_map(|(operand, places)| places.into_iter().map(move |place| (operand, place)))
+            .collect();
+        if places.is_empty() {
+            return case;
+        }
+        let output = case.op.output(&case.types()).expect("the convolution of a case").shape;
+        let spread = indices(&output).map(|output| {
+            places.iter().any(|&(operand, place)| reaches(output, operand, place))
+        });
+        Case { spread: spread.collect(), ..case }
+    }
+
+    /// Whether a transform may mix an output and a pixel: of one image and group, and the windows of
+    /// a tile of outputs cover the pixel.
+    fn share_a_tile(&self, output: [usize; 4], pixel: [usize; 4]) -> bool {
+        // Outputs along an axis of the largest tile.
+        const TILE: usize = 4;
+        let near = |axis: usize| {
+            let beyond = (TILE - 1) * self.conv.stride[axis];
+            let from = output[axis + 1] * self.conv.stride[axis];
+            let to = from + self.kernel[axis] + beyond;
+            let place = pixel[axis + 1] + self.conv.padding[axis] + beyond;
+            (from..to + beyond).contains(&place)
+        };
+        let group = |channel: usize, channels: usize| channel / (channels / self.conv.groups);
+        output[0] == pixel[0]
+            && group(output[3], self.out) == group(pixel[3], self.x[3])
+            && near(0)
+            && near(1)
     }
 
     fn forward(&self, [x, w]: [DType; 2], seed: u64) -> Case {
@@ -80,11 +129,29 @@ impl Setup {
         Case::new(op, inputs, Tolerance::Sum { terms, product: 1.0 })
     }
 
+    /// An input gradient of these operands, some of which may be NaN or infinite.
+    fn input_grad_of(&self, dy: HostTensor, w: HostTensor) -> Case {
+        let case = Case { inputs: vec![dy, w], ..self.input_grad(F32S, 0) };
+        self.spreading(case, |pixel, operand, place| {
+            operand == 0 && self.share_a_tile(place, pixel)
+        })
+    }
+
     fn weight_grad(&self, [x, dy]: [DType; 2], seed: u64) -> Case {
         let op = Conv2dWeightGrad { conv: self.conv, kernel: self.kernel };
         let inputs = [self.x(x, seed), self.dy(dy, seed)];
         let terms = inputs[1].ty().count() / self.out.max(1);
         Case::new(op, inputs, Tolerance::Sum { terms, product: 1.0 })
+    }
+
+    /// A weight gradient of these operands, some of which may be NaN or infinite.
+    fn weight_grad_of(&self, x: HostTensor, dy: HostTensor) -> Case {
+        let case = Case { inputs: vec![x, dy], ..self.weight_grad(F32S, 0) };
+        let [per_group, out_per_group] = [self.x[3], self.out].map(|all| all / self.conv.groups);
+        self.spreading(case, |weight, operand, place| match operand {
+            0 => weight[0] / out_per_group * per_group + weight[3] == place[3],
+            _ => weight[0] == place[3],
+        })
     }
 }
 
@@ -169,6 +236,64 @@ fn setups() -> Vec<Setup> {
     setups
 }
 
+/// Images, kernels and channels of 0, 1 and odd extents along every axis.
+fn thin_setups() -> Vec<Setup> {
+    let mut setups = Vec::new();
+    let kernels = [[1, 1], [1, 2], [3, 1], [2, 3]];
+    for [n, rows, cols, channels, out] in thin_extents() {
+        let turn = setups.len();
+        let kernel = kernels[turn % 4];
+        // As much padding as the kernel needs, and often one more.
+        let padding = [(0, rows), (1, cols)].map(|(axis, extent)| {
+            (kernel[axis] - extent.min(kernel[axis])).div_ceil(2) + (turn / 3 + axis) % 2
+        });
+        let stride = [1 + turn % 2, 1 + turn / 2 % 2];
+        let groups = if channels % 2 == 0 && out % 2 == 0 { 2 } else { 1 };
+        let conv = Conv2d { stride, padding, groups, ..Conv2d::default() };
+        setups.push(Setup { x: [n, rows, cols, channels], out, kernel, conv });
+    }
+    setups
+}
+
+/// Every way for some of five extents to be 0 or 1.
+fn thin_extents() -> impl Iterator<Item = [usize; 5]> {
+    const EXTENTS: [[usize; 3]; 5] = [[0, 1, 2], [0, 1, 3], [0, 1, 4], [0, 1, 5], [0, 1, 3]];
+    (0..3usize.pow(5)).map(|code| {
+        std::array::from_fn(|axis| EXTENTS[axis][code / 3usize.pow(axis as u32) % 3])
+    })
+}
+
+/// Setups for NaN and infinities: windows that overlap, that leave pixels out, that reach over the
+/// edge, in groups; and two for each form of Winograd's algorithm.
+fn non_finite_setups() -> Vec<Setup> {
+    let between = Conv2d { stride: [2, 1], ..Conv2d::default() };
+    let mut setups = vec![
+        square([1, 9, 10, 5], 9, 3, 1, 1),
+        square([2, 7, 9, 16], 16, 3, 1, 1),
+        square([1, 12, 12, 3], 17, 5, 2, 2),
+        square([1, 8, 8, 8], 8, 3, 1, 1).groups(2),
+        square([2, 6, 6, 40], 33, 1, 1, 0),
+        square([1, 2, 3, 4], 5, 3, 1, 2),
+        square([1, 7, 8, 3], 4, 2, 3, 0),
+        square([2, 5, 5, 2], 3, 4, 1, 0),
+        Setup { x: [1, 3, 1, 1], out: 1, kernel: [2, 1], conv: between },
+        Setup { x: [1, 6, 5, 2], out: 4, kernel: [2, 3], conv: between },
+    ];
+    for (kernel, padding) in [(3, 1), (3, 0), (5, 2), (5, 1)] {
+        setups.push(square([1, 14, 13, 32], 32, kernel, 1, padding));
+    }
+    setups.push(square([1, 12, 12, 64], 64, 3, 1, 1).groups(2));
+    setups.into_iter().flat_map(|setup| [setup, setup.direct()]).collect()
+}
+
+/// NaN and infinities of both signs, and of one.
+const NON_FINITES: [&[f32]; 2] = [NON_FINITE, &[f32::INFINITY]];
+
+/// Zeros, which must not meet an infinity that the definition keeps from them.
+fn with_zeros(x: HostTensor) -> HostTensor {
+    sprinkled(x, &[0.0], 3, 9)
+}
+
 /// A few of them, for what need not be asked of all.
 fn some_setups() -> impl Iterator<Item = Setup> {
     setups().into_iter().step_by(7)
@@ -187,7 +312,7 @@ const F32S: [DType; 2] = [DType::F32; 2];
 /// Where the device disagrees with the reference.
 pub fn conv2d(device: &Device, settings: &Settings) {
     let check = |case: Case| table(device, settings, [case]);
-    for (setup, seed) in setups().into_iter().zip(0..) {
+    for (setup, seed) in thin_setups().into_iter().chain(setups()).zip(0..) {
         // Each epilogue in turn.
         let setup = setup.epilogue(seed % 2 == 0, seed % 4 < 2);
         check(setup.forward(F32S, seed));
@@ -198,21 +323,13 @@ pub fn conv2d(device: &Device, settings: &Settings) {
             type_pairs().for_each(|types| check(setup.epilogue(bias, relu).forward(types, 5)));
         }
     }
-    // NaN and infinities: where the reference has them, and elsewhere only by a transform.
-    let small = [
-        square([1, 9, 10, 5], 9, 3, 1, 1),
-        square([2, 7, 9, 16], 16, 3, 1, 1),
-        square([1, 12, 12, 3], 17, 5, 2, 2),
-        square([1, 8, 8, 8], 8, 3, 1, 1).groups(2),
-        square([2, 6, 6, 40], 33, 1, 1, 0),
-        square([1, 2, 3, 4], 5, 3, 1, 2),
-    ];
-    for setup in small.into_iter().flat_map(|s| [s, s.direct()]) {
+    for setup in non_finite_setups() {
         for (bias, relu) in [(false, false), (true, true)] {
             let setup = setup.epilogue(bias, relu);
             for place in 0..2 + usize::from(bias) {
-                for among in [NON_FINITE, &NON_FINITE[1..2]] {
+                for among in NON_FINITES {
                     let mut inputs = setup.forward(F32S, 6).inputs;
+                    inputs[0] = with_zeros(inputs[0].clone());
                     inputs[place] = sprinkled(inputs[place].clone(), among, 90, 7);
                     check(setup.of(inputs));
                 }
@@ -233,7 +350,18 @@ pub fn conv2d(device: &Device, settings: &Settings) {
 /// Where the device disagrees with the reference.
 pub fn conv2d_input_grad(device: &Device, settings: &Settings) {
     let check = |case: Case| table(device, settings, [case]);
-    setups().iter().zip(0..).for_each(|(setup, seed)| check(setup.input_grad(F32S, seed)));
+    for (setup, seed) in thin_setups().into_iter().chain(setups()).zip(0..) {
+        check(setup.input_grad(F32S, seed));
+    }
+    for setup in non_finite_setups() {
+        for among in NON_FINITES {
+            let (dy, w) = (with_zeros(setup.dy(DType::F32, 6)), setup.w(DType::F32, 6));
+            check(setup.input_grad_of(sprinkled(dy.clone(), among, 60, 7), w.clone()));
+            check(setup.input_grad_of(dy.clone(), sprinkled(w.clone(), among, 30, 7)));
+            // Half of the weights, so that those of every tap are among them.
+            check(setup.input_grad_of(dy, sprinkled(w, among, 2, 7)));
+        }
+    }
     for setup in some_setups() {
         type_pairs().for_each(|types| check(setup.input_grad(types, 5)));
     }
@@ -246,7 +374,16 @@ pub fn conv2d_input_grad(device: &Device, settings: &Settings) {
 /// Where the device disagrees with the reference.
 pub fn conv2d_weight_grad(device: &Device, settings: &Settings) {
     let check = |case: Case| table(device, settings, [case]);
-    setups().iter().zip(0..).for_each(|(setup, seed)| check(setup.weight_grad(F32S, seed)));
+    for (setup, seed) in thin_setups().into_iter().chain(setups()).zip(0..) {
+        check(setup.weight_grad(F32S, seed));
+    }
+    for setup in non_finite_setups() {
+        for among in NON_FINITES {
+            let (x, dy) = (with_zeros(setup.x(DType::F32, 6)), with_zeros(setup.dy(DType::F32, 6)));
+            check(setup.weight_grad_of(sprinkled(x.clone(), among, 60, 7), dy.clone()));
+            check(setup.weight_grad_of(x, sprinkled(dy, among, 60, 7)));
+        }
+    }
     for setup in some_setups() {
         type_pairs().for_each(|types| check(setup.weight_grad(types, 5)));
     }
@@ -254,15 +391,17 @@ pub fn conv2d_weight_grad(device: &Device, settings: &Settings) {
 }
 
 fn parameters() -> impl Strategy<Value = (Setup, [DType; 2], u64)> {
-    let image = (0..4usize, 1..12usize, 1..12usize);
-    let channels = (1..4usize, 1..9usize, 1..12usize);
+    let image = (0..4usize, 0..12usize, 0..12usize);
+    let channels = (1..4usize, 0..9usize, 0..12usize);
     let pair = |range: std::ops::Range<usize>| prop::array::uniform2(range);
     let window = (pair(1..6), pair(1..4), pair(0..4));
     let epilogue = (any::<bool>(), any::<bool>(), any::<bool>());
     (image, channels, window, epilogue, (float(), float()), seed()).prop_map(
         |((n, rows, cols), (groups, c, out), (kernel, stride, padding), flags, types, seed)| {
             let (bias, relu, direct) = flags;
-            // A kernel fits into the image with its padding.
+            // A kernel fits into the image with its padding, so that one of them has an extent.
+            let padding = [(padding[0], rows), (padding[1], cols)]
+                .map(|(padding, extent)| if extent == 0 { padding.max(1) } else { padding });
             let fit = |axis: usize, extent: usize| kernel[axis].min(extent + 2 * padding[axis]);
             let algorithm = if direct { Algorithm::Direct } else { Algorithm::Auto };
             let setup = Setup {

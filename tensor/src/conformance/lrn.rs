@@ -27,7 +27,7 @@ fn parameters() -> impl Iterator<Item = Lrn> {
 }
 
 fn shape_table() -> impl Iterator<Item = (Vec<usize>, usize)> {
-    let shapes: [(&[usize], &[usize]); 16] = [
+    let shapes: [(&[usize], &[usize]); 20] = [
         (&[0], &[1, 3]),
         (&[1], &[1]),
         (&[2], &[1, 2]),
@@ -44,6 +44,10 @@ fn shape_table() -> impl Iterator<Item = (Vec<usize>, usize)> {
         (&[1, 5, 5, 64], &[1, 2]),
         (&[2, 7, 7, 96], &[1, 2]),
         (&[1, 3, 2, 1, 5], &[1]),
+        (&[0, 2, 3, 4], &[1, 2]),
+        (&[2, 0, 3, 4], &[1]),
+        (&[2, 3, 0, 9], &[1, 3]),
+        (&[2, 3, 3, 0], &[1, 2]),
     ];
     shapes.into_iter().flat_map(|(dims, groups)| groups.iter().map(move |&g| (dims.to_vec(), g)))
 }
@@ -79,7 +83,7 @@ pub fn lrn(device: &Device, settings: &Settings) {
 
 fn random_parameters() -> impl Strategy<Value = (Lrn, Vec<usize>, DType, u64)> {
     let lrn = (1..10usize, 0.5..2f32, 0..2u32, 0.3..1f32);
-    let dims = (0..6usize, 1..6usize, extent(), 1..4usize);
+    let dims = (0..6usize, 0..6usize, extent(), 1..4usize);
     (lrn, dims, float(), seed()).prop_map(|((size, kappa, alpha, beta), dims, dtype, seed)| {
         let (n, rows, channels, groups) = dims;
         let lrn = Lrn { size, kappa, alpha: alpha as f32 * 0.05, beta, groups };
@@ -107,6 +111,14 @@ pub fn lrn_grad(device: &Device, settings: &Settings) {
         for ((dims, groups), dtype) in shape_table().flat_map(|s| FLOATS.map(|d| (s.clone(), d))) {
             let [x, dy] = operands(&dims, dtype, groups as u64);
             table(device, settings, [gradient(Lrn { groups, ..lrn }, x, dy)]);
+        }
+        // A NaN or an infinity of either operand stays in the reach of its window, and in its group.
+        let [x, dy] = operands(&[3, 5, 32], DType::F32, 1);
+        for groups in [1, 2] {
+            let lrn = Lrn { groups, ..lrn };
+            let odd = |x: &HostTensor| sprinkled(x.clone(), NON_FINITE, 60, 2);
+            table(device, settings, [gradient(lrn, odd(&x), dy.clone())]);
+            table(device, settings, [gradient(lrn, x.clone(), odd(&dy))]);
         }
     }
     random(device, settings, random_parameters(), |(lrn, dims, dtype, seed)| {

@@ -73,8 +73,9 @@ const FULL_CONNECT: MatMul =
 pub fn matmul(device: &Device, settings: &Settings) {
     let f32s = [DType::F32; 2];
     let check = |case: Case| table(device, settings, [case]);
-    // Empty in each of the three extents: no sum is 0, and the epilogue still applies.
-    for (m, n, k) in [(0, 3, 4), (3, 0, 4), (3, 4, 0), (0, 0, 0), (1, 1, 1)] {
+    // None and one along each of the three extents: no sum is 0, and the epilogue still applies.
+    for code in 0..3usize.pow(3) {
+        let [m, n, k] = [(1, 3), (3, 5), (9, 4)].map(|(step, large)| [0, 1, large][code / step % 3]);
         for op in orders().flat_map(epilogues) {
             check(product(m, n, k).case(op, f32s, 1));
         }
@@ -141,10 +142,14 @@ pub fn matmul(device: &Device, settings: &Settings) {
     // NaN and infinities reach the rows and columns that they are in, and no other.
     for op in orders().flat_map(epilogues) {
         for (m, n, k) in [(1, 33, 40), (9, 33, 40), (70, 20, 270)] {
-            for place in 0..2 {
-                let mut case = product(m, n, k).case(op, f32s, 13);
-                case.inputs[place] = sprinkled(case.inputs[place].clone(), NON_FINITE, 100, 14);
-                check(with_tolerance(op, case.inputs, k));
+            for place in 0..2 + usize::from(op.bias) {
+                for among in [NON_FINITE, &[f32::INFINITY]] {
+                    let mut inputs = product(m, n, k).case(op, f32s, 13).inputs;
+                    // Zeros, which make NaN of the infinities that they meet, and of no other.
+                    inputs[0] = sprinkled(inputs[0].clone(), &[0.0], 3, 16);
+                    inputs[place] = sprinkled(inputs[place].clone(), among, 100, 14);
+                    check(with_tolerance(op, inputs, k));
+                }
             }
         }
     }

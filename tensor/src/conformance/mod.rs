@@ -26,7 +26,21 @@
 //! Results of half precision may differ by one unit in the last place besides. Where the reference
 //! is NaN the device is NaN, and where it is infinite the same infinity.
 //!
-//! Ops that a backend does not [support](crate::Backend::supports) are passed over.
+//! A transformed convolution ([`Algorithm::Auto`](crate::ops::Algorithm)) computes tiles of outputs
+//! together, so NaN and infinities may spread further than the definition takes them, but only so
+//! far, and they never vanish:
+//! - in the convolution, from `x` to outputs of the same image and group whose tile (up to 4 outputs
+//!   along each axis) saw the pixel, and from the weights to outputs of the same channel;
+//! - in the gradient in the input, from `dy` to pixels of the same image and group in such a tile.
+//!   The weights spread nothing: a pixel meets the weights that it saw and no other;
+//! - in the gradient in the weights, from `x` to weights of the same input channel, and from `dy` to
+//!   weights of the same output channel.
+//!
+//! # What must be executed
+//! Every op is executed by every backend, on operands and results that are not half precision,
+//! unless [`Settings::declines`] names it. What a backend says that it does not
+//! [support](crate::Backend::supports) must give [`Error::Unsupported`](crate::Error::Unsupported),
+//! and stands in the [report](FamilyReport).
 
 // It is a test suite, though another crate's tests run it: failing is what it is for.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -42,11 +56,13 @@ mod movement;
 mod pool2d;
 mod random;
 mod reduce;
+mod report;
 mod softmax;
 mod strategies;
 mod values;
 
 pub use bits::{bits, digest};
+pub use report::{FamilyReport, run, run_family};
 
 use crate::Device;
 
@@ -60,12 +76,25 @@ pub struct Settings {
     /// The device keeps subnormal numbers. Where it flushes them to zero, as graphics drivers may,
     /// they are left out of operands.
     pub subnormals: bool,
+    /// The ops, by their [names](crate::Op::name), that the backend does not execute, or not on all
+    /// shapes. All others it must execute: see the [module](self).
+    pub declines: &'static [&'static str],
+    /// Seeds of random cases that fail are kept in `proptest-regressions/conformance.txt` of the
+    /// crate under test, and tried first in later runs.
+    pub regressions: bool,
 }
 
 impl Default for Settings {
-    /// 64 random cases, the 1e-5 of Striate's numerical contract, subnormals kept.
+    /// 64 random cases, the 1e-5 of Striate's numerical contract, subnormals kept, no op declined,
+    /// failures kept.
     fn default() -> Self {
-        Settings { cases: 64, tolerance: 1e-5, subnormals: true }
+        Settings {
+            cases: 64,
+            tolerance: 1e-5,
+            subnormals: true,
+            declines: &[],
+            regressions: true,
+        }
     }
 }
 
@@ -87,7 +116,15 @@ macro_rules! families {
                 $(
                     #[test]
                     fn $name() {
-                        $d crate::conformance::$name(&$d device, &$d settings);
+                        let name = stringify!($name);
+                        let report = $d crate::conformance::run_family(name, &$d device, &$d settings);
+                        if !report.declined.is_empty() {
+                            // The tests of a crate may print; the crates themselves do not.
+                            #[allow(clippy::print_stderr)]
+                            {
+                                eprintln!("{report}");
+                            }
+                        }
                     }
                 )*
             };
@@ -132,16 +169,6 @@ families! { $
     memory::transfer,
     memory::bad_operands,
     bits::same_bits_twice,
-}
-
-/// Runs every family.
-///
-/// # Panics
-/// At the first disagreement with the reference.
-pub fn run(device: &Device, settings: &Settings) {
-    for (_, family) in FAMILIES {
-        family(device, settings);
-    }
 }
 
 #[cfg(test)]

@@ -37,6 +37,21 @@ fn setups() -> Vec<Setup> {
         // Enough for several threads.
         ([5, 40, 41, 17], Pool2d::square(3, 2, 1)),
     ];
+    // Extents of 0, 1 and odd ones along every axis.
+    for code in 0..3usize.pow(4) {
+        let extent = |axis: u32, large: usize| [0, 1, large][code / 3usize.pow(axis) % 3];
+        let dims = [extent(0, 2), extent(1, 3), extent(2, 5), extent(3, 9)];
+        let sizes = [[1, 2], [2, 1], [3, 2], [2, 3]];
+        let size = sizes[code % 4];
+        // As much padding as the window needs, and often more.
+        let padding = [(size[0], dims[1]), (size[1], dims[2])].map(|(size, extent): (usize, usize)| {
+            (size - extent.min(size)).div_ceil(2).max(code / 4 % size).min(size - 1)
+        });
+        // A window of one cell has no padding, and no place over nothing.
+        let fits = (0..2).all(|axis| dims[axis + 1] + 2 * padding[axis] >= size[axis]);
+        let stride = [1 + code % 2, 1 + code / 2 % 2];
+        setups.extend(fits.then_some((dims, Pool2d { size, stride, padding })));
+    }
     // Channels around vectors.
     for channels in [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 47, 48, 49, 64, 65] {
         setups.push(([1, 6, 7, channels], Pool2d::square(3, 2, 1)));
@@ -46,19 +61,20 @@ fn setups() -> Vec<Setup> {
 }
 
 fn parameters() -> impl Strategy<Value = (Setup, DType, u64)> {
-    let image = (0..4usize, 1..12usize, 1..12usize, 1..20usize);
+    let image = (0..4usize, 0..12usize, 0..12usize, 0..20usize);
     let pair = |range: std::ops::Range<usize>| prop::array::uniform2(range);
     (image, pair(1..6), pair(1..4), pair(0..5), float(), seed()).prop_map(
         |((n, rows, cols, c), size, stride, padding, dtype, seed)| {
-            // A window reaches into the image, and fits into it with its padding.
+            // A window is larger than its padding, and fits into the image with it. Over an image
+            // without cells it is of 2 at least, one of them in the padding of either side.
             let fit = |axis: usize, extent: usize| {
-                let padding = padding[axis].min(size[axis] - 1);
-                (size[axis].min(extent + 2 * padding), padding)
+                let least = if extent == 0 { 2 } else { 1 };
+                let padding = padding[axis].max(least - 1);
+                let size = size[axis].max(padding + 1).min(extent + 2 * padding);
+                (size, padding.min(size - 1))
             };
             let ((s0, p0), (s1, p1)) = (fit(0, rows), fit(1, cols));
-            let padding = [p0.min(s0 - 1), p1.min(s1 - 1)];
-            let size = [s0.min(rows + 2 * padding[0]), s1.min(cols + 2 * padding[1])];
-            let padding = [padding[0].min(size[0] - 1), padding[1].min(size[1] - 1)];
+            let (size, padding) = ([s0, s1], [p0, p1]);
             (([n, rows, cols, c], Pool2d { size, stride, padding }), dtype, seed)
         },
     )
@@ -126,6 +142,9 @@ pub fn max_pool2d_grad(device: &Device, settings: &Settings) {
         case(setup, [dtype; 2], Values::Quarters, seed)
     });
     for setup in setups() {
+        let mut infinite = case(setup, [DType::F32; 2], Values::Quarters, 3);
+        infinite.inputs[2] = sprinkled(infinite.inputs[2].clone(), NON_FINITE, 20, 4);
+        table(device, settings, [infinite]);
         for types in [[DType::F32, DType::F16], [DType::F16, DType::F32]] {
             table(device, settings, [case(setup, types, Values::Quarters, 1)]);
         }
@@ -138,12 +157,18 @@ pub fn max_pool2d_grad(device: &Device, settings: &Settings) {
 /// # Panics
 /// Where the device disagrees with the reference.
 pub fn avg_pool2d_grad(device: &Device, settings: &Settings) {
-    on_setups(device, settings, |(dims, pool), dtype, seed| {
+    let case = |(dims, pool): Setup, dtype, seed| {
         let x = tensor(&dims, dtype, Values::Quarters, 0);
         let y = Op::from(AvgPool2d(pool)).output(&[x.ty()]).expect("the pooling of a case");
         let dy = tensor(y.shape.dims(), dtype, Values::Range(-2.0, 2.0), seed);
         let op = AvgPool2dGrad { pool, input: [dims[1], dims[2]] };
         let terms = pool.size.iter().product::<usize>();
         Case::new(op, [dy], Tolerance::Sum { terms, product: 2.0 })
-    });
+    };
+    on_setups(device, settings, case);
+    for setup in setups() {
+        let mut infinite = case(setup, DType::F32, 3);
+        infinite.inputs[0] = sprinkled(infinite.inputs[0].clone(), NON_FINITE, 20, 4);
+        table(device, settings, [infinite]);
+    }
 }

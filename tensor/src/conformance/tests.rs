@@ -9,7 +9,14 @@ use crate::{
     TensorType,
 };
 
-const QUICK: Settings = Settings { cases: 16, tolerance: 1e-5, subnormals: true };
+/// Most devices here fail on purpose: nobody wants to keep how.
+const QUICK: Settings = Settings {
+    cases: 16,
+    tolerance: 1e-5,
+    subnormals: true,
+    declines: &[],
+    regressions: false,
+};
 
 /// What this shows is that the suite holds together, and accepts the definition.
 mod reference {
@@ -113,11 +120,6 @@ fn a_nan_that_vanishes_is_found() {
     let finite = [
         "compare",
         "arg_reduce",
-        "conv2d_input_grad",
-        "conv2d_weight_grad",
-        "max_pool2d_grad",
-        "avg_pool2d_grad",
-        "lrn_grad",
         "uniform",
         "normal",
         "sgd_momentum",
@@ -160,4 +162,113 @@ fn the_operands_are_what_they_say() {
     assert!(x.iter().any(|&x| x < -2.5) && x.iter().any(|&x| x > 4.5));
     let y = values::tensor(&[1000], crate::DType::F32, values::Values::Range(-3.0, 5.0), 2);
     assert_ne!(x, Floats::of(&y).values);
+}
+
+/// The reference, but for what it does not support or execute.
+#[derive(Clone, Copy)]
+struct Declining {
+    supports: fn(&Op, &[TensorType]) -> bool,
+    executes: fn(&Op, &[TensorType]) -> bool,
+}
+
+impl Declining {
+    /// Supports what it executes.
+    fn honest(supports: fn(&Op, &[TensorType]) -> bool) -> Device {
+        Device::new(Declining { supports, executes: supports })
+    }
+
+    fn check(&self, op: &Op, types: &[TensorType]) -> Result<()> {
+        if (self.executes)(op, types) {
+            return Ok(());
+        }
+        let device = "declining".into();
+        Err(crate::Error::Unsupported { device, op: op.name(), reason: "no kernel".into() })
+    }
+}
+
+impl Backend for Declining {
+    fn info(&self) -> DeviceInfo {
+        DeviceInfo { name: "declining".into(), ..Reference.info() }
+    }
+
+    fn upload(&self, values: HostValues) -> Result<Buffer> {
+        Reference.upload(values)
+    }
+
+    fn download(&self, buffer: &Buffer, ty: &TensorType) -> Result<HostTensor> {
+        Reference.download(buffer, ty)
+    }
+
+    fn execute(&self, op: &Op, inputs: &[Operand<'_>], output: &TensorType) -> Result<Buffer> {
+        self.check(op, &inputs.iter().map(|x| *x.ty).collect::<Vec<_>>())?;
+        Reference.execute(op, inputs, output)
+    }
+
+    fn execute_in_place(
+        &self,
+        op: &Op,
+        targets: &mut [Target<'_>],
+        inputs: &[Operand<'_>],
+    ) -> Result<()> {
+        self.check(op, &inputs.iter().map(|x| *x.ty).collect::<Vec<_>>())?;
+        Reference.execute_in_place(op, targets, inputs)
+    }
+
+    fn supports(&self, op: &Op, inputs: &[TensorType]) -> bool {
+        (self.supports)(op, inputs)
+    }
+
+    fn synchronize(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+fn failure(device: &Device, family: &str, settings: &Settings) -> Option<String> {
+    let failed = catch_unwind(AssertUnwindSafe(|| run_family(family, device, settings))).err()?;
+    failed.downcast_ref::<String>().cloned()
+}
+
+#[test]
+fn a_backend_that_supports_nothing_fails_every_family_of_ops() {
+    let idle = Declining { supports: |_, _| false, executes: |_, _| true };
+    for idle in [Device::new(idle), Declining::honest(|_, _| false)] {
+        let refusing = (FAMILIES.iter().map(|(name, _)| *name))
+            .filter(|name| failure(&idle, name, &QUICK).is_some_and(|m| m.contains("support")));
+        // These ask for no op that may be declined.
+        let expected = families_but(&["transfer", "bad_operands"]);
+        assert_eq!(refusing.collect::<Vec<_>>(), expected);
+    }
+}
+
+#[test]
+fn an_op_may_be_declined_where_the_settings_say_so() {
+    let device = Declining::honest(|op, _| op.name() != "conv2d");
+    let message = failure(&device, "conv2d", &QUICK).unwrap();
+    assert!(message.contains("conv2d unless its `Settings::declines` names it"), "{message}");
+    let declared = Settings { declines: &["conv2d"], ..QUICK };
+    let report = run_family("conv2d", &device, &declared);
+    assert_eq!(report.executed, 0);
+    assert!(report.declined["conv2d of f32, f32"] > 100, "{report}");
+    assert!(run_family("matmul", &device, &declared).declined.is_empty());
+}
+
+#[test]
+fn half_precision_may_be_declined_and_is_reported() {
+    let device = Declining::honest(|_, types| types.iter().all(|ty| ty.dtype != crate::DType::F16));
+    let report = run_family("matmul", &device, &QUICK);
+    assert!(report.executed > 100, "{report}");
+    assert!(report.declined.contains_key("matmul of f16, f32"), "{report}");
+    assert!(report.to_string().contains("declined of matmul of f16, f32"), "{report}");
+}
+
+#[test]
+fn what_a_backend_says_of_its_support_must_be_true() {
+    let claims = Declining { supports: |_, _| true, executes: |op, _| op.name() != "lrn" };
+    let message = failure(&Device::new(claims), "lrn", &QUICK).unwrap();
+    assert!(message.contains("the device says") && message.contains("no kernel"), "{message}");
+
+    let hides = Declining { supports: |op, _| op.name() != "lrn", executes: |_, _| true };
+    let declared = Settings { declines: &["lrn"], ..QUICK };
+    let message = failure(&Device::new(hides), "lrn", &declared).unwrap();
+    assert!(message.contains("does not support it, and executes it"), "{message}");
 }

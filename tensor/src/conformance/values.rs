@@ -2,6 +2,7 @@
 
 use half::f16;
 
+use crate::reference::Floats;
 use crate::{DType, HostTensor, HostValues, RandomKey, Shape};
 
 /// What values a tensor gets.
@@ -70,6 +71,22 @@ pub(super) fn sprinkled(mut x: HostTensor, among: &[f32], every: u32, seed: u64)
         HostValues::U32(v) => chosen.iter().for_each(|&(i, x)| v[i] = x as u32),
     }
     x
+}
+
+/// The indices of a tensor of four axes, in order.
+pub(super) fn indices(shape: &Shape) -> impl Iterator<Item = [usize; 4]> + use<> {
+    let dims = shape.nhwc("conformance", "a tensor").expect("four axes of a case");
+    (0..shape.count()).map(move |at| {
+        let [_, b, c, d] = dims;
+        [at / d / c / b, at / d / c % b, at / d % c, at % d]
+    })
+}
+
+/// The indices of the elements of a tensor of four axes that are NaN or infinite.
+pub(super) fn non_finite(x: &HostTensor) -> Vec<[usize; 4]> {
+    let values = Floats::of(x).values;
+    let places = indices(x.shape()).zip(values).filter(|(_, x)| !x.is_finite());
+    places.map(|(index, _)| index).collect()
 }
 
 /// NaN and both infinities.

@@ -27,11 +27,7 @@ impl OpRule for Concatenate {
             let here = other.shape.axis(self.axis, op)?;
             if other.shape.with_axis(self.axis, first.shape.dims()[self.axis], op)? != first.shape {
                 let expected = format!("shapes that differ at axis {} only", self.axis);
-                return Err(Error::shape(
-                    op,
-                    expected,
-                    format!("{} and {}", first.shape, other.shape),
-                ));
+                return Err(Error::shape(op, expected, [first.shape, other.shape]));
             }
             extent = extent.saturating_add(here);
         }

@@ -96,7 +96,7 @@ impl Conv2d {
                 channels / self.groups,
                 self.groups
             );
-            return Err(Error::shape(op, expected, weights.to_string()));
+            return Err(Error::shape(op, expected, weights));
         }
         let out_rows = windows(op, rows, kernel_rows, self.stride[0], self.padding[0])?;
         let out_cols = windows(op, cols, kernel_cols, self.stride[1], self.padding[1])?;

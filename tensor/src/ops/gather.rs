@@ -20,7 +20,7 @@ impl OpRule for Gather {
         let [x, indices] = operands("gather", inputs)?;
         of_dtype("gather", "indices", &indices, DType::U32)?;
         let &[n] = indices.shape.dims() else {
-            return Err(Error::shape("gather", "indices of 1 axis", indices.shape.to_string()));
+            return Err(Error::shape("gather", "indices of 1 axis", indices.shape));
         };
         Ok(TensorType::new(x.shape.with_axis(self.axis, n, "gather")?, x.dtype))
     }

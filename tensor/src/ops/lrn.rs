@@ -25,7 +25,7 @@ impl Lrn {
     fn check(&self, op: &'static str, x: &TensorType) -> Result<()> {
         float(op, "x", x)?;
         let Some(&channels) = x.shape.dims().last() else {
-            return Err(Error::shape(op, "x with a channel axis", x.shape.to_string()));
+            return Err(Error::shape(op, "x with a channel axis", x.shape));
         };
         if self.size == 0 {
             return Err(Error::parameter(op, "size", "at least 1", self.size));

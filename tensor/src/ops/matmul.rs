@@ -2,7 +2,7 @@
 
 use super::gradient::{before_relu, bias_gradient, epilogue_saved, sum_to};
 use super::{Backward, OpRule, Saved, float, operands_and_bias, same_shape};
-use crate::{DType, Error, MAX_RANK, Result, Shape, Tensor, TensorType};
+use crate::{DType, Error, Given, MAX_RANK, Result, Shape, Tensor, TensorType};
 
 /// Matrix product, batched over leading axes. Operands: `a [.., m, k]` and `b [.., k, n]` (floats;
 /// each may be stored transposed; leading axes broadcast), and `bias [n]` where asked. Output:
@@ -43,17 +43,16 @@ impl MatMul {
         let op = "matmul";
         let (&[ref batch_a @ .., a0, a1], &[ref batch_b @ .., b0, b1]) = (a.dims(), b.dims())
         else {
-            return Err(Error::shape(op, "operands of 2 or more axes", format!("{a} and {b}")));
+            return Err(Error::shape(op, "operands of 2 or more axes", [*a, *b]));
         };
         let (m, k) = if self.transpose_a { (a1, a0) } else { (a0, a1) };
         let (k_b, n) = if self.transpose_b { (b1, b0) } else { (b0, b1) };
         if k != k_b {
             let order = |t| if t { " (transposed)" } else { "" };
-            return Err(Error::shape(
-                op,
-                "a [.., m, k] and b [.., k, n] with one k",
-                format!("a {a}{} and b {b}{}", order(self.transpose_a), order(self.transpose_b)),
-            ));
+            let text =
+                format!("a {a}{} and b {b}{}", order(self.transpose_a), order(self.transpose_b));
+            let got = Given::Described(vec![*a, *b], text);
+            return Err(Error::shape(op, "a [.., m, k] and b [.., k, n] with one k", got));
         }
         let batch = Shape::new(batch_a)?.broadcast(&Shape::new(batch_b)?, op)?;
         Ok(MatMulExtents { batch, m, n, k })

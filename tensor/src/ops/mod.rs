@@ -278,5 +278,5 @@ fn same_shape(op: &'static str, what: &str, expected: &Shape, got: &Shape) -> Re
     if expected == got {
         return Ok(());
     }
-    Err(Error::shape(op, format!("{what} of shape {expected}"), got.to_string()))
+    Err(Error::shape(op, format!("{what} of shape {expected}"), got))
 }

@@ -58,7 +58,7 @@ impl Tensor {
     pub fn transpose(&self) -> Result<Tensor> {
         let rank = self.shape().rank();
         if rank < 2 {
-            return Err(Error::shape("transpose", "2 or more axes", self.shape().to_string()));
+            return Err(Error::shape("transpose", "2 or more axes", self.shape()));
         }
         let mut order: Vec<usize> = (0..rank).collect();
         order.swap(rank - 1, rank - 2);

@@ -196,7 +196,7 @@ impl OpRule for ArgReduce {
         let extent = x.shape.axis(self.axis, op)?;
         if extent == 0 || u32::try_from(extent).is_err() {
             let expected = format!("an extent of 1 to {} at axis {}", u32::MAX, self.axis);
-            return Err(Error::shape(op, expected, x.shape.to_string()));
+            return Err(Error::shape(op, expected, x.shape));
         }
         let axes = Axes::new(&[self.axis])?;
         Ok(TensorType::new(reduced(&x.shape, &axes, self.keep_axis)?, DType::U32))
