@@ -171,7 +171,7 @@ fn inputs_that_do_not_fit_are_refused_with_the_place() {
     let Error::Op { source: striate_tensor::Error::Shape { got, .. }, .. } = &error else {
         panic!("another error: {error:?}");
     };
-    assert_eq!(got.shapes()[0].dims(), [4, 3, 3, 3], "{got}");
+    assert_eq!(got.shapes()[0].dims(), [8, 3, 3, 3], "{got}");
     let labels = Tensor::full([1, 9, 7, 3], 0.0, DType::U32, &device).unwrap();
     assert!(matches!(network.forward(&labels), Err(Error::Op { layer: 0, .. })));
 

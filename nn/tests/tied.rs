@@ -88,7 +88,8 @@ fn three_clones_and_nested_modules_stay_tied() {
     let device = device();
     let w = Tensor::from_vec(vec![0.5f32, -1.0, 2.0, 1.5], [2, 2], &device).unwrap().require_grad();
     let layer = || FullConnect::from_tensors(w.clone(), None, false);
-    let mut module = Sequential::new().then(layer()).then(Sequential::new().then(layer())).then(layer());
+    let mut module =
+        Sequential::new().then(layer()).then(Sequential::new().then(layer())).then(layer());
     // Marking parameters that are marked already keeps them one leaf.
     require_grad(&mut module);
     let mut sgd = Sgd::new();

@@ -211,10 +211,10 @@ pub(crate) fn inverse_powers<S: Simd>(simd: S, power: Power, bases: &[f32], to: 
     }
 }
 
-/// `to = bases^-3/4`, to within 2e-7.
+/// `to = bases^(-3/4)`, with a relative error of at most 2e-7.
 ///
-/// With wide vectors, two roots and a division take longer than a guess and two steps of Newton's
-/// iteration (with the second derivative as well) for `y^-4 = s^3`.
+/// With wide vectors, two square roots and a division take longer than a first estimate refined by
+/// two steps of Newton's iteration with a second-order term, for `y^-4 = s^3`.
 #[inline(always)]
 fn inverse_three_quarters<S: Simd>(simd: S, bases: &[f32], to: &mut [f32]) {
     let count = to.len();

@@ -10,10 +10,17 @@ mod common;
 
 use striate_ops_wgsl::Options;
 use striate_tensor::Device;
-use striate_tensor::conformance::{FAMILIES, Settings};
+use striate_tensor::conformance::{FAMILIES, Settings, run_family};
 
 /// Graphics drivers may flush subnormal numbers.
-const SETTINGS: Settings = Settings { cases: 64, tolerance: 1e-5, subnormals: false };
+const SETTINGS: Settings = Settings {
+    cases: 64,
+    tolerance: 1e-5,
+    subnormals: false,
+    // Every op has kernels.
+    declines: &[],
+    regressions: true,
+};
 
 /// Random cases for each op; `CONFORMANCE_CASES` asks for more or fewer.
 fn cases() -> u32 {
@@ -28,9 +35,8 @@ fn run(name: &str, options: Options) {
 fn run_within(name: &str, options: Options, tolerance: f64) {
     let Some(gpu) = common::gpu(options) else { return };
     let device = Device::new(gpu);
-    let family = FAMILIES.iter().find(|(family, _)| *family == name);
-    let (_, family) = family.unwrap_or_else(|| panic!("no family {name}"));
-    family(&device, &Settings { cases: cases(), tolerance, ..SETTINGS });
+    let report = run_family(name, &device, &Settings { cases: cases(), tolerance, ..SETTINGS });
+    assert!(report.declined.is_empty(), "{report}");
     // A refusal that came late belongs to this family.
     device.synchronize().unwrap();
 }

@@ -113,9 +113,10 @@ impl Shape {
     /// # Errors
     /// [`Error::Shape`] where there is no such axis.
     pub fn axis(&self, axis: usize, op: &'static str) -> Result<usize> {
-        self.dims().get(axis).copied().ok_or_else(|| {
-            Error::shape(op, format!("a shape with an axis {axis}"), self)
-        })
+        self.dims()
+            .get(axis)
+            .copied()
+            .ok_or_else(|| Error::shape(op, format!("a shape with an axis {axis}"), self))
     }
 
     /// `(outer, extent, inner)`: the element counts before, of, and after `axis`.

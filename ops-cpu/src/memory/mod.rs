@@ -18,11 +18,11 @@ const PAGE_BYTES: usize = 4096;
 /// A free small block serves a request of at least this part of its size (as 1 / n), so that small
 /// tensors do not sit on large blocks.
 const SLACK: usize = 2;
-/// Memory up to this is never given back to the system. Beyond it, free memory is given back that
-/// makes the whole more than was ever in use at a time, and a part of that (as 1 / n; for what fits
-/// nothing): a training step, which gives almost all of its memory back, takes none from the system
-/// the next time. (With a sixteenth a step of VGG-D on 4 images is no quicker, and keeps 50 MB more.)
-/// Where that proves too little, since blocks come and go in an order that leaves gaps, it grows.
+/// The pool always keeps up to this much memory. Beyond it, it frees cached blocks once the whole
+/// exceeds the pool's peak use by more than one part in [`UNFIT`], which allows for free blocks that
+/// no request fits. So a training step, which frees nearly all of its memory, takes none from the
+/// system the next time. (With one part in 16 a step of VGG-D on 4 images is no faster, and keeps
+/// 50 MB more.) Where that is too little, because the order of requests leaves gaps, it grows.
 const KEPT_BYTES: usize = 64 << 20;
 const UNFIT: usize = 32;
 

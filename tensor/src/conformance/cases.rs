@@ -9,7 +9,9 @@ use proptest::test_runner::{
 
 use super::{Settings, report};
 use crate::reference::{self, Floats};
-use crate::{DType, Device, Error, HostTensor, HostValues, MAX_RANK, Op, Shape, Tensor, TensorType};
+use crate::{
+    DType, Device, Error, HostTensor, HostValues, MAX_RANK, Op, Shape, Tensor, TensorType,
+};
 
 /// An op, its operands, and how close a device has to come to the reference.
 pub(super) struct Case {

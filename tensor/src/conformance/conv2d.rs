@@ -89,9 +89,8 @@ impl Setup {
             return case;
         }
         let output = case.op.output(&case.types()).expect("the convolution of a case").shape;
-        let spread = indices(&output).map(|output| {
-            places.iter().any(|&(operand, place)| reaches(output, operand, place))
-        });
+        let spread = indices(&output)
+            .map(|output| places.iter().any(|&(operand, place)| reaches(output, operand, place)));
         Case { spread: spread.collect(), ..case }
     }
 
@@ -258,9 +257,8 @@ fn thin_setups() -> Vec<Setup> {
 /// Every way for some of five extents to be 0 or 1.
 fn thin_extents() -> impl Iterator<Item = [usize; 5]> {
     const EXTENTS: [[usize; 3]; 5] = [[0, 1, 2], [0, 1, 3], [0, 1, 4], [0, 1, 5], [0, 1, 3]];
-    (0..3usize.pow(5)).map(|code| {
-        std::array::from_fn(|axis| EXTENTS[axis][code / 3usize.pow(axis as u32) % 3])
-    })
+    (0..3usize.pow(5))
+        .map(|code| std::array::from_fn(|axis| EXTENTS[axis][code / 3usize.pow(axis as u32) % 3]))
 }
 
 /// Setups for NaN and infinities: windows that overlap, that leave pixels out, that reach over the

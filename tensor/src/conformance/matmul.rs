@@ -75,7 +75,8 @@ pub fn matmul(device: &Device, settings: &Settings) {
     let check = |case: Case| table(device, settings, [case]);
     // None and one along each of the three extents: no sum is 0, and the epilogue still applies.
     for code in 0..3usize.pow(3) {
-        let [m, n, k] = [(1, 3), (3, 5), (9, 4)].map(|(step, large)| [0, 1, large][code / step % 3]);
+        let [m, n, k] =
+            [(1, 3), (3, 5), (9, 4)].map(|(step, large)| [0, 1, large][code / step % 3]);
         for op in orders().flat_map(epilogues) {
             check(product(m, n, k).case(op, f32s, 1));
         }

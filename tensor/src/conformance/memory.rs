@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{Settings, report};
 use super::cases::{Tolerance, difference};
 use super::values::{DTYPES, Values, tensor};
+use super::{Settings, report};
 use crate::ops::{
-    Algorithm, Axes, Binary, BinaryKind, Concatenate, Conv2d, CrossEntropyGrad, Flip, Gather, GatherGrad, Lrn, MatMul,
-    Permute, Pool2d, Reduce, ReduceKind, ReluGrad, SgdMomentum, Slice, Softmax, Unary, UnaryKind,
+    Algorithm, Axes, Binary, BinaryKind, Concatenate, Conv2d, CrossEntropyGrad, Flip, Gather,
+    GatherGrad, Lrn, MatMul, Permute, Pool2d, Reduce, ReduceKind, ReluGrad, SgdMomentum, Slice,
+    Softmax, Unary, UnaryKind,
 };
 use crate::{
     DType, Device, Error, HostTensor, Op, Reference, SharedBytes, Tensor, TensorType, reference,

@@ -88,13 +88,7 @@ impl Default for Settings {
     /// 64 random cases, the 1e-5 of Striate's numerical contract, subnormals kept, no op declined,
     /// failures kept.
     fn default() -> Self {
-        Settings {
-            cases: 64,
-            tolerance: 1e-5,
-            subnormals: true,
-            declines: &[],
-            regressions: true,
-        }
+        Settings { cases: 64, tolerance: 1e-5, subnormals: true, declines: &[], regressions: true }
     }
 }
 

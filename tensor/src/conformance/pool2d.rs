@@ -44,9 +44,10 @@ fn setups() -> Vec<Setup> {
         let sizes = [[1, 2], [2, 1], [3, 2], [2, 3]];
         let size = sizes[code % 4];
         // As much padding as the window needs, and often more.
-        let padding = [(size[0], dims[1]), (size[1], dims[2])].map(|(size, extent): (usize, usize)| {
-            (size - extent.min(size)).div_ceil(2).max(code / 4 % size).min(size - 1)
-        });
+        let padding =
+            [(size[0], dims[1]), (size[1], dims[2])].map(|(size, extent): (usize, usize)| {
+                (size - extent.min(size)).div_ceil(2).max(code / 4 % size).min(size - 1)
+            });
         // A window of one cell has no padding, and no place over nothing.
         let fits = (0..2).all(|axis| dims[axis + 1] + 2 * padding[axis] >= size[axis]);
         let stride = [1 + code % 2, 1 + code / 2 % 2];

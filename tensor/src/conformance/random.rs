@@ -15,8 +15,20 @@ const KEYS: [RandomKey; 4] = [
     RandomKey::new(u64::MAX, 1 << 40),
 ];
 
-const SHAPES: &[&[usize]] =
-    &[&[], &[0], &[3, 0, 2], &[1], &[1, 1, 1], &[2], &[3], &[4], &[5], &[7, 9], &[2, 3, 5, 17], &[50_003]];
+const SHAPES: &[&[usize]] = &[
+    &[],
+    &[0],
+    &[3, 0, 2],
+    &[1],
+    &[1, 1, 1],
+    &[2],
+    &[3],
+    &[4],
+    &[5],
+    &[7, 9],
+    &[2, 3, 5, 17],
+    &[50_003],
+];
 
 fn shape(dims: &[usize]) -> Shape {
     Shape::new(dims).expect("the shape of a case")

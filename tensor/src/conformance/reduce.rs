@@ -121,8 +121,18 @@ pub fn arg_reduce(device: &Device, settings: &Settings) {
     let case = |kind, x: HostTensor, axis, keep_axis| {
         Case::new(ArgReduce { kind, axis, keep_axis }, [x], Tolerance::Bits)
     };
-    let shapes: &[&[usize]] =
-        &[&[1], &[9], &[1000], &[0, 3], &[3, 0, 2], &[1, 1, 1], &[3, 5, 7], &[17, 33], &[2, 3, 4, 5], &[2, 1, 1, 2, 9]];
+    let shapes: &[&[usize]] = &[
+        &[1],
+        &[9],
+        &[1000],
+        &[0, 3],
+        &[3, 0, 2],
+        &[1, 1, 1],
+        &[3, 5, 7],
+        &[17, 33],
+        &[2, 3, 4, 5],
+        &[2, 1, 1, 2, 9],
+    ];
     for (kind, dtype) in kinds.into_iter().flat_map(|kind| FLOATS.map(|dtype| (kind, dtype))) {
         for (dims, seed) in shapes.iter().zip(0..) {
             for axis in (0..dims.len()).filter(|&axis| dims[axis] > 0) {

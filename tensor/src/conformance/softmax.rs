@@ -74,7 +74,9 @@ pub fn cross_entropy(device: &Device, settings: &Settings) {
         Case::new(CrossEntropy, [logits, labels], tolerance)
     };
     for dtype in FLOATS {
-        for (n, classes) in [(0, 5), (0, 0), (1, 0), (4, 0), (1, 1), (5, 2), (16, 10), (3, 1000), (130, 17)] {
+        for (n, classes) in
+            [(0, 5), (0, 0), (1, 0), (4, 0), (1, 1), (5, 2), (16, 10), (3, 1000), (130, 17)]
+        {
             for values in [Values::Range(-5.0, 5.0), Values::Range(800.0, 1000.0)] {
                 table(device, settings, [case(n, classes, dtype, values, 1)]);
             }
@@ -107,7 +109,9 @@ pub fn cross_entropy_grad(device: &Device, settings: &Settings) {
     };
     let types = || FLOATS.into_iter().flat_map(|dtype| FLOATS.map(|dy| [dtype, dy]));
     for types in types() {
-        for (n, classes) in [(0, 5), (0, 0), (1, 0), (4, 0), (1, 1), (5, 2), (16, 10), (3, 1000), (130, 17)] {
+        for (n, classes) in
+            [(0, 5), (0, 0), (1, 0), (4, 0), (1, 1), (5, 2), (16, 10), (3, 1000), (130, 17)]
+        {
             for values in [Values::Range(-5.0, 5.0), Values::Range(800.0, 1000.0)] {
                 table(device, settings, [case(n, classes, types, values, 1)]);
             }

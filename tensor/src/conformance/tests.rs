@@ -10,13 +10,8 @@ use crate::{
 };
 
 /// Most devices here fail on purpose: nobody wants to keep how.
-const QUICK: Settings = Settings {
-    cases: 16,
-    tolerance: 1e-5,
-    subnormals: true,
-    declines: &[],
-    regressions: false,
-};
+const QUICK: Settings =
+    Settings { cases: 16, tolerance: 1e-5, subnormals: true, declines: &[], regressions: false };
 
 /// What this shows is that the suite holds together, and accepts the definition.
 mod reference {

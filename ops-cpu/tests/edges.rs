@@ -1,0 +1,86 @@
+//! Cases that went wrong once, by name: extents of 0, and infinities beside zeros. The conformance
+//! suite asks for many more of their kinds.
+
+#![allow(clippy::unwrap_used, reason = "a test that unwraps says where it failed")]
+
+use striate_ops_cpu::{Cpu, Level};
+use striate_tensor::ops::{AvgPool2dGrad, Conv2d, Conv2dInputGrad, MaxPool2dGrad, Pool2d};
+use striate_tensor::{DType, Device, Reference, Tensor};
+
+/// The CPU at every level that the processor has.
+fn devices() -> impl Iterator<Item = Device> {
+    Level::available()
+        .into_iter()
+        .flat_map(|level| [1, 2].map(|threads| Cpu::with_level(Some(threads), level).unwrap()))
+        .map(Device::new)
+}
+
+fn values(x: &Tensor) -> Vec<f32> {
+    x.cast(DType::F32).unwrap().to_vec::<f32>().unwrap()
+}
+
+#[test]
+fn an_image_without_rows_or_columns_is_pooled() {
+    let down = Pool2d { size: [2, 1], stride: [1, 1], padding: [1, 0] };
+    let across = Pool2d { size: [1, 2], stride: [1, 1], padding: [0, 1] };
+    for device in devices() {
+        for (dims, pool) in [([1, 0, 1, 9], down), ([1, 1, 0, 9], across), ([2, 3, 0, 1], across)] {
+            let x = Tensor::ones(dims, &device).unwrap();
+            let y = x.max_pool2d(pool).unwrap();
+            assert_eq!(y.dims(), [dims[0], dims[1].max(1), dims[2].max(1), dims[3]]);
+            assert!(values(&y).iter().all(|&y| y == f32::NEG_INFINITY), "{y:?}");
+            let mean = x.avg_pool2d(pool).unwrap();
+            assert!(values(&mean).iter().all(|y| y.is_nan()), "{mean:?}");
+            let of_max = device.execute(&MaxPool2dGrad(pool).into(), &[&x, &y, &y]).unwrap();
+            let of_mean = AvgPool2dGrad { pool, input: [dims[1], dims[2]] }.into();
+            let of_mean = device.execute(&of_mean, &[&mean]).unwrap();
+            assert_eq!([of_max.dims(), of_mean.dims()], [dims, dims]);
+        }
+    }
+}
+
+#[test]
+fn an_infinite_weight_reaches_only_the_pixels_that_saw_it() {
+    for device in devices() {
+        // Three pixels, a window of two, stride 2: no window covers the last pixel.
+        let weights = vec![f32::INFINITY, 1.0];
+        for dtype in [DType::F32, DType::F16] {
+            let w = Tensor::from_vec(weights.clone(), [1, 2, 1, 1], &device).unwrap();
+            let w = w.cast(dtype).unwrap();
+            let x = Tensor::ones([1, 3, 1, 1], &device).unwrap().require_grad();
+            let conv = Conv2d { stride: [2, 1], ..Conv2d::default() };
+            let y = x.conv2d(&w, None, conv).unwrap();
+            let gradients = y.sum_all().unwrap().backward().unwrap();
+            assert_eq!(values(gradients.get(&x).unwrap()), [f32::INFINITY, 1.0, 0.0]);
+            // Stride 1: the last pixel is covered, by the finite weight alone.
+            let dy = Tensor::ones([1, 2, 1, 1], &device).unwrap();
+            let op = Conv2dInputGrad { conv: Conv2d::default(), input: [3, 1] }.into();
+            let dx = device.execute(&op, &[&dy, &w]).unwrap();
+            assert_eq!(values(&dx), [f32::INFINITY, f32::INFINITY, 1.0]);
+        }
+    }
+}
+
+/// Where Winograd's algorithm is taken, too: it would mix the pixels of a tile.
+#[test]
+fn an_infinite_weight_keeps_to_its_pixels_where_tiles_are_transformed() {
+    let plain = Device::new(Reference::new());
+    for device in devices() {
+        let mut weights = vec![0.5f32; 32 * 3 * 3 * 32];
+        // The upper left tap of one output and channel: the last row and column do not see it.
+        weights[7] = f32::INFINITY;
+        let conv = Conv2d::default();
+        let op = Conv2dInputGrad { conv, input: [14, 14] }.into();
+        let run = |device: &Device| {
+            let w = Tensor::from_vec(weights.clone(), [32, 3, 3, 32], device).unwrap();
+            let dy = Tensor::ones([1, 12, 12, 32], device).unwrap();
+            values(&device.execute(&op, &[&dy, &w]).unwrap())
+        };
+        let (ours, expected) = (run(&device), run(&plain));
+        assert!(expected.iter().any(|x| x.is_finite()) && expected.contains(&f32::INFINITY));
+        for (at, (ours, expected)) in ours.iter().zip(&expected).enumerate() {
+            let close = (ours - expected).abs() <= 1e-3 || ours == expected;
+            assert!(close, "{ours} for {expected} at {at} of {:?}", device.info());
+        }
+    }
+}
