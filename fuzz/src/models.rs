@@ -3,12 +3,11 @@
 use std::path::Path;
 
 use rusqlite::Connection;
-use striate::importers::ccv::{self as form, TrainingState};
-use striate::importers::safetensors::{TensorFile, write_tensors};
-use striate::importers::{self, ReadOptions, WriteOptions};
-use striate::nn::LayerParameters;
-use striate::prelude::*;
-use striate::tensor::Reference;
+use striate_importers::ccv::{self as form, TrainingState};
+use striate_importers::safetensors::{TensorFile, write_tensors};
+use striate_importers::{self as importers, ReadOptions, WriteOptions};
+use striate_nn::{LayerParameters, Network, NetworkSpec, Seed, conv, full_connect, lrn, pool};
+use striate_tensor::{DType, Device, Reference, Tensor};
 
 use super::{Scratch, printed, same_bits};
 

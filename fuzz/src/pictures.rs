@@ -1,6 +1,6 @@
 //! Picture files.
 
-use striate::image::{Geometry, Protocol, decode, output};
+use striate_data::{Geometry, Protocol, decode, output};
 
 use super::{Scratch, printed};
 

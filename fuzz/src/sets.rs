@@ -1,9 +1,9 @@
 //! Training sets and arrays: IDX, CIFAR, ImageNet's devkit, npy.
 
-use striate::image::decode::Limits;
-use striate::image::ilsvrc::Devkit;
-use striate::image::npy as arrays;
-use striate::image::{Dataset, source::Picture};
+use striate_data::decode::Limits;
+use striate_data::ilsvrc::Devkit;
+use striate_data::npy as arrays;
+use striate_data::source::{Dataset, Picture};
 
 use super::{Scratch, printed, same_bits, two_files};
 
@@ -70,7 +70,7 @@ pub fn meta_mat(bytes: &[u8]) {
 
 /// Of a data set that was opened: a label for each picture, in range, and every picture of those in
 /// memory can be had.
-fn check(opened: striate::image::Result<Dataset>) {
+fn check(opened: striate_data::Result<Dataset>) {
     let dataset = match opened {
         Ok(dataset) => dataset,
         Err(error) => return printed(&error),

@@ -2,11 +2,11 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use striate::image::augment::SampleKey;
-use striate::image::{Augmenter, Geometry, Image, Recipe, list};
-use striate::nn::LayerShape;
-use striate::prelude::*;
-use striate::train::TrainOptions;
+use striate_data::augment::SampleKey;
+use striate_data::{Augmenter, Geometry, Image, Recipe, list};
+use striate_nn::{LayerShape, NetworkSpec, Seed};
+use striate_tensor::{Device, Reference, Tensor};
+use striate_train::TrainOptions;
 
 use super::{Scratch, printed};
 
@@ -72,7 +72,7 @@ pub fn spec(bytes: &[u8]) {
     if [sum(LayerShape::outputs), sum(LayerShape::parameters), input, mean].into_iter().all(small)
         && sum(|shape| shape.macs) <= 1 << 18
     {
-        let device = Device::new(striate::tensor::Reference::new());
+        let device = Device::new(Reference::new());
         let network = spec.build(&device, Seed(1)).expect("a sound specification is built");
         let [rows, cols, channels] = spec.input;
         let input = Tensor::zeros([1, rows, cols, channels], &device).unwrap();
