@@ -32,6 +32,9 @@ Examples:
 Model files are recognised by their content: ccv's .sqlite3, and .safetensors.
 Exit codes: 0 done, 1 failed (the reason is on stderr, after `error:`), 2 wrong usage (an option that
 can be no right one, whatever the files hold).
+Text files (lists, labels, truth, results, JSON) are UTF-8, or UTF-16 with a byte order mark. Empty
+lines are skipped, and no character begins a comment. Control characters in names are printed as
+escapes (`\\u{1b}`); JSON keeps every name whole.
 `striate help COMMAND` tells more about a command.";
 
 /// Convolutional networks on whatever CPU or GPU is there: classify photos, inspect, convert and
@@ -62,13 +65,13 @@ pub(crate) enum Command {
     Plan(Box<plan::PlanArgs>),
     /// Resize a set of labelled images once, for training.
     Prepare(prepare::PrepareArgs),
-    /// Compute top-1 and top-5 miss rates of classification results.
+    /// Compute top-1 and top-5 error rates of classification results.
     Validate(validate::ValidateArgs),
     /// Paint the ranks of a classification over its picture.
     Draw(draw::DrawArgs),
-    /// Picture what a network has learnt: filters, activations, where it looks.
+    /// Show what a network has learnt: filters, activations, where it looks.
     Visualize(visualize::VisualizeArgs),
-    /// Draw the loss and the miss rates of trainings.
+    /// Draw the loss and the error rates of trainings.
     #[cfg(feature = "plot")]
     Plot(plot::PlotArgs),
     /// Time ops and networks, and compare with what the machine can do.
@@ -107,7 +110,7 @@ pub(crate) struct Global {
 }
 
 impl Global {
-    /// Refuses what parsing cannot see is wrong.
+    /// Refuses wrong usage that parsing does not see.
     pub(crate) fn check(&self, command: &Command) -> Result<()> {
         let classifies = matches!(command, Command::Classify(_));
         if self.format == Format::Ccv && !classifies {
@@ -133,6 +136,15 @@ fn threads(text: &str) -> Result<NonZeroUsize, String> {
     count.ok_or_else(|| format!("expected a number of threads from 1 to {MAX_THREADS}"))
 }
 
+/// The most images at once: a trainer takes no larger mini-batch.
+const MAX_BATCH: usize = 1 << 20;
+
+/// Parses a number of images at once.
+pub(crate) fn batch(text: &str) -> Result<NonZeroUsize, String> {
+    let count = text.parse::<NonZeroUsize>().ok().filter(|count| count.get() <= MAX_BATCH);
+    count.ok_or_else(|| format!("expected a number of images from 1 to {MAX_BATCH}"))
+}
+
 /// Parses a whole number of 1 or more.
 pub(crate) fn positive<T: FromStr + Default + PartialEq + Clone + Send + Sync + 'static>()
 -> impl TypedValueParser<Value = T> {
@@ -152,7 +164,7 @@ where
     number.ok_or_else(|| format!("expected {expected}"))
 }
 
-/// Refuses what is no device's name.
+/// Refuses a name that no device can have.
 pub(crate) fn check_device(option: &str, name: &str) -> Result<()> {
     let known = matches!(name, "auto" | "cpu" | "gpu")
         || name.strip_prefix("gpu:").is_some_and(|n| n.parse::<u32>().is_ok());
@@ -193,7 +205,7 @@ impl From<Precision> for DType {
     }
 }
 
-/// Parses a crop protocol, and tells help and completions what there is.
+/// Parses a crop protocol; help and completions list all of them.
 pub(crate) fn protocol_parser() -> impl TypedValueParser<Value = Protocol> {
     let values = Protocol::all()
         .map(|protocol| PossibleValue::new(protocol.name()).help(protocol.description()));

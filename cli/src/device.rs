@@ -28,7 +28,7 @@ impl Global {
         let mut options = striate::ops_wgsl::Options::default();
         options.profile = clock;
         let Some(gpu) = striate::gpu_by_name(&self.device, options)? else {
-            crate::output::note(self.quiet, "no GPU found, computing on the CPU (-v tells more)");
+            crate::output::note(self.quiet, "no GPU found, computing on the CPU (-v says why)");
             return self.open_cpu();
         };
         let opened = Opened { device: Device::new(gpu.clone()), gpu: Some(gpu) };

@@ -95,7 +95,7 @@ pub(crate) fn report(error: &Error, output: &Output) -> ExitCode {
     match error {
         Error::Closed => ExitCode::SUCCESS,
         Error::Told => ExitCode::from(FAILED),
-        Error::Usage(_) => {
+        _ if is_usage(error) => {
             output.error(&chain(error));
             output.note("for more information, try '--help'");
             ExitCode::from(WRONG_USAGE)
@@ -104,6 +104,17 @@ pub(crate) fn report(error: &Error, output: &Output) -> ExitCode {
             output.error(&chain(error));
             ExitCode::from(FAILED)
         }
+    }
+}
+
+/// Whether an option can be no right one, whatever the files hold: the trainer checks its own.
+fn is_usage(error: &Error) -> bool {
+    match error {
+        Error::Usage(_) => true,
+        Error::Striate(error) => {
+            matches!(**error, striate::Error::Train(striate::train::Error::Option { .. }))
+        }
+        _ => false,
     }
 }
 
@@ -124,8 +135,8 @@ pub(crate) fn chain(error: &dyn StdError) -> String {
 }
 
 /// Ends the program with what clap says: help, or what is wrong with the command line. It quotes
-/// arguments as they are; where one holds what a terminal would act on, it is told without colours,
-/// and escaped.
+/// arguments as they are; where one holds what a terminal would act on, the text is printed escaped and
+/// without colours.
 pub(crate) fn refuse(error: &clap::Error) -> ! {
     let text = error.render().to_string();
     let safe = printable_lines(&text);

@@ -20,8 +20,8 @@ use curves::Curves;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Above: the loss of the training mini-batches, as it is (faint) and smoothed, and that of the test
-samples. Below: the share of samples missed, of the training samples while the weights moved and of
-the test samples after each epoch (top-1, and top-5 where five classes count). A training that still
+samples. Below: the error rate on the training samples while the weights moved, and on the test
+samples after each epoch (top-1, and top-5 where five classes count). A training that still
 runs can be plotted as well.
 
 Without --output the epochs are printed as a table. With --format json one line a file is printed,
@@ -42,7 +42,7 @@ pub(crate) struct PlotArgs {
     /// Points that the smoothed loss looks back on [default: a fiftieth of all].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     smooth: Option<u16>,
-    /// What stands above the plot [default: the file and its best miss rate].
+    /// What stands above the plot [default: the file and its best error rate].
     #[arg(long, value_name = "TEXT")]
     title: Option<String>,
 }
@@ -149,7 +149,7 @@ fn title(trainings: &[Curves]) -> String {
     });
     match best.min_by(|a, b| a.1.total_cmp(&b.1)) {
         Some((after, rate)) => {
-            format!("{}: {epochs}, best miss rate {} after {after}", curves.name, percent(rate))
+            format!("{}: {epochs}, best error rate {} after {after}", curves.name, percent(rate))
         }
         None => format!("{}: {epochs}", curves.name),
     }
@@ -175,7 +175,7 @@ fn report<'a>(path: &Path, curves: &'a Curves, picture: Option<String>) -> Repor
 
 fn print_epochs(trainings: &[Curves], output: &mut Output) -> Result<()> {
     let heads =
-        ["training", "epoch", "iterations", "loss", "miss rate", "test loss", "top-1", "top-5"];
+        ["training", "epoch", "iterations", "loss", "error rate", "test loss", "top-1", "top-5"];
     let mut table = output::table(&heads, &[1, 2, 3, 4, 5, 6, 7]);
     for curves in trainings {
         if curves.history.epochs.is_empty() {

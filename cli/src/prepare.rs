@@ -18,7 +18,7 @@ use crate::progress::Progress;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Writes a folder of JPEG files with a list of them, NAME.txt, that `striate train` takes, and the names
-of the classes beside it, NAME.labels. Interrupted, it goes on with the same command: finished
+of the classes beside it, NAME.labels. After an interruption the same command resumes: finished
 pictures are kept. Images that cannot be read are named, counted and left out of the list; the
 exit code is 0 all the same, unless there is no other.
 

@@ -26,7 +26,7 @@ pub(crate) struct Entry {
 /// Why a picture has no ranks.
 #[derive(Debug, PartialEq)]
 pub(crate) enum NoRanks {
-    /// The error that was told of it.
+    /// The error that stands there.
     Told(String),
     /// There are classes, but this confidence of theirs is no probability.
     NotConfidences(f32),
@@ -94,8 +94,8 @@ fn parse(text: &Text) -> Result<Vec<Entry>, String> {
     Ok(entries)
 }
 
-/// The classes, if their confidences are some: the first of ten that are no numbers is as little a
-/// right answer as any other.
+/// The classes, if all their confidences are probabilities. Where they are not, no class comes first,
+/// so none can be right.
 fn ranks(classes: Vec<Class>) -> Result<Vec<Class>, NoRanks> {
     let is_one = |value: f32| (0.0..=1.0 + ROUNDING).contains(&value);
     match classes.iter().find(|class| !is_one(class.confidence)) {

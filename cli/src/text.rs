@@ -1,6 +1,7 @@
 //! Small text files that a command reads, by the rules of `striate::image::text`.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::de::DeserializeOwned;
 use striate::image::text::{MAX_BYTES, MAX_SMALL_BYTES, Text};
@@ -13,19 +14,17 @@ pub(crate) const STDIN: &str = "-";
 /// Reads a text of many lines; `-` is standard input. `what` says what it is needed for: `the
 /// results`.
 pub(crate) fn read(path: &Path, what: &str) -> Result<Text> {
-    open(path, MAX_BYTES).map_err(|error| cannot_read(what, path, error))
+    open(path, what, MAX_BYTES)
 }
 
 /// As [`read`], of names, one a line: labels.
 pub(crate) fn read_names(path: &Path, what: &str) -> Result<Vec<String>> {
-    let text = open(path, MAX_SMALL_BYTES).map_err(|error| cannot_read(what, path, error))?;
-    Ok(text.names())
+    Ok(open(path, what, MAX_SMALL_BYTES)?.names())
 }
 
 /// Reads a value of JSON; `what` says what it should be: `training options`.
 pub(crate) fn read_json<T: DeserializeOwned>(path: &Path, what: &str) -> Result<T> {
-    let text = open(path, MAX_SMALL_BYTES)
-        .map_err(|error| cannot_read(&format!("the {what}"), path, error))?;
+    let text = open(path, &format!("the {what}"), MAX_SMALL_BYTES)?;
     text.json().map_err(|error| match error {
         striate::image::Error::Format { path, place, detail } => {
             Error::message(format!("{}: no {what}: {place}: {detail}", path.display()))
@@ -34,14 +33,21 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path, what: &str) -> Result<
     })
 }
 
-fn open(path: &Path, limit: u64) -> striate::image::Result<Text> {
-    match path == Path::new(STDIN) {
+fn open(path: &Path, what: &str, limit: u64) -> Result<Text> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    let text = match path == Path::new(STDIN) {
+        true if TAKEN.swap(true, Ordering::Relaxed) => {
+            return Err(Error::Usage(format!(
+                "'-' is standard input, which can be one file only: name a file for {what}"
+            )));
+        }
         true => Text::read(std::io::stdin().lock(), Path::new("standard input"), limit),
         false => Text::open(path, limit),
-    }
+    };
+    text.map_err(|error| cannot_read(what, path, error))
 }
 
-/// A file that is not there is told with what it is for; any other message says enough.
+/// Says what a file that cannot be read is needed for; other messages say enough by themselves.
 fn cannot_read(what: &str, path: &Path, error: striate::image::Error) -> Error {
     match error {
         striate::image::Error::Read { source, .. } => {

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use clap::Args;
 
-use crate::args::{Global, Precision};
+use crate::args::{Global, Precision, batch};
 use crate::error::Result;
 use crate::output::Output;
 
@@ -20,8 +20,8 @@ Deleting the file does no harm.
 A shape is that of a layer at a batch: tune with the --batch that you compute with. Results may differ
 in their last bits from one kernel to another, as sums are taken in another order.
 
-Each case is kept as soon as it is measured: what is interrupted (Ctrl-C) goes on where it was, and
-what is known is not measured again without --force.
+Each case is kept as soon as it is measured. After an interruption (Ctrl-C) the same command resumes;
+known cases are measured again only with --force.
 
 Examples:
   striate tune                              AlexNet, MattNet and VGG-D, at batch 1
@@ -34,12 +34,12 @@ pub(crate) struct TuneArgs {
     #[arg(value_name = "OP|MODEL|FILE")]
     targets: Vec<String>,
     /// Images at once.
-    #[arg(long, default_value = "1", value_name = "N")]
+    #[arg(long, default_value = "1", value_name = "N", value_parser = batch)]
     batch: NonZeroUsize,
     /// The precision of the weights [default: f32; of a file as they are stored].
     #[arg(long, value_enum)]
     dtype: Option<Precision>,
-    /// Measure again what is known.
+    /// Measure known cases again.
     #[arg(long)]
     force: bool,
 }

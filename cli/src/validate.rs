@@ -20,7 +20,7 @@ const LENIENT_RANKS: usize = 5;
 #[command(after_help = "\
 The results are what `striate classify --format ccv` prints (or ccv's own classifier, or
 `--format json`), a line for each line of the truth, in the same order; empty lines do not count.
-A picture without ranks counts as missed: one that could not be read, or whose confidences are not
+A picture without ranks counts as wrong: one that could not be read, or whose confidences are not
 numbers from 0 to 1, as when a network overflows.
 
 Examples:
@@ -35,7 +35,7 @@ pub(crate) struct ValidateArgs {
     results: PathBuf,
 }
 
-/// How many pictures were missed.
+/// How many pictures were classified wrong. Scripts depend on the names.
 #[derive(Debug, Default, PartialEq, Serialize)]
 struct Score {
     images: usize,
@@ -43,7 +43,7 @@ struct Score {
     top5_misses: usize,
     top1_miss_rate: f64,
     top5_miss_rate: f64,
-    /// Pictures without ranks, counted as missed.
+    /// Pictures without ranks, counted as wrong.
     unreadable: usize,
 }
 
@@ -65,7 +65,7 @@ pub(crate) fn run(args: &ValidateArgs, output: &mut Output) -> Result<()> {
     if output.format() == Format::Json {
         return output.json(&score);
     }
-    let mut table = output::table(&["", "miss rate", "missed", "images"], &[1, 2, 3]);
+    let mut table = output::table(&["", "error rate", "wrong", "images"], &[1, 2, 3]);
     for (name, rate, misses) in [
         ("top-1", score.top1_miss_rate, score.top1_misses),
         ("top-5", score.top5_miss_rate, score.top5_misses),
@@ -75,7 +75,7 @@ pub(crate) fn run(args: &ValidateArgs, output: &mut Output) -> Result<()> {
     }
     output.table(&table)?;
     if score.unreadable > 0 {
-        output.line(&format!("{} without ranks, counted as missed", score.unreadable))?;
+        output.line(&format!("{} without ranks, counted as wrong", score.unreadable))?;
     }
     Ok(())
 }
@@ -88,7 +88,7 @@ fn warn_of_no_ranks(args: &ValidateArgs, results: &[Entry], output: &Output) {
     if let Err(reason) = &first.classes {
         let (file, line) = (args.results.display(), first.line);
         output.warning(&format!(
-            "{file}: {count} of {} results are no ranks and count as missed; the first is line \
+            "{file}: {count} of {} results are no ranks and count as wrong; the first is line \
              {line}: {reason}",
             results.len()
         ));

@@ -42,14 +42,14 @@ pub(crate) struct VisualizeArgs {
     /// The PNG file to write.
     #[arg(short, long, value_name = "OUT.png")]
     output: PathBuf,
-    /// Show what the network makes of this photo, not its filters.
+    /// Show the layers' outputs for this photo, not the filters.
     #[arg(short, long, value_name = "PHOTO")]
     image: Option<PathBuf>,
     /// A layer whose output is shown, from 0 (see `striate inspect`); may be given several times
     /// [default: every convolution].
     #[arg(long, value_name = "N", requires = "image", conflicts_with = "occlusion")]
     layer: Vec<usize>,
-    /// Show which parts of the photo a class hangs on.
+    /// Show which parts of the photo a class depends on.
     #[arg(long, requires = "image")]
     occlusion: bool,
     /// The class to watch, from 0 [default: the likeliest].

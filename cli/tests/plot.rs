@@ -98,7 +98,7 @@ fn an_svg_says_what_it_shows() {
     let svg = plot(&[]);
     assert!(svg.starts_with("<svg width=\"960\" height=\"720\"") && svg.ends_with("</svg>\n"));
     for text in
-        ["epochs", "loss", "miss rate", "run.sqlite3: 6 epochs", "smoothed", "top-1", "top-5"]
+        ["epochs", "loss", "error rate", "run.sqlite3: 6 epochs", "smoothed", "top-1", "top-5"]
     {
         assert!(svg.contains(text), "{text}");
     }

@@ -24,6 +24,14 @@ pub fn paths(text: &Text) -> Result<Vec<PathBuf>> {
     not_empty(text, text.entries().map(|(_, line)| PathBuf::from(line)).collect())
 }
 
+/// As [`read`], from the bytes of a list. `name` is what messages call it.
+///
+/// # Errors
+/// [`Error::List`], as [`read`].
+pub fn parse(bytes: &[u8], name: &str) -> Result<Vec<PathBuf>> {
+    paths(&Text::read(bytes, Path::new(name), MAX_BYTES)?)
+}
+
 /// One line of a labelled list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Labelled {

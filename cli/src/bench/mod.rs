@@ -15,7 +15,7 @@ use clap::{Args, ValueEnum};
 use serde::Deserialize;
 use striate::tensor::{DType, Device, DeviceInfo};
 
-use crate::args::{Format, Global, Precision};
+use crate::args::{Format, Global, Precision, batch};
 use crate::cases::{self, OpCase};
 use crate::error::{Error, Result};
 use crate::output::{self, Output};
@@ -70,7 +70,7 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_enum, default_value_t = Pass::Forward)]
     pass: Pass,
     /// Images at once.
-    #[arg(long, default_value = "1", value_name = "N")]
+    #[arg(long, default_value = "1", value_name = "N", value_parser = batch)]
     batch: NonZeroUsize,
     /// How often each case runs [default: at least 5 times, and for a second].
     #[arg(long, value_name = "N")]

@@ -177,8 +177,8 @@ impl Chart<'_> {
             );
         }
         let y = match self.trainings.len() {
-            1 => "miss rate",
-            _ => "miss rate (thin: training, dashed: top-5)",
+            1 => "error rate",
+            _ => "error rate (thin: training, dashed: top-5)",
         };
         Panel { x, y, percent: true, series }
     }
