@@ -173,7 +173,7 @@ fn not_negative<T: FromStr + PartialOrd + Copy + Into<f64> + Default>(
 }
 
 fn below_1(text: &str) -> Result<f32, String> {
-    number(text, 0.0..1.0, "a number from 0 to less than 1")
+    number(text, 0.0..1.0, "a momentum from 0 to less than 1")
 }
 
 fn power_of_two(text: &str) -> Result<usize, String> {

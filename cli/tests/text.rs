@@ -26,7 +26,8 @@ fn labelled(scene: &Scene, labels: Vec<String>) {
 /// Whether nothing in it is for a terminal to act on.
 #[track_caller]
 fn is_safe(text: &str) {
-    let bad = |c: char| (c.is_control() && c != '\n') || ('\u{200b}'..='\u{202e}').contains(&c);
+    let invisible = |c: char| matches!(c, '\u{200b}' | '\u{2028}'..='\u{202e}');
+    let bad = |c: char| (c.is_control() && c != '\n') || invisible(c);
     assert!(!text.chars().any(bad), "{text:?}");
 }
 
@@ -229,7 +230,7 @@ fn messages_name_the_file_at_fault() {
     scene.striate(&draw).failed(&["two.txt", "class 4", "got 2"]);
 
     // A tensor of another size than the network's, after the layers that take any.
-    let array = striate::image::npy::Array { shape: vec![1, 9, 12, 3], values: vec![1.0; 324] };
+    let array = striate::image::npy::Array { shape: vec![1, 20, 20, 3], values: vec![1.0; 1200] };
     striate::image::npy::write(scene.path("wide.npy"), &array).unwrap();
     let encode = ["encode", "-o", "o.npy", "wide.npy"];
     scene.striate(&[&encode[..], &model].concat()).failed(&["wide.npy: "]);
@@ -454,7 +455,9 @@ fn numbers_that_can_never_be_right_are_wrong_usage() {
     let train = "train --spec lenet --train-list list.txt --working w.sqlite3 --device cpu";
     for option in ["--mini-batch 9999999999", "--sgd-frequency 9999999999"] {
         let words = format!("{train} {option}");
-        scene.striate(&words.split(' ').collect::<Vec<_>>()).wrong_usage();
+        let run = scene.striate(&words.split(' ').collect::<Vec<_>>());
+        assert_eq!((run.code, run.stdout.as_str()), (2, ""), "{words}: {}", run.stderr);
+        assert!(run.stderr.contains("error: training options"), "{}", run.stderr);
     }
     scene.striate(&["convert", "tiny.sqlite3", "o.xyz"]).wrong_usage();
     let threads = [("RAYON_NUM_THREADS", "5000")];
