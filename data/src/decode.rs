@@ -3,19 +3,23 @@
 //! A picture comes out as a viewer would show it, except where ccv says otherwise:
 //!
 //! * EXIF orientation is applied; of an animation the first frame is taken;
-//! * CMYK and YCCK JPEG become RGB, with Adobe's inversion undone;
+//! * JPEG is decoded to the very pixels of libjpeg, which ccv uses;
+//! * CMYK and YCCK JPEG become RGB, each of red, green and blue as light of its ink x light of the
+//!   black / 255, rounded; Adobe's inversion is undone;
+//! * TIFF may be grey, palette, RGB, YCbCr or CMYK, in strips or tiles;
 //! * alpha is dropped, not blended; 16 bits a channel become 8 by dropping the low byte; a palette
 //!   becomes RGB; neither gamma nor colour profiles are applied (all as in ccv);
 //! * grey pictures stay grey ([`Image::to_rgb`] makes them RGB).
 //!
 //! A truncated or damaged file is an error, never half a picture.
 
+mod guard;
 mod jpeg;
 mod other;
+mod tiff;
 
 use std::fs::File;
 use std::io::Read;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use image::ImageFormat;
@@ -120,25 +124,31 @@ pub fn decode_with(bytes: &[u8], name: &str, limits: &Limits) -> Result<Image> {
         return Err(Error::TooManyBytes { name: name.to_owned(), limit: limits.max_bytes });
     }
     let format = recognise(bytes, name)?;
-    // The decoders are other people's and see hostile bytes. A panic in one must not take down a
-    // run over a list of pictures.
-    let decoded = catch_unwind(AssertUnwindSafe(|| match format {
+    // The decoders see hostile bytes. A panic in one must not take down a run over a list of
+    // pictures, nor print a report.
+    let decoded = guard::run(|| match format {
         ImageFormat::Jpeg => jpeg::decode(bytes, name, limits),
+        ImageFormat::Tiff => tiff::decode(bytes, name, limits),
         format => other::decode(bytes, name, format, limits),
-    }));
-    let (image, orientation) = decoded.unwrap_or_else(|_| {
-        Err(Error::Corrupt {
-            name: name.to_owned(),
-            format: format_name(format),
-            detail: "the decoder gave up on it".to_owned(),
+    });
+    let (image, orientation) = decoded.unwrap_or_else(|detail| {
+        let name = name.to_owned();
+        Err(match format {
+            // Our own: a bug, and to be reported as one.
+            ImageFormat::Jpeg => Error::Panicked { name, detail },
+            _ => Error::Corrupt {
+                name,
+                format: format_name(format),
+                detail: "the decoder gave up on it".to_owned(),
+            },
         })
     })?;
     Ok(oriented(image, orientation))
 }
 
-/// Rows and columns of a JPEG picture by its header; none where that is damaged.
+/// Rows and columns of a JPEG picture by its header; none where that is damaged or unsupported.
 pub(crate) fn jpeg_size(bytes: &[u8]) -> Option<[usize; 2]> {
-    catch_unwind(|| jpeg::size(bytes)).ok().flatten()
+    jpeg::size(bytes)
 }
 
 /// The format, by the first bytes alone: a file's extension may be wrong or absent.

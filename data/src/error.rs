@@ -6,12 +6,13 @@ use std::path::PathBuf;
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// An error of the data path. Each message names the file or the operation, the place, what was
-/// expected, what was found, and what to do about it.
+/// expected, what was found, and what to do about it. Where an error has a
+/// [`source`](std::error::Error::source), that tells the reason, and the message does not repeat it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The operating system refused to open or read a file.
-    #[error("cannot read {}: {source}", .path.display())]
+    #[error("cannot read {}", .path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -20,7 +21,7 @@ pub enum Error {
     },
 
     /// The operating system refused to write a file. Nothing of it was left behind.
-    #[error("cannot write {}: {what}: {source}", .path.display())]
+    #[error("cannot write {}: {what}", .path.display())]
     Write {
         /// The file that should have been written.
         path: PathBuf,
@@ -221,10 +222,11 @@ pub enum Error {
         got: [usize; 3],
     },
 
-    /// The picture is so elongated that resizing its short side makes it enormous.
+    /// The picture is so elongated that what would be made of it is enormous.
     #[error(
         "a picture of {rows} rows x {cols} columns would become {target_rows} x {target_cols} to \
-         cover the network's input, more than {limit} pixels; crop it to a less elongated shape"
+         cover the network's input, more than the limit of {limit} pixels for {whole_rows} x \
+         {whole_cols}; {advice}"
     )]
     Elongated {
         /// Rows of the picture.
@@ -235,8 +237,14 @@ pub enum Error {
         target_rows: usize,
         /// Columns it would have.
         target_cols: usize,
+        /// Rows that have to be covered.
+        whole_rows: usize,
+        /// Columns that have to be covered.
+        whole_cols: usize,
         /// The most pixels allowed.
         limit: usize,
+        /// What to do about it.
+        advice: &'static str,
     },
 
     /// A network geometry that contradicts itself.
@@ -330,7 +338,7 @@ pub enum Error {
     },
 
     /// The operating system refused to start a thread.
-    #[error("cannot start a worker thread: {source}")]
+    #[error("cannot start a worker thread")]
     Thread {
         /// The reason.
         source: std::io::Error,

@@ -3,9 +3,14 @@
 
 use crate::{Error, FloatImage, Image, Result, resample};
 
-/// The most pixels that a formed picture may have. A strip of 1 x 1,000,000 pixels would otherwise
-/// become 257 x 257,000,000 floats.
+/// The most pixels that a formed picture may have, whatever the network's input is.
 pub const MAX_FORMED_PIXELS: usize = 1 << 25;
+
+/// How many times the pixels of the network's whole image a formed picture may have. A strip of 1 x
+/// 500 pixels would otherwise become 257 x 128,500, 400 MB of floats, of which all protocols but
+/// one keep a square. Panoramas are up to about 10:1 (a full turn by a phone); 64:1 is no photo any
+/// more, and costs 50 MB for an image of 257 x 257.
+pub const MAX_FORMED_TIMES: usize = 64;
 
 /// Resizes a picture so that it covers `rows` x `cols` pixels, as in ccv:
 ///
@@ -21,34 +26,63 @@ pub const MAX_FORMED_PIXELS: usize = 1 << 25;
 ///
 /// # Errors
 /// [`Error::NoPixels`] for an empty target, [`Error::Elongated`] when the result would have more
-/// than [`MAX_FORMED_PIXELS`].
+/// than [`MAX_FORMED_TIMES`] the pixels of the target, or more than [`MAX_FORMED_PIXELS`].
 pub fn form_input(image: &Image, rows: usize, cols: usize) -> Result<FloatImage> {
     if rows == 0 || cols == 0 {
         return Err(Error::NoPixels { name: "the network's whole-image input".into(), rows, cols });
     }
-    let (from_rows, from_cols) = (image.rows(), image.cols());
-    let shrink = from_rows > rows && from_cols > cols;
-    let grow = from_rows < rows || from_cols < cols;
-    if !shrink && !grow {
-        return Ok(image.to_float());
-    }
-    let covering = covering_size([from_rows, from_cols], [rows, cols]);
-    let target_rows = resampled_side(from_rows, covering[0]);
-    let target_cols = resampled_side(from_cols, covering[1]);
-    if target_rows.saturating_mul(target_cols) > MAX_FORMED_PIXELS {
-        return Err(Error::Elongated {
-            rows: from_rows,
-            cols: from_cols,
-            target_rows,
-            target_cols,
-            limit: MAX_FORMED_PIXELS,
-        });
-    }
-    if shrink {
+    check_size(image, [rows, cols], MAX_FORMED_TIMES, "crop it to a less elongated shape")?;
+    let from = [image.rows(), image.cols()];
+    let [target_rows, target_cols] = formed_size(from, [rows, cols]);
+    if from[0] > rows && from[1] > cols {
         resample::area(image, target_rows, target_cols)
-    } else {
+    } else if from[0] < rows || from[1] < cols {
         resample::cubic(&image.to_float(), target_rows, target_cols)
+    } else {
+        Ok(image.to_float())
     }
+}
+
+/// The size that [`form_input`] gives a picture of `from` for a target, both `[rows, cols]`.
+fn formed_size(from: [usize; 2], target: [usize; 2]) -> [usize; 2] {
+    let shrink = from[0] > target[0] && from[1] > target[1];
+    let grow = from[0] < target[0] || from[1] < target[1];
+    if !shrink && !grow {
+        return from;
+    }
+    let covering = covering_size(from, target);
+    [0, 1].map(|axis| resampled_side(from[axis], covering[axis]))
+}
+
+/// Refuses a picture that would have more than `times` the pixels of `whole`, `[rows, cols]`, once
+/// it is formed to cover that. `advice` is what to do about it.
+///
+/// # Errors
+/// [`Error::Elongated`].
+pub(crate) fn check_size(
+    image: &Image,
+    whole: [usize; 2],
+    times: usize,
+    advice: &'static str,
+) -> Result<()> {
+    let from = [image.rows(), image.cols()];
+    let target = formed_size(from, whole);
+    let area = whole[0].saturating_mul(whole[1]);
+    // A network with a larger input than the absolute limit is asked for by whoever runs it.
+    let limit = area.saturating_mul(times).min(MAX_FORMED_PIXELS.max(area));
+    if target[0].saturating_mul(target[1]) <= limit {
+        return Ok(());
+    }
+    Err(Error::Elongated {
+        rows: from[0],
+        cols: from[1],
+        target_rows: target[0],
+        target_cols: target[1],
+        whole_rows: whole[0],
+        whole_cols: whole[1],
+        limit,
+        advice,
+    })
 }
 
 /// Stretches a float picture (a mean image) to a size by [`resample::cubic`], as ccv stretches the
@@ -117,10 +151,29 @@ mod tests {
     }
 
     #[test]
-    fn a_strip_is_refused() {
-        let strip = Image::filled(1, 1_000_000, 3, 0).unwrap();
-        let error = form_input(&strip, 257, 257).unwrap_err();
-        assert!(matches!(error, Error::Elongated { .. }), "{error}");
+    fn a_strip_is_refused_whichever_way_it_is_formed() {
+        // Grown; one side equal, so nothing is resized; shrunk.
+        for (rows, cols) in [(1, 500), (1, 1_000_000), (40_000, 257), (258, 100_000)] {
+            let strip = Image::filled(rows, cols, 1, 0).unwrap();
+            let error = form_input(&strip, 257, 257).unwrap_err();
+            assert!(matches!(error, Error::Elongated { .. }), "{error}");
+            let text = error.to_string();
+            for part in [&format!("{rows} rows x {cols} columns"), "4227136 pixels", "crop it"] {
+                assert!(text.contains(part), "{text}");
+            }
+        }
+        let panorama = Image::filled(100, 800, 1, 0).unwrap();
+        assert_eq!(form_input(&panorama, 28, 28).unwrap().shape(), [28, 224, 1]);
+    }
+
+    #[test]
+    fn the_size_is_known_before_the_picture_is_formed() {
+        for from in [[640, 480], [100, 100], [223, 324], [40, 60], [64, 200], [64, 32], [9, 300]] {
+            for target in [[257, 257], [61, 97], [64, 64], [96, 96]] {
+                let [rows, cols, _] = formed_shape(from[0], from[1], target);
+                assert_eq!(formed_size(from, target), [rows, cols]);
+            }
+        }
     }
 
     #[test]

@@ -21,7 +21,8 @@ mod upsample;
 
 use image::metadata::Orientation;
 
-use self::header::{ColourMarks, Colours, Frame, Scan, Segments, Tables};
+pub(super) use self::header::Colours;
+use self::header::{ColourMarks, Frame, Scan, Segments, Tables};
 use super::Limits;
 use crate::{Error, Image, Result};
 
@@ -33,7 +34,7 @@ const MAX_SCANS: usize = 500;
 
 /// Why a file is not decoded.
 #[derive(Debug)]
-enum Fault {
+pub(super) enum Fault {
     /// It is of a kind that is not supported.
     Unsupported(String),
     /// It contradicts the format, or ends early.
@@ -75,6 +76,38 @@ pub(super) fn size(bytes: &[u8]) -> Option<[usize; 2]> {
     let mut segments = Segments { bytes, at: 2 };
     let frame = Header::default().read_frame(&mut segments).ok()?;
     Some([frame.rows, frame.cols])
+}
+
+/// A JPEG stream within another file, at most `size` `[rows, cols]`: its shape, and its values as
+/// `[rows, cols, channels]`. `tables` is a stream of tables alone that comes first. Its colours are
+/// what the other file says.
+pub(super) fn part(
+    tables: &[u8],
+    bytes: &[u8],
+    colours: Colours,
+    size: [usize; 2],
+) -> std::result::Result<([usize; 2], Vec<u8>), Fault> {
+    let mut header = Header::default();
+    let mut segments = Segments { bytes: tables, at: 2 };
+    // Such a stream ends with its last table, with or without a marker.
+    while let Ok((marker, body)) = segments.next() {
+        if marker == 0xd9 {
+            break;
+        }
+        header.take(marker, body)?;
+    }
+    let mut segments = Segments { bytes, at: 2 };
+    let frame = header.read_frame(&mut segments)?;
+    let shape = [frame.rows, frame.cols];
+    if shape.contains(&0) || shape[0] > size[0] || shape[1] > size[1] {
+        return Err(damaged(format!(
+            "a strip or tile of {} x {} pixels where there is room for {} x {}",
+            shape[0], shape[1], size[0], size[1]
+        )));
+    }
+    frame.check_sampling()?;
+    let (planes, _) = header.read_scans(&mut segments, &frame)?;
+    Ok((shape, upsample::pixels(&frame, &planes, colours)))
 }
 
 /// What the segments before and between the scans say.
@@ -151,7 +184,7 @@ impl Header {
 
 /// Cyan, magenta, yellow, black to red, green, blue. Adobe's files (and with them nearly all) store
 /// the inks inverted: 255 is no ink. Those without Adobe's marker store them plainly.
-fn rgb_of_inks(inks: &[u8], inverted: bool) -> Vec<u8> {
+pub(super) fn rgb_of_inks(inks: &[u8], inverted: bool) -> Vec<u8> {
     let light = |ink: u8| u32::from(if inverted { ink } else { 255 - ink });
     let mut values = Vec::with_capacity(inks.len() / 4 * 3);
     for ink in inks.chunks_exact(4) {

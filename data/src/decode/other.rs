@@ -1,11 +1,11 @@
-//! Every format but JPEG, through the `image` crate.
+//! Every format but JPEG and the rarer kinds of TIFF, through the `image` crate.
 
 use std::error::Error as _;
 use std::io::{Cursor, ErrorKind};
 
 use image::error::{ImageError, UnsupportedErrorKind};
 use image::metadata::Orientation;
-use image::{ColorType, ImageDecoder, ImageFormat, ImageReader};
+use image::{ColorType, ExtendedColorType, ImageDecoder, ImageFormat, ImageReader};
 
 use super::{Limits, format_name};
 use crate::{Error, Image, Result};
@@ -109,12 +109,17 @@ fn explain(error: ImageError, name: &str, format: ImageFormat, bytes: usize) -> 
     let format = format_name(format);
     let detail = error.to_string();
     if let ImageError::Unsupported(unsupported) = &error {
-        let feature = match unsupported.kind() {
+        let what = match unsupported.kind() {
+            UnsupportedErrorKind::Color(ExtendedColorType::Unknown(bits)) => {
+                format!("{format} with {bits} bits a pixel in these colours")
+            }
             UnsupportedErrorKind::Color(color) => format!("{format} with the colours {color:?}"),
-            UnsupportedErrorKind::GenericFeature(feature) => format!("{format} with {feature}"),
-            _ => detail,
+            UnsupportedErrorKind::GenericFeature(text) => {
+                format!("{format} with {}", feature(text.as_str()))
+            }
+            _ => format!("this kind of {format}"),
         };
-        return Error::Unsupported { name, what: feature };
+        return Error::Unsupported { name, what };
     }
     if let ImageError::Limits(_) = &error {
         return Error::Unsupported {
@@ -126,6 +131,29 @@ fn explain(error: ImageError, name: &str, format: ImageFormat, bytes: usize) -> 
         Error::Truncated { name, format, bytes, detail }
     } else {
         Error::Corrupt { name, format, detail }
+    }
+}
+
+/// A decoder's name for what it does not support, so that "... is not supported" can follow.
+pub(super) fn feature(text: &str) -> String {
+    let mut text = text.trim().trim_end_matches('.');
+    for said in [" is unsupported", " is not supported", " not supported", " unsupported"] {
+        text = text.strip_suffix(said).unwrap_or(text);
+    }
+    let lower = text.to_lowercase();
+    for said in ["unsupported ", "unhandled ", "unknown "] {
+        if lower.starts_with(said) {
+            text = &text[said.len()..];
+        }
+    }
+    let mut letters = text.chars();
+    match letters.next() {
+        // A word in capitals is a name.
+        Some(first) if letters.clone().next().is_some_and(char::is_lowercase) => {
+            first.to_lowercase().chain(letters).collect()
+        }
+        Some(_) => text.to_owned(),
+        None => "something unusual in it".to_owned(),
     }
 }
 

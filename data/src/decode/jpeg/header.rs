@@ -36,7 +36,7 @@ pub(super) const ZIGZAG: [u8; 80] = {
 
 /// How the components' values become red, green and blue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Colours {
+pub(in crate::decode) enum Colours {
     /// One component.
     Grey,
     /// Luma and two chroma components.
@@ -243,7 +243,9 @@ impl Tables {
             0xc4 => self.read_huffman(body),
             0xdd => {
                 let &[high, low] = body else {
-                    return Err(damaged("the restart interval's segment has another length than 4"));
+                    return Err(damaged(
+                        "the restart interval's segment has another length than 4",
+                    ));
                 };
                 self.restart = usize::from(u16::from_be_bytes([high, low]));
                 Ok(())
@@ -257,7 +259,9 @@ impl Tables {
             let (wide, number) = (kind >> 4, usize::from(kind & 15));
             let length = if wide == 0 { 64 } else { 128 };
             let (Some(values), true) = (rest.get(..length), wide <= 1 && number <= 3) else {
-                return Err(damaged(format!("quantisation table {kind:02x} is cut off or unknown")));
+                return Err(damaged(format!(
+                    "quantisation table {kind:02x} is cut off or unknown"
+                )));
             };
             let mut table = [0; 64];
             for (k, entry) in table.iter_mut().enumerate() {

@@ -328,7 +328,8 @@ impl<'a> Decoder<'a> {
     /// version.
     pub(super) fn finish(mut self) -> Result<Vec<Plane>, Fault> {
         for (component, progress) in self.frame.components.iter().zip(&self.progress) {
-            if progress.quantiser.is_none() || (self.frame.progressive && progress.known[0].is_none())
+            if progress.quantiser.is_none()
+                || (self.frame.progressive && progress.known[0].is_none())
             {
                 return Err(damaged(format!("component {} has no scan", component.id)));
             }
@@ -356,7 +357,8 @@ impl<'a> Decoder<'a> {
                     {
                         *into = i32::from(value).wrapping_mul(quantiser);
                     }
-                    let last = if coefficients[1..].iter().all(|&value| value == 0) { 0 } else { 63 };
+                    let last =
+                        if coefficients[1..].iter().all(|&value| value == 0) { 0 } else { 63 };
                     let [_, across] = component.padded;
                     idct::block(&block, last, plane.block(index / across, index % across), stride);
                 }
@@ -483,7 +485,9 @@ fn refine(
             }
             if new != 0 {
                 if k > last {
-                    return Err(damaged("the coded data holds more coefficients than its band has"));
+                    return Err(damaged(
+                        "the coded data holds more coefficients than its band has",
+                    ));
                 }
                 block[usize::from(ZIGZAG[k] & 63)] = new;
             }

@@ -48,7 +48,13 @@ impl<'p> Source<'p> {
         let method = Method::of(component, frame.most);
         // Up to one factor of columns more than the picture has.
         let cols = component.size[1] * frame.most[1];
-        Self { plane, size: component.size, method, sums: vec![0; component.size[1]], line: vec![0; cols] }
+        Self {
+            plane,
+            size: component.size,
+            method,
+            sums: vec![0; component.size[1]],
+            line: vec![0; cols],
+        }
     }
 
     fn own(&self, row: usize) -> &'p [u8] {
