@@ -113,7 +113,7 @@ impl<'a> Segments<'a> {
         let bytes = self.bytes;
         loop {
             let from = bytes.get(self.at..).unwrap_or_default();
-            let Some(offset) = from.iter().position(|&byte| byte == 0xff) else {
+            let Some(offset) = memchr::memchr(0xff, from) else {
                 return Err(damaged("the file ends without an end-of-image marker"));
             };
             self.at += offset + 1;

@@ -59,7 +59,7 @@ impl Coded<'_, '_> {
         let bytes = self.segments.bytes;
         loop {
             let from = bytes.get(self.segments.at..).unwrap_or_default();
-            let length = from.iter().position(|&byte| byte == 0xff).unwrap_or(from.len());
+            let length = memchr::memchr(0xff, from).unwrap_or(from.len());
             clean.extend_from_slice(&from[..length]);
             self.segments.at += length;
             // Padding may stand between 0xff and what makes it data or a marker.

@@ -140,15 +140,13 @@ pub(super) fn pixels(frame: &Frame, planes: &[Plane], colours: Colours) -> Vec<u
             [grey] => into.copy_from_slice(&grey.row(row)[..cols]),
             [a, b, c] => {
                 let (a, b, c) = (&a.row(row)[..cols], &b.row(row)[..cols], &c.row(row)[..cols]);
-                let pixels = into.chunks_exact_mut(3).zip(a).zip(b).zip(c);
                 if colours == Colours::Rgb {
+                    let pixels = into.chunks_exact_mut(3).zip(a).zip(b).zip(c);
                     for (((pixel, &a), &b), &c) in pixels {
                         pixel.copy_from_slice(&[a, b, c]);
                     }
                 } else {
-                    for (((pixel, &y), &cb), &cr) in pixels {
-                        pixel.copy_from_slice(&rgb(y, cb, cr));
-                    }
+                    rgb_row([a, b, c], into);
                 }
             }
             sources => {
@@ -170,14 +168,46 @@ pub(super) fn pixels(frame: &Frame, planes: &[Plane], colours: Colours) -> Vec<u
     values
 }
 
-/// Luma and chroma to red, green and blue: JFIF's equations with 16 bits of fraction.
+/// Pixels whose colours are computed side by side, so that the compiler uses vectors.
+const LANES: usize = 16;
+
+/// A row of luma and chroma to red, green and blue.
+fn rgb_row([y, cb, cr]: [&[u8]; 3], into: &mut [u8]) {
+    let (lumas, luma_rest) = y.as_chunks::<LANES>();
+    let (cbs, cb_rest) = cb.as_chunks::<LANES>();
+    let (crs, cr_rest) = cr.as_chunks::<LANES>();
+    let whole = lumas.len() * LANES * 3;
+    let groups = into[..whole].chunks_exact_mut(LANES * 3);
+    for (((y, cb), cr), into) in lumas.iter().zip(cbs).zip(crs).zip(groups) {
+        let [mut red, mut green, mut blue] = [[0; LANES]; 3];
+        for lane in 0..LANES {
+            [red[lane], green[lane], blue[lane]] = rgb(y[lane], cb[lane], cr[lane]);
+        }
+        for (lane, pixel) in into.chunks_exact_mut(3).enumerate() {
+            pixel.copy_from_slice(&[red[lane], green[lane], blue[lane]]);
+        }
+    }
+    let pixels = into[whole..].chunks_exact_mut(3).zip(luma_rest).zip(cb_rest).zip(cr_rest);
+    for (((pixel, &y), &cb), &cr) in pixels {
+        pixel.copy_from_slice(&rgb(y, cb, cr));
+    }
+}
+
+/// Luma and chroma to red, green and blue: JFIF's equations with 16 bits of fraction, rounded.
+///
+/// 1.402, 0.34414, 0.71414 and 1.772 times 65536 are 91881, 22554, 46802 and 116130. Whole multiples
+/// of 65536 are taken out of them, which changes no bit and leaves factors of 16 bits.
 #[inline(always)]
 fn rgb(y: u8, cb: u8, cr: u8) -> [u8; 3] {
-    let (y, cb, cr) = (i32::from(y), i32::from(cb) - 128, i32::from(cr) - 128);
+    let (y, cb, cr) = (i16::from(y), i16::from(cb) - 128, i16::from(cr) - 128);
     const HALF: i32 = 1 << 15;
-    // 1.402, 0.34414, 0.71414 and 1.772 times 65536.
-    let red = y + ((91881 * cr + HALF) >> 16);
-    let green = y + ((-22554 * cb - 46802 * cr + HALF) >> 16);
-    let blue = y + ((116130 * cb + HALF) >> 16);
+    let part = |cb_factor: i16, cr_factor: i16| {
+        let cb = i32::from(cb) * i32::from(cb_factor);
+        let cr = i32::from(cr) * i32::from(cr_factor);
+        ((cb + cr + HALF) >> 16) as i16
+    };
+    let red = y + cr + part(0, 26345);
+    let green = y - cr + part(-22554, 18734);
+    let blue = y + 2 * cb + part(-14942, 0);
     [red, green, blue].map(|value| value.clamp(0, 255) as u8)
 }
