@@ -10,9 +10,10 @@ use striate_data::{Dataset, FloatImage, Geometry, resize_mean};
 use striate_nn::{NetworkSpec, Seed};
 use striate_tensor::{Device, HostTensor, Shape, Tensor};
 
+use crate::beside::best_of;
 use crate::checkpoint::{self, Identity, Position, Saved};
 use crate::parallel::{Beginning, Exchange};
-use crate::session::{SessionOptions, best_of};
+use crate::session::SessionOptions;
 use crate::{Error, History, Result, TrainOptions};
 
 /// What decides where a training begins.
@@ -162,7 +163,7 @@ impl Start {
             return mismatch("the recipe", text(&identity.recipe), text(&before.recipe));
         }
         if notes.options != *options {
-            log::info!("{file}: goes on with other rates, schedule or length than before");
+            log::info!("{file}: resumes with other rates, another schedule or length than before");
         }
         let colours = saved.colour.map(|colour| ColorComponents {
             values: colour.values.map(|v| v as f32),

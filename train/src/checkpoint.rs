@@ -102,6 +102,11 @@ pub fn read_history(path: impl AsRef<Path>) -> Result<Option<History>> {
     })
 }
 
+/// Whether a file is the working file of a training. What cannot be read is none.
+pub(crate) fn holds_training(path: &Path) -> bool {
+    path.is_file() && ccv::read_training_notes(path).is_ok_and(|notes| notes.contains_key(NOTES))
+}
+
 /// What a working file holds: the network alone where nobody has trained in it.
 pub(crate) fn read(path: &Path, device: &Device) -> Result<(Network, Option<Saved>)> {
     let ccv::Checkpoint { network, state } = ccv::read_checkpoint(path, device)?;
@@ -188,14 +193,17 @@ fn parse<T: serde::de::DeserializeOwned>(path: &Path, text: &str) -> Result<T> {
     }
     let Version { version } = serde_json::from_str(text).map_err(|e| notes_error(path, e))?;
     if version != VERSION {
-        let message = format!("their form is {version}; this program knows {VERSION}");
-        return Err(Error::Notes { file: path.display().to_string(), message });
+        return Err(Error::NotesVersion {
+            file: path.display().to_string(),
+            version,
+            known: VERSION,
+        });
     }
     serde_json::from_str(text).map_err(|e| notes_error(path, e))
 }
 
 fn notes_error(path: &Path, error: serde_json::Error) -> Error {
-    Error::Notes { file: path.display().to_string(), message: error.to_string() }
+    Error::Notes { file: path.display().to_string(), source: error }
 }
 
 /// What velocities of a layer are multiplied by in the file.

@@ -44,7 +44,7 @@ pub enum Error {
     },
     /// The working file belongs to another training.
     #[error(
-        "{file}: cannot go on: expected {expected}, got {got}; name another working file, or \
+        "{file}: cannot resume: expected {expected}, got {got}; name another working file, or \
              remove this one to start anew"
     )]
     Mismatch {
@@ -63,8 +63,38 @@ pub enum Error {
         /// The lock file.
         lock: String,
     },
+    /// Two working files whose best networks would have the same name.
+    #[error(
+        "{file}: its best network would overwrite that of the training {other}: both have the name \
+         {best}; name another working file"
+    )]
+    SharedBest {
+        /// The working file.
+        file: String,
+        /// The working file of the other training.
+        other: String,
+        /// The file of the best network.
+        best: String,
+    },
+    /// A file for metrics or events that belongs to something else.
+    #[error("{file}: {reason}; name another one, or remove this one")]
+    SideFile {
+        /// The file.
+        file: String,
+        /// What is in the way.
+        reason: String,
+    },
+    /// The form of the working file has no place for this network.
+    #[error(
+        "the working file cannot hold this network, so it cannot be trained: change the layer that \
+         is named here, or train another network"
+    )]
+    Unstorable {
+        /// Which layer, and why.
+        source: striate_importers::Error,
+    },
     /// The operating system refused something.
-    #[error("{file}: cannot {action}: {source}")]
+    #[error("{file}: cannot {action}")]
     Io {
         /// The file.
         file: String,
@@ -74,12 +104,25 @@ pub enum Error {
         source: std::io::Error,
     },
     /// What the training noted in its working file cannot be read.
-    #[error("{file}: the notes of the training: {message}")]
+    #[error("{file}: the notes of the training are damaged")]
     Notes {
         /// The working file.
         file: String,
         /// What is wrong with them.
-        message: String,
+        source: serde_json::Error,
+    },
+    /// What the training noted in its working file has a form of a later version.
+    #[error(
+        "{file}: the notes of the training have form {version}, and this program knows form {known}: \
+         a newer version wrote them"
+    )]
+    NotesVersion {
+        /// The working file.
+        file: String,
+        /// The form of the notes.
+        version: u32,
+        /// The form that is known.
+        known: u32,
     },
     /// The samples do not fit the network.
     #[error("training data: expected {expected}, got {got}")]
@@ -113,7 +156,7 @@ pub enum Error {
     #[error(transparent)]
     Samples(#[from] striate_data::Error),
     /// A checkpoint could not be written.
-    #[error("the training could not be saved; what was saved before is intact: {source}")]
+    #[error("the training could not be saved; what was saved before is intact")]
     NotSaved {
         /// Why not, and which file.
         source: Box<Error>,
@@ -132,6 +175,22 @@ pub enum Error {
 impl Error {
     pub(crate) fn plan(expected: impl Into<String>, got: impl Into<String>) -> Self {
         Error::Plan { expected: expected.into(), got: got.into() }
+    }
+
+    /// The message and those of its sources, in one sentence.
+    pub(crate) fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(error) = source {
+            let message = error.to_string();
+            // A transparent error has the text of its source.
+            if !text.ends_with(&message) {
+                text.push_str(": ");
+                text.push_str(&message);
+            }
+            source = error.source();
+        }
+        text
     }
 
     pub(crate) fn io(file: &std::path::Path, action: &'static str, source: std::io::Error) -> Self {

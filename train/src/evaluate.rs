@@ -20,6 +20,7 @@ pub struct EvaluationReport {
     /// Samples left out because they could not be read.
     pub skipped: u64,
     /// The mean cross-entropy.
+    #[serde(deserialize_with = "crate::history::number_or_null")]
     pub loss: f64,
     /// Samples whose class was not ranked first.
     pub misses: u64,

@@ -82,6 +82,15 @@ impl Sums {
     }
 }
 
+/// A number, or the null that JSON has for one that is not finite: finite weights can give a test
+/// loss that is not, and a working file with it must still be read.
+pub(crate) fn number_or_null<'de, D>(deserializer: D) -> Result<f64, D::Error>
+where
+    D: serde::Deserializer<'de>,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
+}
+
 impl History {
     /// Notes a mini-batch, number `iteration` of the training.
     pub(crate) fn step(&mut self, iteration: u64, step: &StepReport, skipped: usize) {
@@ -134,7 +143,15 @@ impl History {
         report
     }
 
-    /// The best miss rate on the test samples so far.
+    /// Whether the last epoch did better on the test samples than all before it.
+    pub(crate) fn last_is_best(&self) -> bool {
+        let rate = |epoch: &EpochReport| Some(epoch.test?.miss_rate());
+        let Some((last, before)) = self.epochs.split_last() else { return false };
+        let best = before.iter().filter_map(rate).min_by(f64::total_cmp);
+        rate(last).is_some_and(|rate| best.is_none_or(|best| rate < best))
+    }
+
+    /// The lowest error rate on the test samples so far.
     pub fn best(&self) -> Option<f64> {
         let rates = self.epochs.iter().filter_map(|epoch| Some(epoch.test?.miss_rate()));
         rates.min_by(f64::total_cmp)
@@ -159,5 +176,15 @@ mod tests {
         assert_eq!(history.epoch.samples, 30_000);
         let text = serde_json::to_string(&history).unwrap();
         assert_eq!(serde_json::from_str::<History>(&text).unwrap(), history);
+    }
+
+    #[test]
+    fn a_test_loss_that_is_not_finite_reads_back() {
+        let mut history = History::default();
+        let test = EvaluationReport { samples: 3, loss: f64::INFINITY, ..Default::default() };
+        history.end_epoch(0, 4, Some(test));
+        let text = serde_json::to_string(&history).unwrap();
+        let read: History = serde_json::from_str(&text).unwrap();
+        assert!(read.epochs[0].test.unwrap().loss.is_nan());
     }
 }

@@ -16,14 +16,19 @@ pub(crate) struct Lock {
 }
 
 impl Lock {
+    /// Whether another process, or another session of this one, holds a working file.
+    pub(crate) fn is_held(working: &Path) -> bool {
+        // Nothing is made: where there is no lock file, nobody holds it.
+        let Ok(file) = OpenOptions::new().write(true).open(lock_of(working)) else { return false };
+        matches!(file.try_lock(), Err(TryLockError::WouldBlock))
+    }
+
     /// Takes the lock of a working file.
     ///
     /// # Errors
     /// [`Error::Locked`] where another process has it, [`Error::Io`] where there can be none.
     pub(crate) fn take(working: &Path) -> Result<Self> {
-        let mut name = working.as_os_str().to_owned();
-        name.push(".lock");
-        let path = PathBuf::from(name);
+        let path = lock_of(working);
         let open = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
         let file = open.map_err(|e| Error::io(&path, "create", e))?;
         match file.try_lock() {
@@ -41,6 +46,12 @@ impl Lock {
     }
 }
 
+fn lock_of(working: &Path) -> PathBuf {
+    let mut name = working.as_os_str().to_owned();
+    name.push(".lock");
+    PathBuf::from(name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -49,7 +60,9 @@ mod tests {
     fn a_second_training_is_refused_until_the_first_ends() {
         let folder = tempfile::tempdir().unwrap();
         let working = folder.path().join("model.sqlite3");
+        assert!(!Lock::is_held(&working));
         let first = Lock::take(&working).unwrap();
+        assert!(Lock::is_held(&working));
         let message = Lock::take(&working).unwrap_err().to_string();
         assert!(message.contains("another training is using it"), "{message}");
         drop(first);

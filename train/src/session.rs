@@ -17,11 +17,16 @@ use striate_nn::{Metadata, Network, NetworkSpec};
 use striate_tensor::Device;
 
 use crate::begin::{Begin, float_image, same_everywhere};
+use crate::beside;
 use crate::checkpoint::{self, Identity, Notes, Position};
 use crate::evaluate::skipped_reason;
+use crate::learning::Guessing;
 use crate::lock::Lock;
 use crate::parallel::{Beginning, Learner, Parallel, Ranks, shards_of};
-use crate::{Error, EvaluationReport, History, Observer, Result, StepEvent, TrainOptions};
+use crate::{Error, History, Observer, Result, RunStart, StepEvent, TrainOptions};
+
+/// A network that has not learned anything after so many moves of its weights is worth a warning.
+const MOVES_TO_LEARN: u64 = 100;
 
 /// What a training is made of.
 #[derive(Clone, Debug)]
@@ -62,11 +67,11 @@ impl Default for SessionOptions {
 pub enum Outcome {
     /// All epochs, or as many mini-batches as were asked for.
     Finished,
-    /// It was asked to stop; everything is saved, and another run goes on from here.
+    /// It was asked to stop; everything is saved, and another run resumes from here.
     Stopped,
 }
 
-/// A training in a working file: it begins where the file is not there, and goes on where it is.
+/// A training in a working file: a new one where the file is not there, else the one in it resumes.
 ///
 /// The working file is a ccv model file with the state of the training. It is replaced as a whole at
 /// each checkpoint: whatever happens, it holds the last one. A training that was interrupted, at any
@@ -90,7 +95,7 @@ pub enum Outcome {
 /// let mut session =
 ///     Session::open("digits.sqlite3", &spec, digits, Some(test), options, &device)?;
 /// session.run(&mut (), &AtomicBool::new(false))?;
-/// println!("{:?} of the test digits are missed", session.history().best());
+/// println!("best error rate on the test digits: {:?}", session.history().best());
 /// # Ok(())
 /// # }
 /// ```
@@ -104,6 +109,14 @@ pub struct Session {
     identity: Identity,
     position: Position,
     history: History,
+    /// What the training is, as side files know it.
+    id: String,
+    /// What guessing reaches on the training samples, and on the test samples.
+    guessing: (Guessing, Option<Guessing>),
+    /// Whether it was said that the network does not learn, or shown that it does.
+    judged: bool,
+    /// Whether a checkpoint is due as soon as the weights have moved.
+    due: bool,
     resumed: bool,
     /// What the working file holds of this training.
     saved: Option<Position>,
@@ -114,16 +127,18 @@ pub struct Session {
 }
 
 impl Session {
-    /// Begins a training of this network in a working file, or goes on with the one that it holds.
-    /// A working file that holds a network but no training gives the weights to begin with.
+    /// Begins a training of this network in a working file, or resumes the one that it holds. A
+    /// working file that holds a network but no training gives the weights to begin with.
     ///
     /// At the beginning the mean image and the colours of the training samples are computed, where
     /// the recipe asks for them.
     ///
     /// # Errors
     /// [`Error::Locked`] where another training uses the file; [`Error::Mismatch`] where it holds
-    /// another network, or a training of other samples, seed, mini-batch or recipe; [`Error::Data`]
-    /// where labels are beyond the network's classes; [`Error::Option`] and what the parts say.
+    /// another network, or a training of other samples, seed, mini-batch or recipe;
+    /// [`Error::SharedBest`] where its best network would overwrite that of another training;
+    /// [`Error::Data`] where labels are beyond the network's classes; those of
+    /// [`check`](Session::check), and what the parts say.
     pub fn open(
         working: impl Into<PathBuf>,
         spec: &NetworkSpec,
@@ -152,9 +167,20 @@ impl Session {
         let ranks = options.ranks.clone();
         let session = Self::prepare(working.into(), spec, train, test, options, device, progress);
         if let (Err(error), Some(ranks)) = (&session, ranks) {
-            ranks.exchange.abandon(&error.to_string());
+            ranks.exchange.abandon(&error.chain());
         }
         session
+    }
+
+    /// Whether a network can be trained like this: worth asking before the samples are read.
+    ///
+    /// # Errors
+    /// [`Error::Option`] where options make no sense, [`Error::Network`] where the network is no
+    /// classifier, [`Error::Unstorable`] where the working file has no place for one of its layers.
+    pub fn check(spec: &NetworkSpec, options: &SessionOptions) -> Result<()> {
+        options.train.check(spec.layers.len())?;
+        spec.verify(spec.classes())?;
+        ccv::check_representable(spec).map_err(|source| Error::Unstorable { source })
     }
 
     fn prepare(
@@ -168,10 +194,8 @@ impl Session {
     ) -> Result<Session> {
         let ranks = options.ranks.as_ref();
         // Everything that needs no time first: nobody wants to hear of it after hours.
-        options.train.check(spec.layers.len())?;
+        Self::check(spec, &options)?;
         let classes = spec.classes();
-        spec.verify(classes)?;
-        ccv::check_representable(spec)?;
         // A class is what the training samples call so.
         let test = test.map(|test| test.aligned_to(&train)).transpose()?;
         for dataset in std::iter::once(&train).chain(&test) {
@@ -200,6 +224,11 @@ impl Session {
         let train = Arc::new(train);
         let is_first = ranks.is_none_or(|ranks| ranks.exchange.rank() == 0);
         let lock = if is_first { Some(Lock::take(&working)?) } else { None };
+        if is_first && test.is_some() {
+            beside::refuse_shared_best(&working)?;
+        }
+        let guessing =
+            (Guessing::of(train.labels()), test.as_ref().map(|t| Guessing::of(t.labels())));
         let begin = Begin {
             working: &working,
             spec,
@@ -225,6 +254,7 @@ impl Session {
                  dropout and rounding, else the same training"
             );
         }
+        let id = id_of(&(&identity, &options.train, spec))?;
         identity.shards =
             if ranks.is_some_and(|r| r.parallel == Parallel::Data) { shards } else { 1 };
         let mean = beginning.network.mean().map(float_image).transpose()?;
@@ -247,6 +277,9 @@ impl Session {
         let test = test.map(|test| loader(Arc::new(test), Purpose::Test)).transpose()?;
         let (position, resumed) = (beginning.position, beginning.resumed);
         let history = beginning.history.clone();
+        if is_first {
+            beside::settle_best(&working, position, &history)?;
+        }
         let learner = Learner::new(beginning, &options.train, ranks, own)?;
         Ok(Session {
             working,
@@ -257,6 +290,10 @@ impl Session {
             identity,
             position,
             history,
+            id,
+            guessing,
+            judged: false,
+            due: false,
             resumed,
             saved: resumed.then_some(position),
             stop: false,
@@ -285,7 +322,7 @@ impl Session {
         &self.history
     }
 
-    /// Whether it went on with a training that the working file held.
+    /// Whether it resumed a training that the working file held.
     pub fn is_resumed(&self) -> bool {
         self.resumed
     }
@@ -295,21 +332,40 @@ impl Session {
         &self.working
     }
 
-    /// The file that gets the network with the best miss rate on the test samples: `model.sqlite3`
-    /// has `model.best.safetensors`, with the class names.
+    /// The file that gets the network with the lowest error rate on the test samples, and the class
+    /// names: `model.sqlite3` has `model.best.safetensors`, and any other name is kept whole
+    /// (`model.lr001.best.safetensors`). It is there once an epoch has been tested.
     pub fn best_file(&self) -> PathBuf {
-        best_of(&self.working)
+        beside::best_of(&self.working)
+    }
+
+    /// Whether the working file holds this training.
+    pub fn is_saved(&self) -> bool {
+        self.saved.is_some()
+    }
+
+    /// Whether the network is no better than guessing: by its lowest error rate on the test
+    /// samples; without these by its recent training loss. Not before something was learned from.
+    pub fn is_guessing(&self) -> bool {
+        let (train, test) = &self.guessing;
+        match (test, self.history.best()) {
+            (Some(test), Some(best)) => test.reaches_error(best),
+            _ => {
+                let loss = self.history.recent_loss(self.per_epoch());
+                loss.is_some_and(|loss| train.reaches_loss(loss))
+            }
+        }
     }
 
     /// Trains to the end, or until `stop` is set: then everything is saved after the mini-batch that
-    /// is going on.
+    /// is being computed (after the last one of `sgd_frequency`).
     ///
     /// # Errors
     /// [`Error::Diverged`] where the loss or the weights are no numbers any more: the last
     /// checkpoint is from before. What the data, the device, the working file and the observer say.
     pub fn run(&mut self, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Outcome> {
         self.learn_all(observer, stop).map_err(|error| {
-            self.learner.abandon(&error.to_string());
+            self.learner.abandon(&error.chain());
             match error {
                 Error::Rank { rank, mut reason } if self.saved.is_some() => {
                     reason += "; the last checkpoint is intact";
@@ -323,16 +379,32 @@ impl Session {
     fn learn_all(&mut self, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Outcome> {
         let per_epoch = self.per_epoch();
         let end = self.options.train.max_epoch;
+        let before = self.iterations();
+        observer.begin(&RunStart {
+            working: &self.working,
+            position: self.position,
+            iterations: before,
+            per_epoch,
+            history: &self.history,
+            id: &self.id,
+        })?;
+        let sgd_frequency = self.options.train.sgd_frequency as u64;
+        if sgd_frequency > per_epoch && before == 0 {
+            observer.warning(&format!(
+                "sgd-frequency is {sgd_frequency} and an epoch has {per_epoch} mini-batches: the \
+                 weights move once an epoch"
+            ))?;
+        }
         let mut batches = None;
         let mut epoch_started = Instant::now();
-        // Only between two moves of the weights can a training end or be saved.
-        while self.position.epoch < end && (!self.is_enough() || self.learner.is_accumulating()) {
+        while self.position.epoch < end && !self.is_enough() {
             if self.position.iteration >= per_epoch {
                 self.end_epoch(observer, epoch_started)?;
                 epoch_started = Instant::now();
                 continue;
             }
             // Ranks stop together: when all have heard of it, which a mini-batch tells them.
+            // Only between two moves of the weights can a training be saved.
             let asked = self.stop || (self.options.ranks.is_none() && stop.load(Ordering::Relaxed));
             if asked && !self.learner.is_accumulating() {
                 self.save(observer)?;
@@ -352,21 +424,56 @@ impl Session {
             let Some(batch) = batches.next_batch()? else { break };
             let waited = started.elapsed();
             self.learn(batch, started, waited, stop, observer)?;
-            let due = self
+            self.due |= self
                 .options
                 .checkpoint_every
                 .is_some_and(|every| every > 0 && self.position.iteration.is_multiple_of(every));
             let at_end = self.position.iteration >= per_epoch;
-            if due && !at_end && !self.learner.is_accumulating() {
+            if self.due && !at_end && !self.learner.is_accumulating() {
                 self.save(observer)?;
             }
         }
         if self.position.iteration >= per_epoch && self.position.epoch < end {
             self.end_epoch(observer, epoch_started)?;
         } else if self.position.iteration > 0 && self.saved != Some(self.position) {
+            // As many mini-batches as were asked for: what is left over of them counts too.
+            self.learner.flush(self.last_factor())?;
             self.save(observer)?;
         }
+        if self.iterations() > before {
+            self.judge(true, observer)?;
+        }
         Ok(Outcome::Finished)
+    }
+
+    /// Warns, once, of a network that is no better than guessing: after the first epoch in which it
+    /// should have begun to learn, and at the end.
+    fn judge(&mut self, is_end: bool, observer: &mut dyn Observer) -> Result<()> {
+        let iterations = self.iterations();
+        let sgd_frequency = self.options.train.sgd_frequency as u64;
+        let moves = iterations / sgd_frequency.min(self.per_epoch()).max(1);
+        let is_time = moves >= MOVES_TO_LEARN || (is_end && self.position.epoch > 0);
+        if self.judged || !is_time {
+            return Ok(());
+        }
+        self.judged = true;
+        let (guessing, test) = &self.guessing;
+        let Some(loss) = self.history.recent_loss(self.per_epoch()) else { return Ok(()) };
+        // Dropout can keep the training loss of a network high that does well.
+        let does_well = match (test, self.history.best()) {
+            (Some(test), Some(best)) => !test.reaches_error(best),
+            _ => false,
+        };
+        if does_well || !guessing.reaches_loss(loss) {
+            return Ok(());
+        }
+        observer.warning(&format!(
+            "after {iterations} mini-batches the training loss is {loss:.4}, and guessing would give \
+             {:.4}: the network has not learned anything yet. Try a tenth of the learning rate \
+             (it is {}), or a warm-up; if the loss hardly changes, a higher rate or more epochs; and \
+             check the labels",
+            guessing.loss, self.options.train.weights.rate
+        ))
     }
 
     /// Mini-batches over the whole training so far.
@@ -378,11 +485,20 @@ impl Session {
         self.options.train.max_iterations.is_some_and(|max| self.iterations() >= max)
     }
 
-    /// What learning rates are multiplied by now.
+    /// What learning rates are multiplied by in the mini-batch that comes next.
     fn factor(&self) -> f64 {
+        self.factor_of(self.iterations())
+    }
+
+    /// What they were multiplied by in the last one: what is left over at the end of an epoch
+    /// belongs to it, and not to the next one's rate.
+    fn last_factor(&self) -> f64 {
+        self.factor_of(self.iterations().saturating_sub(1))
+    }
+
+    fn factor_of(&self, iteration: u64) -> f64 {
         let TrainOptions { schedule, max_epoch, .. } = &self.options.train;
-        let moment = self.iterations() as f64 / self.per_epoch().max(1) as f64;
-        schedule.factor(moment, *max_epoch)
+        schedule.step_factor(iteration, self.per_epoch(), *max_epoch)
     }
 
     fn learn(
@@ -420,25 +536,28 @@ impl Session {
     }
 
     fn end_epoch(&mut self, observer: &mut dyn Observer, started: Instant) -> Result<()> {
-        self.learner.flush(self.factor())?;
+        self.learner.flush(self.last_factor())?;
         self.check_finite()?;
         self.learner.synchronize()?;
         let test = match &self.test {
             Some(test) => Some(self.learner.evaluate(test, observer)?),
             None => None,
         };
-        let best = self.history.best();
-        let iterations = self.iterations();
-        let report = self.history.end_epoch(self.position.epoch, iterations, test);
-        self.position = Position { epoch: self.position.epoch + 1, iteration: 0 };
-        // The best one first: a training that is cut off in between tests again, and writes it again.
-        if let Some(test) = test
-            && best.is_none_or(|best| test.miss_rate() < best)
-        {
-            self.save_best(&test)?;
+        let (epoch, iterations) = (self.position.epoch, self.iterations());
+        let report = self.history.end_epoch(epoch, iterations, test);
+        self.position = Position { epoch: epoch + 1, iteration: 0 };
+        // First what follows the checkpoint: of what is written and not saved, nothing stays.
+        let is_best = self.history.last_is_best() && self.learner.is_first();
+        if is_best {
+            let file = beside::pending_of(&self.working, epoch);
+            safetensors::write(file, self.learner.network(), &WriteOptions::default())?;
         }
+        observer.epoch(&report, started.elapsed())?;
         self.write(observer)?;
-        observer.epoch(&report, started.elapsed())
+        if is_best {
+            beside::keep_best(&self.working, epoch, &self.history)?;
+        }
+        self.judge(false, observer)
     }
 
     fn check_finite(&self) -> Result<()> {
@@ -456,10 +575,12 @@ impl Session {
     /// Writes a checkpoint of weights that have been found finite.
     fn write(&mut self, observer: &mut dyn Observer) -> Result<()> {
         let (network, velocities) = (self.learner.gather()?, self.learner.gather_velocities()?);
-        self.saved = Some(self.position);
+        let before = self.saved.replace(self.position);
+        self.due = false;
         if !self.learner.is_first() {
             return Ok(());
         }
+        observer.saving(&self.working).inspect_err(|_| self.saved = before)?;
         let notes =
             Notes::new(self.identity.clone(), self.options.train.clone(), self.history.clone());
         let count = u32::try_from(self.train.dataset().len()).unwrap_or(u32::MAX);
@@ -472,33 +593,28 @@ impl Session {
         if let Err(source) =
             checkpoint::write(&self.working, parts, self.position, order, colours, &notes)
         {
-            self.saved = None;
+            self.saved = before;
             return Err(Error::NotSaved { source: Box::new(source) });
         }
         observer.saved(&self.working)
     }
-
-    fn save_best(&self, test: &EvaluationReport) -> Result<()> {
-        if !self.learner.is_first() {
-            return Ok(());
-        }
-        log::debug!("{} of {} test samples are missed: the best so far", test.misses, test.samples);
-        let options = WriteOptions::default();
-        Ok(safetensors::write(self.best_file(), self.learner.network(), &options)?)
-    }
 }
 
-/// The file of the best network beside a working file.
-pub(crate) fn best_of(working: &Path) -> PathBuf {
-    working.with_extension("best.safetensors")
+/// What a training is, as 16 digits: equal for those that compute the same.
+fn id_of(what: &impl serde::Serialize) -> Result<String> {
+    let text = serde_json::to_vec(what)
+        .map_err(|e| Error::Exchange { message: format!("the options of the training: {e}") })?;
+    Ok(format!("{:016x}", fnv(text.into_iter().map(u64::from))))
 }
 
 /// A sum over labels that notices another order.
 fn sum_of(labels: &[u32]) -> u64 {
-    // FNV-1a, over words.
-    labels.iter().fold(0xcbf2_9ce4_8422_2325, |sum, &label| {
-        (sum ^ u64::from(label)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
+    fnv(labels.iter().copied().map(u64::from))
+}
+
+/// FNV-1a, over words.
+fn fnv(words: impl Iterator<Item = u64>) -> u64 {
+    words.fold(0xcbf2_9ce4_8422_2325, |sum, word| (sum ^ word).wrapping_mul(0x0000_0100_0000_01b3))
 }
 
 fn narrow_epoch(epoch: u64) -> Result<u32> {

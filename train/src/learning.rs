@@ -1,0 +1,88 @@
+//! Whether a network learns at all: what it shows, beside what guessing would.
+
+use crate::History;
+
+/// A loss or an error rate of at least this share of what guessing gives is no better than it.
+const AS_GOOD_AS_GUESSING: f64 = 0.98;
+
+/// Below this a set has nearly one class only, and guessing is nearly always right.
+const MIN_LOSS: f64 = 0.05;
+
+/// The loss is looked at over so many mini-batches at least, for a single one says little.
+const MIN_MINI_BATCHES: u64 = 25;
+
+/// What is reached without looking at the pictures.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Guessing {
+    /// The cross-entropy of always answering with the shares of the classes.
+    pub(crate) loss: f64,
+    /// The error rate of always answering with the most frequent class.
+    pub(crate) error_rate: f64,
+}
+
+impl Guessing {
+    /// For samples with these labels.
+    pub(crate) fn of(labels: &[u32]) -> Self {
+        let mut counts = std::collections::BTreeMap::<u32, u64>::new();
+        for &label in labels {
+            *counts.entry(label).or_default() += 1;
+        }
+        let all = labels.len().max(1) as f64;
+        let shares = counts.values().map(|&count| count as f64 / all);
+        let loss = shares.clone().map(|share| -share * share.ln()).sum();
+        Guessing { loss, error_rate: 1.0 - shares.fold(1.0 / all, f64::max) }
+    }
+
+    /// Whether a training loss is no better.
+    pub(crate) fn reaches_loss(&self, loss: f64) -> bool {
+        self.loss > MIN_LOSS && loss >= AS_GOOD_AS_GUESSING * self.loss
+    }
+
+    /// Whether an error rate is no better.
+    pub(crate) fn reaches_error(&self, error_rate: f64) -> bool {
+        self.error_rate > 0.0 && error_rate >= AS_GOOD_AS_GUESSING * self.error_rate
+    }
+}
+
+impl History {
+    /// The mean training loss over the last quarter of an epoch, of so many mini-batches.
+    pub(crate) fn recent_loss(&self, per_epoch: u64) -> Option<f64> {
+        let last = self.points.last()?.iteration;
+        let from = last.saturating_sub((per_epoch / 4).max(MIN_MINI_BATCHES));
+        let recent = self.points.iter().rev().take_while(|point| point.iteration > from);
+        let (sum, count) = recent.fold((0.0, 0.0), |(sum, n), point| (sum + point.loss, n + 1.0));
+        Some(sum / f64::max(count, 1.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Point;
+
+    #[test]
+    fn guessing_knows_the_shares_of_the_classes_only() {
+        let ten: Vec<u32> = (0..100).map(|i| i % 10).collect();
+        let guessing = Guessing::of(&ten);
+        assert!((guessing.loss - 10f64.ln()).abs() < 1e-12);
+        assert!((guessing.error_rate - 0.9).abs() < 1e-12);
+        assert!(guessing.reaches_loss(2.2999) && guessing.reaches_error(0.887));
+        assert!(!guessing.reaches_loss(2.2) && !guessing.reaches_error(0.8));
+        // A class alone: nothing to learn, and nothing to say.
+        let one = Guessing::of(&[3; 9]);
+        assert!(!one.reaches_loss(0.0) && !one.reaches_error(0.0));
+        assert_eq!(Guessing::of(&[]).loss, 0.0);
+        // Nine of ten are of a class.
+        let rare: Vec<u32> = (0..100).map(|i| u32::from(i % 10 == 0)).collect();
+        assert!(Guessing::of(&rare).reaches_error(0.1) && !Guessing::of(&rare).reaches_error(0.05));
+    }
+
+    #[test]
+    fn the_recent_loss_is_that_of_the_last_quarter_of_an_epoch() {
+        let point = |i: u64| Point { iteration: i, loss: i as f64, miss_rate: 0.0 };
+        let history = History { points: (1..=400).map(point).collect(), ..History::default() };
+        assert_eq!(history.recent_loss(400), Some(350.5));
+        assert_eq!(history.recent_loss(4), Some(388.0));
+        assert_eq!(History::default().recent_loss(4), None);
+    }
+}
