@@ -98,9 +98,9 @@ pub(crate) struct Global {
     /// RAYON_NUM_THREADS]. Results are the same bits for any number.
     #[arg(long, global = true, value_name = "N", value_parser = threads)]
     pub(crate) threads: Option<NonZeroUsize>,
-    /// The seed of everything random.
-    #[arg(long, global = true, default_value_t = 1, value_name = "N")]
-    pub(crate) seed: u64,
+    /// The seed of everything random [default: 1].
+    #[arg(long, global = true, value_name = "N")]
+    pub(crate) seed: Option<u64>,
     /// Print results and errors only: no notes, warnings or progress.
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(crate) quiet: bool,

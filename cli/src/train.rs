@@ -1,10 +1,11 @@
 //! `striate train`.
 
+mod files;
 mod follow;
 mod progress;
 mod spec;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,6 +23,7 @@ use striate::train::{
 
 use crate::args::{Format, Global, number, positive};
 use crate::error::{Error, Result};
+use crate::model;
 use crate::output::Output;
 use crate::ranks::{Rank, RankArgs, first_cause};
 use crate::text;
@@ -34,14 +36,16 @@ use progress::Watch;
 #[command(after_help = "\
 The working file is a ccv model file that also holds the state of the training. It is replaced as a
 whole at the end of each epoch, every --checkpoint-every mini-batches, and when ctrl-C is pressed:
-the same command goes on with it, and ends with the same weights, bit for bit, as if nothing had
+the same command resumes it, and ends with the same weights, bit for bit, as if nothing had
 happened. Rates, schedule and length may change on the way; seed, mini-batch, recipe and samples may
 not. A working file that holds a network but no training gives the weights to begin with.
-Beside it, FILE.best.safetensors gets the network that misses the fewest test samples.
+Beside it, NAME.best.safetensors gets the network with the lowest error rate on the test samples:
+m.best.safetensors for m.sqlite3, m.lr001.best.safetensors for m.lr001. Files of --metrics and
+--tensorboard follow the working file: what a killed run wrote after its last save is cut off.
 
 Over several devices (--devices) or processes (mpirun) the mini-batch stays as large as --mini-batch
 says; each device computes a part of it. The first process alone reads and writes the working file;
-all must find the samples. The same command with other devices goes on with it. A device or process
+all must find the samples. The same command with other devices resumes it. A device or process
 that is lost ends all within seconds; the last checkpoint is whole.
 
 Samples are recognised by what they are:
@@ -74,22 +78,24 @@ pub(crate) struct TrainArgs {
     /// The test samples, classified after each epoch.
     #[arg(long, value_name = "FILE")]
     test_list: Option<PathBuf>,
-    /// The file that holds the training: made, or gone on with.
+    /// The file that holds the training: made if it is not there, else resumed.
     #[arg(long, value_name = "M.sqlite3")]
     working: PathBuf,
     /// Epochs in all [default: 100].
     #[arg(long, value_name = "N")]
     max_epoch: Option<u64>,
-    /// End after so many mini-batches in all, where that is earlier.
+    /// End after so many mini-batches in all, where that is earlier. What --sgd-frequency has summed
+    /// by then moves the weights.
     #[arg(long, value_name = "N")]
     max_iterations: Option<u64>,
     /// Samples of a mini-batch [default: 64].
     #[arg(long, value_name = "N", value_parser = positive::<usize>())]
     mini_batch: Option<usize>,
-    /// Mini-batches whose gradients are summed for one step [default: 1].
+    /// Mini-batches whose gradients are summed for one step [default: 1]. At the end of an epoch
+    /// there is a step for those that are left.
     #[arg(long, value_name = "N", value_parser = positive::<usize>())]
     sgd_frequency: Option<usize>,
-    /// The learning rate of weights and biases [default: 0.01].
+    /// The learning rate of weights and biases [default: 0.01, and 0.001 for lenet].
     #[arg(long, value_name = "R", value_parser = not_negative::<f32>)]
     learn_rate: Option<f32>,
     /// The momentum of weights and biases [default: 0.9].
@@ -102,17 +108,20 @@ pub(crate) struct TrainArgs {
     /// these epochs), or `cosine` (down to 0 over all epochs) [default: constant].
     #[arg(long, value_name = "SCHEDULE", value_parser = parse_decay)]
     schedule: Option<Decay>,
-    /// Epochs (or a part of one) in which learning rates rise from 0 [default: 0].
+    /// Epochs (or a part of one) in which learning rates rise to the full ones: of n mini-batches the
+    /// first has 1/n of them [default: 0].
     #[arg(long, value_name = "EPOCHS", value_parser = not_negative::<f64>)]
     warm_up: Option<f64>,
     /// All of these in a JSON file, rates of single layers too: an object as `--format json` prints
-    /// under `options` at the beginning. The options above change what it says.
+    /// under `options` at the beginning. Options that are given here too, --seed among them, change
+    /// what it says.
     #[arg(long, value_name = "FILE.json")]
     options: Option<PathBuf>,
     /// What is done to pictures: `ccv`, `alex`, `caffe`, `plain`, or a JSON file.
     #[arg(long, value_name = "RECIPE", default_value = "plain")]
     recipe: String,
-    /// Save every so many mini-batches too, not only after each epoch.
+    /// Save every so many mini-batches too, not only after each epoch: with --sgd-frequency when the
+    /// weights move next.
     #[arg(long, value_name = "N", value_parser = positive::<u64>())]
     checkpoint_every: Option<u64>,
     /// Compute activations twice instead of keeping them: less memory, a third more time, the same
@@ -125,10 +134,12 @@ pub(crate) struct TrainArgs {
     /// Keep decoded pictures in memory up to so many megabytes.
     #[arg(long, value_name = "MB", default_value_t = 256)]
     cache: usize,
-    /// Append a line of JSON for each mini-batch and epoch to this file.
+    /// Append a line of JSON for each mini-batch and epoch to this file, or write it to standard
+    /// output (`-`) or a pipe. A file that holds something else, or the metrics of another training,
+    /// is refused.
     #[arg(long, value_name = "FILE")]
     metrics: Option<PathBuf>,
-    /// Write TensorBoard event files into this folder.
+    /// Write TensorBoard event files into this folder, one for each run of the training.
     #[arg(long, value_name = "FOLDER")]
     tensorboard: Option<PathBuf>,
     /// How the training is spread over devices [default: data, where there are several].
@@ -208,9 +219,7 @@ struct Beginning<'a> {
 
 /// Trains to the end, or until ctrl-C.
 pub(crate) fn run(args: &TrainArgs, global: &Global, output: &mut Output) -> Result<()> {
-    let train = Dataset::open(&args.train_list)?;
-    let test = args.test_list.as_ref().map(Dataset::open).transpose()?;
-    let spec = spec::resolve(&args.spec, &train, output)?;
+    files::check(args)?;
     let options = SessionOptions {
         train: args.train_options(global)?,
         recipe: recipe(&args.recipe)?,
@@ -219,15 +228,14 @@ pub(crate) fn run(args: &TrainArgs, global: &Global, output: &mut Output) -> Res
         cache_bytes: args.cache.saturating_mul(1_000_000),
         ..SessionOptions::default()
     };
-    // Before the device: a slip in these is told at once. The first process alone writes them.
+    // Before the samples and the device, which take their time: a slip in these is told at once.
+    Session::check(&model::spec(&args.spec)?.0, &options)?;
+    let train = Dataset::open(&args.train_list)?;
+    let test = args.test_list.as_ref().map(Dataset::open).transpose()?;
+    let spec = spec::resolve(&args.spec, &train, output)?;
+    // The first process alone writes these.
     let leads = Launch::from_environment().is_none_or(|launch| launch.rank == 0);
-    let mut files: Vec<Box<dyn Observer>> = Vec::new();
-    if let (Some(path), true) = (&args.metrics, leads) {
-        files.push(Box::new(MetricsFile::append(path)?));
-    }
-    if let (Some(folder), true) = (&args.tensorboard, leads) {
-        files.push(Box::new(TensorBoard::create(folder)?));
-    }
+    let files = if leads { args.side_files()? } else { Vec::new() };
     let mut ranks = args.ranks.start(global, args.parallel.is_some())?;
     // What is kept in memory is for all ranks of this process.
     let cache_bytes = options.cache_bytes / ranks.len().max(1);
@@ -281,7 +289,9 @@ fn lead(
         Session::open_with(&args.working, spec, train, test, options, &device, &progress)?
     };
     let position = session.position();
-    if output.format() == Format::Json {
+    // Metrics on standard output have it for themselves.
+    let prints = !args.metrics.as_deref().is_some_and(files::is_stdout);
+    if output.format() == Format::Json && prints {
         output.json(&Beginning {
             working: args.working.display().to_string(),
             resumed: session.is_resumed(),
@@ -293,36 +303,28 @@ fn lead(
         })?;
     } else if session.is_resumed() {
         output.note(&format!(
-            "{} is gone on with, from mini-batch {} of epoch {}",
+            "resuming {} at mini-batch {} of epoch {}",
             args.working.display(),
             position.iteration,
             position.epoch
         ));
     }
-    let best = session.best_file();
     let outcome = {
-        let mut watch = Watch::new(output, &session, &train_options, files);
+        let mut watch = Watch::new(output, &session, &train_options, files, prints);
         let outcome = session.run(&mut watch, stop);
         watch.end(outcome)?
     };
     match outcome {
+        Outcome::Finished if prints => output.done(&finished(&session)),
         Outcome::Finished => {
-            let tested = session.history().best();
-            let working = args.working.display();
-            output.done(&match tested {
-                Some(rate) => format!(
-                    "{working} is trained; {} misses {:.2} % of the test samples",
-                    best.display(),
-                    rate * 100.0
-                ),
-                None => format!("{working} is trained"),
-            })
+            output.note(&finished(&session));
+            Ok(())
         }
         Outcome::Stopped => {
             let at = session.position();
             Err(Error::message(format!(
-                "stopped at mini-batch {} of epoch {}; {} holds everything, and the same command \
-                 goes on",
+                "stopped at mini-batch {} of epoch {}; {} holds everything: the same command \
+                 resumes it",
                 at.iteration,
                 at.epoch,
                 args.working.display()
@@ -331,10 +333,68 @@ fn lead(
     }
 }
 
+/// How a training ended, in a sentence that names files which are there.
+fn finished(session: &Session) -> String {
+    let working = session.working();
+    if !session.is_saved() {
+        let left = match working.exists() {
+            true => "is as it was",
+            false => "was not written",
+        };
+        return format!(
+            "nothing was trained, for no mini-batch was asked for; {} {left}",
+            working.display()
+        );
+    }
+    let working = working.display();
+    let (best, rate) = (session.best_file(), session.history().best().map(|rate| rate * 100.0));
+    match (session.is_guessing(), rate) {
+        (true, Some(rate)) => format!(
+            "{working}: training ended, but the network is no better than guessing: the lowest error \
+             rate on the test samples is {rate:.2} %"
+        ),
+        (true, None) => format!(
+            "{working}: training ended, but by its loss the network is no better than guessing"
+        ),
+        (false, None) => format!("{working}: training finished"),
+        (false, Some(rate)) if best.is_file() => format!(
+            "{working}: training finished; {} has an error rate of {rate:.2} % on the test samples",
+            best.display()
+        ),
+        (false, Some(rate)) => format!(
+            "{working}: training finished; the lowest error rate on the test samples was {rate:.2} %, \
+             of a network whose file is not there any more"
+        ),
+    }
+}
+
 impl TrainArgs {
+    /// What writes files while the training goes on.
+    fn side_files(&self) -> Result<Vec<Box<dyn Observer>>> {
+        let mut files: Vec<Box<dyn Observer>> = Vec::new();
+        if let Some(path) = &self.metrics {
+            let metrics = match files::is_stdout(path) {
+                true => MetricsFile::stream(std::io::stdout(), "standard output"),
+                false => MetricsFile::append(path)?,
+            };
+            files.push(Box::new(metrics));
+        }
+        if let Some(folder) = &self.tensorboard {
+            files.push(Box::new(TensorBoard::create(folder)?));
+        }
+        Ok(files)
+    }
+
+    /// What the options file says, or else the defaults; and what is given on the command line.
     fn train_options(&self, global: &Global) -> Result<TrainOptions> {
         let mut options = match &self.options {
-            None => TrainOptions::default(),
+            None => {
+                let mut options = TrainOptions::default();
+                if let Some(rate) = spec::learn_rate(&self.spec) {
+                    (options.weights.rate, options.biases.rate) = (rate, rate);
+                }
+                options
+            }
             Some(path) => text::read_json(path, "training options")?,
         };
         for rates in [&mut options.weights, &mut options.biases] {
@@ -351,7 +411,7 @@ impl TrainArgs {
         options.mini_batch = self.mini_batch.unwrap_or(options.mini_batch);
         options.sgd_frequency = self.sgd_frequency.unwrap_or(options.sgd_frequency);
         options.recompute |= self.recompute;
-        options.seed = global.seed;
+        options.seed = global.seed.unwrap_or(options.seed);
         Ok(options)
     }
 }
@@ -361,7 +421,7 @@ fn recipe(text: &str) -> Result<Recipe> {
     if Recipe::NAMES.contains(&text) {
         return Ok(Recipe::by_name(text)?);
     }
-    let path = std::path::Path::new(text);
+    let path = Path::new(text);
     if !path.exists() || path.is_dir() {
         let names = Recipe::NAMES.join(", ");
         let message = format!("no recipe '{text}': expected {names} or a JSON file");

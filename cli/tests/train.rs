@@ -83,7 +83,8 @@ fn it_trains_and_what_it_writes_is_understood_by_the_other_commands() {
     let text = bars.train("bars.sqlite3", &more).done();
     let rows: Vec<&str> = text.lines().collect();
     assert_eq!(rows.len(), 1 + 30 + 1, "{text}");
-    assert!(rows[31].starts_with("bars.sqlite3 is trained; bars.best.safetensors misses"));
+    let last = "bars.sqlite3: training finished; bars.best.safetensors has an error rate of ";
+    assert!(rows[31].starts_with(last), "{text}");
 
     let steps = json(&String::from_utf8(bars.bytes("metrics.jsonl")).unwrap());
     let of = |kind: &str| steps.iter().filter(|line| line["kind"] == kind).collect::<Vec<_>>();
@@ -92,7 +93,7 @@ fn it_trains_and_what_it_writes_is_understood_by_the_other_commands() {
     assert!(loss(29) < 0.6 * loss(0), "{} {}", loss(0), loss(29));
     assert_eq!(std::fs::read_dir(bars.path().join("board")).unwrap().count(), 1);
 
-    // Gone on with, where there is nothing left to do.
+    // Resumed, where there is nothing left to do.
     let before = bars.bytes("bars.sqlite3");
     let again = bars.train("bars.sqlite3", &["--max-epoch", "30", "--format", "json"]);
     assert_eq!(bars.bytes("bars.sqlite3"), before);
@@ -120,7 +121,7 @@ fn it_trains_and_what_it_writes_is_understood_by_the_other_commands() {
     // A model to begin with is one without a training.
     striate(&["train", "--spec", "bars.json", "--working", "small.sqlite3"]).wrong_usage();
     let text = bars.train("small.sqlite3", &["--max-epoch", "1"]);
-    assert!(!text.stderr.contains("is gone on with"), "{}", text.stderr);
+    assert!(!text.stderr.contains("resuming"), "{}", text.stderr);
 }
 
 #[test]
@@ -166,7 +167,6 @@ fn what_makes_no_sense_is_refused() {
         |more: &[&str]| run(&[&wild[..], &["--working", "x.sqlite3"], more].concat(), bars.path());
     wild(&["--options", "none-each.json"]).failed(&["mini-batch: from 1"]);
     wild(&["--learn-rate", "1e30"]).failed(&["diverged", "smaller learning rate"]);
-    with("alexnet-2014", images, "x.sqlite3").failed(&["layer 0", "windows"]);
     with("none", images, "x.sqlite3").wrong_usage();
     with("bars.json", "none.txt", "x.sqlite3").failed(&["none.txt"]);
     with("bars.json", images, "none/x.sqlite3").failed(&["none"]);
@@ -180,6 +180,163 @@ fn what_makes_no_sense_is_refused() {
     with("bars.json", images, "no.sqlite3").failed(&["no.sqlite3"]);
     assert_eq!(bars.bytes("no.sqlite3"), b"no database");
     assert!(!bars.path().join("x.sqlite3").exists());
+}
+
+#[test]
+fn a_network_that_the_working_file_cannot_hold_is_refused_before_anything_is_read() {
+    let bars = Bars::new();
+    let args =
+        ["train", "--spec", "alexnet-2014", "--train-list", "none", "--working", "x.sqlite3"];
+    let refused = run(&args, bars.path());
+    refused.failed(&["layer 0", "windows", "cannot hold this network", "train another"]);
+    assert!(!bars.path().join("x.sqlite3").exists());
+}
+
+/// The options that are printed at the beginning, and all bits of what is trained.
+fn options_and_bytes(bars: &Bars, working: &str, more: &[&str]) -> (serde_json::Value, Vec<u8>) {
+    let args = ["train", "--device", "cpu", "--spec", "bars.json", "--format", "json"];
+    let data = ["--train-list", "train-images-idx3-ubyte", "--working", working];
+    let lines = json(&run(&[&args[..], &data, more].concat(), bars.path()).done());
+    (lines[0]["options"].clone(), bars.bytes(working))
+}
+
+#[test]
+fn printed_options_are_the_same_training_again() {
+    let bars = Bars::new();
+    let text = r#"{"seed": 18446744073709551557, "mini-batch": 7, "sgd-frequency": 5,
+        "max-epoch": 2, "max-iterations": 17,
+        "schedule": {"warm-up": 0.7, "decay": {"kind": "cosine", "last": 0.1}},
+        "weights": {"rate": 0.0003, "momentum": 0.7, "decay": 0.001},
+        "biases": {"rate": 0.0007, "momentum": 0.6, "decay": 0.00003},
+        "layers": {"2": {"weights": {"rate": 0.0001, "momentum": 0.5, "decay": 0.0}}},
+        "ccv-dropout": false, "recompute": true}"#;
+    std::fs::write(bars.path().join("given.json"), text).unwrap();
+    let (printed, first) = options_and_bytes(&bars, "a", &["--options", "given.json"]);
+    let given: serde_json::Value = serde_json::from_str(text).unwrap();
+    for (field, value) in given.as_object().unwrap() {
+        if !field.starts_with("layers") {
+            assert_eq!(&printed[field], value, "{field}");
+        }
+    }
+    assert_eq!(printed["layers"]["2"]["weights"], given["layers"]["2"]["weights"]);
+    // Nothing is printed that is not taken, and nothing has a default of its own.
+    assert_eq!(printed.as_object().unwrap().len(), given.as_object().unwrap().len());
+    std::fs::write(bars.path().join("printed.json"), printed.to_string()).unwrap();
+    let (again, second) = options_and_bytes(&bars, "b", &["--options", "printed.json"]);
+    assert_eq!(again, printed);
+    assert!(first == second);
+
+    // What is given on the command line counts, and nothing else changes: a seed of 1 too.
+    for (option, value, field) in [
+        ("--seed", "1", "/seed"),
+        ("--mini-batch", "64", "/mini-batch"),
+        ("--sgd-frequency", "1", "/sgd-frequency"),
+        ("--max-epoch", "1", "/max-epoch"),
+        ("--max-iterations", "3", "/max-iterations"),
+        ("--warm-up", "0.0", "/schedule/warm-up"),
+    ] {
+        let more = ["--options", "printed.json", option, value];
+        let (mut options, _) = options_and_bytes(&bars, &format!("c{option}"), &more);
+        let changed = options.pointer_mut(field).unwrap();
+        assert_eq!(changed.to_string(), value, "{option}");
+        *changed = printed.pointer(field).unwrap().clone();
+        assert_eq!(options, printed, "{option}");
+    }
+    // The same options on the command line.
+    let more =
+        ["--max-epoch", "2", "--seed", "7", "--learn-rate", "0.0005", "--schedule", "cosine"];
+    let (printed, first) = options_and_bytes(&bars, "d", &more);
+    std::fs::write(bars.path().join("printed.json"), printed.to_string()).unwrap();
+    assert!(options_and_bytes(&bars, "e", &["--options", "printed.json"]).1 == first);
+}
+
+#[test]
+fn a_named_network_has_a_rate_that_it_learns_with() {
+    let bars = Bars::new();
+    let rate = |more: &[&str]| {
+        let args = ["train", "--device", "cpu", "--spec", "lenet", "--format", "json"];
+        let data =
+            ["--train-list", "train-images-idx3-ubyte", "--working", "x", "--max-epoch", "0"];
+        let run = run(&[&args[..], &data, more].concat(), bars.path());
+        json(&run.done())[0]["options"]["weights"]["rate"].to_string()
+    };
+    assert_eq!(rate(&[]), "0.001");
+    assert_eq!(rate(&["--learn-rate", "0.02"]), "0.02");
+    std::fs::write(bars.path().join("none.json"), "{}").unwrap();
+    assert_eq!(rate(&["--options", "none.json"]), "0.01");
+}
+
+#[test]
+fn messages_name_files_that_are_there_and_say_what_was_learned() {
+    let bars = Bars::new();
+    let train = |working: &str, more: &[&str]| bars.train(working, more).done();
+    let text = train("none.sqlite3", &["--max-epoch", "0"]);
+    assert!(text.contains("nothing was trained") && text.contains("was not written"), "{text}");
+    assert!(!bars.path().join("none.sqlite3").exists());
+
+    let text = train("m.lr001", &["--max-epoch", "30"]);
+    assert!(text.contains("m.lr001.best.safetensors has an error rate of"), "{text}");
+    let best = bars.bytes("m.lr001.best.safetensors");
+    let args: Vec<&str> = bars.args("m.lr0");
+    let args = args.iter().map(|&arg| if arg == "0.0005" { "0" } else { arg });
+    let args: Vec<&str> = args.chain(["--max-epoch", "2"]).collect();
+    let run = run(&args, bars.path());
+    assert!(run.stderr.contains("warning: after 22 mini-batches the training loss is"));
+    assert!(run.stderr.contains("a tenth of the learning rate"), "{}", run.stderr);
+    let text = run.done();
+    assert!(text.contains("no better than guessing") && !text.contains("finished"), "{text}");
+    assert!(bars.path().join("m.lr0.best.safetensors").is_file());
+    assert!(bars.bytes("m.lr001.best.safetensors") == best);
+
+    std::fs::remove_file(bars.path().join("m.lr001.best.safetensors")).unwrap();
+    let text = train("m.lr001", &["--max-epoch", "30"]);
+    assert!(!text.contains("m.lr001.best.safetensors"), "{text}");
+
+    train("m.sqlite3", &["--max-epoch", "1"]);
+    let shared = bars.train("m", &["--max-epoch", "1"]);
+    shared.failed(&["m.best.safetensors", "the training m.sqlite3", "another working file"]);
+}
+
+#[test]
+fn side_files_are_no_file_that_is_read_or_of_another_training() {
+    let bars = Bars::new();
+    let end = ["--max-epoch", "1"];
+    let train = |working: &str, more: &[&str]| bars.train(working, &[&end, more].concat());
+    let before = bars.bytes("train-images-idx3-ubyte");
+    std::fs::write(bars.path().join("o.json"), "{}").unwrap();
+    std::fs::create_dir(bars.path().join("sub")).unwrap();
+    for metrics in
+        ["train-images-idx3-ubyte", "./sub/../t10k-images-idx3-ubyte", "o.json", "m", "bars.json"]
+    {
+        let run = train("m", &["--options", "o.json", "--metrics", metrics]);
+        assert_eq!(run.code, 2, "{metrics}: {}", run.stderr);
+        assert!(run.stderr.contains("'--metrics' would write"), "{}", run.stderr);
+    }
+    let run = train("sub/../t10k-images-idx3-ubyte", &[]);
+    assert!(run.code == 2 && run.stderr.contains("'--working' would write"), "{}", run.stderr);
+    assert!(bars.bytes("train-images-idx3-ubyte") == before);
+    train("m", &["--metrics", "train-labels-idx1-ubyte"]).failed(&["is no metrics file"]);
+    std::fs::write(bars.path().join("notes.txt"), "my notes\n").unwrap();
+    train("m", &["--metrics", "notes.txt"]).failed(&["notes.txt", "is no metrics file"]);
+    assert_eq!(bars.bytes("notes.txt"), b"my notes\n");
+
+    train("one", &["--metrics", "m.jsonl", "--tensorboard", "board"]).done();
+    let metrics = bars.bytes("m.jsonl");
+    train("two", &["--metrics", "m.jsonl"]).failed(&["m.jsonl", "another training, one"]);
+    train("two", &["--tensorboard", "board"]).failed(&["board", "another training, one"]);
+    assert!(bars.bytes("m.jsonl") == metrics);
+}
+
+#[test]
+fn metrics_go_to_standard_output_alone() {
+    let bars = Bars::new();
+    for format in ["table", "json"] {
+        let more = ["--max-epoch", "2", "--metrics", "-", "--format", format];
+        let lines = json(&bars.train(&format!("{format}.sqlite3"), &more).done());
+        assert_eq!(lines.len(), 1 + 2 * 11 + 2);
+        assert!(lines.iter().all(|line| line["kind"].is_string()), "{lines:?}");
+    }
+    assert!(!bars.path().join("-").exists());
 }
 
 #[cfg(unix)]
@@ -238,6 +395,53 @@ mod interruptions {
     }
 
     #[test]
+    fn kills_leave_no_torn_line_no_step_twice_and_none_missing() {
+        let bars = Bars::new();
+        let more = ["--max-epoch", "6", "--checkpoint-every", "4", "--metrics", "m.jsonl"];
+        let more = [&more[..], &["--tensorboard", "board"]].concat();
+        let start = || {
+            Command::new(assert_cmd::cargo::cargo_bin("striate"))
+                .current_dir(bars.path())
+                .args([&bars.args("killed.sqlite3")[..], &more].concat())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap()
+        };
+        let file = bars.path().join("killed.sqlite3");
+        for moment in 0..6 {
+            let mut child = start();
+            wait_for_a_checkpoint(&mut child, &file, Duration::from_micros(moment * 1_900));
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        bars.train("killed.sqlite3", &more).done();
+        let lines = json(&String::from_utf8(bars.bytes("m.jsonl")).unwrap());
+        let numbers = |kind: &str, field: &str| -> Vec<u64> {
+            let lines = lines.iter().filter(|line| line["kind"] == kind);
+            lines.map(|line| line[field].as_u64().unwrap()).collect()
+        };
+        assert_eq!(numbers("step", "iteration"), (1..=66).collect::<Vec<_>>());
+        assert_eq!(numbers("epoch", "epoch"), (0..6).collect::<Vec<_>>());
+        // As many scalars as steps and epochs make.
+        let files = std::fs::read_dir(bars.path().join("board")).unwrap();
+        let bytes = files.flat_map(|file| std::fs::read(file.unwrap().path()).unwrap());
+        let bytes: Vec<u8> = bytes.collect();
+        let count = |tag: &[u8]| bytes.windows(tag.len()).filter(|part| *part == tag).count();
+        assert_eq!((count(b"\x04loss\x15"), count(b"\x0emiss-rate/test\x15")), (66, 6));
+    }
+
+    #[test]
+    fn metrics_go_straight_into_a_pipe() {
+        let bars = Bars::new();
+        assert!(Command::new("mkfifo").arg(bars.path().join("pipe")).status().unwrap().success());
+        let pipe = bars.path().join("pipe");
+        let reader = std::thread::spawn(move || std::fs::read_to_string(pipe).unwrap());
+        bars.train("m.sqlite3", &["--max-epoch", "1", "--metrics", "pipe"]).done();
+        assert_eq!(json(&reader.join().unwrap()).len(), 1 + 11 + 1);
+    }
+
+    #[test]
     fn ctrl_c_saves_and_the_same_command_goes_on() {
         let bars = Bars::new();
         bars.train("whole.sqlite3", &MORE).done();
@@ -251,7 +455,11 @@ mod interruptions {
         assert_eq!(output.status.code(), Some(1), "{stderr}");
         assert!(stderr.contains("error: stopped at mini-batch"), "{stderr}");
         let text = bars.train("stopped.sqlite3", &MORE);
-        assert!(text.stderr.contains("note: stopped.sqlite3 is gone on with"), "{}", text.stderr);
+        assert!(
+            text.stderr.contains("note: resuming stopped.sqlite3 at mini-batch"),
+            "{}",
+            text.stderr
+        );
         assert_eq!(text.code, 0);
         assert!(bars.bytes("stopped.sqlite3") == bars.bytes("whole.sqlite3"));
     }

@@ -99,8 +99,7 @@ impl Begin<'_> {
 
 /// Refuses ranks that were not started with the same command on the same samples.
 pub(crate) fn same_everywhere(exchange: &Exchange, what: &impl Serialize) -> Result<()> {
-    let own = serde_json::to_vec(what)
-        .map_err(|e| Error::Exchange { message: format!("the options of the training: {e}") })?;
+    let own = serde_json::to_vec(what).map_err(|source| Error::Encode { source })?;
     let all = exchange.gather_bytes(&own).wait()?;
     match all.iter().position(|other| *other != all[0]) {
         None => Ok(()),

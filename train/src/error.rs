@@ -33,8 +33,8 @@ pub enum Error {
     },
     /// The loss or the weights are no numbers any more.
     #[error(
-        "training diverged at iteration {iteration}: the loss is {loss}; the last checkpoint is \
-         intact. A smaller learning rate (a tenth), a warm-up, or looking for wrong labels helps"
+        "training diverged at iteration {iteration}: the loss is {loss}; what was saved before stays \
+         as it is. Try a smaller learning rate (a tenth) or a warm-up, or look for wrong labels"
     )]
     Diverged {
         /// The mini-batch, counted from 0 over the whole training.
@@ -145,6 +145,12 @@ pub enum Error {
     Exchange {
         /// How.
         message: String,
+    },
+    /// The options or the network of the training cannot be written down as JSON.
+    #[error("the options of the training have no form as text")]
+    Encode {
+        /// Why not.
+        source: serde_json::Error,
     },
     /// An observer could not do its work.
     #[error("telling how the training goes: {message}")]

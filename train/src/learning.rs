@@ -1,6 +1,6 @@
 //! Whether a network learns at all: what it shows, beside what guessing would.
 
-use crate::History;
+use crate::{History, TrainOptions};
 
 /// A loss or an error rate of at least this share of what guessing gives is no better than it.
 const AS_GOOD_AS_GUESSING: f64 = 0.98;
@@ -10,6 +10,9 @@ const MIN_LOSS: f64 = 0.05;
 
 /// The loss is looked at over so many mini-batches at least, for a single one says little.
 const MIN_MINI_BATCHES: u64 = 25;
+
+/// A network that has not learned anything after so many moves of its weights is worth a warning.
+const MOVES_TO_LEARN: u64 = 100;
 
 /// What is reached without looking at the pictures.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -55,6 +58,69 @@ impl History {
     }
 }
 
+/// How far a training is.
+pub(crate) struct Moment {
+    /// Epochs that have ended.
+    pub(crate) epochs: u64,
+    /// Mini-batches in all.
+    pub(crate) iterations: u64,
+    /// Mini-batches an epoch.
+    pub(crate) per_epoch: u64,
+    /// Whether the training ends here.
+    pub(crate) is_end: bool,
+}
+
+/// Compares a network with guessing.
+pub(crate) struct Judge {
+    train: Guessing,
+    test: Option<Guessing>,
+    /// Whether it was said that the network does not learn, or shown that it does.
+    is_done: bool,
+}
+
+impl Judge {
+    /// For training samples with these labels, and test samples with these.
+    pub(crate) fn new(train: &[u32], test: Option<&[u32]>) -> Self {
+        Judge { train: Guessing::of(train), test: test.map(Guessing::of), is_done: false }
+    }
+
+    /// Whether the network is no better than guessing: by its lowest error rate on the test samples,
+    /// else by its recent training loss.
+    pub(crate) fn is_guessing(&self, history: &History, per_epoch: u64) -> bool {
+        match (&self.test, history.best()) {
+            (Some(test), Some(best)) => test.reaches_error(best),
+            _ => history.recent_loss(per_epoch).is_some_and(|loss| self.train.reaches_loss(loss)),
+        }
+    }
+
+    /// A warning, once, of a network that is no better than guessing: after the first epoch by
+    /// whose end it should have begun to learn, and at the end of the training.
+    pub(crate) fn warning(
+        &mut self,
+        at: &Moment,
+        history: &History,
+        options: &TrainOptions,
+    ) -> Option<String> {
+        let moves = at.iterations / (options.sgd_frequency as u64).clamp(1, at.per_epoch.max(1));
+        let is_time = moves >= MOVES_TO_LEARN || (at.is_end && at.epochs > 0);
+        if self.is_done || !is_time {
+            return None;
+        }
+        self.is_done = true;
+        let loss = history.recent_loss(at.per_epoch)?;
+        // Dropout can keep the training loss of a network high that does well.
+        if !self.train.reaches_loss(loss) || !self.is_guessing(history, at.per_epoch) {
+            return None;
+        }
+        Some(format!(
+            "after {} mini-batches the training loss is {loss:.4}, and guessing would give {:.4}: the \
+             network has not learned anything yet. Try a tenth of the learning rate (it is {}), or a \
+             warm-up; if the loss hardly changes, a higher rate or more epochs; and check the labels",
+            at.iterations, self.train.loss, options.weights.rate
+        ))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,6 +141,35 @@ mod tests {
         // Nine of ten are of a class.
         let rare: Vec<u32> = (0..100).map(|i| u32::from(i % 10 == 0)).collect();
         assert!(Guessing::of(&rare).reaches_error(0.1) && !Guessing::of(&rare).reaches_error(0.05));
+    }
+
+    #[test]
+    fn a_network_that_only_guesses_is_told_once_and_one_that_learns_never() {
+        let labels: Vec<u32> = (0..100).map(|i| i % 10).collect();
+        let history = |loss: f64| History {
+            points: (1..=200).map(|i| Point { iteration: i, loss, miss_rate: 0.9 }).collect(),
+            ..History::default()
+        };
+        let at = |iterations: u64, is_end: bool| Moment {
+            epochs: iterations / 50,
+            iterations,
+            per_epoch: 50,
+            is_end,
+        };
+        let options = TrainOptions::default();
+        let told = |loss: f64| {
+            let mut judge = Judge::new(&labels, None);
+            let history = history(loss);
+            let moments = [at(50, false), at(100, false), at(150, false), at(150, true)];
+            moments.map(|at| judge.warning(&at, &history, &options).is_some())
+        };
+        assert_eq!(told(2.31), [false, true, false, false]);
+        // A network that begins with what another one has learned, and does not get any better.
+        assert_eq!(told(0.1), [false; 4]);
+        // Too short to say anything before its end.
+        let mut judge = Judge::new(&labels, None);
+        assert!(judge.warning(&at(49, true), &history(2.31), &options).is_none());
+        assert!(judge.warning(&at(50, true), &history(2.31), &options).is_some());
     }
 
     #[test]

@@ -120,7 +120,10 @@ impl MetricsFile {
     }
 
     fn follow(&mut self, start: &RunStart<'_>) -> Result<()> {
-        let Sink::File(file) = &mut self.sink else { return Ok(()) };
+        let Sink::File(file) = &mut self.sink else {
+            self.first = Some(start.owner());
+            return Ok(());
+        };
         file.flush().map_err(|e| Error::io(&self.path, "write", e))?;
         let found = read(&self.path, Some(start))?;
         let kin = match found.lines {

@@ -20,14 +20,11 @@ use crate::begin::{Begin, float_image, same_everywhere};
 use crate::beside;
 use crate::checkpoint::{self, Identity, Notes, Position};
 use crate::evaluate::skipped_reason;
-use crate::learning::Guessing;
+use crate::learning::{Judge, Moment};
 use crate::lock::Lock;
 use crate::parallel::{Beginning, Learner, Parallel, Ranks, shards_of};
+use crate::side;
 use crate::{Error, History, Observer, Result, RunStart, StepEvent, TrainOptions};
-
-/// A network that has not learned anything after so many moves of its weights is worth a warning.
-const MOVES_TO_LEARN: u64 = 100;
-
 /// What a training is made of.
 #[derive(Clone, Debug)]
 pub struct SessionOptions {
@@ -111,10 +108,7 @@ pub struct Session {
     history: History,
     /// What the training is, as side files know it.
     id: String,
-    /// What guessing reaches on the training samples, and on the test samples.
-    guessing: (Guessing, Option<Guessing>),
-    /// Whether it was said that the network does not learn, or shown that it does.
-    judged: bool,
+    judge: Judge,
     /// Whether a checkpoint is due as soon as the weights have moved.
     due: bool,
     resumed: bool,
@@ -227,8 +221,7 @@ impl Session {
         if is_first && test.is_some() {
             beside::refuse_shared_best(&working)?;
         }
-        let guessing =
-            (Guessing::of(train.labels()), test.as_ref().map(|t| Guessing::of(t.labels())));
+        let judge = Judge::new(train.labels(), test.as_ref().map(|test| test.labels()));
         let begin = Begin {
             working: &working,
             spec,
@@ -254,7 +247,7 @@ impl Session {
                  dropout and rounding, else the same training"
             );
         }
-        let id = id_of(&(&identity, &options.train, spec))?;
+        let id = side::id_of(&(&identity, &options.train, spec))?;
         identity.shards =
             if ranks.is_some_and(|r| r.parallel == Parallel::Data) { shards } else { 1 };
         let mean = beginning.network.mean().map(float_image).transpose()?;
@@ -291,8 +284,7 @@ impl Session {
             position,
             history,
             id,
-            guessing,
-            judged: false,
+            judge,
             due: false,
             resumed,
             saved: resumed.then_some(position),
@@ -347,14 +339,7 @@ impl Session {
     /// Whether the network is no better than guessing: by its lowest error rate on the test
     /// samples; without these by its recent training loss. Not before something was learned from.
     pub fn is_guessing(&self) -> bool {
-        let (train, test) = &self.guessing;
-        match (test, self.history.best()) {
-            (Some(test), Some(best)) => test.reaches_error(best),
-            _ => {
-                let loss = self.history.recent_loss(self.per_epoch());
-                loss.is_some_and(|loss| train.reaches_loss(loss))
-            }
-        }
+        self.judge.is_guessing(&self.history, self.per_epoch())
     }
 
     /// Trains to the end, or until `stop` is set: then everything is saved after the mini-batch that
@@ -446,34 +431,18 @@ impl Session {
         Ok(Outcome::Finished)
     }
 
-    /// Warns, once, of a network that is no better than guessing: after the first epoch in which it
-    /// should have begun to learn, and at the end.
+    /// Warns, once, of a network that does not learn.
     fn judge(&mut self, is_end: bool, observer: &mut dyn Observer) -> Result<()> {
-        let iterations = self.iterations();
-        let sgd_frequency = self.options.train.sgd_frequency as u64;
-        let moves = iterations / sgd_frequency.min(self.per_epoch()).max(1);
-        let is_time = moves >= MOVES_TO_LEARN || (is_end && self.position.epoch > 0);
-        if self.judged || !is_time {
-            return Ok(());
-        }
-        self.judged = true;
-        let (guessing, test) = &self.guessing;
-        let Some(loss) = self.history.recent_loss(self.per_epoch()) else { return Ok(()) };
-        // Dropout can keep the training loss of a network high that does well.
-        let does_well = match (test, self.history.best()) {
-            (Some(test), Some(best)) => !test.reaches_error(best),
-            _ => false,
+        let at = Moment {
+            epochs: self.position.epoch,
+            iterations: self.iterations(),
+            per_epoch: self.per_epoch(),
+            is_end,
         };
-        if does_well || !guessing.reaches_loss(loss) {
-            return Ok(());
+        match self.judge.warning(&at, &self.history, &self.options.train) {
+            Some(text) => observer.warning(&text),
+            None => Ok(()),
         }
-        observer.warning(&format!(
-            "after {iterations} mini-batches the training loss is {loss:.4}, and guessing would give \
-             {:.4}: the network has not learned anything yet. Try a tenth of the learning rate \
-             (it is {}), or a warm-up; if the loss hardly changes, a higher rate or more epochs; and \
-             check the labels",
-            guessing.loss, self.options.train.weights.rate
-        ))
     }
 
     /// Mini-batches over the whole training so far.
@@ -600,21 +569,12 @@ impl Session {
     }
 }
 
-/// What a training is, as 16 digits: equal for those that compute the same.
-fn id_of(what: &impl serde::Serialize) -> Result<String> {
-    let text = serde_json::to_vec(what)
-        .map_err(|e| Error::Exchange { message: format!("the options of the training: {e}") })?;
-    Ok(format!("{:016x}", fnv(text.into_iter().map(u64::from))))
-}
-
 /// A sum over labels that notices another order.
 fn sum_of(labels: &[u32]) -> u64 {
-    fnv(labels.iter().copied().map(u64::from))
-}
-
-/// FNV-1a, over words.
-fn fnv(words: impl Iterator<Item = u64>) -> u64 {
-    words.fold(0xcbf2_9ce4_8422_2325, |sum, word| (sum ^ word).wrapping_mul(0x0000_0100_0000_01b3))
+    // FNV-1a, over words.
+    labels.iter().fold(0xcbf2_9ce4_8422_2325, |sum, &label| {
+        (sum ^ u64::from(label)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
 }
 
 fn narrow_epoch(epoch: u64) -> Result<u32> {

@@ -32,6 +32,16 @@ pub struct RunStart<'a> {
     pub id: &'a str,
 }
 
+/// What a training is, as 16 digits: equal for those that compute the same.
+pub(crate) fn id_of(what: &impl Serialize) -> Result<String> {
+    let text = serde_json::to_vec(what).map_err(|source| Error::Encode { source })?;
+    // FNV-1a.
+    let sum = text.iter().fold(0xcbf2_9ce4_8422_2325u64, |sum, &byte| {
+        (sum ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    Ok(format!("{sum:016x}"))
+}
+
 /// What a side file says of the training that it belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Owner {

@@ -165,7 +165,7 @@ pub(crate) fn run(args: &BenchArgs, global: &Global, output: &mut Output) -> Res
         device,
         info,
         clock,
-        seed: global.seed,
+        seed: global.seed.unwrap_or(1),
         batch,
         repeat: args.repeat.map(NonZeroUsize::get),
         dtype: args.dtype.map(Into::into),

@@ -1,4 +1,4 @@
-//! The ranks of a training that say nothing: the first one tells how it goes.
+//! The ranks of a training that print nothing: the first one tells how it goes.
 
 use std::sync::atomic::AtomicBool;
 

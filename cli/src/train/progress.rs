@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use striate::train::parallel::ExchangeReport;
 use striate::train::{
-    EpochReport, Observer, Outcome, Result as TrainResult, Session, StepEvent, TrainOptions,
+    EpochReport, Observer, Outcome, Result as TrainResult, RunStart, Session, StepEvent,
+    TrainOptions,
 };
 
 use super::EpochLine;
@@ -33,6 +34,8 @@ pub(super) struct Watch<'a> {
     /// Failing to print ends a training as any error does, but is told as what it is.
     failed: Option<Error>,
     heads_shown: bool,
+    /// Whether standard output is for the rows.
+    prints: bool,
     testing: Option<Instant>,
     max_epoch: u64,
     /// What was exchanged with other ranks in this epoch, in so many steps.
@@ -56,6 +59,7 @@ impl<'a> Watch<'a> {
         session: &Session,
         options: &TrainOptions,
         files: Vec<Box<dyn Observer>>,
+        prints: bool,
     ) -> Self {
         let per_epoch = session.per_epoch();
         let all = options.max_epoch.saturating_mul(per_epoch);
@@ -80,6 +84,7 @@ impl<'a> Watch<'a> {
             seconds: Smooth::default(),
             failed: None,
             heads_shown: false,
+            prints,
             testing: None,
             max_epoch: options.max_epoch,
             exchanged: None,
@@ -101,6 +106,9 @@ impl<'a> Watch<'a> {
         if let Some((sum, steps)) = &exchanged {
             log::info!("{}", exchanged_a_step(sum, *steps));
         }
+        if !self.prints {
+            return Ok(());
+        }
         let (output, first) = (&mut *self.output, !self.heads_shown);
         self.heads_shown = true;
         self.bar.suspend(|| {
@@ -109,7 +117,7 @@ impl<'a> Watch<'a> {
             } else {
                 if first {
                     output.line(
-                        "epoch  iterations     loss  misses %  test loss  test misses %  top-5 %  \
+                        "epoch  iterations     loss  error %  test loss  test error %  top-5 %  \
                          seconds",
                     )?;
                 }
@@ -117,7 +125,7 @@ impl<'a> Watch<'a> {
                     report.test.as_ref().map_or("-".into(), |t| format!("{:.digits$}", value(t)))
                 };
                 output.line(&format!(
-                    "{:>5}  {:>10}  {:>7.4}  {:>8.2}  {:>9}  {:>13}  {:>7}  {seconds:>7.1}",
+                    "{:>5}  {:>10}  {:>7.4}  {:>7.2}  {:>9}  {:>12}  {:>7}  {seconds:>7.1}",
                     report.epoch,
                     report.iterations,
                     report.loss,
@@ -133,6 +141,10 @@ impl<'a> Watch<'a> {
 }
 
 impl Observer for Watch<'_> {
+    fn begin(&mut self, start: &RunStart<'_>) -> TrainResult<()> {
+        self.files.begin(start)
+    }
+
     fn step(&mut self, step: &StepEvent) -> TrainResult<()> {
         self.testing = None;
         if let Some(exchange) = &step.exchange {
@@ -147,7 +159,7 @@ impl Observer for Watch<'_> {
             let misses = self.misses.add(report.misses as f64 / samples);
             let seconds = self.seconds.add(step.time.as_secs_f64() / samples);
             self.bar.set_message(format!(
-                "epoch {} of {}, {} of {}: loss {loss:.4}, misses {:.1} %, {:.1} images/s",
+                "epoch {} of {}, {} of {}: loss {loss:.4}, error {:.1} %, {:.1} images/s",
                 step.position.epoch,
                 self.max_epoch,
                 step.position.iteration + 1,
@@ -181,6 +193,16 @@ impl Observer for Watch<'_> {
         let output = &*self.output;
         self.bar.suspend(|| output.warning(&format!("left out: {reason}")));
         self.files.skipped(reason)
+    }
+
+    fn warning(&mut self, text: &str) -> TrainResult<()> {
+        let output = &*self.output;
+        self.bar.suspend(|| output.warning(text));
+        self.files.warning(text)
+    }
+
+    fn saving(&mut self, file: &Path) -> TrainResult<()> {
+        self.files.saving(file)
     }
 
     fn saved(&mut self, file: &Path) -> TrainResult<()> {

@@ -7,7 +7,17 @@ use crate::error::{Error, Result};
 use crate::model;
 use crate::output::Output;
 
-/// A network by name, with as many classes as the samples have; or out of a file.
+/// Learning rates with which networks of the catalogue learn, where the usual one is too high for
+/// them: Caffe trains LeNet with 0.01 on pixels from 0 to 1, and here they are from 0 to 255.
+const LEARN_RATES: &[(&str, f32)] = &[("lenet", 0.001)];
+
+/// The learning rate that a named network is trained with unless another one is asked for.
+pub(super) fn learn_rate(text: &str) -> Option<f32> {
+    let known = |(name, _): &&(&str, f32)| name.eq_ignore_ascii_case(text);
+    LEARN_RATES.iter().find(known).map(|&(_, rate)| rate)
+}
+
+/// A network, with as many classes as the samples have if it is one of the catalogue.
 pub(super) fn resolve(text: &str, train: &Dataset, output: &Output) -> Result<NetworkSpec> {
     let (spec, is_named) = model::spec(text)?;
     let classes = train.classes();
