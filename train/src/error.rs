@@ -146,8 +146,8 @@ pub enum Error {
         /// How.
         message: String,
     },
-    /// The options or the network of the training cannot be written down as JSON.
-    #[error("the options of the training have no form as text")]
+    /// The description of a training, its network and its options, is not readable as JSON.
+    #[error("the description of the training cannot be written or read as JSON")]
     Encode {
         /// Why not.
         source: serde_json::Error,

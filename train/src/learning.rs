@@ -1,6 +1,6 @@
 //! Whether a network learns at all: what it shows, beside what guessing would.
 
-use crate::{History, TrainOptions};
+use crate::{History, Point, TrainOptions};
 
 /// A loss or an error rate of at least this share of what guessing gives is no better than it.
 const AS_GOOD_AS_GUESSING: f64 = 0.98;
@@ -10,6 +10,10 @@ const MIN_LOSS: f64 = 0.05;
 
 /// The loss is looked at over so many mini-batches at least, for a single one says little.
 const MIN_MINI_BATCHES: u64 = 25;
+
+/// An error rate of less than this share of what guessing gives is that of a network that has learned
+/// much, here or before.
+const KNOWS_MUCH: f64 = 0.7;
 
 /// A network that has not learned anything after so many moves of its weights is worth a warning.
 const MOVES_TO_LEARN: u64 = 100;
@@ -47,14 +51,35 @@ impl Guessing {
     }
 }
 
+/// Where the loss has gone.
+pub(crate) struct Curve {
+    /// The mean training loss over the first mini-batches,
+    first: f64,
+    /// and over the last ones,
+    last: f64,
+    /// and the error rate over these.
+    last_error: f64,
+}
+
 impl History {
-    /// The mean training loss over the last quarter of an epoch, of so many mini-batches.
-    pub(crate) fn recent_loss(&self, per_epoch: u64) -> Option<f64> {
-        let last = self.points.last()?.iteration;
-        let from = last.saturating_sub((per_epoch / 4).max(MIN_MINI_BATCHES));
-        let recent = self.points.iter().rev().take_while(|point| point.iteration > from);
-        let (sum, count) = recent.fold((0.0, 0.0), |(sum, n), point| (sum + point.loss, n + 1.0));
-        Some(sum / f64::max(count, 1.0))
+    /// The loss over the first and the last quarter of an epoch, of so many mini-batches; over the
+    /// first and second half of what there is where that is less.
+    pub(crate) fn curve(&self, per_epoch: u64) -> Option<Curve> {
+        let all = self.points.last()?.iteration;
+        let window = (per_epoch / 4).max(MIN_MINI_BATCHES).min(all.div_ceil(2));
+        let mean = |points: &mut dyn Iterator<Item = &Point>| {
+            let sums = points.fold([0.0, 0.0, 0.0], |[loss, error, count], point| {
+                [loss + point.loss, error + point.miss_rate, count + 1.0]
+            });
+            let [loss, error, count] = sums;
+            (loss / f64::max(count, 1.0), error / f64::max(count, 1.0))
+        };
+        let (first, _) = mean(
+            &mut self.points.iter().take_while(|point| point.iteration <= window.max(self.stride)),
+        );
+        let (last, last_error) =
+            mean(&mut self.points.iter().rev().take_while(|point| point.iteration > all - window));
+        Some(Curve { first, last, last_error })
     }
 }
 
@@ -89,7 +114,7 @@ impl Judge {
     pub(crate) fn is_guessing(&self, history: &History, per_epoch: u64) -> bool {
         match (&self.test, history.best()) {
             (Some(test), Some(best)) => test.reaches_error(best),
-            _ => history.recent_loss(per_epoch).is_some_and(|loss| self.train.reaches_loss(loss)),
+            _ => history.curve(per_epoch).is_some_and(|curve| self.train.reaches_loss(curve.last)),
         }
     }
 
@@ -107,15 +132,20 @@ impl Judge {
             return None;
         }
         self.is_done = true;
-        let loss = history.recent_loss(at.per_epoch)?;
-        // Dropout can keep the training loss of a network high that does well.
-        if !self.train.reaches_loss(loss) || !self.is_guessing(history, at.per_epoch) {
+        let Curve { first, last, last_error } = history.curve(at.per_epoch)?;
+        let stays_at_guessing =
+            self.train.reaches_loss(last) && self.is_guessing(history, at.per_epoch);
+        // A network that was trained before may know all that there is to learn.
+        let knows_much = last_error < KNOWS_MUCH * self.train.error_rate;
+        let stays = last >= AS_GOOD_AS_GUESSING * first && !knows_much;
+        if self.train.loss <= MIN_LOSS || !(stays_at_guessing || stays) {
             return None;
         }
         Some(format!(
-            "after {} mini-batches the training loss is {loss:.4}, and guessing would give {:.4}: the \
-             network has not learned anything yet. Try a tenth of the learning rate (it is {}), or a \
-             warm-up; if the loss hardly changes, a higher rate or more epochs; and check the labels",
+            "after {} mini-batches the training loss is {last:.4}; it was {first:.4} at the beginning, \
+             and guessing would give {:.4}: the network has hardly learned anything yet. Try a tenth \
+             of the learning rate (it is {}), or a warm-up; if the loss does not move, a higher rate \
+             or more epochs; and check the labels",
             at.iterations, self.train.loss, options.weights.rate
         ))
     }
@@ -146,9 +176,11 @@ mod tests {
     #[test]
     fn a_network_that_only_guesses_is_told_once_and_one_that_learns_never() {
         let labels: Vec<u32> = (0..100).map(|i| i % 10).collect();
-        let history = |loss: f64| History {
-            points: (1..=200).map(|i| Point { iteration: i, loss, miss_rate: 0.9 }).collect(),
-            ..History::default()
+        // From one loss to another, with this share of errors.
+        let history = |from: f64, to: f64, miss_rate: f64| {
+            let loss = |i: u64| from + (to - from) * i as f64 / 200.0;
+            let point = |i: u64| Point { iteration: i, loss: loss(i), miss_rate };
+            History { points: (1..=200).map(point).collect(), ..History::default() }
         };
         let at = |iterations: u64, is_end: bool| Moment {
             epochs: iterations / 50,
@@ -157,27 +189,42 @@ mod tests {
             is_end,
         };
         let options = TrainOptions::default();
-        let told = |loss: f64| {
+        let told = |from: f64, to: f64, miss_rate: f64| {
             let mut judge = Judge::new(&labels, None);
-            let history = history(loss);
+            let history = history(from, to, miss_rate);
             let moments = [at(50, false), at(100, false), at(150, false), at(150, true)];
             moments.map(|at| judge.warning(&at, &history, &options).is_some())
         };
-        assert_eq!(told(2.31), [false, true, false, false]);
+        let once = [false, true, false, false];
+        // Dead after a loss that was large: it says no more than how frequent the classes are.
+        assert_eq!(told(40.0, 2.31, 0.9), once);
+        // Better than guessing by luck, and it stays so.
+        assert_eq!(told(2.2, 2.2, 0.85), once);
+        assert_eq!(told(2.31, 1.9, 0.8), [false; 4]);
         // A network that begins with what another one has learned, and does not get any better.
-        assert_eq!(told(0.1), [false; 4]);
+        assert_eq!(told(0.1, 0.1, 0.03), [false; 4]);
+        assert_eq!(told(1.2, 1.2, 0.5), [false; 4]);
         // Too short to say anything before its end.
         let mut judge = Judge::new(&labels, None);
-        assert!(judge.warning(&at(49, true), &history(2.31), &options).is_none());
-        assert!(judge.warning(&at(50, true), &history(2.31), &options).is_some());
+        assert!(judge.warning(&at(49, true), &history(2.31, 2.31, 0.9), &options).is_none());
+        assert!(judge.warning(&at(50, true), &history(2.31, 2.31, 0.9), &options).is_some());
     }
 
     #[test]
-    fn the_recent_loss_is_that_of_the_last_quarter_of_an_epoch() {
-        let point = |i: u64| Point { iteration: i, loss: i as f64, miss_rate: 0.0 };
-        let history = History { points: (1..=400).map(point).collect(), ..History::default() };
-        assert_eq!(history.recent_loss(400), Some(350.5));
-        assert_eq!(history.recent_loss(4), Some(388.0));
-        assert_eq!(History::default().recent_loss(4), None);
+    fn the_curve_is_looked_at_over_quarters_of_an_epoch_or_halves_of_what_there_is() {
+        let point = |i: u64| Point { iteration: i, loss: i as f64, miss_rate: 0.5 };
+        let curve = |count: u64, per_epoch: u64| {
+            let history = History {
+                points: (1..=count).map(point).collect(),
+                stride: 1,
+                ..History::default()
+            };
+            history.curve(per_epoch).map(|curve| (curve.first, curve.last, curve.last_error))
+        };
+        assert_eq!(curve(400, 400), Some((50.5, 350.5, 0.5)));
+        assert_eq!(curve(400, 4), Some((13.0, 388.0, 0.5)));
+        assert_eq!(curve(4, 4), Some((1.5, 3.5, 0.5)));
+        assert_eq!(curve(1, 1), Some((1.0, 1.0, 0.5)));
+        assert_eq!(curve(0, 4), None);
     }
 }

@@ -23,11 +23,12 @@ pub struct TrainOptions {
     pub seed: u64,
     /// Samples of one pass through the network.
     pub mini_batch: usize,
-    /// Mini-batches whose gradients are summed before the weights move.
+    /// Mini-batches whose gradients are summed before the weights move. What is left over at the
+    /// end of an epoch moves them then, at the rate of the last mini-batch.
     pub sgd_frequency: usize,
     /// Epochs in all.
     pub max_epoch: u64,
-    /// Mini-batches in all, where that is to end earlier.
+    /// Mini-batches in all, where that is to end earlier. What is left over then moves the weights.
     pub max_iterations: Option<u64>,
     /// How the learning rates change.
     pub schedule: Schedule,

@@ -194,7 +194,7 @@ fn labels_beyond_the_classes_and_bad_options_are_refused_before_anything_is_made
     let working = folder.path().join("bars.sqlite3");
     let refused = |spec: NetworkSpec, options: SessionOptions, part: &str| {
         let opened = Session::open(&working, &spec, pictures(61, 1), None, options, &device(1));
-        let message = opened.err().unwrap().to_string();
+        let message = common::chain(&opened.err().unwrap());
         assert!(message.contains(part), "{message} has no {part}");
     };
     refused(spec().with_classes(2), options(), "labels of the network's 2 classes, got 3 classes");

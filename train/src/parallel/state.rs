@@ -46,9 +46,9 @@ impl Beginning {
         device: &Device,
     ) -> Result<Beginning> {
         let header = own.as_ref().map(Header::of).map(|header| serde_json::to_vec(&header));
-        let header = header.transpose().map_err(damaged)?.unwrap_or_default();
+        let header = header.transpose().map_err(described)?.unwrap_or_default();
         let header = exchange.broadcast_bytes(header, 0).wait()?;
-        let header: Header = serde_json::from_slice(&header).map_err(damaged)?;
+        let header: Header = serde_json::from_slice(&header).map_err(described)?;
         let spec = &header.spec;
         let network = own.as_ref().map(|own| &own.network);
         let parameters = broadcast_parameters(exchange, spec, network, device)?;
@@ -100,6 +100,10 @@ impl Header {
 
 fn damaged(what: impl std::fmt::Display) -> Error {
     Error::Exchange { message: format!("the beginning of the training: {what}") }
+}
+
+fn described(source: serde_json::Error) -> Error {
+    Error::Encode { source }
 }
 
 /// Rank 0's weights, to all, in a network like this one.

@@ -64,3 +64,9 @@ pub(crate) fn device(threads: usize) -> Device {
 pub(crate) fn never() -> AtomicBool {
     AtomicBool::new(false)
 }
+
+/// The message of an error and of all its sources.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let sources = std::iter::successors(Some(error), |error| error.source());
+    sources.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
