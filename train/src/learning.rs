@@ -15,6 +15,9 @@ const MIN_MINI_BATCHES: u64 = 25;
 /// much, here or before.
 const KNOWS_MUCH: f64 = 0.7;
 
+/// A loss of more than so many times what guessing gives is still on its way there.
+const FAR_FROM_GUESSING: f64 = 1.1;
+
 /// A network that has not learned anything after so many moves of its weights is worth a warning.
 const MOVES_TO_LEARN: u64 = 100;
 
@@ -110,16 +113,22 @@ impl Judge {
     }
 
     /// Whether the network is no better than guessing: by its lowest error rate on the test samples,
-    /// else by its recent training loss.
+    /// else by its recent training loss and error rate.
     pub(crate) fn is_guessing(&self, history: &History, per_epoch: u64) -> bool {
         match (&self.test, history.best()) {
             (Some(test), Some(best)) => test.reaches_error(best),
-            _ => history.curve(per_epoch).is_some_and(|curve| self.train.reaches_loss(curve.last)),
+            _ => history.curve(per_epoch).is_some_and(|curve| {
+                self.train.reaches_loss(curve.last) && !self.knows_much(&curve)
+            }),
         }
     }
 
-    /// A warning, once, of a network that is no better than guessing: after the first epoch by
-    /// whose end it should have begun to learn, and at the end of the training.
+    fn knows_much(&self, curve: &Curve) -> bool {
+        curve.last_error < KNOWS_MUCH * self.train.error_rate
+    }
+
+    /// A warning, once, of a network whose loss does not fall, or has fallen to what guessing gives:
+    /// after an epoch by whose end it should have begun to learn, and at the end of the training.
     pub(crate) fn warning(
         &mut self,
         at: &Moment,
@@ -128,19 +137,24 @@ impl Judge {
     ) -> Option<String> {
         let moves = at.iterations / (options.sgd_frequency as u64).clamp(1, at.per_epoch.max(1));
         let is_time = moves >= MOVES_TO_LEARN || (at.is_end && at.epochs > 0);
-        if self.is_done || !is_time {
+        if self.is_done || !is_time || self.train.loss <= MIN_LOSS {
+            return None;
+        }
+        let curve = history.curve(at.per_epoch)?;
+        let Curve { first, last, .. } = curve;
+        let has_fallen = last < AS_GOOD_AS_GUESSING * first;
+        let beats_guessing =
+            !self.train.reaches_loss(last) || !self.is_guessing(history, at.per_epoch);
+        // Who was trained before, on other samples perhaps, has nothing more to learn.
+        if self.knows_much(&curve) || (has_fallen && beats_guessing) {
+            self.is_done = true;
+            return None;
+        }
+        if has_fallen && last > FAR_FROM_GUESSING * self.train.loss {
+            // From a bad beginning it falls yet.
             return None;
         }
         self.is_done = true;
-        let Curve { first, last, last_error } = history.curve(at.per_epoch)?;
-        let stays_at_guessing =
-            self.train.reaches_loss(last) && self.is_guessing(history, at.per_epoch);
-        // A network that was trained before may know all that there is to learn.
-        let knows_much = last_error < KNOWS_MUCH * self.train.error_rate;
-        let stays = last >= AS_GOOD_AS_GUESSING * first && !knows_much;
-        if self.train.loss <= MIN_LOSS || !(stays_at_guessing || stays) {
-            return None;
-        }
         Some(format!(
             "after {} mini-batches the training loss is {last:.4}; it was {first:.4} at the beginning, \
              and guessing would give {:.4}: the network has hardly learned anything yet. Try a tenth \
@@ -178,7 +192,7 @@ mod tests {
         let labels: Vec<u32> = (0..100).map(|i| i % 10).collect();
         // From one loss to another, with this share of errors.
         let history = |from: f64, to: f64, miss_rate: f64| {
-            let loss = |i: u64| from + (to - from) * i as f64 / 200.0;
+            let loss = |i: u64| if i <= 25 { from } else { to };
             let point = |i: u64| Point { iteration: i, loss: loss(i), miss_rate };
             History { points: (1..=200).map(point).collect(), ..History::default() }
         };
@@ -201,6 +215,9 @@ mod tests {
         // Better than guessing by luck, and it stays so.
         assert_eq!(told(2.2, 2.2, 0.85), once);
         assert_eq!(told(2.31, 1.9, 0.8), [false; 4]);
+        // It falls yet; or it has fallen, to a loss of few errors that are far off.
+        assert_eq!(told(40.0, 12.0, 0.9), [false; 4]);
+        assert_eq!(told(40.0, 2.31, 0.1), [false; 4]);
         // A network that begins with what another one has learned, and does not get any better.
         assert_eq!(told(0.1, 0.1, 0.03), [false; 4]);
         assert_eq!(told(1.2, 1.2, 0.5), [false; 4]);
