@@ -1,5 +1,7 @@
 //! Tied parameters: clones of one leaf in several places of a module.
 
+#![allow(clippy::unwrap_used, reason = "a test that unwraps says where it failed")]
+
 use std::collections::BTreeMap;
 
 use striate_nn::{
@@ -50,9 +52,8 @@ fn gradients(module: &dyn Module) -> BTreeMap<String, Tensor> {
 
 /// The first and the last factor are one leaf, between them stands another.
 fn tied() -> Products {
-    let (w, between) = (number(2.0).require_grad(), number(3.0).require_grad());
-    // One device for all: clones of a tensor share theirs.
-    let between = between.to(w.device()).unwrap().require_grad();
+    let w = number(2.0).require_grad();
+    let between = number(3.0).to(w.device()).unwrap().require_grad();
     Products { factors: [w.clone(), between, w] }
 }
 
