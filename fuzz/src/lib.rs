@@ -6,7 +6,7 @@
 //! libFuzzer; the test `fuzz_seeds` of the main workspace runs them over `seeds` with any compiler.
 
 // Shared by the fuzzer's crate and a test, which use different parts of it; a panic is a finding.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
+#![allow(dead_code, unused_imports, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
 mod models;
 mod pictures;
