@@ -131,10 +131,12 @@ fn lost_coded_data_is_damage_even_with_an_end_marker() {
     for name in SOUND {
         let whole = read(&format!("{name}.jpg"));
         for lost in [3, 10, 40] {
+            // Of the last ones, some take a table's segment along.
             let mut bytes = whole[..whole.len() - 2 - lost].to_vec();
             bytes.extend([0xff, 0xd9]);
             let result = decode::decode(&bytes, name).map(|image| image.shape());
-            assert!(matches!(result, Err(Error::Corrupt { .. })), "{name} {lost}: {result:?}");
+            let said = matches!(result, Err(Error::Corrupt { .. } | Error::Truncated { .. }));
+            assert!(said, "{name} {lost}: {result:?}");
         }
     }
     // A whole scan.

@@ -253,6 +253,21 @@ fn files_that_cannot_be_read_are_named() {
     assert!(matches!(open_with(&empty, &limits), Err(Error::TooManyBytes { limit: 10, .. })));
 }
 
+#[test]
+fn a_missing_file_is_told_once() {
+    let error = open("no/such.png").map(|image| image.shape()).unwrap_err();
+    let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+    assert!(!source.is_empty() && !error.to_string().contains(&source), "{error}: {source}");
+}
+
+#[test]
+fn a_palette_is_shown() {
+    let image = decode(&fixture("palette.tif"), "palette.tif").unwrap();
+    assert_eq!(image.channels(), 3);
+    let first = &image.values()[..3];
+    assert!(image.values().chunks_exact(3).any(|pixel| pixel != first));
+}
+
 #[cfg(unix)]
 #[test]
 fn a_forbidden_file_is_named() {
@@ -263,7 +278,10 @@ fn a_forbidden_file_is_named() {
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o000)).unwrap();
     // The superuser may read it all the same.
     if let Err(error) = open(&path) {
-        assert!(error.to_string().contains("secret.png: Permission denied"), "{error}");
+        // The reason is the source's to tell, once.
+        assert!(error.to_string().ends_with("secret.png"), "{error}");
+        let source = std::error::Error::source(&error).map(ToString::to_string);
+        assert!(source.is_some_and(|text| text.contains("Permission denied")));
     }
 }
 
