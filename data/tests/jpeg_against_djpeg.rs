@@ -2,7 +2,7 @@
 //! over samplings, scan scripts, restart intervals, qualities and colours, decoded here and by
 //! `djpeg`. Without those programs (Debian: libjpeg-turbo-progs, imagemagick) nothing is compared,
 //! unless `STRIATE_REQUIRE_DJPEG` is set: then their absence is an error.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -48,7 +48,7 @@ fn scene(rows: usize, cols: usize, seed: usize) -> Vec<u8> {
             let wave = (row * (3 + seed % 5) + col * 7) % 256;
             let red = if inside { 230 - grain } else { wave };
             let green = (col * 255 / cols + grain).min(255);
-            let blue = if (row / 6 + col / 9) % 2 == 0 { 20 + grain } else { 255 - wave };
+            let blue = if (row / 6 + col / 9).is_multiple_of(2) { 20 + grain } else { 255 - wave };
             ppm.extend([red as u8, green as u8, blue as u8]);
         }
     }
@@ -224,7 +224,7 @@ fn pixels_are_libjpegs() {
         let whole = run("cjpeg", &arguments, &ppm).expect("cjpeg");
         for (index, ((name, _), script)) in SCRIPTS.iter().zip(&scripts).enumerate() {
             let mut arguments = vec!["-scans", script];
-            if index % 2 == 0 {
+            if index.is_multiple_of(2) {
                 arguments.extend(["-restart", "3B"]);
             }
             let jpeg = run("jpegtran", &arguments, &whole).expect("jpegtran");

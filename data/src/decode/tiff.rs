@@ -206,7 +206,7 @@ impl File<'_> {
         };
         if chunk_cols == 0
             || chunk_rows == 0
-            || (chunk_rows < layout.rows && chunk_rows % down != 0)
+            || (chunk_rows < layout.rows && !chunk_rows.is_multiple_of(down))
         {
             return Err(self.damaged(format!(
                 "strips or tiles of {chunk_rows} x {chunk_cols} for chroma of {down} x {across}"

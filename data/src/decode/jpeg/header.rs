@@ -224,7 +224,7 @@ impl Frame {
     pub(super) fn check_sampling(&self) -> Result<(), Fault> {
         for component in &self.components {
             let [v, h] = component.factors;
-            if self.most[0] % v != 0 || self.most[1] % h != 0 {
+            if !self.most[0].is_multiple_of(v) || !self.most[1].is_multiple_of(h) {
                 return Err(unsupported(format!(
                     "JPEG with a component sampled {h} x {v} where another one has {} x {}",
                     self.most[1], self.most[0]

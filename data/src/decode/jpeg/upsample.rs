@@ -65,7 +65,7 @@ impl<'p> Source<'p> {
     fn row(&mut self, row: usize) -> &[u8] {
         let nearest = |row: usize| {
             let own = row / 2;
-            let other = if row % 2 == 0 { own.saturating_sub(1) } else { own + 1 };
+            let other = if row.is_multiple_of(2) { own.saturating_sub(1) } else { own + 1 };
             [own, other.min(self.size[0] - 1)]
         };
         match self.method {
@@ -73,7 +73,7 @@ impl<'p> Source<'p> {
             Method::HalfCols => double(self.own(row), &mut self.line),
             Method::HalfRows => {
                 let [near, far] = nearest(row).map(|row| self.own(row));
-                let bias = if row % 2 == 0 { 1 } else { 2 };
+                let bias = if row.is_multiple_of(2) { 1 } else { 2 };
                 for ((into, &near), &far) in self.line.iter_mut().zip(near).zip(far) {
                     *into = ((u16::from(near) * 3 + u16::from(far) + bias) >> 2) as u8;
                 }
