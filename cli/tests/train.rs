@@ -279,9 +279,9 @@ fn messages_name_files_that_are_there_and_say_what_was_learned() {
     let best = bars.bytes("m.lr001.best.safetensors");
     let args: Vec<&str> = bars.args("m.lr0");
     let args = args.iter().map(|&arg| if arg == "0.0005" { "0" } else { arg });
-    let args: Vec<&str> = args.chain(["--max-epoch", "2"]).collect();
+    let args: Vec<&str> = args.chain(["--max-epoch", "10"]).collect();
     let run = run(&args, bars.path());
-    assert!(run.stderr.contains("warning: after 22 mini-batches the training loss is"));
+    assert!(run.stderr.contains("warning: after 110 mini-batches the training loss is"));
     assert!(run.stderr.contains("a tenth of the learning rate"), "{}", run.stderr);
     let text = run.done();
     assert!(!text.contains("m.lr001"), "{text}");

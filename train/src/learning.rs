@@ -9,11 +9,14 @@ const AS_GOOD_AS_GUESSING: f64 = 0.98;
 const MIN_LOSS: f64 = 0.05;
 
 /// The loss is looked at over so many mini-batches at least, for a single one says little.
-const MIN_MINI_BATCHES: u64 = 25;
+const MIN_MINI_BATCHES: u64 = 100;
 
 /// An error rate of less than this share of what guessing gives is that of a network that has learned
 /// much, here or before.
 const KNOWS_MUCH: f64 = 0.7;
+
+/// A loss of less than this share of the first one has fallen: less is chance, as dropout has it.
+const HAS_FALLEN: f64 = 0.95;
 
 /// A loss of more than so many times what guessing gives is still on its way there.
 const FAR_FROM_GUESSING: f64 = 1.1;
@@ -142,7 +145,7 @@ impl Judge {
         }
         let curve = history.curve(at.per_epoch)?;
         let Curve { first, last, .. } = curve;
-        let has_fallen = last < AS_GOOD_AS_GUESSING * first;
+        let has_fallen = last < HAS_FALLEN * first;
         let beats_guessing =
             !self.train.reaches_loss(last) || !self.is_guessing(history, at.per_epoch);
         // Who was trained before, on other samples perhaps, has nothing more to learn.
@@ -192,7 +195,7 @@ mod tests {
         let labels: Vec<u32> = (0..100).map(|i| i % 10).collect();
         // From one loss to another, with this share of errors.
         let history = |from: f64, to: f64, miss_rate: f64| {
-            let loss = |i: u64| if i <= 25 { from } else { to };
+            let loss = |i: u64| if i <= 100 { from } else { to };
             let point = |i: u64| Point { iteration: i, loss: loss(i), miss_rate };
             History { points: (1..=200).map(point).collect(), ..History::default() }
         };
@@ -239,7 +242,7 @@ mod tests {
             history.curve(per_epoch).map(|curve| (curve.first, curve.last, curve.last_error))
         };
         assert_eq!(curve(400, 400), Some((50.5, 350.5, 0.5)));
-        assert_eq!(curve(400, 4), Some((13.0, 388.0, 0.5)));
+        assert_eq!(curve(400, 4), Some((50.5, 350.5, 0.5)));
         assert_eq!(curve(4, 4), Some((1.5, 3.5, 0.5)));
         assert_eq!(curve(1, 1), Some((1.0, 1.0, 0.5)));
         assert_eq!(curve(0, 4), None);
