@@ -83,7 +83,7 @@ fn logits_of_half_precision_files_are_ccvs() {
     each_net(|golden, device, name| {
         let file = golden.path(format!("nets/{name}.f16.sqlite3"));
         for dtype in [None, Some(DType::F32)] {
-            let options = ReadOptions { dtype };
+            let options = ReadOptions::default().dtype(dtype);
             let network = importers::read(&file, device, &options).unwrap();
             let [rows, cols, channels] = network.spec().input;
             let x = recorded(golden.path(format!("nets/{name}.formula.input.npy")));

@@ -1,14 +1,20 @@
 //! What can go wrong with model files.
 
+use std::error::Error as StdError;
+
+use striate_tensor::DType;
+
 /// The result of everything fallible in this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// What went wrong: each variant names the file, and the place in it where there is one.
+///
+/// A message does not repeat the message of its [`source`](StdError::source): print the chain.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The operating system refused something.
-    #[error("{file}: cannot {action}: {source}")]
+    #[error("{file}: cannot {action}")]
     Io {
         /// The file.
         file: String,
@@ -37,18 +43,62 @@ pub enum Error {
         /// What is there.
         got: String,
     },
+    /// A tensor in the file has another shape than the network needs.
+    #[error("{file}: {place}: expected the shape {expected:?}, got {got:?}")]
+    Shape {
+        /// The file.
+        file: String,
+        /// Which tensor.
+        place: String,
+        /// The shape that the network needs.
+        expected: Vec<usize>,
+        /// The shape of the tensor in the file.
+        got: Vec<usize>,
+    },
+    /// A text in the file is not in the form that it should have.
+    #[error("{file}: {place}: expected {expected}")]
+    Parse {
+        /// The file.
+        file: String,
+        /// The table, row and column, or the part of the header.
+        place: String,
+        /// What should be there.
+        expected: String,
+        /// Where the text goes wrong, and how.
+        source: Box<dyn StdError + Send + Sync>,
+    },
+    /// Values are too large for the type that they were to be converted to: they would become
+    /// infinite, and a network with them computes nothing. `allow_overflow` of the
+    /// [options](crate::ReadOptions) lets them.
+    #[error("{file}: {place}: {overflow}")]
+    Overflow {
+        /// The file that is read or written.
+        file: String,
+        /// Which tensor.
+        place: String,
+        /// Which of its values, and how many.
+        overflow: Overflow,
+    },
+    /// The file was changed while it was read, so what was read may be a mixture of old and new.
+    #[error("{file}: another program changed the file while it was read; read it again")]
+    Changed {
+        /// The file.
+        file: String,
+    },
     /// The database engine failed: the file is damaged, locked, or the disk is full.
-    #[error("{file}: {place}: {message}")]
+    #[error("{file}: {place}: {problem}")]
     Database {
         /// The file.
         file: String,
         /// The table, row and column, or what was being done.
         place: String,
+        /// What that means for the file.
+        problem: String,
         /// What the engine said.
-        message: String,
+        source: Box<dyn StdError + Send + Sync>,
     },
     /// The network in the file is impossible.
-    #[error("{file}: {source}")]
+    #[error("{file}: the network is not possible")]
     Network {
         /// The file.
         file: String,
@@ -56,7 +106,7 @@ pub enum Error {
         source: Box<striate_nn::Error>,
     },
     /// A tensor could not be put on the device, or read from it.
-    #[error("{file}: {place}: {source}")]
+    #[error("{file}: {place} cannot be used")]
     Tensor {
         /// The file.
         file: String,
@@ -85,9 +135,64 @@ pub enum Error {
     },
 }
 
+/// Values of a tensor that are finite, and too large for the type that they were to be converted to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Overflow {
+    /// The first of them.
+    pub value: f64,
+    /// Where it is: the place along each axis of the tensor, counted from 0.
+    pub index: Vec<usize>,
+    /// The type.
+    pub dtype: DType,
+    /// How many there are.
+    pub count: usize,
+    /// How many values the tensor has.
+    pub of: usize,
+}
+
+impl Overflow {
+    /// The largest finite value of the type.
+    pub fn limit(&self) -> f64 {
+        match self.dtype {
+            DType::F16 => f64::from(striate_tensor::f16::MAX.to_f32()),
+            DType::F32 => f64::from(f32::MAX),
+            DType::U32 => f64::from(u32::MAX),
+        }
+    }
+}
+
+impl std::fmt::Display for Overflow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Overflow { value, index, dtype, count, of } = self;
+        let limit = match dtype {
+            DType::F32 => format!("{:e}", f32::MAX),
+            _ => self.limit().to_string(),
+        };
+        // Large numbers are easier to read with an exponent.
+        let value = match value.abs() {
+            large if large >= 1e9 => format!("{value:e}"),
+            _ => value.to_string(),
+        };
+        let values = if *count == 1 { "value is" } else { "values are" };
+        write!(
+            f,
+            "{count} of {of} {values} too large for {dtype}, which ends at {limit}: the first is \
+             {value} at {index:?}"
+        )?;
+        match dtype {
+            DType::F16 => write!(f, "; keep f32"),
+            _ => Ok(()),
+        }
+    }
+}
+
 impl Error {
     pub(crate) fn io(file: &str, action: &'static str, source: std::io::Error) -> Self {
         Error::Io { file: file.into(), action, source }
+    }
+
+    pub(crate) fn not_a_model(file: &str, reason: impl Into<String>) -> Self {
+        Error::NotAModel { file: file.into(), reason: reason.into() }
     }
 
     pub(crate) fn content(
@@ -104,6 +209,16 @@ impl Error {
         }
     }
 
+    pub(crate) fn parse(
+        file: &str,
+        place: impl Into<String>,
+        expected: impl Into<String>,
+        source: impl StdError + Send + Sync + 'static,
+    ) -> Self {
+        let (place, expected) = (place.into(), expected.into());
+        Error::Parse { file: file.into(), place, expected, source: Box::new(source) }
+    }
+
     pub(crate) fn network(file: &str, source: striate_nn::Error) -> Self {
         Error::Network { file: file.into(), source: Box::new(source) }
     }
@@ -114,5 +229,49 @@ impl Error {
         source: striate_tensor::Error,
     ) -> Self {
         Error::Tensor { file: file.into(), place: place.into(), source: Box::new(source) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_does_not_repeat_its_source() {
+        let io = || std::io::Error::other("disk on fire");
+        let tensor = || striate_tensor::Error::parameter("read", "dtype", "f32", "u32");
+        let network = || striate_nn::Error::Tensor(tensor());
+        let errors = [
+            Error::io("x", "read", io()),
+            Error::parse("x", "header", "JSON", io()),
+            Error::tensor("x", "tensor a", tensor()),
+            Error::network("x", network()),
+            Error::Database {
+                file: "x".into(),
+                place: "layer_data".into(),
+                problem: "sqlite failed".into(),
+                source: Box::new(io()),
+            },
+        ];
+        for error in errors {
+            let source = error.source().unwrap().to_string();
+            assert!(!error.to_string().contains(&source), "{error}");
+            assert!(error.to_string().starts_with("x: "), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_overflow_says_what_where_and_the_limit() {
+        let overflow = |value, dtype, count| {
+            Overflow { value, index: vec![0, 3], dtype, count, of: 9 }.to_string()
+        };
+        assert_eq!(
+            overflow(1e5, DType::F16, 1),
+            "1 of 9 value is too large for f16, which ends at 65504: the first is 100000 at [0, 3]; \
+             keep f32"
+        );
+        let text = overflow(-1e300, DType::F32, 2);
+        assert!(text.contains("2 of 9 values are too large for f32"), "{text}");
+        assert!(text.contains("ends at 3.4028235e38: the first is -1e300"), "{text}");
     }
 }

@@ -1,9 +1,8 @@
 //! Which kind of model file a file is.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
+use crate::foreign;
 use crate::{Error, Result};
 
 /// The kinds of model files.
@@ -26,6 +25,14 @@ impl Format {
             Format::Ccv => "ccv sqlite",
             Format::Safetensors => "safetensors",
             Format::Torchvision => "torchvision safetensors",
+        }
+    }
+
+    /// The extension that files of this kind usually have.
+    pub(crate) fn extension(self) -> &'static str {
+        match self {
+            Format::Ccv => "sqlite3",
+            Format::Safetensors | Format::Torchvision => "safetensors",
         }
     }
 
@@ -53,63 +60,18 @@ impl std::fmt::Display for Format {
     }
 }
 
+/// How an sqlite 3 database begins.
 const SQLITE: &[u8] = b"SQLite format 3\0";
 
-/// Beginnings of files that people take for models, and what to do with them.
-const OTHERS: [(&[u8], &str); 8] = [
-    (b"PK\x03\x04", "a zip archive, such as torch.save writes; save it as safetensors instead"),
-    (b"\x80\x02", "a Python pickle, such as torch.save wrote; save it as safetensors instead"),
-    (b"\x89HDF", "an HDF5 file; save the weights as safetensors instead"),
-    (b"\x1f\x8b", "compressed by gzip; unpack it first"),
-    (b"\xfd7zXZ", "compressed by xz; unpack it first"),
-    (b"\x28\xb5\x2f\xfd", "compressed by zstd; unpack it first"),
-    (b"\xff\xd8\xff", "a JPEG picture"),
-    (b"\x89PNG", "a PNG picture"),
-];
+/// A length beyond this is none: the header of a safetensors file is JSON, and short.
+const MAX_LENGTH: u64 = 100_000_000;
 
-/// The kind of a file, by its content; its name decides only what a message says.
-pub(crate) fn recognise(path: &Path) -> Result<Format> {
-    let (head, bytes) = head(path)?;
-    recognise_head(&head, bytes, path.extension().and_then(|e| e.to_str()))
-        .map_err(|reason| Error::NotAModel { file: path.display().to_string(), reason })
-}
-
-/// The size of a file, where it is of this kind.
-pub(crate) fn expect(path: &Path, format: Format) -> Result<u64> {
-    let (head, bytes) = head(path)?;
-    let file = || path.display().to_string();
-    let extension = match format {
-        Format::Ccv => "sqlite3",
-        _ => "safetensors",
-    };
-    match recognise_head(&head, bytes, Some(extension)) {
-        Ok(found) if found == format => Ok(bytes),
-        Ok(found) => {
-            let reason = format!("{format} was asked for, and it is {found}");
-            Err(Error::NotAModel { file: file(), reason })
-        }
-        Err(reason) => Err(Error::NotAModel { file: file(), reason }),
-    }
-}
-
-fn head(path: &Path) -> Result<(Vec<u8>, u64)> {
-    let file = path.display().to_string();
-    let io = |source| Error::io(&file, "open", source);
-    let handle = File::open(path).map_err(io)?;
-    let metadata = handle.metadata().map_err(io)?;
-    if metadata.is_dir() {
-        return Err(Error::NotAModel { file, reason: "it is a directory".into() });
-    }
-    let mut head = Vec::new();
-    handle.take(64).read_to_end(&mut head).map_err(|e| Error::io(&file, "read", e))?;
-    Ok((head, metadata.len()))
-}
-
-/// The kind by the first bytes, or why it is none.
-fn recognise_head(
+/// The kind of a file by its first bytes, or why it is none. `bytes` is its length, where that is
+/// known; the extension decides only what a message looks for.
+pub(crate) fn recognise(
     head: &[u8],
-    bytes: u64,
-    extension: Option<&str>,
+    bytes: Option<u64>,
+    extension: &str,
 ) -> std::result::Result<Format, String> {
     if head.starts_with(SQLITE) {
         return Ok(Format::Ccv);
@@ -117,39 +79,76 @@ fn recognise_head(
     if head.is_empty() {
         return Err("it is empty".into());
     }
-    // The length of the header, then the header: a JSON object.
+    // The length of the header, then the header: a JSON object. One that does not fit in the file is
+    // the parser's to explain: the file is cut off.
     let length = head.first_chunk::<8>().map(|n| u64::from_le_bytes(*n));
-    if length.is_some_and(|n| n <= bytes) && head.get(8) == Some(&b'{') {
+    let fits = |length| length <= MAX_LENGTH || bytes.is_some_and(|bytes| length <= bytes);
+    if length.is_some_and(fits) && head.get(8) == Some(&b'{') {
         return Ok(Format::Safetensors);
     }
-    if let Some((_, what)) = OTHERS.iter().find(|(magic, _)| head.starts_with(magic)) {
+    if let Some(what) = foreign::describe(head) {
         return Err(format!("it is {what}"));
     }
-    match extension.unwrap_or_default().to_ascii_lowercase().as_str() {
-        // Its own parser says best what is wrong with it.
-        "safetensors" => Ok(Format::Safetensors),
-        "sqlite3" | "sqlite" | "db" => Err("it does not begin as an sqlite 3 database does \
-                                            (encrypted, cut off, or something else)"
-            .into()),
-        _ => Err("it begins neither as an sqlite 3 database nor as safetensors does".into()),
-    }
+    let first: Vec<String> = head.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let first = first.join(" ");
+    Err(match extension.to_ascii_lowercase().as_str() {
+        "safetensors" if length.is_none() => {
+            format!("it has {} bytes, and a safetensors file has more", head.len())
+        }
+        "safetensors" => format!(
+            "it does not begin as a safetensors file does, with the length of a JSON header and \
+             that header; its first bytes are {first}"
+        ),
+        "sqlite3" | "sqlite" | "db" => format!(
+            "it does not begin as an sqlite 3 database does (encrypted, cut off, or something \
+             else); its first bytes are {first}"
+        ),
+        _ => format!(
+            "it begins neither as an sqlite 3 database nor as a safetensors file does; its first \
+             bytes are {first}"
+        ),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn found(head: &[u8], extension: &str) -> std::result::Result<Format, String> {
+        recognise(head, Some(head.len() as u64), extension)
+    }
+
     #[test]
     fn recognises_by_content_first() {
         let safetensors = [&8u64.to_le_bytes()[..], b"{}      "].concat();
-        let found = |head: &[u8], name| recognise_head(head, head.len() as u64, Some(name));
         assert_eq!(found(b"SQLite format 3\0\x10", "safetensors"), Ok(Format::Ccv));
         assert_eq!(found(&safetensors, "sqlite3"), Ok(Format::Safetensors));
-        assert_eq!(found(b"short", "safetensors"), Ok(Format::Safetensors));
+        // Of a pipe the length is not known before its end.
+        assert_eq!(recognise(&safetensors, None, ""), Ok(Format::Safetensors));
+        // The header's parser says that the file is cut off.
+        assert_eq!(found(&safetensors[..12], "safetensors"), Ok(Format::Safetensors));
         assert!(found(b"", "sqlite3").unwrap_err().contains("empty"));
         assert!(found(b"PK\x03\x04....", "pt").unwrap_err().contains("torch.save"));
-        assert!(found(b"?", "sqlite3").unwrap_err().contains("encrypted"));
-        assert!(found(b"?", "bin").unwrap_err().contains("neither"));
+        assert!(found(b"\x01?", "sqlite3").unwrap_err().contains("encrypted"));
+        let text = found(b"\x01\x02", "bin").unwrap_err();
+        assert!(text.contains("neither") && text.contains("first bytes are 01 02"), "{text}");
+        let text = found(b"\x01\x02", "safetensors").unwrap_err();
+        assert!(text.contains("has 2 bytes"), "{text}");
+    }
+
+    #[test]
+    fn a_text_is_never_taken_for_a_length() {
+        for text in [
+            "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
+            "<!DOCTYPE html>\n<html>",
+            "{\"error\":\"Repository not found\"}",
+            "Entry not found",
+        ] {
+            for extension in ["safetensors", "sqlite3", "pt", ""] {
+                let message = found(text.as_bytes(), extension).unwrap_err();
+                assert!(!message.contains("length"), "{text}: {message}");
+            }
+        }
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //!
 //! * [`ccv`]: the sqlite files of ccv's ConvNet, read and written as ccv itself does, and training
 //!   checkpoints in them.
-//! * [`safetensors`]: our own form, safetensors with the network's specification in its metadata,
-//!   mapped into memory instead of copied; and torchvision's state dicts, imported.
+//! * [`safetensors`]: our own form, safetensors with the network's specification in its metadata;
+//!   and torchvision's state dicts, imported.
 //!
 //! [`read`], [`write`](write()), [`convert`] and [`inspect`] choose by the file: what is read is recognised by its
 //! content, what is written by its extension (`.sqlite3` or `.safetensors`).
@@ -20,17 +20,26 @@
 //! # }
 //! ```
 //!
-//! Files are written beside their target and renamed, so a target is whole or untouched. Every
-//! message names the file and the place in it. NaN and infinite weights are no error: a warning
-//! (of the `log` crate) names the layer and counts them.
+//! [`ModelFile`] opens a file once and does any of these; it takes a pipe or standard input as well.
+//!
+//! Files are written beside their target and renamed, so a target is whole or untouched. Nothing that is
+//! read is mapped into memory, unless an `unsafe` function is asked to
+//! ([`TensorFile::map`](safetensors::TensorFile::map)): a file that is changed or made shorter while it
+//! is read is an error. Every message names the file and the place in it. NaN and infinite weights are
+//! no error: a warning (of the `log` crate) names the layer and counts them. Finite weights that would
+//! become infinite in a narrower type are one ([`Error::Overflow`]).
 
 pub mod ccv;
 mod error;
+mod foreign;
 mod format;
 mod inspection;
+mod limits;
+mod model_file;
 mod options;
 mod replace;
 pub mod safetensors;
+mod source;
 mod values;
 
 use std::path::Path;
@@ -38,9 +47,11 @@ use std::path::Path;
 use striate_nn::Network;
 use striate_tensor::Device;
 
-pub use error::{Error, Result};
+pub use error::{Error, Overflow, Result};
 pub use format::Format;
 pub use inspection::{Inspection, StoredParameters, TrainingPosition};
+pub use limits::{MAX_HEADER_BYTES, MAX_LAYERS, MAX_PIPE_BYTES, MAX_SPEC_BYTES, MAX_TENSORS};
+pub use model_file::ModelFile;
 pub use options::{ReadOptions, WriteOptions};
 pub use replace::remove_stale_temporaries;
 
@@ -49,11 +60,7 @@ pub use replace::remove_stale_temporaries;
 /// # Errors
 /// [`Error::NotAModel`] where it is of no known kind, and what reading that kind says.
 pub fn read(path: impl AsRef<Path>, device: &Device, options: &ReadOptions) -> Result<Network> {
-    let path = path.as_ref();
-    match format::recognise(path)? {
-        Format::Ccv => ccv::read_with(path, device, options),
-        Format::Safetensors | Format::Torchvision => safetensors::read_with(path, device, options),
-    }
+    ModelFile::open(path)?.read(device, options)
 }
 
 /// Writes a network; the extension says in which format.
@@ -84,20 +91,7 @@ pub fn convert(
     device: &Device,
     options: &WriteOptions,
 ) -> Result<()> {
-    let (input, output) = (input.as_ref(), output.as_ref());
-    let (from, to) = (format::recognise(input)?, Format::of_extension(output)?);
-    if from == Format::Ccv && to == Format::Ccv && !options.strip {
-        let checkpoint = ccv::read_checkpoint(input, device)?;
-        if let Some(state) = &checkpoint.state {
-            return ccv::write_checkpoint_with(output, &checkpoint.network, state, options);
-        }
-        return write(output, &checkpoint.network, options);
-    }
-    if !options.strip && !inspect(input)?.training_state.is_empty() {
-        let output = output.display();
-        log::warn!("{output}: the training state of {} is left out", input.display());
-    }
-    write(output, &read(input, device, &ReadOptions::default())?, options)
+    ModelFile::open(input)?.convert(output, device, options)
 }
 
 /// What a model file holds, without loading its weights.
@@ -105,9 +99,5 @@ pub fn convert(
 /// # Errors
 /// As [`read`], where the description of the network or the sizes of its weights are at fault.
 pub fn inspect(path: impl AsRef<Path>) -> Result<Inspection> {
-    let path = path.as_ref();
-    match format::recognise(path)? {
-        Format::Ccv => ccv::inspect(path),
-        Format::Safetensors | Format::Torchvision => safetensors::inspect(path),
-    }
+    ModelFile::open(path)?.inspect()
 }

@@ -10,12 +10,21 @@ pub struct ReadOptions {
     /// The precision of the weights on the device, [`DType::F32`] or [`DType::F16`]; `None` keeps
     /// what each layer is stored in. The mean image is always f32.
     pub dtype: Option<DType>,
+    /// Whether finite values may become infinite where `dtype` has no place for them, with a warning.
+    /// Otherwise that is an [`Error::Overflow`].
+    pub allow_overflow: bool,
 }
 
 impl ReadOptions {
     /// With this precision of the weights.
     pub fn dtype(mut self, dtype: impl Into<Option<DType>>) -> Self {
         self.dtype = dtype.into();
+        self
+    }
+
+    /// Whether finite values may become infinite.
+    pub fn allow_overflow(mut self, allow: bool) -> Self {
+        self.allow_overflow = allow;
         self
     }
 }
@@ -29,6 +38,9 @@ pub struct WriteOptions {
     /// Whether what classifying does not need is left out: the extra entries of the metadata, where
     /// training notes its state. The labels, the protocol and the note stay.
     pub strip: bool,
+    /// Whether finite values may become infinite where `dtype` has no place for them, with a warning.
+    /// Otherwise that is an [`Error::Overflow`], and nothing is written.
+    pub allow_overflow: bool,
 }
 
 impl WriteOptions {
@@ -41,6 +53,12 @@ impl WriteOptions {
     /// With or without what only training needs.
     pub fn strip(mut self, strip: bool) -> Self {
         self.strip = strip;
+        self
+    }
+
+    /// Whether finite values may become infinite.
+    pub fn allow_overflow(mut self, allow: bool) -> Self {
+        self.allow_overflow = allow;
         self
     }
 }

@@ -1,12 +1,20 @@
 //! Numbers between files and tensors: loading, converting and counting them in pieces.
 
+mod counts;
+mod parallel;
+
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 use striate_tensor::{DType, HostValues};
 
-/// How floats are stored in a file.
+use counts::non_finite_bytes;
+pub(crate) use counts::{Counts, Report, count_bytes, non_finite_f16, non_finite_f32};
+pub(crate) use parallel::{load_parallel, load_runs, threads_for};
+
+/// How numbers are stored in a file: floats, or bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stored {
+    U8,
     F16,
     Bf16,
     F32,
@@ -16,6 +24,7 @@ pub(crate) enum Stored {
 impl Stored {
     pub(crate) fn size_bytes(self) -> usize {
         match self {
+            Stored::U8 => 1,
             Stored::F16 | Stored::Bf16 => 2,
             Stored::F32 => 4,
             Stored::F64 => 8,
@@ -26,7 +35,7 @@ impl Stored {
     pub(crate) fn dtype(self) -> DType {
         match self {
             Stored::F16 => DType::F16,
-            Stored::Bf16 | Stored::F32 | Stored::F64 => DType::F32,
+            Stored::U8 | Stored::Bf16 | Stored::F32 | Stored::F64 => DType::F32,
         }
     }
 
@@ -51,7 +60,7 @@ const PIECE_ELEMENTS: usize = 16 * 1024;
 
 /// Bytes that are read at a time where nothing is converted: what was read is still in the
 /// second-level cache when its values are counted.
-const PIECE_BYTES: usize = 256 * 1024;
+pub(crate) const PIECE_BYTES: usize = 256 * 1024;
 
 /// Values of a tensor in memory, all or a run of them, to be loaded.
 pub(crate) enum Run<'a> {
@@ -104,8 +113,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Loads them, and gives how many are NaN or infinite: the run starts at element `first` of what
-    /// is stored, of which `fill(bytes, offset)` copies bytes.
+    /// Loads them, and counts those that are not finite or became infinite: the run starts at element
+    /// `first` of what is stored, of which `fill(bytes, offset)` copies bytes.
     ///
     /// They go straight into the values where the types are the same, and through a small buffer
     /// otherwise, so nothing large is held twice.
@@ -115,15 +124,15 @@ impl<'a> Run<'a> {
         stored: Stored,
         narrowing: Narrowing,
         mut fill: impl FnMut(&mut [u8], usize) -> Result<(), E>,
-    ) -> Result<usize, E> {
-        let (size, mut non_finite) = (stored.size_bytes(), 0);
+    ) -> Result<Counts, E> {
+        let (size, mut counts) = (stored.size_bytes(), Counts::default());
         if stored.is(self.dtype()) {
             for (i, piece) in self.bytes().chunks_mut(PIECE_BYTES).enumerate() {
                 fill(piece, first * size + i * PIECE_BYTES)?;
-                non_finite += non_finite_bytes(piece, stored.dtype());
+                counts.non_finite += non_finite_bytes(piece, stored.dtype());
                 to_machine_order(piece, size);
             }
-            return Ok(non_finite);
+            return Ok(counts);
         }
         let count = self.len();
         let mut wide = vec![0.0f32; PIECE_ELEMENTS.min(count)];
@@ -132,44 +141,69 @@ impl<'a> Run<'a> {
             let n = PIECE_ELEMENTS.min(count - start);
             let bytes = &mut buffer[..n * size];
             fill(bytes, (first + start) * size)?;
-            non_finite += match &mut self {
+            // Counted as they became: only where there are some is the file's own value looked at.
+            let more = match &mut self {
                 Run::F32(out) => {
                     let out = &mut out[start..start + n];
                     widen(bytes, stored, out);
-                    non_finite_f32(out, |v| v.to_bits())
+                    match non_finite_f32(out, |v| v.to_bits()) {
+                        0 => Counts::default(),
+                        _ => Counts::of(n, |i| out[i].is_finite(), |i| value(bytes, stored, i)),
+                    }
                 }
                 Run::F16(out) => {
                     let out = &mut out[start..start + n];
                     widen(bytes, stored, &mut wide[..n]);
                     narrow(&wide[..n], narrowing, out);
-                    non_finite_f16(out, |v| v.to_bits())
+                    match non_finite_f16(out, |v| v.to_bits()) {
+                        0 => Counts::default(),
+                        _ => Counts::of(n, |i| out[i].is_finite(), |i| value(bytes, stored, i)),
+                    }
                 }
             };
+            counts = counts.and(more.after(first + start));
         }
-        Ok(non_finite)
+        Ok(counts)
     }
 }
 
-/// `count` stored floats as values of type `dtype`, and how many of them are NaN or infinite: a
-/// [`Run`] of all.
+/// `count` stored floats as values of type `dtype`, and what became of them: a [`Run`] of all.
 pub(crate) fn load<E>(
     count: usize,
     stored: Stored,
     dtype: DType,
     narrowing: Narrowing,
     fill: impl FnMut(&mut [u8], usize) -> Result<(), E>,
-) -> Result<(HostValues, usize), E> {
+) -> Result<(HostValues, Counts), E> {
     let mut values = HostValues::zeros(dtype, count);
-    let non_finite = match Run::of(&mut values) {
+    let counts = match Run::of(&mut values) {
         Some(run) => run.load(0, stored, narrowing, fill)?,
-        None => 0,
+        None => Counts::default(),
     };
-    Ok((values, non_finite))
+    Ok((values, counts))
+}
+
+/// One of the stored floats, exactly.
+pub(crate) fn value(bytes: &[u8], stored: Stored, index: usize) -> f64 {
+    let size = stored.size_bytes();
+    let bytes = bytes.get(index * size..).unwrap_or_default();
+    match stored {
+        Stored::U8 => bytes.first().map_or(0.0, |b| f64::from(*b)),
+        Stored::F16 => bytes.first_chunk().map_or(0.0, |b| f16::from_le_bytes(*b).to_f64()),
+        Stored::Bf16 => bytes.first_chunk().map_or(0.0, |b| half::bf16::from_le_bytes(*b).to_f64()),
+        Stored::F32 => bytes.first_chunk().map_or(0.0, |b| f32::from_le_bytes(*b).into()),
+        Stored::F64 => bytes.first_chunk().map_or(0.0, |b| f64::from_le_bytes(*b)),
+    }
 }
 
 /// Stored floats (little endian, any alignment) as f32.
 pub(crate) fn widen(bytes: &[u8], stored: Stored, out: &mut [f32]) {
     match stored {
+        Stored::U8 => {
+            for (b, out) in bytes.iter().zip(out) {
+                *out = f32::from(*b);
+            }
+        }
         Stored::F16 => {
             // Through an aligned buffer, for the slice conversion that uses the machine's own.
             let mut halves = [f16::ZERO; 256];
@@ -210,42 +244,26 @@ pub(crate) fn narrow(values: &[f32], narrowing: Narrowing, out: &mut [f16]) {
     }
 }
 
-/// What became of values when they were given to a writer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Losses {
-    /// Finite values that f16 has no place for.
-    pub(crate) overflows: usize,
-}
-
-impl Losses {
-    /// Warns of values that became infinite.
-    pub(crate) fn warn(self, file: &str, place: &str, of: usize) {
-        let Losses { overflows } = self;
-        if overflows > 0 {
-            log::warn!(
-                "{file}: {place}: {overflows} of {of} values are too large for f16 and became infinite"
-            );
-        }
-    }
-}
-
-/// The values as little-endian bytes of type `dtype`, given in pieces with their offsets.
+/// The values as little-endian bytes of type `dtype`, given in pieces with their offsets; and how many
+/// are not finite or became infinite.
 pub(crate) fn store<E>(
     values: &HostValues,
     dtype: DType,
     narrowing: Narrowing,
     mut put: impl FnMut(&[u8], usize) -> Result<(), E>,
-) -> Result<Losses, E> {
-    let mut losses = Losses::default();
+) -> Result<Counts, E> {
+    let mut counts = Counts::default();
     match (values, dtype) {
         (HostValues::F32(values), DType::F16) => {
             let mut out = vec![f16::ZERO; PIECE_ELEMENTS.min(values.len())];
             for (i, values) in values.chunks(PIECE_ELEMENTS).enumerate() {
                 let out = &mut out[..values.len()];
                 narrow(values, narrowing, out);
-                let lost =
-                    values.iter().zip(&*out).filter(|(v, h)| v.is_finite() && !h.is_finite());
-                losses.overflows += lost.count();
+                if non_finite_f16(out, |v| v.to_bits()) > 0 {
+                    let more =
+                        Counts::of(values.len(), |i| out[i].is_finite(), |i| f64::from(values[i]));
+                    counts = counts.and(more.after(i * PIECE_ELEMENTS));
+                }
                 to_machine_order(bytemuck::cast_slice_mut(out), 2);
                 put(bytemuck::cast_slice(out), i * PIECE_ELEMENTS * 2)?;
             }
@@ -255,71 +273,35 @@ pub(crate) fn store<E>(
             for (i, values) in values.chunks(PIECE_ELEMENTS).enumerate() {
                 let out = &mut out[..values.len()];
                 values.convert_to_f32_slice(out);
+                counts.non_finite += non_finite_f32(out, |v| v.to_bits());
                 to_machine_order(bytemuck::cast_slice_mut(out), 4);
                 put(bytemuck::cast_slice(out), i * PIECE_ELEMENTS * 4)?;
             }
         }
         _ => {
+            let mut ordered = Vec::new();
             for (i, piece) in values.bytes().chunks(PIECE_BYTES).enumerate() {
-                if cfg!(target_endian = "little") {
-                    put(piece, i * PIECE_BYTES)?;
-                } else {
-                    let mut piece = piece.to_vec();
-                    to_machine_order(&mut piece, values.dtype().size_bytes());
-                    put(&piece, i * PIECE_BYTES)?;
-                }
+                let piece = match cfg!(target_endian = "little") {
+                    true => piece,
+                    false => {
+                        ordered.clear();
+                        ordered.extend_from_slice(piece);
+                        to_machine_order(&mut ordered, values.dtype().size_bytes());
+                        &ordered
+                    }
+                };
+                counts.non_finite += non_finite_bytes(piece, values.dtype());
+                put(piece, i * PIECE_BYTES)?;
             }
         }
     }
-    Ok(losses)
+    Ok(counts)
 }
 
 /// Files are little endian: on another machine the bytes of each element are reversed.
 fn to_machine_order(bytes: &mut [u8], size: usize) {
     if cfg!(target_endian = "big") {
         bytes.chunks_exact_mut(size).for_each(<[u8]>::reverse);
-    }
-}
-
-/// How many values are NaN or infinite.
-pub(crate) fn non_finite(values: &HostValues) -> usize {
-    match values {
-        HostValues::F32(values) => non_finite_f32(values, |v| v.to_bits()),
-        HostValues::F16(values) => non_finite_f16(values, |v| v.to_bits()),
-        HostValues::U32(_) => 0,
-    }
-}
-
-/// How many f32 or f16 values in these bytes (little endian) are NaN or infinite.
-pub(crate) fn non_finite_bytes(bytes: &[u8], dtype: DType) -> usize {
-    match dtype {
-        DType::F32 => non_finite_f32(bytes.as_chunks().0, |b| u32::from_le_bytes(*b)),
-        DType::F16 => non_finite_f16(bytes.as_chunks().0, |b| u16::from_le_bytes(*b)),
-        DType::U32 => 0,
-    }
-}
-
-/// Elements whose count is kept in as many bits as they have, by which the compiler makes vectors of
-/// the loop.
-const COUNTED: usize = 16 * 1024;
-
-fn non_finite_f32<T>(values: &[T], bits: impl Fn(&T) -> u32) -> usize {
-    // All ones in the exponent.
-    const EXPONENT: u32 = 0x7f80_0000;
-    let special = |v: &T| u32::from(bits(v) & EXPONENT == EXPONENT);
-    values.chunks(COUNTED).map(|some| some.iter().map(special).sum::<u32>() as usize).sum()
-}
-
-fn non_finite_f16<T>(values: &[T], bits: impl Fn(&T) -> u16) -> usize {
-    const EXPONENT: u16 = 0x7c00;
-    let special = |v: &T| u16::from(bits(v) & EXPONENT == EXPONENT);
-    values.chunks(COUNTED).map(|some| usize::from(some.iter().map(special).sum::<u16>())).sum()
-}
-
-/// Warns of values that are NaN or infinite; a network that has them still loads.
-pub(crate) fn warn_non_finite(file: &str, place: &str, count: usize, of: usize) {
-    if count > 0 {
-        log::warn!("{file}: {place}: {count} of {of} values are not finite (NaN or infinite)");
     }
 }
 
@@ -360,7 +342,7 @@ mod tests {
                     Ok::<_, Infallible>(())
                 };
                 let load = |run: Run<'_>, first| {
-                    run.load(first, Stored::F32, Narrowing::Nearest, fill).unwrap()
+                    run.load(first, Stored::F32, Narrowing::Nearest, fill).unwrap().non_finite
                 };
                 assert_eq!((left.len(), right.len()), (first, n - first));
                 let counts = (load(left, 0), load(right, first));
@@ -402,23 +384,57 @@ mod tests {
         let f64s: Vec<u8> = [0.1f64, 3.0].iter().flat_map(|v| v.to_le_bytes()).collect();
         widen(&f64s, Stored::F64, &mut out);
         assert_eq!(out, [0.1, 3.0]);
+        widen(&[7, 255], Stored::U8, &mut out);
+        assert_eq!(out, [7.0, 255.0]);
     }
 
+    /// The first value of a file's kind that the wanted type has no place for, in a tensor of 70,000.
     #[test]
-    fn counts_what_is_not_finite_and_what_overflows() {
-        let values = HostValues::F32(vec![1.0, f32::NAN, f32::NEG_INFINITY, 7e4]);
-        assert_eq!(non_finite(&values), 2);
-        assert_eq!(non_finite_bytes(values.bytes(), DType::F32), 2);
-        // More than the small counters of a loop hold.
-        for n in [COUNTED, COUNTED + 1, 70_000] {
-            let singles = HostValues::F32(vec![f32::NAN; n]);
-            let halves = HostValues::F16(vec![f16::INFINITY; n]);
-            for values in [singles, halves] {
-                assert_eq!(non_finite(&values), n);
-                assert_eq!(non_finite_bytes(values.bytes(), values.dtype()), n);
+    fn what_overflows_is_told_from_what_is_not_finite() {
+        let n = 70_000;
+        let at = [3, 40_000, 69_999];
+        let cases = [
+            (Stored::F32, DType::F16, Narrowing::Nearest, 65_520.0),
+            (Stored::F32, DType::F16, Narrowing::Truncate, -65_536.0),
+            (Stored::Bf16, DType::F16, Narrowing::Nearest, 1e30),
+            (Stored::F64, DType::F16, Narrowing::Nearest, -1e300),
+            (Stored::F64, DType::F16, Narrowing::Nearest, 70_000.0),
+            (Stored::F64, DType::F32, Narrowing::Nearest, 1e300),
+        ];
+        for (stored, dtype, narrowing, large) in cases {
+            let mut numbers = vec![1.5f64; n];
+            numbers[at[0]] = f64::NAN;
+            numbers[at[1]] = large;
+            numbers[at[2]] = large;
+            let file: Vec<u8> = numbers
+                .iter()
+                .flat_map(|v| match stored {
+                    Stored::F64 => v.to_le_bytes().to_vec(),
+                    Stored::F32 => (*v as f32).to_le_bytes().to_vec(),
+                    Stored::Bf16 => half::bf16::from_f64(*v).to_le_bytes().to_vec(),
+                    Stored::F16 => f16::from_f64(*v).to_le_bytes().to_vec(),
+                    Stored::U8 => vec![*v as u8],
+                })
+                .collect();
+            let (_, counts) = load(n, stored, dtype, narrowing, |piece, at| {
+                piece.copy_from_slice(&file[at..at + piece.len()]);
+                Ok::<_, Infallible>(())
+            })
+            .unwrap();
+            let (first, value) = counts.first.unwrap();
+            assert_eq!((counts.non_finite, counts.overflows, first), (1, 2, at[1]), "{stored:?}");
+            assert!((value / large - 1.0).abs() < 0.01, "{stored:?} {value}");
+            if stored == Stored::F32 {
+                let values = HostValues::F32(numbers.iter().map(|v| *v as f32).collect());
+                let ignore = |_: &[u8], _| Ok::<_, Infallible>(());
+                assert_eq!(store(&values, dtype, narrowing, ignore).unwrap(), counts);
             }
         }
+        // 65504 is f16's largest: what rounds or is cut to it is kept.
+        let kept = HostValues::F32(vec![65_504.0, 65_519.0, -65_504.0]);
         let ignore = |_: &[u8], _| Ok::<_, Infallible>(());
-        assert_eq!(store(&values, DType::F16, Narrowing::Truncate, ignore).unwrap().overflows, 1);
+        let counts = |narrowing| store(&kept, DType::F16, narrowing, ignore).unwrap();
+        assert_eq!(counts(Narrowing::Nearest), Counts::default());
+        assert_eq!(counts(Narrowing::Truncate), Counts::default());
     }
 }

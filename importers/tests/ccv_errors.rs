@@ -6,7 +6,7 @@ mod common;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::{names, reference, small, small_ccv, small_spec};
+use common::{chain, names, reference, small, small_ccv, small_spec};
 use rusqlite::Connection;
 use striate_importers::{Error, ReadOptions, WriteOptions, ccv, inspect, read, write};
 use striate_nn::{LayerSpec, NetworkSpec, Seed, conv, pool};
@@ -22,7 +22,7 @@ fn after(sql: &str) -> String {
 
 fn message(path: &Path) -> String {
     let error = read(path, &reference(), &ReadOptions::default()).unwrap_err();
-    let text = error.to_string();
+    let text = chain(&error);
     assert!(text.starts_with(&path.display().to_string()), "no file in: {text}");
     text
 }
@@ -192,14 +192,14 @@ fn files_that_are_no_database_are_recognised() {
     assert!(message(folder.path()).contains("directory"));
     assert!(message(&folder.path().join("missing.sqlite3")).contains("cannot open"));
     let safetensors = put("s.sqlite3", b"\x02\0\0\0\0\0\0\0{}");
-    let text = ccv::read(&safetensors, &reference()).unwrap_err().to_string();
+    let text = chain(&ccv::read(&safetensors, &reference()).unwrap_err());
     assert!(text.contains("ccv sqlite was asked for, and it is safetensors"), "{text}");
 
     // A database without tables, and one that is not ours.
     let path = folder.path().join("other.sqlite3");
     Connection::open(&path).unwrap().execute_batch("CREATE TABLE people (name TEXT)").unwrap();
     assert!(message(&path).contains("got only people"));
-    assert!(inspect(&path).unwrap_err().to_string().contains("got only people"));
+    assert!(chain(&inspect(&path).unwrap_err()).contains("got only people"));
 }
 
 #[test]
@@ -244,7 +244,7 @@ fn what_ccv_cannot_hold_is_refused_with_the_reason() {
         let network = spec.build(&device, Seed(1)).unwrap();
         let error = ccv::write(&path, &network, &WriteOptions::default()).unwrap_err();
         assert!(matches!(error, Error::Unrepresentable { .. }), "{error}");
-        error.to_string()
+        chain(&error)
     };
     let base = || NetworkSpec::new([9, 9, 3]);
     let text = refused(base().conv(conv(4, 3).linear()).full_connect(2));
@@ -271,7 +271,7 @@ fn nothing_is_left_where_writing_fails() {
     let network = small(&device);
     let failed = |path: &Path| {
         let error = write(path, &network, &WriteOptions::default()).unwrap_err();
-        let text = error.to_string();
+        let text = chain(&error);
         assert!(text.starts_with(&path.display().to_string()), "{text}");
         text
     };
@@ -284,7 +284,7 @@ fn nothing_is_left_where_writing_fails() {
         assert!(failed(&missing).contains("there is no folder"));
         let options = WriteOptions::default().dtype(DType::U32);
         let path = folder.path().join(format!("x.{extension}"));
-        let text = write(&path, &network, &options).unwrap_err().to_string();
+        let text = chain(&write(&path, &network, &options).unwrap_err());
         assert!(text.contains("f32 or f16"), "{text}");
         assert!(names(folder.path()).is_empty());
     }

@@ -5,7 +5,7 @@ mod common;
 
 use std::path::PathBuf;
 
-use common::{dump, golden_nets, reference, small, small_ccv, values};
+use common::{chain, dump, golden_nets, reference, small, small_ccv, values};
 use striate_importers::{Format, ReadOptions, WriteOptions, ccv, inspect, read, write};
 use striate_nn::{LayerParameters, Network, NetworkSpec, Seed, full_connect};
 use striate_tensor::{DType, HostValues, Tensor};
@@ -38,7 +38,8 @@ fn half_precision_is_cut_as_ccv_cuts_it() {
         assert!(dump(&ours) == dump(&half), "{name}");
 
         // Halves asked for while reading are the same as those of the file.
-        let cut = ccv::read_with(&full, &device, &ReadOptions { dtype: Some(DType::F16) }).unwrap();
+        let cut =
+            ccv::read_with(&full, &device, &ReadOptions::default().dtype(DType::F16)).unwrap();
         assert_eq!(values(&cut), values(&ccv::read(&half, &device).unwrap()));
     }
 }
@@ -67,14 +68,14 @@ fn a_large_network_comes_back_and_one_cut_off_is_an_error() {
         if dtype == DType::F32 {
             assert_eq!(values(&again), values(&network));
         }
-        let full = ReadOptions { dtype: Some(DType::F32) };
+        let full = ReadOptions::default().dtype(DType::F32);
         let bias = |network: &Network| network.parameters()[0].clone().unwrap().bias;
         let read = bias(&ccv::read_with(&path, &device, &full).unwrap());
         assert_eq!(read.to_vec::<f32>().unwrap(), bias(&network).to_vec::<f32>().unwrap());
 
         let cut = folder.path().join("cut.sqlite3");
         std::fs::write(&cut, &bytes[..bytes.len() - 70_000]).unwrap();
-        let error = ccv::read(&cut, &device).unwrap_err().to_string();
+        let error = chain(&ccv::read(&cut, &device).unwrap_err());
         assert!(error.contains("cut.sqlite3") && error.contains("cut off"), "{error}");
     }
 }
@@ -130,7 +131,7 @@ fn a_precision_can_be_asked_for() {
     let device = reference();
     let folder = tempfile::tempdir().unwrap();
     let half = small_ccv(folder.path(), DType::F16);
-    let options = ReadOptions { dtype: Some(DType::F32) };
+    let options = ReadOptions::default().dtype(DType::F32);
     let wide = ccv::read_with(&half, &device, &options).unwrap();
     let halves = ccv::read(&half, &device).unwrap();
     for (wide, half) in values(&wide).iter().zip(values(&halves)) {
@@ -144,8 +145,8 @@ fn a_precision_can_be_asked_for() {
             HostValues::U32(_) => panic!("not floats"),
         }
     }
-    let options = ReadOptions { dtype: Some(DType::U32) };
-    let text = ccv::read_with(&half, &device, &options).unwrap_err().to_string();
+    let options = ReadOptions::default().dtype(DType::U32);
+    let text = chain(&ccv::read_with(&half, &device, &options).unwrap_err());
     assert!(text.contains("small.f16.sqlite3") && text.contains("f32 or f16"), "{text}");
 }
 

@@ -5,7 +5,7 @@ mod common;
 
 use std::fs;
 
-use common::{dump, names, reference, small, small_spec, training};
+use common::{chain, dump, names, reference, small, small_spec, training};
 use rusqlite::Connection;
 use striate_importers::ccv::{self, TrainingState, read_checkpoint, write_checkpoint};
 use striate_importers::{Error, inspect};
@@ -154,7 +154,7 @@ fn states_of_another_network_are_refused_and_nothing_is_written() {
         let error = write_checkpoint(&path, &network, &state).unwrap_err();
         assert!(matches!(error, Error::Content { .. }), "{error}");
         assert!(names(folder.path()).is_empty());
-        error.to_string()
+        chain(&error)
     };
     let has = |text: String, part: &str| assert!(text.contains(part), "no `{part}` in {text}");
     has(
@@ -202,7 +202,7 @@ fn what_cannot_be_written_is_known_beforehand() {
         let exact = spec.shapes().unwrap().iter().all(|shape| shape.exact);
         assert_eq!(ccv::check_representable(&spec).is_ok(), exact, "{}", spec.name);
     }
-    let refused = |spec: &NetworkSpec| ccv::check_representable(spec).unwrap_err().to_string();
+    let refused = |spec: &NetworkSpec| chain(&ccv::check_representable(spec).unwrap_err());
     // Its windows fall short, as `small` does not let them.
     let text = refused(&small_spec());
     assert!(text.starts_with("small: ccv's format cannot hold this network: layer 2"), "{text}");
@@ -258,9 +258,9 @@ fn unfinished_changes_of_another_program_are_not_written_over() {
     drop(connection);
     assert!(dump(&path) == before);
 
-    let text = write_checkpoint(&killed, &network, &state).unwrap_err().to_string();
+    let text = chain(&write_checkpoint(&killed, &network, &state).unwrap_err());
     assert!(text.contains("killed.sqlite3-journal, the unfinished changes of another"), "{text}");
-    let text = read_checkpoint(&killed, &device).unwrap_err().to_string();
+    let text = chain(&read_checkpoint(&killed, &device).unwrap_err());
     assert!(text.contains("stopped in the middle of a change"), "{text}");
     // As the message advises.
     let connection = Connection::open(&killed).unwrap();

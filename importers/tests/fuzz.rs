@@ -58,7 +58,7 @@ static ALLOCATOR: Watching = Watching;
 const MAX_ALLOCATION_BYTES: usize = 4 << 20;
 
 fn survives(path: &Path) {
-    let options = ReadOptions { dtype: Some(DType::F32) };
+    let options = ReadOptions::default().dtype(DType::F32);
     LARGEST.set(0);
     let network = read(path, &reference(), &options);
     let inspection = inspect(path);

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use common::{dump, golden_nets, names, reference, small, values};
+use common::{chain, dump, golden_nets, names, reference, small, values};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use striate_importers::safetensors::{
     TensorFile, read, read_bytes, read_with, write, write_tensors,
@@ -31,7 +31,7 @@ fn file(json: &str, data: usize) -> Vec<u8> {
 
 fn message(file: Vec<u8>) -> String {
     let options = ReadOptions::default();
-    let text = read_bytes(bytes(file), "m", &reference(), &options).unwrap_err().to_string();
+    let text = chain(&read_bytes(bytes(file), "m", &reference(), &options).unwrap_err());
     assert!(text.starts_with("m: "), "{text}");
     text
 }
@@ -72,9 +72,9 @@ fn precisions_are_kept_or_rounded_to_the_nearest() {
         weight(&network).to_vec::<f32>().unwrap().iter().map(|v| f16::from_f32(*v)).collect();
     assert_eq!(weight(&from_half).to_vec::<f16>().unwrap(), expected);
     assert_eq!(from_half.mean().unwrap().dtype(), DType::F32);
-    let asked = read_with(&full, &device, &ReadOptions { dtype: Some(DType::F16) }).unwrap();
+    let asked = read_with(&full, &device, &ReadOptions::default().dtype(DType::F16)).unwrap();
     assert_eq!(values(&asked), values(&from_half));
-    let wide = read_with(&half, &device, &ReadOptions { dtype: Some(DType::F32) }).unwrap();
+    let wide = read_with(&half, &device, &ReadOptions::default().dtype(DType::F32)).unwrap();
     assert_eq!(weight(&wide).dtype(), DType::F32);
     assert_eq!(inspect(&half).unwrap().dtype(), Some(DType::F16));
 
@@ -150,7 +150,7 @@ fn we_read_what_the_reference_implementation_writes() {
     assert_eq!(get("doubles").to_vec::<f32>().unwrap(), [0.5, 3.0, 4.0]);
     assert_eq!(get("bf16").to_vec::<f32>().unwrap(), [1.0]);
     assert_eq!(get("empty").dims(), [0, 4]);
-    let text = |name: &str| file.tensor(name, &device, None).unwrap_err().to_string();
+    let text = |name: &str| file.chain(&tensor(name, &device, None).unwrap_err());
     assert!(
         text("whole")
             .contains("f: tensor whole: expected elements of type F32, F16, BF16 or F64, got I64")
@@ -188,10 +188,10 @@ fn networks_that_do_not_fit_their_specification_are_refused() {
         let named: Vec<(&str, &Tensor)> = tensors.iter().map(|(n, t)| (n.as_str(), t)).collect();
         let path = folder.path().join("y.safetensors");
         write_tensors(&path, &named, &metadata).unwrap();
-        let text = read(&path, &device).unwrap_err().to_string();
+        let text = chain(&read(&path, &device).unwrap_err());
         assert!(text.contains("y.safetensors"), "{text}");
         if !text.contains("mean") {
-            assert_eq!(inspect(&path).unwrap_err().to_string(), text);
+            assert_eq!(chain(&inspect(&path).unwrap_err()), text);
         }
         text
     };
@@ -271,13 +271,13 @@ fn bad_files_are_named() {
     );
     assert!(message(file(one, 8)).contains("got neither it, nor such tensors: x, …"));
     let folder = tempfile::tempdir().unwrap();
-    let open = |path: &Path| TensorFile::open(path).unwrap_err().to_string();
+    let open = |path: &Path| chain(&TensorFile::open(path).unwrap_err());
     assert!(open(folder.path()).contains("directory"));
     assert!(open(&folder.path().join("no")).contains("cannot open"));
     let empty = folder.path().join("empty.safetensors");
     fs::write(&empty, b"").unwrap();
     assert!(open(&empty).contains("a file of 0 bytes"));
-    assert!(inspect(&empty).unwrap_err().to_string().contains("it is empty"));
+    assert!(chain(&inspect(&empty).unwrap_err()).contains("it is empty"));
     assert_eq!(names(folder.path()), ["empty.safetensors"]);
 }
 

@@ -122,7 +122,7 @@ fn other_state_dicts_are_refused_with_what_differs() {
     let folder = tempfile::tempdir().unwrap();
     let message = |dict: &[(String, Vec<usize>)]| {
         let path = write(folder.path(), "F32", dict);
-        let text = inspect(&path).unwrap_err().to_string();
+        let text = chain(&inspect(&path).unwrap_err());
         let read = read(&path, &reference(), &ReadOptions::default());
         assert_eq!(read.unwrap_err().to_string(), text);
         assert!(text.contains("dict.safetensors"), "{text}");

@@ -1,38 +1,60 @@
 //! A ccv model file, opened for reading: its tables checked, its errors with their place.
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
+use std::sync::Arc;
 
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, MAIN_DB, OpenFlags, Row};
+use rusqlite::{Connection, MAIN_DB, Row};
+use tempfile::TempDir;
 
+use super::opened::{self, Mode, Opened};
+use super::pages::Pages;
 use super::schema::{TABLES, Table};
-use crate::format::{self, Format};
+use crate::format::Format;
+use crate::source::Source;
 use crate::{Error, Result};
 
 /// ccv counts in 32-bit integers; nothing larger can have come from it.
 pub(super) const MAX_COUNT: i64 = i32::MAX as i64;
 
+/// Names of tables or columns that a message lists.
+const LISTED: usize = 20;
+
+/// Tables that a file may have: ccv's have six at most, those of ours eight.
+const MAX_TABLES: usize = 1000;
+
 /// An open model file whose tables and columns are there. Nothing that another program writes is seen
 /// while it is open.
 pub(super) struct Database {
+    // First, to be closed first: closing a file ends the locks that this process has on it.
     connection: Connection,
+    /// The file itself, for large blobs; nothing where its log has a part in it.
+    pages: Option<Pages>,
+    mode: Mode,
     /// Its name in messages.
     pub(super) file: String,
-    /// Its size: no blob can be larger.
+    /// Its size, with its log: no blob can be larger.
     pub(super) bytes: u64,
-    path: PathBuf,
-    /// Of the file that had this path before it was opened.
-    identity: Option<Identity>,
+    source: Arc<Source>,
+    copy: Option<TempDir>,
 }
 
 impl Database {
+    /// Opens a file by its path.
     pub(super) fn open(path: &Path) -> Result<Self> {
-        let file = path.display().to_string();
-        let bytes = format::expect(path, Format::Ccv)?;
-        let identity = Identity::of(path);
-        let connection = connect(path).map_err(|e| explain(&file, "the database", e))?;
-        let database = Database { connection, file, bytes, path: path.into(), identity };
+        Self::of(Arc::new(Source::expect(path, Format::Ccv)?))
+    }
+
+    /// The database of an open file.
+    pub(super) fn of(source: Arc<Source>) -> Result<Self> {
+        let file = source.name().to_owned();
+        let Opened { connection, mode, copy, path, bytes } = opened::open(&source)?;
+        let pages = match (mode, &copy) {
+            (Mode::Log, _) => None,
+            (_, None) => Pages::of(Arc::clone(&source)),
+            (_, Some(_)) => Pages::of(Arc::new(Source::expect(&path, Format::Ccv)?)),
+        };
+        let database = Database { connection, pages, mode, file, bytes, source, copy };
         database.check_size()?;
         for table in TABLES {
             database.check_table(table)?;
@@ -40,21 +62,28 @@ impl Database {
         Ok(database)
     }
 
-    /// The same file once more, for another thread to read, in the same state. Nothing where that cannot
-    /// be had: another program is about to write it, or has put another file in its place.
-    pub(super) fn again(&self) -> Option<Self> {
-        let connection = connect(&self.path).ok()?;
-        // Whoever waits to write waits for us, too.
-        connection.busy_timeout(Duration::ZERO).ok()?;
-        let (file, bytes, path) = (self.file.clone(), self.bytes, self.path.clone());
-        let again = Database { connection, file, bytes, path, identity: self.identity };
-        // From its first statement on, nobody else may change the file, as for us; but for those with
-        // a log, in which each reader sees what was there when it began.
-        let sql = "SELECT journal_mode FROM pragma_journal_mode";
-        let modes = again.query("the database", sql, [], |row| text(row, 0)).ok()?;
-        let schema = again.tables().ok()?;
-        let same = Identity::of(&self.path)? == self.identity? && schema == self.tables().ok()?;
-        (same && modes.iter().all(|mode| mode != "wal")).then_some(again)
+    /// What stands for a name of the network, which ccv's form has none of.
+    pub(super) fn stem(&self) -> String {
+        self.source.stem()
+    }
+
+    /// The size of the file alone.
+    pub(super) fn file_bytes(&self) -> u64 {
+        self.source.bytes()
+    }
+
+    /// The file itself, for large blobs.
+    pub(super) fn pages(&self) -> Option<&Pages> {
+        self.pages.as_ref()
+    }
+
+    /// Refuses what was read, where another program has written the file meanwhile.
+    pub(super) fn check_unchanged(&self) -> Result<()> {
+        match (self.mode, &self.copy) {
+            // Changes stay in the log, and those of the file do not reach a copy.
+            (Mode::Log, _) | (_, Some(_)) => Ok(()),
+            _ => self.source.check_unchanged(),
+        }
     }
 
     /// Refuses a file that ends within its last page, which sqlite reads as if zeros followed.
@@ -91,7 +120,7 @@ impl Database {
                 let tables = self.tables()?;
                 let got = match tables.as_slice() {
                     [] => "a database without tables".into(),
-                    tables => format!("only {}", tables.join(", ")),
+                    tables => format!("only {}", listed(tables)),
                 };
                 return Err(Error::content(&self.file, name, "this table of ccv's", got));
             }
@@ -100,7 +129,7 @@ impl Database {
             self.query(name, "SELECT name FROM pragma_table_info(?1)", [name], |row| text(row, 0))?;
         for column in table.columns {
             if !columns.iter().any(|c| c.eq_ignore_ascii_case(column)) {
-                let got = columns.join(", ");
+                let got = listed(&columns);
                 return Err(Error::content(&self.file, name, format!("a column {column}"), got));
             }
         }
@@ -109,8 +138,36 @@ impl Database {
 
     /// The names of all tables, ours and others.
     pub(super) fn tables(&self) -> Result<Vec<String>> {
-        let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name";
-        self.query("the schema", sql, [], |row| text(row, 0))
+        let sql = format!(
+            "SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name LIMIT {}",
+            MAX_TABLES + 1
+        );
+        let tables = self.query("the schema", &sql, [], |row| text(row, 0))?;
+        if tables.len() > MAX_TABLES {
+            let expected = format!("at most {MAX_TABLES} tables");
+            return Err(Error::content(&self.file, "the schema", expected, "more"));
+        }
+        Ok(tables)
+    }
+
+    /// The page where a table begins, and its columns in the order of a row's values. Nothing where a
+    /// row holds them in another way.
+    pub(super) fn layout(&self, table: &str) -> Result<Option<(u32, Vec<String>)>> {
+        let sql = "SELECT rootpage FROM sqlite_schema WHERE type = 'table' AND name = ?1";
+        let roots = self.query(table, sql, [table], |row| {
+            row.get::<_, u32>(0).map_err(|e| explain(&self.file, table, e))
+        })?;
+        let sql = "SELECT name, hidden FROM pragma_table_xinfo(?1) ORDER BY cid";
+        let columns = self.query(table, sql, [table], |row| {
+            let hidden: i64 = row.get(1).map_err(|e| explain(&self.file, table, e))?;
+            Ok((text(row, 0)?, hidden != 0))
+        })?;
+        // A computed column is not in the row.
+        if columns.iter().any(|(_, hidden)| *hidden) {
+            return Ok(None);
+        }
+        let columns = columns.into_iter().map(|(name, _)| name).collect();
+        Ok(roots.first().map(|root| (*root, columns)))
     }
 
     /// Whether there is something of this table's name, whatever it is.
@@ -138,23 +195,6 @@ impl Database {
         Ok(all)
     }
 
-    /// Does something while sqlite maps the file instead of reading it.
-    ///
-    /// What lies in a row after a large blob is reached through all of the blob's pages. Mapped, that
-    /// touches four bytes of each; read, it copies them all. Elsewhere the file is read: its mapped
-    /// pages would stand beside the copy of them that the network keeps.
-    pub(super) fn mapped<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        let map = |bytes: u64| {
-            // As a statement of its own, which answers with the size that sqlite allows.
-            let sql = format!("PRAGMA mmap_size = {bytes}");
-            self.query("the database", &sql, [], |_| Ok(()))
-        };
-        map(self.bytes)?;
-        let result = work();
-        map(0)?;
-        result
-    }
-
     /// A blob, to be read in pieces without a copy in between.
     pub(super) fn blob(&self, at: &Place<'_>, row: i64) -> Result<rusqlite::blob::Blob<'_>> {
         self.connection
@@ -172,41 +212,10 @@ impl Database {
     }
 }
 
-/// Opens a file for reading. Its first statement begins a transaction, which ends with the connection.
-fn connect(path: &Path) -> rusqlite::Result<Connection> {
-    // Not as a URI: a file may be called `file:x?mode=memory`.
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
-    // A damaged page is reported where it is met, instead of read as if it were whole.
-    // Functions and tables that the file's own schema brings in are not run.
-    connection.pragma_update(None, "cell_size_check", true)?;
-    connection.pragma_update(None, "trusted_schema", false)?;
-    connection.execute_batch("BEGIN")?;
-    Ok(connection)
-}
-
-/// Which file a path leads to.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Identity {
-    #[cfg(unix)]
-    device: u64,
-    #[cfg(unix)]
-    inode: u64,
-}
-
-impl Identity {
-    #[cfg(unix)]
-    fn of(path: &Path) -> Option<Self> {
-        use std::os::unix::fs::MetadataExt;
-        let metadata = std::fs::metadata(path).ok()?;
-        Some(Identity { device: metadata.dev(), inode: metadata.ino() })
-    }
-
-    /// Elsewhere a file that sqlite has opened cannot be replaced.
-    #[cfg(not(unix))]
-    fn of(_: &Path) -> Option<Self> {
-        Some(Identity {})
-    }
+/// Some names in a message.
+fn listed(names: &[String]) -> String {
+    let shown = names.get(..LISTED).unwrap_or(names).join(", ");
+    if names.len() > LISTED { format!("{shown}, …") } else { shown }
 }
 
 fn text(row: &Row<'_>, column: usize) -> Result<String> {
@@ -219,26 +228,33 @@ fn text(row: &Row<'_>, column: usize) -> Result<String> {
 /// What sqlite says, with what it means for the reader of the message.
 pub(super) fn explain(file: &str, place: &str, error: rusqlite::Error) -> Error {
     use rusqlite::ErrorCode;
-    let hint = match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseCorrupt) => "; the file is damaged or cut off",
-        Some(ErrorCode::NotADatabase) => "; the file is encrypted or damaged",
+    let problem = match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt) => "the file is damaged or cut off",
+        Some(ErrorCode::NotADatabase) => "the file is encrypted or damaged",
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-            "; another program is writing it"
+            "another program is writing it"
         }
         // Only reading: nothing else here makes sqlite want to write.
         Some(ErrorCode::ReadOnly) => {
-            "; another program has stopped in the middle of a change, which waits beside the file: \
+            "another program has stopped in the middle of a change, which waits beside the file: \
              open it with that program once more"
         }
-        Some(ErrorCode::TooBig) => "; sqlite holds at most 1,000,000,000 bytes in one row",
-        _ => "",
+        Some(ErrorCode::CannotOpen) if file.len() > LONGEST_PATH => {
+            "sqlite opens no path of more than 512 bytes: move the file"
+        }
+        Some(ErrorCode::DiskFull) => "the disk is full",
+        Some(ErrorCode::TooBig) => "sqlite holds at most 1,000,000,000 bytes in one row",
+        _ => "sqlite cannot read or write it",
     };
-    let message = format!("sqlite: {error}{hint}");
-    Error::Database { file: file.into(), place: place.into(), message }
+    let source = Box::new(error);
+    Error::Database { file: file.into(), place: place.into(), problem: problem.into(), source }
 }
 
+/// A path from which sqlite's own limit, of the path from the root, may be reached.
+const LONGEST_PATH: usize = 256;
+
 /// A table, a row and a column, as messages name them.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Place<'a> {
     pub(super) table: &'a str,
     /// What the row is of: `layer`, `convnet`.

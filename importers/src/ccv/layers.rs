@@ -7,10 +7,8 @@ use striate_nn::{
 
 use super::database::{Database, Fields};
 use super::schema::{CONVNET_PARAMS, LAYER_PARAMS, kind};
+use crate::limits::MAX_LAYERS;
 use crate::{Error, Result};
-
-/// More layers than any real file has: what is beyond is a damaged or hostile one.
-pub(super) const MAX_LAYERS: usize = 10_000;
 
 /// A row of `layer_params`: the layer, and what ccv stores beside it about its input.
 struct StoredLayer {

@@ -7,7 +7,9 @@
 //!
 //! Where ccv passes over a blob of the wrong length, or reads a text as a 0, reading stops here
 //! with an error that names the table, the row and the column.
-
+//!
+//! Reading writes nothing beside the file, not even where sqlite would, and sees the changes that another
+//! program has left beside it (`-wal`, `-journal`).
 //!
 //! [`write_checkpoint`] and [`read_checkpoint`] add the state of a training, in the tables that ccv's
 //! own training keeps in the file and in two of ours, which hold the name, the dropout rates, the
@@ -16,18 +18,21 @@
 mod checkpoint;
 mod database;
 pub(crate) mod half;
+mod large;
 mod layers;
 mod notes;
+mod opened;
+mod pages;
 mod read;
-mod readers;
 mod schema;
 mod stored;
 mod write;
 
+pub(crate) use checkpoint::read_checkpoint_source;
 pub use checkpoint::{
     Checkpoint, ColourStatistics, TrainingState, read_checkpoint, read_training_notes,
     write_checkpoint, write_checkpoint_with,
 };
-pub(crate) use read::inspect;
+pub(crate) use read::{inspect, read_source};
 pub use read::{read, read_with};
 pub use write::{check_representable, write};

@@ -7,6 +7,7 @@ use striate_nn::{Metadata, NetworkSpec};
 
 use super::database::{Database, describe, explain};
 use super::schema::NOTES;
+use crate::limits::{check_layers, check_spec_text};
 use crate::{Error, Result};
 
 /// The version of what is ours in the file: the notes and the exact weights.
@@ -51,17 +52,23 @@ pub(super) fn read_notes(database: &Database) -> Result<Notes> {
         Some(Err(_)) => return fail(FORMAT, "the version of the notes", "no number".into()),
         None => return fail(FORMAT, "the version of the notes", "none".into()),
     }
-    let spec = match texts.remove(SPEC).as_deref().map(NetworkSpec::from_json) {
+    let file = &database.file;
+    let spec = match texts.remove(SPEC) {
         None => None,
-        Some(Ok(spec)) => Some(spec),
-        Some(Err(e)) => return fail(SPEC, "the network's specification in JSON", e.to_string()),
-    };
-    let metadata = match texts.remove(METADATA).as_deref().map(serde_json::from_str) {
-        None => Metadata::default(),
-        Some(Ok(metadata)) => metadata,
-        Some(Err(e)) => {
-            return fail(METADATA, "labels, protocol and notes in JSON", e.to_string());
+        Some(text) => {
+            check_spec_text(file, &place(SPEC), &text)?;
+            let expected = "the network's specification in JSON";
+            let spec = NetworkSpec::from_json(&text)
+                .map_err(|e| Error::parse(file, place(SPEC), expected, e))?;
+            check_layers(file, &place(SPEC), spec.layers.len())?;
+            Some(spec)
         }
+    };
+    let metadata = match texts.remove(METADATA) {
+        None => Metadata::default(),
+        Some(text) => serde_json::from_str(&text).map_err(|e| {
+            Error::parse(file, place(METADATA), "labels, protocol and notes in JSON", e)
+        })?,
     };
     Ok(Notes { spec, metadata, others: texts })
 }
@@ -74,7 +81,7 @@ fn read_texts(database: &Database) -> Result<BTreeMap<String, String>> {
             let value = row.get_ref(column).map_err(|e| explain(file, place, e))?;
             match value {
                 ValueRef::Text(bytes) => String::from_utf8(bytes.to_vec())
-                    .map_err(|e| Error::content(file, place, "a text in UTF-8", e.to_string())),
+                    .map_err(|e| Error::parse(file, place, "a text in UTF-8", e)),
                 other => Err(Error::content(file, place, "a text", describe(other))),
             }
         };

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use striate_nn::{Metadata, Network, NetworkSpec};
-use striate_tensor::{DType, Device, Shape, Tensor};
+use striate_tensor::{Device, Shape, Tensor};
 
 use super::checkpoint::training_position;
 use super::database::{Database, Place};
@@ -14,6 +15,7 @@ use super::schema::{CONVNET_PARAMS, LAYER_DATA, NOTES, is_training_table};
 use super::stored::{BlobCell, StoredRow, load_parameters, read_tensor};
 use crate::inspection::{Inspection, StoredParameters};
 use crate::options::{ReadOptions, check_dtype};
+use crate::source::Source;
 use crate::values::Stored;
 use crate::{Error, Format, Result};
 
@@ -29,7 +31,8 @@ pub fn read(path: impl AsRef<Path>, device: &Device) -> Result<Network> {
 /// Reads a network.
 ///
 /// Where `options` ask for f16 and the file holds f32, the values are cut toward zero: the
-/// network is the one that ccv's own half-precision file would give. A checkpoint of ours
+/// network is the one that ccv's own half-precision file would give. A value that f16 has no place for
+/// is an [`Error::Overflow`], unless `options` allow it. A checkpoint of ours
 /// ([`write_checkpoint`](super::write_checkpoint)) gives its network with its name, dropout rates and
 /// metadata.
 ///
@@ -40,9 +43,22 @@ pub fn read_with(
     device: &Device,
     options: &ReadOptions,
 ) -> Result<Network> {
-    let path = path.as_ref();
-    let database = Database::open(path)?;
-    read_network(&database, describe(&database, path)?, device, options)
+    read_database(&Database::open(path.as_ref())?, device, options)
+}
+
+/// As [`read_with`], of an open file.
+pub(crate) fn read_source(
+    source: Arc<Source>,
+    device: &Device,
+    options: &ReadOptions,
+) -> Result<Network> {
+    read_database(&Database::of(source)?, device, options)
+}
+
+fn read_database(database: &Database, device: &Device, options: &ReadOptions) -> Result<Network> {
+    let network = read_network(database, describe(database)?, device, options)?;
+    database.check_unchanged()?;
+    Ok(network)
 }
 
 /// What a file says of its network beside the weights.
@@ -54,10 +70,9 @@ pub(super) struct Description {
 }
 
 /// The network that the tables describe, with what our notes add to it.
-pub(super) fn describe(database: &Database, path: &Path) -> Result<Description> {
+pub(super) fn describe(database: &Database) -> Result<Description> {
     // A ccv file has no name for its network: the file's own.
-    let name = path.file_stem().map_or_else(String::new, |s| s.to_string_lossy().into_owned());
-    let stored = read_spec(database, &name)?;
+    let stored = read_spec(database, &database.stem())?;
     let notes = read_notes(database)?;
     let spec = match notes.spec {
         Some(noted) if stored_part(&noted) == stored_part(&stored) => noted,
@@ -88,7 +103,7 @@ pub(super) fn read_network(
     let mean = read_mean(database, &spec, device)?;
     let shapes = spec.shapes().map_err(|e| Error::network(file, e))?;
     let find = |layer| StoredRow::require(database, &LAYER_DATA, layer, "weights").map(Some);
-    let parameters = load_parameters(database, &shapes, find, device, options.dtype)?;
+    let parameters = load_parameters(database, &shapes, find, device, options)?;
     let network = Network::new(spec, parameters, device).map_err(|e| Error::network(file, e))?;
     let network = network.with_metadata(metadata);
     match mean {
@@ -98,9 +113,9 @@ pub(super) fn read_network(
 }
 
 /// What the file holds, without its weights.
-pub(crate) fn inspect(path: &Path) -> Result<Inspection> {
-    let database = Database::open(path)?;
-    let Description { spec, metadata, .. } = describe(&database, path)?;
+pub(crate) fn inspect(source: Arc<Source>) -> Result<Inspection> {
+    let database = Database::of(source)?;
+    let Description { spec, metadata, .. } = describe(&database)?;
     let shapes = spec.shapes().map_err(|e| Error::network(&database.file, e))?;
     let mut layers = Vec::with_capacity(shapes.len());
     for (layer, shape) in shapes.iter().enumerate() {
@@ -116,13 +131,16 @@ pub(crate) fn inspect(path: &Path) -> Result<Inspection> {
     }
     let tables = database.tables()?;
     let training_state = tables.into_iter().filter(|t| is_training_table(t)).collect();
+    let mean = mean_shape(&database, &spec)?.is_some();
+    let training = training_position(&database);
+    database.check_unchanged()?;
     Ok(Inspection {
         file: database.file.clone(),
         format: Format::Ccv,
-        bytes: database.bytes,
-        mean: mean_shape(&database, &spec)?.is_some(),
+        bytes: database.file_bytes(),
+        mean,
         training_state,
-        training: training_position(&database),
+        training,
         metadata,
         layers,
         spec,
@@ -151,5 +169,5 @@ fn mean_shape(database: &Database, spec: &NetworkSpec) -> Result<Option<Shape>> 
 
 fn read_mean(database: &Database, spec: &NetworkSpec, device: &Device) -> Result<Option<Tensor>> {
     let Some(shape) = mean_shape(database, spec)? else { return Ok(None) };
-    read_tensor(database, &MEAN, 0, Stored::F32, DType::F32, &shape, device).map(Some)
+    read_tensor(database, &MEAN, 0, Stored::F32, &shape, device, &ReadOptions::default()).map(Some)
 }

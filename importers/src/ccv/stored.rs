@@ -2,12 +2,13 @@
 
 use rusqlite::Row;
 use striate_nn::{LayerParameters, LayerShape};
-use striate_tensor::{DType, Device, HostTensor, Shape, Tensor};
+use striate_tensor::{Device, HostTensor, HostValues, Shape, Tensor};
 
 use super::database::{Database, Fields, Place, explain};
-use super::readers::Readers;
+use super::large;
 use super::schema::Table;
-use crate::values::{Narrowing, Stored, load, warn_non_finite};
+use crate::options::ReadOptions;
+use crate::values::{Counts, Narrowing, Report, Stored, load};
 use crate::{Error, Result};
 
 /// The column that says whether a row's blobs are half precision, in tables that have it.
@@ -65,25 +66,40 @@ impl BlobCell {
     }
 }
 
-/// Floats of a blob that has been checked to hold them, as a tensor of `dtype`.
+/// Floats of a blob that has been checked to hold them, as a tensor.
 pub(super) fn read_tensor(
     database: &Database,
     at: &Place<'_>,
     row: i64,
     stored: Stored,
-    dtype: DType,
     shape: &Shape,
     device: &Device,
+    options: &ReadOptions,
 ) -> Result<Tensor> {
     let place = at.to_string();
+    let dtype = options.dtype.unwrap_or(stored.dtype());
     let blob = database.blob(at, row)?;
-    let (values, count) = load(shape.count(), stored, dtype, Narrowing::Truncate, |piece, at| {
+    let loaded = load(shape.count(), stored, dtype, Narrowing::Truncate, |piece, at| {
         blob.read_at_exact(piece, at).map_err(|e| explain(&database.file, &place, e))
     })?;
-    warn_non_finite(&database.file, &place, count, values.len());
+    to_tensor(database, at, loaded, shape, device, options)
+}
+
+/// Loaded values as a tensor, once it is said what is wrong with them.
+pub(super) fn to_tensor(
+    database: &Database,
+    at: &Place<'_>,
+    (values, counts): (HostValues, Counts),
+    shape: &Shape,
+    device: &Device,
+    options: &ReadOptions,
+) -> Result<Tensor> {
+    let (file, place, dtype) = (&database.file, &at.to_string(), values.dtype());
+    let (dims, allow_overflow) = (shape.dims(), options.allow_overflow);
+    Report { file, place, dims, dtype, allow_overflow }.check(counts)?;
     HostTensor::new(*shape, values)
         .and_then(|host| Tensor::from_host(host, device))
-        .map_err(|e| Error::tensor(&database.file, place, e))
+        .map_err(|e| Error::tensor(file, place, e))
 }
 
 /// A layer's row in a table of weights and biases, without its blobs.
@@ -164,18 +180,31 @@ impl StoredRow {
         shape.count() * self.stored().size_bytes()
     }
 
+    pub(super) fn table(&self) -> &'static str {
+        self.table
+    }
+
     pub(super) fn rowid(&self) -> i64 {
         self.row
     }
 
-    pub(super) fn load_bias(
+    /// The weights and biases, once they have been checked.
+    fn load(
         &self,
         database: &Database,
-        shape: &Shape,
+        weight: &Shape,
+        bias: &Shape,
         device: &Device,
-        dtype: DType,
-    ) -> Result<Tensor> {
-        read_tensor(database, &self.place("bias"), self.row, self.stored(), dtype, shape, device)
+        options: &ReadOptions,
+    ) -> Result<LayerParameters> {
+        if let Some(parameters) = large::load(database, self, weight, bias, device, options)? {
+            return Ok(parameters);
+        }
+        let read = |column, shape| {
+            let (at, stored) = (self.place(column), self.stored());
+            read_tensor(database, &at, self.row, stored, shape, device, options)
+        };
+        Ok(LayerParameters { weight: read("weight", weight)?, bias: read("bias", bias)? })
     }
 
     pub(super) fn place(&self, column: &'static str) -> Place<'static> {
@@ -183,13 +212,13 @@ impl StoredRow {
     }
 }
 
-/// The weights and biases of all layers whose row is found, in `dtype` or as they are stored.
+/// The weights and biases of all layers whose row is found.
 pub(super) fn load_parameters(
     database: &Database,
     shapes: &[LayerShape],
     find: impl Fn(usize) -> Result<Option<StoredRow>>,
     device: &Device,
-    dtype: Option<DType>,
+    options: &ReadOptions,
 ) -> Result<Vec<Option<LayerParameters>>> {
     let mut rows = Vec::with_capacity(shapes.len());
     for (layer, shape) in shapes.iter().enumerate() {
@@ -199,11 +228,9 @@ pub(super) fn load_parameters(
             rows.push((layer, row, weight, bias));
         }
     }
-    let largest = rows.iter().map(|(_, row, weight, _)| row.bytes(weight)).max();
-    let mut readers = Readers::new(database, largest.unwrap_or(0));
     let mut all = vec![None; shapes.len()];
     for (layer, row, weight, bias) in &rows {
-        all[*layer] = Some(readers.load(row, weight, bias, device, dtype)?);
+        all[*layer] = Some(row.load(database, weight, bias, device, options)?);
     }
     Ok(all)
 }

@@ -11,11 +11,13 @@ use striate_tensor::{DType, Tensor};
 
 use super::checkpoint::{TrainingState, write_state};
 use super::database::{MAX_COUNT, Place, explain};
-use super::layers::{self, MAX_LAYERS};
+use super::layers;
+use super::opened::real_path;
 use super::schema::{CONVNET_PARAMS, LAYER_DATA, LAYER_PARAMS, TABLES, Table};
+use crate::limits::MAX_LAYERS;
 use crate::options::{WriteOptions, check_dtype};
 use crate::replace::replace;
-use crate::values::{Narrowing, non_finite, store, warn_non_finite};
+use crate::values::{Narrowing, Report, store};
 use crate::{Error, Result};
 
 /// sqlite's own limit for a row, less what the row's head and small columns take.
@@ -23,7 +25,7 @@ pub(super) const MAX_ROW_BYTES: usize = 1_000_000_000 - 1024;
 
 /// Writes a network as ccv does, into a temporary file that then takes the target's place.
 ///
-/// Half precision is cut toward zero; a warning says so where a value is beyond what 16 bits hold.
+/// Half precision is cut toward zero.
 /// A layer is half precision in the file where its weights and biases are both f16, or where
 /// `options` ask for it. A network without a mean image has NULL there, which ccv reads as zeros.
 ///
@@ -32,6 +34,7 @@ pub(super) const MAX_ROW_BYTES: usize = 1_000_000_000 - 1024;
 /// ReLU, windows that do not end at the image's edge, even kernels, an output partition that is no
 /// multiple of the input's, a layer beyond sqlite's 1,000,000,000 bytes a row, a number beyond
 /// ccv's 31 bits.
+/// [`Error::Overflow`] where f16 has no place for a value and `options` do not allow that.
 /// [`Error::Target`], [`Error::Io`] and [`Error::Database`] where the file cannot be written;
 /// then nothing has changed.
 pub fn write(path: impl AsRef<Path>, network: &Network, options: &WriteOptions) -> Result<()> {
@@ -75,9 +78,11 @@ pub(super) fn write_model(
     }
 
     replace(path, |temporary| {
-        let connection =
-            Connection::open(temporary.path()).map_err(|e| explain(&file, "the database", e))?;
-        let writer = Writer { file: &file, connection: &connection };
+        // A path from the root, which sqlite never takes for a URI.
+        let path = real_path(temporary.path()).map_err(|e| Error::io(&file, "write", e))?;
+        let connection = Connection::open(path).map_err(|e| explain(&file, "the database", e))?;
+        let allow_overflow = options.allow_overflow;
+        let writer = Writer { file: &file, connection: &connection, allow_overflow };
         writer.write(network, verified.shapes(), state, options)?;
         connection.close().map_err(|(_, e)| explain(&file, "the database", e))
     })
@@ -166,6 +171,7 @@ pub(super) struct Writer<'a> {
     /// Its name in messages: the target's.
     pub(super) file: &'a str,
     connection: &'a Connection,
+    allow_overflow: bool,
 }
 
 impl Writer<'_> {
@@ -288,17 +294,16 @@ impl Writer<'_> {
     fn fill(&self, at: Place<'_>, tensor: &Tensor, dtype: DType) -> Result<()> {
         let place = at.to_string();
         let host = tensor.to_host().map_err(|e| Error::tensor(self.file, &place, e))?;
-        let values = host.values();
-        warn_non_finite(self.file, &place, non_finite(values), values.len());
         let failed = |e| explain(self.file, &place, e);
         let mut blob = self
             .connection
             .blob_open(MAIN_DB, at.table, at.column, at.row, false)
             .map_err(failed)?;
         let put = |piece: &[u8], at| blob.write_all_at(piece, at).map_err(failed);
-        let losses = store(values, dtype, Narrowing::Truncate, put)?;
-        losses.warn(self.file, &place, values.len());
-        blob.close().map_err(failed)
+        let counts = store(host.values(), dtype, Narrowing::Truncate, put)?;
+        blob.close().map_err(failed)?;
+        let (file, dims, allow_overflow) = (self.file, tensor.dims(), self.allow_overflow);
+        Report { file, place: &place, dims, dtype, allow_overflow }.check(counts)
     }
 }
 

@@ -6,17 +6,20 @@ use std::path::Path;
 use std::sync::Arc;
 
 use memmap2::Mmap;
-use striate_tensor::{DType, Device, HostTensor, Shape, SharedBytes, Tensor, TensorType};
+use striate_tensor::{
+    DType, Device, HostTensor, HostValues, Shape, SharedBytes, Tensor, TensorType,
+};
 
 use super::header::{Entry, Header};
-use crate::options::check_dtype;
-use crate::values::{Narrowing, Stored, load, non_finite_bytes, warn_non_finite};
-use crate::{Error, Result};
+use crate::options::{ReadOptions, check_dtype};
+use crate::source::Source;
+use crate::values::{Counts, Narrowing, Report, Stored, count_bytes, load_parallel};
+use crate::{Error, Format, Result};
 
 /// A safetensors file: named tensors and text metadata.
 ///
-/// The file is mapped, not read: a tensor in its own precision is made of the file's bytes in
-/// place, where the device computes in host memory.
+/// Opening reads the header alone. Each tensor is read when it is asked for, by several threads where
+/// it is large, straight into the memory that the device takes over.
 ///
 /// ```
 /// use striate_importers::safetensors::{TensorFile, write_tensors};
@@ -37,31 +40,74 @@ use crate::{Error, Result};
 /// ```
 pub struct TensorFile {
     name: String,
-    bytes: SharedBytes,
+    data: Data,
     header: Header,
 }
 
+/// Where the bytes of a file are.
+enum Data {
+    /// In an open file, from which they are read.
+    File(Arc<Source>),
+    /// In memory, where a device may use them in place.
+    Memory(SharedBytes),
+}
+
 impl TensorFile {
-    /// Maps a file and checks its header.
+    /// Opens a file and checks its header. What is no regular file, such as a pipe, is copied to a
+    /// temporary one first.
     ///
     /// # Errors
     /// Where it cannot be opened, or the header is at fault: not JSON, or tensors that overlap, leave
-    /// gaps, reach beyond the file, or are not as long as their shapes.
+    /// gaps, reach beyond the file, or are not as long as their shapes; or more than
+    /// [`MAX_TENSORS`](crate::MAX_TENSORS) tensors or
+    /// [`MAX_HEADER_BYTES`](crate::MAX_HEADER_BYTES).
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
-        let name = path.display().to_string();
-        let bytes = map(path, &name)?;
-        Self::from_bytes(bytes, name)
+        Self::of(Arc::new(Source::expect(path.as_ref(), Format::Safetensors)?))
     }
 
-    /// The same of bytes in memory; `name` stands for the file in messages.
+    /// The tensors of an open file.
+    pub(crate) fn of(source: Arc<Source>) -> Result<Self> {
+        let name = source.name().to_owned();
+        let read = |bytes: &mut [u8], at| source.read_exact_at(bytes, at);
+        let header = Header::read(&name, source.bytes(), read)?;
+        Ok(TensorFile { name, data: Data::File(source), header })
+    }
+
+    /// Maps a file into memory and checks its header. A device that computes in host memory uses the
+    /// tensors in place, so they are never copied, and processes that map one file share its memory.
+    ///
+    /// Where the file cannot be mapped, it is opened as by [`open`](Self::open).
+    ///
+    /// # Safety
+    /// Nobody may write the file or make it shorter as long as this `TensorFile` or a tensor made of it
+    /// lives. A write in place changes weights under the network; a page that is no longer in the file
+    /// ends the process by a signal. A file that is replaced by a rename, as all that this crate writes
+    /// are, stays whole.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub unsafe fn map(path: impl AsRef<Path>) -> Result<Self> {
+        let source = Source::expect(path.as_ref(), Format::Safetensors)?;
+        // SAFETY: the caller's promise is that of the map: the bytes do not change.
+        match unsafe { map_file(source.file()) } {
+            Some(mapped) => {
+                Self::from_bytes(SharedBytes::new(Arc::<Mmap>::new(mapped)), source.name())
+            }
+            None => Self::of(Arc::new(source)),
+        }
+    }
+
+    /// A file whose content is in memory, such as one that is embedded in a program; `name` stands for
+    /// the file in messages. A device that computes in host memory uses the tensors in place.
     ///
     /// # Errors
     /// As [`open`](Self::open), where the header is at fault.
     pub fn from_bytes(bytes: SharedBytes, name: impl Into<String>) -> Result<Self> {
         let name = name.into();
-        let header = Header::parse(&name, bytes.bytes())?;
-        Ok(TensorFile { name, bytes, header })
+        let all = bytes.bytes();
+        let header =
+            Header::read(&name, all.len() as u64, |bytes, at| copy(&name, all, bytes, at))?;
+        Ok(TensorFile { name, data: Data::Memory(bytes), header })
     }
 
     /// The names of the tensors, in the order of their data.
@@ -84,27 +130,66 @@ impl TensorFile {
     ///
     /// # Errors
     /// [`Error::Content`] where there is none of this name, or it is not one of floats;
-    /// [`Error::Tensor`] where the device has no memory for it.
+    /// [`Error::Overflow`] where a value is too large for the type; [`Error::Io`] and
+    /// [`Error::Changed`] where the file cannot be read; [`Error::Tensor`] where the device has no
+    /// memory for it.
     pub fn tensor(&self, name: &str, device: &Device, dtype: Option<DType>) -> Result<Tensor> {
-        check_dtype(&self.name, dtype)?;
+        self.tensor_with(name, device, &ReadOptions::default().dtype(dtype))
+    }
+
+    /// As [`tensor`](Self::tensor), with all options.
+    pub(super) fn tensor_with(
+        &self,
+        name: &str,
+        device: &Device,
+        options: &ReadOptions,
+    ) -> Result<Tensor> {
+        check_dtype(&self.name, options.dtype)?;
         let (entry, stored) = self.floats(name)?;
-        let ty = self.ty(entry, dtype.unwrap_or(stored.dtype()))?;
-        let bytes = self.data(entry);
+        let ty = self.ty(entry, options.dtype.unwrap_or(stored.dtype()))?;
         let at = |e| Error::tensor(&self.name, format!("tensor {name}"), e);
-        if stored.is(ty.dtype) && cfg!(target_endian = "little") {
-            let count = non_finite_bytes(bytes.bytes(), ty.dtype);
-            warn_non_finite(&self.name, &format!("tensor {name}"), count, ty.count());
+        if stored.is(ty.dtype)
+            && cfg!(target_endian = "little")
+            && let Some(bytes) = self.shared(entry)
+        {
+            let counts = count_bytes(bytes.bytes(), ty.dtype);
+            self.report(entry, ty.dtype, options.allow_overflow, counts)?;
             return Tensor::from_shared(bytes, ty, device).map_err(at);
         }
-        let (values, count) =
-            load(ty.count(), stored, ty.dtype, Narrowing::Nearest, |piece, at| {
-                piece.copy_from_slice(&bytes.bytes()[at..at + piece.len()]);
-                Ok::<_, Error>(())
-            })?;
-        warn_non_finite(&self.name, &format!("tensor {name}"), count, ty.count());
+        let values = self.load(entry, stored, ty.dtype, options.allow_overflow)?;
         HostTensor::new(ty.shape, values)
             .and_then(|host| Tensor::from_host(host, device))
             .map_err(at)
+    }
+
+    /// A tensor of floats or of bytes (U8), as f32 in host memory.
+    ///
+    /// # Errors
+    /// As [`tensor`](Self::tensor).
+    pub fn numbers(&self, name: &str) -> Result<HostTensor> {
+        let entry = self.find(name)?;
+        let stored = match entry.dtype.as_str() {
+            "U8" => Some(Stored::U8),
+            _ => entry.stored(),
+        };
+        let Some(stored) = stored else {
+            return Err(self.wrong_type(entry, "elements of type F32, F16, BF16, F64 or U8"));
+        };
+        let ty = self.ty(entry, DType::F32)?;
+        let values = self.load(entry, stored, ty.dtype, false)?;
+        let host = HostTensor::new(ty.shape, values);
+        host.map_err(|e| Error::tensor(&self.name, format!("tensor {name}"), e))
+    }
+
+    /// Refuses what was read, where another program has written the file since it was opened.
+    ///
+    /// # Errors
+    /// [`Error::Changed`] then, and [`Error::Io`] where that cannot be told.
+    pub fn check_unchanged(&self) -> Result<()> {
+        match &self.data {
+            Data::File(source) => source.check_unchanged(),
+            Data::Memory(_) => Ok(()),
+        }
     }
 
     /// The file's name in messages.
@@ -112,33 +197,103 @@ impl TensorFile {
         &self.name
     }
 
-    pub(super) fn size(&self) -> usize {
-        self.bytes.bytes().len()
+    pub(super) fn size(&self) -> u64 {
+        match &self.data {
+            Data::File(source) => source.bytes(),
+            Data::Memory(bytes) => bytes.bytes().len() as u64,
+        }
+    }
+
+    fn find(&self, name: &str) -> Result<&Entry> {
+        self.header.find(name).ok_or_else(|| {
+            let others = self.header.tensors.len();
+            // What wraps a network gives its tensors' names a beginning of its own.
+            let longer = self.names().find(|n| n.ends_with(&format!(".{name}")));
+            let got = match longer {
+                Some(longer) => format!("{others} others, among them {longer}"),
+                None => format!("{others} others"),
+            };
+            Error::content(&self.name, format!("tensor {name}"), "a tensor of this name", got)
+        })
+    }
+
+    fn wrong_type(&self, entry: &Entry, expected: &str) -> Error {
+        let place = format!("tensor {}", entry.name);
+        Error::content(&self.name, place, expected, entry.dtype.clone())
     }
 
     /// A tensor of floats, or why there is none.
     pub(super) fn floats(&self, name: &str) -> Result<(&Entry, Stored)> {
-        let place = format!("tensor {name}");
-        let Some(entry) = self.header.find(name) else {
-            let got = format!("{} others", self.header.tensors.len());
-            return Err(Error::content(&self.name, place, "a tensor of this name", got));
-        };
+        let entry = self.find(name)?;
+        let stored = entry.stored();
         let expected = "elements of type F32, F16, BF16 or F64";
-        let wrong = || Error::content(&self.name, place, expected, entry.dtype.clone());
-        Ok((entry, entry.stored().ok_or_else(wrong)?))
+        Ok((entry, stored.ok_or_else(|| self.wrong_type(entry, expected))?))
     }
 
-    pub(super) fn ty(&self, entry: &Entry, dtype: DType) -> Result<TensorType> {
+    fn ty(&self, entry: &Entry, dtype: DType) -> Result<TensorType> {
         let shape = Shape::new(&entry.shape);
         let shape =
             shape.map_err(|e| Error::tensor(&self.name, format!("tensor {}", entry.name), e))?;
         Ok(TensorType::new(shape, dtype))
     }
 
-    pub(super) fn data(&self, entry: &Entry) -> SharedBytes {
-        // Within the file, as the header was checked against its length.
-        let empty = || SharedBytes::new(Arc::new([0u8; 0]));
-        self.bytes.slice(entry.bytes.start, entry.bytes.len()).unwrap_or_else(empty)
+    /// The values of a tensor, rounded to the nearest.
+    fn load(
+        &self,
+        entry: &Entry,
+        stored: Stored,
+        dtype: DType,
+        allow_overflow: bool,
+    ) -> Result<HostValues> {
+        let count = self.ty(entry, dtype)?.count();
+        let fill = |piece: &mut [u8], at: usize| self.read(entry, piece, at);
+        let (values, counts) =
+            load_parallel(&self.name, count, stored, dtype, Narrowing::Nearest, fill)?;
+        self.report(entry, dtype, allow_overflow, counts)?;
+        Ok(values)
+    }
+
+    /// Warns of values that are not finite, and refuses those that have become so.
+    pub(super) fn report(
+        &self,
+        entry: &Entry,
+        dtype: DType,
+        allow_overflow: bool,
+        counts: Counts,
+    ) -> Result<()> {
+        let place = &format!("tensor {}", entry.name);
+        let (file, dims) = (&self.name, &entry.shape);
+        Report { file, place, dims, dtype, allow_overflow }.check(counts)
+    }
+
+    /// Copies bytes of a tensor from the place `at` in it.
+    pub(super) fn read(&self, entry: &Entry, bytes: &mut [u8], at: usize) -> Result<()> {
+        let at = entry.bytes.start + at as u64;
+        match &self.data {
+            Data::File(source) => source.read_exact_at(bytes, at),
+            Data::Memory(all) => copy(&self.name, all.bytes(), bytes, at),
+        }
+    }
+
+    /// A tensor's bytes in place, where the file is in memory.
+    fn shared(&self, entry: &Entry) -> Option<SharedBytes> {
+        let Data::Memory(all) = &self.data else { return None };
+        let start = usize::try_from(entry.bytes.start).ok()?;
+        let len = usize::try_from(entry.bytes.end - entry.bytes.start).ok()?;
+        all.slice(start, len)
+    }
+}
+
+/// Copies bytes of a file in memory.
+fn copy(name: &str, all: &[u8], bytes: &mut [u8], at: u64) -> Result<()> {
+    let from = usize::try_from(at).ok().and_then(|at| all.get(at..)?.get(..bytes.len()));
+    match from {
+        Some(from) => {
+            bytes.copy_from_slice(from);
+            Ok(())
+        }
+        // The header was checked against the length: these bytes are no longer the same.
+        None => Err(Error::Changed { file: name.into() }),
     }
 }
 
@@ -148,26 +303,12 @@ impl std::fmt::Debug for TensorFile {
     }
 }
 
-fn map(path: &Path, name: &str) -> Result<SharedBytes> {
-    let file = File::open(path).map_err(|e| Error::io(name, "open", e))?;
-    let metadata = file.metadata().map_err(|e| Error::io(name, "open", e))?;
-    if metadata.is_dir() {
-        let reason = "it is a directory".into();
-        return Err(Error::NotAModel { file: name.into(), reason });
-    }
-    if metadata.is_file() && metadata.len() > 0 {
-        // SAFETY: the mapped bytes must not change while they are borrowed. The map is private and
-        // read-only, so this process changes nothing. Another process that writes into the file in
-        // place can: then weights change under the network, which is a wrong answer (any bytes are
-        // valid numbers); and one that shortens it makes the missing pages fault, which ends
-        // this process by a signal. That is the price of not copying. Files that are replaced by a
-        // rename, as all that this crate writes are, stay whole here until they are unmapped.
-        let mapped = unsafe { memmap2::MmapOptions::new().map_copy_read_only(&file) };
-        if let Ok(mapped) = mapped {
-            return Ok(SharedBytes::new(Arc::<Mmap>::new(mapped)));
-        }
-    }
-    // A pipe, or a file system that cannot map.
-    let bytes = std::fs::read(path).map_err(|e| Error::io(name, "read", e))?;
-    Ok(SharedBytes::new(Arc::new(bytes)))
+/// Maps a file, where the system can.
+///
+/// # Safety
+/// As [`TensorFile::map`].
+unsafe fn map_file(file: &File) -> Option<Mmap> {
+    // SAFETY: nobody changes the file, as the caller promises; and the map is private and read-only, so
+    // this process changes nothing either.
+    unsafe { memmap2::MmapOptions::new().map_copy_read_only(file) }.ok()
 }

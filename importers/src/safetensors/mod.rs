@@ -8,8 +8,9 @@
 //! and the version of this form, 1, under `striate.format`. Names that begin with `train.` are kept
 //! for the state of a training. Any reader of safetensors can open such a file.
 //!
-//! The data begin at a multiple of 64 bytes, and so does each tensor whose size is one. The
-//! file is mapped, and a device that computes in host memory uses the weights in place.
+//! The data begin at a multiple of 64 bytes, and so does each tensor whose size is one, for those who
+//! map the file ([`TensorFile::map`]). [`read`] and [`TensorFile::open`] map nothing: each tensor is
+//! read straight into the memory that the device takes over.
 //!
 //! # torchvision
 //! State dicts of `alexnet`, `vgg11`, `vgg13`, `vgg16` and `vgg19` are recognised by their tensors'
@@ -24,14 +25,16 @@ mod torchvision;
 mod write;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use striate_nn::Network;
 use striate_tensor::{Device, SharedBytes};
 
 pub use file::TensorFile;
-pub use write::write_tensors;
+pub use write::{write_numbers_to, write_tensors};
 
 use crate::options::{ReadOptions, WriteOptions};
+use crate::source::Source;
 use crate::{Inspection, Result};
 
 /// Reads a network, its weights in the precision of the file.
@@ -63,6 +66,15 @@ pub fn read_with(
     model::read(&TensorFile::open(path)?, device, options)
 }
 
+/// Reads a network from a safetensors file that is open already, such as a mapped one
+/// ([`TensorFile::map`]).
+///
+/// # Errors
+/// As [`read`].
+pub fn read_file(file: &TensorFile, device: &Device, options: &ReadOptions) -> Result<Network> {
+    model::read(file, device, options)
+}
+
 /// Reads a network from a file in memory, such as one that is embedded in a program; `name` stands
 /// for the file in messages. The bytes are used in place where the device can.
 ///
@@ -80,17 +92,25 @@ pub fn read_bytes(
 /// Writes a network in our own form, into a temporary file that then takes the target's place. No
 /// more than one layer's weights are copied at a time.
 ///
-/// Where `options` ask for f16, values are rounded to the nearest; a warning says so where one is
-/// beyond what 16 bits hold.
+/// Where `options` ask for f16, values are rounded to the nearest.
 ///
 /// # Errors
-/// [`Error::Target`](crate::Error::Target) and [`Error::Io`](crate::Error::Io) where the file
+/// [`Error::Overflow`](crate::Error::Overflow) where f16 has no place for a value and `options` do not
+/// allow that; [`Error::Target`](crate::Error::Target) and [`Error::Io`](crate::Error::Io) where the file
 /// cannot be written, [`Error::Tensor`](crate::Error::Tensor) where a device fails; then nothing has
 /// changed.
 pub fn write(path: impl AsRef<Path>, network: &Network, options: &WriteOptions) -> Result<()> {
     model::write(path.as_ref(), network, options)
 }
 
-pub(crate) fn inspect(path: &Path) -> Result<Inspection> {
-    model::inspect(&TensorFile::open(path)?)
+pub(crate) fn read_source(
+    source: Arc<Source>,
+    device: &Device,
+    options: &ReadOptions,
+) -> Result<Network> {
+    model::read(&TensorFile::of(source)?, device, options)
+}
+
+pub(crate) fn inspect(source: Arc<Source>) -> Result<Inspection> {
+    model::inspect(&TensorFile::of(source)?)
 }

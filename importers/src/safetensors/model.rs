@@ -1,6 +1,6 @@
 //! Our own form: a network as tensors, with its specification in the metadata.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use striate_nn::{LayerParameters, LayerShape, Metadata, Network, NetworkSpec};
@@ -10,6 +10,7 @@ use super::file::TensorFile;
 use super::torchvision;
 use super::write::{Item, write_items};
 use crate::inspection::{Inspection, StoredParameters};
+use crate::limits::{check_layers, check_spec_text};
 use crate::options::{ReadOptions, WriteOptions, check_dtype};
 use crate::{Error, Format, Result};
 
@@ -26,12 +27,18 @@ const MEAN: &str = "mean";
 /// What the names of tensors that only training needs begin with.
 const TRAINING: &str = "train.";
 
-/// Reads a network from a mapped file, our own or a state dict of torchvision's.
+/// Reads a network, our own or a state dict of torchvision's.
 pub(super) fn read(file: &TensorFile, device: &Device, options: &ReadOptions) -> Result<Network> {
     check_dtype(file.name(), options.dtype)?;
-    if !is_own(file) {
-        return torchvision::read(file, device, options);
-    }
+    let network = match is_own(file) {
+        true => read_own(file, device, options)?,
+        false => torchvision::read(file, device, options)?,
+    };
+    file.check_unchanged()?;
+    Ok(network)
+}
+
+fn read_own(file: &TensorFile, device: &Device, options: &ReadOptions) -> Result<Network> {
     let spec = spec(file)?;
     let shapes = spec.shapes().map_err(|e| Error::network(file.name(), e))?;
     check_names(file, &shapes)?;
@@ -42,7 +49,7 @@ pub(super) fn read(file: &TensorFile, device: &Device, options: &ReadOptions) ->
                 let load = |part, wanted| {
                     let name = name(shape.layer, part);
                     check_shape(file, &name, wanted)?;
-                    file.tensor(&name, device, options.dtype)
+                    file.tensor_with(&name, device, options)
                 };
                 Some(LayerParameters { weight: load("weight", weight)?, bias: load("bias", bias)? })
             }
@@ -90,7 +97,7 @@ pub(super) fn inspect(file: &TensorFile) -> Result<Inspection> {
     Ok(Inspection {
         file: file.name().into(),
         format: Format::Safetensors,
-        bytes: file.size() as u64,
+        bytes: file.size(),
         mean: file.shape(MEAN).is_some(),
         training_state: file.names().filter(|n| n.starts_with(TRAINING)).map(Into::into).collect(),
         training: None,
@@ -105,7 +112,7 @@ pub(super) fn write(path: &Path, network: &Network, options: &WriteOptions) -> R
     let file = path.display().to_string();
     check_dtype(&file, options.dtype)?;
     let json = |what: &str, result: serde_json::Result<String>| {
-        result.map_err(|e| Error::content(&file, what, "text", e.to_string()))
+        result.map_err(|e| Error::parse(&file, what, "what JSON can hold", e))
     };
     let mut metadata = network.metadata().clone();
     if options.strip {
@@ -122,13 +129,13 @@ pub(super) fn write(path: &Path, network: &Network, options: &WriteOptions) -> R
         let Some(LayerParameters { weight, bias }) = parameters else { continue };
         for (part, tensor) in [("weight", weight), ("bias", bias)] {
             let dtype = options.dtype.unwrap_or(tensor.dtype());
-            items.push(Item::new(name(layer, part), tensor, dtype));
+            items.push(Item::new(name(layer, part), tensor.into(), dtype));
         }
     }
     if let Some(mean) = network.mean() {
-        items.push(Item::new(MEAN, mean, DType::F32));
+        items.push(Item::new(MEAN, mean.into(), DType::F32));
     }
-    write_items(path, items, &texts)
+    write_items(path, items, &texts, options.allow_overflow)
 }
 
 fn name(layer: usize, part: &str) -> String {
@@ -158,15 +165,19 @@ fn spec(file: &TensorFile) -> Result<NetworkSpec> {
     let Some(text) = texts.get(SPEC) else {
         return fail(SPEC, "the network's specification", "none".into());
     };
-    NetworkSpec::from_json(text)
-        .or_else(|e| fail(SPEC, "the network's specification in JSON", e.to_string()))
+    check_spec_text(file.name(), &place(SPEC), text)?;
+    let expected = "the network's specification in JSON";
+    let spec = NetworkSpec::from_json(text)
+        .map_err(|e| Error::parse(file.name(), place(SPEC), expected, e))?;
+    check_layers(file.name(), &place(SPEC), spec.layers.len())?;
+    Ok(spec)
 }
 
 fn metadata(file: &TensorFile) -> Result<Metadata> {
     let Some(text) = file.metadata().get(METADATA) else { return Ok(Metadata::default()) };
     serde_json::from_str(text).map_err(|e| {
         let place = format!("metadata {METADATA}");
-        Error::content(file.name(), place, "labels, protocol and notes in JSON", e.to_string())
+        Error::parse(file.name(), place, "labels, protocol and notes in JSON", e)
     })
 }
 
@@ -180,19 +191,18 @@ fn check_shape(file: &TensorFile, name: &str, wanted: &Shape) -> Result<DType> {
     let (entry, stored) = file.floats(name)?;
     if entry.shape != wanted.dims() {
         let place = format!("tensor {name}");
-        let expected = format!("the shape {wanted}");
-        return Err(Error::content(file.name(), place, expected, format!("{:?}", entry.shape)));
+        let (expected, got) = (wanted.dims().to_vec(), entry.shape.clone());
+        return Err(Error::Shape { file: file.name().into(), place, expected, got });
     }
     Ok(stored.dtype())
 }
 
 /// Refuses weights of layers that the specification does not have: they would be lost in silence.
 fn check_names(file: &TensorFile, shapes: &[LayerShape]) -> Result<()> {
-    let known = |tensor: &str| {
-        let with = shapes.iter().filter(|shape| shape.weight.is_some());
-        with.into_iter().any(|s| ["weight", "bias"].iter().any(|p| tensor == name(s.layer, p)))
-    };
-    match file.names().find(|n| n.starts_with("layers.") && !known(n)) {
+    let with = shapes.iter().filter(|shape| shape.weight.is_some());
+    let known: HashSet<String> =
+        with.flat_map(|shape| ["weight", "bias"].map(|part| name(shape.layer, part))).collect();
+    match file.names().find(|n| n.starts_with("layers.") && !known.contains(*n)) {
         Some(extra) => {
             let place = format!("tensor {extra}");
             let expected = "only weights and biases of the specification's layers";

@@ -155,6 +155,14 @@ pub(crate) fn dump(path: &Path) -> Dump {
     tables.into_iter().map(|(sql, name)| (sql, rows(&name))).collect()
 }
 
+/// The message of an error and of its sources, as one sentence.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {}", chain(source)),
+        None => error.to_string(),
+    }
+}
+
 /// The names of what is in a folder.
 pub(crate) fn names(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).unwrap();

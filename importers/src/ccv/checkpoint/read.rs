@@ -2,19 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use striate_nn::{LayerParameters, LayerShape};
 use striate_tensor::{DType, Device};
 
 use super::{Checkpoint, ColourStatistics, TrainingState};
 use crate::ccv::database::{Database, Fields, Place};
-use crate::ccv::layers::MAX_LAYERS;
 use crate::ccv::notes::read_notes;
 use crate::ccv::read::{describe, read_network};
 use crate::ccv::schema::{EXACT_WEIGHTS, FUNCTION_STATE, MOMENTUM_DATA, Table};
 use crate::ccv::stored::{BlobCell, StoredRow, load_parameters};
 use crate::inspection::TrainingPosition;
+use crate::limits::MAX_LAYERS;
 use crate::options::ReadOptions;
+use crate::source::Source;
 use crate::{Error, Result};
 
 /// What whoever trained noted in a checkpoint, texts by name; nothing where no one did.
@@ -23,7 +25,9 @@ use crate::{Error, Result};
 /// Where the file is no ccv model, or its notes are damaged.
 pub fn read_training_notes(path: impl AsRef<Path>) -> Result<BTreeMap<String, String>> {
     let database = Database::open(path.as_ref())?;
-    Ok(read_notes(&database)?.others)
+    let notes = read_notes(&database)?.others;
+    database.check_unchanged()?;
+    Ok(notes)
 }
 
 /// Reads a checkpoint, or a model that is not in training; the network's weights in the precision
@@ -35,12 +39,20 @@ pub fn read_training_notes(path: impl AsRef<Path>) -> Result<BTreeMap<String, St
 /// As [`read`](crate::ccv::read), and where the state of the training is not all there or not of
 /// this network.
 pub fn read_checkpoint(path: impl AsRef<Path>, device: &Device) -> Result<Checkpoint> {
-    let path = path.as_ref();
-    let database = Database::open(path)?;
-    let mut description = describe(&database, path)?;
+    read_database(&Database::open(path.as_ref())?, device)
+}
+
+/// As [`read_checkpoint`], of an open file.
+pub(crate) fn read_checkpoint_source(source: Arc<Source>, device: &Device) -> Result<Checkpoint> {
+    read_database(&Database::of(source)?, device)
+}
+
+fn read_database(database: &Database, device: &Device) -> Result<Checkpoint> {
+    let mut description = describe(database)?;
     let notes = std::mem::take(&mut description.notes);
-    let network = read_network(&database, description, device, &ReadOptions::default())?;
-    let state = read_state(&database, network.shapes(), notes, device)?;
+    let network = read_network(database, description, device, &ReadOptions::default())?;
+    let state = read_state(database, network.shapes(), notes, device)?;
+    database.check_unchanged()?;
     Ok(Checkpoint { network, state })
 }
 
@@ -132,7 +144,7 @@ pub(in crate::ccv) fn training_position(database: &Database) -> Option<TrainingP
     match read_head(database) {
         Ok(head) => Some(head.position),
         Err(error) => {
-            log::warn!("{error}; this training cannot go on");
+            log::warn!("{error}; this training cannot be resumed");
             None
         }
     }
@@ -192,7 +204,8 @@ fn read_parameters(
 ) -> Result<Vec<Option<LayerParameters>>> {
     check_layers(database, table, shapes)?;
     let find = |layer| StoredRow::find(database, table, layer);
-    load_parameters(database, shapes, find, device, Some(DType::F32))
+    let options = ReadOptions::default().dtype(DType::F32);
+    load_parameters(database, shapes, find, device, &options)
 }
 
 /// Refuses a row of a layer that has no weights or is not there: the state of another network.

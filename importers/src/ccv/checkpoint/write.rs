@@ -188,18 +188,25 @@ fn write_notes(writer: &Writer<'_>, network: &Network, state: &TrainingState) ->
     let note = |key: &str, value: String| {
         writer.insert(&NOTES, vec![Value::Text(key.into()), Value::Text(value)])
     };
-    let failed = |key: &str, e: String| Error::content(file, place(key), "text", e);
+    let failed = |key: &str, e| Error::parse(file, place(key), "what JSON can hold", e);
     note(FORMAT, VERSION.to_string())?;
-    let spec = serde_json::to_string(network.spec()).map_err(|e| failed(SPEC, e.to_string()))?;
+    let spec = serde_json::to_string(network.spec()).map_err(|e| failed(SPEC, e))?;
     // JSON has no numbers for what is not finite: what would not come back is not written.
     match NetworkSpec::from_json(&spec) {
         Ok(back) if back == *network.spec() => note(SPEC, spec)?,
-        Ok(_) => return Err(failed(SPEC, "a specification that JSON changes".into())),
-        Err(e) => return Err(failed(SPEC, e.to_string())),
+        Ok(_) => {
+            let expected = "a specification that JSON can hold";
+            let got = "one that it changes, such as a number that is not finite";
+            return Err(Error::content(file, place(SPEC), expected, got));
+        }
+        Err(e) => {
+            let expected = "a specification that JSON can hold";
+            return Err(Error::parse(file, place(SPEC), expected, e));
+        }
     }
     if *network.metadata() != Metadata::default() {
         let text = serde_json::to_string(network.metadata());
-        note(METADATA, text.map_err(|e| failed(METADATA, e.to_string()))?)?;
+        note(METADATA, text.map_err(|e| failed(METADATA, e))?)?;
     }
     for (key, value) in &state.notes {
         note(key, value.clone())?;

@@ -7,7 +7,10 @@ use striate_tensor::{DType, Device, HostTensor, HostValues, Shape, Tensor, f16};
 use super::layout::Layout;
 use crate::options::ReadOptions;
 use crate::safetensors::file::TensorFile;
-use crate::values::{Narrowing, Stored, narrow, non_finite, warn_non_finite, widen};
+use crate::values::{
+    Counts, Narrowing, PIECE_BYTES, Run, Stored, load_runs, narrow, non_finite_f16, non_finite_f32,
+    threads_for, value, widen,
+};
 use crate::{Error, Result};
 
 /// What is done to a picture before the network: `(pixel / 255 - mean) / deviation`, by channel.
@@ -40,7 +43,7 @@ pub(super) fn import(
         };
         let weight =
             Weight::new(layout, shape, normalisation).load(file, prefix, device, options)?;
-        let bias = file.tensor(&format!("{prefix}.bias"), device, options.dtype)?;
+        let bias = file.tensor_with(&format!("{prefix}.bias"), device, options)?;
         parameters.push(Some(LayerParameters { weight, bias }));
     }
     let failed = |e| Error::network(file.name(), e);
@@ -105,41 +108,91 @@ impl<'a> Weight<'a> {
     ) -> Result<Tensor> {
         let name = format!("{prefix}.weight");
         if self.spatial == 1 && self.scale.is_none() {
-            return file.tensor(&name, device, options.dtype);
+            return file.tensor_with(&name, device, options);
         }
         let (entry, stored) = file.floats(&name)?;
         // Dividing by about 58 would push small halves into the subnormals: the few weights that
         // are scaled stay as exact as they can be, unless halves are asked for.
         let kept = if self.scale.is_some() { DType::F32 } else { stored.dtype() };
         let dtype = options.dtype.unwrap_or(kept);
-        let values = self.permute(file.data(entry).bytes(), stored, dtype);
-        warn_non_finite(file.name(), &format!("tensor {name}"), non_finite(&values), values.len());
+        let fill = |bytes: &mut [u8], at: usize| file.read(entry, bytes, at);
+        let (values, counts) = self.permute(file.name(), stored, dtype, fill)?;
+        file.report(entry, dtype, options.allow_overflow, counts)?;
         let shape = self.shape.weight.unwrap_or(Shape::scalar());
         HostTensor::new(shape, values)
             .and_then(|host| Tensor::from_host(host, device))
             .map_err(|e| Error::tensor(file.name(), format!("tensor {name}"), e))
     }
 
-    /// Output by output, so that only the result and one row are held.
-    fn permute(&self, bytes: &[u8], stored: Stored, dtype: DType) -> HostValues {
-        let row = self.channels * self.spatial;
-        let rows = bytes.chunks_exact((row * stored.size_bytes()).max(1));
-        let mut values = HostValues::zeros(dtype, rows.len() * row);
+    /// All outputs, by several threads where they are many; `fill` copies bytes of what is stored.
+    fn permute(
+        &self,
+        file: &str,
+        stored: Stored,
+        dtype: DType,
+        fill: impl Fn(&mut [u8], usize) -> Result<()> + Sync,
+    ) -> Result<(HostValues, Counts)> {
+        let count = self.shape.weight.map_or(0, |shape| shape.count());
+        let mut values = HostValues::zeros(dtype, count);
+        let Some(run) = Run::of(&mut values) else { return Ok((values, Counts::default())) };
+        let threads = threads_for(count * stored.size_bytes());
+        let counts = load_runs(file, run, threads, self.row(), |run, first| {
+            self.permute_run(run, first, stored, &fill)
+        })?;
+        Ok((values, counts))
+    }
+
+    /// Elements of an output.
+    fn row(&self) -> usize {
+        self.channels * self.spatial
+    }
+
+    /// Output by output, so that only the result and a few rows are held.
+    fn permute_run(
+        &self,
+        mut run: Run<'_>,
+        first: usize,
+        stored: Stored,
+        fill: impl Fn(&mut [u8], usize) -> Result<()>,
+    ) -> Result<Counts> {
+        let (row, size) = (self.row(), stored.size_bytes());
+        let at_once = (PIECE_BYTES / (row * size).max(1)).max(1) * row;
+        let mut buffer = vec![0; at_once.min(run.len()) * size];
         let (mut wide, mut turned) = (vec![0.0f32; row], vec![0.0f32; row]);
-        for (out, bytes) in rows.enumerate() {
-            widen(bytes, stored, &mut wide);
-            let out = out * row..(out + 1) * row;
-            match &mut values {
-                HostValues::F32(values) => self.turn(&wide, &mut values[out]),
-                HostValues::F16(values) => {
-                    self.turn(&wide, &mut turned);
-                    let out: &mut [f16] = &mut values[out];
-                    narrow(&turned, Narrowing::Nearest, out);
-                }
-                HostValues::U32(_) => {}
+        let mut counts = Counts::default();
+        for start in (0..run.len()).step_by(at_once.max(1)) {
+            let n = at_once.min(run.len() - start);
+            let bytes = &mut buffer[..n * size];
+            fill(bytes, (first + start) * size)?;
+            for (i, bytes) in bytes.chunks_exact((row * size).max(1)).enumerate() {
+                widen(bytes, stored, &mut wide);
+                let out = start + i * row..start + (i + 1) * row;
+                // Where a value of the file has gone.
+                let place = |i: usize| i % self.spatial * self.channels + i / self.spatial;
+                let before = |i: usize| value(bytes, stored, i);
+                let more = match &mut run {
+                    Run::F32(values) => {
+                        let out = &mut values[out];
+                        self.turn(&wide, out);
+                        match non_finite_f32(out, |v| v.to_bits()) {
+                            0 => continue,
+                            _ => Counts::of(row, |i| out[place(i)].is_finite(), before),
+                        }
+                    }
+                    Run::F16(values) => {
+                        let out: &mut [f16] = &mut values[out];
+                        self.turn(&wide, &mut turned);
+                        narrow(&turned, Narrowing::Nearest, out);
+                        match non_finite_f16(out, |v| v.to_bits()) {
+                            0 => continue,
+                            _ => Counts::of(row, |i| out[place(i)].is_finite(), before),
+                        }
+                    }
+                };
+                counts = counts.and(more.after(first + start + i * row));
             }
         }
-        values
+        Ok(counts)
     }
 
     /// `[channels, spatial]` to `[spatial, channels]`, scaled.

@@ -168,7 +168,7 @@ fn compare(layout: &Layout, stored: DType, wanted: Option<DType>, tolerance: f64
     write_tensors(&path, &tensors, &BTreeMap::new()).unwrap();
     let file = TensorFile::open(&path).unwrap();
     assert!(layout.differences(&file).describe().is_none());
-    let options = ReadOptions { dtype: wanted };
+    let options = ReadOptions::default().dtype(wanted);
     let network = import(&file, layout, &IMAGENET, &device, &options).unwrap();
     for (layer, parameters) in network.parameters().iter().enumerate() {
         let Some(parameters) = parameters else { continue };
@@ -269,8 +269,37 @@ fn f64_and_bf16_become_f32() {
     let bf16: Vec<u8> =
         numbers.iter().flat_map(|v| half::bf16::from_f32(*v).to_le_bytes()).collect();
     let f32s: Vec<u8> = numbers.iter().flat_map(|v| v.to_le_bytes()).collect();
-    let expected = weight.permute(&f32s, Stored::F32, DType::F32);
+    let permute = |file: &[u8], stored| {
+        let fill = |piece: &mut [u8], at: usize| {
+            piece.copy_from_slice(&file[at..at + piece.len()]);
+            Ok(())
+        };
+        weight.permute("x", stored, DType::F32, fill).unwrap().0
+    };
+    let expected = permute(&f32s, Stored::F32);
     assert_eq!(expected.dtype(), DType::F32);
-    assert_eq!(weight.permute(&f64s, Stored::F64, DType::F32), expected);
-    assert_eq!(weight.permute(&bf16, Stored::Bf16, DType::F32), expected);
+    assert_eq!(permute(&f64s, Stored::F64), expected);
+    assert_eq!(permute(&bf16, Stored::Bf16), expected);
+}
+
+/// What overflows is named by its place in the file, not by where it goes.
+#[test]
+fn an_overflow_is_named_by_its_place_in_the_file() {
+    let layout = alexnet_like();
+    let shapes = layout.spec.shapes().unwrap();
+    // The second convolution: [7, 6, 3, 3] in the file, not scaled.
+    let weight = Weight::new(&layout, &shapes[2], &IMAGENET);
+    let n = shapes[2].weight.unwrap().count();
+    let mut numbers = vec![1.0f32; n];
+    let at = ((2 * 6 + 5) * 3 + 1) * 3 + 2;
+    numbers[at] = 1e6;
+    numbers[at + 3] = -1e6;
+    numbers[3] = f32::NAN;
+    let file: Vec<u8> = numbers.iter().flat_map(|v| v.to_le_bytes()).collect();
+    let fill = |piece: &mut [u8], at: usize| {
+        piece.copy_from_slice(&file[at..at + piece.len()]);
+        Ok(())
+    };
+    let (_, counts) = weight.permute("x", Stored::F32, DType::F16, fill).unwrap();
+    assert_eq!(counts, Counts { non_finite: 1, overflows: 2, first: Some((at, 1e6)) });
 }

@@ -1,5 +1,7 @@
 //! Which tensor of a state dict is which layer's.
 
+use std::collections::HashSet;
+
 use striate_models::{alexnet, vgg};
 use striate_nn::{LayerShape, LayerSpec, NetworkSpec};
 
@@ -49,6 +51,14 @@ impl Layout {
         });
         let prefixes = prefixes.collect();
         Layout { name, spec, prefixes }
+    }
+
+    /// The same network, where the names of all tensors have this before them.
+    pub(super) fn with_beginning(mut self, beginning: &str) -> Self {
+        for prefix in self.prefixes.iter_mut().flatten() {
+            prefix.insert_str(0, beginning);
+        }
+        self
     }
 
     pub(super) fn shapes(&self, file: &str) -> Result<Vec<LayerShape>> {
@@ -101,8 +111,8 @@ impl Layout {
                 Some(_) => {}
             }
         }
-        let known = |name: &str| tensors.iter().any(|(known, _)| known == name);
-        differences.extra = file.names().filter(|n| !known(n)).map(Into::into).collect();
+        let known: HashSet<&str> = tensors.iter().map(|(name, _)| name.as_str()).collect();
+        differences.extra = file.names().filter(|n| !known.contains(n)).map(Into::into).collect();
         differences
     }
 

@@ -38,7 +38,7 @@ pub(super) fn inspect(file: &TensorFile) -> Result<Inspection> {
     Ok(Inspection {
         file: file.name().into(),
         format: Format::Torchvision,
-        bytes: file.size() as u64,
+        bytes: file.size(),
         mean: true,
         training_state: Vec::new(),
         training: None,
@@ -48,14 +48,27 @@ pub(super) fn inspect(file: &TensorFile) -> Result<Inspection> {
     })
 }
 
+/// What the names of torchvision's tensors begin with.
+const BEGINNINGS: [&str; 2] = ["features.", "classifier."];
+
+/// What comes before the names of torchvision's tensors, such as `module.` where the network was trained
+/// on several devices, or `state_dict.model.`: nothing for a plain state dict. `None` where no name is
+/// like one of torchvision's.
+fn beginning(file: &TensorFile) -> Option<&str> {
+    let first = |name: &'_ str| {
+        let of_torchvision = |at: &usize| BEGINNINGS.iter().any(|b| name[*at..].starts_with(b));
+        let starts = name.match_indices('.').map(|(dot, _)| dot + 1);
+        std::iter::once(0).chain(starts).find(of_torchvision)
+    };
+    file.names().find_map(|name| Some(&name[..first(name)?]))
+}
+
 /// The network whose names and shapes these are.
 fn recognise(file: &TensorFile) -> Result<Layout> {
-    let of_torchvision =
-        |name: &str| name.starts_with("features.") || name.starts_with("classifier.");
     let fail = |place: &str, expected: &str, got: String| {
         Err(Error::content(file.name(), place, expected, got))
     };
-    if !file.names().any(of_torchvision) {
+    let Some(beginning) = beginning(file) else {
         let first: Vec<&str> = file.names().take(3).collect();
         let got = match first.as_slice() {
             [] => "no tensors".into(),
@@ -64,22 +77,31 @@ fn recognise(file: &TensorFile) -> Result<Layout> {
         let expected = "the network's specification, or the tensors of torchvision's alexnet, vgg11, \
                         vgg13, vgg16 or vgg19 (features.0.weight, …)";
         return fail(&format!("metadata {SPEC}"), expected, got);
-    }
+    };
     if let Some(name) = file.names().find(|name| name.ends_with(".running_mean")) {
         let expected = "a network without batch normalization (a `_bn` variant has no import; fold \
                         its normalization into the convolutions first)";
         return fail(&format!("tensor {name}"), expected, "one with it".into());
     }
 
-    let differences = layout::known().map(|layout| {
-        let differences = layout.differences(file);
-        (layout, differences)
-    });
+    let differences =
+        layout::known().map(|layout| layout.with_beginning(beginning)).map(|layout| {
+            let differences = layout.differences(file);
+            (layout, differences)
+        });
     let Some((layout, differences)) = differences.min_by_key(|(_, d)| d.count()) else {
         return fail("tensors", "a known network", "none".into());
     };
     match differences.describe() {
-        None => layout.for_classes_of(file),
+        None => {
+            if !beginning.is_empty() {
+                let file = file.name();
+                log::warn!(
+                    "{file}: all tensors' names begin with `{beginning}`, which is left out"
+                );
+            }
+            layout.for_classes_of(file)
+        }
         Some(differences) => {
             let expected = format!("those of torchvision's {}, the nearest", layout.name);
             fail("tensors", &expected, differences)

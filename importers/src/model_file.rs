@@ -1,0 +1,104 @@
+//! A model file of any kind, opened once.
+
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+
+use striate_nn::Network;
+use striate_tensor::Device;
+
+use crate::source::Source;
+use crate::{Format, Inspection, ReadOptions, Result, WriteOptions, ccv, safetensors, write};
+
+/// A model file of any kind that is known here, open for reading and recognised by its content.
+///
+/// Everything that is asked of it comes from the file that was opened, also where another one takes its
+/// name meanwhile.
+pub struct ModelFile(Arc<Source>);
+
+impl ModelFile {
+    /// Opens a file. What is no regular file, such as a pipe, is copied to a temporary one first.
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::Error::Io) where it cannot be opened,
+    /// [`Error::NotAModel`](crate::Error::NotAModel) where it is of no known kind: what it is instead, and
+    /// what to do with it.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Ok(ModelFile(Arc::new(Source::open(path.as_ref())?)))
+    }
+
+    /// Copies a file that comes out of a reader, such as standard input, to a temporary one; `name` stands
+    /// for it in messages.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); also where more than [`MAX_PIPE_BYTES`](crate::MAX_PIPE_BYTES) come, or
+    /// there is no room for them.
+    pub fn from_reader(reader: impl Read, name: impl Into<String>) -> Result<Self> {
+        Ok(ModelFile(Arc::new(Source::spool(reader, name, "")?)))
+    }
+
+    /// Its kind, as far as its first bytes tell: a state dict of torchvision's begins as
+    /// [`Format::Safetensors`] does.
+    pub fn format(&self) -> Format {
+        self.0.format()
+    }
+
+    /// Reads the network.
+    ///
+    /// # Errors
+    /// What reading a file of its kind says, see [`ccv::read`] and [`safetensors::read`].
+    pub fn read(&self, device: &Device, options: &ReadOptions) -> Result<Network> {
+        let source = Arc::clone(&self.0);
+        match self.format() {
+            Format::Ccv => ccv::read_source(source, device, options),
+            Format::Safetensors | Format::Torchvision => {
+                safetensors::read_source(source, device, options)
+            }
+        }
+    }
+
+    /// What it holds, without loading its weights.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), where the description of the network or the sizes of its weights are at
+    /// fault.
+    pub fn inspect(&self) -> Result<Inspection> {
+        let source = Arc::clone(&self.0);
+        match self.format() {
+            Format::Ccv => ccv::inspect(source),
+            Format::Safetensors | Format::Torchvision => safetensors::inspect(source),
+        }
+    }
+
+    /// Writes it as another file, see [`convert`](crate::convert()).
+    ///
+    /// # Errors
+    /// As [`read`](Self::read) and [`write`](crate::write()); then nothing has changed.
+    pub fn convert(
+        &self,
+        output: impl AsRef<Path>,
+        device: &Device,
+        options: &WriteOptions,
+    ) -> Result<()> {
+        let output = output.as_ref();
+        let to = Format::of_extension(output)?;
+        if self.format() == Format::Ccv && to == Format::Ccv && !options.strip {
+            let checkpoint = ccv::read_checkpoint_source(Arc::clone(&self.0), device)?;
+            if let Some(state) = &checkpoint.state {
+                return ccv::write_checkpoint_with(output, &checkpoint.network, state, options);
+            }
+            return write(output, &checkpoint.network, options);
+        }
+        if !options.strip && !self.inspect()?.training_state.is_empty() {
+            let (output, input) = (output.display(), self.0.name());
+            log::warn!("{output}: the training state of {input} is left out");
+        }
+        write(output, &self.read(device, &ReadOptions::default())?, options)
+    }
+}
+
+impl std::fmt::Debug for ModelFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ModelFile({}, {})", self.0.name(), self.format())
+    }
+}

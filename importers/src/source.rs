@@ -1,0 +1,220 @@
+//! A model file that is open for reading: opened once, and read at any place by any thread.
+
+use std::fs::{File, Metadata};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use tempfile::TempPath;
+
+use crate::format::{self, Format};
+use crate::limits::MAX_PIPE_BYTES;
+use crate::{Error, Result};
+
+/// Bytes of the beginning that decide which kind of file it is.
+pub(crate) const HEAD_BYTES: usize = 4096;
+
+/// Bytes that are copied from a pipe at a time.
+const COPIED_BYTES: usize = 1 << 20;
+
+/// A file that is open for reading.
+///
+/// It is opened once, and everything comes from that one handle: what is recognised is what is
+/// read, also where another file takes its name meanwhile. What is no regular file (a pipe) is first
+/// copied whole into a temporary one, because model files are not read from one end to the other.
+pub(crate) struct Source {
+    file: File,
+    name: String,
+    path: PathBuf,
+    bytes: u64,
+    head: Vec<u8>,
+    format: Format,
+    /// Of a regular file, when it was opened.
+    stamp: Option<Stamp>,
+    /// The temporary file, which goes with this.
+    _spooled: Option<TempPath>,
+}
+
+impl Source {
+    /// Opens a file and recognises its kind.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        Self::open_as(path, None)
+    }
+
+    /// As `open`, where the file must be of this kind.
+    pub(crate) fn expect(path: &Path, format: Format) -> Result<Self> {
+        let source = Self::open_as(path, Some(format))?;
+        if source.format != format {
+            let found = source.format;
+            let reason = format!("{format} was asked for, and it is {found}");
+            return Err(Error::not_a_model(&source.name, reason));
+        }
+        Ok(source)
+    }
+
+    fn open_as(path: &Path, format: Option<Format>) -> Result<Self> {
+        let name = path.display().to_string();
+        let failed = |e| Error::io(&name, "open", e);
+        let file = File::open(path).map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
+        if metadata.is_dir() {
+            return Err(Error::not_a_model(&name, "it is a directory"));
+        }
+        let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
+        // What is asked for decides what a message looks for, as the extension does.
+        let extension = format.map_or(extension, |format| format.extension());
+        if !metadata.is_file() {
+            return Self::spool(file, name, extension);
+        }
+        let mut head = Vec::new();
+        let read = (&file).take(HEAD_BYTES as u64).read_to_end(&mut head);
+        read.map_err(|e| Error::io(&name, "read", e))?;
+        let bytes = metadata.len();
+        let format = format::recognise(&head, Some(bytes), extension)
+            .map_err(|reason| Error::not_a_model(&name, reason))?;
+        let stamp = Some(Stamp::of(&metadata));
+        let path = path.to_path_buf();
+        Ok(Source { file, name, path, bytes, head, format, stamp, _spooled: None })
+    }
+
+    /// Copies what comes out of a pipe to a temporary file, if it begins as a model file does.
+    /// `name` stands for it in messages.
+    pub(crate) fn spool(
+        mut reader: impl Read,
+        name: impl Into<String>,
+        extension: &str,
+    ) -> Result<Self> {
+        let name = name.into();
+        let read_failed = |e| Error::io(&name, "read", e);
+        let mut head = Vec::new();
+        let first = (&mut reader).take(HEAD_BYTES as u64).read_to_end(&mut head);
+        first.map_err(read_failed)?;
+        let refuse = |reason| Error::not_a_model(&name, reason);
+        format::recognise(&head, None, extension).map_err(refuse)?;
+
+        let copy_failed = |e| Error::io(&name, "copy to a temporary file", e);
+        let mut temporary = tempfile::NamedTempFile::new().map_err(copy_failed)?;
+        temporary.write_all(&head).map_err(copy_failed)?;
+        let mut bytes = head.len() as u64;
+        let mut buffer = vec![0; COPIED_BYTES];
+        loop {
+            let n = match reader.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(n) => n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) => return Err(read_failed(e)),
+            };
+            bytes += n as u64;
+            if bytes > MAX_PIPE_BYTES {
+                let reason = format!(
+                    "more than {MAX_PIPE_BYTES} bytes came out of the pipe; put it in a file \
+                     and name that"
+                );
+                return Err(refuse(reason));
+            }
+            temporary.write_all(&buffer[..n]).map_err(copy_failed)?;
+        }
+        // Now that the length is known, a file that is cut off is seen here.
+        let format = format::recognise(&head, Some(bytes), extension).map_err(refuse)?;
+        let (file, path) = temporary.into_parts();
+        let spooled = Some(path);
+        let path = spooled.as_deref().unwrap_or(Path::new("")).to_path_buf();
+        Ok(Source { file, name, path, bytes, head, format, stamp: None, _spooled: spooled })
+    }
+
+    /// What stands for the file in messages.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where the file is: for a pipe, the copy.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What a network without a name of its own is called.
+    pub(crate) fn stem(&self) -> String {
+        let stem = Path::new(&self.name).file_stem();
+        stem.map_or_else(String::new, |stem| stem.to_string_lossy().into_owned())
+    }
+
+    /// The length when the file was opened.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The first [`HEAD_BYTES`], or all.
+    pub(crate) fn head(&self) -> &[u8] {
+        &self.head
+    }
+
+    pub(crate) fn format(&self) -> Format {
+        self.format
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Fills `bytes` from the place `at`; any thread may.
+    ///
+    /// Places within the length are there, unless another program has made the file shorter.
+    pub(crate) fn read_exact_at(&self, mut bytes: &mut [u8], mut at: u64) -> Result<()> {
+        while !bytes.is_empty() {
+            match read_at(&self.file, bytes, at) {
+                Ok(0) => return Err(Error::Changed { file: self.name.clone() }),
+                Ok(n) => {
+                    at += n as u64;
+                    bytes = &mut bytes[n..];
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(Error::io(&self.name, "read", e)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses what was read, where another program has written the file since it was opened.
+    pub(crate) fn check_unchanged(&self) -> Result<()> {
+        let Some(stamp) = &self.stamp else { return Ok(()) };
+        let metadata = self.file.metadata().map_err(|e| Error::io(&self.name, "read", e))?;
+        match Stamp::of(&metadata) == *stamp {
+            true => Ok(()),
+            false => Err(Error::Changed { file: self.name.clone() }),
+        }
+    }
+}
+
+/// What changes when a file is written.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    bytes: u64,
+    modified: Option<SystemTime>,
+}
+
+impl Stamp {
+    pub(crate) fn of(metadata: &Metadata) -> Self {
+        Stamp { bytes: metadata.len(), modified: metadata.modified().ok() }
+    }
+}
+
+#[cfg(unix)]
+fn read_at(file: &File, bytes: &mut [u8], at: u64) -> io::Result<usize> {
+    std::os::unix::fs::FileExt::read_at(file, bytes, at)
+}
+
+#[cfg(windows)]
+fn read_at(file: &File, bytes: &mut [u8], at: u64) -> io::Result<usize> {
+    std::os::windows::fs::FileExt::seek_read(file, bytes, at)
+}
+
+/// Where a file has one place at a time, readers take turns.
+#[cfg(not(any(unix, windows)))]
+fn read_at(mut file: &File, bytes: &mut [u8], at: u64) -> io::Result<usize> {
+    use std::io::{Seek, SeekFrom};
+    use std::sync::{Mutex, PoisonError};
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    file.seek(SeekFrom::Start(at))?;
+    file.read(bytes)
+}
