@@ -1,21 +1,19 @@
 //! `striate encode`.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use safetensors::tensor::{Dtype, TensorView};
-use safetensors::{SafeTensors, serialize};
 use serde::Serialize;
 use striate::image::{self, Limits, npy};
+use striate::importers::safetensors::TensorFile;
 use striate::nn::Network;
-use striate::tensor::{Tensor, f16};
+use striate::tensor::Tensor;
 use striate::visualize::centre_view;
 
 use crate::args::{Format, Global, Precision, positive};
 use crate::error::{Error, Result};
 use crate::output::{Output, dims};
-use crate::{model, target};
+use crate::{model, target, tensors};
 
 /// The name of the tensor that goes in, where a file has several.
 const INPUT: &str = "input";
@@ -162,47 +160,14 @@ fn read_input(args: &EncodeArgs, network: &Network) -> Result<Array> {
 }
 
 fn read_safetensors(path: &Path) -> Result<Array> {
-    let file = path.display();
-    let bytes = fs::read(path).map_err(|e| Error::because(format!("cannot read {file}"), e))?;
-    let tensors = SafeTensors::deserialize(&bytes)
-        .map_err(|e| Error::because(format!("{file} is no valid safetensors file"), e))?;
-    let names = tensors.names();
-    let name = match names[..] {
-        _ if names.contains(&INPUT) => INPUT,
-        [only] => only,
-        _ => {
-            return Err(Error::message(format!(
-                "{file}: expected a tensor called `{INPUT}`, or only one; it holds {}",
-                names.len()
-            )));
-        }
-    };
-    let tensor =
-        tensors.tensor(name).map_err(|e| Error::because(format!("{file}: tensor `{name}`"), e))?;
-    let data = tensor.data();
-    let values = match tensor.dtype() {
-        Dtype::U8 => data.iter().map(|&v| f32::from(v)).collect(),
-        Dtype::F16 => numbers(data, |b| f16::from_le_bytes(b).to_f32()),
-        Dtype::F32 => numbers(data, f32::from_le_bytes),
-        Dtype::F64 => numbers(data, |b| f64::from_le_bytes(b) as f32),
-        other => {
-            return Err(Error::message(format!(
-                "{file}: tensor `{name}`: expected numbers of type F32, F16, F64 or U8, got {other}"
-            )));
-        }
-    };
-    Ok(Array { shape: tensor.shape().to_vec(), values })
-}
-
-fn numbers<const N: usize>(data: &[u8], number: impl Fn([u8; N]) -> f32) -> Vec<f32> {
-    data.as_chunks::<N>().0.iter().map(|&bytes| number(bytes)).collect()
+    let file = path.display().to_string();
+    let (shape, values) = tensors::read(&TensorFile::open(path)?, &file, INPUT)?;
+    Ok(Array { shape, values })
 }
 
 fn write_safetensors(path: &Path, array: &Array) -> Result<()> {
-    let failed = |e| Error::because(format!("cannot form {}", path.display()), e);
-    let bytes: Vec<u8> = array.values.iter().flat_map(|value| value.to_le_bytes()).collect();
-    let view = TensorView::new(Dtype::F32, array.shape.clone(), &bytes).map_err(failed)?;
-    let bytes = serialize([(OUTPUT, view)], None).map_err(failed)?;
+    let file = path.display().to_string();
+    let bytes = tensors::bytes(&file, OUTPUT, &array.shape, array.values.clone())?;
     image::output::write_whole(path, &bytes)?;
     Ok(())
 }

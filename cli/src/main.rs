@@ -23,6 +23,7 @@ mod progress;
 mod ranks;
 mod results;
 mod target;
+mod tensors;
 mod text;
 mod train;
 mod tune;

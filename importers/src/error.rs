@@ -70,7 +70,7 @@ pub enum Error {
     /// Values are too large for the type that they were to be converted to: they would become
     /// infinite, and a network with them computes nothing. `allow_overflow` of the
     /// [options](crate::ReadOptions) lets them.
-    #[error("{file}: {place}: {overflow}")]
+    #[error("{file}: {place}: {overflow}{}", overflow.advice())]
     Overflow {
         /// The file that is read or written.
         file: String,
@@ -151,6 +151,14 @@ pub struct Overflow {
 }
 
 impl Overflow {
+    /// What to do instead, at the end of a message.
+    fn advice(&self) -> &'static str {
+        match self.dtype {
+            DType::F16 => "; keep f32",
+            _ => "",
+        }
+    }
+
     /// The largest finite value of the type.
     pub fn limit(&self) -> f64 {
         match self.dtype {
@@ -178,11 +186,7 @@ impl std::fmt::Display for Overflow {
             f,
             "{count} of {of} {values} too large for {dtype}, which ends at {limit}: the first is \
              {value} at {index:?}"
-        )?;
-        match dtype {
-            DType::F16 => write!(f, "; keep f32"),
-            _ => Ok(()),
-        }
+        )
     }
 }
 
@@ -267,8 +271,7 @@ mod tests {
         };
         assert_eq!(
             overflow(1e5, DType::F16, 1),
-            "1 of 9 value is too large for f16, which ends at 65504: the first is 100000 at [0, 3]; \
-             keep f32"
+            "1 of 9 value is too large for f16, which ends at 65504: the first is 100000 at [0, 3]"
         );
         let text = overflow(-1e300, DType::F32, 2);
         assert!(text.contains("2 of 9 values are too large for f32"), "{text}");

@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use common::reference;
+use common::{chain, reference};
 use striate_importers::{Format, ReadOptions, inspect, read};
 use striate_tensor::DType;
 
@@ -124,7 +124,7 @@ fn other_state_dicts_are_refused_with_what_differs() {
         let path = write(folder.path(), "F32", dict);
         let text = chain(&inspect(&path).unwrap_err());
         let read = read(&path, &reference(), &ReadOptions::default());
-        assert_eq!(read.unwrap_err().to_string(), text);
+        assert_eq!(chain(&read.unwrap_err()), text);
         assert!(text.contains("dict.safetensors"), "{text}");
         text
     };
@@ -158,4 +158,30 @@ fn other_state_dicts_are_refused_with_what_differs() {
 
     let text = message(&[("layer1.0.conv1.weight".into(), vec![64, 64, 3, 3])]);
     assert!(text.contains("nor such tensors: layer1.0.conv1.weight"), "{text}");
+}
+
+#[test]
+fn names_that_a_wrapper_begins_are_those_behind_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let begin = |dict: Named, beginning: &str| -> Named {
+        dict.into_iter().map(|(name, shape)| (format!("{beginning}{name}"), shape)).collect()
+    };
+    for beginning in
+        ["module.", "_orig_mod.", "model.", "backbone.", "state_dict.", "state_dict.module.model."]
+    {
+        let path = write(folder.path(), "F32", &begin(alexnet(7), beginning));
+        let inspection = inspect(&path).unwrap();
+        assert_eq!((inspection.spec.classes(), inspection.parameters()), (7, 57_032_519));
+        assert_eq!(inspection.metadata.note.as_deref(), inspect_plain(&folder).as_deref());
+    }
+    // All of them, or the difference is told.
+    let mut some = begin(alexnet(7), "module.");
+    some[0].0 = "features.0.bias".into();
+    let text = chain(&inspect(write(folder.path(), "F32", &some)).unwrap_err());
+    assert!(text.contains("the nearest, got missing: ") && text.contains("module."), "{text}");
+}
+
+/// The note of the same network without a wrapper.
+fn inspect_plain(folder: &tempfile::TempDir) -> Option<String> {
+    inspect(write(folder.path(), "F32", &alexnet(7))).unwrap().metadata.note
 }

@@ -86,7 +86,7 @@ impl Report<'_> {
         let index = place_of(element, dims);
         let overflow = Overflow { value, index, dtype, count: overflows, of };
         if allow_overflow {
-            log::warn!("{file}: {place}: {overflow} (they became infinite)");
+            log::warn!("{file}: {place}: {overflow}; they became infinite");
             return Ok(());
         }
         Err(Error::Overflow { file: file.into(), place: place.into(), overflow })
