@@ -9,11 +9,11 @@ use std::cell::Cell;
 use std::fs;
 use std::path::Path;
 
-use common::{reference, small, small_ccv, training};
+use common::{names, reference, small, small_ccv, training};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use striate_importers::ccv::{read_checkpoint, write_checkpoint};
-use striate_importers::{ReadOptions, WriteOptions, inspect, read, safetensors};
+use striate_importers::{ModelFile, ReadOptions, WriteOptions, inspect, read, safetensors};
 use striate_tensor::DType;
 
 /// Notes the largest allocation of each thread.
@@ -184,5 +184,60 @@ proptest! {
         bytes.extend(&good[8 + length..]);
         fs::write(&path, bytes).unwrap();
         survives(&path);
+    }
+
+    /// Beginnings of all kinds, of files and of pipes: a message, whatever they are.
+    #[test]
+    fn any_beginning(
+        known in prop::sample::select(vec![
+            &b""[..], b"SQLite format 3\0", b"\x08\0\0\0\0\0\0\0{", b"\x80\x02", b"<html", b"{", b"PK",
+            b"version https://git-lfs", b"BM", b"\x08\x07\x12",
+        ]),
+        rest in prop::collection::vec(any::<u8>(), 0..600),
+        extension in prop::sample::select(vec!["safetensors", "sqlite3", "bin"]),
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(format!("x.{extension}"));
+        let bytes = [known, &rest].concat();
+        fs::write(&path, &bytes).unwrap();
+        survives(&path);
+        prop_assert!(inspect(&path).is_err());
+        prop_assert!(ModelFile::from_reader(&bytes[..], "pipe").is_err_and(|e| {
+            e.to_string().starts_with("pipe: ")
+        }) || bytes.starts_with(b"SQLite") || bytes.get(8) == Some(&b'{'));
+    }
+
+    /// What another program has left beside a database, damaged.
+    #[test]
+    fn damaged_logs_and_journals(
+        changes in changes(),
+        keep in prop::option::weighted(0.3, any::<prop::sample::Index>()),
+        log in any::<bool>(),
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = small_ccv(folder.path(), DType::F32);
+        let connection = rusqlite::Connection::open(&path).unwrap();
+        let mode = if log { "wal" } else { "delete" };
+        connection.pragma_update(None, "journal_mode", mode).unwrap();
+        connection.pragma_update(None, "cache_size", 1).unwrap();
+        connection
+            .execute_batch(
+                "BEGIN; CREATE TABLE more (x); INSERT INTO more VALUES (zeroblob(50000)); \
+                 UPDATE layer_data SET bias = bias",
+            )
+            .unwrap();
+        if log {
+            connection.execute_batch("COMMIT").unwrap();
+        }
+        let suffix = if log { "-wal" } else { "-journal" };
+        let beside = |path: &Path| format!("{}{suffix}", path.display());
+        let killed = folder.path().join("killed.sqlite3");
+        fs::copy(&path, &killed).unwrap();
+        let good = fs::read(beside(&path)).unwrap();
+        drop(connection);
+        fs::write(beside(&killed), damage(&good, &changes, keep)).unwrap();
+        let before = (fs::read(&killed).unwrap(), names(folder.path()));
+        survives(&killed);
+        prop_assert!((fs::read(&killed).unwrap(), names(folder.path())) == before);
     }
 }

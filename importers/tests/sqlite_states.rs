@@ -167,9 +167,6 @@ fn a_change_that_was_not_finished_is_undone_in_a_copy() {
     let before = content(other.path());
     assert_eq!(values(&load(&there)), expected);
     assert_eq!(content(other.path()), before);
-    // While it is being written, readers wait and are told why they cannot read.
-    let text = chain(&read(&path, &reference(), &ReadOptions::default()).unwrap_err());
-    assert!(text.contains("another program is writing it"), "{text}");
 }
 
 /// Names that sqlite takes for something else than the name of a file.

@@ -218,3 +218,81 @@ fn who_writes_meanwhile_waits_or_is_not_seen() {
     assert_eq!(bias(&database), -6.5);
     assert_eq!(bias(&Database::open(&path).unwrap()), 0.0);
 }
+
+mod damage {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A file of few and small pages, and its network.
+    fn file() -> (Network, Vec<u8>) {
+        let device = Device::new(Reference::new());
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("network.sqlite3");
+        let spec = NetworkSpec::new([4, 4, 4]).full_connect(full_connect(40));
+        let network = spec.build(&device, Seed(3)).unwrap();
+        crate::ccv::write(&path, &network, &WriteOptions::default()).unwrap();
+        let connection = Connection::open(&path).unwrap();
+        connection.pragma_update(None, "page_size", 512).unwrap();
+        connection.execute_batch("VACUUM").unwrap();
+        connection.close().unwrap();
+        (network, std::fs::read(&path).unwrap())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig {
+            failure_persistence: None,
+            ..ProptestConfig::with_cases(100)
+        })]
+
+        /// Whatever is damaged, what is read here is what sqlite reads, or an error.
+        #[test]
+        fn damaged_pages_are_read_as_sqlite_reads_them(
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+            heads in any::<bool>(),
+        ) {
+            let (network, mut bytes) = file();
+            for (at, value) in changes {
+                // Half of the damage is where pages say what they are and which is the next.
+                let at = match heads {
+                    true => at.index(bytes.len() / 512) * 512 + usize::from(value) % 12,
+                    false => at.index(bytes.len()),
+                };
+                bytes[at] = value;
+            }
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("network.sqlite3");
+            std::fs::write(&path, bytes).unwrap();
+            let Ok(database) = Database::open(&path) else { return Ok(()) };
+            let device = Device::new(Reference::new());
+            let options = ReadOptions::default();
+            let Ok(Some(row)) = StoredRow::find(&database, &LAYER_DATA, 0) else { return Ok(()) };
+            let (weight, bias) =
+                (network.shapes()[0].weight.unwrap(), network.shapes()[0].bias.unwrap());
+            if row.check(&database, &weight, &bias).is_err() {
+                return Ok(());
+            }
+            let bits = |tensor: &Tensor| {
+                let values = tensor.cast(DType::F32).unwrap().to_vec::<f32>().unwrap();
+                values.into_iter().map(f32::to_bits).collect::<Vec<u32>>()
+            };
+            let by_sqlite = |column, shape| {
+                let (at, row) = (row.place(column), &row);
+                let (id, stored) = (row.rowid(), row.stored());
+                super::super::super::stored::read_tensor(
+                    &database, &at, id, stored, shape, &device, &options,
+                )
+            };
+            for threads in 1..=3 {
+                let ours = load_by(threads, &database, &row, &weight, &bias, &device, &options);
+                if let Ok(Some(ours)) = ours {
+                    let theirs = (by_sqlite("weight", &weight), by_sqlite("bias", &bias));
+                    if let (Ok(weight), Ok(bias)) = theirs {
+                        prop_assert!(bits(&ours.weight) == bits(&weight), "{threads}");
+                        prop_assert!(bits(&ours.bias) == bits(&bias), "{threads}");
+                    }
+                }
+            }
+        }
+    }
+}
