@@ -155,6 +155,17 @@ fn wrong_rows_are_named() {
             "UPDATE layer_data SET bias = NULL WHERE layer = 6",
             "layer_data, layer 6, column bias: expected a blob of 16 bytes (4 f32 values of [4]), got NULL",
         ),
+        (
+            "CREATE TABLE x AS SELECT * FROM layer_data; INSERT INTO x SELECT * FROM layer_data; \
+             DROP TABLE layer_data; ALTER TABLE x RENAME TO layer_data",
+            "layer_data: expected one row of layer 0, got 2 rows",
+        ),
+        (
+            "CREATE TABLE x AS SELECT * FROM convnet_params; \
+             INSERT INTO x SELECT * FROM convnet_params; \
+             DROP TABLE convnet_params; ALTER TABLE x RENAME TO convnet_params",
+            "convnet_params: expected one row of convnet 0, got 2 rows",
+        ),
         ("UPDATE layer_data SET bias = 3 WHERE layer = 6", "got a value of type integer"),
         (
             "UPDATE layer_data SET bias = 'text of 16 bytes' WHERE layer = 6",

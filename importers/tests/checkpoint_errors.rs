@@ -28,6 +28,12 @@ fn wrong_rows_are_named() {
             "DROP TABLE striate_notes; CREATE VIEW striate_notes AS SELECT 1 AS key, 2 AS value",
             "striate_notes: expected a table, got a view",
         ),
+        (
+            "CREATE TABLE x (key TEXT, value TEXT); INSERT INTO x SELECT * FROM striate_notes; \
+             INSERT INTO x VALUES ('spec', '{}'); DROP TABLE striate_notes; \
+             ALTER TABLE x RENAME TO striate_notes",
+            "striate_notes, key \"spec\", column value: expected one value, got another one",
+        ),
         ("DELETE FROM function_state", "function_state: expected a row for fsid 0, got none"),
         (
             "UPDATE function_state SET t = -1",

@@ -195,6 +195,17 @@ impl Database {
         Ok(all)
     }
 
+    /// The row of a key, where there is one; refuses a second one.
+    pub(super) fn at_most_one<T>(&self, table: &str, key: &str, rows: Vec<T>) -> Result<Option<T>> {
+        match rows.len() {
+            0 | 1 => Ok(rows.into_iter().next()),
+            more => {
+                let got = format!("{more} rows");
+                Err(Error::content(&self.file, table, format!("one row of {key}"), got))
+            }
+        }
+    }
+
     /// A blob, to be read in pieces without a copy in between.
     pub(super) fn blob(&self, at: &Place<'_>, row: i64) -> Result<rusqlite::blob::Blob<'_>> {
         self.connection

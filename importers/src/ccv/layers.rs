@@ -125,7 +125,7 @@ fn read_image_size(database: &Database) -> Result<[usize; 2]> {
         Ok([fields.positive("input_height")?, fields.positive("input_width")?])
     })?;
     let missing = || Error::content(file, table, "a row for convnet 0", "none");
-    sizes.first().copied().ok_or_else(missing)
+    database.at_most_one(table, "convnet 0", sizes)?.ok_or_else(missing)
 }
 
 /// What the tables hold of a specification: no name, no dropout rates, no ranges of fresh weights.

@@ -93,7 +93,14 @@ fn read_texts(database: &Database) -> Result<BTreeMap<String, String>> {
         let expected = format!("at most {MAX_NOTES} notes");
         return Err(Error::content(file, NOTES.name, expected, "more"));
     }
-    Ok(rows.into_iter().collect())
+    let mut texts = BTreeMap::new();
+    for (key, text) in rows {
+        if texts.contains_key(&key) {
+            return Err(Error::content(file, place(&key), "one value", "another one"));
+        }
+        texts.insert(key, text);
+    }
+    Ok(texts)
 }
 
 /// A note's value, as messages name it.

@@ -132,6 +132,7 @@ impl StoredRow {
         );
         let (table, id) = (table.name, layer as i64);
         let place = format!("{table}, layer {layer}");
+        // A table of ccv's has the layer as its key; another program may have made it without.
         let rows = database.query(&place, &sql, [id], |row| {
             let fields = Fields { file, table, key: "layer", id, row };
             let rowid: Option<i64> = row.get("row").map_err(|e| explain(file, &place, e))?;
@@ -144,7 +145,7 @@ impl StoredRow {
                 bias: BlobCell::of(file, &fields.place("bias"), row)?,
             })
         })?;
-        Ok(rows.into_iter().next())
+        database.at_most_one(table, &format!("layer {layer}"), rows)
     }
 
     /// The row of a layer that must have one, with its `what`.

@@ -246,6 +246,12 @@ impl TensorFile {
         allow_overflow: bool,
     ) -> Result<HostValues> {
         let count = self.ty(entry, dtype)?.count();
+        let bytes = entry.bytes.end - entry.bytes.start;
+        if usize::try_from(bytes).is_err() {
+            let place = format!("tensor {}", entry.name);
+            let expected = format!("at most {} bytes, which this machine can address", usize::MAX);
+            return Err(Error::content(&self.name, place, expected, bytes.to_string()));
+        }
         let fill = |piece: &mut [u8], at: usize| self.read(entry, piece, at);
         let (values, counts) =
             load_parallel(&self.name, count, stored, dtype, Narrowing::Nearest, fill)?;

@@ -131,7 +131,7 @@ fn read_head(database: &Database) -> Result<Head> {
         })
     })?;
     let missing = || Error::content(file, table, "a row for fsid 0", "none");
-    rows.into_iter().next().ok_or_else(missing)
+    database.at_most_one(table, "fsid 0", rows)?.ok_or_else(missing)
 }
 
 /// Where the training of a file is; `None` where it is none, or says it in a way that
