@@ -181,10 +181,10 @@ impl std::fmt::Display for Overflow {
             large if large >= 1e9 => format!("{value:e}"),
             _ => value.to_string(),
         };
-        let values = if *count == 1 { "value is" } else { "values are" };
+        let are = if *count == 1 { "is" } else { "are" };
         write!(
             f,
-            "{count} of {of} {values} too large for {dtype}, which ends at {limit}: the first is \
+            "{count} of {of} values {are} too large for {dtype}, which ends at {limit}: the first is \
              {value} at {index:?}"
         )
     }
@@ -271,7 +271,7 @@ mod tests {
         };
         assert_eq!(
             overflow(1e5, DType::F16, 1),
-            "1 of 9 value is too large for f16, which ends at 65504: the first is 100000 at [0, 3]"
+            "1 of 9 values is too large for f16, which ends at 65504: the first is 100000 at [0, 3]"
         );
         let text = overflow(-1e300, DType::F32, 2);
         assert!(text.contains("2 of 9 values are too large for f32"), "{text}");

@@ -103,7 +103,7 @@ fn a_double_beyond_f32_is_named_as_such() {
     let device = reference();
     for dtype in [None, Some(DType::F32)] {
         let text = chain(&file.tensor("a", &device, dtype).unwrap_err());
-        let expected = "m: tensor a: 1 of 4 value is too large for f32, which ends at 3.4028235e38: \
+        let expected = "m: tensor a: 1 of 4 values is too large for f32, which ends at 3.4028235e38: \
                         the first is 1e300 at [1, 1]";
         assert_eq!(text, expected);
     }

@@ -62,7 +62,7 @@ fn warnings_name_the_file_the_layer_and_the_count() {
         taken();
         write(&path, &network, &half.allow_overflow(true)).unwrap();
         let warnings = taken();
-        let overflow = "1 of 4 value is too large for f16, which ends at 65504: the first is 70000 \
+        let overflow = "1 of 4 values is too large for f16, which ends at 65504: the first is 70000 \
                         at [2]; they became infinite";
         assert!(warnings.iter().any(|w| w.contains(overflow)), "{name} {warnings:?}");
         assert!(warnings.iter().any(|w| w.contains("2 of 4 values are not finite")), "{name}");
