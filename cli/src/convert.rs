@@ -2,34 +2,43 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde::Serialize;
 use striate::DeviceByName;
 use striate::importers::{self, WriteOptions};
-use striate::tensor::Device;
+use striate::tensor::{DType, Device};
 
 use crate::args::{Format, Global, Precision};
 use crate::error::{Error, Result};
+use crate::inputs::ModelFile;
 use crate::output::{Output, bytes, grouped};
-use crate::target;
+use crate::outputs::{Destination, Files, is_same_file};
 
 /// Options of `striate convert`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 The extension of OUT says in which format: .safetensors, or .sqlite3 for ccv's.
-OUT is written beside its place and then renamed: it is whole or untouched, and may be IN itself.
+OUT is written beside its place and then renamed: it is whole or untouched. It may be IN itself
+where nothing is lost: not with a lower precision, not without the state of its training, and in
+the same format.
 The state of a training stays where both are ccv's and --strip is not given; labels need a place of
 their own, which ccv's form has in a checkpoint only.
 
 Examples:
   striate convert vgg-d.sqlite3 vgg-d.safetensors
   striate convert vgg-d.sqlite3 vgg-d.half.sqlite3 --dtype f16
-  striate convert working.sqlite3 model.safetensors --strip")]
+  striate convert working.sqlite3 model.safetensors --strip
+  curl -s https://example.org/vgg-d.sqlite3 | striate convert - vgg-d.safetensors")]
 pub(crate) struct ConvertArgs {
-    /// The model file to read: ccv's .sqlite3, .safetensors, or torchvision's state dict.
+    /// The model file to read: ccv's .sqlite3, .safetensors, or torchvision's state dict; `-` is
+    /// standard input.
     input: PathBuf,
-    /// The model file to write.
+    /// The model file to write; `-` is standard output.
     output: PathBuf,
+    /// The format of OUT [default: what its name ends in; safetensors where that is `-` or a
+    /// pipe].
+    #[arg(long = "type", value_enum, value_name = "TYPE")]
+    form: Option<Form>,
     /// The precision of the weights in OUT [default: as in IN]. Half precision in ccv's files is
     /// cut off, as ccv does; in safetensors it is rounded.
     #[arg(long, value_enum)]
@@ -37,6 +46,15 @@ pub(crate) struct ConvertArgs {
     /// Leave out what only training needs: velocities, the position, notes.
     #[arg(long)]
     strip: bool,
+}
+
+/// The formats that are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Form {
+    /// Our own.
+    Safetensors,
+    /// ccv's.
+    Sqlite3,
 }
 
 /// What was written, as one line of JSON.
@@ -51,17 +69,53 @@ struct Report<'a> {
 
 /// Reads, writes, and tells what was written.
 pub(crate) fn run(args: &ConvertArgs, global: &Global, output: &mut Output) -> Result<()> {
-    // Before the long work of reading.
-    target::check(&args.output)?;
-    importers::Format::of_extension(&args.output).map_err(|e| Error::Usage(e.to_string()))?;
+    let mut files = Files::default();
+    files.reads("model", &*args.input);
+    let to = Destination::of_whole(&args.output, "a model", true)?;
+    to.check_report(output)?;
+    let in_place = is_same_file(&args.input, &args.output)?;
+    if !in_place {
+        files.writes("OUT", &*args.output);
+    }
+    files.check()?;
+    let form = form(args, &to)?;
+    let input = ModelFile::open(&args.input)?;
+    if in_place {
+        check_in_place(args, form)?;
+    }
+
     // Nothing is computed, so no other device is any better.
     let device = Device::by_name("cpu", &global.device_options())?;
     let dtype = args.dtype.map(Into::into);
     let options = WriteOptions::default().dtype(dtype).strip(args.strip);
-    importers::convert(&args.input, &args.output, &device, &options)?;
-
+    // A model is not written from its beginning to its end, as a pipe wants it: by way of a file.
+    // So is one whose name says another format than the one that is asked for.
+    let by_name = importers::Format::of_extension(&args.output).ok();
+    let through = !matches!(to, Destination::File(_)) || by_name != Some(form);
+    let spool = match through {
+        true => Some(
+            tempfile::Builder::new()
+                .prefix("striate-")
+                .tempdir()
+                .map_err(|e| Error::because("cannot make a temporary folder for the model", e))?,
+        ),
+        false => None,
+    };
+    let path = match (&spool, form) {
+        (None, _) => args.output.clone(),
+        (Some(spool), importers::Format::Ccv) => spool.path().join("model.sqlite3"),
+        (Some(spool), _) => spool.path().join("model.safetensors"),
+    };
+    importers::convert(input.path(), &path, &device, &options)?;
     // Looked up in the file itself: what counts is what is there now.
-    let written = importers::inspect(&args.output)?;
+    let mut written = importers::inspect(&path)?;
+    if spool.is_some() {
+        to.copy(&path)?;
+        written.file = args.output.display().to_string();
+    }
+    if to.is_stdout() {
+        return Ok(());
+    }
     let dtype = written.dtype().map(|dtype| dtype.name());
     if output.format() == Format::Json {
         return output.json(&Report {
@@ -80,4 +134,39 @@ pub(crate) fn run(args: &ConvertArgs, global: &Global, output: &mut Output) -> R
         dtype.unwrap_or("mixed precision"),
         bytes(written.bytes),
     ))
+}
+
+/// The format asked for, else the one that the name of the file says.
+fn form(args: &ConvertArgs, to: &Destination) -> Result<importers::Format> {
+    match args.form {
+        Some(Form::Safetensors) => Ok(importers::Format::Safetensors),
+        Some(Form::Sqlite3) => Ok(importers::Format::Ccv),
+        None => match (importers::Format::of_extension(&args.output), to) {
+            (Err(_), Destination::Stdout | Destination::Stream(_)) => {
+                Ok(importers::Format::Safetensors)
+            }
+            (form, _) => Ok(form?),
+        },
+    }
+}
+
+/// Refuses to replace a model by one that holds less: there would be no other copy.
+fn check_in_place(args: &ConvertArgs, form: importers::Format) -> Result<()> {
+    let model = importers::inspect(&args.input)?;
+    let narrows = args.dtype == Some(Precision::F16) && model.dtype() != Some(DType::F16);
+    let lost = if model.format != form {
+        format!("the format {}", model.format)
+    } else if narrows {
+        "the precision of its weights".to_owned()
+    } else if args.strip && !model.training_state.is_empty() {
+        "the state of its training".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(Error::Usage(format!(
+        "'OUT' would write {} over the model {}, which this command reads, and {lost} would be \
+         lost; name another file",
+        args.output.display(),
+        args.input.display()
+    )))
 }

@@ -5,15 +5,16 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Serialize;
 use striate::image::render::{RankOptions, draw_ranks};
-use striate::image::{self, Image, Limits, output as files};
+use striate::image::{Image, Limits, output as files};
 use striate::models::imagenet;
 
 use crate::args::{Format, positive};
 use crate::error::{Error, Result};
+use crate::inputs;
 use crate::labels::{self, Labels};
 use crate::output::Output;
+use crate::outputs::{Destination, Files, has_extension, is_stdout};
 use crate::results::{self, Class, Entry};
-use crate::target;
 
 /// Options of `striate draw`.
 #[derive(Debug, Args)]
@@ -22,13 +23,15 @@ Examples:
   striate classify --model vgg-d.sqlite3 --format json photo.jpg > ranks.jsonl
   striate draw photo.jpg ranks.jsonl --output ranks.png
   striate classify --model vgg-d.sqlite3 --format ccv photo.jpg | \\
-      striate draw photo.jpg - --labels imagenet --output ranks.png")]
+      striate draw photo.jpg - --labels imagenet --output ranks.png
+  striate draw photo.jpg ranks.jsonl --output - | display")]
 pub(crate) struct DrawArgs {
-    /// The picture.
+    /// The picture; `-` is standard input.
     image: PathBuf,
-    /// What `striate classify` printed with `--format json` or `--format ccv`; `-` is stdin.
+    /// What `striate classify` printed with `--format json` or `--format ccv`; `-` is standard
+    /// input.
     results: PathBuf,
-    /// The PNG file to write.
+    /// The PNG file to write; `-` is standard output.
     #[arg(short, long, value_name = "OUT.png")]
     output: PathBuf,
     /// Names of the classes: a file with one a line, `imagenet` (ccv's order) or
@@ -59,7 +62,16 @@ struct Report {
 /// Paints, and tells what was written.
 pub(crate) fn run(args: &DrawArgs, output: &mut Output) -> Result<()> {
     check_name(&args.output).map_err(Error::Usage)?;
-    target::check(&args.output)?;
+    let mut all = Files::default();
+    all.reads("picture", &*args.image);
+    all.reads("results", &*args.results);
+    if let Some(Labels::File(path)) = &args.labels {
+        all.reads("labels", &**path);
+    }
+    all.writes("--output", &*args.output);
+    all.check()?;
+    let to = Destination::of_whole(&args.output, "a PNG picture", true)?;
+    to.check_report(output)?;
     let labels = args.labels.as_ref().map(Labels::read).transpose()?;
     let entries = results::read(&args.results)?;
     let entry = choose(args, &entries)?;
@@ -82,8 +94,11 @@ pub(crate) fn run(args: &DrawArgs, output: &mut Output) -> Result<()> {
         .collect();
 
     let limits = Limits { max_pixels: args.max_pixels, ..Limits::default() };
-    let picture = image::open_with(&args.image, &limits)?;
-    let painted = paint(&picture, &ranks, &args.output)?;
+    let picture = inputs::picture(&args.image, &limits)?;
+    let painted = paint(&picture, &ranks, &to)?;
+    if to.is_stdout() {
+        return Ok(());
+    }
     let file = args.output.display().to_string();
     if output.format() == Format::Json {
         return output.json(&Report { file, rows: painted.rows(), cols: painted.cols() });
@@ -92,11 +107,11 @@ pub(crate) fn run(args: &DrawArgs, output: &mut Output) -> Result<()> {
 }
 
 /// Paints ranks over a picture and writes it as PNG.
-pub(crate) fn paint(picture: &Image, ranks: &[(String, f32)], to: &Path) -> Result<Image> {
+pub(crate) fn paint(picture: &Image, ranks: &[(String, f32)], to: &Destination) -> Result<Image> {
     labels::warn_of_boxes(ranks.iter().map(|(label, _)| label.as_str()));
     let options = RankOptions { max_bars: ranks.len(), ..RankOptions::default() };
     let painted = draw_ranks(picture, ranks, &options)?;
-    files::write_png(to, &painted)?;
+    to.write(&files::png(&painted)?)?;
     Ok(painted)
 }
 
@@ -107,7 +122,8 @@ pub(crate) fn nameless(id: usize) -> String {
 
 /// Refuses the name of a picture that would lie about what is in it.
 pub(crate) fn check_name(path: &Path) -> std::result::Result<(), String> {
-    if path.extension().is_none() || target::has_extension(path, "png") || path.is_dir() {
+    let is_png = path.extension().is_none() || has_extension(path, "png");
+    if is_png || is_stdout(path) || path.is_dir() {
         return Ok(());
     }
     Err(format!("'{}' is to be a PNG file; let its name end in .png", path.display()))

@@ -1,25 +1,35 @@
 //! `striate encode`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde::Serialize;
 use striate::image::{self, Limits, npy};
 use striate::importers::safetensors::TensorFile;
 use striate::nn::Network;
-use striate::tensor::Tensor;
+use striate::tensor::{SharedBytes, Tensor};
 use striate::visualize::centre_view;
 
 use crate::args::{Format, Global, Precision, positive};
 use crate::error::{Error, Result};
+use crate::inputs::{self, ModelFile, is_stdin};
+use crate::model;
 use crate::output::{Output, dims};
-use crate::{model, target, tensors};
+use crate::outputs::{Destination, Files, has_extension};
+use crate::tensors;
 
 /// The name of the tensor that goes in, where a file has several.
 const INPUT: &str = "input";
 
 /// The name of the tensor that comes out.
 const OUTPUT: &str = "output";
+
+/// How a .npy file begins.
+const NPY: &[u8] = b"\x93NUMPY";
+
+/// The longest input that is taken from standard input.
+const MAX_STDIN_BYTES: u64 = 4 << 30;
 
 /// Images that run through the network together. More would only hold more memory.
 const IMAGES_AT_ONCE: usize = 16;
@@ -33,19 +43,25 @@ protocol `centre`: resized, its centre cut out, the mean subtracted.
 
 Examples:
   striate encode --model vgg-d.sqlite3 --output logits.safetensors photo.jpg
-  striate encode --model vgg-d.sqlite3 --layer 17 --output features.safetensors batch.npy")]
+  striate encode --model vgg-d.sqlite3 --layer 17 --output features.safetensors batch.npy
+  striate encode --model vgg-d.sqlite3 --output - --type npy photo.jpg | python3 count.py")]
 pub(crate) struct EncodeArgs {
-    /// The model file [default: the embedded model for handwritten digits].
+    /// The model file; `-` is standard input [default: the embedded model for handwritten digits].
     #[arg(short, long, value_name = "MODEL")]
     model: Option<PathBuf>,
     /// The layer whose output is saved, from 0 (see `striate inspect`) [default: the last one].
     #[arg(long, value_name = "N")]
     layer: Option<usize>,
-    /// The file to write, .safetensors (the tensor is called `output`) or .npy.
+    /// The file to write, .safetensors (the tensor is called `output`) or .npy; `-` is standard
+    /// output.
     #[arg(short, long, value_name = "OUT.safetensors")]
     output: PathBuf,
+    /// The form of the file [default: what its name ends in; safetensors where that is `-` or a
+    /// pipe].
+    #[arg(long = "type", value_enum, value_name = "TYPE")]
+    form: Option<Form>,
     /// A .safetensors file (the tensor `input`, or the only one) or a .npy file, [n, rows, cols,
-    /// channels] or [rows, cols, channels]; or an image.
+    /// channels] or [rows, cols, channels]; or an image. `-` is standard input.
     input: PathBuf,
     /// Hold the weights in this precision [default: as they are stored].
     #[arg(long, value_enum)]
@@ -54,6 +70,15 @@ pub(crate) struct EncodeArgs {
     #[arg(long, value_name = "N", default_value_t = Limits::default().max_pixels,
         value_parser = positive::<u64>())]
     max_pixels: u64,
+}
+
+/// The form of a file of numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Form {
+    /// Named tensors.
+    Safetensors,
+    /// An array of numpy's.
+    Npy,
 }
 
 /// What was written, as one line of JSON.
@@ -72,15 +97,18 @@ struct Array {
 
 /// Runs, writes, and tells what was written.
 pub(crate) fn run(args: &EncodeArgs, global: &Global, output: &mut Output) -> Result<()> {
-    target::check(&args.output)?;
-    let to_npy = target::has_extension(&args.output, "npy");
-    if !to_npy && !target::has_extension(&args.output, "safetensors") {
-        let file = args.output.display();
-        return Err(Error::Usage(format!("'{file}' must end in .safetensors or .npy")));
-    }
+    let mut all = Files::default();
+    all.reads("model", args.model.as_deref());
+    all.reads("input", &*args.input);
+    all.writes("--output", &*args.output);
+    all.check()?;
+    let to = Destination::of_whole(&args.output, "a file of numbers", true)?;
+    to.check_report(output)?;
+    let form = form(args, &to)?;
+    let model = args.model.as_deref().map(ModelFile::open).transpose()?;
     let device = global.device()?;
     let dtype = args.dtype.map(Into::into);
-    let network = model::load(args.model.as_deref(), dtype, &device)?;
+    let network = model::load(model.as_ref().map(ModelFile::path), dtype, &device)?;
     let layers = network.spec().layers.len();
     let layer = args.layer.unwrap_or(layers.saturating_sub(1));
     if layer >= layers {
@@ -100,19 +128,39 @@ pub(crate) fn run(args: &EncodeArgs, global: &Global, output: &mut Output) -> Re
             encoded.values.len()
         ));
     }
-    if to_npy {
-        let array = npy::Array { shape: encoded.shape.clone(), values: encoded.values };
-        npy::write(&args.output, &array)?;
-    } else {
-        write_safetensors(&args.output, &encoded)?;
+    let shape = encoded.shape.clone();
+    let bytes = match form {
+        Form::Npy => npy::bytes(&npy::Array { shape: encoded.shape, values: encoded.values })?,
+        Form::Safetensors => {
+            let file = args.output.display().to_string();
+            tensors::bytes(&file, OUTPUT, &encoded.shape, encoded.values)?
+        }
+    };
+    to.write(&bytes)?;
+    if to.is_stdout() {
+        return Ok(());
     }
     let file = args.output.display().to_string();
     if output.format() == Format::Json {
-        return output.json(&Report { file, layer, shape: &encoded.shape });
+        return output.json(&Report { file, layer, shape: &shape });
     }
     let kind = network.spec().layers[layer].kind();
-    let shape = dims(&encoded.shape);
+    let shape = dims(&shape);
     output.done(&format!("wrote {file}: output of layer {layer} ({kind}), {shape}"))
+}
+
+/// The form asked for, else the one that the name of the file says.
+fn form(args: &EncodeArgs, to: &Destination) -> Result<Form> {
+    match args.form {
+        Some(form) => Ok(form),
+        None if has_extension(&args.output, "npy") => Ok(Form::Npy),
+        None if has_extension(&args.output, "safetensors") => Ok(Form::Safetensors),
+        None if !matches!(to, Destination::File(_)) => Ok(Form::Safetensors),
+        None => {
+            let file = args.output.display();
+            Err(Error::Usage(format!("'{file}' must end in .safetensors or .npy")))
+        }
+    }
 }
 
 /// The output of a layer for all images.
@@ -134,15 +182,26 @@ fn encode(network: &Network, layer: usize, input: Array) -> Result<Array> {
 /// The input as `[n, rows, cols, channels]`, at least one image of at least one pixel.
 fn read_input(args: &EncodeArgs, network: &Network) -> Result<Array> {
     let path = &args.input;
-    let mut array = if target::has_extension(path, "npy") {
+    let limits = Limits { max_pixels: args.max_pixels, ..Limits::default() };
+    let mut array = if is_stdin(path) {
+        let bytes = inputs::read_stdin("a tensor or an image", MAX_STDIN_BYTES)?;
+        let name = "standard input";
+        if bytes.starts_with(NPY) {
+            let array = npy::parse(&bytes, name)?;
+            Array { shape: array.shape, values: array.values }
+        } else if bytes.get(8) == Some(&b'{') {
+            from_tensors(&TensorFile::from_bytes(SharedBytes::new(Arc::new(bytes)), name)?, name)?
+        } else {
+            form_image(network, &image::decode::decode_with(&bytes, name, &limits)?)?
+        }
+    } else if has_extension(path, "npy") {
         let array = npy::read(path)?;
         Array { shape: array.shape, values: array.values }
-    } else if target::has_extension(path, "safetensors") {
-        read_safetensors(path)?
+    } else if has_extension(path, "safetensors") {
+        let file = path.display().to_string();
+        from_tensors(&TensorFile::open(path)?, &file)?
     } else {
-        let limits = Limits { max_pixels: args.max_pixels, ..Limits::default() };
-        let view = centre_view(network, &image::open_with(path, &limits)?)?;
-        Array { shape: view.shape().to_vec(), values: view.into_values() }
+        form_image(network, &image::open_with(path, &limits)?)?
     };
     if array.shape.len() == 3 {
         array.shape.insert(0, 1);
@@ -159,15 +218,14 @@ fn read_input(args: &EncodeArgs, network: &Network) -> Result<Array> {
     }
 }
 
-fn read_safetensors(path: &Path) -> Result<Array> {
-    let file = path.display().to_string();
-    let (shape, values) = tensors::read(&TensorFile::open(path)?, &file, INPUT)?;
-    Ok(Array { shape, values })
+/// An image as the network takes it.
+fn form_image(network: &Network, image: &image::Image) -> Result<Array> {
+    let view = centre_view(network, image)?;
+    Ok(Array { shape: view.shape().to_vec(), values: view.into_values() })
 }
 
-fn write_safetensors(path: &Path, array: &Array) -> Result<()> {
-    let file = path.display().to_string();
-    let bytes = tensors::bytes(&file, OUTPUT, &array.shape, array.values.clone())?;
-    image::output::write_whole(path, &bytes)?;
-    Ok(())
+/// The input among the tensors of a file.
+fn from_tensors(tensors: &TensorFile, file: &str) -> Result<Array> {
+    let (shape, values) = tensors::read(tensors, file, INPUT)?;
+    Ok(Array { shape, values })
 }

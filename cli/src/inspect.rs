@@ -9,6 +9,7 @@ use striate::nn::{LayerSummary, Metadata};
 
 use crate::args::Format;
 use crate::error::Result;
+use crate::inputs::{ModelFile, is_stdin};
 use crate::output::{self, Output, bytes, dims, grouped};
 
 /// Options of `striate inspect`.
@@ -18,7 +19,7 @@ Examples:
   striate inspect vgg-d.sqlite3
   striate inspect --format json vgg-d.sqlite3 | jq .parameters")]
 pub(crate) struct InspectArgs {
-    /// A model file.
+    /// A model file; `-` is standard input.
     model: PathBuf,
 }
 
@@ -61,7 +62,11 @@ struct LayerRow<'a> {
 
 /// Prints what the file holds.
 pub(crate) fn run(args: &InspectArgs, output: &mut Output) -> Result<()> {
-    let inspection = importers::inspect(&args.model)?;
+    let model = ModelFile::open(&args.model)?;
+    let mut inspection = importers::inspect(model.path())?;
+    if is_stdin(&args.model) {
+        inspection.file = "-".to_owned();
+    }
     let summary = inspection.spec.summary()?;
     let shapes = inspection.spec.shapes()?;
     let limits = inspection.spec.ccv_limits()?;

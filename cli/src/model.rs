@@ -8,7 +8,7 @@ use striate::nn::{Network, NetworkSpec};
 use striate::tensor::{DType, Device};
 
 use crate::error::{Error, Result};
-use crate::target::has_extension;
+use crate::outputs::has_extension;
 use crate::text;
 
 /// Reads a model file; the embedded model where none is named.

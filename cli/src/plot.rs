@@ -5,15 +5,17 @@ mod curves;
 
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde::Serialize;
 use striate::image::output as files;
 use striate::train::{EpochReport, EvaluationReport, read_history};
 
 use crate::args::Format;
 use crate::error::{Error, Result};
+use crate::inputs::ModelFile;
+use crate::labels;
 use crate::output::{self, Output, grouped};
-use crate::{labels, target};
+use crate::outputs::{Destination, Files, has_extension};
 use curves::Curves;
 
 /// Options of `striate plot`.
@@ -31,14 +33,18 @@ Examples:
   striate plot mnist.sqlite3 -o curve.svg
   striate plot run-1.sqlite3 run-2.sqlite3 -o compare.png
   striate plot mnist.sqlite3
+  striate plot mnist.sqlite3 -o - --type png | display
   striate plot mnist.sqlite3 --format json > curve.jsonl")]
 pub(crate) struct PlotArgs {
-    /// The working files of trainings; several are drawn into one plot.
+    /// The working files of trainings, `-` is standard input; several are drawn into one plot.
     #[arg(required = true)]
     trainings: Vec<PathBuf>,
-    /// The picture to write: .svg or .png.
+    /// The picture to write: .svg or .png; `-` is standard output.
     #[arg(short, long, value_name = "OUT")]
     output: Option<PathBuf>,
+    /// The form of the picture [default: what OUT ends in; svg where that is `-` or a pipe].
+    #[arg(long = "type", value_enum, value_name = "TYPE", requires = "output")]
+    picture: Option<Picture>,
     /// Points that the smoothed loss looks back on [default: a fiftieth of all].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     smooth: Option<u16>,
@@ -48,9 +54,11 @@ pub(crate) struct PlotArgs {
 }
 
 /// The form of the picture.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Picture {
+    /// Lines and text, which stay sharp.
     Svg,
+    /// Pixels.
     Png,
 }
 
@@ -78,13 +86,17 @@ struct PointReport {
 
 /// Reads, draws, and prints.
 pub(crate) fn run(args: &PlotArgs, output: &mut Output) -> Result<()> {
-    let picture = args.output.as_deref().map(form).transpose()?;
-    if let Some(path) = &args.output {
-        target::check(path)?;
+    let mut all = Files::default();
+    all.reads_all("training", &args.trainings);
+    all.writes("--output", args.output.as_deref());
+    all.check()?;
+    let to = args.output.as_deref().map(|path| picture(path, args.picture)).transpose()?;
+    if let Some((to, _)) = &to {
+        to.check_report(output)?;
     }
     let trainings =
         args.trainings.iter().map(|path| read(path, args)).collect::<Result<Vec<_>>>()?;
-    if let (Some(path), Some(form)) = (&args.output, picture) {
+    if let Some((to, form)) = &to {
         let title = args.title.clone().unwrap_or_else(|| title(&trainings));
         // Controls are no part of SVG.
         let title = output::printable(&title);
@@ -92,8 +104,11 @@ pub(crate) fn run(args: &PlotArgs, output: &mut Output) -> Result<()> {
         labels::warn_of_boxes(names.chain([&*title]));
         let chart = chart::Chart { title: &title, trainings: &trainings };
         match form {
-            Picture::Svg => files::write_whole(path, chart.svg()?.as_bytes())?,
-            Picture::Png => files::write_png(path, &chart.picture()?)?,
+            Picture::Svg => to.write(chart.svg()?.as_bytes())?,
+            Picture::Png => to.write(&files::png(&chart.picture()?)?)?,
+        }
+        if to.is_stdout() {
+            return Ok(());
         }
     }
     let picture = args.output.as_ref().map(|path| path.display().to_string());
@@ -109,18 +124,23 @@ pub(crate) fn run(args: &PlotArgs, output: &mut Output) -> Result<()> {
     }
 }
 
-/// The form that the name of the picture says.
-fn form(path: &Path) -> Result<Picture> {
-    match path {
-        _ if target::has_extension(path, "svg") => Ok(Picture::Svg),
-        _ if target::has_extension(path, "png") => Ok(Picture::Png),
-        _ => Err(Error::Usage(format!("'{}' must end in .svg or .png", path.display()))),
-    }
+/// Where the picture goes, and its form: as asked for, else as the name of the file says.
+fn picture(path: &Path, asked: Option<Picture>) -> Result<(Destination, Picture)> {
+    let form = match asked {
+        Some(form) => form,
+        None if has_extension(path, "svg") => Picture::Svg,
+        None if has_extension(path, "png") => Picture::Png,
+        None if matches!(Destination::of(path)?, Destination::File(_)) => {
+            return Err(Error::Usage(format!("'{}' must end in .svg or .png", path.display())));
+        }
+        None => Picture::Svg,
+    };
+    Ok((Destination::of_whole(path, "a PNG picture", form == Picture::Png)?, form))
 }
 
 fn read(path: &Path, args: &PlotArgs) -> Result<Curves> {
     let file = path.display();
-    let history = read_history(path)?.ok_or_else(|| {
+    let history = read_history(ModelFile::open(path)?.path())?.ok_or_else(|| {
         Error::message(format!("{file} holds no training: expected the working file of one"))
     })?;
     if history.points.is_empty() && history.epochs.is_empty() {

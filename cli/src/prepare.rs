@@ -12,15 +12,17 @@ use striate::image::{Dataset, Limits};
 use crate::args::{Format, Global, positive};
 use crate::error::{Error, Result};
 use crate::output::{Output, grouped};
+use crate::outputs::Files;
 use crate::progress::Progress;
 
 /// Options of `striate prepare`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Writes a folder of JPEG files with a list of them, NAME.txt, that `striate train` takes, and the names
-of the classes beside it, NAME.labels. After an interruption the same command resumes: finished
-pictures are kept. Images that cannot be read are named, counted and left out of the list; the
-exit code is 0 all the same, unless there is no other.
+of the classes beside it, NAME.labels. If it is interrupted, the same command resumes: finished
+pictures are kept, and pictures of another set with the same names are refused. Images that cannot
+be read are named, counted and left out of the list; the exit code is 0 all the same, unless there
+is no other. The folder to write is not in the one that is read.
 
 Examples:
   striate prepare photos/ --output prepared                a folder of classes
@@ -32,7 +34,7 @@ pub(crate) struct PrepareArgs {
     /// A list of `<class label> <path>` (labels from 1) or a folder of classes; with --devkit, the
     /// folder that holds `train` and `val`.
     input: PathBuf,
-    /// The folder to write, made where it is not there.
+    /// The folder to write, made where it is not there; not in the folder that is read.
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
     /// The name of the list [default: the input's].
@@ -84,7 +86,11 @@ struct Broken {
 
 /// Prepares each set, and tells what came of it.
 pub(crate) fn run(args: &PrepareArgs, global: &Global, output: &mut Output) -> Result<()> {
-    for (name, dataset) in sets(args)? {
+    let sets = sets(args)?;
+    for (name, dataset) in &sets {
+        check_files(args, name, dataset)?;
+    }
+    for (name, dataset) in sets {
         let report = if args.lists_only {
             list_only(args, &name, &dataset)?
         } else {
@@ -93,6 +99,27 @@ pub(crate) fn run(args: &PrepareArgs, global: &Global, output: &mut Output) -> R
         tell(&report, output)?;
     }
     Ok(())
+}
+
+/// Refuses to write over anything that is read.
+fn check_files(args: &PrepareArgs, name: &str, dataset: &Dataset) -> Result<()> {
+    let [list, names] = ["txt", "labels"].map(|end| args.output.join(format!("{name}.{end}")));
+    let names_of_input = args.input.with_extension("labels");
+    let mut files = Files::default();
+    if args.input.is_file() {
+        files.reads("list", &*args.input);
+        files.reads("class names", names_of_input.is_file().then_some(&*names_of_input));
+    }
+    files.writes("--output", &*list);
+    files.writes("--output", &*names);
+    files.check()?;
+    if args.lists_only {
+        return Ok(());
+    }
+    prepare::check_places(dataset, &args.output, name).map_err(|error| match error {
+        striate::image::Error::AmongInputs { .. } => Error::Usage(error.to_string()),
+        _ => error.into(),
+    })
 }
 
 /// The sets to prepare, by the names of their lists.

@@ -5,16 +5,18 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use striate::image::render::{TileOptions, TileSection, draw_heat, draw_tiles};
-use striate::image::{self, Image, Limits, output as files};
+use striate::image::{Image, Limits, output as files};
 use striate::nn::Network;
 use striate::visualize::{self, Contrast};
 use striate::{Classifier, Occlusion, OcclusionMap};
 
 use crate::args::{Format, Global, positive};
 use crate::error::{Error, Result};
+use crate::inputs::{self, ModelFile};
 use crate::output::{Output, dims};
+use crate::outputs::{Destination, Files};
 use crate::progress::Progress;
-use crate::{draw, labels, model, target};
+use crate::{draw, labels, model};
 
 /// Options of `striate visualize`.
 #[derive(Debug, Args)]
@@ -37,12 +39,12 @@ Examples:
   striate visualize --image samples/digit-7.png --occlusion -o heat.png
   striate visualize vgg-d.sqlite3 --image photo.jpg --occlusion --class 285 --size 48 -o heat.png")]
 pub(crate) struct VisualizeArgs {
-    /// The model file [default: the embedded model for handwritten digits].
+    /// The model file; `-` is standard input [default: the embedded model for handwritten digits].
     model: Option<PathBuf>,
-    /// The PNG file to write.
+    /// The PNG file to write; `-` is standard output.
     #[arg(short, long, value_name = "OUT.png")]
     output: PathBuf,
-    /// Show the layers' outputs for this photo, not the filters.
+    /// Show the layers' outputs for this photo, not the filters; `-` is standard input.
     #[arg(short, long, value_name = "PHOTO")]
     image: Option<PathBuf>,
     /// A layer whose output is shown, from 0 (see `striate inspect`); may be given several times
@@ -134,11 +136,18 @@ struct Heat {
 /// Draws, and tells what was written.
 pub(crate) fn run(args: &VisualizeArgs, global: &Global, output: &mut Output) -> Result<()> {
     draw::check_name(&args.output).map_err(Error::Usage)?;
-    target::check(&args.output)?;
+    let mut all = Files::default();
+    all.reads("model", args.model.as_deref());
+    all.reads("photo", args.image.as_deref());
+    all.writes("--output", &*args.output);
+    all.check()?;
+    let to = Destination::of_whole(&args.output, "a PNG picture", true)?;
+    to.check_report(output)?;
     let limits = Limits { max_pixels: args.max_pixels, ..Limits::default() };
-    let photo = args.image.as_ref().map(|path| image::open_with(path, &limits)).transpose()?;
+    let photo = args.image.as_ref().map(|path| inputs::picture(path, &limits)).transpose()?;
+    let model = args.model.as_deref().map(ModelFile::open).transpose()?;
     let device = global.device()?;
-    let network = model::load(args.model.as_deref(), None, &device)?;
+    let network = model::load(model.as_ref().map(ModelFile::path), None, &device)?;
     if args.model.is_none() && args.image.is_some() {
         output.note(striate::DEFAULT_MODEL_NOTE);
     }
@@ -148,7 +157,10 @@ pub(crate) fn run(args: &VisualizeArgs, global: &Global, output: &mut Output) ->
         Some(photo) if args.occlusion => occlusion(args, network, photo, output.quiet())?,
         Some(photo) => activations(args, &network, photo)?,
     };
-    files::write_png(&args.output, &picture)?;
+    to.write(&files::png(&picture)?)?;
+    if to.is_stdout() {
+        return Ok(());
+    }
     let file = args.output.display().to_string();
     let (rows, cols) = (picture.rows(), picture.cols());
     if output.format() == Format::Json {

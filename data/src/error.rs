@@ -375,4 +375,13 @@ pub enum Error {
         /// The most pixels that are drawn.
         limit: u64,
     },
+
+    /// Outputs would go among the inputs.
+    #[error("cannot write into {}: {detail}; name another folder or file", .path.display())]
+    AmongInputs {
+        /// Where they would go.
+        path: PathBuf,
+        /// What of the inputs is there.
+        detail: String,
+    },
 }

@@ -33,6 +33,7 @@
 pub mod augment;
 pub mod decode;
 mod error;
+mod file_id;
 pub mod formation;
 pub mod ilsvrc;
 pub mod list;

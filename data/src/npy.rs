@@ -236,6 +236,19 @@ pub fn write(path: impl AsRef<Path>, array: &Array) -> Result<()> {
     write_whole(path, &serialise(array))
 }
 
+/// The bytes of a `.npy` file, as [`write()`] writes it.
+///
+/// # Errors
+/// [`Error::Npy`] when the values are not as many as the shape says.
+pub fn bytes(array: &Array) -> Result<Vec<u8>> {
+    if count(&array.shape) != Some(array.values.len()) {
+        let (shape, values) = (&array.shape, array.values.len());
+        let detail = format!("an array of shape {shape:?} cannot have {values} values");
+        return Err(Error::Npy { name: "array".to_owned(), place: "values", detail });
+    }
+    Ok(serialise(array))
+}
+
 /// The bytes of a `.npy` file, version 1.0 (2.0 where the header is too long for it).
 fn serialise(array: &Array) -> Vec<u8> {
     let axes: String = array.shape.iter().map(|axis| format!("{axis}, ")).collect();

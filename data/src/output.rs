@@ -8,83 +8,88 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder};
 
+pub use crate::file_id::FileId;
 use crate::{Error, Image, Result};
 
 /// Writes a picture of 1 or 3 channels as PNG, whole or not at all (see [`write_whole`]).
 ///
 /// # Errors
-/// [`Error::Channels`] for other numbers of channels, and what [`write_whole`] reports.
+/// What [`png`] and [`write_whole`] report.
 pub fn write_png(path: impl AsRef<Path>, image: &Image) -> Result<()> {
-    let path = path.as_ref();
-    let bytes = encode_png(image).map_err(|error| match error {
-        EncodeError::Channels(got) => {
-            Error::Channels { operation: "writing a PNG", expected: "1 (grey) or 3 (RGB)", got }
-        }
-        EncodeError::Encoder(error) => Error::Write {
-            path: path.to_owned(),
-            what: "encoding the PNG",
-            source: std::io::Error::other(error),
-        },
-    })?;
-    write_whole(path, &bytes)
+    write_whole(path, &png(image)?)
 }
 
-enum EncodeError {
-    Channels(usize),
-    Encoder(image::ImageError),
-}
-
-fn encode_png(image: &Image) -> std::result::Result<Vec<u8>, EncodeError> {
+/// The bytes of a PNG file with a picture of 1 or 3 channels.
+///
+/// # Errors
+/// [`Error::Channels`] for other numbers of channels, [`Error::Write`] where the picture is too
+/// large for PNG.
+pub fn png(image: &Image) -> Result<Vec<u8>> {
     let color = match image.channels() {
         1 => ExtendedColorType::L8,
         3 => ExtendedColorType::Rgb8,
-        got => return Err(EncodeError::Channels(got)),
+        got => {
+            return Err(Error::Channels {
+                operation: "writing a PNG",
+                expected: "1 (grey) or 3 (RGB)",
+                got,
+            });
+        }
     };
     // More than 2^32 pixels a side do not fit into memory.
     let (cols, rows) = (image.cols() as u32, image.rows() as u32);
     let mut bytes = Vec::new();
-    PngEncoder::new(&mut bytes)
-        .write_image(image.values(), cols, rows, color)
-        .map_err(EncodeError::Encoder)?;
+    PngEncoder::new(&mut bytes).write_image(image.values(), cols, rows, color).map_err(
+        |error| Error::Write {
+            path: "a PNG picture".into(),
+            what: "encoding it",
+            source: std::io::Error::other(error),
+        },
+    )?;
     Ok(bytes)
 }
 
 /// Writes a file whole or not at all: into a temporary file in the same folder, which then takes
 /// the name. Whoever reads the path sees the old file or the new one, and a failure leaves the old
-/// one as it was and nothing else behind. A link is followed. A pipe or a device is written to
-/// directly.
+/// one as it was and nothing else behind. The new file has the permissions of the old one. A link
+/// is followed. A pipe or a device is written to directly.
 ///
 /// # Errors
 /// [`Error::Directory`] when the path is a folder, [`Error::NoFolder`] when its folder is missing,
 /// and [`Error::Write`] with the operating system's reason, such as a full disk.
 pub fn write_whole(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
-    write(path.as_ref(), bytes, true)
+    let path = path.as_ref();
+    if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir()) {
+        // Renaming over a device would replace the device.
+        let failed = |what| move |source| Error::Write { path: path.to_owned(), what, source };
+        let device = OpenOptions::new().write(true).open(path);
+        let mut device = device.map_err(failed("opening the device"))?;
+        return device.write_all(bytes).map_err(failed("writing to the device"));
+    }
+    // Through a link, so that the link stays one.
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    write(path, &target, bytes, true)
 }
 
 /// As [`write_whole`], without waiting until the disk has it: after a power cut (not after a crash of
 /// the program) the file may be empty. For files of which there are many, and which can be made again.
+/// A link is replaced, not followed: what it leads to is none of ours.
 pub(crate) fn write_replaceable(path: &Path, bytes: &[u8]) -> Result<()> {
-    write(path, bytes, false)
+    write(path, path, bytes, false)
 }
 
-fn write(path: &Path, bytes: &[u8], wait: bool) -> Result<()> {
+/// Writes a file at `target`, which messages call `path`.
+fn write(path: &Path, target: &Path, bytes: &[u8], wait: bool) -> Result<()> {
     let failed = |what| move |source| Error::Write { path: path.to_owned(), what, source };
-    // Through a link, so that the link stays one.
-    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    match fs::metadata(&target) {
+    let mut permissions = None;
+    match fs::symlink_metadata(target) {
         Ok(metadata) if metadata.is_dir() => {
             return Err(Error::Directory {
                 path: path.to_owned(),
                 expected: "expected the name of a file to write",
             });
         }
-        Ok(metadata) if !metadata.is_file() => {
-            let mut device = OpenOptions::new()
-                .write(true)
-                .open(&target)
-                .map_err(failed("opening the device"))?;
-            return device.write_all(bytes).map_err(failed("writing to the device"));
-        }
+        Ok(metadata) if metadata.is_file() => permissions = Some(metadata.permissions()),
         _ => {}
     }
     let Some(file_name) = target.file_name() else {
@@ -100,12 +105,15 @@ fn write(path: &Path, bytes: &[u8], wait: bool) -> Result<()> {
     let (mut file, temporary) = temporary_beside(folder, &file_name.to_string_lossy())
         .map_err(failed("creating a file in its folder"))?;
     file.write_all(bytes).map_err(failed("writing it"))?;
+    if let Some(permissions) = permissions {
+        file.set_permissions(permissions).map_err(failed("giving it the permissions it had"))?;
+    }
     if wait {
         // Some file systems find out only now that they are full.
         file.sync_all().map_err(failed("writing it to the disk"))?;
     }
     drop(file);
-    fs::rename(&temporary.path, &target).map_err(failed("giving the finished file its name"))?;
+    fs::rename(&temporary.path, target).map_err(failed("giving the finished file its name"))?;
     temporary.keep();
     Ok(())
 }
@@ -208,6 +216,24 @@ mod tests {
         assert_eq!(fs::read(&target).unwrap(), b"new");
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(entries(folder.path()), 2);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn permissions_stay_and_a_replaceable_file_takes_the_place_of_a_link() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let folder = tempfile::tempdir().unwrap();
+        let (target, link) = (folder.path().join("target"), folder.path().join("link"));
+        fs::write(&target, "old").unwrap();
+        fs::set_permissions(&target, fs::Permissions::from_mode(0o600)).unwrap();
+        write_whole(&target, b"new").unwrap();
+        assert_eq!(fs::metadata(&target).unwrap().permissions().mode() & 0o777, 0o600);
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        write_replaceable(&link, b"other").unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"new");
+        assert_eq!(fs::read(&link).unwrap(), b"other");
+        assert!(!fs::symlink_metadata(&link).unwrap().is_symlink());
     }
 
     #[test]

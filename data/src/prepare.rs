@@ -1,6 +1,8 @@
 //! Pictures resized once for training, so that no epoch pays for the full size again.
 
 mod names;
+mod origin;
+mod places;
 
 use std::fmt;
 use std::fs;
@@ -18,6 +20,8 @@ use crate::source::{Picture, write_names};
 use crate::text::{MAX_SMALL_BYTES, Text};
 use crate::{Dataset, Error, Image, Result, Skipped, form_input};
 use names::output_names;
+use origin::Origin;
+pub use places::check_places;
 
 /// The file in the output folder that says how its pictures were made.
 const SETTINGS: &str = "prepared.json";
@@ -72,16 +76,18 @@ enum Outcome {
 ///
 /// Each picture covers a square of the size, its shorter side equal to it, by ccv's rules
 /// ([`form_input`]), and is stored as JPEG (grey ones grey) in a folder for its class. The work is
-/// parallel, and goes on where it was interrupted: a picture that is there whole, of the right size
-/// and not older than its source, is kept, and none is ever half written. Pictures that cannot be read
-/// are skipped and reported.
+/// parallel, and is resumed where it was interrupted: a picture that is there whole, of the right size
+/// and from the same source, is kept, and none is ever half written. Each says in a comment where it
+/// is from: the path (a hash of it), the length and the time of its source. Pictures that cannot be
+/// read are skipped and reported.
 ///
 /// `progress` is called from the threads with the number of pictures that were done since its last
 /// call.
 ///
 /// # Errors
-/// [`Error::Setting`] for a size or quality that makes no sense, or a folder whose pictures were
-/// prepared otherwise, [`Error::Dataset`] when the pictures are in memory or none could be read,
+/// What [`check_places`] reports; [`Error::AmongInputs`] where a picture in the folder was prepared
+/// from that of another set; [`Error::Setting`] for a size or quality that makes no sense, or a
+/// folder whose pictures were prepared otherwise, [`Error::Dataset`] when the pictures are in memory or none could be read,
 /// [`Error::Write`] when the disk refuses one (a full disk ends the work).
 pub fn prepare(
     dataset: &Dataset,
@@ -92,6 +98,7 @@ pub fn prepare(
 ) -> Result<PrepareReport> {
     let folder = folder.as_ref();
     check(dataset, name, options)?;
+    check_places(dataset, folder, name)?;
     let create = |path: &Path| {
         fs::create_dir_all(path).map_err(|source| Error::Write {
             path: path.to_owned(),
@@ -114,8 +121,12 @@ pub fn prepare(
             let outcome = prepare_one(dataset, index, &folder.join(name), options);
             progress(1);
             match outcome {
-                // The disk's fault ends all of it; the picture's does not.
-                Err(error @ (Error::Write { .. } | Error::NoFolder { .. })) => Err(error),
+                // The folder's fault ends all of it; the picture's does not.
+                Err(
+                    error @ (Error::Write { .. }
+                    | Error::NoFolder { .. }
+                    | Error::AmongInputs { .. }),
+                ) => Err(error),
                 outcome => Ok(outcome),
             }
         };
@@ -270,29 +281,43 @@ fn prepare_one(
     output: &Path,
     options: &PrepareOptions,
 ) -> Result<Outcome> {
-    if let Some(Picture::File(source)) = dataset.picture(index)
-        && is_done(source, output, options.size)
-    {
-        return Ok(Outcome::Kept);
+    let origin = match dataset.picture(index) {
+        Some(Picture::File(source)) => Origin::of(source),
+        _ => None,
+    };
+    if let (Some(origin), Some(made)) = (&origin, whole(output, options.size)) {
+        match made {
+            Some(made) if made.is_of(origin) => return Ok(Outcome::Kept),
+            Some(made) if !made.is_earlier(origin) => {
+                return Err(Error::AmongInputs {
+                    path: output.to_owned(),
+                    detail: format!(
+                        "it was prepared from another picture than {}; sets whose classes and \
+                         pictures have the same names need folders of their own",
+                        dataset.name(index)
+                    ),
+                });
+            }
+            _ => {}
+        }
     }
     let image = dataset.load(index, &options.limits)?;
     let formed = form_input(&image, options.size, options.size)?.to_bytes();
-    write_replaceable(output, &encode(&formed, options.quality, output)?)?;
+    let mut bytes = encode(&formed, options.quality, output)?;
+    if let Some(origin) = origin {
+        origin.add_to(&mut bytes);
+    }
+    write_replaceable(output, &bytes)?;
     Ok(Outcome::Written)
 }
 
-/// Whether the output is there, not older than its source, whole and of the size. Pictures are
-/// written without waiting for the disk, so a power cut may have left an empty one.
-fn is_done(source: &Path, output: &Path, size: usize) -> bool {
-    let modified = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified());
-    let (Ok(made), Ok(from)) = (modified(output), modified(source)) else { return false };
-    if made < from {
-        return false;
-    }
-    read_ends(output).is_ok_and(|(head, tail)| {
-        let [rows, cols] = decode::jpeg_size(&head).unwrap_or_default();
-        tail == END_OF_IMAGE && rows.min(cols) == size
-    })
+/// Where a picture that is there whole and of the size was prepared from, if it says so. `None` where
+/// it is not: pictures are written without waiting for the disk, so a power cut may have left an
+/// empty one.
+fn whole(output: &Path, size: usize) -> Option<Option<Origin>> {
+    let (head, tail) = read_ends(output).ok()?;
+    let [rows, cols] = decode::jpeg_size(&head).unwrap_or_default();
+    (tail == END_OF_IMAGE && rows.min(cols) == size).then(|| Origin::find(&head))
 }
 
 /// The start of a file, with the header that [`encode`] writes, and its last two bytes.

@@ -1,32 +1,40 @@
 //! `striate classify`.
 
+mod identity;
 mod pictures;
 mod pipeline;
+mod record;
 mod report;
 mod results;
 mod rounds;
+mod sink;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
 use striate::image::{Limits, Protocol, list};
-use striate::train::parallel::Exchange;
+use striate::train::parallel::{Exchange, Launch};
 use striate::{Classifier, Ranks};
 
 use crate::args::{Format, Global, Precision, positive, protocol_parser};
 use crate::error::{Error, Result, chain};
+use crate::inputs::{self, ModelFile, is_stdin};
 use crate::labels::Labels;
 use crate::model;
 use crate::output::Output;
+use crate::outputs::{Destination, Files, is_stdout};
 use crate::progress::Progress;
 use crate::ranks::{Rank, RankArgs, first_cause};
 
+use identity::Pending;
 use pictures::Pictures;
 use pipeline::{Decoded, decode_ahead};
+use record::Record;
 use report::{Report, Told};
-use results::Results;
+use results::Form;
 use rounds::Rounds;
+use sink::Sink;
 
 /// Ranks that are printed where nothing else is asked.
 const DEFAULT_TOP: usize = 5;
@@ -37,6 +45,9 @@ const LIST_BATCH: usize = 8;
 /// A batch takes no further image once it has so many pixels: decoded images are held until it is
 /// done.
 const BATCH_PIXELS: usize = 32_000_000;
+
+/// The longest list that is taken from standard input.
+const MAX_LIST_BYTES: u64 = 1 << 30;
 
 /// Options of `striate classify`.
 #[derive(Debug, Args)]
@@ -53,9 +64,17 @@ The milliseconds are those from the decoded picture to the ranks.
 An image that cannot be read does not stop the others; the exit code is 1 then.
 
 Over several devices (--devices) or processes (mpirun) the images are dealt out in blocks of eight;
-results come in the order of the list all the same. With --output FILE a run that was stopped or
-killed goes on after the last whole line of the file, also with other devices: the same command
-again. Remove the file to start anew, or to try again what could not be read.
+results come in the order of the list all the same.
+
+With --output FILE a run that was stopped or killed is resumed by the same command, also on other
+devices: FILE keeps its whole results, the others are added. Which run they belong to stands beside
+it, in FILE.run: the model by its content, the images, the protocol, --dtype, --top, --labels,
+--format, --draw and --max-pixels. Another run is refused, and told what differs; remove FILE to
+start anew, or to try again what could not be read. Into a pipe or a device (a FIFO, /dev/stdout)
+results are written as they come, and nothing is resumed.
+
+`-` is standard input for one of the images, the list and the model, and standard output for
+--output and --draw. A file that is really called `-` is `./-`. No output may be a file that is read.
 
 Examples:
   striate classify samples/digit-7.png
@@ -63,15 +82,18 @@ Examples:
   striate classify --model vgg-d.sqlite3 --draw 'ranks/{}.png' *.jpg
   striate classify --model vgg16.safetensors --labels imagenet-sorted --protocol centre photo.jpg
   striate classify --model vgg-d.sqlite3 --list photos.txt --format json > ranks.jsonl
+  curl -s https://example.org/photo.jpg | striate classify --model vgg-d.sqlite3 -
+  find photos -name '*.jpg' | striate classify --model vgg-d.sqlite3 --list - --format json
   mpirun -n 4 striate classify --model vgg-d.sqlite3 --list photos.txt --format json -o r.jsonl")]
 pub(crate) struct ClassifyArgs {
-    /// The images: JPEG, PNG, WebP, BMP, GIF or TIFF.
+    /// The images: JPEG, PNG, WebP, BMP, GIF or TIFF; `-` is standard input.
     #[arg(value_name = "IMAGE", required_unless_present = "list")]
     images: Vec<PathBuf>,
-    /// A text file of image paths, one a line.
+    /// A text file of image paths, one a line; `-` is standard input.
     #[arg(long, value_name = "FILE", conflicts_with = "images")]
     list: Option<PathBuf>,
-    /// The model file, ccv's .sqlite3 or .safetensors [default: the embedded one].
+    /// The model file, ccv's .sqlite3 or .safetensors; `-` is standard input [default: the
+    /// embedded one].
     #[arg(short, long, value_name = "MODEL")]
     model: Option<PathBuf>,
     /// How an image is cut into the views whose confidences are averaged [default: what the model
@@ -85,9 +107,9 @@ pub(crate) struct ClassifyArgs {
     /// `imagenet-sorted` (torchvision's) [default: the model's own, else ImageNet's for 1000].
     #[arg(short, long, value_name = "LABELS")]
     labels: Option<Labels>,
-    /// Paint the ranks over the image into this PNG file. For several images a folder (an existing
-    /// one, or a name that ends in /), which gets NAME.png for each, or a name with {} for the
-    /// NAME.
+    /// Paint the ranks over the image into this PNG file; `-` is standard output. For several
+    /// images a folder (an existing one, or a name that ends in /), which gets NAME.png for each,
+    /// or a name with {} for the NAME.
     #[arg(short, long, value_name = "OUT.png")]
     draw: Option<PathBuf>,
     /// Refuse images of more pixels.
@@ -97,8 +119,8 @@ pub(crate) struct ClassifyArgs {
     /// Hold the weights in this precision [default: as they are stored].
     #[arg(long, value_enum)]
     dtype: Option<Precision>,
-    /// Write results into this file, a line an image (with --format json or ccv). Where it holds
-    /// results already, those of the first images, go on after them.
+    /// Write results into this file, a line an image (with --format json or ccv); `-` is standard
+    /// output. Where it holds the first results of the same run already, resume after them.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     #[command(flatten)]
@@ -114,24 +136,99 @@ impl ClassifyArgs {
             None => DEFAULT_TOP,
         }
     }
+
+    /// Images that go through the network together, where they are small enough.
+    fn block(&self) -> usize {
+        if self.list.is_some() { LIST_BATCH } else { 1 }
+    }
+
+    /// Refuses standard input where there is more than one thing to read from it, or more than one
+    /// process to read it.
+    fn check_stdin(&self) -> Result<()> {
+        let mut files = Files::default();
+        self.reads(&self.images, &mut files);
+        files.check()?;
+        let named = [&self.list, &self.model].into_iter().flatten().chain(&self.images);
+        match Launch::from_environment() {
+            Some(launch) if launch.size > 1 && named.into_iter().any(|path| is_stdin(path)) => {
+                Err(Error::Usage(
+                    "'-' is standard input, which one of several processes has: name a file".into(),
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses to write over anything that is read.
+    fn check_files(&self, images: &[PathBuf], pictures: &Pictures) -> Result<()> {
+        let mut files = Files::default();
+        self.reads(images, &mut files);
+        let results = self.output.as_deref().unwrap_or(Path::new("-"));
+        let record = Record::path(results);
+        if pictures.to_stdout() && is_stdout(results) {
+            return Err(Error::Usage(
+                "'--draw -' writes the picture to standard output: name a file for the results \
+                 with '--output FILE --format json'"
+                    .into(),
+            ));
+        }
+        files.writes_all("--draw", pictures.paths());
+        match &self.output {
+            Some(_) => files.writes("--output", results),
+            None => files.writes("standard output", results),
+        }
+        if !is_stdout(results) {
+            files.writes("--output", &*record);
+        }
+        files.check()
+    }
+
+    fn reads<'a>(&'a self, images: &'a [PathBuf], files: &mut Files<'a>) {
+        files.reads("list", self.list.as_deref());
+        files.reads("model", self.model.as_deref());
+        if let Some(Labels::File(path)) = &self.labels {
+            files.reads("labels", &**path);
+        }
+        files.reads_all("picture", images);
+    }
+}
+
+/// The images of a list; `-` is standard input. In a list `-` is a file of that name.
+fn read_list(list: &Path) -> Result<Vec<PathBuf>> {
+    let mut paths = match is_stdin(list) {
+        true => {
+            let bytes = inputs::read_stdin("a list of pictures", MAX_LIST_BYTES)?;
+            list::parse(&bytes, "standard input")?
+        }
+        false => list::read(list)?,
+    };
+    for path in paths.iter_mut().filter(|path| is_stdin(path)) {
+        *path = Path::new(".").join(&*path);
+    }
+    Ok(paths)
 }
 
 /// Classifies all images, and tells the ranks as they come, in their order.
 pub(crate) fn run(args: &ClassifyArgs, global: &Global, output: &mut Output) -> Result<()> {
-    let paths = match &args.list {
-        Some(file) => list::read(file)?,
-        None => args.images.clone(),
-    };
-    let labels = args.labels.as_ref().map(Labels::read).transpose()?;
-    let pictures = Pictures::new(args.draw.as_deref(), &paths, args.list.is_some())?;
     let format = output.format();
     if args.output.is_some() && format == Format::Table {
         return Err(Error::Usage(
             "'--output' takes a line an image: '--format json' or '--format ccv'".into(),
         ));
     }
+    args.check_stdin()?;
+    let paths = match &args.list {
+        Some(file) => read_list(file)?,
+        None => args.images.clone(),
+    };
+    let labels = args.labels.as_ref().map(Labels::read).transpose()?;
+    let pictures = Pictures::plan(args.draw.as_deref(), &paths, args.list.is_some())?;
+    args.check_files(&paths, &pictures)?;
+    pictures.prepare()?;
+    let model = args.model.as_deref().map(ModelFile::open).transpose()?;
     let report = Report::new(args.top(format), args.list.is_some(), format);
-    let work = Work { args, paths: &paths, labels, pictures, report };
+    let model = model.as_ref().map(ModelFile::path);
+    let work = Work { args, model, paths: &paths, labels, pictures, report };
 
     let mut ranks = args.ranks.start(global, false)?;
     if ranks.is_empty() {
@@ -159,6 +256,8 @@ pub(crate) fn run(args: &ClassifyArgs, global: &Global, output: &mut Output) -> 
 /// What all ranks work on.
 struct Work<'a> {
     args: &'a ClassifyArgs,
+    /// Where the model can be opened; none for the embedded one.
+    model: Option<&'a Path>,
     paths: &'a [PathBuf],
     labels: Option<Vec<String>>,
     pictures: Pictures,
@@ -172,43 +271,52 @@ impl Work<'_> {
         if let (Err(error), Some(rank)) = (&result, rank) {
             rank.exchange.abandon(&chain(error));
         }
-        let failed = result?;
-        if self.args.model.is_none() && failed < self.paths.len() {
+        let Outcome { begin, failed } = result?;
+        if self.model.is_none() && failed < self.paths.len() && begin < self.paths.len() {
             output.note(striate::DEFAULT_MODEL_NOTE);
         }
         match failed {
             0 => Ok(()),
             // The only one has said what was wrong with it.
-            1 if self.paths.len() == 1 => Err(Error::Told),
+            1 if self.paths.len() == 1 && begin == 0 => Err(Error::Told),
             _ => Err(Error::Some { failed, all: self.paths.len() }),
         }
     }
 
-    fn lead_on(&self, rank: Option<&Rank>, global: &Global, output: &mut Output) -> Result<usize> {
-        let mut file = match &self.args.output {
-            Some(path) => Some(Results::open(path, output.format(), self.paths)?),
-            None => None,
-        };
-        let begin = file.as_ref().map_or(0, Results::done);
-        let mut failed = file.as_ref().map_or(0, Results::failed);
+    fn lead_on(
+        &self,
+        rank: Option<&Rank>,
+        global: &Global,
+        output: &mut Output,
+    ) -> Result<Outcome> {
+        let all = self.paths.len();
+        let mut sink = self.sink(output.format())?;
+        let (begin, mut failed) = sink.begin();
         if begin > 0 {
-            output.note(&format!("{begin} of {} images are done already", self.paths.len()));
+            let file = self.args.output.as_deref().unwrap_or(Path::new("-")).display();
+            output.note(&match begin == all {
+                true => format!("{file} is complete: all {all} images are done already"),
+                false => format!("{begin} of {all} images are done already"),
+            });
         }
         if let Some(rank) = rank {
             rank.exchange.broadcast_bytes(begin.to_string().into_bytes(), 0).wait()?;
         }
-        let mut progress = Progress::new(self.paths.len(), output.quiet());
+        let mut progress = Progress::new(all, output.quiet());
         progress.advance(begin);
+        // Of the block in which the last run was stopped.
+        let mut told_before = begin % self.args.block();
         let tell = |told: Vec<Told>| {
             for one in told {
+                if told_before > 0 {
+                    told_before -= 1;
+                    continue;
+                }
                 progress.suspend(|| {
                     if let Some(error) = &one.error {
                         output.error(error);
                     }
-                    match &mut file {
-                        Some(file) => file.add(&one.text),
-                        None => output.text(&one.text),
-                    }?;
+                    sink.add(&one.text, output)?;
                     match &one.painted {
                         Some(path) => output.done(&format!("  painted {path}")),
                         None => Ok(()),
@@ -217,10 +325,19 @@ impl Work<'_> {
                 failed += usize::from(one.error.is_some());
                 progress.advance(1);
             }
-            file.as_mut().map_or(Ok(()), Results::flush)
+            sink.flush()
         };
         self.classify(rank, global, begin, tell)?;
-        Ok(failed)
+        Ok(Outcome { begin, failed })
+    }
+
+    /// Where the results go.
+    fn sink(&self, format: Format) -> Result<Sink> {
+        let Some(path) = self.args.output.as_deref() else { return Ok(Sink::Stdout) };
+        let form = Form::new(format, self.args.list.is_some());
+        Sink::open(path, form, self.paths, || {
+            Pending::start(self.args, self.model, self.paths, self.labels.as_deref(), format)
+        })
     }
 
     /// Classifies this rank's share, which another one tells.
@@ -233,7 +350,8 @@ impl Work<'_> {
         follow().inspect_err(|error| rank.exchange.abandon(&chain(error)))
     }
 
-    /// Goes through the images from number `begin` on, in blocks that the ranks take in turn.
+    /// Goes through the images, in blocks that the ranks take in turn, from the block of number
+    /// `begin` on.
     fn classify(
         &self,
         rank: Option<&Rank>,
@@ -242,7 +360,12 @@ impl Work<'_> {
         mut tell: impl FnMut(Vec<Told>) -> Result<()>,
     ) -> Result<()> {
         let (own, size) = rank.map_or((0, 1), |r| (r.exchange.rank(), r.exchange.size()));
-        let rounds = Rounds::new(begin, self.paths.len(), self.block(), size);
+        if begin == self.paths.len() {
+            return Ok(());
+        }
+        // From the beginning of a block: the same images together give the same bits.
+        let begin = begin - begin % self.args.block();
+        let rounds = Rounds::new(begin, self.paths.len(), self.args.block(), size);
         // The first images are decoded while the model is read.
         let limits = Limits { max_pixels: self.args.max_pixels, ..Limits::default() };
         let paths = rounds.of(own).flatten().map(|i| self.paths[i].clone()).collect();
@@ -253,7 +376,7 @@ impl Work<'_> {
             None => global.device()?,
         };
         let args = self.args;
-        let network = model::load(args.model.as_deref(), args.dtype.map(Into::into), &device)?;
+        let network = model::load(self.model, args.dtype.map(Into::into), &device)?;
         let mut classifier = Classifier::new(network)?;
         if let Some(protocol) = args.protocol {
             classifier = classifier.protocol(protocol);
@@ -282,11 +405,6 @@ impl Work<'_> {
         }
         Ok(())
     }
-
-    /// Images of a block.
-    fn block(&self) -> usize {
-        if self.args.list.is_some() { LIST_BATCH } else { 1 }
-    }
 }
 
 /// What all ranks found of their blocks of a round, in the order of the list.
@@ -298,7 +416,15 @@ fn gather(exchange: &Exchange, own: &[Told]) -> Result<Vec<Told>> {
     Ok(parts.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
 }
 
-/// What goes on through all images of a rank.
+/// How a run went.
+struct Outcome {
+    /// Images that were done before it.
+    begin: usize,
+    /// Images that could not be classified, before it or by it.
+    failed: usize,
+}
+
+/// What is the same for all images of a rank.
 struct Job<'a> {
     work: &'a Work<'a>,
     classifier: Classifier,
@@ -363,8 +489,8 @@ impl Job<'_> {
             .into_iter()
             .map(|class| (report::name(&class), class.confidence))
             .collect();
-        crate::draw::paint(image, &ranks, path)?;
-        told.painted = Some(path.display().to_string());
+        crate::draw::paint(image, &ranks, &Destination::of(path)?)?;
+        told.painted = (!is_stdout(path)).then(|| path.display().to_string());
         Ok(())
     }
 }

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
-use striate::image::{self, Image, Limits};
+use striate::image::{Image, Limits};
 
 use crate::error::{Error, Result};
+use crate::inputs;
 
 /// Decoded images that may wait. More would only hold more memory: if decoding is the slower part,
 /// none ever waits.
@@ -15,7 +16,7 @@ const AHEAD: usize = 2;
 /// An image, or why there is none.
 pub(super) struct Decoded {
     pub(super) path: PathBuf,
-    pub(super) image: Result<Image, image::Error>,
+    pub(super) image: Result<Image>,
 }
 
 impl Decoded {
@@ -29,7 +30,7 @@ pub(super) fn decode_ahead(paths: Vec<PathBuf>, limits: Limits) -> Result<Receiv
     let (sender, receiver) = sync_channel(AHEAD);
     let decode = move || {
         for path in paths {
-            let image = image::open_with(&path, &limits);
+            let image = inputs::picture(&path, &limits);
             if sender.send(Decoded { path, image }).is_err() {
                 return;
             }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 /// The images of a list in blocks that the ranks take in turn; a round is a block for each. Blocks
-/// are the same for any number of ranks, and wherever a run that was stopped goes on.
+/// are the same for any number of ranks, and wherever a run is resumed.
 pub(super) struct Rounds {
     begin: usize,
     all: usize,

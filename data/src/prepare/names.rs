@@ -60,7 +60,7 @@ fn clean(name: &str) -> String {
 }
 
 /// A number made of a path: Fowler, Noll and Vo's hash, 1a, 64 bits.
-fn fnv1a(path: &Path) -> u64 {
+pub(super) fn fnv1a(path: &Path) -> u64 {
     let bytes = path.as_os_str().as_encoded_bytes();
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)

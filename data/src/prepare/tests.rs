@@ -133,3 +133,78 @@ fn a_list_holds_what_it_can() {
     write("a b").unwrap();
     assert_eq!(fs::read_to_string(&list).unwrap(), "1 a b\n");
 }
+
+#[test]
+fn sources_are_never_among_the_outputs() {
+    let (folder, dataset) = scene();
+    let at = |name: &str| folder.path().join(name);
+    let before = fs::read(at("in/a/wide.png")).unwrap();
+    let run = |dataset: &Dataset, out: &str, name: &str| {
+        let report = prepare(dataset, at(out), name, &options(), &|_| {});
+        report.map(|report| report.written).map_err(|error| error.to_string())
+    };
+    fs::create_dir(at("other")).unwrap();
+    for out in ["in", "in/a", "in/new", "in/new/deep", "other/../in", "in/../in/new"] {
+        let message = run(&dataset, out, "train").unwrap_err();
+        assert!(message.contains("cannot write into") && message.contains("in"), "{message}");
+    }
+    // A list: its pictures stay where they are, and so does the list.
+    fs::write(at("all.txt"), "1 in/a/wide.png\n2 in/b/grey.png\n").unwrap();
+    fs::write(at("all.labels"), "a\nb\n").unwrap();
+    let list = Dataset::open(at("all.txt")).unwrap();
+    assert!(run(&list, "in", "train").unwrap_err().contains("pictures of the set"));
+    assert!(run(&list, "", "all").unwrap_err().contains("all.txt"));
+    assert!(!at("prepared.json").exists() && !at("in/prepared.json").exists());
+    assert_eq!(fs::read_to_string(at("all.txt")).unwrap().lines().count(), 2);
+    assert_eq!(run(&list, "", "train"), Ok(2));
+    assert_eq!(fs::read(at("in/a/wide.png")).unwrap(), before);
+    assert_eq!(fs::read_dir(at("in/a")).unwrap().count(), 2);
+}
+
+#[cfg(unix)]
+#[test]
+fn links_into_the_sources_are_not_followed() {
+    use std::os::unix::fs::symlink;
+
+    let (folder, dataset) = scene();
+    let at = |name: &str| folder.path().join(name);
+    let run = |out: &str| prepare(&dataset, at(out), "train", &options(), &|_| {});
+    symlink(at("in"), at("link")).unwrap();
+    assert!(matches!(run("link/new"), Err(Error::AmongInputs { .. })));
+    fs::create_dir(at("classes")).unwrap();
+    symlink(at("in/a"), at("classes/a")).unwrap();
+    assert!(matches!(run("classes"), Err(Error::AmongInputs { .. })));
+    fs::create_dir_all(at("out/a")).unwrap();
+    symlink(at("in/a/wide.png"), at("out/a/wide.jpg")).unwrap();
+    let before = fs::read(at("in/a/wide.png")).unwrap();
+    assert_eq!(run("out").unwrap().written, 3);
+    assert_eq!(fs::read(at("in/a/wide.png")).unwrap(), before);
+}
+
+#[test]
+fn pictures_of_another_set_are_not_taken_for_its_own() {
+    let (folder, dataset) = scene();
+    let at = |name: &str| folder.path().join(name);
+    let run = |dataset: &Dataset| {
+        let report = prepare(dataset, at("out"), "train", &options(), &|_| {});
+        report.map(|report| (report.written, report.kept))
+    };
+    assert_eq!(run(&dataset).unwrap(), (3, 0));
+    let before = fs::read(at("out/a/wide.jpg")).unwrap();
+    // Another set with a class and a picture of the same names.
+    fs::create_dir_all(at("second/a")).unwrap();
+    write_png(at("second/a/wide.png"), &picture(60, 80, 3)).unwrap();
+    let second = Dataset::from_folder(at("second")).unwrap();
+    let error = run(&second).unwrap_err();
+    assert!(matches!(error, Error::AmongInputs { .. }), "{error}");
+    let error = error.to_string();
+    assert!(error.contains("wide.jpg") && error.contains("another picture than"), "{error}");
+    assert_eq!(fs::read(at("out/a/wide.jpg")).unwrap(), before);
+    // The first set, moved to another place, is the same.
+    fs::rename(at("in"), at("moved")).unwrap();
+    assert_eq!(run(&Dataset::from_folder(at("moved")).unwrap()).unwrap(), (0, 3));
+    // A picture that was changed is prepared again.
+    fs::rename(at("moved"), at("in")).unwrap();
+    write_png(at("in/a/wide.png"), &picture(60, 80, 3)).unwrap();
+    assert_eq!(run(&dataset).unwrap(), (1, 2));
+}
