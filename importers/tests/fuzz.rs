@@ -210,6 +210,15 @@ proptest! {
         prop_assert!(named);
     }
 
+}
+
+proptest! {
+    // Each case copies files and has sqlite sync them.
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(32)
+    })]
+
     /// What another program has left beside a database, damaged.
     #[test]
     fn damaged_logs_and_journals(

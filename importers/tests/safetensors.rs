@@ -337,15 +337,13 @@ fn a_file_that_changes_while_it_is_read_is_an_error() {
     write_tensors(&path, &[("large", &large)], &BTreeMap::new()).unwrap();
 
     let opened = TensorFile::open(&path).unwrap();
-    let (name, tensor) = ("large", |file: &TensorFile| file.tensor("large", &device, None));
+    let tensor = |file: &TensorFile| file.tensor("large", &device, None);
     assert!(tensor(&opened).unwrap().to_vec::<f32>().unwrap().iter().all(|v| *v == 1.5));
     opened.check_unchanged().unwrap();
     // Shorter: no part of it is made up, and nothing ends the process.
     fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(1 << 20).unwrap();
-    for file in [&opened] {
-        assert!(matches!(tensor(file).unwrap_err(), Error::Changed { .. }), "{name}");
-        assert!(matches!(file.check_unchanged().unwrap_err(), Error::Changed { .. }));
-    }
+    assert!(matches!(tensor(&opened).unwrap_err(), Error::Changed { .. }));
+    assert!(matches!(opened.check_unchanged().unwrap_err(), Error::Changed { .. }));
 
     // Replaced by a rename: what was opened is read.
     let other = folder.path().join("y.safetensors");
