@@ -102,13 +102,12 @@ fn double(from: &[u8], into: &mut [u8]) {
     let last = from.len() - 1;
     into[0] = from[0];
     into[1] = ((wide(from[0]) * 3 + wide(from[1]) + 2) >> 2) as u8;
-    for (three, pair) in from.windows(3).zip(into[2..].chunks_exact_mut(2)) {
-        let middle = wide(three[1]) * 3;
-        pair[0] = ((middle + wide(three[0]) + 1) >> 2) as u8;
-        pair[1] = ((middle + wide(three[2]) + 2) >> 2) as u8;
-    }
     into[2 * last] = ((wide(from[last]) * 3 + wide(from[last - 1]) + 1) >> 2) as u8;
     into[2 * last + 1] = from[last];
+    between(from, &mut into[2..2 * last], |before, own, after| {
+        let own = wide(own) * 3;
+        [((own + wide(before) + 1) >> 2) as u8, ((own + wide(after) + 2) >> 2) as u8]
+    });
 }
 
 /// As [`double`], from sums of two rows that are four times the value.
@@ -116,13 +115,32 @@ fn double_sums(from: &[u16], into: &mut [u8]) {
     let last = from.len() - 1;
     into[0] = ((from[0] * 4 + 8) >> 4) as u8;
     into[1] = ((from[0] * 3 + from[1] + 7) >> 4) as u8;
-    for (three, pair) in from.windows(3).zip(into[2..].chunks_exact_mut(2)) {
-        let middle = three[1] * 3;
-        pair[0] = ((middle + three[0] + 8) >> 4) as u8;
-        pair[1] = ((middle + three[2] + 7) >> 4) as u8;
-    }
     into[2 * last] = ((from[last] * 3 + from[last - 1] + 8) >> 4) as u8;
     into[2 * last + 1] = ((from[last] * 4 + 7) >> 4) as u8;
+    between(from, &mut into[2..2 * last], |before, own, after| {
+        [((own * 3 + before + 8) >> 4) as u8, ((own * 3 + after + 7) >> 4) as u8]
+    });
+}
+
+/// Two values for each that has one before and one after it, made by `pair` of the three.
+#[inline(always)]
+fn between<T: Copy>(from: &[T], into: &mut [u8], pair: impl Fn(T, T, T) -> [u8; 2]) {
+    let count = from.len() - 2;
+    let (before, own, after) = (&from[..count], &from[1..1 + count], &from[2..]);
+    let (befores, before_rest) = before.as_chunks::<LANES>();
+    let (owns, own_rest) = own.as_chunks::<LANES>();
+    let (afters, after_rest) = after.as_chunks::<LANES>();
+    let (whole, rest) = into.split_at_mut(owns.len() * LANES * 2);
+    let groups = whole.chunks_exact_mut(LANES * 2);
+    for (((before, own), after), into) in befores.iter().zip(owns).zip(afters).zip(groups) {
+        let pairs: [[u8; 2]; LANES] =
+            std::array::from_fn(|lane| pair(before[lane], own[lane], after[lane]));
+        into.copy_from_slice(pairs.as_flattened());
+    }
+    let pairs = rest.chunks_exact_mut(2).zip(before_rest).zip(own_rest).zip(after_rest);
+    for (((into, &before), &own), &after) in pairs {
+        into.copy_from_slice(&pair(before, own, after));
+    }
 }
 
 /// The picture's values, `[rows, cols, channels]`: 1 channel of grey, 3 of RGB, or the 4 inks as
