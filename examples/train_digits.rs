@@ -54,12 +54,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let digits = (0..10).map(|digit| digit.to_string()).collect();
     let note = "LeNet for handwritten digits, trained on 8,004 digits of MNIST, shifted, turned, \
                 scaled and inverted at random; it knows digits only";
-    let metadata = Metadata {
-        labels: Some(digits),
-        protocol: Some(Protocol::Centre.name().into()),
-        note: Some(note.into()),
-        ..Metadata::default()
-    };
+    let metadata =
+        Metadata { labels: Some(digits), note: Some(note.into()), ..Metadata::default() };
     let options = SessionOptions { train: options, recipe, metadata, ..SessionOptions::default() };
     let working = target.with_extension("training.sqlite3");
     let device = Device::cpu(None)?;

@@ -5,9 +5,10 @@ mod occlusion;
 use std::fmt;
 use std::sync::Arc;
 
+use striate_data::augment::{TestView, ViewFormer};
 use striate_data::{FloatImage, Geometry, Image, Prepared, Protocol, five_windows};
 use striate_models::imagenet;
-use striate_nn::{Network, Scan};
+use striate_nn::{Metadata, Network, Scan};
 use striate_tensor::{DType, Device, Tensor};
 
 use crate::{Error, Result};
@@ -32,7 +33,10 @@ pub struct Classifier {
     labels: Option<Arc<[String]>>,
     geometry: Geometry,
     mean: Option<FloatImage>,
-    scan: Scan,
+    /// Forms the view that training tested, where the network records it.
+    tested: Option<ViewFormer>,
+    /// None for a network without a convolution, which only takes views of its input's size.
+    scan: Option<Scan>,
     first_full_connect: usize,
     classes: usize,
 }
@@ -40,14 +44,17 @@ pub struct Classifier {
 impl Classifier {
     /// A classifier of this network.
     ///
-    /// The protocol is the one that the model recommends, else [`Protocol::CcvCpu`]; labels are
-    /// those of the model, else the ImageNet classes where there are 1,000.
+    /// The protocol is the one that the model recommends: a network that was trained here recommends
+    /// [`Protocol::Tested`], with the view that training tested, so that classifying the test
+    /// pictures gives the error rate that training reported. A model that recommends nothing is
+    /// classified by [`Protocol::CcvCpu`], or by [`Protocol::Tested`] where it has no convolution.
+    /// Labels are those of the model, else the ImageNet classes where there are 1,000.
     ///
     /// # Errors
-    /// [`Error::NotAClassifier`] where the network does not take pictures through at least one
-    /// convolution to full-connect layers, and where its mean image cannot be read back from the
-    /// device. A protocol that nobody knows, or labels that are not as many as the classes, in its
-    /// metadata are passed over with a warning: both can be given anew.
+    /// [`Error::NotAClassifier`] where the network does not take pictures to full-connect layers,
+    /// and where its mean image cannot be read back from the device. A protocol or a view that this
+    /// version does not know, or labels that are not as many as the classes, in its metadata are
+    /// left out with a warning: protocol and labels can be given anew.
     pub fn new(network: Network) -> Result<Self> {
         let spec = network.spec();
         let classes = spec.classes();
@@ -58,21 +65,12 @@ impl Classifier {
         if channels != 1 && channels != 3 {
             return refuse("an input of 1 or 3 channels", format!("{channels}"));
         }
-        let Some(scan) = spec.scan() else {
-            return refuse("a convolution", format!("{} layers without one", spec.layers.len()));
-        };
+        let scan = spec.scan();
         let Some(first_full_connect) = spec.first_full_connect() else {
             return refuse("a full-connect layer", "none".into());
         };
         let mean = network.mean().map(picture).transpose()?;
         let metadata = network.metadata();
-        let protocol = match &metadata.protocol {
-            Some(name) => name.parse().unwrap_or_else(|error| {
-                log::warn!("the model recommends a protocol that is not known: {error}");
-                Protocol::CcvCpu
-            }),
-            None => Protocol::CcvCpu,
-        };
         let labels: Option<Arc<[String]>> = match &metadata.labels {
             Some(labels) if labels.len() == classes => Some(labels.clone().into()),
             Some(labels) => {
@@ -84,13 +82,16 @@ impl Classifier {
             }
             None => None,
         };
-        let geometry =
-            Geometry { image: spec.image, net: [rows, cols], channels, scan_scale: scan.scale };
+        let scan_scale = scan.map_or(1, |scan| scan.scale);
+        let geometry = Geometry { image: spec.image, net: [rows, cols], channels, scan_scale };
+        let tested = tested(metadata, &geometry, mean.as_ref());
+        let protocol = recommended(metadata, tested.is_some(), scan.is_some());
         Ok(Classifier {
             protocol,
             labels,
             geometry,
             mean,
+            tested,
             scan,
             first_full_connect,
             classes,
@@ -125,12 +126,21 @@ impl Classifier {
         self.protocol
     }
 
+    /// The protocol in use in words: its name, and what it does.
+    pub fn protocol_in_words(&self) -> String {
+        match (&self.tested, self.protocol) {
+            (Some(tested), Protocol::Tested) => format!("{}: {}", self.protocol, tested.view()),
+            _ => format!("{}: {}", self.protocol, self.protocol.description()),
+        }
+    }
+
     /// Ranks the classes of a picture.
     ///
     /// # Errors
-    /// [`Error::Image`] where the picture cannot be cut as the protocol says; [`Error::Network`]
-    /// where the device fails; [`Error::NoConfidences`] where the network's numbers overflow, so
-    /// that there are no probabilities to rank.
+    /// [`Error::Image`] where the picture cannot be cut as the protocol says;
+    /// [`Error::NotAClassifier`] where the protocol needs a convolution and there is none;
+    /// [`Error::Network`] where the device fails; [`Error::NoConfidences`] where the network's numbers
+    /// overflow, so that there are no probabilities to rank.
     pub fn classify(&self, image: &Image) -> Result<Ranks> {
         let mut ranks = self.classify_batch(&[image])?;
         ranks.pop().ok_or_else(|| Error::NotAClassifier {
@@ -179,7 +189,10 @@ impl Classifier {
     /// # Errors
     /// As [`classify`](Classifier::classify).
     pub fn features(&self, image: &Image) -> Result<Vec<Tensor>> {
-        let prepared = self.protocol.prepare(image, &self.geometry, self.mean.as_ref())?;
+        let prepared = match (&self.tested, self.protocol) {
+            (Some(tested), Protocol::Tested) => Prepared::Crops(vec![tested.form(image)?]),
+            _ => self.protocol.prepare(image, &self.geometry, self.mean.as_ref())?,
+        };
         let device = self.network.device();
         let mut features = Vec::new();
         match prepared {
@@ -191,13 +204,19 @@ impl Classifier {
                 }
             }
             Prepared::Scans(slices) => {
-                let after = self.scan.layer + 1;
+                let Some(scan) = self.scan else {
+                    return Err(Error::NotAClassifier {
+                        expected: format!("a convolution, for the protocol {}", self.protocol),
+                        got: format!("{} layers without one", self.network.spec().layers.len()),
+                    });
+                };
+                let after = scan.layer + 1;
                 for slice in slices {
                     let x = batch(std::slice::from_ref(&slice), device)?;
                     let scanned = self.network.forward_layers(0..after, &x)?;
                     let [_, rows, cols, _] =
                         scanned.shape().nhwc("scan", "the last convolution")?;
-                    let window = self.scan.window;
+                    let window = scan.window;
                     let windows = five_windows([rows, cols], window)?
                         .into_iter()
                         .map(|[row, col]| {
@@ -237,6 +256,43 @@ impl Classifier {
             value: confidences[class],
             half: weights.any(|layer| layer.weight.dtype() == DType::F16),
         })
+    }
+}
+
+/// What forms the view that training tested the network with, where its metadata record one that can
+/// be understood.
+fn tested(
+    metadata: &Metadata,
+    geometry: &Geometry,
+    mean: Option<&FloatImage>,
+) -> Option<ViewFormer> {
+    let warn = |error: &dyn fmt::Display| {
+        log::warn!(
+            "the model records a view that training tested, which this version cannot form: {error}"
+        );
+    };
+    // By way of text, whose messages name the field.
+    let view = metadata.view.as_ref()?.to_string();
+    let view: TestView = view.parse().inspect_err(|error| warn(error)).ok()?;
+    ViewFormer::new(view, geometry, mean).inspect_err(|error| warn(error)).ok()
+}
+
+/// The protocol that a model recommends, or the one for models that recommend none.
+fn recommended(metadata: &Metadata, has_view: bool, has_convolution: bool) -> Protocol {
+    let default = match has_convolution {
+        true => Protocol::CcvCpu,
+        false => Protocol::Tested,
+    };
+    match metadata.protocol.as_deref().map(str::parse) {
+        // Its view is there, but nobody can form it: said already.
+        Some(Ok(Protocol::Tested)) if metadata.view.is_some() && !has_view => default,
+        Some(Ok(protocol)) => protocol,
+        Some(Err(error)) => {
+            log::warn!("the model recommends a protocol that is not known: {error}");
+            default
+        }
+        None if has_view => Protocol::Tested,
+        None => default,
     }
 }
 

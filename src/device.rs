@@ -31,7 +31,7 @@ pub trait DeviceByName: Sized {
     }
 
     /// The device of this name: `cpu`; `gpu`, the best graphics processor; `gpu:N` or `gpu:NAME`,
-    /// that of a number or the first whose name contains NAME; `auto`, the best graphics processor
+    /// that of a number or the one whose name contains NAME, in upper or lower case; `auto`, the best graphics processor
     /// that is not software, else the CPU.
     ///
     /// # Errors

@@ -88,7 +88,8 @@ pub(crate) enum Command {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
-    /// Where to compute: `auto` (the best GPU, else the CPU), `cpu`, `gpu` or `gpu:N`.
+    /// Where to compute: `auto` (the best GPU, else the CPU), `cpu`, `gpu`, `gpu:N` (by number, see
+    /// `striate devices`) or `gpu:NAME` (the one whose name contains NAME).
     #[arg(long, global = true, default_value = "auto", value_name = "DEVICE")]
     pub(crate) device: String,
     /// The form of what is printed.
@@ -167,11 +168,11 @@ where
 /// Refuses a name that no device can have.
 pub(crate) fn check_device(option: &str, name: &str) -> Result<()> {
     let known = matches!(name, "auto" | "cpu" | "gpu")
-        || name.strip_prefix("gpu:").is_some_and(|n| n.parse::<u32>().is_ok());
+        || name.strip_prefix("gpu:").is_some_and(|which| !which.trim().is_empty());
     match known {
         true => Ok(()),
         false => Err(Error::Usage(format!(
-            "invalid value '{name}' for '{option}': expected auto, cpu, gpu or gpu:N"
+            "invalid value '{name}' for '{option}': expected auto, cpu, gpu, gpu:N or gpu:NAME"
         ))),
     }
 }

@@ -21,8 +21,8 @@ The extension of OUT says in which format: .safetensors, or .sqlite3 for ccv's.
 OUT is written beside its place and then renamed: it is whole or untouched. It may be IN itself
 where nothing is lost: not with a lower precision, not without the state of its training, and in
 the same format.
-The state of a training stays where both are ccv's and --strip is not given; labels need a place of
-their own, which ccv's form has in a checkpoint only.
+The state of a training stays where both are ccv's and --strip is not given. Class names, the view
+that training tested, the recipe and the note stay in any case.
 
 Examples:
   striate convert vgg-d.sqlite3 vgg-d.safetensors
@@ -43,7 +43,8 @@ pub(crate) struct ConvertArgs {
     /// cut off, as ccv does; in safetensors it is rounded.
     #[arg(long, value_enum)]
     dtype: Option<Precision>,
-    /// Leave out what only training needs: velocities, the position, notes.
+    /// Leave out what only training needs: velocities, the position, curves. All that classifying
+    /// needs stays.
     #[arg(long)]
     strip: bool,
 }

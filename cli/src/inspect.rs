@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
+use striate::image::augment::{Recipe, TestView};
 use striate::importers::{self, Inspection, TrainingPosition};
 use striate::nn::{LayerSummary, Metadata};
 
@@ -163,6 +164,14 @@ fn facts(inspection: &Inspection, output: &mut Output) -> Result<()> {
     if let Some(protocol) = &metadata.protocol {
         facts.push(("protocol", protocol.clone()));
     }
+    if let Some(view) = &metadata.view {
+        // What a later version stores is shown as it stands.
+        let view = view.to_string();
+        facts.push(("tested", view.parse::<TestView>().map_or(view, |view| view.to_string())));
+    }
+    if let Some(recipe) = &metadata.recipe {
+        facts.push(("recipe", recipe_name(recipe)));
+    }
     if let Some(note) = &metadata.note {
         facts.push(("note", note.clone()));
     }
@@ -174,6 +183,18 @@ fn facts(inspection: &Inspection, output: &mut Output) -> Result<()> {
         output.line(&format!("{name:width$}  {value}"))?;
     }
     Ok(())
+}
+
+/// A recipe by its name, where it has one, else in JSON.
+fn recipe_name(recipe: &serde_json::Value) -> String {
+    let text = recipe.to_string();
+    let known = serde_json::from_str::<Recipe>(&text).ok();
+    let named = known.and_then(|known| {
+        Recipe::NAMES
+            .into_iter()
+            .find(|name| name.parse().is_ok_and(|recipe: Recipe| recipe == known))
+    });
+    named.map_or(text, str::to_owned)
 }
 
 fn stored(inspection: &Inspection, layer: &LayerSummary) -> Option<&'static str> {

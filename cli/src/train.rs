@@ -78,6 +78,9 @@ pub(crate) struct TrainArgs {
     /// The test samples, classified after each epoch.
     #[arg(long, value_name = "FILE")]
     test_list: Option<PathBuf>,
+    /// Train although a class has no training samples.
+    #[arg(long)]
+    allow_empty_classes: bool,
     /// The file that holds the training: made if it is not there, else resumed.
     #[arg(long, value_name = "M.sqlite3")]
     working: PathBuf,
@@ -224,6 +227,7 @@ pub(crate) fn run(args: &TrainArgs, global: &Global, output: &mut Output) -> Res
         train: args.train_options(global)?,
         recipe: recipe(&args.recipe)?,
         checkpoint_every: args.checkpoint_every,
+        allow_empty_classes: args.allow_empty_classes,
         workers: usize::from(args.workers),
         cache_bytes: args.cache.saturating_mul(1_000_000),
         ..SessionOptions::default()

@@ -174,3 +174,29 @@ fn a_gpu_and_the_cpu_train_together_as_the_cpu_does_alone() {
         assert!(worst <= 1e-5 * scale, "{parallel}: {worst} of {scale}");
     }
 }
+
+#[test]
+fn a_gpu_is_chosen_by_a_part_of_its_name() {
+    let scene = Scene::new();
+    // Nothing is named so, and the message says what there is.
+    let args = ["classify", "--model", "tiny.sqlite3", "a.png", "--device"];
+    let with = |device: &str| scene.striate(&[&args[..], &[device]].concat());
+    with("gpu:no such card").failed(&["gpu:no such card"]);
+    with("gpu:").wrong_usage();
+    with("card").wrong_usage();
+    if !has_gpu(&scene) {
+        return;
+    }
+    let devices = json(&scene.striate(&["devices", "--format", "json"]).done());
+    let description =
+        |device: &serde_json::Value| device["description"].as_str().unwrap().to_owned();
+    let gpus: Vec<String> =
+        devices.iter().filter(|d| d["name"] != "cpu").map(description).collect();
+    // The first word of the name, where no other has it.
+    let word = gpus[0].split_whitespace().next().unwrap().to_uppercase();
+    if gpus.iter().filter(|name| name.to_uppercase().contains(&word)).count() == 1 {
+        let named = with(&format!("gpu:{word}")).done();
+        let ranks = |text: &str| text.lines().skip(1).map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(ranks(&named), ranks(&with("gpu:0").done()));
+    }
+}

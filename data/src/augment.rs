@@ -8,13 +8,12 @@ mod color;
 mod draw;
 mod recipe;
 mod turn;
+mod view;
 
 pub use draw::{SampleKey, epoch_order};
 pub use recipe::{Area, MeanPatch, Place, Recipe, Resize, Side};
+pub use view::{TestCrop, TestMean, TestView, ViewFormer};
 
-use std::borrow::Cow;
-
-use crate::formation::{form_input, resize_mean, stretch};
 use crate::statistics::ColorComponents;
 use crate::{Error, FloatImage, Geometry, Image, Result};
 use draw::Draw;
@@ -36,13 +35,9 @@ use draw::Draw;
 #[derive(Clone, Debug)]
 pub struct Augmenter {
     recipe: Recipe,
-    geometry: Geometry,
-    /// Rows and columns of the whole picture for the test view, and for training where the recipe
-    /// draws no size.
-    whole: [usize; 2],
-    /// The mean image, of `whole`'s size, mirror symmetric where pictures are mirrored after it is
-    /// subtracted elsewhere.
-    mean: Option<FloatImage>,
+    /// Forms the test view. Its whole size is that of training too, where the recipe draws none,
+    /// and its mean image is the one that training subtracts.
+    test: ViewFormer,
     colors: Option<ColorComponents>,
 }
 
@@ -62,12 +57,8 @@ impl Augmenter {
         colors: Option<&ColorComponents>,
     ) -> Result<Self> {
         geometry.check()?;
-        let whole = recipe.whole(geometry);
         recipe.check(geometry)?;
-        let mean = match mean.filter(|_| recipe.mean != MeanPatch::None) {
-            Some(mean) => Some(prepared_mean(recipe, geometry, whole, mean)?),
-            None => None,
-        };
+        let test = ViewFormer::new(TestView::of(recipe, geometry), geometry, mean)?;
         let wants_color = recipe.color_gain > 0.0 && geometry.channels == 3;
         if wants_color && colors.is_none() {
             return Err(Error::Setting {
@@ -76,18 +67,13 @@ impl Augmenter {
                 got: "none".to_owned(),
             });
         }
-        Ok(Self {
-            recipe: recipe.clone(),
-            geometry: *geometry,
-            whole,
-            mean,
-            colors: colors.filter(|_| wants_color).cloned(),
-        })
+        Ok(Self { recipe: recipe.clone(), test, colors: colors.filter(|_| wants_color).cloned() })
     }
 
     /// `[rows, cols, channels]` of the network's input.
     pub fn input(&self) -> [usize; 3] {
-        [self.geometry.net[0], self.geometry.net[1], self.geometry.channels]
+        let Geometry { net, channels, .. } = *self.test.geometry();
+        [net[0], net[1], channels]
     }
 
     /// How many numbers an input has.
@@ -103,7 +89,7 @@ impl Augmenter {
     /// The mean image as it is subtracted: of the recipe's size, made mirror symmetric where the
     /// recipe needs that.
     pub fn mean(&self) -> Option<&FloatImage> {
-        self.mean.as_ref()
+        self.test.mean()
     }
 
     /// Forms a picture for training into `input`, `[rows, cols, channels]`: the key decides all that
@@ -112,7 +98,7 @@ impl Augmenter {
     ///
     /// # Errors
     /// [`Error::BufferLength`] when `input` has another length than [`Augmenter::input_len`], and
-    /// what [`form_input`] reports.
+    /// what [`form_input`](crate::form_input) reports.
     pub fn train(&self, picture: &Image, key: SampleKey, input: &mut [f32]) -> Result<()> {
         if self.recipe.place == Place::Centre {
             return self.test(picture, input);
@@ -125,12 +111,12 @@ impl Augmenter {
         let mirrored = draw.unit() < 0.5 && self.recipe.mirror;
         let degrees = (2.0 * draw.unit() - 1.0) * self.recipe.turn;
         let inverted = draw.unit() < 0.5 && self.recipe.invert;
-        let whole = self.recipe.drawn_whole(self.whole, size_number);
-        let formed = self.formed(picture, whole)?;
+        let whole = self.recipe.drawn_whole(self.test.view().size, size_number);
+        let formed = self.test.formed(picture, whole)?;
         let offset = |place: [f32; 2], free: [usize; 2]| {
             [0, 1].map(|axis| draw::below(place[axis], free[axis] + 1))
         };
-        let net = self.geometry.net;
+        let Geometry { net, channels, .. } = *self.test.geometry();
         let (origin, area) = match self.recipe.area {
             Area::Anywhere => ([0, 0], formed.size()),
             // Halves are cut off, as everywhere where ccv takes a centre of a picture to classify.
@@ -141,17 +127,17 @@ impl Augmenter {
 
         let mean_at = match self.recipe.mean {
             MeanPatch::Elsewhere => {
-                offset(mean_place, [0, 1].map(|axis| self.whole[axis] - net[axis]))
+                offset(mean_place, [0, 1].map(|axis| self.test.view().size[axis] - net[axis]))
             }
             // Of the mean, which has the drawn picture's size in such recipes.
             MeanPatch::Here | MeanPatch::None => at,
         };
         if self.recipe.mean == MeanPatch::Here {
             // Before the mirror, so that it is mirrored along.
-            self.subtract_mean(mean_at, input);
+            self.test.subtract_mean(mean_at, input);
         }
         if mirrored {
-            mirror(input, net[1], self.geometry.channels);
+            mirror(input, net[1], channels);
         }
         if degrees != 0.0 {
             turn::turn(input, self.input(), degrees);
@@ -159,9 +145,9 @@ impl Augmenter {
         if inverted {
             input.iter_mut().for_each(|value| *value = 255.0 - *value);
         }
-        color::jitter(input, self.geometry.channels, self.recipe.manipulation, &mut draw);
+        color::jitter(input, channels, self.recipe.manipulation, &mut draw);
         if self.recipe.mean == MeanPatch::Elsewhere {
-            self.subtract_mean(mean_at, input);
+            self.test.subtract_mean(mean_at, input);
         }
         if let Some(colors) = &self.colors {
             color::gain(input, colors, self.recipe.color_gain, &mut draw);
@@ -169,115 +155,26 @@ impl Augmenter {
         Ok(())
     }
 
-    /// Forms a picture for testing into `input`: the centre of the whole picture minus the centre of
-    /// the mean image. Where it cannot be exactly in the middle, it is half a pixel down and right
-    /// of it (offset = (difference + 1) / 2), as in ccv's training, not its classification.
+    /// Forms a picture for testing into `input`: the [`TestView`] of the recipe.
     ///
     /// # Errors
     /// As [`Augmenter::train`].
     pub fn test(&self, picture: &Image, input: &mut [f32]) -> Result<()> {
-        let formed = self.formed(picture, self.whole)?;
-        let net = self.geometry.net;
-        let middle = |size: [usize; 2]| [0, 1].map(|axis| (size[axis] - net[axis]).div_ceil(2));
-        formed.cut(middle(formed.size()), net, input)?;
-        self.subtract_mean(middle(self.whole), input);
-        Ok(())
+        self.test.form_into(picture, input)
+    }
+
+    /// What [`Augmenter::test`] does, as data.
+    pub fn test_view(&self) -> &TestView {
+        self.test.view()
     }
 
     /// The whole picture, `[rows, cols, channels]` of the recipe's size and the network's channels,
     /// nothing subtracted: what the mean image is the mean of.
     ///
     /// # Errors
-    /// As [`form_input`].
+    /// As [`form_input`](crate::form_input).
     pub fn whole(&self, picture: &Image) -> Result<FloatImage> {
-        let mut values = vec![0.0; self.whole[0] * self.whole[1] * self.geometry.channels];
-        let formed = self.formed(picture, self.whole)?;
-        let at = [0, 1].map(|axis| (formed.size()[axis] - self.whole[axis]).div_ceil(2));
-        formed.cut(at, self.whole, &mut values)?;
-        FloatImage::new(self.whole[0], self.whole[1], self.geometry.channels, values)
-    }
-
-    /// The picture with the network's channels, covering (or stretched to) a size. Where one side
-    /// is right already and the other is not smaller nothing is resized, as in ccv, and the bytes
-    /// are kept until the part that is needed is cut out.
-    fn formed<'a>(&self, picture: &'a Image, whole: [usize; 2]) -> Result<Formed<'a>> {
-        let [rows, cols] = whole;
-        let picture = if picture.channels() == self.geometry.channels {
-            Cow::Borrowed(picture)
-        } else {
-            Cow::Owned(picture.to_channels(self.geometry.channels)?)
-        };
-        let (own_rows, own_cols) = (picture.rows(), picture.cols());
-        let covers = own_rows >= rows && own_cols >= cols;
-        Ok(match self.recipe.resize {
-            Resize::Cover if covers && (own_rows == rows || own_cols == cols) => {
-                Formed::Bytes(picture)
-            }
-            Resize::Stretch if own_rows == rows && own_cols == cols => Formed::Bytes(picture),
-            Resize::Cover => Formed::Floats(form_input(&picture, rows, cols)?),
-            Resize::Stretch => Formed::Floats(stretch(&picture, rows, cols)?),
-        })
-    }
-
-    fn subtract_mean(&self, at: [usize; 2], input: &mut [f32]) {
-        let Some(mean) = &self.mean else { return };
-        let width = self.geometry.net[1] * self.geometry.channels;
-        let left = at[1] * self.geometry.channels;
-        for (row, line) in input.chunks_exact_mut(width).enumerate() {
-            let mean = &mean.row(at[0] + row)[left..left + width];
-            for (value, mean) in line.iter_mut().zip(mean) {
-                *value -= mean;
-            }
-        }
-    }
-}
-
-/// The mean image in the recipe's size; symmetric where it is subtracted from pictures that may or
-/// may not be mirrored.
-fn prepared_mean(
-    recipe: &Recipe,
-    geometry: &Geometry,
-    whole: [usize; 2],
-    mean: &FloatImage,
-) -> Result<FloatImage> {
-    if mean.channels() != geometry.channels {
-        return Err(Error::Shape {
-            operation: "the mean image",
-            expected: [whole[0], whole[1], geometry.channels],
-            got: mean.shape(),
-        });
-    }
-    let mean = resize_mean(mean, whole[0], whole[1])?;
-    if !(recipe.mirror && recipe.mean == MeanPatch::Elsewhere) {
-        return Ok(mean);
-    }
-    let mut symmetric = mean.flip_horizontal();
-    for (value, own) in symmetric.values_mut().iter_mut().zip(mean.values()) {
-        *value = (*value + own) * 0.5;
-    }
-    Ok(symmetric)
-}
-
-/// A whole picture, resized or not.
-enum Formed<'a> {
-    Bytes(Cow<'a, Image>),
-    Floats(FloatImage),
-}
-
-impl Formed<'_> {
-    fn size(&self) -> [usize; 2] {
-        match self {
-            Self::Bytes(image) => [image.rows(), image.cols()],
-            Self::Floats(image) => [image.rows(), image.cols()],
-        }
-    }
-
-    /// Copies the part of `[rows, cols]` pixels at `[top, left]`.
-    fn cut(&self, at: [usize; 2], size: [usize; 2], into: &mut [f32]) -> Result<()> {
-        match self {
-            Self::Bytes(image) => image.copy_part(at, size, into, f32::from),
-            Self::Floats(image) => image.copy_part(at, size, into, |v| v),
-        }
+        self.test.whole(picture)
     }
 }
 

@@ -32,12 +32,15 @@ pub fn parse(bytes: &[u8], name: &str) -> Result<Vec<PathBuf>> {
     paths(&Text::read(bytes, Path::new(name), MAX_BYTES)?)
 }
 
+/// The labels of lists, as messages say it.
+const LABELS: &str = "a number from 1: lists count classes from 1, as ccv's do";
+
 /// One line of a labelled list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Labelled {
     /// The line, from 1.
     pub line: usize,
-    /// The class label as written.
+    /// The class label as written, from 1.
     pub label: u32,
     /// The picture's path as written.
     pub path: PathBuf,
@@ -45,10 +48,11 @@ pub struct Labelled {
 
 /// Reads a list of `<class label> <path>`, one a line, as in ccv's training lists: a number, white
 /// space, and the path, which may contain spaces. Otherwise as [`read`]. Labels are returned as
-/// written; ccv counts them from 1.
+/// written: they count from 1.
 ///
 /// # Errors
-/// As [`read`], and [`Error::List`] when a line does not start with a number or has no path.
+/// As [`read`], [`Error::List`] when a line does not start with a number or has no path, and
+/// [`Error::Label`] for the label 0.
 pub fn read_labelled(path: impl AsRef<Path>) -> Result<Vec<Labelled>> {
     labelled(&open(path.as_ref())?)
 }
@@ -65,11 +69,12 @@ pub fn labelled(text: &Text) -> Result<Vec<Labelled>> {
         })?;
         let label = label.parse().map_err(|_| {
             let got = shortened(label);
-            text.error(
-                number,
-                format!("expected a class label (a number, from 1), but got `{got}`"),
-            )
+            text.error(number, format!("expected a class label ({LABELS}), but got `{got}`"))
         })?;
+        if label == 0 {
+            let place = format!("{}, line {number}", text.path().display());
+            return Err(Error::Label { place, label, expected: LABELS.to_owned() });
+        }
         Ok(Labelled { line: number, label, path: PathBuf::from(image.trim_start()) })
     };
     not_empty(text, text.entries().map(entry).collect::<Result<_>>()?)

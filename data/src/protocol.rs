@@ -9,6 +9,7 @@ mod scans;
 use std::fmt;
 use std::str::FromStr;
 
+use crate::augment::{Recipe, TestView, ViewFormer};
 use crate::{Error, FloatImage, Image, Result};
 
 pub(crate) use crops::classic_square;
@@ -29,6 +30,9 @@ pub enum Protocol {
     Caffe,
     /// One view: the centre of the picture.
     Centre,
+    /// One view: the one that training tested the network with. A network's metadata record it
+    /// ([`TestView`]); without such a record it is the view of the recipe `plain`.
+    Tested,
 }
 
 /// What a protocol has to know of a network.
@@ -75,8 +79,8 @@ impl Prepared {
 
 impl Protocol {
     /// All protocols.
-    pub const fn all() -> [Self; 5] {
-        [Self::CcvCpu, Self::CcvGpu, Self::Alex, Self::Caffe, Self::Centre]
+    pub const fn all() -> [Self; 6] {
+        [Self::CcvCpu, Self::CcvGpu, Self::Alex, Self::Caffe, Self::Centre, Self::Tested]
     }
 
     /// The name on the command line.
@@ -87,6 +91,7 @@ impl Protocol {
             Self::Alex => "alex",
             Self::Caffe => "caffe",
             Self::Centre => "centre",
+            Self::Tested => "tested",
         }
     }
 
@@ -108,6 +113,7 @@ impl Protocol {
                 "the picture stretched to a square, its corners and centre, mirrored too (10 views)"
             }
             Self::Centre => "the centre of the picture (1 view)",
+            Self::Tested => "what training tested, as the model records it (1 view)",
         }
     }
 
@@ -116,12 +122,15 @@ impl Protocol {
         match self {
             Self::CcvCpu | Self::Alex | Self::Caffe => 10,
             Self::CcvGpu => 30,
-            Self::Centre => 1,
+            Self::Centre | Self::Tested => 1,
         }
     }
 
     /// Cuts a picture into what the network is run on. `mean` is the network's mean image, of the
     /// whole-image size and the network's channels; without one nothing is subtracted.
+    ///
+    /// [`Protocol::Tested`] is the view of the recipe `plain` here, for nothing else is known. Who has
+    /// the network's [`TestView`] forms it with a [`ViewFormer`].
     ///
     /// # Errors
     /// [`Error::Geometry`] for a network that contradicts itself, [`Error::Shape`] for a mean image
@@ -150,6 +159,11 @@ impl Protocol {
             Self::Alex => crops::alex(&image, geometry, mean).map(Prepared::Crops),
             Self::Caffe => crops::caffe(&image, geometry, mean).map(Prepared::Crops),
             Self::Centre => crops::centre(&image, geometry, mean).map(Prepared::Crops),
+            Self::Tested => {
+                let view = TestView::of(&Recipe::default(), geometry);
+                let view = ViewFormer::new(view, geometry, mean)?.form(&image)?;
+                Ok(Prepared::Crops(vec![view]))
+            }
         }
     }
 }

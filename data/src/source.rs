@@ -4,7 +4,7 @@
 //! | on disk | labels |
 //! | --- | --- |
 //! | a list of `<class label> <path>`, one a line (ccv's training lists) | in the list, from 1 |
-//! | a folder with a folder of pictures for each class (ImageNet's form) | by the folders' names, sorted |
+//! | a folder with a folder for each class, its pictures in it or below (ImageNet's form) | by the folders' names, sorted |
 //! | an IDX file of pictures (MNIST), plain or `.gz` | in the IDX file of labels beside it |
 //! | CIFAR-10 or CIFAR-100 in binary, one file or the folder | in the same file |
 //!
@@ -12,10 +12,12 @@
 
 mod cifar;
 mod detect;
+mod difference;
 mod folder;
 mod idx;
 mod list;
 mod names;
+mod samples;
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -27,6 +29,7 @@ pub use detect::Kind;
 pub(crate) use folder::pictures_in;
 use names::names_beside;
 pub(crate) use names::write_names;
+pub use samples::{FILES_READ, Samples};
 
 /// Labelled pictures: files that are decoded when asked for, or small pictures held in memory.
 ///
@@ -107,7 +110,13 @@ impl Dataset {
     }
 
     /// Opens a folder with a folder of pictures for each class: classes are the sorted names of the
-    /// folders, pictures the files in them (not deeper) with the extension of a picture.
+    /// folders, pictures the files in them and in folders below, with the extension of a picture,
+    /// sorted by path. Hidden files and folders are left out, and so is what file managers leave
+    /// behind (`__MACOSX`, `@eaDir`, `Thumbs.db`). A symbolic link is followed; a folder that a class
+    /// reaches twice counts once. Other files, and pictures that are in no class folder, are counted
+    /// in a warning (of the `log` crate).
+    ///
+    /// A class may be empty: [`Dataset::empty_classes`] names such.
     ///
     /// # Errors
     /// [`Error::Read`], and [`Error::Dataset`] when there is no class or no picture.
@@ -196,6 +205,22 @@ impl Dataset {
     /// How many classes there are: as many as have a name, else the highest label and one.
     pub fn classes(&self) -> usize {
         self.classes
+    }
+
+    /// The classes without a picture, by name where they have names, else by number as the set counts
+    /// (from 1 in a list). A training set with such a class is mostly a mistake.
+    pub fn empty_classes(&self) -> Vec<String> {
+        let mut filled = vec![false; self.classes];
+        for &label in &self.labels {
+            if let Some(filled) = filled.get_mut(label as usize) {
+                *filled = true;
+            }
+        }
+        let name = |class: usize| match self.names.as_ref().and_then(|names| names.get(class)) {
+            Some(name) if !name.is_empty() => name.clone(),
+            _ => (class + usize::from(self.kind == Kind::List)).to_string(),
+        };
+        (0..self.classes).filter(|&class| !filled[class]).map(name).collect()
     }
 
     /// The classes' names, where known.

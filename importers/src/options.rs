@@ -35,8 +35,8 @@ pub struct WriteOptions {
     /// The precision of the weights in the file, [`DType::F32`] or [`DType::F16`]; `None` keeps
     /// what each layer is held in. The mean image is always f32.
     pub dtype: Option<DType>,
-    /// Whether what classifying does not need is left out: the extra entries of the metadata, where
-    /// training notes its state. The labels, the protocol and the note stay.
+    /// Whether the state of a training is left out: velocities, the position, what the trainer notes.
+    /// The metadata stay: labels, protocol, the view that was tested with, recipe, note and extra.
     pub strip: bool,
     /// Whether finite values may become infinite where `dtype` has no place for them, with a warning.
     /// Otherwise that is an [`Error::Overflow`], and nothing is written.

@@ -182,7 +182,7 @@ fn classifying_knows_what_the_notes_say() {
     assert_eq!((found.spec(), found.metadata()), (network.spec(), network.metadata()));
     let inspection = inspect(&path).unwrap();
     assert_eq!((&inspection.spec, &inspection.metadata), (network.spec(), network.metadata()));
-    let ours = ["function_state", "momentum_data", "striate_notes", "striate_weights"];
+    let ours = ["function_state", "momentum_data", "striate_weights"];
     assert_eq!(inspection.training_state, ours);
 
     // Another program changed the layers: its tables count, and the labels stay.
@@ -238,4 +238,54 @@ fn conversions_keep_the_state_unless_it_is_stripped() {
     // Onto itself.
     convert(path("in.sqlite3"), path("in.sqlite3"), &device, &strip).unwrap();
     assert!(dump(&path("in.sqlite3")) == dump(&path("strip.sqlite3")));
+}
+
+/// Stripping drops the state of a training, and nothing else.
+#[test]
+fn metadata_and_dropout_go_through_every_conversion() {
+    let device = reference();
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let network = small(&device);
+    let metadata = striate_nn::Metadata {
+        view: Some(serde_json::json!({"resize": "stretch", "size": [9, 9], "of": "the future"})),
+        recipe: Some(serde_json::json!({"color_gain": 0.1})),
+        note: Some("a note".into()),
+        ..network.metadata().clone()
+    };
+    let network = network.with_metadata(metadata);
+    write_checkpoint(path("in.sqlite3"), &network, &training(&network, 9)).unwrap();
+    for strip in [false, true] {
+        let options = WriteOptions::default().strip(strip);
+        let mut from = "in.sqlite3";
+        for to in ["a.sqlite3", "b.safetensors", "c.sqlite3", "d.sqlite3", "e.safetensors"] {
+            convert(path(from), path(to), &device, &options).unwrap();
+            let back = read(path(to), &device, &ReadOptions::default()).unwrap();
+            assert_eq!(back.metadata(), network.metadata(), "{to}, strip {strip}");
+            assert_eq!(back.spec(), network.spec(), "{to}, strip {strip}");
+            let inspection = inspect(path(to)).unwrap();
+            assert_eq!(inspection.metadata, *network.metadata(), "{to}");
+            let in_training = to == "a.sqlite3" && !strip;
+            assert_eq!(inspection.training_state.is_empty(), !in_training, "{to}");
+            from = to;
+        }
+    }
+    // A plain network is stored as ccv stores it, without a table of ours.
+    let spec = NetworkSpec::new([16, 16, 3]).conv(conv(8, 3).padding(1)).full_connect(40);
+    let plain = spec.build(&device, Seed(1)).unwrap();
+    ccv::write(path("plain.sqlite3"), &plain, &WriteOptions::default()).unwrap();
+    let tables = Connection::open(path("plain.sqlite3")).unwrap();
+    let count = "SELECT count(*) FROM sqlite_master WHERE type = 'table'";
+    assert_eq!(tables.query_row(count, [], |row| row.get::<_, i64>(0)).unwrap(), 3);
+}
+
+#[test]
+fn an_output_partition_that_ccv_cannot_hold_is_refused_by_its_name() {
+    let spec = NetworkSpec::new([8, 8, 3]).conv(conv(9, 3).groups(3)).full_connect(4);
+    ccv::check_representable(&spec).unwrap();
+    let spec = NetworkSpec::new([8, 8, 3]).conv(conv(9, 3).groups(3).out_groups(1)).full_connect(4);
+    let error = ccv::check_representable(&spec).unwrap_err().to_string();
+    for part in ["layer 0", "`out-groups` is 1", "leave `out-groups` out"] {
+        assert!(error.contains(part), "no `{part}` in {error}");
+    }
 }

@@ -327,3 +327,25 @@ fn fresh_layers_start_as_ccvs() {
     let Init { gain, bias } = Init::default();
     assert_eq!((format!("{gain:.8}").as_str(), bias), ("1.41421354", 0.0));
 }
+
+/// The output partition has no effect, so that nobody should have to write it down.
+#[test]
+fn groups_alone_are_a_whole_specification() {
+    let json = |more: &str| {
+        let conv = format!(r#"{{"kind":"conv","count":9,"kernel":[3,3]{more}}}"#);
+        let full = r#"{"kind":"full-connect","count":4}"#;
+        NetworkSpec::from_json(&format!(r#"{{"input":[28,28,3],"layers":[{conv},{full}]}}"#))
+    };
+    let groups = |more: &str| match json(more).unwrap().layers[0] {
+        LayerSpec::Conv(conv) => (conv.groups, conv.out_groups),
+        _ => panic!("no convolution"),
+    };
+    assert_eq!(groups(""), (1, 1));
+    assert_eq!(groups(r#","groups":3"#), (3, 3));
+    assert_eq!(groups(r#","groups":3,"out-groups":9"#), (3, 9));
+    assert_eq!(groups(r#","groups":3,"out-groups":1"#), (3, 1));
+    assert_eq!(json(r#","groups":3"#).unwrap().layers[0], LayerSpec::Conv(conv(9, 3).groups(3)));
+    json(r#","groups":3"#).unwrap().verify(4).unwrap();
+    let error = json(r#","group":3"#).unwrap_err().to_string();
+    assert!(error.contains("unknown field `group`"), "{error}");
+}

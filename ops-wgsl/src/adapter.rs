@@ -14,7 +14,8 @@ pub enum AdapterChoice {
     Gpu,
     /// The one at this place of [`adapters`].
     Index(usize),
-    /// The first one whose name contains this, in upper or lower case.
+    /// The one whose name contains this, in upper or lower case. Of several the one that is named
+    /// exactly so; where there is none, which is meant is not clear, and that is an error.
     Name(String),
 }
 
@@ -146,8 +147,8 @@ pub(crate) fn choose(choice: &AdapterChoice) -> Result<(usize, wgpu::Adapter)> {
         AdapterChoice::Gpu => (!adapters.is_empty()).then_some(0),
         AdapterChoice::Index(index) => Some(*index).filter(|&index| index < adapters.len()),
         AdapterChoice::Name(name) => {
-            let name = name.to_lowercase();
-            adapters.iter().position(|a| a.get_info().name.to_lowercase().contains(&name))
+            let names: Vec<String> = adapters.iter().map(|a| a.get_info().name).collect();
+            by_name(&names, name)?
         }
     };
     match place {
@@ -156,11 +157,33 @@ pub(crate) fn choose(choice: &AdapterChoice) -> Result<(usize, wgpu::Adapter)> {
     }
 }
 
+/// The place of the one adapter that a part of its name means; none where there is no such.
+fn by_name(names: &[String], part: &str) -> Result<Option<usize>> {
+    let part = part.trim().to_lowercase();
+    let places = |is: &dyn Fn(&str) -> bool| -> Vec<usize> {
+        let named = names.iter().enumerate().filter(|(_, name)| is(&name.to_lowercase()));
+        named.map(|(place, _)| place).collect()
+    };
+    let containing = places(&|name| name.contains(&part));
+    match (&containing[..], &places(&|name| name == part)[..]) {
+        ([], _) => Ok(None),
+        ([one], _) | (_, [one]) => Ok(Some(*one)),
+        (several, _) => {
+            let list: Vec<String> =
+                several.iter().map(|&place| format!("gpu:{place} ({})", names[place])).collect();
+            Err(Error::UnknownDevice {
+                name: format!("gpu:{part}"),
+                reason: format!("several are named so; say which by number: {}", list.join(", ")),
+            })
+        }
+    }
+}
+
 fn wanted(choice: &AdapterChoice) -> String {
     match choice {
         AdapterChoice::Hardware | AdapterChoice::Gpu => "gpu".into(),
         AdapterChoice::Index(index) => format!("gpu:{index}"),
-        AdapterChoice::Name(name) => name.clone(),
+        AdapterChoice::Name(name) => format!("gpu:{name}"),
     }
 }
 
@@ -200,6 +223,25 @@ mod tests {
         {
             assert!(message.contains("gpu:0") || message.contains("use `cpu`"), "{message}");
         }
+    }
+
+    #[test]
+    fn a_part_of_a_name_means_one_adapter() {
+        let names = ["Arc A770", "GeForce RTX 4090", "GeForce RTX 4090 D", "llvmpipe (LLVM 15)"];
+        let names = names.map(str::to_owned);
+        let place = |part| by_name(&names, part);
+        assert_eq!(place("arc").unwrap(), Some(0));
+        assert_eq!(place("LLVM").unwrap(), Some(3));
+        assert_eq!(place("radeon").unwrap(), None);
+        // Contained in two names, and all of one of them.
+        assert_eq!(place("geforce rtx 4090").unwrap(), Some(1));
+        let message = place("GeForce").unwrap_err().to_string();
+        for part in ["gpu:1 (GeForce RTX 4090)", "gpu:2 (GeForce RTX 4090 D)", "by number"] {
+            assert!(message.contains(part), "{message}");
+        }
+        // Two of a kind can only be told apart by number.
+        let twins = ["GeForce RTX 4090".to_owned(), "GeForce RTX 4090".to_owned()];
+        assert!(by_name(&twins, "geforce rtx 4090").is_err());
     }
 
     #[cfg(target_os = "linux")]

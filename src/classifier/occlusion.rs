@@ -1,5 +1,6 @@
 //! Which parts of a picture a class hangs on: occlusion.
 
+use striate_data::augment::{TestMean, TestView, ViewFormer};
 use striate_data::{FloatImage, Image, Protocol};
 
 use super::{Classifier, batch};
@@ -53,8 +54,9 @@ impl Classifier {
     /// Visualizing and Understanding Convolutional Networks, §4.2).
     ///
     /// Grey is the mean of the network, the input that tells it nothing; for a network without a
-    /// mean image it is the mean colour of the view. The view is that of [`Protocol::Centre`],
-    /// whatever the classifier's protocol. After each batch `progress` is told how many of how many
+    /// mean image it is the mean colour of the view. The view is the one that training tested the
+    /// network with, where it records that, else that of [`Protocol::Centre`], whatever the
+    /// classifier's protocol. After each batch `progress` is told how many of how many
     /// views are done.
     ///
     /// # Errors
@@ -144,6 +146,15 @@ impl Classifier {
 
     /// The centre view, minus the mean where one is given.
     fn view(&self, image: &Image, mean: Option<&FloatImage>) -> Result<FloatImage> {
+        if let Some(tested) = &self.tested {
+            return Ok(match mean {
+                Some(_) => tested.form(image)?,
+                None => {
+                    let view = TestView { mean: TestMean::None, ..*tested.view() };
+                    ViewFormer::new(view, &self.geometry, None)?.form(image)?
+                }
+            });
+        }
         let prepared = Protocol::Centre.prepare(image, &self.geometry, mean)?;
         let view = prepared.pictures().first().cloned();
         view.ok_or_else(|| refuse("one centre view".into(), "none".into()))

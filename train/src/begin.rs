@@ -4,14 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde::Serialize;
-use striate_data::augment::Recipe;
+use striate_data::augment::{Recipe, TestView};
 use striate_data::statistics::{ColorComponents, Statistics};
-use striate_data::{Dataset, FloatImage, Geometry, resize_mean};
-use striate_nn::{NetworkSpec, Seed};
+use striate_data::{Dataset, FloatImage, Geometry, Protocol, resize_mean};
+use striate_nn::{Metadata, Network, NetworkSpec, Seed};
 use striate_tensor::{Device, HostTensor, Shape, Tensor};
 
 use crate::beside::best_of;
-use crate::checkpoint::{self, Identity, Position, Saved};
+use crate::checkpoint::{self, Identity, Known, Position, Saved};
 use crate::parallel::{Beginning, Exchange};
 use crate::session::SessionOptions;
 use crate::{Error, History, Result, TrainOptions};
@@ -50,10 +50,23 @@ impl Begin<'_> {
         };
         let resumed = saved.is_some();
         let start = match saved {
-            Some(saved) => Start::resumed(working, saved, identity, &options.train)?,
+            Some(saved) => {
+                let labels = network.metadata().labels.as_deref();
+                // What the caller named itself is not what the samples are called.
+                let labels = labels.filter(|_| options.metadata.labels.is_none());
+                same_names(working, train, labels, &saved)?;
+                Start::resumed(working, saved, identity, &options.train)?
+            }
             None => Start::default(),
         };
 
+        let network = match (options.recipe.wants_mean(), network.mean()) {
+            (false, Some(_)) => {
+                log::info!("the recipe subtracts no mean image: the one of the network is dropped");
+                without_mean(&network)?
+            }
+            _ => network,
+        };
         let mean = network.mean().map(float_image).transpose()?;
         let mut colours = start.colours;
         let needs_mean = options.recipe.wants_mean() && mean.is_none();
@@ -66,21 +79,18 @@ impl Begin<'_> {
             colours = colours.or(statistics.colors);
             // In the network's own size, as the file holds it: what goes on must see the same.
             let [rows, cols] = spec.image;
-            Some(match mean {
-                Some(mean) => mean,
-                None => resize_mean(&statistics.mean, rows, cols)?,
-            })
+            match mean {
+                Some(mean) => Some(mean),
+                None if options.recipe.wants_mean() => {
+                    Some(resize_mean(&statistics.mean, rows, cols)?)
+                }
+                // The colours alone were asked for.
+                None => None,
+            }
         } else {
             mean
         };
-        let mut metadata = options.metadata.clone();
-        if metadata.labels.is_none() {
-            metadata.labels = network.metadata().labels.clone();
-        }
-        if metadata.labels.is_none() {
-            let names = train.class_names().filter(|names| names.len() == spec.classes());
-            metadata.labels = names.map(Into::into);
-        }
+        let metadata = self.metadata(network.metadata())?;
         let mut network = network.with_metadata(metadata);
         if let Some(mean) = &mean {
             network = network.with_mean(mean_tensor(mean, device)?)?;
@@ -93,8 +103,55 @@ impl Begin<'_> {
             colours,
             resumed,
             shards: start.shards,
+            tested: start.tested,
         })
     }
+
+    /// What the model files say of the network: what was asked for, then what this training knows,
+    /// then what the working file said before.
+    fn metadata(&self, stored: &Metadata) -> Result<Metadata> {
+        let Begin { spec, train, options, geometry, .. } = *self;
+        let asked = options.metadata.clone();
+        let names = train.class_names();
+        if let Some(names) = names.filter(|names| names.len() != spec.classes()) {
+            log::warn!(
+                "{}: names of {} classes for a network of {}: not stored",
+                train.origin().display(),
+                names.len(),
+                spec.classes()
+            );
+        }
+        // Names that the model had before are those of other classes, where the samples name theirs.
+        let names = match names {
+            Some(names) if names.len() == spec.classes() => Some(names.to_vec()),
+            Some(_) => None,
+            None => stored.labels.clone(),
+        };
+        let view = as_json(&TestView::of(&options.recipe, geometry))?;
+        let mut extra = stored.extra.clone();
+        extra.extend(asked.extra);
+        Ok(Metadata {
+            labels: asked.labels.or(names),
+            protocol: asked.protocol.or_else(|| Some(Protocol::Tested.name().into())),
+            view: asked.view.or(Some(view)),
+            recipe: asked.recipe.or(Some(as_json(&options.recipe)?)),
+            note: asked.note.or_else(|| stored.note.clone()),
+            extra,
+        })
+    }
+}
+
+/// A value as JSON. By way of text: single-precision numbers stay as short as they were written.
+fn as_json(value: &impl Serialize) -> Result<serde_json::Value> {
+    let text = serde_json::to_string(value).and_then(|text| serde_json::from_str(&text));
+    text.map_err(|e| Error::Option { expected: "a recipe in JSON".into(), got: e.to_string() })
+}
+
+/// The same network without its mean image.
+fn without_mean(network: &Network) -> Result<Network> {
+    let parameters = network.parameters().to_vec();
+    Ok(Network::new(network.spec().clone(), parameters, network.device())?
+        .with_metadata(network.metadata().clone()))
 }
 
 /// Refuses ranks that were not started with the same command on the same samples.
@@ -119,6 +176,8 @@ struct Start {
     colours: Option<ColorComponents>,
     /// In which the mini-batches were cut.
     shards: usize,
+    /// The test samples of before.
+    tested: Option<Known>,
 }
 
 impl Start {
@@ -140,22 +199,40 @@ impl Start {
             let expected = format!("{what} {expected}");
             Err(Error::Mismatch { file: file.clone(), expected, got })
         };
+        let changed = |which: &str, difference: String| {
+            Err(Error::Mismatch {
+                file: file.clone(),
+                expected: format!("the {which} samples that it began with"),
+                got: format!("others: {difference}"),
+            })
+        };
         for (what, expected, got) in [
             ("seed", identity.seed, before.seed),
             ("mini-batch", identity.mini_batch as u64, before.mini_batch as u64),
             ("sgd-frequency", identity.sgd_frequency as u64, before.sgd_frequency as u64),
-            ("a number of training samples of", identity.samples as u64, before.samples as u64),
         ] {
             if expected != got {
                 return mismatch(what, expected.to_string(), got.to_string());
             }
         }
+        if let (Some(now), Some(then)) = (&identity.train, &before.train) {
+            if let Some(difference) = now.difference(then) {
+                return changed("training", difference);
+            }
+        }
+        // Files of the first form know no more.
+        if identity.samples != before.samples {
+            let (now, then) = (identity.samples, before.samples);
+            return changed("training", format!("{now} now, {then} before"));
+        }
         if identity.labels != before.labels {
-            return mismatch(
-                "the same training samples",
-                "in the same order".into(),
-                "others".into(),
-            );
+            return changed("training", "other labels, or another order".into());
+        }
+        if let (Some(now), Some(then)) = (&identity.test, &before.test)
+            && let Some(difference) = now.difference(then)
+        {
+            // A miss rate of others says nothing about which network is the best.
+            return changed("test", difference);
         }
         if identity.recipe != before.recipe {
             let text = |recipe: &Recipe| serde_json::to_string(recipe).unwrap_or_default();
@@ -174,8 +251,30 @@ impl Start {
             history: notes.history,
             colours,
             shards: before.shards,
+            tested: notes.identity.test,
         })
     }
+}
+
+/// Refuses samples whose classes have other names than the working file's, which the first form of
+/// its notes does not know better.
+fn same_names(
+    file: &Path,
+    train: &Dataset,
+    stored: Option<&[String]>,
+    saved: &Saved,
+) -> Result<()> {
+    let known = saved.notes.as_ref().is_some_and(|notes| notes.identity.train.is_some());
+    let (Some(now), Some(then)) = (train.class_names(), stored) else { return Ok(()) };
+    let other = now.iter().zip(then).find(|(now, then)| now != then);
+    let Some((now, then)) = other.filter(|_| !known && now.len() == then.len()) else {
+        return Ok(());
+    };
+    Err(Error::Mismatch {
+        file: file.display().to_string(),
+        expected: "the class names that it began with".into(),
+        got: format!("others: `{now}` now, `{then}` before"),
+    })
 }
 
 /// Refuses a working file of another network. Names, initial weights and dropout rates may differ.

@@ -9,9 +9,12 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use striate_data::Dataset;
 use striate_data::augment::Recipe;
+use striate_data::source::Samples;
 use striate_importers::ccv::{self, ColourStatistics, TrainingState};
 use striate_nn::{LayerParameters, LayerSpec, Network};
 use striate_tensor::{Device, HostTensor, Tensor};
@@ -22,9 +25,19 @@ use crate::{Error, History, Result, TrainOptions};
 const NOTES: &str = "training";
 
 /// The form of the notes. A file of a later form is refused.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
-/// What must stay the same for a training to go on as if nothing had happened.
+/// The oldest form that is read: it knew samples by their number and a sum over their labels.
+const OLDEST: u32 = 1;
+
+/// The key of the list of training samples in the file, and of test samples.
+const SAMPLES: [&str; 2] = ["training-samples", "test-samples"];
+
+/// The longest list of samples that is kept, in bytes as it is packed. Several million names fit.
+/// Of more samples the digest is kept alone: it still tells that they changed, but not which.
+const MAX_LIST_BYTES: usize = 64 << 20;
+
+/// What must stay the same for a training to be resumed as if nothing had happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct Identity {
@@ -34,11 +47,46 @@ pub(crate) struct Identity {
     /// Training samples, and a sum over their labels in their order.
     pub(crate) samples: usize,
     pub(crate) labels: String,
+    /// The training samples; none in files of the first form.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) train: Option<Known>,
+    /// The test samples that the curves and the best network are of; none where nothing was tested.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) test: Option<Known>,
     pub(crate) recipe: Recipe,
     /// Shards of a mini-batch whose gradients are summed in a tree: 1 on a device alone. Another
     /// number gives other dropout and rounds otherwise; it is no other training.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub(crate) shards: usize,
+}
+
+/// Samples by what they are known by.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Known {
+    /// [`Samples::digest`](striate_data::source::Samples::digest).
+    pub(crate) digest: String,
+    /// The samples one by one, packed: in a note of their own, for they may be many.
+    #[serde(skip)]
+    pub(crate) list: Option<Arc<str>>,
+}
+
+impl Known {
+    pub(crate) fn of(dataset: &Dataset) -> Self {
+        let samples = dataset.samples();
+        let list = Some(samples.pack()).filter(|list| list.len() <= MAX_LIST_BYTES);
+        Known { digest: samples.digest(), list: list.map(Into::into) }
+    }
+
+    /// In what way these samples differ from those of before, where they do.
+    pub(crate) fn difference(&self, before: &Known) -> Option<String> {
+        if self.digest == before.digest {
+            return None;
+        }
+        let samples = |known: &Known| Samples::unpack(known.list.as_deref()?);
+        let told = samples(self).zip(samples(before)).and_then(|(now, old)| now.difference(&old));
+        Some(told.unwrap_or_else(|| "names, sizes or labels are others".into()))
+    }
 }
 
 fn one() -> usize {
@@ -120,7 +168,14 @@ pub(crate) fn read(path: &Path, device: &Device) -> Result<(Network, Option<Save
             velocities.insert(format!("{layer}.bias"), bias);
         }
     }
-    let notes = state.notes.get(NOTES).map(|text| parse::<Notes>(path, text)).transpose()?;
+    let mut notes = state.notes.get(NOTES).map(|text| parse::<Notes>(path, text)).transpose()?;
+    if let Some(Notes { identity: Identity { train, test, .. }, .. }) = &mut notes {
+        for (known, key) in [train, test].into_iter().zip(SAMPLES) {
+            if let Some(known) = known {
+                known.list = state.notes.get(key).map(|list| list.as_str().into());
+            }
+        }
+    }
     let position = Position { epoch: state.epoch, iteration: state.iteration };
     Ok((network, Some(Saved { velocities, position, colour: state.colour, notes })))
 }
@@ -171,7 +226,13 @@ pub(crate) fn write(
         };
         velocities.push(Some(scaled(&own, stored_scale(&network.spec().layers[layer]))?));
     }
-    let notes = serde_json::to_string(notes).map_err(|e| notes_error(path, e))?;
+    let text = serde_json::to_string(notes).map_err(|e| notes_error(path, e))?;
+    let mut texts = BTreeMap::from([(NOTES.to_owned(), text)]);
+    for (known, key) in [&notes.identity.train, &notes.identity.test].into_iter().zip(SAMPLES) {
+        if let Some(list) = known.as_ref().and_then(|known| known.list.as_deref()) {
+            texts.insert(key.to_owned(), list.to_owned());
+        }
+    }
     let state = TrainingState {
         velocities,
         exact: vec![None; network.spec().layers.len()],
@@ -179,7 +240,7 @@ pub(crate) fn write(
         iteration: position.iteration,
         order,
         colour,
-        notes: BTreeMap::from([(NOTES.to_owned(), notes)]),
+        notes: texts,
         ..TrainingState::default()
     };
     Ok(ccv::write_checkpoint(path, network, &state)?)
@@ -192,7 +253,7 @@ fn parse<T: serde::de::DeserializeOwned>(path: &Path, text: &str) -> Result<T> {
         version: u32,
     }
     let Version { version } = serde_json::from_str(text).map_err(|e| notes_error(path, e))?;
-    if version != VERSION {
+    if !(OLDEST..=VERSION).contains(&version) {
         return Err(Error::NotesVersion {
             file: path.display().to_string(),
             version,

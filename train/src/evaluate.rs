@@ -12,7 +12,9 @@ use crate::{Observer, Result};
 /// How many of the likeliest classes count for the second miss rate.
 const TOP: usize = 5;
 
-/// How a network does on test samples, one centre view of each.
+/// How a network does on test samples, one view of each: the recipe's
+/// [`TestView`](striate_data::augment::TestView), which the network's metadata record and classifying
+/// uses by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct EvaluationReport {
     /// Samples classified.

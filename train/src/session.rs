@@ -18,7 +18,7 @@ use striate_tensor::Device;
 
 use crate::begin::{Begin, float_image, same_everywhere};
 use crate::beside;
-use crate::checkpoint::{self, Identity, Notes, Position};
+use crate::checkpoint::{self, Identity, Known, Notes, Position};
 use crate::evaluate::skipped_reason;
 use crate::learning::{Judge, Moment};
 use crate::lock::Lock;
@@ -38,8 +38,12 @@ pub struct SessionOptions {
     pub workers: usize,
     /// Decoded pictures are kept in memory up to so many bytes. The result does not depend on it.
     pub cache_bytes: usize,
-    /// What the model file is to say of the network beside the class names.
+    /// What the model files are to say of the network. What is left out is recorded by the session:
+    /// the class names of the training samples, the recipe, and the view that it tests with, by the
+    /// protocol `tested`.
     pub metadata: Metadata,
+    /// Whether a class may have no training samples.
+    pub allow_empty_classes: bool,
     /// The ranks that this session is one of; `None` where it trains on its device alone.
     pub ranks: Option<Ranks>,
 }
@@ -54,6 +58,7 @@ impl Default for SessionOptions {
             workers: 2,
             cache_bytes: 0,
             metadata: Metadata::default(),
+            allow_empty_classes: false,
             ranks: None,
         }
     }
@@ -200,6 +205,9 @@ impl Session {
                 });
             }
         }
+        if !options.allow_empty_classes {
+            refuse_empty_classes(&train)?;
+        }
         let geometry = Geometry {
             image: spec.image,
             net: [spec.input[0], spec.input[1]],
@@ -212,6 +220,8 @@ impl Session {
             sgd_frequency: options.train.sgd_frequency,
             samples: train.len(),
             labels: format!("{:016x}", sum_of(train.labels())),
+            train: Some(Known::of(&train)),
+            test: test.as_ref().map(Known::of),
             recipe: options.recipe.clone(),
             shards: 1,
         };
@@ -248,6 +258,10 @@ impl Session {
             );
         }
         let id = side::id_of(&(&identity, &options.train, spec))?;
+        if identity.test.is_none() {
+            // What the curves are of stays known in a run that tests nothing.
+            identity.test = beginning.tested.clone();
+        }
         identity.shards =
             if ranks.is_some_and(|r| r.parallel == Parallel::Data) { shards } else { 1 };
         let mean = beginning.network.mean().map(float_image).transpose()?;
@@ -567,6 +581,27 @@ impl Session {
         }
         observer.saved(&self.working)
     }
+}
+
+/// Refuses training samples of which a class has none: mostly a folder that was left empty, or a
+/// label that is never used.
+fn refuse_empty_classes(train: &Dataset) -> Result<()> {
+    const NAMED: usize = 5;
+    let empty = train.empty_classes();
+    if empty.is_empty() {
+        return Ok(());
+    }
+    let more = if empty.len() > NAMED { ", …" } else { "" };
+    Err(Error::Data {
+        expected: format!("pictures of each class in {}", train.origin().display()),
+        got: format!(
+            "none of {} of its {} classes: {}{more} (--allow-empty-classes, or \
+             `SessionOptions::allow_empty_classes`, permits that)",
+            empty.len(),
+            train.classes(),
+            empty[..empty.len().min(NAMED)].join(", ")
+        ),
+    })
 }
 
 /// A sum over labels that notices another order.

@@ -147,7 +147,7 @@ fn what_does_not_fit_the_working_file_is_refused_and_the_file_stays() {
     refused(changed(|o| o.train.seed = 2), spec(), 61, "expected seed 2, got 1");
     refused(changed(|o| o.train.mini_batch = 9), spec(), 61, "expected mini-batch 9, got 8");
     refused(changed(|o| o.recipe = Recipe::default()), spec(), 61, "expected the recipe");
-    refused(options(), spec(), 62, "number of training samples of 62, got 61");
+    refused(options(), spec(), 62, "others: 1 picture is new (picture 61)");
     let mut wider = spec();
     wider.layers.remove(0);
     refused(options(), wider, 61, "3 layers, got");

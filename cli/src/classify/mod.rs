@@ -97,7 +97,8 @@ pub(crate) struct ClassifyArgs {
     #[arg(short, long, value_name = "MODEL")]
     model: Option<PathBuf>,
     /// How an image is cut into the views whose confidences are averaged [default: what the model
-    /// recommends, else ccv-cpu].
+    /// recommends (what training tested, for
+    /// models that were trained here), else ccv-cpu].
     #[arg(short, long, value_parser = protocol_parser())]
     protocol: Option<Protocol>,
     /// How many classes to print [default: 5; all with --list and --format ccv].
@@ -381,6 +382,7 @@ impl Work<'_> {
         if let Some(protocol) = args.protocol {
             classifier = classifier.protocol(protocol);
         }
+        log::info!("protocol {}", classifier.protocol_in_words());
         if let (Some(labels), Some(names)) = (&args.labels, &self.labels) {
             classifier = classifier.labels(names.clone()).map_err(|e| labels.error(e))?;
         }

@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::view::MAX_SIDE;
 use crate::protocol::classic_square;
 use crate::{Error, Geometry, Result};
 
@@ -41,7 +42,7 @@ pub struct Recipe {
 }
 
 /// How a picture gets its whole size.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Resize {
     /// The shorter side becomes the size, the aspect is kept ([`crate::form_input`]).
@@ -223,7 +224,7 @@ impl Recipe {
         if let Side::Drawn { min, max } = self.side {
             let net = geometry.net[0].max(geometry.net[1]);
             // Sizes beyond 2^14 are resized to nothing but a filled memory.
-            if min < net || max < min || max > 1 << 14 {
+            if min < net || max < min || max > MAX_SIDE {
                 return wrong(
                     "the recipe's drawn sizes",
                     format!("{net} (the network's input) <= min <= max <= 16384"),

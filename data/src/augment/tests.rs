@@ -211,3 +211,55 @@ proptest! {
         prop_assert!(order.into_iter().eq(0..count));
     }
 }
+
+#[test]
+fn a_stored_view_forms_what_the_augmenter_tests() {
+    for (image, net) in [(12, 9), (13, 10), (257, 225)] {
+        let geometry = geometry(image, net, 3);
+        let mean = (0..image * image * 3).map(|i| 90.0 + (i % 41) as f32).collect();
+        let mean = FloatImage::new(image, image, 3, mean).unwrap();
+        for name in Recipe::NAMES {
+            let recipe = Recipe::by_name(name).unwrap();
+            let augmenter = augmenter(&recipe, &geometry, Some(&mean));
+            let json = serde_json::to_string(augmenter.test_view()).unwrap();
+            let view: TestView = json.parse().unwrap();
+            assert_eq!(view, TestView::of(&recipe, &geometry));
+            let former = ViewFormer::new(view, &geometry, Some(&mean)).unwrap();
+            for (rows, cols) in
+                [(image + 7, image + 40), (image - 4, image + 3), (3, 5), (image, image)]
+            {
+                let image = picture(rows, cols, 3);
+                let mut input = vec![0.0; augmenter.input_len()];
+                augmenter.test(&image, &mut input).unwrap();
+                assert_eq!(former.form(&image).unwrap().values(), input, "{name} {rows} x {cols}");
+                if name == "plain" {
+                    // All that is known of a network without a record.
+                    let plain = crate::Protocol::Tested.prepare(&image, &geometry, Some(&mean));
+                    assert_eq!(plain.unwrap().pictures()[0].values(), input);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_stored_form_of_a_view_is_stable() {
+    let view = TestView::of(&Recipe::by_name("caffe").unwrap(), &geometry(257, 225, 3));
+    let json = r#"{"resize":"stretch","size":[256,256],"crop":"centre","mean":"plain"}"#;
+    assert_eq!(serde_json::to_string(&view).unwrap(), json);
+    let view = TestView::of(&Recipe::by_name("ccv").unwrap(), &geometry(40, 30, 1));
+    let json = r#"{"resize":"cover","size":[40,40],"crop":"centre","mean":"symmetric"}"#;
+    assert_eq!(serde_json::to_string(&view).unwrap(), json);
+    let bare = Recipe { mean: MeanPatch::None, ..Recipe::default() };
+    assert_eq!(TestView::of(&bare, &geometry(40, 30, 1)).mean, TestMean::None);
+    for (wrong, part) in [
+        (r#"{"resize":"warp","size":[4,4],"crop":"centre","mean":"plain"}"#, "`warp`"),
+        (r#"{"resize":"cover","size":[4,4],"crop":"centre","mean":"plain","x":1}"#, "`x`"),
+    ] {
+        let message = wrong.parse::<TestView>().unwrap_err().to_string();
+        assert!(message.contains(part), "{message}");
+    }
+    let small = TestView { size: [29, 40], ..view };
+    let message = ViewFormer::new(small, &geometry(40, 30, 1), None).unwrap_err().to_string();
+    assert!(message.contains("the network's input [30, 30]"), "{message}");
+}

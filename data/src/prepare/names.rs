@@ -1,13 +1,14 @@
 //! The names of prepared pictures.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use crate::Dataset;
 use crate::source::Picture;
 
-/// Where each picture goes within the output folder: `CLASS/NAME.jpg`, the class being the folder
-/// that the source lies in. Sources that would get the same name all have a number made of their
+/// Where each picture goes within the output folder: `CLASS/NAME.jpg`, the class being its class
+/// folder in a folder of classes, else the folder that the source lies in. Sources that would get the same name all have a number made of their
 /// paths added, so that a picture's name does not depend on the order of the list.
 pub(super) fn output_names(dataset: &Dataset) -> Vec<PathBuf> {
     let sources: Vec<PathBuf> = (0..dataset.len())
@@ -20,9 +21,8 @@ pub(super) fn output_names(dataset: &Dataset) -> Vec<PathBuf> {
         .iter()
         .zip(dataset.labels())
         .map(|(source, label)| {
-            let class = source
-                .parent()
-                .and_then(Path::file_name)
+            let class = class_folder(dataset, source, *label)
+                .or_else(|| source.parent()?.file_name())
                 .map(|name| clean(&name.to_string_lossy()));
             let class = class.unwrap_or_else(|| format!("class-{}", label + 1));
             let stem = source.file_stem().unwrap_or_default().to_string_lossy();
@@ -46,6 +46,13 @@ pub(super) fn output_names(dataset: &Dataset) -> Vec<PathBuf> {
             }
         })
         .collect()
+}
+
+/// The class folder of a picture, which may lie in folders below it.
+fn class_folder<'a>(dataset: &Dataset, source: &'a Path, label: u32) -> Option<&'a OsStr> {
+    let first = source.strip_prefix(dataset.origin()).ok()?.components().next()?.as_os_str();
+    let class = dataset.class_names()?.get(label as usize)?;
+    (first.to_string_lossy() == *class).then_some(first)
 }
 
 /// A name that every file system and every list takes.

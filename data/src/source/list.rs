@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::{Dataset, Kind, Pictures, names_beside};
+use crate::Result;
 use crate::list::{Labelled, read_labelled};
-use crate::{Error, Result};
 
 /// How many pictures are looked for to find out what relative paths are relative to: one may be
 /// missing, but not all of these.
@@ -17,12 +17,8 @@ pub(super) fn open(path: &Path) -> Result<Dataset> {
     let (mut paths, mut lines, mut labels) =
         (Vec::with_capacity(count), Vec::with_capacity(count), Vec::with_capacity(count));
     for Labelled { line, label, path: picture } in entries {
-        let label = label.checked_sub(1).ok_or_else(|| Error::Label {
-            place: format!("{}, line {line}", path.display()),
-            label,
-            expected: "1 for the first class (lists count from 1)".to_owned(),
-        })?;
-        labels.push(label);
+        // From 1 in the list, from 0 in memory.
+        labels.push(label.saturating_sub(1));
         lines.push(u32::try_from(line).unwrap_or(u32::MAX));
         // An absolute path stays what it is.
         paths.push(if let Some(base) = base { base.join(picture) } else { picture });

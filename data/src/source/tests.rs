@@ -180,7 +180,139 @@ fn a_picture_is_no_data_set() {
     assert!(text.contains("this is a picture"), "{text}");
 }
 
+#[test]
+fn pictures_in_folders_below_a_class_are_found() {
+    let folder = folder();
+    let at = |path: &str| folder.path().join("set").join(path);
+    for file in ["a/2.png", "a/x/y/1.png", "a/x/0.JPG", "a/1.png", "b/deep/er/3.png"] {
+        picture(at(file));
+    }
+    // What is hidden, or left behind by file managers, is no sample.
+    for file in
+        ["a/.git/4.png", "a/._1.png", ".cache/c/5.png", "a/@eaDir/1.png", "__MACOSX/a/6.png"]
+    {
+        picture(at(file));
+    }
+    fs::write(at("a/.DS_Store"), "x").unwrap();
+    fs::write(at("a/x/notes.txt"), "x").unwrap();
+    // A folder that is named as pictures are.
+    picture(at("b/album.jpg/7.png"));
+    let set = Dataset::open(at("")).unwrap();
+    assert_eq!(set.class_names().unwrap(), ["a", "b"]);
+    let names: Vec<_> = (0..set.len()).map(|i| set.name(i)).collect();
+    let wanted =
+        ["a/1.png", "a/2.png", "a/x/0.JPG", "a/x/y/1.png", "b/album.jpg/7.png", "b/deep/er/3.png"];
+    assert_eq!(names.len(), wanted.len(), "{names:?}");
+    assert!(names.iter().zip(wanted).all(|(name, end)| name.ends_with(end)), "{names:?}");
+    assert_eq!(set.labels(), [0, 0, 0, 0, 1, 1]);
+    assert!(set.empty_classes().is_empty());
+}
+
+#[test]
+fn classes_without_pictures_are_named() {
+    let folder = folder();
+    picture(folder.path().join("b/1.png"));
+    for class in ["a", "c/d"] {
+        fs::create_dir_all(folder.path().join(class)).unwrap();
+    }
+    let set = Dataset::open(folder.path()).unwrap();
+    assert_eq!(set.empty_classes(), ["a", "c"]);
+    // By number, as the set counts.
+    let list = folder.path().join("l.txt");
+    fs::write(&list, "1 a\n4 b\n").unwrap();
+    assert_eq!(Dataset::open(&list).unwrap().empty_classes(), ["2", "3"]);
+    let image = Image::filled(2, 2, 1, 0).unwrap();
+    let gap = Dataset::from_images(vec![image.clone(), image], vec![0, 2]).unwrap();
+    assert_eq!(gap.empty_classes(), ["1"]);
+}
+
+#[test]
+fn a_folder_that_holds_pictures_itself_is_told_what_is_wanted() {
+    let folder = folder();
+    picture(folder.path().join("1.png"));
+    picture(folder.path().join("2.png"));
+    let text = Dataset::open(folder.path()).unwrap_err().to_string();
+    assert!(text.contains("2 pictures in the folder itself"), "{text}");
+    assert!(text.contains("a folder of the class's name"), "{text}");
+    let empty = folder.path().join("empty");
+    fs::create_dir(&empty).unwrap();
+    let text = Dataset::open(&empty).unwrap_err().to_string();
+    assert!(text.contains("found no folder in it"), "{text}");
+}
+
+#[cfg(unix)]
+#[test]
+fn symbolic_links_are_followed_once() {
+    use std::os::unix::fs::symlink;
+
+    let folder = folder();
+    let at = |path: &str| folder.path().join(path);
+    picture(at("set/a/1.png"));
+    picture(at("elsewhere/2.png"));
+    symlink(at("set/a"), at("set/a/loop")).unwrap();
+    symlink(at("set"), at("set/a/up")).unwrap();
+    symlink(at("elsewhere"), at("set/b")).unwrap();
+    symlink(at("elsewhere"), at("set/a/more")).unwrap();
+    symlink(at("elsewhere"), at("set/a/once more")).unwrap();
+    symlink(at("nowhere.png"), at("elsewhere/3.png")).unwrap();
+    let set = Dataset::open(at("set")).unwrap();
+    assert_eq!(set.class_names().unwrap(), ["a", "b"]);
+    // `b` is reached from `a`, too, by way of `up`: there it is the same folder as `more`.
+    let of_a: Vec<_> =
+        (0..set.len()).filter(|&i| set.labels()[i] == 0).map(|i| set.name(i)).collect();
+    assert_eq!(of_a.len(), 3, "{of_a:?}");
+    assert_eq!(set.len(), 5);
+    // A link that leads nowhere is a picture that cannot be read.
+    let broken = (0..set.len()).find(|&i| set.name(i).ends_with("b/3.png")).unwrap();
+    assert!(matches!(set.load(broken, &Limits::default()), Err(Error::Read { .. })));
+}
+
+#[test]
+fn samples_do_not_depend_on_where_they_are_and_have_a_stable_form() {
+    let folder = folder();
+    for place in ["here", "far/away/there"] {
+        picture(folder.path().join(place).join("a/1.png"));
+        picture(folder.path().join(place).join("b/x/2.png"));
+    }
+    let samples = |place: &str| Dataset::open(folder.path().join(place)).unwrap().samples();
+    let (here, there) = (samples("here"), samples("far/away/there"));
+    assert_eq!(here.digest(), there.digest());
+    assert_eq!(here.difference(&there), None);
+    assert_eq!(Samples::unpack(&here.pack()).unwrap(), here);
+    for damaged in ["", "x", "AAAA", &here.pack()[8..]] {
+        assert!(Samples::unpack(damaged).is_none(), "{damaged}");
+    }
+
+    // A list of the same pictures, wherever they are: other samples than a folder's in that they
+    // have no class names.
+    let list = |place: &str| {
+        let file = folder.path().join("l.txt");
+        let root = folder.path().join(place);
+        let text = format!("1 {0}/a/1.png\n2 {0}/b/x/2.png\n", root.display());
+        fs::write(&file, text).unwrap();
+        Dataset::open(&file).unwrap().samples()
+    };
+    assert_eq!(list("here").digest(), list("far/away/there").digest());
+    let told = list("here").difference(&here).unwrap();
+    assert_eq!(told, "the classes have no names now, none before".replace(", none before", ""));
+
+    // The digest is what a working file holds: it must not change from version to version.
+    let image = |value| Image::filled(2, 3, 1, value).unwrap();
+    let set = Dataset::from_images(vec![image(1), image(2)], vec![1, 0]).unwrap();
+    assert_eq!(set.samples().digest(), "d28047b20fae96f1a470fcb593c53dcc");
+}
+
 proptest::proptest! {
+    #[test]
+    fn damaged_samples_are_no_panic(
+        now in proptest::collection::vec(proptest::num::u8::ANY, 0..80),
+        before in proptest::collection::vec(proptest::num::u8::ANY, 0..80),
+    ) {
+        let head = |body: Vec<u8>| [&b"striate-samples 1\nclasses 2\n"[..], &body].concat();
+        let _ = difference::tell(&head(now.clone()), &head(before.clone()));
+        let _ = difference::tell(&now, &before);
+    }
+
     #[test]
     fn any_bytes_are_a_set_or_an_error(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
         let folder = folder();

@@ -1,12 +1,15 @@
-//! The notes of ours in a checkpoint: what ccv's tables have no place for, as texts by name.
+//! The notes of ours in a checkpoint or a model: what ccv's tables have no place for, as texts by
+//! name.
 
 use std::collections::BTreeMap;
 
-use rusqlite::types::ValueRef;
-use striate_nn::{Metadata, NetworkSpec};
+use rusqlite::types::{Value, ValueRef};
+use striate_nn::{Metadata, Network, NetworkSpec};
 
 use super::database::{Database, describe, explain};
+use super::layers::stored_part;
 use super::schema::NOTES;
+use super::write::Writer;
 use crate::limits::{check_layers, check_spec_text};
 use crate::{Error, Result};
 
@@ -31,6 +34,50 @@ pub(super) struct Notes {
     pub(super) spec: Option<NetworkSpec>,
     pub(super) metadata: Metadata,
     pub(super) others: BTreeMap<String, String>,
+}
+
+/// Whether a network is more than ccv's tables say, so that a model of it needs notes. Its name does
+/// not count: a file without notes has its own.
+pub(super) fn needs_notes(network: &Network) -> bool {
+    let spec = NetworkSpec { name: String::new(), ..network.spec().clone() };
+    *network.metadata() != Metadata::default() || spec != stored_part(&spec)
+}
+
+/// Writes the table of notes: the specification, the metadata, and others by name.
+pub(super) fn write_notes(
+    writer: &Writer<'_>,
+    network: &Network,
+    others: &BTreeMap<String, String>,
+) -> Result<()> {
+    let file = writer.file;
+    writer.create(&NOTES)?;
+    let note = |key: &str, value: String| {
+        writer.insert(&NOTES, vec![Value::Text(key.into()), Value::Text(value)])
+    };
+    let failed = |key: &str, e| Error::parse(file, place(key), "what JSON can hold", e);
+    note(FORMAT, VERSION.to_string())?;
+    let spec = serde_json::to_string(network.spec()).map_err(|e| failed(SPEC, e))?;
+    // JSON has no numbers for what is not finite: what would not come back is not written.
+    match NetworkSpec::from_json(&spec) {
+        Ok(back) if back == *network.spec() => note(SPEC, spec)?,
+        Ok(_) => {
+            let expected = "a specification that JSON can hold";
+            let got = "one that it changes, such as a number that is not finite";
+            return Err(Error::content(file, place(SPEC), expected, got));
+        }
+        Err(e) => {
+            let expected = "a specification that JSON can hold";
+            return Err(Error::parse(file, place(SPEC), expected, e));
+        }
+    }
+    if *network.metadata() != Metadata::default() {
+        let text = serde_json::to_string(network.metadata());
+        note(METADATA, text.map_err(|e| failed(METADATA, e))?)?;
+    }
+    for (key, value) in others {
+        note(key, value.clone())?;
+    }
+    Ok(())
 }
 
 /// The notes of a file; none where there is no table of them.

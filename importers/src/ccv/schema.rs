@@ -74,7 +74,8 @@ pub(super) const MOMENTUM_DATA: Table = Table {
     columns: &["layer", "weight", "bias"],
 };
 
-/// Ours: what ccv never stored, as texts.
+/// Ours: what ccv never stored, as texts. A checkpoint has them, and a model that is more than ccv's
+/// tables say.
 pub(super) const NOTES: Table = Table {
     name: "striate_notes",
     create: "CREATE TABLE striate_notes (key TEXT PRIMARY KEY, value TEXT)",
@@ -88,9 +89,8 @@ pub(super) const EXACT_WEIGHTS: Table = Table {
     columns: &["layer", "weight", "bias"],
 };
 
-/// The tables that a checkpoint has beside those of a model.
-pub(super) const TRAINING_TABLES: [&Table; 4] =
-    [&FUNCTION_STATE, &MOMENTUM_DATA, &NOTES, &EXACT_WEIGHTS];
+/// The tables that a checkpoint has beside those of a model, and [`NOTES`].
+pub(super) const TRAINING_TABLES: [&Table; 3] = [&FUNCTION_STATE, &MOMENTUM_DATA, &EXACT_WEIGHTS];
 
 /// Where ccv notes how it tuned its GPU kernels: of no meaning here, and never written.
 const CONV_VARY_PARAMS: &str = "conv_vary_params";

@@ -1,17 +1,19 @@
 //! Writing ccv's model files.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
 use rusqlite::types::{ToSqlOutput, Value};
 use rusqlite::{Connection, MAIN_DB, params_from_iter};
-use striate_nn::{LayerParameters, LayerShape, LayerSpec, Metadata, Network, NetworkSpec};
+use striate_nn::{LayerParameters, LayerShape, LayerSpec, Network, NetworkSpec};
 use striate_tensor::{DType, Tensor};
 
 use super::checkpoint::{TrainingState, write_state};
 use super::database::{MAX_COUNT, Place, explain};
 use super::layers;
+use super::notes::{needs_notes, write_notes};
 use super::opened::real_path;
 use super::schema::{CONVNET_PARAMS, LAYER_DATA, LAYER_PARAMS, TABLES, Table};
 use crate::limits::MAX_LAYERS;
@@ -28,6 +30,8 @@ pub(super) const MAX_ROW_BYTES: usize = 1_000_000_000 - 1024;
 /// Half precision is cut toward zero.
 /// A layer is half precision in the file where its weights and biases are both f16, or where
 /// `options` ask for it. A network without a mean image has NULL there, which ccv reads as zeros.
+/// What ccv's tables have no place for (class names and other metadata, dropout rates) is in a table
+/// of ours beside them, which ccv passes over; a network without such has no table of ours.
 ///
 /// # Errors
 /// [`Error::Unrepresentable`] where the file would be of another network: a convolution without
@@ -38,12 +42,7 @@ pub(super) const MAX_ROW_BYTES: usize = 1_000_000_000 - 1024;
 /// [`Error::Target`], [`Error::Io`] and [`Error::Database`] where the file cannot be written;
 /// then nothing has changed.
 pub fn write(path: impl AsRef<Path>, network: &Network, options: &WriteOptions) -> Result<()> {
-    let path = path.as_ref();
-    if *network.metadata() != Metadata::default() && !options.strip {
-        let file = path.display();
-        log::warn!("{file}: ccv's format has no place for labels and other metadata: left out");
-    }
-    write_model(path, network, None, options)
+    write_model(path.as_ref(), network, None, options)
 }
 
 /// Whether a network of this specification can be written in ccv's form, as a model or as a
@@ -155,7 +154,13 @@ fn refuse(file: &str, spec: &NetworkSpec, shapes: &[LayerShape]) -> Result<()> {
         }
         if conv.out_groups % conv.groups != 0 {
             let (out, groups) = (conv.out_groups, conv.groups);
-            return no(index, format!("an output partition of {out}, no multiple of the {groups}"));
+            return no(
+                index,
+                format!(
+                    "`out-groups` is {out}, no multiple of `groups`, {groups}; leave `out-groups` out, \
+                     for it has no effect"
+                ),
+            );
         }
     }
     Ok(())
@@ -200,8 +205,10 @@ impl Writer<'_> {
                 self.write_weights(layer, parameters, options)?;
             }
         }
-        if let Some(state) = state {
-            write_state(self, network, state)?;
+        match state {
+            Some(state) => write_state(self, network, state)?,
+            None if needs_notes(network) => write_notes(self, network, &BTreeMap::new())?,
+            None => {}
         }
         self.run("COMMIT", "the database")
     }

@@ -114,15 +114,12 @@ pub(super) fn write(path: &Path, network: &Network, options: &WriteOptions) -> R
     let json = |what: &str, result: serde_json::Result<String>| {
         result.map_err(|e| Error::parse(&file, what, "what JSON can hold", e))
     };
-    let mut metadata = network.metadata().clone();
-    if options.strip {
-        metadata.extra.clear();
-    }
+    let metadata = network.metadata();
     let mut texts = BTreeMap::new();
     texts.insert(FORMAT.to_string(), VERSION.to_string());
     texts.insert(SPEC.to_string(), json(SPEC, serde_json::to_string(network.spec()))?);
-    if metadata != Metadata::default() {
-        texts.insert(METADATA.to_string(), json(METADATA, serde_json::to_string(&metadata))?);
+    if *metadata != Metadata::default() {
+        texts.insert(METADATA.to_string(), json(METADATA, serde_json::to_string(metadata))?);
     }
     let mut items = Vec::new();
     for (layer, parameters) in network.parameters().iter().enumerate() {

@@ -67,8 +67,8 @@ pub(crate) fn small(device: &Device) -> Network {
     let metadata = Metadata {
         labels: Some(["a", "b", "c", "d"].map(String::from).to_vec()),
         protocol: Some("centre".into()),
-        note: None,
         extra: [("seed".to_string(), "7".to_string())].into(),
+        ..Metadata::default()
     };
     let network = spec.build(device, Seed(7)).unwrap();
     network.with_mean(mean).unwrap().with_metadata(metadata)

@@ -30,6 +30,13 @@ pub struct Metadata {
     /// The crop protocol that the network was made for, by name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub protocol: Option<String>,
+    /// The view that training tested the network with, which the protocol `tested` classifies with:
+    /// an object as `striate_data::augment::TestView` is stored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub view: Option<serde_json::Value>,
+    /// The recipe that the network was trained with: an object as `striate_data::Recipe` is stored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recipe: Option<serde_json::Value>,
     /// A word for people: what it was trained on, by whom.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,

@@ -215,30 +215,53 @@ impl std::fmt::Display for LayerKind {
 /// A convolution: `[n, rows, cols, channels]` to `[n, out rows, out cols, count]`, where `out rows
 /// = (rows + 2 · padding - kernel rows) / stride + 1`, rounded down.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(rename_all = "kebab-case", from = "StoredConvSpec")]
 pub struct ConvSpec {
     /// Output channels.
     pub count: usize,
     /// Rows and cols of the kernel.
     pub kernel: [usize; 2],
     /// Pixels from one output to the next.
-    #[serde(default = "one")]
     pub stride: usize,
     /// Zeros around the image.
-    #[serde(default)]
     pub padding: usize,
     /// Parts that the channels fall into, ccv's input partition: an output sees its own part only.
-    #[serde(default = "one")]
     pub groups: usize,
-    /// ccv's output partition: stored, and it must divide `count`; it has no effect.
-    #[serde(default = "one")]
+    /// ccv's output partition: as many as `groups` where JSON leaves it out. It has no effect, but
+    /// it must divide `count`, and ccv's files (so training, too) want a multiple of `groups`.
     pub out_groups: usize,
     /// Negative outputs become 0. ccv cannot switch this off.
-    #[serde(default = "yes")]
     pub relu: bool,
     /// What a fresh layer starts with.
-    #[serde(default)]
     pub init: Init,
+}
+
+/// The stored form: what has a default may be left out.
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct StoredConvSpec {
+    count: usize,
+    kernel: [usize; 2],
+    #[serde(default = "one")]
+    stride: usize,
+    #[serde(default)]
+    padding: usize,
+    #[serde(default = "one")]
+    groups: usize,
+    out_groups: Option<usize>,
+    #[serde(default = "yes")]
+    relu: bool,
+    #[serde(default)]
+    init: Init,
+}
+
+impl From<StoredConvSpec> for ConvSpec {
+    fn from(stored: StoredConvSpec) -> Self {
+        let StoredConvSpec { count, kernel, stride, padding, groups, out_groups, relu, init } =
+            stored;
+        let out_groups = out_groups.unwrap_or(groups);
+        ConvSpec { count, kernel, stride, padding, groups, out_groups, relu, init }
+    }
 }
 
 impl ConvSpec {

@@ -8,6 +8,7 @@ use striate_nn::{LayerParameters, Metadata, Network, NetworkSpec};
 use striate_tensor::{Device, HostTensor, Shape, Tensor};
 
 use super::Exchange;
+use crate::checkpoint::Known;
 use crate::{Error, History, Position, Result};
 
 /// Where a training begins, or goes on.
@@ -21,6 +22,8 @@ pub(crate) struct Beginning {
     pub(crate) resumed: bool,
     /// In how many shards the mini-batches were cut before.
     pub(crate) shards: usize,
+    /// The test samples of before. Only the first rank, who writes the file, needs them.
+    pub(crate) tested: Option<Known>,
 }
 
 /// All of it but the large arrays, which follow.
@@ -77,6 +80,7 @@ impl Beginning {
             colours: header.colours,
             resumed: header.resumed,
             shards: header.shards,
+            tested: own.and_then(|own| own.tested),
         })
     }
 }

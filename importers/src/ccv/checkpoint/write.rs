@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use rusqlite::types::Value;
-use striate_nn::{LayerParameters, LayerShape, Metadata, Network, NetworkSpec};
+use striate_nn::{LayerParameters, LayerShape, Network};
 use striate_tensor::{DType, Shape, Tensor};
 
 use super::TrainingState;
 use super::read::check_order;
 use crate::ccv::database::MAX_COUNT;
-use crate::ccv::notes::{FORMAT, MAX_NOTES, METADATA, RESERVED, SPEC, VERSION, place};
+use crate::ccv::notes::{MAX_NOTES, RESERVED, place, write_notes};
 use crate::ccv::schema::{
     EXACT_WEIGHTS, FUNCTION_STATE, MOMENTUM_DATA, NOTES, TRAINING_TABLES, Table,
 };
@@ -180,36 +180,5 @@ pub(in crate::ccv) fn write_state(
             }
         }
     }
-    write_notes(writer, network, state)
-}
-
-fn write_notes(writer: &Writer<'_>, network: &Network, state: &TrainingState) -> Result<()> {
-    let file = writer.file;
-    let note = |key: &str, value: String| {
-        writer.insert(&NOTES, vec![Value::Text(key.into()), Value::Text(value)])
-    };
-    let failed = |key: &str, e| Error::parse(file, place(key), "what JSON can hold", e);
-    note(FORMAT, VERSION.to_string())?;
-    let spec = serde_json::to_string(network.spec()).map_err(|e| failed(SPEC, e))?;
-    // JSON has no numbers for what is not finite: what would not come back is not written.
-    match NetworkSpec::from_json(&spec) {
-        Ok(back) if back == *network.spec() => note(SPEC, spec)?,
-        Ok(_) => {
-            let expected = "a specification that JSON can hold";
-            let got = "one that it changes, such as a number that is not finite";
-            return Err(Error::content(file, place(SPEC), expected, got));
-        }
-        Err(e) => {
-            let expected = "a specification that JSON can hold";
-            return Err(Error::parse(file, place(SPEC), expected, e));
-        }
-    }
-    if *network.metadata() != Metadata::default() {
-        let text = serde_json::to_string(network.metadata());
-        note(METADATA, text.map_err(|e| failed(METADATA, e))?)?;
-    }
-    for (key, value) in &state.notes {
-        note(key, value.clone())?;
-    }
-    Ok(())
+    write_notes(writer, network, &state.notes)
 }

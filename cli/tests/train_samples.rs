@@ -1,0 +1,290 @@
+//! `striate train` and its samples: which are found, which are refused, and that `striate classify`
+//! then does what the training's test did.
+
+// Helpers of tests are outside what clippy.toml takes for tests.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+
+use common::{Run, json, run};
+use striate::image::{Image, output::write_png};
+use striate::tensor::RandomKey;
+
+/// Classes of the set, by name.
+const CLASSES: [&str; 3] = ["ant", "bee", "cat"];
+
+/// A folder with a set of training pictures, one of test pictures and a specification.
+struct Set(tempfile::TempDir);
+
+impl Set {
+    fn new(channels: usize) -> Self {
+        let set = Set(tempfile::tempdir().unwrap());
+        set.pictures("train", 8, channels);
+        set.pictures("test", 6, channels);
+        let spec = format!(
+            r#"{{"name": "bars", "input": [10, 10, {channels}], "image": [13, 13], "layers": [
+            {{"kind": "conv", "count": 6, "kernel": [3, 3]}},
+            {{"kind": "max-pool", "size": 2, "stride": 2}},
+            {{"kind": "full-connect", "count": 12, "relu": true, "dropout": 0.5}},
+            {{"kind": "full-connect", "count": 3}}]}}"#
+        );
+        set.write("net.json", &spec);
+        set
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.path(name), text).unwrap();
+    }
+
+    /// Pictures of all shapes, larger and smaller than the network's input, with a bright part that
+    /// tells the class.
+    fn pictures(&self, folder: &str, count: usize, channels: usize) {
+        for (class, name) in CLASSES.iter().enumerate() {
+            std::fs::create_dir_all(self.path(folder).join(name)).unwrap();
+            for i in 0..count {
+                let key = RandomKey::new(folder.len() as u64, (class * 100 + i) as u64);
+                let (rows, cols) =
+                    (5 + key.number(1) as usize % 30, 5 + key.number(2) as usize % 30);
+                let value = |p: usize| {
+                    let (row, col) = (p / channels / cols, p / channels % cols);
+                    let bright = match class {
+                        0 => row < rows / 2,
+                        1 => col < cols / 2,
+                        _ => row.abs_diff(rows / 2) + col.abs_diff(cols / 2) < rows.min(cols) / 3,
+                    };
+                    (key.number(10 + p as u64) % 80) as u8 + if bright { 150 } else { 0 }
+                };
+                let values = (0..rows * cols * channels).map(value).collect();
+                let image = Image::new(rows, cols, channels, values).unwrap();
+                write_png(self.path(folder).join(name).join(format!("{i}.png")), &image).unwrap();
+            }
+        }
+    }
+
+    fn striate(&self, line: &str) -> Run {
+        run(&line.split_whitespace().collect::<Vec<_>>(), self.0.path())
+    }
+
+    fn train(&self, more: &str) -> Run {
+        self.striate(&format!(
+            "train --device cpu --spec net.json --mini-batch 8 --learn-rate 0.0005 --train-list train \
+             {more}"
+        ))
+    }
+
+    /// How many of the pictures in a list are missed, whose folder is their class.
+    fn misses(&self, model: &str, more: &str) -> usize {
+        let line =
+            format!("classify --device cpu --model {model} --list list --format json {more}");
+        let lines = json(&self.striate(&line).done());
+        let class = |path: &str| {
+            let folder = Path::new(path).parent().unwrap().file_name().unwrap().to_owned();
+            CLASSES.iter().position(|name| *name == folder).unwrap()
+        };
+        let missed = |line: &&serde_json::Value| {
+            line["classes"][0]["id"] != class(line["image"].as_str().unwrap())
+        };
+        lines.iter().filter(missed).count()
+    }
+
+    fn list(&self, folder: &str, count: usize) {
+        let files = CLASSES
+            .iter()
+            .flat_map(|class| (0..count).map(move |i| format!("{folder}/{class}/{i}.png\n")));
+        self.write("list", &files.collect::<String>());
+    }
+}
+
+#[test]
+fn classify_misses_what_the_test_of_the_training_missed() {
+    let recipe = r#"{"resize": "stretch", "side": {"drawn": {"min": 12, "max": 15}},
+        "area": "anywhere", "place": "random", "mirror": true, "mean": "elsewhere",
+        "manipulation": 0.1, "color_gain": 0.0}"#;
+    for channels in [1, 3] {
+        let set = Set::new(channels);
+        set.write("recipe.json", recipe);
+        set.list("test", 6);
+        for recipe in ["plain", "ccv", "alex", "caffe", "recipe.json"] {
+            let text = set
+                .train(&format!(
+                    "--test-list test --recipe {recipe} --max-epoch 1 --working m.sqlite3 --format json"
+                ))
+                .done();
+            let rate = json(&text).last().unwrap()["test_miss_rate"].as_f64().unwrap();
+            let trained = (rate * 18.0).round() as usize;
+            set.striate("convert m.sqlite3 a.safetensors").done();
+            set.striate("convert m.sqlite3 b.sqlite3 --strip").done();
+            set.striate("convert a.safetensors c.sqlite3 --strip").done();
+            for model in
+                ["m.sqlite3", "m.best.safetensors", "a.safetensors", "b.sqlite3", "c.sqlite3"]
+            {
+                assert_eq!(set.misses(model, ""), trained, "{recipe}, {model}");
+            }
+            assert_eq!(set.misses("m.sqlite3", "--protocol tested"), trained, "{recipe}");
+            std::fs::remove_file(set.path("m.sqlite3")).unwrap();
+        }
+    }
+}
+
+#[test]
+fn the_protocol_is_told_and_can_be_chosen() {
+    let set = Set::new(3);
+    set.list("test", 6);
+    set.train("--recipe caffe --max-epoch 1 --working m.sqlite3").done();
+    let classify = |more: &str| {
+        set.striate(&format!("classify --device cpu -v --model m.sqlite3 --list list {more}"))
+            .stderr
+    };
+    let told = classify("");
+    let view = "the centre of the picture stretched to 13 x 13, minus the mean image (1 view)";
+    assert!(told.contains(&format!("protocol tested: {view}")), "{told}");
+    assert!(classify("--protocol alex").contains("protocol alex: the central square"));
+
+    let text = set.striate("inspect m.sqlite3").done();
+    for part in [view, "protocol", "tested", "recipe", "caffe", "ant, bee, cat"] {
+        assert!(text.contains(part), "no `{part}` in {text}");
+    }
+    let inspected = json(&set.striate("inspect m.sqlite3 --format json").done());
+    let metadata = &inspected[0]["metadata"];
+    assert_eq!(metadata["protocol"], "tested");
+    assert_eq!(metadata["recipe"]["resize"], "stretch");
+    let view = serde_json::json!(
+        {"resize": "stretch", "size": [13, 13], "crop": "centre", "mean": "plain"}
+    );
+    assert_eq!(metadata["view"], view);
+}
+
+/// Digits in an IDX file, classified as PNG files.
+#[test]
+fn exported_digits_are_missed_as_in_the_idx_file() {
+    let set = Set::new(1);
+    let (mut images, mut labels) = (vec![0u8, 0, 8, 3], vec![0u8, 0, 8, 1]);
+    for extent in [18u32, 13, 13] {
+        images.extend(extent.to_be_bytes());
+    }
+    labels.extend(18u32.to_be_bytes());
+    for (class, name) in CLASSES.iter().enumerate() {
+        std::fs::create_dir_all(set.path("png").join(name)).unwrap();
+        for i in 0..6 {
+            let key = RandomKey::new(4, (class * 6 + i) as u64);
+            let bright = |row: usize, col: usize| [row < 6, col < 6, row + col < 9][class];
+            let value = |p: usize| {
+                (key.number(p as u64) % 90) as u8 + if bright(p / 13, p % 13) { 150 } else { 0 }
+            };
+            let values: Vec<u8> = (0..169).map(value).collect();
+            images.extend(&values);
+            labels.push(class as u8);
+            let image = Image::new(13, 13, 1, values).unwrap();
+            write_png(set.path("png").join(name).join(format!("{i}.png")), &image).unwrap();
+        }
+    }
+    std::fs::write(set.path("d-images-idx3-ubyte"), images).unwrap();
+    std::fs::write(set.path("d-labels-idx1-ubyte"), labels).unwrap();
+    set.list("png", 6);
+    for recipe in ["ccv", "plain"] {
+        let line = format!(
+            "train --device cpu --spec net.json --mini-batch 4 --learn-rate 0.0002 --max-epoch 2 \
+             --train-list d-images-idx3-ubyte --test-list d-images-idx3-ubyte --recipe {recipe} \
+             --working {recipe}.sqlite3 --format json"
+        );
+        let text = set.striate(&line).done();
+        let rate = json(&text).last().unwrap()["test_miss_rate"].as_f64().unwrap();
+        assert_eq!(set.misses(&format!("{recipe}.sqlite3"), ""), (rate * 18.0).round() as usize);
+    }
+}
+
+#[test]
+fn other_samples_in_the_same_folder_are_refused_and_a_moved_folder_is_not() {
+    let set = Set::new(1);
+    set.train("--max-epoch 1 --working m.sqlite3").done();
+    let before = std::fs::read(set.path("m.sqlite3")).unwrap();
+    std::fs::rename(set.path("train/ant"), set.path("train/dog")).unwrap();
+    let parts = ["m.sqlite3", "1 class is new (dog)", "1 class is gone (ant)", "dog/0.png"];
+    set.train("--max-epoch 2 --working m.sqlite3").failed(&parts);
+    assert_eq!(std::fs::read(set.path("m.sqlite3")).unwrap(), before);
+    std::fs::rename(set.path("train/dog"), set.path("train/ant")).unwrap();
+    std::fs::rename(set.path("train"), set.path("elsewhere")).unwrap();
+    let line = "train --device cpu --spec net.json --mini-batch 8 --learn-rate 0.0005 --max-epoch 2 \
+                --train-list elsewhere --working m.sqlite3";
+    set.striate(line).done();
+}
+
+#[test]
+fn pictures_in_nested_folders_are_found_and_empty_classes_are_refused_by_name() {
+    let set = Set::new(1);
+    std::fs::create_dir_all(set.path("train/ant/2024/may")).unwrap();
+    for i in 0..8 {
+        let (from, to) = (format!("train/ant/{i}.png"), format!("train/ant/2024/may/{i}.png"));
+        std::fs::rename(set.path(&from), set.path(&to)).unwrap();
+    }
+    set.write("train/bee/notes.txt", "none");
+    let run = set.train("--max-epoch 1 --working m.sqlite3 --format json");
+    assert!(run.stderr.contains("no pictures by their extension: 1"), "{}", run.stderr);
+    assert_eq!(json(&run.done())[1]["samples"], 24);
+
+    std::fs::remove_file(set.path("train/bee/notes.txt")).unwrap();
+    for empty in ["dog", "eel"] {
+        std::fs::create_dir(set.path("train").join(empty)).unwrap();
+    }
+    let spec = std::fs::read_to_string(set.path("net.json")).unwrap();
+    set.write("net.json", &spec.replace(r#""count": 3}"#, r#""count": 5}"#));
+    let parts = ["none of 2 of its 5 classes: dog, eel", "--allow-empty-classes"];
+    set.train("--max-epoch 1 --working n.sqlite3").failed(&parts);
+    assert!(!set.path("n.sqlite3").exists());
+    set.train("--max-epoch 1 --working n.sqlite3 --allow-empty-classes").done();
+
+    // All pictures in the folder itself.
+    let line = "train --device cpu --spec net.json --train-list test/ant --working x.sqlite3";
+    set.striate(line).failed(&[
+        "test/ant",
+        "6 pictures in the folder itself",
+        "folder of the class",
+    ]);
+}
+
+#[test]
+fn groups_alone_can_be_trained() {
+    let set = Set::new(3);
+    let spec = |more: &str| {
+        format!(
+            r#"{{"input": [10, 10, 3], "layers": [
+            {{"kind": "conv", "count": 9, "kernel": [3, 3], "groups": 3{more}}},
+            {{"kind": "full-connect", "count": 3}}]}}"#
+        )
+    };
+    set.write("net.json", &spec(""));
+    set.train("--max-epoch 1 --working m.sqlite3").done();
+    set.striate("inspect m.sqlite3").done();
+    set.write("net.json", &spec(r#", "out-groups": 1"#));
+    set.train("--max-epoch 1 --working n.sqlite3").failed(&["layer 0", "leave `out-groups` out"]);
+}
+
+#[test]
+fn labels_of_lists_count_from_1_in_every_message() {
+    let set = Set::new(1);
+    let rule = "a number from 1: lists count classes from 1, as ccv's do";
+    for (line, part) in [("x a.png", "got `x`"), ("0 a.png", "label 0"), ("-1 a.png", "got `-1`")] {
+        set.write("l.txt", &format!("1 b.png\n{line}\n"));
+        let args = "train --device cpu --spec net.json --train-list l.txt --working x.sqlite3";
+        set.striate(args).failed(&["l.txt, line 2", part, rule]);
+    }
+}
+
+#[test]
+fn stripping_keeps_the_class_names() {
+    let set = Set::new(1);
+    set.train("--max-epoch 1 --working m.sqlite3").done();
+    for to in ["s.sqlite3", "s.safetensors"] {
+        set.striate(&format!("convert m.sqlite3 {to} --strip")).done();
+        let inspected = json(&set.striate(&format!("inspect {to} --format json")).done());
+        assert_eq!(inspected[0]["metadata"]["labels"], serde_json::json!(CLASSES), "{to}");
+        assert_eq!(inspected[0]["training_state"], serde_json::json!([]), "{to}");
+        assert_eq!(inspected[0]["layers"][2]["detail"].as_str().unwrap().contains("0.5"), true);
+    }
+}
