@@ -64,6 +64,19 @@ impl Error {
     ) -> Self {
         Error::Because { message: text.into(), source: source.into() }
     }
+
+    /// The error of a training as wrong usage, where it is about options that stand on the command
+    /// line.
+    pub(crate) fn of_training_options(self) -> Self {
+        match &self {
+            Error::Striate(error) if is_training_option(error) => Error::Usage(chain(&self)),
+            _ => self,
+        }
+    }
+}
+
+fn is_training_option(error: &striate::Error) -> bool {
+    matches!(error, striate::Error::Train(striate::train::Error::Option { .. }))
 }
 
 /// The errors of the library's parts, as the facade gathers them.
@@ -95,7 +108,7 @@ pub(crate) fn report(error: &Error, output: &Output) -> ExitCode {
     match error {
         Error::Closed => ExitCode::SUCCESS,
         Error::Told => ExitCode::from(FAILED),
-        _ if is_usage(error) => {
+        Error::Usage(_) => {
             output.error(&chain(error));
             output.note("for more information, try '--help'");
             ExitCode::from(WRONG_USAGE)
@@ -104,17 +117,6 @@ pub(crate) fn report(error: &Error, output: &Output) -> ExitCode {
             output.error(&chain(error));
             ExitCode::from(FAILED)
         }
-    }
-}
-
-/// Whether an option can be no right one, whatever the files hold: the trainer checks its own.
-fn is_usage(error: &Error) -> bool {
-    match error {
-        Error::Usage(_) => true,
-        Error::Striate(error) => {
-            matches!(**error, striate::Error::Train(striate::train::Error::Option { .. }))
-        }
-        _ => false,
     }
 }
 

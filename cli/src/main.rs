@@ -36,7 +36,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use args::{Cli, Command};
-use error::Result;
+use error::{Error, Result};
 use output::Output;
 
 fn main() -> ExitCode {
@@ -69,7 +69,11 @@ fn run(cli: &Cli, output: &mut Output) -> Result<()> {
         Command::Encode(args) => encode::run(args, global, output),
         Command::Inspect(args) => inspect::run(args, output),
         Command::Convert(args) => convert::run(args, global, output),
-        Command::Train(args) => train::run(args, global, output),
+        // What a file of options says is no wrong usage.
+        Command::Train(args) if args.has_options_file() => train::run(args, global, output),
+        Command::Train(args) => {
+            train::run(args, global, output).map_err(Error::of_training_options)
+        }
         Command::Plan(args) => plan::run(args, global, output),
         Command::Prepare(args) => prepare::run(args, global, output),
         Command::Validate(args) => validate::run(args, output),

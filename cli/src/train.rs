@@ -373,6 +373,11 @@ fn finished(session: &Session) -> String {
 }
 
 impl TrainArgs {
+    /// Whether some options stand in a file.
+    pub(crate) fn has_options_file(&self) -> bool {
+        self.options.is_some()
+    }
+
     /// What writes files while the training goes on.
     fn side_files(&self) -> Result<Vec<Box<dyn Observer>>> {
         let mut files: Vec<Box<dyn Observer>> = Vec::new();
