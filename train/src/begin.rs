@@ -215,10 +215,10 @@ impl Start {
                 return mismatch(what, expected.to_string(), got.to_string());
             }
         }
-        if let (Some(now), Some(then)) = (&identity.train, &before.train) {
-            if let Some(difference) = now.difference(then) {
-                return changed("training", difference);
-            }
+        if let (Some(now), Some(then)) = (&identity.train, &before.train)
+            && let Some(difference) = now.difference(then)
+        {
+            return changed("training", difference);
         }
         // Files of the first form know no more.
         if identity.samples != before.samples {
