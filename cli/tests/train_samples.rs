@@ -285,6 +285,6 @@ fn stripping_keeps_the_class_names() {
         let inspected = json(&set.striate(&format!("inspect {to} --format json")).done());
         assert_eq!(inspected[0]["metadata"]["labels"], serde_json::json!(CLASSES), "{to}");
         assert_eq!(inspected[0]["training_state"], serde_json::json!([]), "{to}");
-        assert_eq!(inspected[0]["layers"][2]["detail"].as_str().unwrap().contains("0.5"), true);
+        assert!(inspected[0]["layers"][2]["detail"].as_str().unwrap().contains("0.5"));
     }
 }
