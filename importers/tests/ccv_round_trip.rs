@@ -204,7 +204,7 @@ fn an_inspection_knows_all_but_the_weights() {
     assert_eq!(inspection.format, Format::Ccv);
     assert_eq!(inspection.bytes, std::fs::metadata(&path).unwrap().len());
     assert_eq!(inspection.dtype(), Some(DType::F16));
-    assert_eq!(inspection.spec.name, "small.f16");
+    assert_eq!(inspection.spec.name, "small");
     assert!(inspection.mean && inspection.training_state.is_empty());
     let expected = inspection.spec.summary().unwrap().parameters;
     assert_eq!(inspection.parameters() as u64, expected);
