@@ -1,6 +1,8 @@
 //! The fuzzer's functions over its seeds, which hold every input that was ever a finding, and over
 //! damaged copies of them: so that a regression is found by any compiler, without fuzzing.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at the first failure")]
+
 #[path = "../fuzz/src/lib.rs"]
 mod parsers;
 
