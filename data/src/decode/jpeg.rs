@@ -18,11 +18,13 @@ mod huffman;
 mod idct;
 mod scan;
 mod upsample;
+mod vectors;
 
 use image::metadata::Orientation;
 
 pub(super) use self::header::Colours;
 use self::header::{ColourMarks, Frame, Scan, Segments, Tables};
+use self::vectors::Vectors;
 use super::Limits;
 use crate::{Error, Image, Result};
 
@@ -61,7 +63,7 @@ pub(super) fn decode(bytes: &[u8], name: &str, limits: &Limits) -> Result<(Image
     }
     frame.check_sampling().map_err(explain)?;
     let (planes, colours) = header.read_scans(&mut segments, &frame).map_err(explain)?;
-    let mut values = upsample::pixels(&frame, &planes, colours);
+    let mut values = Vectors::detected().pixels(&frame, &planes, colours);
     drop(planes);
     let mut channels = frame.components.len();
     if channels == 4 {
@@ -107,7 +109,7 @@ pub(super) fn part(
     }
     frame.check_sampling()?;
     let (planes, _) = header.read_scans(&mut segments, &frame)?;
-    Ok((shape, upsample::pixels(&frame, &planes, colours)))
+    Ok((shape, Vectors::detected().pixels(&frame, &planes, colours)))
 }
 
 /// What the segments before and between the scans say.

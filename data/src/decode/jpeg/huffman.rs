@@ -7,12 +7,24 @@ const LOOK: u32 = 9;
 /// Codes and the value that follows them, together up to this length, are looked up at once.
 const FAST: u32 = 10;
 
+/// Zeros, and the coefficient that follows them. A coefficient of 0 is the end of the block, or one
+/// more zero after 15.
+pub(super) struct Coefficient {
+    pub(super) zeros: usize,
+    pub(super) value: i32,
+}
+
+#[cold]
+fn unknown_code() -> Fault {
+    damaged("the coded data holds a code that is not in the table")
+}
+
 /// A Huffman table, made for decoding.
 pub(super) struct Huffman {
     /// By the next [`LOOK`] bits: the code's length * 256 + its symbol, 0 for a longer code.
     look: [u16; 1 << LOOK],
     /// By the next [`FAST`] bits: coefficient * 65536 + zeros before it * 256 + length of code and
-    /// coefficient; 0 where that is longer, or the symbol is no coefficient.
+    /// coefficient; 0 where that is longer.
     fast: [i32; 1 << FAST],
     /// By length: the first code that is longer, aligned to 16 bits.
     limits: [u32; 17],
@@ -65,7 +77,7 @@ impl Huffman {
         }
         let (zeros, size) = (i32::from(symbol >> 4), u32::from(symbol & 15));
         let whole = length + size;
-        if size == 0 || whole > FAST {
+        if whole > FAST {
             return;
         }
         for value in 0..1u32 << size {
@@ -86,29 +98,38 @@ impl Huffman {
             bits.skip(u32::from(entry >> 8));
             return Ok(entry as u8);
         }
-        self.long_symbol(bits)
-    }
-
-    #[cold]
-    fn long_symbol(&self, bits: &mut Bits) -> Result<u8, Fault> {
-        let next = bits.peek(16);
-        for length in LOOK + 1..=16 {
-            if next < self.limits[length as usize] {
+        match self.long_code(bits.peek(16)) {
+            Some((length, symbol)) => {
                 bits.skip(length);
-                let index = (next >> (16 - length)) as i32 + self.offsets[length as usize];
-                if let Some(&symbol) = self.symbols.get(index as usize) {
-                    return Ok(symbol);
-                }
+                Ok(symbol)
             }
+            None => Err(unknown_code()),
         }
-        Err(damaged("the coded data holds a code that is not in the table"))
     }
 
-    /// The next coefficient, as an entry of `fast`, where it is short; else 0.
+    /// The length and the symbol of a code that is longer than [`LOOK`], by the `next` 16 bits.
+    // It takes no `Bits`, which thereby stay in registers.
+    #[cold]
+    #[inline(never)]
+    fn long_code(&self, next: u32) -> Option<(u32, u8)> {
+        let length = (LOOK + 1..=16).find(|&length| next < self.limits[length as usize])?;
+        let index = (next >> (16 - length)) as i32 + self.offsets[length as usize];
+        self.symbols.get(index as usize).map(|&symbol| (length, symbol))
+    }
+
+    /// The next AC coefficient of a sequential scan.
     #[inline(always)]
-    pub(super) fn short_coefficient(&self, bits: &mut Bits) -> i32 {
+    pub(super) fn coefficient(&self, bits: &mut Bits) -> Result<Coefficient, Fault> {
         bits.ensure();
-        self.fast[bits.peek(FAST) as usize]
+        let entry = self.fast[bits.peek(FAST) as usize];
+        if entry != 0 {
+            bits.skip((entry & 15) as u32);
+            let zeros = (entry >> 8 & 15) as usize;
+            return Ok(Coefficient { zeros, value: entry >> 16 });
+        }
+        let symbol = self.symbol(bits)?;
+        let (zeros, size) = (usize::from(symbol >> 4), u32::from(symbol & 15));
+        Ok(Coefficient { zeros, value: extended(bits.take(size), size) })
     }
 
     /// The tables that files without any (frames of Motion JPEG) mean: for DC and AC of luma and of
@@ -184,20 +205,12 @@ impl<'a> Bits<'a> {
     fn refill(&mut self) {
         let next = match self.data.get(self.at..).and_then(|data| data.first_chunk()) {
             Some(bytes) => u64::from_be_bytes(*bytes),
-            None => self.last_bytes(),
+            None => last_bytes(self.data, self.at),
         };
         // Bits that are in the buffer already come again, and are the same.
         self.buffer |= next >> self.count;
         self.at += ((63 - self.count) >> 3) as usize;
         self.count |= 56;
-    }
-
-    #[cold]
-    fn last_bytes(&self) -> u64 {
-        let mut bytes = [0; 8];
-        let rest = self.data.get(self.at..).unwrap_or_default();
-        bytes[..rest.len()].copy_from_slice(rest);
-        u64::from_be_bytes(bytes)
     }
 
     /// The next 1 to 32 bits, which stay. [`Bits::ensure`] comes first.
@@ -229,4 +242,15 @@ impl<'a> Bits<'a> {
     pub(super) fn overrun(&self) -> bool {
         self.at * 8 - self.count as usize > self.data.len() * 8
     }
+}
+
+/// Up to eight bytes from `at` on, and zeros.
+// It takes no `Bits`, which thereby stay in registers.
+#[cold]
+#[inline(never)]
+fn last_bytes(data: &[u8], at: usize) -> u64 {
+    let mut bytes = [0; 8];
+    let rest = data.get(at..).unwrap_or_default();
+    bytes[..rest.len()].copy_from_slice(rest);
+    u64::from_be_bytes(bytes)
 }

@@ -5,10 +5,10 @@
 
 use std::num::Wrapping;
 
-type Whole = Wrapping<i32>;
+pub(super) type Whole = Wrapping<i32>;
 
 /// A constant with 13 bits of fraction.
-const fn fixed(value: f64) -> Whole {
+pub(super) const fn fixed(value: f64) -> Whole {
     Wrapping((value * 8192.0 + 0.5) as i32)
 }
 
@@ -80,7 +80,8 @@ fn transform<const SIDE: usize>(coefficients: &[i32; 64], pixels: &mut [u8], str
             column[row] = Wrapping(coefficients[row * 8 + col]);
         }
         if column[1..].iter().all(|c| c.0 == 0) {
-            *into = [column[0] << 2; 8];
+            // Not `<< 2`, so that a damaged file overflows as below.
+            *into = [((column[0] << 13) + Wrapping(1 << 10)) >> 11; 8];
         } else {
             // 13 bits of fraction less the 2 that stay.
             *into = axis(column).map(|sum| (sum + Wrapping(1 << 10)) >> 11);

@@ -2,8 +2,9 @@
 //! (progressive).
 
 use super::header::{Component, Frame, Scan, Segments, Tables, ZIGZAG};
-use super::huffman::{Bits, Huffman, extended};
-use super::{Fault, damaged, idct};
+use super::huffman::{Bits, Coefficient, Huffman, extended};
+use super::vectors::Vectors;
+use super::{Fault, damaged};
 
 /// One component's decoded values, rows of `stride`; its own size is a part of that.
 #[derive(Clone, Default)]
@@ -43,6 +44,7 @@ pub(super) struct Decoder<'a> {
     progress: Vec<Progress>,
     /// Coded data between two markers, without stuffing.
     clean: Vec<u8>,
+    vectors: Vectors,
 }
 
 /// The coded data of one scan.
@@ -101,6 +103,7 @@ impl<'a> Decoder<'a> {
             planes: vec![Plane::default(); count],
             progress: vec![progress; count],
             clean: Vec::new(),
+            vectors: Vectors::detected(),
         }
     }
 
@@ -223,6 +226,7 @@ impl<'a> Decoder<'a> {
             });
         }
         let mut block = [0i32; 64];
+        let vectors = self.vectors;
         Self::units(&mut self.clean, coded, total, |bits, index, first| {
             let (unit_row, unit_col) = (index / across, index % across);
             for part in &mut parts {
@@ -240,7 +244,7 @@ impl<'a> Decoder<'a> {
                         block[0] = dc.wrapping_mul(part.quantiser[0]);
                         let last = coefficients(bits, part.ac, &part.quantiser, &mut block)?;
                         let stride = part.plane.stride;
-                        idct::block(&block, last, part.plane.block(row, col), stride);
+                        vectors.block(&block, last, part.plane.block(row, col), stride);
                         if last > 0 {
                             block = [0; 64];
                         }
@@ -360,7 +364,12 @@ impl<'a> Decoder<'a> {
                     let last =
                         if coefficients[1..].iter().all(|&value| value == 0) { 0 } else { 63 };
                     let [_, across] = component.padded;
-                    idct::block(&block, last, plane.block(index / across, index % across), stride);
+                    self.vectors.block(
+                        &block,
+                        last,
+                        plane.block(index / across, index % across),
+                        stride,
+                    );
                 }
             }
         }
@@ -379,24 +388,15 @@ fn coefficients(
 ) -> Result<usize, Fault> {
     let (mut k, mut last) = (1, 0);
     while k < 64 {
-        let entry = table.short_coefficient(bits);
-        let value = if entry != 0 {
-            k += (entry >> 8 & 15) as usize;
-            bits.skip((entry & 15) as u32);
-            entry >> 16
-        } else {
-            let symbol = table.symbol(bits)?;
-            let (zeros, size) = (usize::from(symbol >> 4), u32::from(symbol & 15));
-            if size == 0 {
-                if zeros != 15 {
-                    break;
-                }
-                k += 16;
-                continue;
+        let Coefficient { zeros, value } = table.coefficient(bits)?;
+        k += zeros;
+        if value == 0 {
+            if zeros != 15 {
+                break;
             }
-            k += zeros;
-            extended(bits.take(size), size)
-        };
+            k += 1;
+            continue;
+        }
         if k > 63 {
             return Err(damaged("the coded data holds more coefficients than a block has"));
         }

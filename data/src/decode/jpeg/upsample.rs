@@ -57,11 +57,13 @@ impl<'p> Source<'p> {
         }
     }
 
+    #[inline(always)]
     fn own(&self, row: usize) -> &'p [u8] {
         &self.plane.values[row * self.plane.stride..][..self.size[1]]
     }
 
     /// The values of a row of the picture; there may be more than it has columns.
+    #[inline(always)]
     fn row(&mut self, row: usize) -> &[u8] {
         let nearest = |row: usize| {
             let own = row / 2;
@@ -97,6 +99,7 @@ impl<'p> Source<'p> {
 }
 
 /// A row of values to twice as many, three quarters of the nearer and one quarter of the other.
+#[inline(always)]
 fn double(from: &[u8], into: &mut [u8]) {
     let wide = |value: u8| u16::from(value);
     let last = from.len() - 1;
@@ -111,6 +114,7 @@ fn double(from: &[u8], into: &mut [u8]) {
 }
 
 /// As [`double`], from sums of two rows that are four times the value.
+#[inline(always)]
 fn double_sums(from: &[u16], into: &mut [u8]) {
     let last = from.len() - 1;
     into[0] = ((from[0] * 4 + 8) >> 4) as u8;
@@ -145,6 +149,8 @@ fn between<T: Copy>(from: &[T], into: &mut [u8], pair: impl Fn(T, T, T) -> [u8; 
 
 /// The picture's values, `[rows, cols, channels]`: 1 channel of grey, 3 of RGB, or the 4 inks as
 /// they are stored.
+// Inlined with all that it calls into functions that are compiled for other instructions.
+#[inline(always)]
 pub(super) fn pixels(frame: &Frame, planes: &[Plane], colours: Colours) -> Vec<u8> {
     let (rows, cols, channels) = (frame.rows, frame.cols, planes.len());
     let mut values = vec![0; rows * cols * channels];
@@ -190,6 +196,7 @@ pub(super) fn pixels(frame: &Frame, planes: &[Plane], colours: Colours) -> Vec<u
 const LANES: usize = 16;
 
 /// A row of luma and chroma to red, green and blue.
+#[inline(always)]
 fn rgb_row([y, cb, cr]: [&[u8]; 3], into: &mut [u8]) {
     let (lumas, luma_rest) = y.as_chunks::<LANES>();
     let (cbs, cb_rest) = cb.as_chunks::<LANES>();
