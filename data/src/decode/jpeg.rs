@@ -5,9 +5,10 @@
 //! colours, zune-jpeg 0.5.15 decoded 164 to garbage and called 350 damaged or panicked (scans that are
 //! not interleaved, chroma first, luma below chroma, factors of 3); jpeg-decoder 0.3.2, which is no
 //! longer developed, got some mixed factors wrong. On ordinary photos both are up to 4 levels off,
-//! for they round otherwise. So this is a decoder of our own, in safe code, which gives the same
-//! pixels as libjpeg-turbo 2.1.5. It decodes sequential and progressive Huffman coding of 8 bits a
-//! sample, whatever the scans and the sampling; [`Error::Unsupported`] names what it does not.
+//! for they round otherwise. So this is a decoder of our own, which gives the same pixels as
+//! libjpeg-turbo 2.1.5, in safe code but for the choice of AVX2. It decodes sequential and progressive
+//! Huffman coding of 8 bits a sample, whatever the scans and the sampling; [`Error::Unsupported`]
+//! names what it does not.
 //!
 //! The usual decoders paint what is missing of a file grey and call it a picture. Here coded data
 //! that ends early, a missing scan, a restart marker that is not due, and a missing end-of-image

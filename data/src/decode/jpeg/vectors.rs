@@ -209,7 +209,51 @@ mod tests {
         assert_eq!(got, want, "last {last} of {coefficients:?}");
     }
 
+    /// A picture of random values, with its first component sampled by `factors`.
+    fn check_pixels(size: [u8; 2], factors: u8, seed: u32, colours: Colours) {
+        let [rows, cols] = size;
+        let channels = match colours {
+            Colours::Grey => 1,
+            Colours::YCbCr | Colours::Rgb => 3,
+            Colours::Cmyk | Colours::Ycck => 4,
+        };
+        let mut header = vec![8, 0, rows, 0, cols, channels];
+        for id in 1..=channels {
+            header.extend([id, if id == 1 { factors } else { 0x11 }, 0]);
+        }
+        let frame = Frame::read(0xc0, &header).unwrap();
+        let mut state = seed;
+        let mut value = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        };
+        let planes: Vec<Plane> = frame
+            .components
+            .iter()
+            .map(|component| {
+                let [rows, cols] = component.padded;
+                let values = (0..rows * cols * 64).map(|_| value()).collect();
+                Plane { values, stride: cols * 8 }
+            })
+            .collect();
+        let want = Vectors::portable().pixels(&frame, &planes, colours);
+        let got = Vectors::detected().pixels(&frame, &planes, colours);
+        assert!(got == want, "{rows} x {cols}, factors {factors:x}, {colours:?}");
+    }
+
     proptest! {
+        #[test]
+        fn vectors_give_the_same_pixels(
+            size in prop::array::uniform2(1u8..100),
+            factors in prop::sample::select(vec![0x11, 0x21, 0x12, 0x22, 0x41, 0x44, 0x31]),
+            seed: u32,
+        ) {
+            use Colours::{Cmyk, Grey, Rgb, YCbCr, Ycck};
+            for colours in [Grey, YCbCr, Rgb, Cmyk, Ycck] {
+                check_pixels(size, factors, seed, colours);
+            }
+        }
+
         #[test]
         fn vectors_give_the_same_blocks(
             few in prop::collection::vec((0usize..64, -2000i32..2000), 0..12),
