@@ -70,13 +70,13 @@ mod x86_64 {
     use super::super::scan::Plane;
     use super::super::upsample;
 
-    /// [`upsample::pixels`], compiled for AVX2.
+    /// [`upsample::pixels`], compiled for AVX2: it is inlined, with all that it calls.
     #[target_feature(enable = "avx2")]
     pub(super) fn pixels(frame: &Frame, planes: &[Plane], colours: Colours) -> Vec<u8> {
         upsample::pixels(frame, planes, colours)
     }
 
-    /// [`idct::block`], a vector for each row of coefficients.
+    /// [`super::Vectors::block`], a vector for each row of coefficients.
     #[target_feature(enable = "avx2")]
     pub(super) fn block(coefficients: &[i32; 64], pixels: &mut [u8], stride: usize) {
         let mut lines = [_mm256_setzero_si256(); 8];
