@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use striate::DeviceByName;
-use striate::importers::{self, WriteOptions};
+use striate::importers::{self, Inspection, WriteOptions};
 use striate::tensor::{DType, Device};
 
 use crate::args::{Format, Global, Precision};
 use crate::error::{Error, Result};
-use crate::inputs::ModelFile;
+use crate::inputs;
 use crate::output::{Output, bytes, grouped};
 use crate::outputs::{Destination, Files, is_same_file};
 
@@ -80,9 +80,9 @@ pub(crate) fn run(args: &ConvertArgs, global: &Global, output: &mut Output) -> R
     }
     files.check()?;
     let form = form(args, &to)?;
-    let input = ModelFile::open(&args.input)?;
+    let input = inputs::model(&args.input)?;
     if in_place {
-        check_in_place(args, form)?;
+        check_in_place(args, form, &input.inspect()?)?;
     }
 
     // Nothing is computed, so no other device is any better.
@@ -107,7 +107,7 @@ pub(crate) fn run(args: &ConvertArgs, global: &Global, output: &mut Output) -> R
         (Some(spool), importers::Format::Ccv) => spool.path().join("model.sqlite3"),
         (Some(spool), _) => spool.path().join("model.safetensors"),
     };
-    importers::convert(input.path(), &path, &device, &options)?;
+    input.convert(&path, &device, &options)?;
     // Looked up in the file itself: what counts is what is there now.
     let mut written = importers::inspect(&path)?;
     if spool.is_some() {
@@ -152,8 +152,7 @@ fn form(args: &ConvertArgs, to: &Destination) -> Result<importers::Format> {
 }
 
 /// Refuses to replace a model by one that holds less: there would be no other copy.
-fn check_in_place(args: &ConvertArgs, form: importers::Format) -> Result<()> {
-    let model = importers::inspect(&args.input)?;
+fn check_in_place(args: &ConvertArgs, form: importers::Format, model: &Inspection) -> Result<()> {
     let narrows = args.dtype == Some(Precision::F16) && model.dtype() != Some(DType::F16);
     let lost = if model.format != form {
         format!("the format {}", model.format)

@@ -13,7 +13,7 @@ use striate::visualize::centre_view;
 
 use crate::args::{Format, Global, Precision, positive};
 use crate::error::{Error, Result};
-use crate::inputs::{self, ModelFile, is_stdin};
+use crate::inputs::{self, STDIN_NAME, is_stdin};
 use crate::model;
 use crate::output::{Output, dims};
 use crate::outputs::{Destination, Files, has_extension};
@@ -105,10 +105,10 @@ pub(crate) fn run(args: &EncodeArgs, global: &Global, output: &mut Output) -> Re
     let to = Destination::of_whole(&args.output, "a file of numbers", true)?;
     to.check_report(output)?;
     let form = form(args, &to)?;
-    let model = args.model.as_deref().map(ModelFile::open).transpose()?;
+    let model = args.model.as_deref().map(inputs::model).transpose()?;
     let device = global.device()?;
     let dtype = args.dtype.map(Into::into);
-    let network = model::load(model.as_ref().map(ModelFile::path), dtype, &device)?;
+    let network = model::load(model.as_ref(), dtype, &device)?;
     let layers = network.spec().layers.len();
     let layer = args.layer.unwrap_or(layers.saturating_sub(1));
     if layer >= layers {
@@ -185,7 +185,7 @@ fn read_input(args: &EncodeArgs, network: &Network) -> Result<Array> {
     let limits = Limits { max_pixels: args.max_pixels, ..Limits::default() };
     let mut array = if is_stdin(path) {
         let bytes = inputs::read_stdin("a tensor or an image", MAX_STDIN_BYTES)?;
-        let name = "standard input";
+        let name = STDIN_NAME;
         if bytes.starts_with(NPY) {
             let array = npy::parse(&bytes, name)?;
             Array { shape: array.shape, values: array.values }

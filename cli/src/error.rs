@@ -1,7 +1,7 @@
 //! What can go wrong, how it is told and how the program ends.
 
 use std::error::Error as StdError;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
 use crate::output::{Output, printable_lines};
@@ -142,11 +142,19 @@ pub(crate) fn chain(error: &dyn StdError) -> String {
 pub(crate) fn refuse(error: &clap::Error) -> ! {
     let text = error.render().to_string();
     let safe = printable_lines(&text);
-    if safe == text {
-        error.exit();
-    }
-    let _ = write!(std::io::stderr(), "{safe}");
-    std::process::exit(error.exit_code());
+    let printed = match safe == text {
+        true => error.print().and_then(|()| std::io::stdout().flush()),
+        false => write!(std::io::stderr(), "{safe}"),
+    };
+    let code = match printed {
+        // Help and the version are what was asked for.
+        Err(reason) if !error.use_stderr() && reason.kind() != ErrorKind::BrokenPipe => {
+            let _ = writeln!(std::io::stderr(), "error: cannot write to stdout: {reason}");
+            i32::from(FAILED)
+        }
+        _ => error.exit_code(),
+    };
+    std::process::exit(code);
 }
 
 #[cfg(test)]

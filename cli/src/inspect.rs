@@ -10,7 +10,7 @@ use striate::nn::{LayerSummary, Metadata};
 
 use crate::args::Format;
 use crate::error::Result;
-use crate::inputs::{ModelFile, is_stdin};
+use crate::inputs::{self, is_stdin};
 use crate::output::{self, Output, bytes, dims, grouped};
 
 /// Options of `striate inspect`.
@@ -63,8 +63,7 @@ struct LayerRow<'a> {
 
 /// Prints what the file holds.
 pub(crate) fn run(args: &InspectArgs, output: &mut Output) -> Result<()> {
-    let model = ModelFile::open(&args.model)?;
-    let mut inspection = importers::inspect(model.path())?;
+    let mut inspection = inputs::model(&args.model)?.inspect()?;
     if is_stdin(&args.model) {
         inspection.file = "-".to_owned();
     }

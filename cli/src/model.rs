@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use striate::importers::{self, ReadOptions};
+use striate::importers::{self, ModelFile, ReadOptions};
 use striate::models;
 use striate::nn::{Network, NetworkSpec};
 use striate::tensor::{DType, Device};
@@ -11,17 +11,21 @@ use crate::error::{Error, Result};
 use crate::outputs::has_extension;
 use crate::text;
 
-/// Reads a model file; the embedded model where none is named.
-pub(crate) fn load(path: Option<&Path>, dtype: Option<DType>, device: &Device) -> Result<Network> {
-    let Some(path) = path else {
+/// Reads a model; the embedded one where there is no file.
+pub(crate) fn load(
+    file: Option<&ModelFile>,
+    dtype: Option<DType>,
+    device: &Device,
+) -> Result<Network> {
+    let Some(file) = file else {
         let network = striate::default_model(device)?;
         return Ok(match dtype {
             Some(dtype) => network.cast(dtype)?,
             None => network,
         });
     };
-    let network = importers::read(path, device, &ReadOptions::default().dtype(dtype))?;
-    log::info!("read {}", path.display());
+    let network = file.read(device, &ReadOptions::default().dtype(dtype))?;
+    log::info!("read {}", file.name());
     Ok(network)
 }
 

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use striate::image::output as files;
-use striate::train::{EpochReport, EvaluationReport, read_history};
+use striate::train::{EpochReport, EvaluationReport, history_of};
 
 use crate::args::Format;
 use crate::error::{Error, Result};
-use crate::inputs::ModelFile;
+use crate::inputs;
 use crate::labels;
 use crate::output::{self, Output, grouped};
 use crate::outputs::{Destination, Files, has_extension};
@@ -140,7 +140,7 @@ fn picture(path: &Path, asked: Option<Picture>) -> Result<(Destination, Picture)
 
 fn read(path: &Path, args: &PlotArgs) -> Result<Curves> {
     let file = path.display();
-    let history = read_history(ModelFile::open(path)?.path())?.ok_or_else(|| {
+    let history = history_of(&inputs::model(path)?)?.ok_or_else(|| {
         Error::message(format!("{file} holds no training: expected the working file of one"))
     })?;
     if history.points.is_empty() && history.epochs.is_empty() {

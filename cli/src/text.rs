@@ -1,15 +1,12 @@
 //! Small text files that a command reads, by the rules of `striate::image::text`.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::de::DeserializeOwned;
 use striate::image::text::{MAX_BYTES, MAX_SMALL_BYTES, Text};
 
 use crate::error::{Error, Result};
-
-/// Stands for standard input in place of a file.
-pub(crate) const STDIN: &str = "-";
+use crate::inputs::{STDIN_NAME, is_stdin, stdin};
 
 /// Reads a text of many lines; `-` is standard input. `what` says what it is needed for: `the
 /// results`.
@@ -34,14 +31,8 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path, what: &str) -> Result<
 }
 
 fn open(path: &Path, what: &str, limit: u64) -> Result<Text> {
-    static TAKEN: AtomicBool = AtomicBool::new(false);
-    let text = match path == Path::new(STDIN) {
-        true if TAKEN.swap(true, Ordering::Relaxed) => {
-            return Err(Error::Usage(format!(
-                "'-' is standard input, which can be one file only: name a file for {what}"
-            )));
-        }
-        true => Text::read(std::io::stdin().lock(), Path::new("standard input"), limit),
+    let text = match is_stdin(path) {
+        true => Text::read(stdin(what)?, Path::new(STDIN_NAME), limit),
         false => Text::open(path, limit),
     };
     text.map_err(|error| cannot_read(what, path, error))

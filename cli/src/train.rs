@@ -25,6 +25,7 @@ use crate::args::{Format, Global, number, positive};
 use crate::error::{Error, Result};
 use crate::model;
 use crate::output::Output;
+use crate::outputs::is_stdout;
 use crate::ranks::{Rank, RankArgs, first_cause};
 use crate::text;
 
@@ -294,7 +295,7 @@ fn lead(
     };
     let position = session.position();
     // Metrics on standard output have it for themselves.
-    let prints = !args.metrics.as_deref().is_some_and(files::is_stdout);
+    let prints = !args.metrics.as_deref().is_some_and(is_stdout);
     if output.format() == Format::Json && prints {
         output.json(&Beginning {
             working: args.working.display().to_string(),
@@ -382,7 +383,7 @@ impl TrainArgs {
     fn side_files(&self) -> Result<Vec<Box<dyn Observer>>> {
         let mut files: Vec<Box<dyn Observer>> = Vec::new();
         if let Some(path) = &self.metrics {
-            let metrics = match files::is_stdout(path) {
+            let metrics = match is_stdout(path) {
                 true => MetricsFile::stream(std::io::stdout(), "standard output"),
                 false => MetricsFile::append(path)?,
             };

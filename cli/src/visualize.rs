@@ -12,7 +12,7 @@ use striate::{Classifier, Occlusion, OcclusionMap};
 
 use crate::args::{Format, Global, positive};
 use crate::error::{Error, Result};
-use crate::inputs::{self, ModelFile};
+use crate::inputs;
 use crate::output::{Output, dims};
 use crate::outputs::{Destination, Files};
 use crate::progress::Progress;
@@ -145,9 +145,9 @@ pub(crate) fn run(args: &VisualizeArgs, global: &Global, output: &mut Output) ->
     to.check_report(output)?;
     let limits = Limits { max_pixels: args.max_pixels, ..Limits::default() };
     let photo = args.image.as_ref().map(|path| inputs::picture(path, &limits)).transpose()?;
-    let model = args.model.as_deref().map(ModelFile::open).transpose()?;
+    let model = args.model.as_deref().map(inputs::model).transpose()?;
     let device = global.device()?;
-    let network = model::load(model.as_ref().map(ModelFile::path), None, &device)?;
+    let network = model::load(model.as_ref(), None, &device)?;
     if args.model.is_none() && args.image.is_some() {
         output.note(striate::DEFAULT_MODEL_NOTE);
     }

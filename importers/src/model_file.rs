@@ -1,6 +1,7 @@
 //! A model file of any kind, opened once.
 
-use std::io::Read;
+use std::collections::BTreeMap;
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -37,6 +38,11 @@ impl ModelFile {
         Ok(ModelFile(Arc::new(Source::spool(reader, name, "")?)))
     }
 
+    /// What stands for the file in messages: its path, or the name that was given.
+    pub fn name(&self) -> &str {
+        self.0.name()
+    }
+
     /// Its kind, as far as its first bytes tell: a state dict of torchvision's begins as
     /// [`Format::Safetensors`] does.
     pub fn format(&self) -> Format {
@@ -70,6 +76,22 @@ impl ModelFile {
         }
     }
 
+    /// What whoever trained noted in it, texts by name; nothing where no one did.
+    ///
+    /// # Errors
+    /// As [`ccv::read_training_notes`].
+    pub fn training_notes(&self) -> Result<BTreeMap<String, String>> {
+        match self.format() {
+            Format::Ccv => ccv::read_training_notes_source(Arc::clone(&self.0)),
+            Format::Safetensors | Format::Torchvision => Ok(BTreeMap::new()),
+        }
+    }
+
+    /// Its bytes, from the first to the last; each reader has a place of its own.
+    pub fn bytes(&self) -> impl Read + Send + use<> {
+        Bytes { source: Arc::clone(&self.0), at: 0 }
+    }
+
     /// Writes it as another file, see [`convert`](crate::convert()).
     ///
     /// # Errors
@@ -94,6 +116,19 @@ impl ModelFile {
             log::warn!("{output}: the training state of {input} is left out");
         }
         write(output, &self.read(device, &ReadOptions::default())?, options)
+    }
+}
+
+struct Bytes {
+    source: Arc<Source>,
+    at: u64,
+}
+
+impl Read for Bytes {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let read = self.source.read_at(bytes, self.at)?;
+        self.at += read as u64;
+        Ok(read)
     }
 }
 

@@ -32,7 +32,7 @@ pub(crate) struct Source {
     /// Of a regular file, when it was opened.
     stamp: Option<Stamp>,
     /// The temporary file, which goes with this.
-    _spooled: Option<TempPath>,
+    spooled: Option<TempPath>,
 }
 
 impl Source {
@@ -74,7 +74,7 @@ impl Source {
             .map_err(|reason| Error::not_a_model(&name, reason))?;
         let stamp = Some(Stamp::of(&metadata));
         let path = path.to_path_buf();
-        Ok(Source { file, name, path, bytes, head, format, stamp, _spooled: None })
+        Ok(Source { file, name, path, bytes, head, format, stamp, spooled: None })
     }
 
     /// Copies what comes out of a pipe to a temporary file, if it begins as a model file does.
@@ -119,7 +119,7 @@ impl Source {
         let (file, path) = temporary.into_parts();
         let spooled = Some(path);
         let path = spooled.as_deref().unwrap_or(Path::new("")).to_path_buf();
-        Ok(Source { file, name, path, bytes, head, format, stamp: None, _spooled: spooled })
+        Ok(Source { file, name, path, bytes, head, format, stamp: None, spooled })
     }
 
     /// What stands for the file in messages.
@@ -132,8 +132,12 @@ impl Source {
         &self.path
     }
 
-    /// What a network without a name of its own is called.
+    /// What a network without a name of its own is called. A pipe has a name that says nothing, such as
+    /// `/dev/fd/63`.
     pub(crate) fn stem(&self) -> String {
+        if self.spooled.is_some() {
+            return String::new();
+        }
         let stem = Path::new(&self.name).file_stem();
         stem.map_or_else(String::new, |stem| stem.to_string_lossy().into_owned())
     }
@@ -161,7 +165,7 @@ impl Source {
     /// Places within the length are there, unless another program has made the file shorter.
     pub(crate) fn read_exact_at(&self, mut bytes: &mut [u8], mut at: u64) -> Result<()> {
         while !bytes.is_empty() {
-            match read_at(&self.file, bytes, at) {
+            match self.read_at(bytes, at) {
                 Ok(0) => return Err(Error::Changed { file: self.name.clone() }),
                 Ok(n) => {
                     at += n as u64;
@@ -172,6 +176,11 @@ impl Source {
             }
         }
         Ok(())
+    }
+
+    /// Reads what there is from the place `at` on; any thread may.
+    pub(crate) fn read_at(&self, bytes: &mut [u8], at: u64) -> io::Result<usize> {
+        read_at(&self.file, bytes, at)
     }
 
     /// Refuses what was read, where another program has written the file since it was opened.

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use striate_data::Dataset;
 use striate_data::augment::Recipe;
 use striate_data::source::Samples;
+use striate_importers::ModelFile;
 use striate_importers::ccv::{self, ColourStatistics, TrainingState};
 use striate_nn::{LayerParameters, LayerSpec, Network};
 use striate_tensor::{Device, HostTensor, Tensor};
@@ -138,12 +139,23 @@ pub(crate) struct Saved {
 /// Where the file is no ccv model file, or its notes are damaged.
 pub fn read_history(path: impl AsRef<Path>) -> Result<Option<History>> {
     let path = path.as_ref();
+    history(path, &ccv::read_training_notes(path)?)
+}
+
+/// As [`read_history`], of a model file that is open: standard input, for example.
+///
+/// # Errors
+/// Where its notes are damaged.
+pub fn history_of(model: &ModelFile) -> Result<Option<History>> {
+    history(Path::new(model.name()), &model.training_notes()?)
+}
+
+fn history(path: &Path, notes: &BTreeMap<String, String>) -> Result<Option<History>> {
     /// The part that is asked for; what options were used does not matter here.
     #[derive(Deserialize)]
     struct Curves {
         history: History,
     }
-    let notes = ccv::read_training_notes(path)?;
     Ok(match notes.get(NOTES) {
         Some(text) => Some(parse::<Curves>(path, text)?.history),
         None => None,

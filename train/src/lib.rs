@@ -31,7 +31,7 @@ mod side;
 mod tensorboard;
 mod trainer;
 
-pub use checkpoint::{Position, read_history};
+pub use checkpoint::{Position, history_of, read_history};
 pub use error::{Error, Result};
 pub use evaluate::{EvaluationReport, evaluate};
 pub use history::{EpochReport, History, Point};

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::fs::File;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::thread::{self, JoinHandle};
 
 use striate::image::Protocol;
-use striate::importers::{self, Inspection};
+use striate::importers::{Inspection, ModelFile};
 use striate::models;
 use striate::tensor::DType;
 use twox_hash::XxHash3_128;
@@ -72,19 +71,18 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    /// Begins to identify a run over these images. `model` is where the model can be opened, which
-    /// is not what the arguments say where it comes through a pipe.
+    /// Begins to identify a run over these images with this model, or the embedded one.
     ///
     /// # Errors
     /// Where the model cannot be read.
     pub(super) fn start(
         args: &ClassifyArgs,
-        model: Option<&Path>,
+        model: Option<&ModelFile>,
         images: &[PathBuf],
         labels: Option<&[String]>,
         format: Format,
     ) -> Result<Self> {
-        let inspection = model.map(importers::inspect).transpose()?;
+        let inspection = model.map(ModelFile::inspect).transpose()?;
         let mut identity = Identity::default();
         identity.add("results version", RESULTS_VERSION);
         let form = match format {
@@ -176,10 +174,10 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 struct ModelHash(JoinHandle<io::Result<String>>);
 
 impl ModelHash {
-    fn start(path: Option<&Path>) -> Result<Self> {
-        let path = path.map(Path::to_owned);
-        let hash = move || match path {
-            Some(path) => hash_file(&path),
+    fn start(model: Option<&ModelFile>) -> Result<Self> {
+        let bytes = model.map(ModelFile::bytes);
+        let hash = move || match bytes {
+            Some(bytes) => hash_all(bytes),
             None => Ok(hex(models::digits())),
         };
         thread::Builder::new()
@@ -195,8 +193,7 @@ impl ModelHash {
     }
 }
 
-fn hash_file(path: &Path) -> io::Result<String> {
-    let mut file = File::open(path)?;
+fn hash_all(mut file: impl Read) -> io::Result<String> {
     let mut hasher = XxHash3_128::new();
     let mut buffer = vec![0; HASH_BYTES];
     loop {
@@ -249,10 +246,7 @@ mod tests {
 
     #[test]
     fn a_file_and_its_bytes_have_one_hash() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("model");
         let bytes: Vec<u8> = (0..3 * HASH_BYTES / 2).map(|i| (i * 7 / 3) as u8).collect();
-        std::fs::write(&path, &bytes).unwrap();
-        assert_eq!(hash_file(&path).unwrap(), hex(&bytes));
+        assert_eq!(hash_all(&bytes[..]).unwrap(), hex(&bytes));
     }
 }

@@ -14,18 +14,20 @@ use std::time::Instant;
 
 use clap::Args;
 use striate::image::{Limits, Protocol, list};
+use striate::importers::ModelFile;
 use striate::train::parallel::{Exchange, Launch};
 use striate::{Classifier, Ranks};
 
 use crate::args::{Format, Global, Precision, positive, protocol_parser};
 use crate::error::{Error, Result, chain};
-use crate::inputs::{self, ModelFile, is_stdin};
+use crate::inputs::{self, is_stdin};
 use crate::labels::Labels;
 use crate::model;
 use crate::output::Output;
-use crate::outputs::{Destination, Files, is_stdout};
+use crate::outputs::{Destination, Files, is_stdout, target_of};
 use crate::progress::Progress;
 use crate::ranks::{Rank, RankArgs, first_cause};
+use crate::text;
 
 use identity::Pending;
 use pictures::Pictures;
@@ -45,9 +47,6 @@ const LIST_BATCH: usize = 8;
 /// A batch takes no further image once it has so many pixels: decoded images are held until it is
 /// done.
 const BATCH_PIXELS: usize = 32_000_000;
-
-/// The longest list that is taken from standard input.
-const MAX_LIST_BYTES: u64 = 1 << 30;
 
 /// Options of `striate classify`.
 #[derive(Debug, Args)]
@@ -165,7 +164,7 @@ impl ClassifyArgs {
         let mut files = Files::default();
         self.reads(images, &mut files);
         let results = self.output.as_deref().unwrap_or(Path::new("-"));
-        let record = Record::path(results);
+        let record = Record::path(&target_of(results));
         if pictures.to_stdout() && is_stdout(results) {
             return Err(Error::Usage(
                 "'--draw -' writes the picture to standard output: name a file for the results \
@@ -196,13 +195,7 @@ impl ClassifyArgs {
 
 /// The images of a list; `-` is standard input. In a list `-` is a file of that name.
 fn read_list(list: &Path) -> Result<Vec<PathBuf>> {
-    let mut paths = match is_stdin(list) {
-        true => {
-            let bytes = inputs::read_stdin("a list of pictures", MAX_LIST_BYTES)?;
-            list::parse(&bytes, "standard input")?
-        }
-        false => list::read(list)?,
-    };
+    let mut paths = list::paths(&text::read(list, "the list of pictures")?)?;
     for path in paths.iter_mut().filter(|path| is_stdin(path)) {
         *path = Path::new(".").join(&*path);
     }
@@ -226,9 +219,9 @@ pub(crate) fn run(args: &ClassifyArgs, global: &Global, output: &mut Output) -> 
     let pictures = Pictures::plan(args.draw.as_deref(), &paths, args.list.is_some())?;
     args.check_files(&paths, &pictures)?;
     pictures.prepare()?;
-    let model = args.model.as_deref().map(ModelFile::open).transpose()?;
+    let model = args.model.as_deref().map(inputs::model).transpose()?;
     let report = Report::new(args.top(format), args.list.is_some(), format);
-    let model = model.as_ref().map(ModelFile::path);
+    let model = model.as_ref();
     let work = Work { args, model, paths: &paths, labels, pictures, report };
 
     let mut ranks = args.ranks.start(global, false)?;
@@ -257,8 +250,8 @@ pub(crate) fn run(args: &ClassifyArgs, global: &Global, output: &mut Output) -> 
 /// What all ranks work on.
 struct Work<'a> {
     args: &'a ClassifyArgs,
-    /// Where the model can be opened; none for the embedded one.
-    model: Option<&'a Path>,
+    /// None for the embedded one.
+    model: Option<&'a ModelFile>,
     paths: &'a [PathBuf],
     labels: Option<Vec<String>>,
     pictures: Pictures,

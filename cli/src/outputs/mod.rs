@@ -13,6 +13,7 @@ use std::path::Path;
 
 pub(crate) use destination::{Destination, is_stdout, stream_error};
 pub(crate) use files::{Files, is_same_file};
+pub(crate) use place::target_of;
 
 /// Whether the name of a file ends in this extension, whatever the case.
 pub(crate) fn has_extension(path: &Path, extension: &str) -> bool {

@@ -55,13 +55,19 @@ impl Place {
     }
 }
 
-/// Where a file would be made: at the end of links that lead nowhere yet, as opening it does.
-fn new(path: &Path) -> io::Result<Place> {
+/// Where a path leads through links, whether a file is there or not, as opening it does.
+pub(crate) fn target_of(path: &Path) -> PathBuf {
     let mut path = path.to_owned();
     for _ in 0..MAX_LINKS {
         let Ok(target) = fs::read_link(&path) else { break };
         path = path.parent().unwrap_or(Path::new("")).join(target);
     }
+    path
+}
+
+/// Where a file would be made: at the end of links that lead nowhere yet.
+fn new(path: &Path) -> io::Result<Place> {
+    let path = target_of(path);
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),

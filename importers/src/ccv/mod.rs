@@ -29,7 +29,7 @@ mod schema;
 mod stored;
 mod write;
 
-pub(crate) use checkpoint::read_checkpoint_source;
+pub(crate) use checkpoint::{read_checkpoint_source, read_training_notes_source};
 pub use checkpoint::{
     Checkpoint, ColourStatistics, TrainingState, read_checkpoint, read_training_notes,
     write_checkpoint, write_checkpoint_with,

@@ -24,8 +24,16 @@ use crate::{Error, Result};
 /// # Errors
 /// Where the file is no ccv model, or its notes are damaged.
 pub fn read_training_notes(path: impl AsRef<Path>) -> Result<BTreeMap<String, String>> {
-    let database = Database::open(path.as_ref())?;
-    let notes = read_notes(&database)?.others;
+    training_notes(&Database::open(path.as_ref())?)
+}
+
+/// As [`read_training_notes`], of an open file.
+pub(crate) fn read_training_notes_source(source: Arc<Source>) -> Result<BTreeMap<String, String>> {
+    training_notes(&Database::of(source)?)
+}
+
+fn training_notes(database: &Database) -> Result<BTreeMap<String, String>> {
+    let notes = read_notes(database)?.others;
     database.check_unchanged()?;
     Ok(notes)
 }
