@@ -9,7 +9,7 @@ use striate::importers::{self, Inspection, WriteOptions};
 use striate::tensor::{DType, Device};
 
 use crate::args::{Format, Global, Precision};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, chain};
 use crate::inputs;
 use crate::output::{Output, bytes, grouped};
 use crate::outputs::{Destination, Files, is_same_file};
@@ -107,7 +107,16 @@ pub(crate) fn run(args: &ConvertArgs, global: &Global, output: &mut Output) -> R
         (Some(spool), importers::Format::Ccv) => spool.path().join("model.sqlite3"),
         (Some(spool), _) => spool.path().join("model.safetensors"),
     };
-    input.convert(&path, &device, &options)?;
+    input.convert(&path, &device, &options).map_err(|error| {
+        let error = Error::from(error);
+        match &spool {
+            None => error,
+            // The temporary file is nothing that anybody has named.
+            Some(_) => Error::message(
+                chain(&error).replace(&*path.to_string_lossy(), &args.output.to_string_lossy()),
+            ),
+        }
+    })?;
     // Looked up in the file itself: what counts is what is there now.
     let mut written = importers::inspect(&path)?;
     if spool.is_some() {

@@ -76,7 +76,7 @@ pub(crate) fn run(args: &DrawArgs, output: &mut Output) -> Result<()> {
     let entries = results::read(&args.results)?;
     let entry = choose(args, &entries)?;
     let classes = entry.classes.as_ref().map_err(|error| {
-        Error::message(format!("{}: line {}: {error}", args.results.display(), entry.line))
+        Error::message(format!("{}: line {}: {error}", inputs::shown(&args.results), entry.line))
     })?;
     if let (Some(given), Some(names)) = (&args.labels, &labels)
         && let Some(class) = classes.iter().find(|class| class.id >= names.len())
@@ -131,7 +131,7 @@ pub(crate) fn check_name(path: &Path) -> std::result::Result<(), String> {
 
 /// The entry of the line asked for; else of the picture; else the only one.
 fn choose<'a>(args: &DrawArgs, entries: &'a [Entry]) -> Result<&'a Entry> {
-    let file = args.results.display();
+    let file = inputs::shown(&args.results);
     if let Some(line) = args.line {
         return entries
             .iter()

@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
-use crate::output::{Output, printable_lines};
+use crate::output::{Output, printable, printable_lines};
 
 /// The result of everything fallible in this program.
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
@@ -63,6 +63,11 @@ impl Error {
         source: impl Into<Box<dyn StdError + Send + Sync>>,
     ) -> Self {
         Error::Because { message: text.into(), source: source.into() }
+    }
+
+    /// Whether the weights of a model are at fault, and not what it was given.
+    pub(crate) fn is_of_the_model(&self) -> bool {
+        matches!(self, Error::Striate(error) if matches!(**error, striate::Error::NoConfidences { .. }))
     }
 
     /// The error of a training as wrong usage, where it is about options that stand on the command
@@ -141,7 +146,9 @@ pub(crate) fn chain(error: &dyn StdError) -> String {
 /// without colours.
 pub(crate) fn refuse(error: &clap::Error) -> ! {
     let text = error.render().to_string();
-    let safe = printable_lines(&text);
+    let arguments: Vec<String> =
+        std::env::args_os().skip(1).map(|text| text.to_string_lossy().into_owned()).collect();
+    let safe = safe_usage(&text, &arguments);
     let printed = match safe == text {
         true => error.print().and_then(|()| std::io::stdout().flush()),
         false => write!(std::io::stderr(), "{safe}"),
@@ -157,9 +164,33 @@ pub(crate) fn refuse(error: &clap::Error) -> ! {
     std::process::exit(code);
 }
 
+/// The text of clap's with what it quotes of the arguments escaped: lines of the text stay lines, and none
+/// is the work of an argument.
+fn safe_usage(text: &str, arguments: &[String]) -> String {
+    let mut text = text.to_owned();
+    for argument in arguments.iter().filter(|argument| argument.contains('\n')) {
+        let value = argument.split_once('=').map_or("", |(_, value)| value);
+        let parts = [argument.as_str(), value].into_iter().chain(value.split(','));
+        for part in parts.chain(argument.split(',')).filter(|part| part.contains('\n')) {
+            text = text.replace(part, &printable(part));
+        }
+    }
+    printable_lines(&text).into_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_argument_makes_no_line_of_its_own() {
+        let arguments = ["--top=1\nerror: forged", "x\ny", "--devices", "cpu,a\nb\u{1b}"];
+        let arguments = arguments.map(str::to_owned);
+        let text = "error: '1\nerror: forged', 'x\ny', 'a\nb\u{1b}'\n\nFor more\n";
+        let safe = "error: '1\\nerror: forged', 'x\\ny', 'a\\nb\\u{1b}'\n\nFor more\n";
+        assert_eq!(safe_usage(text, &arguments), safe);
+        assert_eq!(safe_usage("a\nb\n", &["b".to_owned()]), "a\nb\n");
+    }
 
     #[test]
     fn the_chain_tells_every_source_once() {

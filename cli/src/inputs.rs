@@ -1,13 +1,14 @@
 //! What a command reads where a path will not do: standard input and pipes.
 
 use std::io::{self, IsTerminal, Read};
-use std::path::Path;
+use std::path::{Display, Path};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use striate::image::{self, Image, Limits};
+use striate::image::{self, Dataset, Image, Limits};
 use striate::importers::ModelFile;
 
 use crate::error::{Error, Result};
+use crate::text;
 
 /// Stands for standard input in place of a file.
 const STDIN: &str = "-";
@@ -18,6 +19,11 @@ pub(crate) const STDIN_NAME: &str = "standard input";
 /// Whether a path means standard input. A file that is really called `-` is `./-`.
 pub(crate) fn is_stdin(path: &Path) -> bool {
     path == Path::new(STDIN)
+}
+
+/// What messages call an input.
+pub(crate) fn shown(path: &Path) -> Display<'_> {
+    if is_stdin(path) { Path::new(STDIN_NAME) } else { path }.display()
 }
 
 /// Standard input, for the one thing that is read from it; `what` is what it should be: `a model`.
@@ -76,5 +82,18 @@ pub(crate) fn model(path: &Path) -> Result<ModelFile> {
     match is_stdin(path) {
         true => Ok(ModelFile::from_reader(stdin("a model")?, STDIN_NAME)?),
         false => Ok(ModelFile::open(path)?),
+    }
+}
+
+/// The samples at a path; `-` is a list of them from standard input, and what is no file or folder, such
+/// as a pipe, is a list as well. It is read once.
+///
+/// # Errors
+/// Where it cannot be read, or holds no samples.
+pub(crate) fn samples(path: &Path) -> Result<Dataset> {
+    let is_stream = || std::fs::metadata(path).is_ok_and(|it| !it.is_file() && !it.is_dir());
+    match is_stdin(path) || is_stream() {
+        true => Ok(Dataset::from_text(&text::read(path, "the list of samples")?)?),
+        false => Ok(Dataset::open(path)?),
     }
 }

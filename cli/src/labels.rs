@@ -7,6 +7,7 @@ use striate::image::render::without_glyph;
 use striate::models::imagenet::{self, Order};
 
 use crate::error::{Error, Result};
+use crate::inputs::shown;
 use crate::text;
 
 /// Characters that a warning lists.
@@ -40,7 +41,7 @@ impl Labels {
         };
         let labels = text::read_names(path, "the labels")?;
         if labels.is_empty() {
-            let file = path.display();
+            let file = shown(path);
             return Err(Error::message(format!("{file}: no labels; they stand one a line")));
         }
         Ok(labels)
@@ -51,7 +52,7 @@ impl Labels {
         let name = match self {
             Labels::ImageNet(Order::Devkit) => "'--labels imagenet'".into(),
             Labels::ImageNet(Order::Sorted) => "'--labels imagenet-sorted'".into(),
-            Labels::File(path) => path.display().to_string(),
+            Labels::File(path) => shown(path).to_string(),
         };
         Error::because(name, error.into())
     }

@@ -8,6 +8,7 @@ use striate::nn::{Network, NetworkSpec};
 use striate::tensor::{DType, Device};
 
 use crate::error::{Error, Result};
+use crate::inputs::{self, is_stdin};
 use crate::outputs::has_extension;
 use crate::text;
 
@@ -29,13 +30,16 @@ pub(crate) fn load(
     Ok(network)
 }
 
-/// The layers of a network by name, out of a JSON file, or of a model file; and whether it is one of
+/// The layers of a network by name, out of a JSON file, or of a model file (`-` is standard input); and whether it is one of
 /// a name.
 pub(crate) fn spec(text: &str) -> Result<(NetworkSpec, bool)> {
     if let Ok(spec) = models::by_name(text) {
         return Ok((spec, true));
     }
     let path = Path::new(text);
+    if is_stdin(path) {
+        return Ok((inputs::model(path)?.inspect()?.spec, false));
+    }
     if !path.exists() {
         let names: Vec<_> = models::names().iter().map(|model| model.name).collect();
         let names = names.join(", ");

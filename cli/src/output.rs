@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::args::{Format, Global};
 use crate::error::{Error, Result};
 
-pub(crate) use safe::{json, printable, printable_lines};
+pub(crate) use safe::{SafeLines, json, printable, printable_lines};
 
 /// Where output goes, and in which form.
 pub(crate) struct Output {

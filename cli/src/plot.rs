@@ -139,7 +139,7 @@ fn picture(path: &Path, asked: Option<Picture>) -> Result<(Destination, Picture)
 }
 
 fn read(path: &Path, args: &PlotArgs) -> Result<Curves> {
-    let file = path.display();
+    let file = inputs::shown(path);
     let history = history_of(&inputs::model(path)?)?.ok_or_else(|| {
         Error::message(format!("{file} holds no training: expected the working file of one"))
     })?;

@@ -11,6 +11,7 @@ use striate::image::{Dataset, Limits};
 
 use crate::args::{Format, Global, positive};
 use crate::error::{Error, Result};
+use crate::inputs;
 use crate::output::{Output, grouped};
 use crate::outputs::Files;
 use crate::progress::Progress;
@@ -31,7 +32,7 @@ Examples:
           ImageNet: imagenet/train/n01440764/*.JPEG and imagenet/val/*.JPEG; writes train.txt and
           val.txt, with the classes in the devkit's order")]
 pub(crate) struct PrepareArgs {
-    /// A list of `<class label> <path>` (labels from 1) or a folder of classes; with --devkit, the
+    /// A list of `<class label> <path>` (labels from 1; `-` is standard input) or a folder of classes; with --devkit, the
     /// folder that holds `train` and `val`.
     input: PathBuf,
     /// The folder to write, made where it is not there; not in the folder that is read.
@@ -125,9 +126,12 @@ fn check_files(args: &PrepareArgs, name: &str, dataset: &Dataset) -> Result<()> 
 /// The sets to prepare, by the names of their lists.
 fn sets(args: &PrepareArgs) -> Result<Vec<(String, Dataset)>> {
     let Some(devkit) = &args.devkit else {
-        let stem = args.input.file_stem().map(|stem| stem.to_string_lossy().replace('.', "-"));
+        // Standard input and pipes have no name to take over.
+        let named = Some(&args.input).filter(|input| input.is_file() || input.is_dir());
+        let stem = named.and_then(|input| input.file_stem());
+        let stem = stem.map(|stem| stem.to_string_lossy().replace('.', "-"));
         let name = args.name.clone().or(stem).unwrap_or_else(|| "list".to_owned());
-        return Ok(vec![(name, Dataset::open(&args.input)?)]);
+        return Ok(vec![(name, inputs::samples(&args.input)?)]);
     };
     let devkit = Devkit::open(devkit)?;
     let mut sets = Vec::new();

@@ -30,12 +30,16 @@ pub(crate) enum NoRanks {
     Told(String),
     /// There are classes, but this confidence of theirs is no probability.
     NotConfidences(f32),
+    /// There is no class at all.
+    NoClasses,
 }
 
 impl fmt::Display for NoRanks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            NoRanks::Told(error) if error.is_empty() => f.write_str("an error without a reason"),
             NoRanks::Told(error) => f.write_str(error),
+            NoRanks::NoClasses => f.write_str("no classes"),
             NoRanks::NotConfidences(value) => write!(
                 f,
                 "a confidence of {value}, expected numbers from 0 to 1; a network whose numbers \
@@ -100,6 +104,7 @@ fn ranks(classes: Vec<Class>) -> Result<Vec<Class>, NoRanks> {
     let is_one = |value: f32| (0.0..=1.0 + ROUNDING).contains(&value);
     match classes.iter().find(|class| !is_one(class.confidence)) {
         Some(class) => Err(NoRanks::NotConfidences(class.confidence)),
+        None if classes.is_empty() => Err(NoRanks::NoClasses),
         None => Ok(classes),
     }
 }
@@ -199,6 +204,14 @@ error: b.png is not an image
         for good in ["1 1.000001", "1 0 2 1", "1 1e-30", &json("1"), &json("0.25")] {
             assert!(parse(good).unwrap()[0].classes.is_ok(), "{good}");
         }
+    }
+
+    #[test]
+    fn no_classes_are_no_ranks() {
+        let entry = parse("{\"image\": \"a.png\", \"classes\": []}").unwrap().remove(0);
+        assert_eq!(entry.classes, Err(NoRanks::NoClasses));
+        let entry = parse("error:").unwrap().remove(0);
+        assert_eq!(entry.classes.unwrap_err().to_string(), "an error without a reason");
     }
 
     #[test]

@@ -12,17 +12,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
-use striate::image::Dataset;
 use striate::image::augment::Recipe;
 use striate::tensor::Device;
 use striate::train::parallel::{ExchangeReport, Launch, Parallel, Ranks};
 use striate::train::{
-    Decay, EpochReport, MetricsFile, Observer, Outcome, Session, SessionOptions, TensorBoard,
-    TrainOptions,
+    Decay, EpochReport, Observer, Outcome, Session, SessionOptions, TrainOptions,
 };
 
 use crate::args::{Format, Global, number, positive};
 use crate::error::{Error, Result};
+use crate::inputs::{self, is_stdin};
 use crate::model;
 use crate::output::Output;
 use crate::outputs::is_stdout;
@@ -73,7 +72,7 @@ pub(crate) struct TrainArgs {
     /// the training samples have.
     #[arg(long, value_name = "SPEC")]
     spec: String,
-    /// The training samples.
+    /// The training samples; `-` is a list of them from standard input.
     #[arg(long, value_name = "FILE")]
     train_list: PathBuf,
     /// The test samples, classified after each epoch.
@@ -234,13 +233,17 @@ pub(crate) fn run(args: &TrainArgs, global: &Global, output: &mut Output) -> Res
         ..SessionOptions::default()
     };
     // Before the samples and the device, which take their time: a slip in these is told at once.
-    Session::check(&model::spec(&args.spec)?.0, &options)?;
-    let train = Dataset::open(&args.train_list)?;
-    let test = args.test_list.as_ref().map(Dataset::open).transpose()?;
-    let spec = spec::resolve(&args.spec, &train, output)?;
+    let (spec, is_named) = model::spec(&args.spec)?;
+    Session::check(&spec, &options)?;
+    let train = inputs::samples(&args.train_list)?;
+    let test = args.test_list.as_deref().map(inputs::samples).transpose()?;
+    let spec = match is_named {
+        true => spec::fit(&args.spec, spec, &train, output)?,
+        false => spec,
+    };
     // The first process alone writes these.
     let leads = Launch::from_environment().is_none_or(|launch| launch.rank == 0);
-    let files = if leads { args.side_files()? } else { Vec::new() };
+    let files = if leads { files::observers(args)? } else { Vec::new() };
     let mut ranks = args.ranks.start(global, args.parallel.is_some())?;
     // What is kept in memory is for all ranks of this process.
     let cache_bytes = options.cache_bytes / ranks.len().max(1);
@@ -379,22 +382,6 @@ impl TrainArgs {
         self.options.is_some()
     }
 
-    /// What writes files while the training goes on.
-    fn side_files(&self) -> Result<Vec<Box<dyn Observer>>> {
-        let mut files: Vec<Box<dyn Observer>> = Vec::new();
-        if let Some(path) = &self.metrics {
-            let metrics = match is_stdout(path) {
-                true => MetricsFile::stream(std::io::stdout(), "standard output"),
-                false => MetricsFile::append(path)?,
-            };
-            files.push(Box::new(metrics));
-        }
-        if let Some(folder) = &self.tensorboard {
-            files.push(Box::new(TensorBoard::create(folder)?));
-        }
-        Ok(files)
-    }
-
     /// What the options file says, or else the defaults; and what is given on the command line.
     fn train_options(&self, global: &Global) -> Result<TrainOptions> {
         let mut options = match &self.options {
@@ -432,7 +419,7 @@ fn recipe(text: &str) -> Result<Recipe> {
         return Ok(Recipe::by_name(text)?);
     }
     let path = Path::new(text);
-    if !path.exists() || path.is_dir() {
+    if !is_stdin(path) && (!path.exists() || path.is_dir()) {
         let names = Recipe::NAMES.join(", ");
         let message = format!("no recipe '{text}': expected {names} or a JSON file");
         return Err(Error::Usage(message));

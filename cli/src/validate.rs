@@ -8,6 +8,7 @@ use striate::image::text::Text;
 
 use crate::args::Format;
 use crate::error::{Error, Result};
+use crate::inputs::shown;
 use crate::output::{self, Output};
 use crate::results::{self, Class, Entry, NoRanks};
 use crate::text;
@@ -58,7 +59,7 @@ pub(crate) fn run(args: &ValidateArgs, output: &mut Output) -> Result<()> {
         output.warning(&format!(
             "{} holds fewer than {LENIENT_RANKS} ranks of some pictures, which makes the top-5 \
              rate look worse; classify with `--top {LENIENT_RANKS}` or more",
-            args.results.display()
+            shown(&args.results)
         ));
     }
 
@@ -82,11 +83,12 @@ pub(crate) fn run(args: &ValidateArgs, output: &mut Output) -> Result<()> {
 
 /// Says which pictures have ranks that are none, and why: their model is at fault, not they.
 fn warn_of_no_ranks(args: &ValidateArgs, results: &[Entry], output: &Output) {
-    let bad = |entry: &&Entry| matches!(entry.classes, Err(NoRanks::NotConfidences(_)));
+    let is_bad = |no_ranks: &NoRanks| !matches!(no_ranks, NoRanks::Told(_));
+    let bad = |entry: &&Entry| entry.classes.as_ref().is_err_and(is_bad);
     let count = results.iter().filter(bad).count();
     let Some(first) = results.iter().find(bad) else { return };
     if let Err(reason) = &first.classes {
-        let (file, line) = (args.results.display(), first.line);
+        let (file, line) = (shown(&args.results), first.line);
         output.warning(&format!(
             "{file}: {count} of {} results are no ranks and count as wrong; the first is line \
              {line}: {reason}",
@@ -119,7 +121,7 @@ fn too_few_ranks(entry: &Entry) -> bool {
 }
 
 fn check_lengths(args: &ValidateArgs, truth: &[usize], results: &[Entry]) -> Result<()> {
-    let (truth_file, results_file) = (args.truth.display(), args.results.display());
+    let (truth_file, results_file) = (shown(&args.truth), shown(&args.results));
     if let Some(entry) = results.get(truth.len()) {
         return Err(Error::message(format!(
             "{results_file}: line {}: expected results of {} images, as {truth_file} has, but \
@@ -140,9 +142,10 @@ fn check_lengths(args: &ValidateArgs, truth: &[usize], results: &[Entry]) -> Res
 
 /// The ids, from 0.
 fn read_truth(path: &Path) -> Result<Vec<usize>> {
-    let truth = parse_truth(&text::read(path, "the truth")?)?;
+    let text = text::read(path, "the truth")?;
+    let truth = parse_truth(&text)?;
     if truth.is_empty() {
-        let file = path.display();
+        let file = text.path().display();
         return Err(Error::message(format!("{file}: no class ids; they stand one a line")));
     }
     Ok(truth)

@@ -154,7 +154,14 @@ pub(crate) fn run(args: &VisualizeArgs, global: &Global, output: &mut Output) ->
 
     let (picture, shown) = match &photo {
         None => filters(args, &network)?,
-        Some(photo) if args.occlusion => occlusion(args, network, photo, output.quiet())?,
+        Some(photo) if args.occlusion => {
+            occlusion(args, network, photo, output.quiet()).map_err(|error| match &args.model {
+                Some(model) if error.is_of_the_model() => {
+                    Error::because(inputs::shown(model).to_string(), error)
+                }
+                _ => error,
+            })?
+        }
         Some(photo) => activations(args, &network, photo)?,
     };
     to.write(&files::png(&picture)?)?;

@@ -148,6 +148,11 @@ fn links_do_not_hide_an_input() {
     let run = scene.striate(&words("classify --format json -o new.png --draw dangling.png a.png"));
     assert_eq!(run.code, 2, "{}", run.stderr);
     scene.striate(&words("classify --draw loop.png a.png")).failed(&["cannot write loop.png"]);
+    // What stands beside results is written where a link leads.
+    std::fs::create_dir(scene.path("sub")).unwrap();
+    symlink("sub/r.jsonl", scene.path("r.jsonl")).unwrap();
+    std::fs::copy(scene.path("a.png"), scene.path("sub/r.jsonl.run")).unwrap();
+    over("--format json -o r.jsonl sub/r.jsonl.run");
     // What is not there yet may be written through a link.
     scene.striate(&words("classify --draw dangling.png a.png")).done();
     assert!(scene.path("dangling.png").exists());

@@ -254,11 +254,32 @@ mod unix {
             scene.striate(&words(args)).failed(&["cannot write /dev/full", "No space left"]);
         }
         let full = File::options().write(true).open("/dev/full").unwrap();
-        let output = spawn(&scene, "classify a.png --format json -o -", full);
-        let output = output.wait_with_output().unwrap();
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{stderr}");
-        assert!(stderr.contains("No space left"), "{stderr}");
+        for args in ["classify a.png --format json -o -", "help", "--version", "completions bash"] {
+            let output = spawn(&scene, args, full.try_clone().unwrap());
+            let output = output.wait_with_output().unwrap();
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{args}: {stderr}");
+            assert!(stderr.contains("No space left"), "{args}: {stderr}");
+        }
+    }
+
+    #[test]
+    fn a_network_is_not_called_after_its_pipe() {
+        let scene = Scene::new();
+        // A model of ccv's alone has no name in it.
+        let golden = std::fs::read(common::golden()[0].join("nets/tiny.f32.sqlite3")).unwrap();
+        std::fs::write(scene.path("ccv.sqlite3"), &golden).unwrap();
+        fifo(&scene, "pipe");
+        let name = |text: &str| json(text)[0]["name"].clone();
+        let by_file = scene.striate(&words("inspect ccv.sqlite3 --format json")).done();
+        assert_eq!(name(&by_file), "ccv");
+        let run = spawn(&scene, "inspect pipe --format json", Stdio::piped());
+        std::fs::write(scene.path("pipe"), &golden).unwrap();
+        let output = run.wait_with_output().unwrap();
+        assert_eq!(name(&String::from_utf8(output.stdout).unwrap()), "");
+        let (code, stdout, stderr) = piped(&scene, &words("inspect - --format json"), &golden);
+        assert_eq!(code, 0, "{stderr}");
+        assert_eq!(name(&String::from_utf8(stdout).unwrap()), "");
     }
 
     #[test]

@@ -270,6 +270,29 @@ fn loud(scene: &Scene) {
 }
 
 #[test]
+fn messages_about_streams_and_overflow_name_what_was_asked_for() {
+    let scene = Scene::new();
+    loud(&scene);
+    let run = scene.striate(&["convert", "loud.safetensors", "-", "--dtype", "f16"]);
+    let run = run.failed(&["error: -: ", "too large for f16"]);
+    assert!(!run.stderr.contains("striate-"), "{}", run.stderr);
+    let args = ["visualize", "loud.safetensors", "--image", "a.png", "--occlusion", "-o", "o.png"];
+    scene.striate(&args).failed(&["loud.safetensors: the network", "no confidences"]);
+    assert!(!scene.path("o.png").exists());
+}
+
+#[test]
+fn an_argument_with_a_line_end_forges_no_line() {
+    let scene = Scene::new();
+    let forged = "a\nerror: forged";
+    for args in [&[forged][..], &["completions", forged], &["classify", "--top", forged, "a.png"]] {
+        let run = scene.striate(args).wrong_usage();
+        assert!(run.stderr.contains("a\\nerror: forged"), "{}", run.stderr);
+        assert!(run.stderr.lines().all(|line| line != "error: forged'"), "{}", run.stderr);
+    }
+}
+
+#[test]
 fn confidences_that_are_not_finite_are_no_ranks() {
     let scene = Scene::new();
     loud(&scene);

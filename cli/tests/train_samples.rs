@@ -288,3 +288,72 @@ fn stripping_keeps_the_class_names() {
         assert!(inspected[0]["layers"][2]["detail"].as_str().unwrap().contains("0.5"));
     }
 }
+
+#[test]
+fn metrics_on_standard_output_are_safe_to_print() {
+    let set = Set::new(3);
+    let name = "m\u{202e}\u{9b}.sqlite3";
+    let line = format!(
+        "train --spec net.json --train-list train --working {name} --max-epoch 1 --device cpu \
+         --metrics -"
+    );
+    let printed = set.striate(&line).done();
+    assert!(!printed.contains(['\u{202e}', '\u{9b}']), "{printed}");
+    assert_eq!(json(&printed)[0]["working"], name);
+}
+
+#[cfg(unix)]
+#[test]
+fn what_a_training_writes_is_told_from_what_it_reads_by_the_file() {
+    let set = Set::new(3);
+    set.write("list.txt", "1 train/ant/0.png\n2 train/bee/0.png\n");
+    std::fs::hard_link(set.path("list.txt"), set.path("hard")).unwrap();
+    std::os::unix::fs::symlink("list.txt", set.path("soft")).unwrap();
+    let train = "train --spec net.json --train-list list.txt --max-epoch 1 --device cpu";
+    for written in ["hard", "soft", "./list.txt"] {
+        for option in ["--working", "--working w --metrics"] {
+            let run = set.striate(&format!("{train} {option} {written}"));
+            assert_eq!(run.code, 2, "{}", run.stderr);
+            assert!(run.stderr.contains("over the training list list.txt"), "{}", run.stderr);
+        }
+    }
+    for working in ["-", "/dev/null", "/dev/stdout"] {
+        let run = set.striate(&format!("{train} --working {working}"));
+        assert!(run.code == 2 && run.stderr.contains("'--working' takes a file"), "{}", run.stderr);
+    }
+    set.striate(&format!("{train} --working nowhere/w")).failed(&["there is no folder nowhere"]);
+    assert!(!set.path("-").exists() && !set.path("w").exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn lists_and_networks_come_through_standard_input_and_pipes() {
+    let set = Set::new(3);
+    set.write("list.txt", "1 train/ant/0.png\n2 train/bee/0.png\n3 train/cat/0.png\n");
+    let shell = |line: &str| {
+        let striate = assert_cmd::cargo::cargo_bin("striate");
+        let line = line.replace("STRIATE", &striate.display().to_string());
+        let mut bash = std::process::Command::new("bash");
+        let output = bash.args(["-c", &line]).current_dir(set.path("")).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{line}: {stderr}");
+    };
+    let train = "STRIATE train --device cpu --max-epoch 1 --mini-batch 3";
+    let list = "--train-list list.txt --spec net.json";
+    shell(&format!("{train} {list} --working file.sqlite3"));
+    shell(&format!("{train} --spec net.json --train-list - --working stdin.sqlite3 < list.txt"));
+    shell(&format!("{train} --spec net.json --train-list <(cat list.txt) --working pipe.sqlite3"));
+    shell(&format!("{train} --train-list list.txt --spec - --working net.sqlite3 < file.sqlite3"));
+    let read = |name: &str| std::fs::read(set.path(name)).unwrap();
+    assert!(read("file.sqlite3") == read("stdin.sqlite3"));
+    assert!(read("file.sqlite3") == read("pipe.sqlite3"));
+    shell("STRIATE prepare - --output prepared --size 16 < list.txt");
+    shell("STRIATE prepare <(cat list.txt) --output prepared --size 16");
+    assert_eq!(std::fs::read_to_string(set.path("prepared/list.txt")).unwrap().lines().count(), 3);
+    // A reader that has gone has not seen the end of a training.
+    let more = "--max-epoch 99999999 --format json --train-list list.txt --spec net.json";
+    let gone = "STRIATE train --device cpu --mini-batch 3 --working gone.sqlite3";
+    shell(&format!("{gone} {more} | head -n 1 > head; (( PIPESTATUS[0] == 1 ))"));
+    let run = set.striate("train --spec - --train-list - --working w");
+    assert!(run.code == 2 && run.stderr.contains("which can be read once"), "{}", run.stderr);
+}

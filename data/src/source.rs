@@ -23,6 +23,7 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use crate::decode::{self, Limits};
+use crate::text::Text;
 use crate::{Error, Image, Result};
 
 pub use detect::Kind;
@@ -107,6 +108,15 @@ impl Dataset {
     /// or one that the names beside the list have no line for.
     pub fn from_list(path: impl AsRef<Path>) -> Result<Self> {
         list::open(path.as_ref())
+    }
+
+    /// A list of `<class label> <path>` that was read already, such as one from standard input. Relative
+    /// paths are looked for from the current folder, and its classes have no names.
+    ///
+    /// # Errors
+    /// As [`from_list`](Self::from_list).
+    pub fn from_text(text: &Text) -> Result<Self> {
+        list::of_text(text)
     }
 
     /// Opens a folder with a folder of pictures for each class: classes are the sorted names of the

@@ -464,7 +464,7 @@ impl Job<'_> {
     fn told(&self, error: &striate::Error) -> String {
         match (error, &self.work.args.model) {
             (striate::Error::NoConfidences { .. }, Some(model)) => {
-                format!("{}: {}", model.display(), chain(error))
+                format!("{}: {}", inputs::shown(model), chain(error))
             }
             _ => chain(error),
         }

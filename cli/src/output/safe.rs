@@ -82,6 +82,39 @@ impl Formatter for Safe {
     }
 }
 
+/// Escapes the lines of JSON that are written through it, as [`json`] does.
+pub(crate) struct SafeLines<W: io::Write> {
+    to: W,
+    /// The beginning of a line.
+    line: Vec<u8>,
+}
+
+impl<W: io::Write> SafeLines<W> {
+    pub(crate) fn new(to: W) -> Self {
+        SafeLines { to, line: Vec::new() }
+    }
+}
+
+impl<W: io::Write> io::Write for SafeLines<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        for part in bytes.split_inclusive(|&byte| byte == b'\n') {
+            self.line.extend_from_slice(part);
+            if self.line.ends_with(b"\n") {
+                let line = std::mem::take(&mut self.line);
+                // JSON has unsafe characters in strings only.
+                let text = String::from_utf8_lossy(&line[..line.len() - 1]);
+                Safe.write_string_fragment(&mut self.to, &text)?;
+                self.to.write_all(b"\n")?;
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,6 +144,21 @@ mod tests {
             assert!(matches!(printable(text), Cow::Borrowed(same) if same == text));
         }
         assert_eq!(printable_lines("a\nb\u{7}\n"), "a\nb\\u{7}\n");
+    }
+
+    #[test]
+    fn lines_of_json_are_made_safe_on_their_way() {
+        use std::io::Write;
+
+        let mut lines = SafeLines::new(Vec::new());
+        for (text, _) in ESCAPED {
+            serde_json::to_writer(&mut lines, &[text]).unwrap();
+            lines.write_all(b"\n").unwrap();
+        }
+        let written = String::from_utf8(lines.to).unwrap();
+        let expected: Vec<String> =
+            ESCAPED.iter().map(|(text, _)| json(&[text]).unwrap()).collect();
+        assert_eq!(written.lines().collect::<Vec<_>>(), expected);
     }
 
     #[test]

@@ -1,10 +1,15 @@
 //! Which files a training reads and writes: none is both.
 
+use std::io;
 use std::path::{Path, PathBuf};
+
+use striate::train::{MetricsFile, Observer, TensorBoard};
 
 use super::TrainArgs;
 use crate::error::{Error, Result};
-use crate::outputs::{Destination, Files, is_same_file};
+use crate::inputs::is_stdin;
+use crate::output::SafeLines;
+use crate::outputs::{Destination, Files, is_same_file, is_stdout};
 
 /// Refuses to write over what is read, or two things into one file, however the names are spelled.
 /// The working file may be the one that `--spec` names: then its weights are the first ones.
@@ -14,7 +19,7 @@ pub(super) fn check(args: &TrainArgs) -> Result<()> {
     files.reads("test list", args.test_list.as_deref());
     files.reads("options", args.options.as_deref());
     // These two may be names of what is known.
-    let file = |text: &String| Some(PathBuf::from(text)).filter(|path| path.is_file());
+    let file = |text: &String| Some(PathBuf::from(text)).filter(|p| p.is_file() || is_stdin(p));
     let (recipe, network) = (file(&args.recipe), file(&args.spec));
     files.reads("recipe", recipe.as_deref());
     if let Some(network) = &network
@@ -36,6 +41,22 @@ pub(super) fn check(args: &TrainArgs) -> Result<()> {
         Destination::of(metrics)?;
     }
     check_folder(args)
+}
+
+/// What writes files while the training runs.
+pub(super) fn observers(args: &TrainArgs) -> Result<Vec<Box<dyn Observer>>> {
+    let mut files: Vec<Box<dyn Observer>> = Vec::new();
+    if let Some(path) = &args.metrics {
+        let metrics = match is_stdout(path) {
+            true => MetricsFile::stream(SafeLines::new(io::stdout()), "standard output"),
+            false => MetricsFile::append(path)?,
+        };
+        files.push(Box::new(metrics));
+    }
+    if let Some(folder) = &args.tensorboard {
+        files.push(Box::new(TensorBoard::create(folder)?));
+    }
+    Ok(files)
 }
 
 /// Refuses a folder for events in which, or in a part of which, samples lie.

@@ -95,6 +95,11 @@ impl<'a> Watch<'a> {
     pub(super) fn end(self, outcome: TrainResult<Outcome>) -> Result<Outcome> {
         self.bar.finish_and_clear();
         match self.failed {
+            // Elsewhere a reader that has gone has seen enough, but a training is not done.
+            Some(Error::Closed) => Err(Error::message(
+                "whoever read standard output has gone, so the training stopped; the same command \
+                 resumes it from what was saved",
+            )),
             Some(error) => Err(error),
             None => Ok(outcome?),
         }

@@ -4,7 +4,6 @@ use striate::image::Dataset;
 use striate::nn::NetworkSpec;
 
 use crate::error::{Error, Result};
-use crate::model;
 use crate::output::Output;
 
 /// Learning rates with which networks of the catalogue learn, where the usual one is too high for
@@ -17,17 +16,21 @@ pub(super) fn learn_rate(text: &str) -> Option<f32> {
     LEARN_RATES.iter().find(known).map(|&(_, rate)| rate)
 }
 
-/// A network, with as many classes as the samples have if it is one of the catalogue.
-pub(super) fn resolve(text: &str, train: &Dataset, output: &Output) -> Result<NetworkSpec> {
-    let (spec, is_named) = model::spec(text)?;
+/// A network of the catalogue with as many classes as the samples have.
+pub(super) fn fit(
+    name: &str,
+    spec: NetworkSpec,
+    train: &Dataset,
+    output: &Output,
+) -> Result<NetworkSpec> {
     let classes = train.classes();
-    if !is_named || classes == spec.classes() {
+    if classes == spec.classes() {
         return Ok(spec);
     }
     let from = train.origin().display();
     if classes < 2 {
         return Err(Error::message(format!("{from}: one class is nothing to learn")));
     }
-    output.note(&format!("{text} gets {classes} classes, as {from} has"));
+    output.note(&format!("{name} gets {classes} classes, as {from} has"));
     Ok(spec.with_classes(classes))
 }

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::{Dataset, Kind, Pictures, names_beside};
 use crate::Result;
-use crate::list::{Labelled, read_labelled};
+use crate::list::{Labelled, labelled, read_labelled};
+use crate::text::Text;
 
 /// How many pictures are looked for to find out what relative paths are relative to: one may be
 /// missing, but not all of these.
@@ -13,6 +14,20 @@ const PATHS_TRIED: usize = 100;
 pub(super) fn open(path: &Path) -> Result<Dataset> {
     let entries = read_labelled(path)?;
     let base = base_of(path, &entries);
+    assemble(path, entries, base, names_beside(path)?)
+}
+
+/// A list that has no place of its own: what came through standard input.
+pub(super) fn of_text(text: &Text) -> Result<Dataset> {
+    assemble(text.path(), labelled(text)?, None, None)
+}
+
+fn assemble(
+    path: &Path,
+    entries: Vec<Labelled>,
+    base: Option<&Path>,
+    names: Option<Vec<String>>,
+) -> Result<Dataset> {
     let count = entries.len();
     let (mut paths, mut lines, mut labels) =
         (Vec::with_capacity(count), Vec::with_capacity(count), Vec::with_capacity(count));
@@ -24,7 +39,7 @@ pub(super) fn open(path: &Path) -> Result<Dataset> {
         paths.push(if let Some(base) = base { base.join(picture) } else { picture });
     }
     let pictures = Pictures::Files { paths, lines: Some(lines) };
-    Dataset::assemble(path.to_owned(), Kind::List, pictures, count, labels, names_beside(path)?)
+    Dataset::assemble(path.to_owned(), Kind::List, pictures, count, labels, names)
 }
 
 /// The list's folder, where its pictures are to be found there and not from the current folder.

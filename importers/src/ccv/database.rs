@@ -257,7 +257,11 @@ pub(super) fn explain(file: &str, place: &str, error: rusqlite::Error) -> Error 
         Some(ErrorCode::TooBig) => "sqlite holds at most 1,000,000,000 bytes in one row",
         _ => "sqlite cannot read or write it",
     };
-    let source = Box::new(error);
+    // Its own source only says the same once more, with a number before it.
+    let source = match error {
+        rusqlite::Error::SqliteFailure(_, Some(message)) => message.into(),
+        other => Box::new(other).into(),
+    };
     Error::Database { file: file.into(), place: place.into(), problem: problem.into(), source }
 }
 

@@ -29,11 +29,11 @@ mod schema;
 mod stored;
 mod write;
 
-pub(crate) use checkpoint::{read_checkpoint_source, read_training_notes_source};
 pub use checkpoint::{
     Checkpoint, ColourStatistics, TrainingState, read_checkpoint, read_training_notes,
     write_checkpoint, write_checkpoint_with,
 };
+pub(crate) use checkpoint::{read_checkpoint_source, read_training_notes_source};
 pub(crate) use read::{inspect, read_source};
 pub use read::{read, read_with};
 pub use write::{check_representable, write};

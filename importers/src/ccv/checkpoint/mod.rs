@@ -18,9 +18,9 @@ use std::collections::BTreeMap;
 
 use striate_nn::{LayerParameters, Network};
 
-pub(crate) use read::{read_checkpoint_source, read_training_notes_source};
 pub(super) use read::training_position;
 pub use read::{read_checkpoint, read_training_notes};
+pub(crate) use read::{read_checkpoint_source, read_training_notes_source};
 pub(super) use write::write_state;
 pub use write::{write_checkpoint, write_checkpoint_with};
 
