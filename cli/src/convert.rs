@@ -155,7 +155,8 @@ fn form(args: &ConvertArgs, to: &Destination) -> Result<importers::Format> {
             (Err(_), Destination::Stdout | Destination::Stream(_)) => {
                 Ok(importers::Format::Safetensors)
             }
-            (form, _) => Ok(form?),
+            (Err(error), _) => Err(Error::Usage(chain(&error))),
+            (Ok(form), _) => Ok(form),
         },
     }
 }

@@ -116,7 +116,7 @@ fn dash_is_standard_input() {
     let (code, _, stderr) = piped(&scene, &words("classify -"), b"no picture");
     assert!(code == 1 && stderr.contains("not an image"), "{stderr}");
     let (code, _, stderr) = piped(&scene, &words("inspect -"), &vec![b'y'; 1 << 20]);
-    assert!(code == 1 && stderr.contains("begins neither as"), "{stderr}");
+    assert!(code == 1 && stderr.contains("standard input: not a model file"), "{stderr}");
     // A file of that name has a folder before it.
     std::fs::write(scene.path("-"), &picture).unwrap();
     assert!(run("classify -m tiny.sqlite3 ./-", b"").starts_with(b"./-  ("));

@@ -4,6 +4,7 @@
 mod common;
 
 use std::fs;
+use std::io::Read;
 use std::path::PathBuf;
 
 use common::{chain, reference, small, small_ccv, values};
@@ -85,6 +86,10 @@ fn a_model_comes_out_of_a_reader() {
         let inspection = model.inspect().unwrap();
         assert_eq!(inspection.file, "a pipe");
         assert_eq!(inspection.bytes, fs::metadata(&path).unwrap().len());
+        let mut bytes = Vec::new();
+        model.bytes().read_to_end(&mut bytes).unwrap();
+        assert!(bytes == fs::read(&path).unwrap());
+        assert!(model.training_notes().unwrap().is_empty());
         let out = folder.path().join("out.safetensors");
         model.convert(&out, &device, &WriteOptions::default()).unwrap();
         assert_eq!(inspect(&out).unwrap().format, Format::Safetensors);
