@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says where it failed")]
 
 use striate_nn::{LayerParameters, Network, NetworkSpec, Seed};
-use striate_tensor::{Device, RandomKey, Reference, Tensor};
+use striate_tensor::{DType, Device, RandomKey, Reference, Tensor};
 use striate_train::{TrainOptions, Trainer};
 
 #[test]
@@ -36,4 +36,40 @@ fn tied_layers_stay_tied() {
         let names: Vec<_> = trainer.velocities().keys().collect();
         assert_eq!(names, ["0.bias", "0.weight", "2.bias", "2.weight"]);
     }
+}
+
+#[test]
+fn tied_layers_stay_tied_in_another_type_and_on_another_device() {
+    let [device, other] = [(); 2].map(|()| Device::new(Reference::new()));
+    let spec = NetworkSpec::new([1, 1, 3]).full_connect(3).full_connect(3);
+    let fresh = spec.build(&device, Seed(1)).unwrap();
+    let mut parameters = fresh.parameters().to_vec();
+    let tied = parameters[0].clone().unwrap();
+    let (weight, bias) = (tied.weight.require_grad(), tied.bias.require_grad());
+    for layer in &mut parameters {
+        *layer = Some(LayerParameters { weight: weight.clone(), bias: bias.clone() });
+    }
+    let leaves = |network: &Network| {
+        let layers = network.parameters().iter().flatten();
+        let ids = layers.map(|layer| (layer.weight.leaf_id(), layer.bias.leaf_id()));
+        ids.collect::<Vec<_>>()
+    };
+    let network = Network::new(spec.clone(), parameters.clone(), &device).unwrap();
+    let half = network.cast(DType::F16).unwrap();
+    let moved = Network::new(spec, parameters, &other).unwrap();
+    for changed in [&half, &moved] {
+        let ids = leaves(changed);
+        assert_eq!(ids[0], ids[1]);
+        assert!(ids[0].0.is_some() && ids[0].1.is_some());
+        assert_ne!(ids[0], leaves(&network)[0], "a parameter of its own");
+    }
+    // Half-precision weights are widened, and then learn together.
+    let mut trainer = Trainer::new(half, TrainOptions::default()).unwrap();
+    let x = Tensor::ones([2, 1, 1, 3], &device).unwrap();
+    let labels = Tensor::from_vec(vec![0u32, 1], [2], &device).unwrap();
+    trainer.step(&x, &labels, 0, 1.0).unwrap();
+    let layers = trainer.network().parameters();
+    let values = |layer: usize| layers[layer].as_ref().unwrap().weight.to_vec::<f32>().unwrap();
+    assert_eq!(values(0), values(1));
+    assert_ne!(values(0), weight.to_vec::<f32>().unwrap());
 }

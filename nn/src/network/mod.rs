@@ -5,7 +5,7 @@ mod forward;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use striate_tensor::{DType, Device, Given, Tensor};
+use striate_tensor::{DType, Device, Given, LeafId, Tensor, no_grad};
 
 use crate::layers::{Context, Module, Visitor, VisitorMut};
 use crate::shapes::dims;
@@ -82,7 +82,8 @@ pub struct Network {
 
 impl Network {
     /// A network of these weights, one entry a layer: `None` for layers without. What is on another
-    /// device is moved.
+    /// device is moved; a [leaf](Tensor::require_grad) becomes a leaf of its own there, and clones of
+    /// one leaf stay tied.
     ///
     /// The layers must fit each other ([`NetworkSpec::shapes`]); they need not be a classifier
     /// ([`NetworkSpec::verify`]): a network that ends in a convolution is one of features.
@@ -101,10 +102,11 @@ impl Network {
             let expected = format!("weights for {} layers", spec.layers.len());
             return Err(Error::network(expected, format!("for {}", parameters.len())));
         }
+        let mut leaves = Leaves::default();
         let parameters = parameters
             .into_iter()
             .zip(&shapes)
-            .map(|(parameters, shape)| check_layer(parameters, shape, device))
+            .map(|(parameters, shape)| check_layer(parameters, shape, device, &mut leaves))
             .collect::<Result<Vec<_>>>()?;
         let device = device.clone();
         Ok(Network { spec, shapes, parameters, device, mean: None, metadata: Metadata::default() })
@@ -175,7 +177,9 @@ impl Network {
     }
 
     /// The same network with weights and biases of another float type. The mean image stays f32.
-    /// Halving rounds to the nearest number; ccv's files cut instead, which its writer does.
+    /// Halving rounds to the nearest number; ccv's files cut instead, which its writer does. A
+    /// [leaf](Tensor::require_grad) of another type becomes a leaf of its own, and clones of one leaf
+    /// stay tied.
     ///
     /// # Errors
     /// [`Error::Network`] where the type is not a float; [`Error::Op`] where the device fails.
@@ -184,10 +188,15 @@ impl Network {
             return Err(Error::network("weights of f32 or f16", dtype.name()));
         }
         let mut cast = self.clone();
+        let mut leaves = Leaves::default();
         for (parameters, shape) in cast.parameters.iter_mut().zip(&self.shapes) {
             if let Some(LayerParameters { weight, bias }) = parameters {
-                *weight = weight.cast(dtype).map_err(|e| in_layer(shape, e))?;
-                *bias = bias.cast(dtype).map_err(|e| in_layer(shape, e))?;
+                for tensor in [weight, bias] {
+                    if tensor.dtype() != dtype {
+                        let changed = leaves.change(tensor, |tensor| tensor.cast(dtype));
+                        *tensor = changed.map_err(|e| in_layer(shape, e))?;
+                    }
+                }
             }
         }
         Ok(cast)
@@ -223,11 +232,35 @@ fn in_layer(shape: &LayerShape, source: striate_tensor::Error) -> Error {
     Error::Op { layer: shape.layer, kind: shape.kind, source }
 }
 
+/// The leaves of a network that have been moved or cast, so that clones of one stay one.
+#[derive(Default)]
+struct Leaves {
+    changed: BTreeMap<LeafId, Tensor>,
+}
+
+impl Leaves {
+    /// Changes a parameter. A leaf is changed once, into a leaf.
+    fn change(
+        &mut self,
+        tensor: &Tensor,
+        change: impl FnOnce(&Tensor) -> striate_tensor::Result<Tensor>,
+    ) -> striate_tensor::Result<Tensor> {
+        let Some(leaf) = tensor.leaf_id() else { return change(tensor) };
+        if let Some(changed) = self.changed.get(&leaf) {
+            return Ok(changed.clone());
+        }
+        let changed = no_grad(|| change(tensor))?.require_grad();
+        self.changed.insert(leaf, changed.clone());
+        Ok(changed)
+    }
+}
+
 /// The layer's weights, checked and on the device.
 fn check_layer(
     parameters: Option<LayerParameters>,
     shape: &LayerShape,
     device: &Device,
+    leaves: &mut Leaves,
 ) -> Result<Option<LayerParameters>> {
     let refuse =
         |expected: String, got: Given| Err(Error::layer(shape.layer, shape.kind, expected, got));
@@ -248,7 +281,12 @@ fn check_layer(
             return refuse(expected, tensor.ty().into());
         }
     }
-    let on_device = |tensor: &Tensor| tensor.to(device).map_err(|e| in_layer(shape, e));
+    let mut on_device = |tensor: &Tensor| {
+        if tensor.device().is(device) {
+            return Ok(tensor.clone());
+        }
+        leaves.change(tensor, |tensor| tensor.to(device)).map_err(|e| in_layer(shape, e))
+    };
     let (weight, bias) = (on_device(&given.weight)?, on_device(&given.bias)?);
     Ok(Some(LayerParameters { weight, bias }))
 }
