@@ -192,14 +192,14 @@ fn list_only(args: &PrepareArgs, name: &str, dataset: &Dataset) -> Result<Prepar
 
 fn tell(report: &PrepareReport, output: &mut Output) -> Result<()> {
     for skipped in &report.skipped {
-        output.warning(&format!("left out: {}", skipped.error));
+        output.warning(&format!("left out: {skipped}"));
     }
     let list = Path::new(&report.list).display().to_string();
     let images = report.written + report.kept;
     if output.format() == Format::Json {
         let broken = |skipped: &striate::image::Skipped| Broken {
             image: skipped.name.clone(),
-            error: skipped.error.to_string(),
+            error: skipped.to_string(),
         };
         return output.json(&Report {
             list,

@@ -31,6 +31,26 @@ pub struct Skipped {
     pub error: Error,
 }
 
+/// The picture and why it was left out, in one sentence: the name once, and the reason of each source.
+impl std::fmt::Display for Skipped {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut text = self.error.to_string();
+        let mut source = std::error::Error::source(&self.error);
+        while let Some(error) = source {
+            let reason = error.to_string();
+            if !text.ends_with(&reason) {
+                text.push_str(": ");
+                text.push_str(&reason);
+            }
+            source = error.source();
+        }
+        match text.contains(&self.name) {
+            true => f.write_str(&text),
+            false => write!(f, "{}: {text}", self.name),
+        }
+    }
+}
+
 impl Skipped {
     pub(crate) fn new(dataset: &Dataset, index: usize, error: Error) -> Self {
         Self { index, name: dataset.name(index), error }

@@ -163,7 +163,7 @@ pub fn prepare(
         return Err(Error::Dataset {
             path: dataset.origin().to_owned(),
             detail: match report.skipped.first() {
-                Some(first) => format!("no picture could be read; the first: {}", first.error),
+                Some(first) => format!("no picture could be read; the first: {first}"),
                 None => "there is no picture".to_owned(),
             },
         });

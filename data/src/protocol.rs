@@ -169,7 +169,12 @@ impl Protocol {
 }
 
 impl Geometry {
-    pub(crate) fn check(&self) -> Result<()> {
+    /// Checks that pictures can be formed for such a network.
+    ///
+    /// # Errors
+    /// [`Error::Geometry`] for an empty input, a whole image smaller than it, or channels other than
+    /// 1 or 3.
+    pub fn check(&self) -> Result<()> {
         let geometry = |detail: String| Err(Error::Geometry { detail });
         let Self { image, net, channels, scan_scale } = *self;
         if net.contains(&0) {

@@ -112,7 +112,7 @@ impl Statistics {
                 detail: format!(
                     "none of the {} pictures could be read; the first: {}",
                     dataset.len(),
-                    first.map_or(String::new(), |skipped| skipped.error.to_string())
+                    first.map_or(String::new(), ToString::to_string)
                 ),
             });
         }

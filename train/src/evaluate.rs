@@ -109,7 +109,7 @@ pub(crate) fn evaluate_shards(
     let mut batches = loader.batches(BatchPosition::default(), 1)?;
     while let Some(mut batch) = batches.next_batch()? {
         for skipped in &batch.skipped {
-            observer.skipped(&skipped_reason(skipped))?;
+            observer.skipped(&skipped.to_string())?;
         }
         let number = batch.position.batch;
         let mut skipped = batch.missing as u64;
@@ -136,8 +136,4 @@ pub(crate) fn evaluate_shards(
         observer.testing(done.min(all), all)?;
     }
     Ok(all_tested)
-}
-
-pub(crate) fn skipped_reason(skipped: &striate_data::loader::Skipped) -> String {
-    format!("{}: {}", skipped.name, skipped.error)
 }

@@ -96,6 +96,15 @@ fn tests_come_in_order_and_whole() {
     assert_eq!(batches[0].images.len(), 2 * 7 * 7 * 3);
     assert_eq!((batches[0].missing, batches[0].skipped.len()), (1, 1));
     assert!(batches[0].skipped[0].name.ends_with("2.png"));
+    // Told with its name once, whether the error has it or not.
+    let skipped = &batches[0].skipped[0];
+    assert_eq!(skipped.to_string().matches(&skipped.name).count(), 1, "{skipped}");
+    let disk = std::io::Error::other("disk on fire");
+    let error = Error::Read { path: skipped.name.clone().into(), source: disk };
+    let read = Skipped::new(&dataset, skipped.index, error).to_string();
+    assert_eq!(read, format!("cannot read {}: disk on fire", skipped.name));
+    let bare = Skipped::new(&dataset, skipped.index, Error::Geometry { detail: "none".into() });
+    assert_eq!(bare.to_string(), format!("{}: impossible network geometry: none", skipped.name));
     let mut want = vec![0.0; 7 * 7 * 3];
     augmenter().test(&picture(1), &mut want).unwrap();
     assert_eq!(batches[0].images[7 * 7 * 3..], want);

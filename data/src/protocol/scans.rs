@@ -1,7 +1,7 @@
 //! The protocols that run the convolutions over more than the network's input at once: ccv's.
 
 use super::Geometry;
-use crate::formation::check_size;
+use crate::formation::{MAX_FORMED_TIMES, check_size};
 use crate::{FloatImage, Image, Result, form_input, resize_mean};
 
 /// How many times the pixels of the network's whole image [`ccv_cpu`] may run the convolutions over.
@@ -15,8 +15,17 @@ pub(super) fn ccv_cpu(
     geometry: &Geometry,
     mean: Option<&FloatImage>,
 ) -> Result<Vec<FloatImage>> {
-    let advice = "choose a protocol that looks at a part (ccv-gpu, alex, centre) or at the whole \
-                  squeezed (caffe), or crop it to a less elongated shape";
+    // Only protocols that can form this picture are recommended.
+    let advice = match check_size(image, geometry.image, MAX_FORMED_TIMES, "") {
+        Ok(()) => {
+            "choose a protocol that looks at a part (ccv-gpu, alex, centre) or at the whole squeezed \
+             (caffe), or crop it to a less elongated shape"
+        }
+        Err(_) => {
+            "choose the protocol that squeezes the whole picture (caffe), or crop it to a less \
+             elongated shape"
+        }
+    };
     check_size(image, geometry.image, MAX_SCAN_TIMES, advice)?;
     let formed = form_input(image, geometry.image[0], geometry.image[1])?;
     let [rows, cols] = slice_size([formed.rows(), formed.cols()], geometry);

@@ -149,6 +149,8 @@ fn what_a_protocol_makes_of_a_strip_is_limited() {
             let error = prepared.map(|prepared| prepared.views()).unwrap_err();
             assert!(matches!(error, Error::Elongated { .. }), "{protocol}: {error}");
             assert!(error.to_string().contains("crop it"), "{error}");
+            // Nothing is recommended that refuses this picture as well.
+            assert!(!error.to_string().contains("ccv-gpu, alex"), "{error}");
         }
     }
     // Running the convolutions over the whole picture is limited more tightly than forming it.
