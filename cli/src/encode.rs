@@ -1,6 +1,6 @@
 //! `striate encode`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
@@ -192,7 +192,7 @@ fn read_input(args: &EncodeArgs, network: &Network) -> Result<Array> {
         } else if bytes.get(8) == Some(&b'{') {
             from_tensors(&TensorFile::from_bytes(SharedBytes::new(Arc::new(bytes)), name)?, name)?
         } else {
-            form_image(network, &image::decode::decode_with(&bytes, name, &limits)?)?
+            form_image(network, path, &image::decode::decode_with(&bytes, name, &limits)?)?
         }
     } else if has_extension(path, "npy") {
         let array = npy::read(path)?;
@@ -201,7 +201,7 @@ fn read_input(args: &EncodeArgs, network: &Network) -> Result<Array> {
         let file = path.display().to_string();
         from_tensors(&TensorFile::open(path)?, &file)?
     } else {
-        form_image(network, &image::open_with(path, &limits)?)?
+        form_image(network, path, &image::open_with(path, &limits)?)?
     };
     if array.shape.len() == 3 {
         array.shape.insert(0, 1);
@@ -218,9 +218,9 @@ fn read_input(args: &EncodeArgs, network: &Network) -> Result<Array> {
     }
 }
 
-/// An image as the network takes it.
-fn form_image(network: &Network, image: &image::Image) -> Result<Array> {
-    let view = centre_view(network, image)?;
+/// An image, of this file, as the network takes it.
+fn form_image(network: &Network, path: &Path, image: &image::Image) -> Result<Array> {
+    let view = centre_view(network, image).map_err(|e| inputs::about_picture(path, e))?;
     Ok(Array { shape: view.shape().to_vec(), values: view.into_values() })
 }
 

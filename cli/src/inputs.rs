@@ -74,6 +74,19 @@ pub(crate) fn picture(path: &Path, limits: &Limits) -> Result<Image> {
     }
 }
 
+/// An error about a picture from a file, or from standard input for `-`, with its name: a picture in
+/// memory has none.
+pub(crate) fn about_picture(path: &Path, error: striate::Error) -> Error {
+    match &error {
+        striate::Error::Image(image::Error::Elongated { .. }) => {
+            let name =
+                if is_stdin(path) { "standard input".into() } else { path.display().to_string() };
+            Error::because(name, error)
+        }
+        _ => error.into(),
+    }
+}
+
 /// A model from a file or a pipe, or from standard input for `-`.
 ///
 /// # Errors

@@ -198,6 +198,14 @@ fn tile_options(args: &VisualizeArgs) -> TileOptions {
     TileOptions { zoom: args.zoom.map(usize::from), ..TileOptions::default() }
 }
 
+/// An error about the photo, with its name.
+fn about(args: &VisualizeArgs, error: striate::Error) -> Error {
+    match &args.image {
+        Some(path) => inputs::about_picture(path, error),
+        None => error.into(),
+    }
+}
+
 fn filters(args: &VisualizeArgs, network: &Network) -> Result<(Image, Shown)> {
     let tiles = visualize::first_filters(network, args.scale.into())?;
     let filters = tiles.len();
@@ -217,7 +225,7 @@ fn activations(args: &VisualizeArgs, network: &Network, photo: &Image) -> Result
             "the network has no convolution among its {all} layers; choose one with --layer N"
         )));
     }
-    let view = visualize::centre_view(network, photo)?;
+    let view = visualize::centre_view(network, photo).map_err(|e| about(args, e))?;
     let activations = visualize::activations(network, &view, &layers, args.scale.into())?;
     let mut sections = Vec::with_capacity(activations.len());
     let mut layers = Vec::with_capacity(activations.len());
@@ -250,7 +258,8 @@ fn occlusion(
     let map = Classifier::new(network)?.occlusion(photo, &options, |done, all| {
         progress.get_or_insert_with(|| Progress::new(all, quiet)).advance(done - before);
         before = done;
-    })?;
+    });
+    let map = map.map_err(|e| about(args, e))?;
     drop(progress);
     let OcclusionMap { class, label, confidence, lowest, lowest_at, size, stride, views, .. } = map;
     let title = format!("{}: {}", name(&label, class), percent(confidence));

@@ -357,3 +357,48 @@ fn lists_and_networks_come_through_standard_input_and_pipes() {
     let run = set.striate("train --spec - --train-list - --working w");
     assert!(run.code == 2 && run.stderr.contains("which can be read once"), "{}", run.stderr);
 }
+
+#[test]
+fn a_picture_that_is_left_out_is_named_once_with_the_reason() {
+    let set = Set::new(1);
+    let strip = Image::filled(1, 500, 1, 9).unwrap();
+    write_png(set.path("train/ant/strip.png"), &strip).unwrap();
+    set.write("train/bee/broken.png", "broken");
+    let lines = ["1 train/ant/0.png", "1 train/ant/strip.png", "2 train/bee/broken.png"];
+    set.write("list.txt", &format!("{}\n2 train/bee/1.png\n3 train/gone.png\n", lines.join("\n")));
+    let train = "train --device cpu --spec net.json --train-list list.txt --working m.sqlite3 \
+                 --max-epoch 1 --learn-rate 0.0001";
+    for line in [train, "prepare list.txt --size 20 --output out"] {
+        let run = set.striate(line);
+        let told: Vec<&str> = run.stderr.lines().filter(|l| l.contains("left out: ")).collect();
+        let missing = std::fs::read(set.path("train/gone.png")).unwrap_err().to_string();
+        for (name, reason) in
+            [("strip.png", "would become"), ("broken.png", "image"), ("gone.png", &missing[..])]
+        {
+            let of: Vec<_> = told.iter().filter(|line| line.contains(name)).collect();
+            assert_eq!(of.len(), 1, "{line}: {}", run.stderr);
+            assert_eq!(of[0].matches(name).count(), 1, "{}", of[0]);
+            assert!(of[0].contains(reason), "{}", of[0]);
+        }
+        run.done();
+    }
+    for line in [
+        "encode --device cpu --model m.sqlite3 -o o.npy train/ant/strip.png",
+        "visualize --device cpu -i train/ant/strip.png -o o.png m.sqlite3",
+        "visualize --device cpu -i train/ant/strip.png --occlusion -o o.png m.sqlite3",
+    ] {
+        set.striate(line).failed(&["train/ant/strip.png: a picture of"]);
+    }
+}
+
+#[test]
+fn an_error_about_the_network_names_its_file() {
+    let set = Set::new(1);
+    let last = r#"{"kind": "full-connect", "count": 3}"#;
+    for (channels, layers, expected) in
+        [(4, last, "4 input channels"), (1, "", "expected layers, got none")]
+    {
+        set.write("net.json", &format!(r#"{{"input": [9, 9, {channels}], "layers": [{layers}]}}"#));
+        set.train("--working m.sqlite3").failed(&["net.json: ", expected]);
+    }
+}
