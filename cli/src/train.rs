@@ -234,7 +234,7 @@ pub(crate) fn run(args: &TrainArgs, global: &Global, output: &mut Output) -> Res
     };
     // Before the samples and the device, which take their time: a slip in these is told at once.
     let (spec, is_named) = model::spec(&args.spec)?;
-    Session::check(&spec, &options)?;
+    spec::check(&args.spec, &spec, &options)?;
     let train = inputs::samples(&args.train_list)?;
     let test = args.test_list.as_deref().map(inputs::samples).transpose()?;
     let spec = match is_named {

@@ -305,9 +305,15 @@ fn side_files_are_no_file_that_is_read_or_of_another_training() {
     let before = bars.bytes("train-images-idx3-ubyte");
     std::fs::write(bars.path().join("o.json"), "{}").unwrap();
     std::fs::create_dir(bars.path().join("sub")).unwrap();
-    for metrics in
-        ["train-images-idx3-ubyte", "./sub/../t10k-images-idx3-ubyte", "o.json", "m", "bars.json"]
-    {
+    for metrics in [
+        "train-images-idx3-ubyte",
+        "./sub/../t10k-images-idx3-ubyte",
+        "o.json",
+        "m",
+        "bars.json",
+        "m.best.safetensors",
+        "sub/../m.lock",
+    ] {
         let run = train("m", &["--options", "o.json", "--metrics", metrics]);
         assert_eq!(run.code, 2, "{metrics}: {}", run.stderr);
         assert!(run.stderr.contains("'--metrics' would"), "{}", run.stderr);

@@ -46,7 +46,8 @@ impl Lock {
     }
 }
 
-fn lock_of(working: &Path) -> PathBuf {
+/// The lock file beside a working file.
+pub(crate) fn lock_of(working: &Path) -> PathBuf {
     let mut name = working.as_os_str().to_owned();
     name.push(".lock");
     PathBuf::from(name)

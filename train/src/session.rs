@@ -1,68 +1,27 @@
 //! A training from its first sample to its last, over any number of interruptions.
 
+mod open;
+mod options;
+
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use striate_data::augment::{Augmenter, Recipe, epoch_order};
-use striate_data::loader::{
-    Batch, Loader, LoaderOptions, Position as BatchPosition, Purpose, Shards,
-};
+use striate_data::augment::epoch_order;
+use striate_data::loader::{Batch, Loader, Position as BatchPosition};
 use striate_data::statistics::ColorComponents;
-use striate_data::{Dataset, Geometry};
-use striate_importers::ccv::{self, ColourStatistics};
+use striate_importers::ccv::ColourStatistics;
 use striate_importers::{WriteOptions, safetensors};
-use striate_nn::{Metadata, Network, NetworkSpec};
-use striate_tensor::Device;
+use striate_nn::Network;
 
-use crate::begin::{Begin, float_image, same_everywhere};
+pub use options::SessionOptions;
+
 use crate::beside;
-use crate::checkpoint::{self, Identity, Known, Notes, Position};
-use crate::evaluate::skipped_reason;
+use crate::checkpoint::{self, Identity, Notes, Position};
 use crate::learning::{Judge, Moment};
-use crate::lock::Lock;
-use crate::parallel::{Beginning, Learner, Parallel, Ranks, shards_of};
-use crate::side;
+use crate::lock::{Lock, lock_of};
+use crate::parallel::Learner;
 use crate::{Error, History, Observer, Result, RunStart, StepEvent, TrainOptions};
-/// What a training is made of.
-#[derive(Clone, Debug)]
-pub struct SessionOptions {
-    /// How the network learns.
-    pub train: TrainOptions,
-    /// How pictures are formed.
-    pub recipe: Recipe,
-    /// Mini-batches between checkpoints within an epoch; at the end of an epoch there is one always.
-    pub checkpoint_every: Option<u64>,
-    /// Threads that form mini-batches ahead. The result does not depend on it.
-    pub workers: usize,
-    /// Decoded pictures are kept in memory up to so many bytes. The result does not depend on it.
-    pub cache_bytes: usize,
-    /// What the model files are to say of the network. What is left out is recorded by the session:
-    /// the class names of the training samples, the recipe, and the view that it tests with, by the
-    /// protocol `tested`.
-    pub metadata: Metadata,
-    /// Whether a class may have no training samples.
-    pub allow_empty_classes: bool,
-    /// The ranks that this session is one of; `None` where it trains on its device alone.
-    pub ranks: Option<Ranks>,
-}
-
-impl Default for SessionOptions {
-    /// ccv's way to train, plain pictures, two workers.
-    fn default() -> Self {
-        SessionOptions {
-            train: TrainOptions::default(),
-            recipe: Recipe::default(),
-            checkpoint_every: None,
-            workers: 2,
-            cache_bytes: 0,
-            metadata: Metadata::default(),
-            allow_empty_classes: false,
-            ranks: None,
-        }
-    }
-}
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,188 +85,6 @@ pub struct Session {
 }
 
 impl Session {
-    /// Begins a training of this network in a working file, or resumes the one that it holds. A
-    /// working file that holds a network but no training gives the weights to begin with.
-    ///
-    /// At the beginning the mean image and the colours of the training samples are computed, where
-    /// the recipe asks for them.
-    ///
-    /// # Errors
-    /// [`Error::Locked`] where another training uses the file; [`Error::Mismatch`] where it holds
-    /// another network, or a training of other samples, seed, mini-batch or recipe;
-    /// [`Error::SharedBest`] where its best network would overwrite that of another training;
-    /// [`Error::Data`] where labels are beyond the network's classes; those of
-    /// [`check`](Session::check), and what the parts say.
-    pub fn open(
-        working: impl Into<PathBuf>,
-        spec: &NetworkSpec,
-        train: Dataset,
-        test: Option<Dataset>,
-        options: SessionOptions,
-        device: &Device,
-    ) -> Result<Session> {
-        Self::open_with(working, spec, train, test, options, device, &|_| {})
-    }
-
-    /// As [`open`](Session::open), which of a large set takes minutes the first time: `progress` is
-    /// told, from several threads, of so many training samples more that have been looked at.
-    ///
-    /// # Errors
-    /// As [`open`](Session::open).
-    pub fn open_with(
-        working: impl Into<PathBuf>,
-        spec: &NetworkSpec,
-        train: Dataset,
-        test: Option<Dataset>,
-        options: SessionOptions,
-        device: &Device,
-        progress: &(dyn Fn(usize) + Sync),
-    ) -> Result<Session> {
-        let ranks = options.ranks.clone();
-        let session = Self::prepare(working.into(), spec, train, test, options, device, progress);
-        if let (Err(error), Some(ranks)) = (&session, ranks) {
-            ranks.exchange.abandon(&error.chain());
-        }
-        session
-    }
-
-    /// Whether a network can be trained like this: worth asking before the samples are read.
-    ///
-    /// # Errors
-    /// [`Error::Option`] where options make no sense, [`Error::Network`] where the network is no
-    /// classifier, [`Error::Unstorable`] where the working file has no place for one of its layers.
-    pub fn check(spec: &NetworkSpec, options: &SessionOptions) -> Result<()> {
-        options.train.check(spec.layers.len())?;
-        spec.verify(spec.classes())?;
-        ccv::check_representable(spec).map_err(|source| Error::Unstorable { source })
-    }
-
-    fn prepare(
-        working: PathBuf,
-        spec: &NetworkSpec,
-        train: Dataset,
-        test: Option<Dataset>,
-        options: SessionOptions,
-        device: &Device,
-        progress: &(dyn Fn(usize) + Sync),
-    ) -> Result<Session> {
-        let ranks = options.ranks.as_ref();
-        // Everything that needs no time first: nobody wants to hear of it after hours.
-        Self::check(spec, &options)?;
-        let classes = spec.classes();
-        // A class is what the training samples call so.
-        let test = test.map(|test| test.aligned_to(&train)).transpose()?;
-        for dataset in std::iter::once(&train).chain(&test) {
-            if dataset.classes() > classes {
-                return Err(Error::Data {
-                    expected: format!("labels of the network's {classes} classes"),
-                    got: format!("{} classes in {}", dataset.classes(), dataset.origin().display()),
-                });
-            }
-        }
-        if !options.allow_empty_classes {
-            refuse_empty_classes(&train)?;
-        }
-        let geometry = Geometry {
-            image: spec.image,
-            net: [spec.input[0], spec.input[1]],
-            channels: spec.input[2],
-            scan_scale: 1,
-        };
-        let mut identity = Identity {
-            seed: options.train.seed,
-            mini_batch: options.train.mini_batch,
-            sgd_frequency: options.train.sgd_frequency,
-            samples: train.len(),
-            labels: format!("{:016x}", sum_of(train.labels())),
-            train: Some(Known::of(&train)),
-            test: test.as_ref().map(Known::of),
-            recipe: options.recipe.clone(),
-            shards: 1,
-        };
-        let train = Arc::new(train);
-        let is_first = ranks.is_none_or(|ranks| ranks.exchange.rank() == 0);
-        let lock = if is_first { Some(Lock::take(&working)?) } else { None };
-        if is_first && test.is_some() {
-            beside::refuse_shared_best(&working)?;
-        }
-        let judge = Judge::new(train.labels(), test.as_ref().map(|test| test.labels()));
-        let begin = Begin {
-            working: &working,
-            spec,
-            train: &train,
-            identity: &identity,
-            options: &options,
-            geometry: &geometry,
-            device,
-        };
-        let beginning = match ranks {
-            None => begin.read(progress)?,
-            Some(Ranks { exchange, .. }) => {
-                same_everywhere(exchange, &(&identity, &options.train, spec))?;
-                let own = if is_first { Some(begin.read(progress)?) } else { None };
-                Beginning::broadcast(own, exchange, device)?
-            }
-        };
-        let stored = beginning.resumed.then_some(beginning.shards);
-        let (shards, own) = shards_of(ranks, stored)?;
-        if let Some(stored) = stored.filter(|&stored| stored != shards) {
-            log::info!(
-                "mini-batches are cut into {shards} shards; before they were into {stored}: other \
-                 dropout and rounding, else the same training"
-            );
-        }
-        let id = side::id_of(&(&identity, &options.train, spec))?;
-        if identity.test.is_none() {
-            // What the curves are of stays known in a run that tests nothing.
-            identity.test = beginning.tested.clone();
-        }
-        identity.shards =
-            if ranks.is_some_and(|r| r.parallel == Parallel::Data) { shards } else { 1 };
-        let mean = beginning.network.mean().map(float_image).transpose()?;
-        let colours = beginning.colours.clone();
-        let augmenter =
-            Arc::new(Augmenter::new(&options.recipe, &geometry, mean.as_ref(), colours.as_ref())?);
-        let loader = |dataset: Arc<Dataset>, purpose| {
-            let loader_options = LoaderOptions {
-                batch: options.train.mini_batch,
-                workers: options.workers.max(1),
-                ahead: options.workers.max(1) + 1,
-                cache_bytes: options.cache_bytes,
-                shards: Shards { of: shards, own: own.clone() },
-                ..LoaderOptions::default()
-            };
-            Loader::new(dataset, Arc::clone(&augmenter), purpose, loader_options)
-        };
-        let purpose = Purpose::Train { seed: options.train.seed };
-        let train = loader(train, purpose)?;
-        let test = test.map(|test| loader(Arc::new(test), Purpose::Test)).transpose()?;
-        let (position, resumed) = (beginning.position, beginning.resumed);
-        let history = beginning.history.clone();
-        if is_first {
-            beside::settle_best(&working, position, &history)?;
-        }
-        let learner = Learner::new(beginning, &options.train, ranks, own)?;
-        Ok(Session {
-            working,
-            learner,
-            train,
-            test,
-            colours,
-            identity,
-            position,
-            history,
-            id,
-            judge,
-            due: false,
-            resumed,
-            saved: resumed.then_some(position),
-            stop: false,
-            options,
-            _lock: lock,
-        })
-    }
-
     /// The network as it is now; in hybrid training as it was saved or tested last.
     pub fn network(&self) -> &Network {
         self.learner.network()
@@ -343,6 +120,12 @@ impl Session {
     /// (`model.lr001.best.safetensors`). It is there once an epoch has been tested.
     pub fn best_file(&self) -> PathBuf {
         beside::best_of(&self.working)
+    }
+
+    /// The files that a training keeps beside its working file: the best network
+    /// ([`best_file`](Session::best_file)) and the lock. Nothing else should be written to them.
+    pub fn files_beside(working: &Path) -> [PathBuf; 2] {
+        [beside::best_of(working), lock_of(working)]
     }
 
     /// Whether the working file holds this training.
@@ -493,7 +276,7 @@ impl Session {
         observer: &mut dyn Observer,
     ) -> Result<()> {
         for skipped in &batch.skipped {
-            observer.skipped(&skipped_reason(skipped))?;
+            observer.skipped(&skipped.to_string())?;
         }
         let factor = self.factor();
         let iteration = self.iterations();
@@ -581,35 +364,6 @@ impl Session {
         }
         observer.saved(&self.working)
     }
-}
-
-/// Refuses training samples of which a class has none: mostly a folder that was left empty, or a
-/// label that is never used.
-fn refuse_empty_classes(train: &Dataset) -> Result<()> {
-    const NAMED: usize = 5;
-    let empty = train.empty_classes();
-    if empty.is_empty() {
-        return Ok(());
-    }
-    let more = if empty.len() > NAMED { ", …" } else { "" };
-    Err(Error::Data {
-        expected: format!("pictures of each class in {}", train.origin().display()),
-        got: format!(
-            "none of {} of its {} classes: {}{more} (--allow-empty-classes, or \
-             `SessionOptions::allow_empty_classes`, permits that)",
-            empty.len(),
-            train.classes(),
-            empty[..empty.len().min(NAMED)].join(", ")
-        ),
-    })
-}
-
-/// A sum over labels that notices another order.
-fn sum_of(labels: &[u32]) -> u64 {
-    // FNV-1a, over words.
-    labels.iter().fold(0xcbf2_9ce4_8422_2325, |sum, &label| {
-        (sum ^ u64::from(label)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
 }
 
 fn narrow_epoch(epoch: u64) -> Result<u32> {

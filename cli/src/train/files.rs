@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use striate::train::{MetricsFile, Observer, TensorBoard};
+use striate::train::{MetricsFile, Observer, Session, TensorBoard};
 
 use super::TrainArgs;
 use crate::error::{Error, Result};
@@ -39,6 +39,12 @@ pub(super) fn check(args: &TrainArgs) -> Result<()> {
     }
     if let Some(metrics) = &args.metrics {
         Destination::of(metrics)?;
+        let [best, lock] = Session::files_beside(&args.working);
+        let mut beside = Files::default();
+        beside.writes("--metrics", &**metrics);
+        beside.writes("the best network", &*best);
+        beside.writes("the lock of the working file", &*lock);
+        beside.check()?;
     }
     check_folder(args)
 }

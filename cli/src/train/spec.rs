@@ -2,6 +2,7 @@
 
 use striate::image::Dataset;
 use striate::nn::NetworkSpec;
+use striate::train::{self, Session, SessionOptions};
 
 use crate::error::{Error, Result};
 use crate::output::Output;
@@ -14,6 +15,15 @@ const LEARN_RATES: &[(&str, f32)] = &[("lenet", 0.001)];
 pub(super) fn learn_rate(text: &str) -> Option<f32> {
     let known = |(name, _): &&(&str, f32)| name.eq_ignore_ascii_case(text);
     LEARN_RATES.iter().find(known).map(|&(_, rate)| rate)
+}
+
+/// Checks, before the samples are read, that a network can be trained with these options. An error
+/// about the network has its name.
+pub(super) fn check(name: &str, spec: &NetworkSpec, options: &SessionOptions) -> Result<()> {
+    Session::check(spec, options).map_err(|error| match error {
+        train::Error::Option { .. } => error.into(),
+        _ => Error::because(name, error),
+    })
 }
 
 /// A network of the catalogue with as many classes as the samples have.
