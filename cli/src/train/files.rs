@@ -41,9 +41,9 @@ pub(super) fn check(args: &TrainArgs) -> Result<()> {
         Destination::of(metrics)?;
         let [best, lock] = Session::files_beside(&args.working);
         let mut beside = Files::default();
-        beside.writes("--metrics", &**metrics);
         beside.writes("the best network", &*best);
         beside.writes("the lock of the working file", &*lock);
+        beside.writes("--metrics", &**metrics);
         beside.check()?;
     }
     check_folder(args)
