@@ -20,6 +20,9 @@ use crate::parallel::{Beginning, Learner, Parallel, Ranks, shards_of};
 use crate::side;
 use crate::{Error, Result};
 
+/// So many classes without pictures are named.
+const NAMED: usize = 5;
+
 impl Session {
     /// Begins a training of this network in a working file, or resumes the one that it holds. A
     /// working file that holds a network but no training gives the weights to begin with.
@@ -70,7 +73,8 @@ impl Session {
     ///
     /// # Errors
     /// [`Error::Option`] where options make no sense, [`Error::Network`] where the network is no
-    /// classifier, [`Error::Samples`] where it does not take pictures, [`Error::Unstorable`] where the working file has no place for one of its layers.
+    /// classifier, [`Error::Samples`] where it does not take pictures, [`Error::Unstorable`] where the
+    /// working file has no place for one of its layers.
     pub fn check(spec: &NetworkSpec, options: &SessionOptions) -> Result<()> {
         options.train.check(spec.layers.len())?;
         spec.verify(spec.classes())?;
@@ -93,17 +97,21 @@ impl Session {
         let classes = spec.classes();
         // A class is what the training samples call so.
         let test = test.map(|test| test.aligned_to(&train)).transpose()?;
-        // First what names the folder: an empty one is also a class more than the network has.
-        if !options.allow_empty_classes {
-            refuse_empty_classes(&train)?;
-        }
         for dataset in std::iter::once(&train).chain(&test) {
             if dataset.classes() > classes {
                 return Err(Error::Data {
                     expected: format!("labels of the network's {classes} classes"),
-                    got: format!("{} classes in {}", dataset.classes(), dataset.origin().display()),
+                    got: format!(
+                        "{} classes in {}{}",
+                        dataset.classes(),
+                        dataset.origin().display(),
+                        without_pictures(dataset)
+                    ),
                 });
             }
+        }
+        if !options.allow_empty_classes {
+            refuse_empty_classes(&train)?;
         }
         let geometry = geometry_of(spec);
         let mut identity = Identity {
@@ -201,6 +209,16 @@ impl Session {
     }
 }
 
+/// The classes that have no pictures, as the end of a sentence: an empty folder is easily overlooked.
+fn without_pictures(dataset: &Dataset) -> String {
+    let empty = dataset.empty_classes();
+    if empty.is_empty() {
+        return String::new();
+    }
+    let more = if empty.len() > NAMED { ", …" } else { "" };
+    format!("; without pictures: {}{more}", empty[..empty.len().min(NAMED)].join(", "))
+}
+
 fn geometry_of(spec: &NetworkSpec) -> Geometry {
     let [rows, cols, channels] = spec.input;
     Geometry { image: spec.image, net: [rows, cols], channels, scan_scale: 1 }
@@ -209,7 +227,6 @@ fn geometry_of(spec: &NetworkSpec) -> Geometry {
 /// Refuses training samples of which a class has none: mostly a folder that was left empty, or a
 /// label that is never used.
 fn refuse_empty_classes(train: &Dataset) -> Result<()> {
-    const NAMED: usize = 5;
     let empty = train.empty_classes();
     if empty.is_empty() {
         return Ok(());
