@@ -146,6 +146,11 @@ fn what_a_protocol_makes_of_a_strip_is_limited() {
                 assert!(prepared.is_ok());
                 continue;
             }
+            if protocol == Protocol::Tested && cols == CCV.image[1] {
+                // Nothing is resized, and only the centre is cut out.
+                assert!(prepared.is_ok());
+                continue;
+            }
             let error = prepared.map(|prepared| prepared.views()).unwrap_err();
             assert!(matches!(error, Error::Elongated { .. }), "{protocol}: {error}");
             assert!(error.to_string().contains("crop it"), "{error}");
