@@ -209,13 +209,12 @@ proptest! {
         };
         prop_assert!(named);
     }
-
 }
 
 proptest! {
     // Each case copies files and has sqlite sync them.
     #![proptest_config(ProptestConfig {
-        failure_persistence: None,
+        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
         ..ProptestConfig::with_cases(32)
     })]
 

@@ -240,10 +240,7 @@ mod damage {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig {
-            failure_persistence: None,
-            ..ProptestConfig::with_cases(100)
-        })]
+        #![proptest_config(ProptestConfig::with_cases(100))]
 
         /// Whatever is damaged, what is read here is what sqlite reads, or an error.
         #[test]
