@@ -270,7 +270,7 @@ fn what_ccv_cannot_hold_is_refused_with_the_reason() {
     if let Some(LayerSpec::Conv(conv)) = spec.layers.get_mut(3) {
         conv.out_groups = 1;
     }
-    assert!(refused(spec).contains("output partition of 1"));
+    assert!(refused(spec).contains("`out-groups` is 1"));
     // Windows that fall short are fine in our own form.
     let network = small_spec().build(&device, Seed(1)).unwrap();
     write(folder.path().join("x.safetensors"), &network, &WriteOptions::default()).unwrap();
