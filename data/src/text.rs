@@ -115,8 +115,9 @@ impl Text {
     /// All lines with their numbers, from 1; without the space around them.
     pub fn lines(&self) -> impl Iterator<Item = (usize, &str)> {
         // Where marked files were put together, a mark stands at the start of a later line.
+        let begins = |c: char| c == MARK || SPACE.contains(&c);
         let lines = Lines { rest: &self.text }
-            .map(|line| line.trim_start_matches(MARK).trim_matches(SPACE));
+            .map(move |line| line.trim_start_matches(begins).trim_end_matches(SPACE));
         lines.enumerate().map(|(index, line)| (index + 1, line))
     }
 
@@ -271,6 +272,7 @@ mod tests {
             plain.trim_end().to_owned(),
             // Two marked files, put together.
             plain.replace(" dog", "\u{feff}dog"),
+            plain.replace(" dog", "\t\u{feff} dog"),
         ];
         for form in forms {
             let marked = format!("\u{feff}{form}").into_bytes();
