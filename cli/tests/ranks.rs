@@ -81,10 +81,10 @@ fn a_run_that_was_stopped_goes_on_where_it_was() {
     }
 
     for (text, complaint) in [
-        (lines[1].to_owned(), "line 1: cannot go on: expected the result of 0.png, got 1.png"),
-        ("a shopping list\n".into(), "line 1: cannot go on: expected the result of 0.png"),
-        ("a shopping list".into(), "cannot go on: expected results, got something else"),
-        (text.repeat(2), "line 22: cannot go on: expected no more images"),
+        (lines[1].to_owned(), "line 1: cannot resume: expected the result of 0.png, got 1.png"),
+        ("a shopping list\n".into(), "line 1: cannot resume: expected the result of 0.png"),
+        ("a shopping list".into(), "cannot resume: expected results, got something else"),
+        (text.repeat(2), "line 22: cannot resume: expected no more images"),
     ] {
         scene.write("results.jsonl", &text);
         let run = scene.striate(&args);

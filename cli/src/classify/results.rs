@@ -281,7 +281,7 @@ fn mark(form: Form, lines: &[u8]) -> String {
 
 fn other(path: &Path, line: usize, expected: &str, got: &str) -> Error {
     Error::message(format!(
-        "{}, line {}: cannot go on: expected {expected}, got {got}; name another file, or remove \
+        "{}, line {}: cannot resume: expected {expected}, got {got}; name another file, or remove \
          this one to start anew",
         path.display(),
         line + 1
@@ -365,7 +365,7 @@ mod tests {
         };
         let times = Form::CcvWithTimes;
         assert!(
-            message(times, "1 0.5\n1 0.5\n").contains("line 2: cannot go on: expected `elapsed")
+            message(times, "1 0.5\n1 0.5\n").contains("line 2: cannot resume: expected `elapsed")
         );
         assert!(message(times, "hello").contains("expected results"));
         assert!(message(Form::Ccv, "1 0.5\n1 0.5\n").contains("expected no more images"));
