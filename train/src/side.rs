@@ -5,12 +5,13 @@
 //! that every mini-batch is there once. What is to be cut must be of this training: a file of
 //! another one is refused.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use striate_data::output::write_whole;
 
 use crate::{EpochReport, Error, History, Position, Result};
 
@@ -133,7 +134,7 @@ pub(crate) fn cut(path: &Path, kept: &[Range<u64>]) -> Result<bool> {
     let end = match kept {
         [] => 0,
         [Range { start: 0, end }] => *end,
-        _ => return cut_out(path, kept).map_err(failed).map(|()| true),
+        _ => return cut_out(path, kept).map(|()| true),
     };
     let file = OpenOptions::new().write(true).open(path).map_err(failed)?;
     if file.metadata().map_err(failed)?.len() > end {
@@ -142,19 +143,16 @@ pub(crate) fn cut(path: &Path, kept: &[Range<u64>]) -> Result<bool> {
     Ok(false)
 }
 
-/// As [`cut`], where something in the middle goes: through a copy, which replaces the file.
-fn cut_out(path: &Path, kept: &[Range<u64>]) -> std::io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".cut");
-    let copy = path.with_file_name(name);
-    let mut from = File::open(path)?;
-    let mut to = File::create(&copy)?;
+/// As [`cut`], where something in the middle goes: the rest replaces the file as a whole.
+fn cut_out(path: &Path, kept: &[Range<u64>]) -> Result<()> {
+    let failed = |e| Error::io(path, "cut", e);
+    let mut from = File::open(path).map_err(failed)?;
+    let mut rest = Vec::new();
     for Range { start, end } in kept {
-        from.seek(SeekFrom::Start(*start))?;
-        std::io::copy(&mut from.by_ref().take(end - start), &mut to)?;
+        from.seek(SeekFrom::Start(*start)).map_err(failed)?;
+        from.by_ref().take(end - start).read_to_end(&mut rest).map_err(failed)?;
     }
-    to.sync_all()?;
-    fs::rename(copy, path)
+    Ok(write_whole(path, &rest)?)
 }
 
 /// Adds a range that follows or touches the last one.
