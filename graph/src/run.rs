@@ -1,0 +1,255 @@
+//! Running a graph.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use striate_tensor::{Op, RandomKey, Tensor, no_grad, ops};
+
+use crate::graph::{BufferId, Node, NodeOp, ParameterId, Source};
+use crate::{Error, Plan, Result, Value};
+
+/// Gives a run its parameters and buffers.
+pub trait Bind {
+    /// The parameter of this number.
+    fn parameter(&self, id: ParameterId) -> Option<&Tensor>;
+    /// The buffer of this number.
+    fn buffer(&self, id: BufferId) -> Option<&Tensor>;
+}
+
+/// For graphs without parameters and buffers.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoTensors;
+
+impl Bind for NoTensors {
+    fn parameter(&self, _: ParameterId) -> Option<&Tensor> {
+        None
+    }
+
+    fn buffer(&self, _: BufferId) -> Option<&Tensor> {
+        None
+    }
+}
+
+/// Ends a run between two nodes, from any thread. Clones are one switch.
+#[derive(Clone, Debug, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// A switch that is off.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Ends the runs that have this switch, and those that begin with it.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is on.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What a visitor is shown: a node and its output.
+type Visit<'a> = dyn FnMut(&Node, &Tensor) -> Result<()> + 'a;
+
+/// How a graph is run: all of it may be left out.
+#[derive(Default)]
+pub struct Run<'a> {
+    /// The random sequences that dropout takes, by slot; none in inference.
+    pub keys: &'a [Option<RandomKey>],
+    /// What [`Plan::prepare`] gave for these parameters; without it, fixed nodes are run too.
+    pub prepared: Option<&'a [Option<Tensor>]>,
+    /// Ends the run early.
+    pub cancel: Option<&'a Cancel>,
+    /// Bytes that activations may take ([`Plan::peak_bytes`]).
+    pub memory_limit: Option<u64>,
+    /// Shown every node's output as it is made.
+    pub visit: Option<&'a mut Visit<'a>>,
+}
+
+/// The statistics of a batch, for a buffer.
+#[derive(Clone, Debug)]
+pub struct Recorded {
+    /// The buffer.
+    pub buffer: BufferId,
+    /// Over how many elements they are, for each channel.
+    pub count: u64,
+    /// Mean and biased variance, `[2, channels]`.
+    pub moments: Tensor,
+}
+
+/// What a run gives.
+#[derive(Clone, Debug, Default)]
+pub struct Outputs {
+    /// The outputs, in the graph's order.
+    pub values: Vec<Tensor>,
+    /// The statistics that the graph records.
+    pub records: Vec<Recorded>,
+}
+
+impl Plan {
+    /// Runs the graph on these inputs. A value is freed as soon as nothing more reads it. Running is
+    /// `&self`: any number of threads may do so at once.
+    ///
+    /// # Errors
+    /// [`Error::Inputs`], [`Error::Input`] or [`Error::Unbound`] where what is given does not fit;
+    /// [`Error::Memory`] where it would take more than it may, before anything runs;
+    /// [`Error::Cancelled`]; [`Error::Node`] where a device fails; what the visitor says.
+    pub fn run(&self, inputs: &[&Tensor], bind: &dyn Bind, run: &mut Run<'_>) -> Result<Outputs> {
+        let graph = self.graph();
+        let mut values = self.begin(inputs, bind, run)?;
+        for (place, node) in graph.nodes().iter().enumerate() {
+            if run.cancel.is_some_and(Cancel::is_cancelled) {
+                return Err(Error::Cancelled);
+            }
+            let prepared = run.prepared.and_then(|prepared| prepared.get(place)?.as_ref());
+            let output = match prepared {
+                Some(prepared) => prepared.clone(),
+                // Fixed nodes that only other fixed nodes read are not kept: nobody asks for them.
+                None if self.is_fixed(place) && run.prepared.is_some() => continue,
+                None => self.execute(node, &values, run.keys)?,
+            };
+            if let Some(visit) = &mut run.visit {
+                visit(node, &output)?;
+            }
+            values[node.output.index()] = Some(output);
+            for value in self.freed_after(place) {
+                values[value.index()] = None;
+            }
+        }
+        let take = |value: Value| match &values[value.index()] {
+            Some(tensor) => Ok(tensor.clone()),
+            None => Err(missing("an output")),
+        };
+        let outputs = graph.outputs().iter().map(|(_, value)| take(*value));
+        let records = graph.records().iter().map(|record| {
+            let (buffer, count) = (record.buffer, record.count);
+            Ok(Recorded { buffer, count, moments: take(record.moments)? })
+        });
+        Ok(Outputs {
+            values: outputs.collect::<Result<_>>()?,
+            records: records.collect::<Result<_>>()?,
+        })
+    }
+
+    /// The outputs of the nodes that depend on parameters, buffers and constants alone and that other
+    /// nodes read, by node: computed once for any number of runs, until a parameter changes.
+    ///
+    /// # Errors
+    /// [`Error::Unbound`] where a parameter is missing; [`Error::Node`] where a device fails.
+    pub fn prepare(&self, bind: &dyn Bind) -> Result<Vec<Option<Tensor>>> {
+        let graph = self.graph();
+        let nodes = graph.nodes();
+        let mut kept = vec![None; nodes.len()];
+        if !(0..nodes.len()).any(|place| self.is_fixed(place)) {
+            return Ok(kept);
+        }
+        no_grad(|| {
+            let mut values = self.bound(bind)?;
+            for (place, node) in nodes.iter().enumerate() {
+                if self.is_fixed(place) {
+                    values[node.output.index()] = Some(self.execute(node, &values, &[])?);
+                }
+            }
+            let shown = graph.outputs().iter().map(|(_, value)| *value);
+            let read = (nodes.iter().enumerate())
+                .filter(|(place, _)| !self.is_fixed(*place))
+                .flat_map(|(_, node)| node.inputs.iter().copied());
+            for value in read.chain(shown) {
+                if let Source::Node(place) = graph.source(value)
+                    && self.is_fixed(*place)
+                {
+                    kept[*place] = values[value.index()].clone();
+                }
+            }
+            Ok(kept)
+        })
+    }
+
+    /// The values that are there before the first node.
+    fn begin(
+        &self,
+        inputs: &[&Tensor],
+        bind: &dyn Bind,
+        run: &Run<'_>,
+    ) -> Result<Vec<Option<Tensor>>> {
+        let graph = self.graph();
+        if inputs.len() != graph.inputs().len() {
+            return Err(Error::Inputs { expected: graph.inputs().len(), got: inputs.len() });
+        }
+        for (input, (name, value)) in inputs.iter().zip(graph.inputs()) {
+            if input.ty() != graph.ty(*value) {
+                let (expected, got) = (*graph.ty(*value), *input.ty());
+                return Err(Error::Input { input: name.clone(), expected, got });
+            }
+        }
+        if let Some(limit) = run.memory_limit.filter(|&limit| limit < self.peak_bytes()) {
+            return Err(Error::Memory { needed: self.peak_bytes(), limit });
+        }
+        let mut values = self.bound(bind)?;
+        for (input, (_, value)) in inputs.iter().zip(graph.inputs()) {
+            values[value.index()] = Some((*input).clone());
+        }
+        Ok(values)
+    }
+
+    /// Parameters, buffers and constants.
+    fn bound(&self, bind: &dyn Bind) -> Result<Vec<Option<Tensor>>> {
+        let graph = self.graph();
+        let given = |what, index, value: Value, tensor: Option<&Tensor>| {
+            let expected = *graph.ty(value);
+            match tensor {
+                Some(tensor) if tensor.ty() == &expected => Ok(Some(tensor.clone())),
+                other => {
+                    let got = other.map_or_else(|| "none".into(), |t| t.ty().to_string());
+                    Err(Error::Unbound { what, index, expected, got })
+                }
+            }
+        };
+        let bound = graph.values().map(|value| match graph.source(value) {
+            Source::Parameter(id) => given("parameter", id.0, value, bind.parameter(*id)),
+            Source::Buffer(id) => given("buffer", id.0, value, bind.buffer(*id)),
+            Source::Constant(tensor) => Ok(Some(tensor.clone())),
+            Source::Input(_) | Source::Node(_) => Ok(None),
+        });
+        bound.collect()
+    }
+
+    fn execute(
+        &self,
+        node: &Node,
+        values: &[Option<Tensor>],
+        keys: &[Option<RandomKey>],
+    ) -> Result<Tensor> {
+        let failed = |source| Error::Node { node: node.name.clone(), origin: node.origin, source };
+        let operands: Vec<&Tensor> =
+            node.inputs.iter().filter_map(|input| values[input.index()].as_ref()).collect();
+        let [first, ..] = operands[..] else { return Err(missing(&node.name)) };
+        let device = first.device();
+        let execute = |op: &Op| match node.detached {
+            true => no_grad(|| device.execute(op, &operands)),
+            false => device.execute(op, &operands),
+        };
+        match &node.op {
+            NodeOp::Op(op) => execute(op),
+            NodeOp::Reshape(shape) => first.reshape(*shape),
+            NodeOp::Dropout { rate, scale, slot } => match keys.get(*slot).copied().flatten() {
+                Some(key) => execute(&ops::Dropout { rate: *rate, scale: *scale, key }.into()),
+                None => Ok(first.clone()),
+            },
+        }
+        .map_err(failed)
+    }
+}
+
+/// What cannot be: every value is made before it is read. An error all the same.
+fn missing(what: &str) -> Error {
+    Error::Tensor(striate_tensor::Error::shape(
+        "graph",
+        format!("operands of {what}"),
+        "none".to_owned(),
+    ))
+}
