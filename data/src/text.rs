@@ -43,7 +43,7 @@ const CHUNK_BYTES: u64 = 1 << 16;
 const MARK: char = '\u{feff}';
 
 /// Space around a line that does not count.
-const SPACE: [char; 4] = [' ', '\t', '\u{b}', '\u{c}'];
+pub(crate) const SPACE: [char; 4] = [' ', '\t', '\u{b}', '\u{c}'];
 
 /// The text of a file, and the name that messages call it by.
 #[derive(Clone, Debug, PartialEq, Eq)]
