@@ -1,7 +1,7 @@
 //! Whether a network makes sense, and whether ccv could run it.
 
 use crate::shapes::dims;
-use crate::{Error, LayerKind, LayerShape, LayerSpec, NetworkSpec, Result, Summary};
+use crate::{Error, LayerShape, LayerSpec, NetworkSpec, Result, Summary};
 
 /// A specification that passed [`NetworkSpec::verify`].
 #[derive(Clone, Debug)]
@@ -55,9 +55,8 @@ impl NetworkSpec {
     ///
     /// It refuses what would be meaningless: sizes of zero or beyond
     /// [`MAX_ELEMENTS`](crate::MAX_ELEMENTS), windows that do not fit their input, groups that do
-    /// not divide channels or outputs, anything but full-connect layers after the first of them, an
-    /// end that is not a full-connect layer of `classes` outputs without ReLU and dropout, numbers
-    /// that are not finite.
+    /// not divide channels or outputs, layers that want images after a full-connect one, an end that is
+    /// not a row of `classes` numbers without activation and dropout, numbers that are not finite.
     ///
     /// ccv's own verification is narrower. What it refuses and this framework runs is not an error
     /// but listed by [`ccv_limits`](NetworkSpec::ccv_limits): windows that do not end at the
@@ -73,38 +72,60 @@ impl NetworkSpec {
                 format!("a whole image no smaller than the input of {}", dims(&self.input[..2]));
             return Err(Error::network(expected, dims(&self.image)));
         }
-        for (layer, spec) in self.layers.iter().enumerate() {
-            if let LayerSpec::Conv(conv) = spec
+        for (layer, node) in self.nodes.iter().enumerate() {
+            if let LayerSpec::Conv(conv) = &node.layer
                 && (conv.out_groups == 0 || !conv.count.is_multiple_of(conv.out_groups))
             {
                 let expected = format!("an output partition that divides {} outputs", conv.count);
-                let got = conv.out_groups.to_string();
-                return Err(Error::layer(layer, LayerKind::Conv, expected, got));
+                return Err(Error::layer(self, layer, expected, conv.out_groups.to_string()));
             }
         }
-        let last = self.layers.len().saturating_sub(1);
-        let full = match self.layers.last() {
-            None => return Err(Error::network("layers", "none")),
-            Some(LayerSpec::FullConnect(full)) => full,
-            Some(other) => {
-                let got = format!("a {} layer", other.kind());
-                return Err(Error::layer(last, other.kind(), "a full-connect layer last", got));
-            }
+        let Some(last) = self.nodes.len().checked_sub(1) else {
+            return Err(Error::network("layers", "none"));
         };
-        let at_last =
-            |expected: String, got: &str| Error::layer(last, LayerKind::FullConnect, expected, got);
-        if full.count != classes {
-            let expected = format!("{classes} outputs, one a class, of the last layer");
-            return Err(at_last(expected, &full.count.to_string()));
-        }
-        if full.relu {
-            return Err(at_last("a last layer without relu".into(), "relu"));
-        }
-        if full.dropout != 0.0 {
-            let got = format!("a dropout rate of {}", full.dropout);
-            return Err(at_last("a last layer without dropout".into(), &got));
+        self.verify_end(&shapes[last], classes)?;
+        for auxiliary in &self.auxiliary {
+            let Some(end) = self.node(&auxiliary.node) else {
+                let expected = format!("a node that is the auxiliary output {}", auxiliary.name);
+                return Err(Error::network(expected, format!("`{}`", auxiliary.node)));
+            };
+            if !auxiliary.weight.is_finite() {
+                let expected = format!("a finite weight of the auxiliary output {}", auxiliary.name);
+                return Err(Error::network(expected, auxiliary.weight.to_string()));
+            }
+            self.verify_end(&shapes[end], classes)?;
         }
         Ok(Verified { spec: self, shapes })
+    }
+
+    /// Checks that a layer's output is one number a class, of which nothing is cut off or muted.
+    fn verify_end(&self, end: &LayerShape, classes: usize) -> Result<()> {
+        let refuse = |layer, expected: &str, got: String| {
+            Err(Error::layer(self, layer, expected, got))
+        };
+        if !end.flat {
+            let expected = "a full-connect layer last";
+            return refuse(end.layer, expected, format!("a {} layer", end.kind));
+        }
+        let counted = self.counted(end.layer).unwrap_or(end.layer);
+        if end.outputs() != classes as u64 {
+            let expected = format!("{classes} outputs, one a class, of the last layer");
+            return refuse(counted, &expected, end.outputs().to_string());
+        }
+        match &self.nodes[end.layer].layer {
+            LayerSpec::FullConnect(full) if full.relu => {
+                refuse(end.layer, "a last layer without relu", "relu".into())
+            }
+            LayerSpec::FullConnect(full) if full.dropout != 0.0 => {
+                let got = format!("a dropout rate of {}", full.dropout);
+                refuse(end.layer, "a last layer without dropout", got)
+            }
+            LayerSpec::Activation(_) | LayerSpec::Dropout(_) => {
+                let expected = "a last layer without activation and dropout";
+                refuse(end.layer, expected, format!("a {} layer", end.kind))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What keeps ccv from running or storing this network; empty for ccv's own.
@@ -123,13 +144,22 @@ fn limits(spec: &NetworkSpec, shapes: &[LayerShape]) -> Vec<CcvLimit> {
         let channels = spec.input[2];
         say(None, format!("ccv's networks see 3 input channels, this one {channels}"));
     }
-    for (layer, (spec, shape)) in spec.layers.iter().zip(shapes).enumerate() {
-        let here = Some(layer);
+    let chain: Vec<(usize, LayerSpec)> = match spec.chain() {
+        Ok(chain) => chain.into_iter().map(|layer| (layer.node, layer.layer)).collect(),
+        Err(error) => {
+            let layer = if let Error::Layer { layer, .. } = &error { Some(*layer) } else { None };
+            let kind = layer.map_or_else(String::new, |layer| spec.nodes[layer].kind().to_string());
+            say(layer, format!("ccv's networks are chains of its own layers, this one has {kind}"));
+            return limits;
+        }
+    };
+    for (layer, ccv) in &chain {
+        let (here, shape) = (Some(*layer), &shapes[*layer]);
         if !shape.exact {
             let message = "ccv's windows end exactly at the padded image's edge, these fall short";
             say(here, message.into());
         }
-        let LayerSpec::Conv(conv) = spec else { continue };
+        let LayerSpec::Conv(conv) = ccv else { continue };
         if conv.kernel.iter().any(|extent| extent.is_multiple_of(2)) {
             say(here, format!("ccv's kernels are odd, this one is {}", dims(&conv.kernel)));
         }
@@ -156,11 +186,11 @@ fn limits(spec: &NetworkSpec, shapes: &[LayerShape]) -> Vec<CcvLimit> {
         }
     }
     if let Some(scan) = spec.scan() {
-        let next = spec.layers.get(scan.layer + 1).map(LayerSpec::kind);
-        if next == Some(LayerKind::FullConnect) {
+        let next = chain.iter().find(|(layer, _)| *layer > scan.layer);
+        if let Some((layer, LayerSpec::FullConnect(_))) = next {
             let message =
                 "ccv cannot classify where a full-connect layer follows the last convolution";
-            say(Some(scan.layer + 1), message.into());
+            say(Some(*layer), message.into());
         }
         let fits =
             |whole: usize, seen: usize| whole.saturating_sub(seen).is_multiple_of(scan.scale);
