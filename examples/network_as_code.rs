@@ -16,7 +16,7 @@ struct Block {
 
 impl Block {
     fn new(channels: usize, device: &Device, seed: u64) -> Result<Self> {
-        let same: ConvSpec = conv(channels, 3).padding(1);
+        let same: ConvSpec = conv2d(channels, 3).padding(1).relu();
         Ok(Block {
             a: Conv2d::new(same, channels, RandomKey::new(seed, 0), device)?,
             b: Conv2d::new(same.linear(), channels, RandomKey::new(seed, 1), device)?,

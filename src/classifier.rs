@@ -163,7 +163,7 @@ impl Classifier {
             features.extend(self.features(image)?);
         }
         let features = Tensor::concatenate(&features.iter().collect::<Vec<_>>(), 0)?;
-        let layers = self.first_full_connect..self.network.spec().layers.len();
+        let layers = self.first_full_connect..self.network.spec().nodes.len();
         let logits = self.network.forward_layers(layers, &features)?;
         let probabilities = logits.softmax(1)?;
         let views = self.protocol.views();
@@ -179,7 +179,7 @@ impl Classifier {
     pub fn view_logits(&self, image: &Image) -> Result<Tensor> {
         let features = self.features(image)?;
         let features = Tensor::concatenate(&features.iter().collect::<Vec<_>>(), 0)?;
-        let layers = self.first_full_connect..self.network.spec().layers.len();
+        let layers = self.first_full_connect..self.network.spec().nodes.len();
         Ok(self.network.forward_layers(layers, &features)?)
     }
 
@@ -207,7 +207,7 @@ impl Classifier {
                 let Some(scan) = self.scan else {
                     return Err(Error::NotAClassifier {
                         expected: format!("a convolution, for the protocol {}", self.protocol),
-                        got: format!("{} layers without one", self.network.spec().layers.len()),
+                        got: format!("{} layers without one", self.network.spec().nodes.len()),
                     });
                 };
                 let after = scan.layer + 1;
@@ -249,7 +249,7 @@ impl Classifier {
         let Some(class) = confidences.iter().position(|&value| !is_one(value)) else {
             return Ok(());
         };
-        let mut weights = self.network.parameters().iter().flatten();
+        let mut weights = self.network.layer_parameters().iter().flatten();
         Err(Error::NoConfidences {
             network: self.network.spec().name.clone(),
             class,
@@ -359,7 +359,7 @@ impl fmt::Display for Ranked {
 
 #[cfg(test)]
 mod tests {
-    use striate_nn::{LayerParameters, NetworkSpec, conv};
+    use striate_nn::{LayerParameters, NetworkSpec, conv2d};
 
     use super::*;
     use crate::DeviceByName;
@@ -382,7 +382,8 @@ mod tests {
                 bias: tensor(vec![0.0; 3], &[3]),
             }),
         ];
-        let spec = NetworkSpec::new([4, 4, 1]).with_name("loud").conv(conv(1, 1)).full_connect(3);
+        let spec =
+            NetworkSpec::new([4, 4, 1]).with_name("loud").conv(conv2d(1, 1).relu()).full_connect(3);
         let network = Network::new(spec, layers, &device).unwrap().cast(dtype).unwrap();
         Classifier::new(network).unwrap()
     }

@@ -25,9 +25,9 @@
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let spec = NetworkSpec::new([28, 28, 1])
-//!     .conv(conv(20, 5)).max_pool(pool(2).stride(2))
-//!     .conv(conv(50, 5)).max_pool(pool(2).stride(2))
-//!     .full_connect(500).relu().dropout(0.5)
+//!     .conv(conv2d(20, 5).relu()).max_pool(pool(2).stride(2))
+//!     .conv(conv2d(50, 5).relu()).max_pool(pool(2).stride(2))
+//!     .full_connect(full_connect(500).relu().dropout(0.5))
 //!     .full_connect(10);
 //! println!("{}", spec.verify(10)?.summary());
 //! let network = spec.build(&Device::cpu(None)?, Seed(7))?;
@@ -74,7 +74,7 @@ pub mod prelude {
     pub use crate::importers::{self, ReadOptions, WriteOptions};
     pub use crate::models;
     pub use crate::nn::{
-        Context, LayerSpec, Module, Network, NetworkSpec, Seed, Sequential, Visitor, conv,
+        Context, LayerSpec, Module, Network, NetworkSpec, Seed, Sequential, Visitor, conv2d,
         full_connect, lrn, pool,
     };
     pub use crate::tensor::{DType, Device, RandomKey, Shape, Tensor, f16, ops};

@@ -62,9 +62,9 @@ pub fn first_filters(network: &Network, contrast: Contrast) -> Result<Vec<Image>
         let expected = expected.into();
         Error::Visualize { what: "the first filters", expected, got }
     };
-    let layers = &network.spec().layers;
+    let layers = &network.spec().nodes;
     let first = layers.iter().position(|layer| layer.kind() == LayerKind::Conv);
-    let parameters = first.and_then(|layer| network.parameters().get(layer)?.as_ref());
+    let parameters = first.and_then(|layer| network.layer_parameters().get(layer)?.as_ref());
     let Some(parameters) = parameters else {
         return Err(refuse("a convolution", format!("{} layers without one", layers.len())));
     };
@@ -131,7 +131,7 @@ pub struct Activation {
 pub fn convolutions(network: &Network) -> Vec<usize> {
     let is_conv =
         |(layer, spec): (usize, &LayerSpec)| (spec.kind() == LayerKind::Conv).then_some(layer);
-    network.spec().layers.iter().enumerate().filter_map(is_conv).collect()
+    network.spec().nodes.iter().enumerate().filter_map(is_conv).collect()
 }
 
 /// What these layers put out for a view (see [`centre_view`]), after their ReLU, in the order of the
@@ -200,7 +200,7 @@ fn floats(weights: &Tensor) -> Result<Vec<f32>> {
 
 #[cfg(test)]
 mod tests {
-    use striate_nn::{LayerParameters, NetworkSpec, Seed, conv};
+    use striate_nn::{LayerParameters, NetworkSpec, Seed, conv2d};
     use striate_tensor::Device;
 
     use super::*;
@@ -213,7 +213,7 @@ mod tests {
     /// One 1 x 2 convolution over one channel, two kernels.
     fn network(weights: [f32; 4]) -> Network {
         let device = device();
-        let layer = conv(2, 1).kernel([1, 2]);
+        let layer = conv2d(2, 1).kernel([1, 2]).relu();
         let spec = NetworkSpec::new([2, 3, 1]).conv(layer);
         let parameters = LayerParameters {
             weight: Tensor::from_vec(weights.to_vec(), [2, 1, 2, 1], &device).unwrap(),
@@ -262,7 +262,8 @@ mod tests {
         let error = first_filters(&plain, Contrast::Each).unwrap_err().to_string();
         assert!(error.contains("expected a convolution"), "{error}");
         assert!(convolutions(&plain).is_empty());
-        let deep = NetworkSpec::new([4, 4, 2]).conv(conv(3, 3)).build(&device, Seed(1)).unwrap();
+        let deep =
+            NetworkSpec::new([4, 4, 2]).conv(conv2d(3, 3).relu()).build(&device, Seed(1)).unwrap();
         let error = first_filters(&deep, Contrast::Each).unwrap_err().to_string();
         assert!(error.contains("1 channel (grey) or 3") && error.ends_with("got 2"), "{error}");
         let view = FloatImage::filled(4, 4, 1, 0.0).unwrap();

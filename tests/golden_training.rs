@@ -87,7 +87,7 @@ fn gradients_of_activations_are_ccvs_where_an_output_is_positive() {
     each_case(|golden, device, name, [label, _]| {
         let network = network(golden, name, device);
         let x = examples(golden, name, &["formula"], &network);
-        let layers = network.spec().layers.len();
+        let layers = network.spec().nodes.len();
         let mut compared = 0;
         for layer in 0..layers - 1 {
             let file = format!("train/{name}.train.A.negdact.L{layer:02}.npy");

@@ -48,13 +48,11 @@ fn a_network_of_ones_own() -> Outcome<striate::nn::Network> {
     use striate::prelude::*;
 
     let spec = NetworkSpec::new([28, 28, 1])
-        .conv(conv(20, 5))
+        .conv(conv2d(20, 5).relu())
         .max_pool(pool(2).stride(2))
-        .conv(conv(50, 5))
+        .conv(conv2d(50, 5).relu())
         .max_pool(pool(2).stride(2))
-        .full_connect(500)
-        .relu()
-        .dropout(0.5)
+        .full_connect(full_connect(500).relu().dropout(0.5))
         .full_connect(10);
     println!("{}", spec.verify(10)?.summary());
     let network = spec.build(&Device::auto()?, Seed(7))?;
@@ -86,7 +84,9 @@ fn the_training_applies_dropout() {
     use striate::prelude::*;
 
     let device = Device::cpu(None).unwrap();
-    let spec = NetworkSpec::new([8, 8, 1]).full_connect(64).relu().dropout(0.5).full_connect(10);
+    let spec = NetworkSpec::new([8, 8, 1])
+        .full_connect(full_connect(64).relu().dropout(0.5))
+        .full_connect(10);
     let network = || spec.build(&device, Seed(7)).unwrap();
     let images = Tensor::ones([4, 8, 8, 1], &device).unwrap();
     let labels = Tensor::from_vec(vec![1u32, 2, 3, 4], [4], &device).unwrap();

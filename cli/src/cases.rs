@@ -125,7 +125,7 @@ pub(crate) fn of_network(
     cases: &mut Vec<OpCase>,
 ) -> Result<()> {
     let (mut block, mut in_block, mut pools, mut lrns, mut fulls) = (1, 0, 0, 0, 0);
-    for (index, (layer, shape)) in spec.layers.iter().zip(spec.shapes()?).enumerate() {
+    for (index, (layer, shape)) in spec.nodes.iter().zip(spec.shapes()?).enumerate() {
         let place = match layer {
             LayerSpec::Conv(_) => {
                 in_block += 1;

@@ -256,7 +256,7 @@ fn messages_name_the_file_at_fault() {
 /// Weights so large that the outputs are not finite.
 fn loud(scene: &Scene) {
     let network = &scene.network;
-    let parameters = network.parameters().iter().map(|layer| {
+    let parameters = network.layer_parameters().iter().map(|layer| {
         layer.as_ref().map(|layer| {
             let weight = layer.weight.to_vec::<f32>().unwrap();
             let weight = weight.iter().map(|w| w.signum() * 1e30).collect();

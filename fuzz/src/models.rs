@@ -6,7 +6,7 @@ use rusqlite::Connection;
 use striate_importers::ccv::{self as form, TrainingState};
 use striate_importers::safetensors::{TensorFile, write_tensors};
 use striate_importers::{self as importers, ReadOptions, WriteOptions};
-use striate_nn::{LayerParameters, Network, NetworkSpec, Seed, conv, full_connect, lrn, pool};
+use striate_nn::{LayerParameters, Network, NetworkSpec, Seed, conv2d, full_connect, lrn, pool};
 use striate_tensor::{DType, Device, Reference, Tensor};
 
 use super::{Scratch, printed, same_bits};
@@ -179,20 +179,20 @@ pub fn small_training() -> (Network, TrainingState) {
     let device = device();
     let spec = NetworkSpec::new([9, 9, 3])
         .with_image([11, 11])
-        .conv(conv(4, 3).stride(2).padding(1).out_groups(2))
+        .conv(conv2d(4, 3).stride(2).padding(1).out_groups(2).relu())
         .lrn(lrn(3).groups(2))
         .max_pool(pool(2).stride(1).groups(2))
-        .conv(conv(4, 3).padding(1).groups(2))
+        .conv(conv2d(4, 3).padding(1).groups(2).relu())
         .avg_pool(pool(2).stride(2))
         .full_connect(full_connect(3).relu().dropout(0.5))
         .full_connect(2);
     let mean = (0..11 * 11 * 3).map(|i| 100.0 + (i % 37) as f32 * 0.25).collect();
     let mean = Tensor::from_vec::<f32, _>(mean, [11, 11, 3], &device).unwrap();
     let network = spec.build(&device, Seed(7)).unwrap().with_mean(mean).unwrap();
-    let mut exact = vec![None; network.spec().layers.len()];
-    exact[5] = network.parameters()[5].clone();
+    let mut exact = vec![None; network.spec().nodes.len()];
+    exact[5] = network.layer_parameters()[5].clone();
     let state = TrainingState {
-        velocities: network.parameters().to_vec(),
+        velocities: network.layer_parameters().to_vec(),
         exact,
         epoch: 2,
         iteration: 3,

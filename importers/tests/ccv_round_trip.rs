@@ -51,7 +51,7 @@ fn a_large_network_comes_back_and_one_cut_off_is_an_error() {
     let spec = NetworkSpec::new([8, 8, 16]).full_connect(full_connect(1100).relu()).full_connect(5);
     let network = spec.build(&device, Seed(3)).unwrap();
     // Biases that differ and that f16 holds: they are read before the weights that they lie behind.
-    let parameters = network.parameters().iter().map(|parameters| {
+    let parameters = network.layer_parameters().iter().map(|parameters| {
         let LayerParameters { weight, bias } = parameters.clone().unwrap();
         let values: Vec<f32> = (0..bias.shape().count()).map(|i| (i % 500) as f32 - 7.5).collect();
         let bias = Tensor::from_vec(values, bias.dims(), &device).unwrap();
@@ -69,7 +69,7 @@ fn a_large_network_comes_back_and_one_cut_off_is_an_error() {
             assert_eq!(values(&again), values(&network));
         }
         let full = ReadOptions::default().dtype(DType::F32);
-        let bias = |network: &Network| network.parameters()[0].clone().unwrap().bias;
+        let bias = |network: &Network| network.layer_parameters()[0].clone().unwrap().bias;
         let read = bias(&ccv::read_with(&path, &device, &full).unwrap());
         assert_eq!(read.to_vec::<f32>().unwrap(), bias(&network).to_vec::<f32>().unwrap());
 
@@ -115,7 +115,7 @@ fn our_own_networks_survive_ccvs_form() {
         assert_eq!(back.spec().input, network.spec().input);
         assert_eq!(back.spec().image, network.spec().image);
         assert_eq!(back.shapes(), network.shapes());
-        assert_eq!(back.spec().layers.len(), network.spec().layers.len());
+        assert_eq!(back.spec().nodes.len(), network.spec().nodes.len());
         assert!(back.parameters().iter().flatten().all(|p| p.weight.dtype() == dtype));
         if dtype == DType::F32 {
             assert_eq!(values(&back), values(&network));
@@ -163,7 +163,7 @@ fn layers_may_differ_in_precision() {
     drop(connection);
     let network = ccv::read(&full, &device).unwrap();
     let dtypes: Vec<DType> =
-        network.parameters().iter().flatten().map(|p| p.weight.dtype()).collect();
+        network.layer_parameters().iter().flatten().map(|p| p.weight.dtype()).collect();
     assert_eq!(dtypes, [DType::F32, DType::F32, DType::F16, DType::F32]);
     let inspection = inspect(&full).unwrap();
     assert_eq!(inspection.dtype(), None);

@@ -9,7 +9,7 @@ use common::{chain, dump, names, reference, small, small_spec, training};
 use rusqlite::Connection;
 use striate_importers::ccv::{self, TrainingState, read_checkpoint, write_checkpoint};
 use striate_importers::{Error, inspect};
-use striate_nn::{NetworkSpec, conv};
+use striate_nn::{NetworkSpec, conv2d};
 use striate_tensor::Tensor;
 
 #[test]
@@ -213,13 +213,13 @@ fn what_cannot_be_written_is_known_beforehand() {
     let text = refused(&small_spec());
     assert!(text.starts_with("small: ccv's format cannot hold this network: layer 2"), "{text}");
     let base = || NetworkSpec::new([9, 9, 3]);
-    let text = refused(&base().conv(conv(4, 3).linear()).full_connect(2));
+    let text = refused(&base().conv(conv2d(4, 3)).full_connect(2));
     assert!(text.starts_with("the network: ") && text.contains("without ReLU"), "{text}");
     let text = refused(&base().with_image([20_000, 20_000]).full_connect(2));
     assert!(text.contains("a mean image of 20000 x 20000"), "{text}");
-    let text = refused(&base().conv(conv(4, 9).stride(1 << 40)).full_connect(2));
+    let text = refused(&base().conv(conv2d(4, 9).stride(1 << 40).relu()).full_connect(2));
     assert!(text.contains("layer 0: 1099511627776 is beyond the 2147483647"), "{text}");
-    let text = refused(&base().conv(conv(4, 3)));
+    let text = refused(&base().conv(conv2d(4, 3).relu()));
     assert!(text.contains("full-connect"), "{text}");
 }
 

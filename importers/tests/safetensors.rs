@@ -115,7 +115,7 @@ fn the_reference_implementation_reads_what_we_write() {
     assert_eq!((mean.dtype(), mean.shape()), (Dtype::F32, &[19, 19, 3][..]));
     let expected = network.mean().unwrap().to_host().unwrap();
     assert_eq!(mean.data(), expected.values().bytes());
-    let count = 2 * network.parameters().iter().flatten().count() + 1;
+    let count = 2 * network.layer_parameters().iter().flatten().count() + 1;
     assert_eq!(theirs.len(), count);
     // Data begin at a multiple of 64, and so does what is as large as one.
     for (name, tensor) in theirs.tensors() {

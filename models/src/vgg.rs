@@ -6,7 +6,7 @@
 //! [`vgg19`] are as in the paper and in torchvision: 224 pixels, padding everywhere, pooling
 //! windows of 2.
 
-use striate_nn::{ConvSpec, NetworkSpec, conv, full_connect, pool};
+use striate_nn::{ConvSpec, NetworkSpec, conv2d, full_connect, pool};
 
 /// Convolutions of each of the five stages; a pooling layer ends a stage.
 type Stages = [&'static [Kernel]; 5];
@@ -94,7 +94,7 @@ fn network(
 ) -> NetworkSpec {
     for (kernels, count) in stages.iter().zip(COUNTS) {
         for &kernel in *kernels {
-            let first = spec.layers.is_empty();
+            let first = spec.nodes.is_empty();
             let padding = if first { first_padding } else { 1 };
             spec = spec.conv(convolution(kernel, count, padding));
         }
@@ -107,7 +107,7 @@ fn network(
 
 fn convolution(kernel: Kernel, count: usize, padding: usize) -> ConvSpec {
     match kernel {
-        Three => conv(count, 3).padding(padding),
-        One => conv(count, 1),
+        Three => conv2d(count, 3).padding(padding).relu(),
+        One => conv2d(count, 1).relu(),
     }
 }

@@ -134,7 +134,7 @@ fn check(name: &str, rows: &[Row], total: u64) {
     assert_eq!(verified.ccv_limits(), []);
     assert_eq!(verified.shapes().len(), rows.len());
     for (layer, ((row, shape), spec)) in
-        rows.iter().zip(verified.shapes()).zip(&spec.layers).enumerate()
+        rows.iter().zip(verified.shapes()).zip(&spec.nodes).enumerate()
     {
         let &(kind, input, groups, count, window, out_groups, bias, output, weights) = row;
         let place = format!("{name}, layer {layer}");

@@ -128,7 +128,7 @@ impl Error {
             striate_graph::Error::Node { origin: Some(layer), source, .. }
                 if layer < spec.nodes.len() =>
             {
-                Error::op(spec, layer, source)
+                Error::op(spec, layer, *source)
             }
             striate_graph::Error::Visit(source) => match source.downcast::<Error>() {
                 Ok(own) => *own,

@@ -176,7 +176,11 @@ pub(crate) fn sources(spec: &NetworkSpec) -> Result<Vec<Vec<Option<usize>>>> {
 }
 
 /// Lowers nodes of a network.
-pub(crate) fn lower(spec: &NetworkSpec, wanted: &Wanted<'_>, layout: Option<&Layout>) -> Result<Lowered> {
+pub(crate) fn lower(
+    spec: &NetworkSpec,
+    wanted: &Wanted<'_>,
+    layout: Option<&Layout>,
+) -> Result<Lowered> {
     if let Some(misplaced) = spec.misplaced.first() {
         return Err(misplaced.error(spec));
     }
@@ -385,7 +389,12 @@ impl Lowering<'_> {
     }
 
     /// A parameter of this layer.
-    pub(crate) fn parameter(&mut self, role: Role, extents: &[usize], fresh: Fresh) -> Result<Value> {
+    pub(crate) fn parameter(
+        &mut self,
+        role: Role,
+        extents: &[usize],
+        fresh: Fresh,
+    ) -> Result<Value> {
         self.bounded(extents, "weights")?;
         let shape = Shape::new(extents).map_err(|source| self.op_error(source))?;
         let id = ParameterId((self.before[0] + self.layout.parameters.len()) as u32);
@@ -433,7 +442,7 @@ impl Lowering<'_> {
     ) -> Result<Value> {
         let name = self.spec.node_name(self.layer);
         self.graph.push_node(name, op, inputs, detached).map_err(|error| match error {
-            striate_graph::Error::Node { source, .. } => self.op_error(source),
+            striate_graph::Error::Node { source, .. } => self.op_error(*source),
             other => Error::from_graph(self.spec, other),
         })
     }

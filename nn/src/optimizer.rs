@@ -1,7 +1,7 @@
 //! Gradient descent on the parameters of modules.
 
-use std::collections::btree_map::Entry;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use serde::{Deserialize, Serialize};
 use striate_graph::ParameterId;

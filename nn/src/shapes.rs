@@ -124,7 +124,8 @@ impl NetworkSpec {
         let input = TensorType::f32(Shape::new(&[batch, rows, cols, channels])?);
         let dtypes = |_| DType::F32;
         let nodes = 0..self.nodes.len();
-        let wanted = Wanted { nodes, input, training: false, dtypes: &dtypes, all: false, shapes: None };
+        let wanted =
+            Wanted { nodes, input, training: false, dtypes: &dtypes, all: false, shapes: None };
         Ok(lower(self, &wanted, None)?.graph)
     }
 
@@ -234,8 +235,14 @@ impl NetworkSpec {
         let [rows, cols, channels] = self.check_input(input)?;
         let input = TensorType::f32(Shape::new(&[1, rows, cols, channels])?);
         let dtypes = |_| DType::F32;
-        let wanted =
-            Wanted { nodes: 0..layers, input, training: false, dtypes: &dtypes, all: true, shapes: None };
+        let wanted = Wanted {
+            nodes: 0..layers,
+            input,
+            training: false,
+            dtypes: &dtypes,
+            all: true,
+            shapes: None,
+        };
         let lowered = lower(self, &wanted, None)?;
         let sources = self.sources()?;
         let shapes = (0..layers).map(|layer| self.shape(&lowered, &sources, layer));
@@ -308,7 +315,10 @@ impl NetworkSpec {
                 .flatten()
                 .map(|&cut| self.node_name(cut))
                 .collect();
-                let expected = format!("a layer that the network can be cut after (near: {})", near.join(", "));
+                let expected = format!(
+                    "a layer that the network can be cut after (near: {})",
+                    near.join(", ")
+                );
                 let got = "a layer within branches that come together later";
                 return Err(Error::layer(self, end, expected, got));
             }

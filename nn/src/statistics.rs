@@ -82,7 +82,8 @@ impl BatchMoments {
             let [other_mean, other_variance] =
                 [0, channels].map(|row| f64::from(others[row + channel]));
             if self.count == 0 || other.count == 0 {
-                let kept = if other.count == 0 { [mean, variance] } else { [other_mean, other_variance] };
+                let kept =
+                    if other.count == 0 { [mean, variance] } else { [other_mean, other_variance] };
                 [merged[channel], merged[channels + channel]] = kept.map(|value| value as f32);
                 continue;
             }

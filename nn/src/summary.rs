@@ -62,8 +62,7 @@ const BYTES_PER_PARAMETER: u64 = 4;
 
 impl Summary {
     pub(crate) fn new(spec: &NetworkSpec, shapes: &[LayerShape]) -> Self {
-        let bytes =
-            shapes.iter().map(|s| s.parameter_count().saturating_mul(BYTES_PER_PARAMETER));
+        let bytes = shapes.iter().map(|s| s.parameter_count().saturating_mul(BYTES_PER_PARAMETER));
         Self::with_bytes(spec, shapes, bytes)
     }
 
@@ -144,8 +143,7 @@ impl std::fmt::Display for Summary {
             };
             cells.into_iter().enumerate().filter_map(place).collect()
         };
-        let heads =
-            ["layer", "name", "kind", "", "from", "output", "parameters", "MACs", "bytes"];
+        let heads = ["layer", "name", "kind", "", "from", "output", "parameters", "MACs", "bytes"];
         let heads = shown(heads.map(String::from));
         let text = 1..heads.len() - 3;
         let mut rows = vec![heads];

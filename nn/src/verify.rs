@@ -90,7 +90,8 @@ impl NetworkSpec {
                 return Err(Error::network(expected, format!("`{}`", auxiliary.node)));
             };
             if !auxiliary.weight.is_finite() {
-                let expected = format!("a finite weight of the auxiliary output {}", auxiliary.name);
+                let expected =
+                    format!("a finite weight of the auxiliary output {}", auxiliary.name);
                 return Err(Error::network(expected, auxiliary.weight.to_string()));
             }
             self.verify_end(&shapes[end], classes)?;
@@ -100,9 +101,8 @@ impl NetworkSpec {
 
     /// Checks that a layer's output is one number a class, of which nothing is cut off or muted.
     fn verify_end(&self, end: &LayerShape, classes: usize) -> Result<()> {
-        let refuse = |layer, expected: &str, got: String| {
-            Err(Error::layer(self, layer, expected, got))
-        };
+        let refuse =
+            |layer, expected: &str, got: String| Err(Error::layer(self, layer, expected, got));
         if !end.flat {
             let expected = "a full-connect layer last";
             return refuse(end.layer, expected, format!("a {} layer", end.kind));

@@ -2,45 +2,41 @@
 //! not.
 
 use striate_nn::{
-    Error, Init, LayerSpec, MAX_ELEMENTS, NetworkSpec, Seed, conv, full_connect, lrn, pool,
+    Error, Init, LayerSpec, MAX_ELEMENTS, NetworkSpec, Seed, conv2d, full_connect, lrn, pool,
 };
 use striate_tensor::{Device, Reference};
 
 /// A network that makes sense: 8x8 to 6x6 to 3x3.
 fn small() -> NetworkSpec {
     NetworkSpec::new([8, 8, 3])
-        .conv(conv(4, 3))
+        .conv(conv2d(4, 3).relu())
         .lrn(lrn(5).groups(2))
         .max_pool(pool(2))
-        .full_connect(10)
-        .relu()
-        .dropout(0.25)
+        .full_connect(full_connect(10).relu().dropout(0.25))
         .full_connect(5)
 }
 
 #[test]
 fn the_builder_writes_down_what_it_is_told() {
     let spec = small();
-    assert_eq!(spec.layers[0], LayerSpec::Conv(conv(4, 3)));
-    assert_eq!(spec.layers[3], LayerSpec::FullConnect(full_connect(10).relu().dropout(0.25)));
-    assert_eq!(spec.layers[4], LayerSpec::FullConnect(full_connect(5)));
+    assert_eq!(spec.nodes[0], LayerSpec::Conv(conv2d(4, 3).relu()));
+    assert_eq!(spec.nodes[3], LayerSpec::FullConnect(full_connect(10).relu().dropout(0.25)));
+    assert_eq!(spec.nodes[4], LayerSpec::FullConnect(full_connect(5)));
     assert_eq!(spec.image, [8, 8]);
     assert_eq!(spec.classes(), 5);
-    let grouped = conv(8, 3).groups(2);
+    let grouped = conv2d(8, 3).groups(2).relu();
     assert_eq!((grouped.groups, grouped.out_groups), (2, 2));
     // The output partition follows the groups, unless it was set.
-    let own = conv(8, 3).out_groups(4).groups(2);
+    let own = conv2d(8, 3).out_groups(4).groups(2).relu();
     assert_eq!((own.groups, own.out_groups), (2, 4));
     // A ReLU stands after a convolution from the start, and dropout and ReLU change places freely.
     let spec = NetworkSpec::new([8, 8, 1])
-        .conv(conv(4, 3).linear())
+        .conv(conv2d(4, 3))
         .relu()
-        .full_connect(6)
-        .dropout(0.5)
-        .relu()
+        .full_connect(full_connect(6).dropout(0.5).relu())
         .full_connect(3);
-    assert_eq!(spec.layers[0], LayerSpec::Conv(conv(4, 3)));
-    assert_eq!(spec.layers[1], LayerSpec::FullConnect(full_connect(6).relu().dropout(0.5)));
+    assert_eq!(spec.nodes[0], LayerSpec::Conv(conv2d(4, 3).relu()));
+    assert_eq!(spec.nodes[1], LayerSpec::FullConnect(full_connect(6).relu().dropout(0.5)));
     assert_eq!((spec.misplaced.len(), spec.verify(3).is_ok()), (0, true));
 }
 
@@ -49,7 +45,7 @@ fn the_builder_writes_down_what_it_is_told() {
 #[test]
 fn what_cannot_follow_is_refused() {
     let device = Device::new(Reference::new());
-    let start = || NetworkSpec::new([8, 8, 2]).conv(conv(4, 3).linear());
+    let start = || NetworkSpec::new([8, 8, 2]).conv(conv2d(4, 3));
     let end = |spec: NetworkSpec| spec.full_connect(3);
     let relu = "expected a conv or full-connect layer right before relu, got relu";
     let dropout = "expected a full-connect layer right before dropout, got dropout";
@@ -76,7 +72,7 @@ fn what_cannot_follow_is_refused() {
         // The first of them is told.
         (end(start().dropout(0.5).max_pool(pool(2)).relu()), format!("layer 0 (conv): {dropout}")),
     ] {
-        let before = spec.layers.clone();
+        let before = spec.nodes.clone();
         let built = spec.build(&device, Seed(1)).map(|_| ());
         let verified = spec.verify(3).map(|_| ());
         let stored = spec.to_json().map(|_| ());
@@ -97,7 +93,7 @@ fn json_is_stable() {
     let spec = NetworkSpec::new([4, 4, 2])
         .with_name("two")
         .with_image([6, 5])
-        .conv(conv(4, 3).groups(2).bias(1.0))
+        .conv(conv2d(4, 3).groups(2).bias(1.0).relu())
         .avg_pool(pool(2))
         .lrn(lrn(5))
         .full_connect(full_connect(3).relu().dropout(0.5));
@@ -127,7 +123,7 @@ fn json_by_hand_may_be_short_but_not_wrong() {
         { "kind": "max-pool", "size": 2, "stride": 2 },
         { "kind": "full-connect", "count": 10 } ] }"#;
     let expected =
-        NetworkSpec::new([28, 28, 1]).conv(conv(4, 5)).max_pool(pool(2)).full_connect(10);
+        NetworkSpec::new([28, 28, 1]).conv(conv2d(4, 5).relu()).max_pool(pool(2)).full_connect(10);
     assert_eq!(NetworkSpec::from_json(text).unwrap(), expected);
 
     for (slip, mention) in [
@@ -158,7 +154,7 @@ fn shapes_follow_from_the_layers() {
     assert_eq!(shapes[2].outputs(), 36);
 
     // 217 pixels in steps of 4: one is left over, as in torchvision's AlexNet.
-    let odd = NetworkSpec::new([224, 224, 3]).conv(conv(64, 11).stride(4).padding(2));
+    let odd = NetworkSpec::new([224, 224, 3]).conv(conv2d(64, 11).stride(4).padding(2).relu());
     assert_eq!(odd.shapes().unwrap()[0].output, [55, 55, 64]);
     assert!(!odd.shapes().unwrap()[0].exact);
 }
@@ -166,9 +162,9 @@ fn shapes_follow_from_the_layers() {
 #[test]
 fn the_scan_is_up_to_the_last_convolution() {
     let spec = NetworkSpec::new([33, 21, 3])
-        .conv(conv(4, 3).stride(2))
+        .conv(conv2d(4, 3).stride(2).relu())
         .max_pool(pool(2).stride(2))
-        .conv(conv(4, 3).padding(1))
+        .conv(conv2d(4, 3).padding(1).relu())
         .max_pool(pool(2).stride(2))
         .full_connect(5);
     let scan = spec.scan().unwrap();
@@ -177,7 +173,7 @@ fn the_scan_is_up_to_the_last_convolution() {
     assert_eq!(spec.shapes_for([41, 21, 3]).unwrap().len(), 4);
     assert!(spec.shapes_for([2, 2, 3]).is_err());
     assert_eq!(NetworkSpec::new([1, 1, 8]).full_connect(2).scan(), None);
-    assert_eq!(NetworkSpec::new([2, 2, 8]).conv(conv(4, 3)).scan(), None);
+    assert_eq!(NetworkSpec::new([2, 2, 8]).conv(conv2d(4, 3).relu()).scan(), None);
 }
 
 #[test]
@@ -185,7 +181,7 @@ fn verify_refuses_what_makes_no_sense_and_says_where() {
     small().verify(5).unwrap();
     let with = |layer: usize, change: &dyn Fn(&mut LayerSpec)| {
         let mut spec = small();
-        change(&mut spec.layers[layer]);
+        change(&mut spec.nodes[layer]);
         spec
     };
     let conv0 = |f: fn(&mut striate_nn::ConvSpec)| {
@@ -294,15 +290,15 @@ fn verify_refuses_what_makes_no_sense_and_says_where() {
 fn limits_of_ccv_are_listed() {
     let fine = NetworkSpec::new([9, 9, 3])
         .with_image([11, 11])
-        .conv(conv(8, 3).stride(2).padding(1))
+        .conv(conv2d(8, 3).stride(2).padding(1).relu())
         .max_pool(pool(3).stride(2))
         .full_connect(10);
     assert_eq!(fine.verify(10).unwrap().ccv_limits(), []);
 
     let odd = NetworkSpec::new([10, 10, 1])
         .with_image([11, 11])
-        .conv(conv(6, 2).stride(3).linear())
-        .conv(conv(8, 1).groups(2).out_groups(1))
+        .conv(conv2d(6, 2).stride(3))
+        .conv(conv2d(8, 1).groups(2).out_groups(1).relu())
         .full_connect(2);
     let limits: Vec<String> =
         odd.verify(2).unwrap().ccv_limits().iter().map(ToString::to_string).collect();
@@ -344,7 +340,10 @@ fn groups_alone_are_a_whole_specification() {
     assert_eq!(groups(r#","groups":3"#), (3, 3));
     assert_eq!(groups(r#","groups":3,"out-groups":9"#), (3, 9));
     assert_eq!(groups(r#","groups":3,"out-groups":1"#), (3, 1));
-    assert_eq!(json(r#","groups":3"#).unwrap().layers[0], LayerSpec::Conv(conv(9, 3).groups(3)));
+    assert_eq!(
+        json(r#","groups":3"#).unwrap().layers[0],
+        LayerSpec::Conv(conv2d(9, 3).groups(3).relu())
+    );
     json(r#","groups":3"#).unwrap().verify(4).unwrap();
     let error = json(r#","group":3"#).unwrap_err().to_string();
     assert!(error.contains("unknown field `group`"), "{error}");

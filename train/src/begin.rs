@@ -149,7 +149,7 @@ fn as_json(value: &impl Serialize) -> Result<serde_json::Value> {
 
 /// The same network without its mean image.
 fn without_mean(network: &Network) -> Result<Network> {
-    let parameters = network.parameters().to_vec();
+    let parameters = network.layer_parameters().to_vec();
     Ok(Network::new(network.spec().clone(), parameters, network.device())?
         .with_metadata(network.metadata().clone()))
 }

@@ -173,7 +173,7 @@ pub(crate) fn read(path: &Path, device: &Device) -> Result<(Network, Option<Save
     let Some(state) = state else { return Ok((network, None)) };
     let network = with_exact(network, state.exact, device)?;
     let mut velocities = BTreeMap::new();
-    for (layer, (spec, stored)) in network.spec().layers.iter().zip(state.velocities).enumerate() {
+    for (layer, (spec, stored)) in network.spec().nodes.iter().zip(state.velocities).enumerate() {
         if let Some(stored) = stored {
             let LayerParameters { weight, bias } = scaled(&stored, stored_scale(spec).recip())?;
             velocities.insert(format!("{layer}.weight"), weight);
@@ -202,7 +202,7 @@ fn with_exact(
     if exact.iter().all(Option::is_none) {
         return Ok(network);
     }
-    let parameters = exact.into_iter().zip(network.parameters());
+    let parameters = exact.into_iter().zip(network.layer_parameters());
     let parameters = parameters.map(|(exact, held)| exact.or_else(|| held.clone())).collect();
     let mut whole = Network::new(network.spec().clone(), parameters, device)?
         .with_metadata(network.metadata().clone());
@@ -222,7 +222,7 @@ pub(crate) fn write(
     notes: &Notes,
 ) -> Result<()> {
     let mut velocities = Vec::new();
-    for (layer, parameters) in network.parameters().iter().enumerate() {
+    for (layer, parameters) in network.layer_parameters().iter().enumerate() {
         let Some(parameters) = parameters else {
             velocities.push(None);
             continue;
@@ -236,7 +236,7 @@ pub(crate) fn write(
             weight: velocity("weight", &parameters.weight)?,
             bias: velocity("bias", &parameters.bias)?,
         };
-        velocities.push(Some(scaled(&own, stored_scale(&network.spec().layers[layer]))?));
+        velocities.push(Some(scaled(&own, stored_scale(&network.spec().nodes[layer]))?));
     }
     let text = serde_json::to_string(notes).map_err(|e| notes_error(path, e))?;
     let mut texts = BTreeMap::from([(NOTES.to_owned(), text)]);
@@ -247,7 +247,7 @@ pub(crate) fn write(
     }
     let state = TrainingState {
         velocities,
-        exact: vec![None; network.spec().layers.len()],
+        exact: vec![None; network.spec().nodes.len()],
         epoch: position.epoch,
         iteration: position.iteration,
         order,

@@ -32,7 +32,7 @@ impl Descent {
             LayerSpec::FullConnect(full) if options.ccv_dropout => (1.0 - full.dropout).powi(2),
             _ => 1.0,
         };
-        let gradient_scales = spec.layers.iter().map(gradient_scale).collect();
+        let gradient_scales = spec.nodes.iter().map(gradient_scale).collect();
         let sgd = Sgd::with_velocities(velocities);
         Descent { sgd, options, gradient_scales, summed: BTreeMap::new(), batches: 0, samples: 0 }
     }

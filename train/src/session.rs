@@ -42,14 +42,14 @@ pub enum Outcome {
 /// ```no_run
 /// use std::sync::atomic::AtomicBool;
 /// use striate_data::Dataset;
-/// use striate_nn::{NetworkSpec, conv, pool};
+/// use striate_nn::{NetworkSpec, conv2d, pool};
 /// # use striate_tensor::{Device, Reference};
 /// use striate_train::{Session, SessionOptions};
 ///
 /// # fn main() -> striate_train::Result<()> {
 /// # let device = Device::new(Reference::new());
 /// let spec = NetworkSpec::new([28, 28, 1])
-///     .conv(conv(20, 5)).max_pool(pool(2)).full_connect(10);
+///     .conv(conv2d(20, 5).relu()).max_pool(pool(2)).full_connect(10);
 /// let digits = Dataset::open("train-images-idx3-ubyte")?;
 /// let test = Dataset::open("t10k-images-idx3-ubyte")?;
 /// let options = SessionOptions::default();

@@ -32,14 +32,14 @@ impl StepReport {
 /// A network that learns: the mathematics of training, without data, files or time.
 ///
 /// ```
-/// use striate_nn::{NetworkSpec, Seed, conv, pool};
+/// use striate_nn::{NetworkSpec, Seed, conv2d, full_connect, pool};
 /// use striate_tensor::{Device, Reference, Tensor};
 /// use striate_train::{Trainer, TrainOptions};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let device = Device::new(Reference::new());
 /// let spec = NetworkSpec::new([6, 6, 1])
-///     .conv(conv(4, 3)).max_pool(pool(2)).full_connect(2);
+///     .conv(conv2d(4, 3).relu()).max_pool(pool(2)).full_connect(2);
 /// let mut trainer = Trainer::new(spec.build(&device, Seed(1))?, TrainOptions::default())?;
 ///
 /// let images = Tensor::uniform([8, 6, 6, 1], -1.0, 1.0, Default::default(), &device)?;
@@ -78,7 +78,7 @@ impl Trainer {
         velocities: BTreeMap<String, Tensor>,
         options: TrainOptions,
     ) -> Result<Self> {
-        options.check(network.spec().layers.len())?;
+        options.check(network.spec().nodes.len())?;
         network.spec().verify(network.spec().classes())?;
         let mut network = network.cast(DType::F32)?;
         for (name, velocity) in &velocities {
@@ -265,7 +265,7 @@ fn count_misses(logits: &HostTensor, labels: &[u32], top: usize) -> usize {
 
 fn parameter<'a>(network: &'a Network, name: &str) -> Option<&'a Tensor> {
     let (layer, is_weight) = layer_of(name);
-    let parameters = network.parameters().get(layer)?.as_ref()?;
+    let parameters = network.layer_parameters().get(layer)?.as_ref()?;
     Some(if is_weight { &parameters.weight } else { &parameters.bias })
 }
 
@@ -280,7 +280,9 @@ mod tests {
     /// are all gathered first.
     fn learned(options: &TrainOptions, by_steps: bool) -> Vec<Vec<u32>> {
         let device = Device::new(Reference::new());
-        let spec = NetworkSpec::new([1, 1, 5]).full_connect(7).relu().dropout(0.5).full_connect(3);
+        let spec = NetworkSpec::new([1, 1, 5])
+            .full_connect(full_connect(7).relu().dropout(0.5))
+            .full_connect(3);
         let network = spec.build(&device, Seed(1)).unwrap();
         let mut trainer = Trainer::new(network, options.clone()).unwrap();
         for iteration in 0..7 {

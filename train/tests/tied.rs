@@ -50,7 +50,7 @@ fn tied_layers_stay_tied_in_another_type_and_on_another_device() {
         *layer = Some(LayerParameters { weight: weight.clone(), bias: bias.clone() });
     }
     let leaves = |network: &Network| {
-        let layers = network.parameters().iter().flatten();
+        let layers = network.layer_parameters().iter().flatten();
         let ids = layers.map(|layer| (layer.weight.leaf_id(), layer.bias.leaf_id()));
         ids.collect::<Vec<_>>()
     };

@@ -86,7 +86,7 @@ fn time(bench: &mut Bench<'_>, name: &str, network: Network) -> Result<()> {
                 algorithm: of_layer.algorithm.as_deref(),
                 pass: bench.pass,
                 batch: bench.batch,
-                dtype: network.parameters()[layer.layer].as_ref().map(|p| p.weight.dtype()),
+                dtype: network.layer_parameters()[layer.layer].as_ref().map(|p| p.weight.dtype()),
                 times,
                 flops: work.flops,
                 bytes: work.bytes,
@@ -159,7 +159,7 @@ fn time_steps(bench: &Bench<'_>, network: Network, x: &Tensor) -> Result<(Times,
 
 /// Runs the layers one by one, each timed on its own.
 fn time_layers(bench: &Bench<'_>, network: &Network, x: &Tensor) -> Result<Vec<Times>> {
-    let layers = network.spec().layers.len();
+    let layers = network.spec().nodes.len();
     let mut times = vec![Times::default(); layers];
     let run = |times: Option<&mut [Times]>| -> Result<()> {
         let mut times = times;
@@ -187,7 +187,7 @@ fn time_layers(bench: &Bench<'_>, network: &Network, x: &Tensor) -> Result<Vec<T
 
 /// What each layer costs: the work of the op that computes it.
 fn layer_work(bench: &Bench<'_>, network: &Network) -> Result<Vec<LayerWork>> {
-    let layers = network.spec().layers.iter().zip(network.shapes()).zip(network.parameters());
+    let layers = network.spec().nodes.iter().zip(network.shapes()).zip(network.layer_parameters());
     let work = |((layer, shape), parameters): ((_, _), &Option<striate::nn::LayerParameters>)| {
         let parameters = parameters.as_ref().map(|p| [*p.weight.ty(), *p.bias.ty()]);
         let x: TensorType = cases::input_type(layer, shape, bench.batch)?;
@@ -202,7 +202,7 @@ fn layer_work(bench: &Bench<'_>, network: &Network) -> Result<Vec<LayerWork>> {
 
 /// The precision of the weights, where all layers have one.
 fn dtype(network: &Network) -> Option<DType> {
-    let mut dtypes = network.parameters().iter().flatten().map(|p| p.weight.dtype());
+    let mut dtypes = network.layer_parameters().iter().flatten().map(|p| p.weight.dtype());
     let first = dtypes.next()?;
     dtypes.all(|dtype| dtype == first).then_some(first)
 }

@@ -17,7 +17,7 @@ fn network(folder: &Path, device: &Device, stored: DType, page: u32) -> (Network
     let network = spec.build(device, Seed(3)).unwrap();
     let bias: Vec<f32> = (0..4200).map(|i| (i % 500) as f32 - 7.5).collect();
     let bias = Tensor::from_vec(bias, [4200], device).unwrap();
-    let weight = network.parameters()[0].clone().unwrap().weight;
+    let weight = network.layer_parameters()[0].clone().unwrap().weight;
     let parameters = vec![Some(LayerParameters { weight, bias })];
     let network = Network::new(network.spec().clone(), parameters, device).unwrap();
     crate::ccv::write(&path, &network, &WriteOptions::default().dtype(stored)).unwrap();
@@ -79,7 +79,7 @@ fn any_number_of_threads_reads_the_same() {
                 (floats(&parameters.weight).unwrap(), floats(&parameters.bias).unwrap())
             };
             let expected = floats(&load_by_sqlite(&database, &network, dtype));
-            let original = floats(network.parameters()[0].as_ref().unwrap());
+            let original = floats(network.layer_parameters()[0].as_ref().unwrap());
             assert_eq!(expected.1, original.1);
             if (stored, dtype) == (DType::F32, DType::F32) {
                 assert_eq!(expected.0, original.0);

@@ -132,7 +132,7 @@ fn read_image_size(database: &Database) -> Result<[usize; 2]> {
 pub(super) fn stored_part(spec: &NetworkSpec) -> NetworkSpec {
     let mut spec = spec.clone();
     spec.name.clear();
-    for layer in &mut spec.layers {
+    for layer in &mut spec.nodes {
         match layer {
             LayerSpec::Conv(conv) => conv.init = Init::default(),
             LayerSpec::FullConnect(full) => {
@@ -150,7 +150,7 @@ pub(super) fn stored_part(spec: &NetworkSpec) -> NetworkSpec {
 fn inputs(spec: &NetworkSpec, shapes: &[LayerShape]) -> Vec<[usize; 3]> {
     let mut inputs = Vec::with_capacity(shapes.len());
     let mut input = spec.input;
-    for (layer, shape) in spec.layers.iter().zip(shapes) {
+    for (layer, shape) in spec.nodes.iter().zip(shapes) {
         inputs.push(input);
         input = match layer {
             LayerSpec::FullConnect(full) => [full.count, 1, 1],
@@ -194,7 +194,7 @@ fn check_inputs(file: &str, spec: &NetworkSpec, stored: &[StoredLayer]) -> Resul
 /// The rows of `layer_params`, their values in the order of the columns.
 pub(super) fn rows(spec: &NetworkSpec, shapes: &[LayerShape]) -> Vec<Vec<Value>> {
     let inputs = inputs(spec, shapes);
-    let layers = spec.layers.iter().zip(inputs).enumerate();
+    let layers = spec.nodes.iter().zip(inputs).enumerate();
     layers.map(|(index, (layer, input))| row(index, layer, input)).collect()
 }
 

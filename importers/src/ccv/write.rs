@@ -133,7 +133,7 @@ fn refuse(file: &str, spec: &NetworkSpec, shapes: &[LayerShape]) -> Result<()> {
             return no(index, format!("{n} is beyond the {MAX_COUNT} of ccv's integers"));
         }
     }
-    for (index, (layer, shape)) in spec.layers.iter().zip(shapes).enumerate() {
+    for (index, (layer, shape)) in spec.nodes.iter().zip(shapes).enumerate() {
         if !shape.exact {
             let reason = "its windows do not end at the edge of the padded image, as ccv demands";
             return no(index, reason.into());
@@ -200,7 +200,7 @@ impl Writer<'_> {
             self.insert(&LAYER_PARAMS, row)?;
         }
         self.write_mean(network)?;
-        for (layer, parameters) in network.parameters().iter().enumerate() {
+        for (layer, parameters) in network.layer_parameters().iter().enumerate() {
             if let Some(parameters) = parameters {
                 self.write_weights(layer, parameters, options)?;
             }

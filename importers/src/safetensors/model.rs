@@ -122,7 +122,7 @@ pub(super) fn write(path: &Path, network: &Network, options: &WriteOptions) -> R
         texts.insert(METADATA.to_string(), json(METADATA, serde_json::to_string(metadata))?);
     }
     let mut items = Vec::new();
-    for (layer, parameters) in network.parameters().iter().enumerate() {
+    for (layer, parameters) in network.layer_parameters().iter().enumerate() {
         let Some(LayerParameters { weight, bias }) = parameters else { continue };
         for (part, tensor) in [("weight", weight), ("bias", bias)] {
             let dtype = options.dtype.unwrap_or(tensor.dtype());
@@ -166,7 +166,7 @@ fn spec(file: &TensorFile) -> Result<NetworkSpec> {
     let expected = "the network's specification in JSON";
     let spec = NetworkSpec::from_json(text)
         .map_err(|e| Error::parse(file.name(), place(SPEC), expected, e))?;
-    check_layers(file.name(), &place(SPEC), spec.layers.len())?;
+    check_layers(file.name(), &place(SPEC), spec.nodes.len())?;
     Ok(spec)
 }
 

@@ -66,11 +66,10 @@ const PLAIN: [(&str, UnaryKind); 12] = [
 
 impl From<Activation> for Stored {
     fn from(activation: Activation) -> Self {
-        let stored = |function: &str| Stored { function: function.into(), slope: None, alpha: None };
+        let stored =
+            |function: &str| Stored { function: function.into(), slope: None, alpha: None };
         match activation.kind {
-            UnaryKind::LeakyRelu { slope } => {
-                Stored { slope: Some(slope), ..stored("leaky-relu") }
-            }
+            UnaryKind::LeakyRelu { slope } => Stored { slope: Some(slope), ..stored("leaky-relu") },
             UnaryKind::Elu { alpha } => Stored { alpha: Some(alpha), ..stored("elu") },
             kind => {
                 let named = PLAIN.iter().find(|(_, known)| *known == kind);

@@ -108,7 +108,12 @@ impl BatchNorm2d {
     }
 
     /// Of these tensors: scale and shift `[channels]`, running mean and variance f32 `[2, channels]`.
-    pub fn from_tensors(spec: BatchNormSpec, scale: Tensor, shift: Tensor, running: Tensor) -> Self {
+    pub fn from_tensors(
+        spec: BatchNormSpec,
+        scale: Tensor,
+        shift: Tensor,
+        running: Tensor,
+    ) -> Self {
         BatchNorm2d { scale, shift, running: Buffer::new(running), spec }
     }
 

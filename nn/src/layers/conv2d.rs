@@ -188,8 +188,7 @@ impl ConvSpec {
     pub fn op(&self) -> ops::Conv2d {
         ops::Conv2d {
             stride: self.stride,
-            padding: self.padding,
-            dilation: self.dilation,
+            padding: self.padding.map(|p| p[0]),
             groups: self.groups,
             bias: self.bias,
             relu: self.relu,
@@ -200,7 +199,8 @@ impl ConvSpec {
 
 impl Layer for ConvSpec {
     fn detail(&self) -> String {
-        let groups = if self.groups > 1 { format!(" groups {}", self.groups) } else { String::new() };
+        let groups =
+            if self.groups > 1 { format!(" groups {}", self.groups) } else { String::new() };
         let dilation = match self.dilation {
             [1, 1] => String::new(),
             [rows, cols] if rows == cols => format!(" dilation {rows}"),

@@ -17,9 +17,10 @@ pub(crate) fn lower_binary(
         let (own, other) = (cx.per_image(sum), cx.per_image(next));
         // A factor for each channel is one pixel; nothing else may differ in silence.
         let fits = own.len() == other.len()
-            && own.iter().zip(&other).all(|(&a, &b)| {
-                a == b || (kind == BinaryKind::Mul && (a == 1 || b == 1))
-            });
+            && own
+                .iter()
+                .zip(&other)
+                .all(|(&a, &b)| a == b || (kind == BinaryKind::Mul && (a == 1 || b == 1)));
         if !fits {
             let expected = format!("inputs of one shape, as the first, {own:?}");
             return Err(cx.error(expected, format!("{other:?}")));
@@ -30,10 +31,7 @@ pub(crate) fn lower_binary(
 }
 
 /// The channels of all inputs, one after another.
-pub(crate) fn lower_concatenate(
-    cx: &mut Lowering<'_>,
-    inputs: &[Value],
-) -> crate::Result<Value> {
+pub(crate) fn lower_concatenate(cx: &mut Lowering<'_>, inputs: &[Value]) -> crate::Result<Value> {
     let (&first, rest) = cx.several(inputs)?;
     let own = cx.per_image(first);
     for &next in rest {

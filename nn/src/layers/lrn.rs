@@ -71,7 +71,8 @@ impl LrnSpec {
 
 impl Layer for LrnSpec {
     fn detail(&self) -> String {
-        let groups = if self.groups > 1 { format!(" groups {}", self.groups) } else { String::new() };
+        let groups =
+            if self.groups > 1 { format!(" groups {}", self.groups) } else { String::new() };
         format!("{}{groups}", self.size)
     }
 

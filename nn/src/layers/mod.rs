@@ -23,10 +23,10 @@ pub use dropout::Dropout;
 pub use flatten::Flatten;
 pub use full_connect::FullConnect;
 pub use lrn::Lrn;
+pub(crate) use module::buffers_mut;
 pub use module::{
     BatchMoments, Buffer, BufferKey, Context, Module, Visitor, VisitorMut, named_buffers,
     named_parameters, parameters_mut, require_grad,
 };
-pub(crate) use module::buffers_mut;
 pub use pool::{AvgPool2d, GlobalAvgPool2d, MaxPool2d};
 pub use sequential::Sequential;

@@ -232,9 +232,10 @@ impl Network {
         let shown = show(seen, x);
         let mut each = |node: &striate_graph::Node, tensor: &Tensor| show(node.output, tensor);
         let plan = Plan::new(lowered.graph.clone());
-        let outputs = shown.map_err(|error| Error::from_graph(&self.spec, error)).and_then(|()| {
-            self.run(&plan, x, &mut Run { visit: Some(&mut each), ..Run::default() })
-        })?;
+        let outputs =
+            shown.map_err(|error| Error::from_graph(&self.spec, error)).and_then(|()| {
+                self.run(&plan, x, &mut Run { visit: Some(&mut each), ..Run::default() })
+            })?;
         first(outputs)
     }
 
@@ -335,8 +336,9 @@ impl Network {
     fn blocks(&self) -> Result<Vec<Range<usize>>> {
         let cuts = self.spec.cuts()?;
         let kind = |layer: usize| self.spec.nodes.get(layer).map(crate::spec::Node::kind);
-        let is_join =
-            |kind| matches!(kind, Some(LayerKind::Add | LayerKind::Multiply | LayerKind::Concatenate));
+        let is_join = |kind| {
+            matches!(kind, Some(LayerKind::Add | LayerKind::Multiply | LayerKind::Concatenate))
+        };
         let mut blocks = Vec::new();
         let mut start = 0;
         for &cut in &cuts {
@@ -393,7 +395,8 @@ fn first(outputs: Outputs) -> Result<Tensor> {
 /// The op's error, out of a graph's.
 fn plain(error: striate_graph::Error) -> striate_tensor::Error {
     match error {
-        striate_graph::Error::Node { source, .. } | striate_graph::Error::Tensor(source) => source,
+        striate_graph::Error::Node { source, .. } => *source,
+        striate_graph::Error::Tensor(source) => source,
         other => striate_tensor::Error::shape("network", "a run", other.to_string()),
     }
 }

@@ -120,7 +120,9 @@ impl Network {
             let roles: Vec<Role> = shape.parameters.iter().map(|known| known.role).collect();
             match (&roles[..], given) {
                 ([], None) => {}
-                ([], Some(given)) => return refuse("no weights".into(), given.weight.ty().to_string()),
+                ([], Some(given)) => {
+                    return refuse("no weights".into(), given.weight.ty().to_string());
+                }
                 ([Role::Weight, Role::Bias], Some(given)) => {
                     tensors.extend([given.weight, given.bias]);
                 }
@@ -255,7 +257,8 @@ impl Network {
         let pairs = self.layout.parameters.windows(2).zip(self.parameters.windows(2));
         for (infos, tensors) in pairs {
             let ([weight, bias], [a, b]) = (infos, tensors) else { continue };
-            if (weight.role, bias.role) == (Role::Weight, Role::Bias) && weight.layer == bias.layer {
+            if (weight.role, bias.role) == (Role::Weight, Role::Bias) && weight.layer == bias.layer
+            {
                 let (weight_tensor, bias) = (a.clone(), b.clone());
                 layers[weight.layer] = Some(LayerParameters { weight: weight_tensor, bias });
             }

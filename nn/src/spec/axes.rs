@@ -89,7 +89,11 @@ pub(crate) mod sides {
     ) -> Result<S::Ok, S::Error> {
         match *sides {
             [[top, bottom], [left, right]] if top == bottom && left == right => {
-                if top == left { Stored::All(top) } else { Stored::Axes([top, left]) }
+                if top == left {
+                    Stored::All(top)
+                } else {
+                    Stored::Axes([top, left])
+                }
             }
             each => Stored::Each(each),
         }

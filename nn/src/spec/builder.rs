@@ -4,8 +4,8 @@ use striate_tensor::ops::UnaryKind;
 
 use super::node::INPUT;
 use super::{
-    Activation, Auxiliary, BatchNormSpec, ConvSpec, DropoutSpec, FullConnectSpec, Inputs, LayerSpec,
-    LrnSpec, NetworkSpec, Node, PlainSpec, PoolSpec, batch_norm,
+    Activation, Auxiliary, BatchNormSpec, ConvSpec, DropoutSpec, FullConnectSpec, Inputs,
+    LayerSpec, LrnSpec, NetworkSpec, Node, PlainSpec, PoolSpec, batch_norm,
 };
 use crate::Error;
 

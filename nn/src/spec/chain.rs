@@ -20,9 +20,8 @@ impl NetworkSpec {
     /// # Errors
     /// [`Error::Layer`] names the first node that does not fit.
     pub fn chain(&self) -> Result<Vec<ChainLayer>> {
-        let refuse = |node: usize, expected: &str, got: String| {
-            Err(Error::layer(self, node, expected, got))
-        };
+        let refuse =
+            |node: usize, expected: &str, got: String| Err(Error::layer(self, node, expected, got));
         let mut chain: Vec<ChainLayer> = Vec::with_capacity(self.nodes.len());
         for (place, node) in self.nodes.iter().enumerate() {
             if let Inputs::Of(names) = &node.inputs {

@@ -2,9 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Activation, BatchNormSpec, ConvSpec, DropoutSpec, FullConnectSpec, LrnSpec, PoolSpec,
-};
+use super::{Activation, BatchNormSpec, ConvSpec, DropoutSpec, FullConnectSpec, LrnSpec, PoolSpec};
 use crate::lower::Layer;
 
 macro_rules! layers {

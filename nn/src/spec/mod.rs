@@ -16,7 +16,6 @@ pub use axes::{PerAxis, PerSide};
 pub use builder::{Branches, Misplaced};
 pub use chain::ChainLayer;
 pub use layer::{Init, LayerKind, LayerSpec, PlainSpec};
-pub(crate) use network::readers;
 pub use network::{Auxiliary, NetworkSpec};
 pub(crate) use node::INPUT;
 pub use node::{Inputs, Node};

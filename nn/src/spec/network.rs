@@ -161,18 +161,19 @@ impl NetworkSpec {
                 (LayerSpec::Activation(function), [Some(input)])
                     if function.is_relu() && readers[*input] == 1 =>
                 {
-                    places[*input].filter(|&place| match &mut computed[place].0 {
-                        LayerSpec::Conv(conv) => {
-                            conv.relu = true;
-                            true
-                        }
-                        LayerSpec::FullConnect(full) => {
-                            full.relu = true;
-                            true
-                        }
-                        _ => false,
-                    })
-                    .map(Some)
+                    places[*input]
+                        .filter(|&place| match &mut computed[place].0 {
+                            LayerSpec::Conv(conv) => {
+                                conv.relu = true;
+                                true
+                            }
+                            LayerSpec::FullConnect(full) => {
+                                full.relu = true;
+                                true
+                            }
+                            _ => false,
+                        })
+                        .map(Some)
                 }
                 _ => None,
             };
@@ -222,7 +223,7 @@ impl NetworkSpec {
 }
 
 /// How many nodes see each node.
-pub(crate) fn readers(sources: &[Vec<Option<usize>>], nodes: usize) -> Vec<usize> {
+fn readers(sources: &[Vec<Option<usize>>], nodes: usize) -> Vec<usize> {
     let mut readers = vec![0; nodes];
     for source in sources.iter().flatten().flatten() {
         readers[*source] += 1;

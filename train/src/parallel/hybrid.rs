@@ -112,16 +112,17 @@ impl HybridRank {
             return refuse("a piece of a mini-batch or more", "0".into());
         }
         let is_full = |layer: &LayerSpec| matches!(layer, LayerSpec::FullConnect(_));
-        let join = network.spec().layers.iter().position(is_full).unwrap_or(0);
+        let join = network.spec().nodes.iter().position(is_full).unwrap_or(0);
         if join == 0 {
             return refuse("layers before the first full-connect one", "none".into());
         }
         let mut features = network.spec().clone();
         features.layers.truncate(join);
-        let parameters = network.parameters()[..join].to_vec();
+        let parameters = network.layer_parameters()[..join].to_vec();
         let mut layers = Vec::new();
-        for (layer, spec) in network.spec().layers.iter().enumerate().skip(join) {
-            let (LayerSpec::FullConnect(spec), Some(whole)) = (spec, &network.parameters()[layer])
+        for (layer, spec) in network.spec().nodes.iter().enumerate().skip(join) {
+            let (LayerSpec::FullConnect(spec), Some(whole)) =
+                (spec, &network.layer_parameters()[layer])
             else {
                 return refuse("full-connect layers last", format!("layer {layer}"));
             };
@@ -182,7 +183,7 @@ impl HybridRank {
         if all == 0 {
             return Ok(BatchReport { missing, stop, ..BatchReport::default() });
         }
-        let layers = 0..self.part.features.spec().layers.len();
+        let layers = 0..self.part.features.spec().nodes.len();
         let joined = own.map(|(images, _)| self.part.features.forward_layers(layers, images));
         let joined = joined.transpose()?;
         let values = joined.as_ref().map(Tensor::to_vec::<f32>).transpose()?.unwrap_or_default();
@@ -407,7 +408,7 @@ impl HybridRank {
         }
         self.part.features = broadcast_network(&self.exchange, &self.part.features)?;
         require_grad(&mut self.part.features);
-        let join = self.part.features.spec().layers.len();
+        let join = self.part.features.spec().nodes.len();
         let is_replica = |name: &str| crate::descent::layer_of(name).0 < join;
         let (replicas, mut split): (BTreeMap<_, _>, BTreeMap<_, _>) =
             self.descent.velocities().clone().into_iter().partition(|(name, _)| is_replica(name));

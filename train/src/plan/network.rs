@@ -71,8 +71,8 @@ impl Layer {
 pub(super) fn layers(spec: &NetworkSpec) -> Result<Vec<Layer>> {
     spec.verify(spec.classes())?;
     let mut learns = false;
-    let mut layers = Vec::with_capacity(spec.layers.len());
-    for (layer, shape) in spec.layers.iter().zip(spec.shapes()?) {
+    let mut layers = Vec::with_capacity(spec.nodes.len());
+    for (layer, shape) in spec.nodes.iter().zip(spec.shapes()?) {
         let flops = match shape.weight {
             Some(_) => 2.0 * shape.macs as f64,
             None => flops(layer, &shape)?,

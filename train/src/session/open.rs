@@ -76,7 +76,7 @@ impl Session {
     /// classifier, [`Error::Samples`] where it does not take pictures, [`Error::Unstorable`] where the
     /// working file has no place for one of its layers.
     pub fn check(spec: &NetworkSpec, options: &SessionOptions) -> Result<()> {
-        options.train.check(spec.layers.len())?;
+        options.train.check(spec.nodes.len())?;
         spec.verify(spec.classes())?;
         geometry_of(spec).check()?;
         ccv::check_representable(spec).map_err(|source| Error::Unstorable { source })

@@ -43,7 +43,7 @@ pub struct ColourStatistics {
 /// fn beginning(still: &Network) -> TrainingState {
 ///     TrainingState {
 ///         velocities: still.parameters().to_vec(),
-///         exact: vec![None; still.spec().layers.len()],
+///         exact: vec![None; still.spec().nodes.len()],
 ///         ..TrainingState::default()
 ///     }
 /// }

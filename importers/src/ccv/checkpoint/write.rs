@@ -58,7 +58,7 @@ pub fn write_checkpoint_with(
         return write_model(path, network, Some(state), options);
     }
     let mut state = state.clone();
-    for (exact, held) in state.exact.iter_mut().zip(network.parameters()) {
+    for (exact, held) in state.exact.iter_mut().zip(network.layer_parameters()) {
         let wide = held.as_ref().filter(|held| {
             [&held.weight, &held.bias].iter().any(|tensor| tensor.dtype() != DType::F16)
         });

@@ -92,7 +92,7 @@ impl<'a> Weight<'a> {
         let first = shape.layer == 0 && shape.input[2] == normalisation.deviation.len();
         let scale = first.then(|| normalisation.deviation.map(|d| 1.0 / (PIXEL_MAX * d)));
         let [rows, cols, channels] = shape.input;
-        let (channels, spatial) = match &layout.spec.layers[shape.layer] {
+        let (channels, spatial) = match &layout.spec.nodes[shape.layer] {
             LayerSpec::Conv(conv) => (channels / conv.groups, conv.kernel.iter().product()),
             _ => (channels, rows * cols),
         };

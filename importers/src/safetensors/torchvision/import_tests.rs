@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use striate_nn::{NetworkSpec, conv, full_connect, pool};
+use striate_nn::{NetworkSpec, conv2d, full_connect, pool};
 use striate_tensor::{RandomKey, Reference};
 
 use super::*;
@@ -170,7 +170,7 @@ fn compare(layout: &Layout, stored: DType, wanted: Option<DType>, tolerance: f64
     assert!(layout.differences(&file).describe().is_none());
     let options = ReadOptions::default().dtype(wanted);
     let network = import(&file, layout, &IMAGENET, &device, &options).unwrap();
-    for (layer, parameters) in network.parameters().iter().enumerate() {
+    for (layer, parameters) in network.layer_parameters().iter().enumerate() {
         let Some(parameters) = parameters else { continue };
         let kept = if layer == 0 { DType::F32 } else { stored };
         assert_eq!(parameters.weight.dtype(), wanted.unwrap_or(kept));
@@ -207,10 +207,10 @@ fn compare(layout: &Layout, stored: DType, wanted: Option<DType>, tolerance: f64
 /// Square image and input, so that the whole mean image is the one to subtract.
 fn vgg_like() -> Layout {
     let spec = NetworkSpec::new([16, 12, 3])
-        .conv(conv(5, 3).padding(1))
-        .conv(conv(6, 3).padding(1))
+        .conv(conv2d(5, 3).padding(1).relu())
+        .conv(conv2d(6, 3).padding(1).relu())
         .max_pool(pool(2).stride(2))
-        .conv(conv(7, 3).padding(1))
+        .conv(conv2d(7, 3).padding(1).relu())
         .max_pool(pool(2).stride(2))
         .full_connect(full_connect(11).relu())
         .full_connect(full_connect(9).relu())
@@ -220,9 +220,9 @@ fn vgg_like() -> Layout {
 
 fn alexnet_like() -> Layout {
     let spec = NetworkSpec::new([32, 32, 3])
-        .conv(conv(6, 5).stride(3).padding(2))
+        .conv(conv2d(6, 5).stride(3).padding(2).relu())
         .max_pool(pool(3).stride(2))
-        .conv(conv(7, 3).padding(1))
+        .conv(conv2d(7, 3).padding(1).relu())
         .full_connect(full_connect(10).relu())
         .full_connect(full_connect(8).relu())
         .full_connect(5);

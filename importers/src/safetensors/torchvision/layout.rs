@@ -38,7 +38,7 @@ impl Layout {
     pub(super) fn new(name: &'static str, spec: NetworkSpec, classifier: &[usize]) -> Self {
         let mut feature = 0;
         let mut classifier = classifier.iter();
-        let prefixes = spec.layers.iter().map(|layer| match layer {
+        let prefixes = spec.nodes.iter().map(|layer| match layer {
             LayerSpec::Conv(_) => {
                 feature += 2;
                 Some(format!("features.{}", feature - 2))
@@ -121,7 +121,7 @@ impl Layout {
         let last = self.prefixes.last().cloned().flatten().unwrap_or_default();
         let classes = file.shape(&format!("{last}.weight")).and_then(|s| s.first().copied());
         if let (Some(classes), Some(LayerSpec::FullConnect(full))) =
-            (classes, self.spec.layers.last_mut())
+            (classes, self.spec.nodes.last_mut())
         {
             full.count = classes;
         }
