@@ -31,6 +31,7 @@
 mod cut;
 mod error;
 mod graph;
+pub mod passes;
 mod plan;
 mod run;
 

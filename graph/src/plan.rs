@@ -30,7 +30,7 @@ impl Plan {
                 freed.push(value);
             }
         }
-        let fixed = fixed(&graph);
+        let fixed = graph.fixed();
         let peak_bytes = peak_bytes(&graph, &freed, &fixed);
         Plan { graph, freed, fixed, peak_bytes }
     }
@@ -56,21 +56,6 @@ impl Plan {
     pub fn is_fixed(&self, node: usize) -> bool {
         self.fixed[node]
     }
-}
-
-/// Which nodes depend on parameters, buffers and constants alone.
-fn fixed(graph: &Graph) -> Vec<bool> {
-    let mut fixed: Vec<bool> = Vec::with_capacity(graph.nodes().len());
-    for node in graph.nodes() {
-        let is_fixed = |value: &Value| match graph.source(*value) {
-            Source::Parameter(_) | Source::Buffer(_) | Source::Constant(_) => true,
-            Source::Input(_) => false,
-            Source::Node(place) => fixed[*place],
-        };
-        let own = !node.inputs.is_empty() && node.inputs.iter().all(is_fixed);
-        fixed.push(own);
-    }
-    fixed
 }
 
 fn peak_bytes(graph: &Graph, freed: &[Vec<Value>], fixed: &[bool]) -> u64 {
