@@ -7,7 +7,7 @@ mod common;
 use common::{default_limits, gpu, small_chunks};
 use striate_tensor::ops::{
     AvgPool2d, AvgPool2dGrad, Conv2d, Conv2dInputGrad, Conv2dWeightGrad, MatMul, MaxPool2dGrad,
-    Pool2d, SgdMomentum, Softmax,
+    Pool2d, SgdMomentum, Softmax, Ties,
 };
 use striate_tensor::{DType, Device, HostTensor, Op, RandomKey, Reference, Tensor, reference};
 
@@ -123,6 +123,8 @@ fn images_across_chunks() {
         let dy = tensor(y.shape().dims(), 5);
         agrees(&device, MaxPool2dGrad(pool), &[&x, &y, &dy]);
         agrees(&device, AvgPool2dGrad { pool, input: [9, 7] }, &[&dy]);
+        let first = Pool2d { ties: Ties::First, ..pool };
+        agrees(&device, MaxPool2dGrad(first), &[&x, &y, &dy]);
     }
     device.synchronize().unwrap();
 }
@@ -144,7 +146,16 @@ fn images_beyond_a_chunk() {
             Conv2d { stride: [stride; 2], padding: [padding; 2], bias: true, ..Conv2d::default() };
         agrees(&device, conv, &[&x, &w, &bias]);
     }
-    for pool in [Pool2d::square(3, 2, 1), Pool2d::square(5, 1, 4), Pool2d::square(2, 7, 0)] {
+    let sides =
+        Pool2d { padding: [[3, 1], [0, 2]], count_padding: true, ..Pool2d::square(4, 3, 0) };
+    for pool in [
+        Pool2d::square(3, 2, 1),
+        Pool2d::square(5, 1, 4),
+        Pool2d::square(2, 7, 0),
+        Pool2d { count_padding: true, ..Pool2d::square(3, 2, 1) },
+        sides,
+        sides.with_ceil(41, 19),
+    ] {
         agrees(&device, pool, &[&x]);
         agrees(&device, AvgPool2d(pool), &[&x]);
     }

@@ -107,6 +107,24 @@ fn average_pool_divides_by_the_cells_inside() {
     assert_eq!(values(&y), [3., 4., 6., 7.]);
 }
 
+/// By PyTorch's rule: the divisor counts the padding, not what rounding up adds.
+#[test]
+fn average_pool_counts_the_padding_where_asked() {
+    let x = tensor([1, 3, 3, 1], COUNT);
+    let pool = Pool2d { count_padding: true, ..Pool2d::square(3, 2, 1) };
+    // (1 + 2 + 4 + 5) / 9, and so on.
+    assert_eq!(values(&x.avg_pool2d(pool).unwrap()), [12. / 9., 16. / 9., 24. / 9., 28. / 9.]);
+    // Windows of 2 without padding: the last ones see one column or row.
+    let pool = Pool2d { count_padding: true, ..Pool2d::square(2, 2, 0) };
+    let y = x.avg_pool2d(pool.with_ceil(3, 3)).unwrap();
+    assert_eq!(values(&y), [3., 4.5, 7.5, 9.]);
+    // One zero above counts; what lies below does not.
+    let pool = Pool2d { padding: [[1, 0], [0, 0]], size: [3, 3], stride: [3, 1], ..pool };
+    let pool = pool.with_ceil(3, 3);
+    assert_eq!(pool.extra, [2, 0]);
+    assert_eq!(values(&x.avg_pool2d(pool).unwrap()), [21. / 9., 8.]);
+}
+
 #[test]
 fn max_pool_leaves_the_padding_out_and_keeps_nan() {
     let negative: Vec<f32> = COUNT.iter().map(|x| -x).collect();
@@ -123,9 +141,11 @@ fn max_pool_leaves_the_padding_out_and_keeps_nan() {
 #[test]
 fn pools_of_no_cells_are_as_reductions_of_nothing() {
     let x = tensor([1, 0, 1, 1], &[]);
-    let pool = Pool2d { size: [3, 1], stride: [1, 1], padding: [2, 0] };
+    let pool = Pool2d { size: [3, 1], padding: [[2; 2], [0; 2]], ..Pool2d::default() };
     assert_eq!(values(&x.max_pool2d(pool).unwrap()), [f32::NEG_INFINITY; 2]);
     assert!(values(&x.avg_pool2d(pool).unwrap()).iter().all(|y| y.is_nan()));
+    let counted = Pool2d { count_padding: true, ..pool };
+    assert_eq!(values(&x.avg_pool2d(counted).unwrap()), [0.; 2]);
 }
 
 #[test]

@@ -324,7 +324,11 @@ fn a_label_that_is_no_class_gives_nan_in_its_row_alone() {
 
 #[test]
 fn pools() {
-    for pool in [Pool2d::square(2, 2, 0), Pool2d::square(3, 2, 1), Pool2d::square(2, 3, 1)] {
+    let pool = Pool2d::square(3, 2, 1);
+    let other =
+        Pool2d { padding: [[0, 2], [1, 0]], count_padding: true, ties: Ties::First, ..pool };
+    let ceil = other.with_ceil(5, 4);
+    for pool in [Pool2d::square(2, 2, 0), pool, Pool2d::square(2, 3, 1), other, ceil] {
         check(&[different(&[2, 5, 4, 3])], LINEAR, |t| t[0].max_pool2d(pool));
         check(&[halves(&[2, 5, 4, 3], 1)], 1e-5, |t| t[0].avg_pool2d(pool));
     }

@@ -108,12 +108,17 @@ fn conv2d_gradients_leave_bias_and_relu_to_others() {
     assert_eq!(plain, fused);
 }
 
-fn pools() -> [Pool2d; 4] {
+fn pools() -> [Pool2d; 8] {
+    let pool = Pool2d::square(3, 2, 1);
     [
         Pool2d::square(2, 2, 0),
         Pool2d::square(3, 2, 1),
-        Pool2d { size: [2, 3], stride: [1, 2], padding: [1, 2] },
+        Pool2d { size: [2, 3], stride: [1, 2], padding: [[1; 2], [2; 2]], ..pool },
         Pool2d::square(2, 3, 0),
+        Pool2d { padding: [[0, 2], [1, 0]], ..pool },
+        Pool2d { count_padding: true, ties: Ties::First, ..pool },
+        Pool2d { ties: Ties::First, ..Pool2d::square(3, 3, 0).with_ceil(5, 6) },
+        Pool2d { padding: [[0, 1], [2, 0]], count_padding: true, ..pool }.with_ceil(5, 6),
     ]
 }
 
@@ -152,6 +157,22 @@ fn max_pool_gradient_goes_to_every_cell_that_is_the_maximum() {
     let dy = host(&[1, 1, 2, 1], vec![7., 9.]);
     let dx = execute(MaxPool2dGrad(pool), &[&x, &y, &dy]);
     assert_eq!(floats(&dx), [7., 0., 0., 0., 7., 0., 0., 0.]);
+}
+
+#[test]
+fn max_pool_gradient_goes_to_the_first_maximum() {
+    let pool = Pool2d { ties: Ties::First, ..Pool2d::square(2, 1, 0) };
+    let x = host(&[1, 2, 4, 1], vec![3., 5., -0., f32::NAN, 5., 5., 0., 0.]);
+    let y = execute(pool, &[&x]);
+    let dy = host(&[1, 1, 3, 1], vec![7., 9., 1.]);
+    // The first window has its maximum three times, the second twice, the third is NaN.
+    let dx = execute(MaxPool2dGrad(pool), &[&x, &y, &dy]);
+    assert_eq!(floats(&dx), [0., 16., 0., 0., 0., 0., 0., 0.]);
+    // Row by row: above comes before left.
+    let x = host(&[1, 2, 2, 1], vec![1., 2., 2., 2.]);
+    let y = execute(pool, &[&x]);
+    let dx = execute(MaxPool2dGrad(pool), &[&x, &y, &host(&[1, 1, 1, 1], vec![7.])]);
+    assert_eq!(floats(&dx), [0., 7., 0., 0.]);
 }
 
 #[test]

@@ -81,6 +81,47 @@ fn windows_are_counted_as_in_the_networks() {
     gives(Pool2d::square(3, 2, 0), &[f32(&[1, 55, 55, 96])], f32(&[1, 27, 27, 96]));
     // A rest that no window fits into is left over.
     gives(Pool2d::square(2, 2, 0), &[f32(&[1, 5, 5, 1])], f32(&[1, 2, 2, 1]));
+    // GoogLeNet's first pool rounds up.
+    let image = [f32(&[1, 112, 112, 64])];
+    let pool = Pool2d::square(3, 2, 0);
+    gives(pool, &image, f32(&[1, 55, 55, 64]));
+    gives(pool.with_ceil(112, 112), &image, f32(&[1, 56, 56, 64]));
+    let below = Pool2d { padding: [[0, 1], [0, 0]], ..pool };
+    gives(below, &image, f32(&[1, 56, 55, 64]));
+}
+
+/// PyTorch's formula, over many shapes: `ceil((extent + before + after - size) / stride) + 1`, less
+/// one where the last window would begin beyond the image and the padding before it.
+#[test]
+fn windows_are_rounded_up_as_in_pytorch() {
+    for code in 0..7 * 5 * 4 * 3 * 3 {
+        let (extent, size) = (code % 7, 1 + code / 7 % 5);
+        let stride = 1 + code / 35 % 4;
+        let (before, after) = (code / 140 % 3, code / 420 % 3);
+        if before >= size || after >= size {
+            continue;
+        }
+        let [e, k, s, b, a] = [extent, size, stride, before, after].map(|x| x as isize);
+        let mut expected = (e + b + a - k + s - 1).div_euclid(s) + 1;
+        if (expected - 1) * s >= e + b {
+            expected -= 1;
+        }
+        let pool = Pool2d {
+            size: [size, 1],
+            stride: [stride, 1],
+            padding: [[before, after], [0, 0]],
+            ..Pool2d::default()
+        };
+        let ceil = pool.with_ceil(extent, 1);
+        let image = [f32(&[1, extent, 1, 1])];
+        let got = Op::from(ceil).output(&image).map_or(0, |ty| ty.shape.dims()[1] as isize);
+        assert_eq!(got, expected.max(0), "{pool:?} over {extent}");
+        if ceil.extra[0] > 0 {
+            let less = Pool2d { extra: [ceil.extra[0] - 1, 0], ..ceil };
+            let less = Op::from(less).output(&image).map_or(0, |ty| ty.shape.dims()[1] as isize);
+            assert!(less < got, "{ceil:?} has more than it needs over {extent}");
+        }
+    }
 }
 
 #[test]
@@ -158,6 +199,12 @@ fn parameters_are_named_in_errors() {
     refuses(Conv2d { groups: 0, ..conv() }, &both, &["groups", "4 channels", "6 outputs"]);
     refuses(Conv2d { groups: 4, ..conv() }, &both, &["groups", "divisor", "got 4"]);
     refuses(Pool2d::square(2, 1, 2), &image, &["padding", "[2, 2]"]);
+    let pool = Pool2d { padding: [[0, 0], [1, 3]], ..Pool2d::square(3, 1, 0) };
+    refuses(pool, &image, &["padding", "less than the window [3, 3]", "[[0, 0], [1, 3]]"]);
+    let pool = Pool2d { padding: [[0, 1], [0, 0]], extra: [2, 0], ..pool };
+    refuses(AvgPool2d(pool), &image, &["extra", "[3, 3] without its padding after", "[2, 0]"]);
+    let pool = Pool2d { size: [9, 1], padding: [[1, 2], [0, 0]], ..Pool2d::default() };
+    refuses(pool, &image, &["window of 1 to 8", "9 over 5 with padding 1 before and 2 after"]);
     refuses(AvgPool2d(Pool2d::square(2, 0, 0)), &image, &["stride"]);
     let lrn = Lrn { size: 0, kappa: 1., alpha: 1., beta: 1., groups: 1 };
     refuses(lrn, &image, &["size", "at least 1"]);
@@ -202,6 +249,9 @@ fn extremes_are_refused() {
         // A window and a stride to go with it would give one output.
         let size = padding.saturating_add(1);
         refuses(Pool2d::square(size, most, padding), &image, &[]);
+        refuses(Pool2d::square(size, most, padding).with_ceil(5, 5), &image, &[]);
+        let after = Pool2d { padding: [[0, padding], [0, 0]], ..Pool2d::square(size, 1, 0) };
+        refuses(after, &image, &[]);
     }
     refuses(Pad { widths: vec![[most, 1]; 4], value: 0. }, &image, &[]);
     refuses(sum(&[7], false), &image, &[]);

@@ -17,6 +17,7 @@ fn cases() -> Vec<Case> {
     let conv = Conv2d { padding: [1, 1], bias: true, relu: true, ..Conv2d::default() };
     let first = Conv2d { stride: [4, 4], padding: [1, 1], ..Conv2d::default() };
     let pool = Pool2d::square(3, 2, 1);
+    let first_pool = Pool2d { ties: Ties::First, ..pool };
     let lrn = Lrn { size: 5, kappa: 2.0, alpha: 0.1, beta: 0.75, groups: 2 };
     let image = || signed(&[3, 37, 41, 48], 1);
     let shape = Shape::new(&[77_777]).expect("the shape of a case");
@@ -72,7 +73,8 @@ fn cases() -> Vec<Case> {
             vec![image(), signed(&[3, 37, 41, 16], 2)],
         ),
         case(pool.into(), vec![image()]),
-        case(MaxPool2dGrad(pool).into(), vec![image(), pooled, signed(&windows, 3)]),
+        case(MaxPool2dGrad(pool).into(), vec![image(), pooled.clone(), signed(&windows, 3)]),
+        case(MaxPool2dGrad(first_pool).into(), vec![image(), pooled, signed(&windows, 3)]),
         case(AvgPool2d(pool).into(), vec![image()]),
         case(AvgPool2dGrad { pool, input: [37, 41] }.into(), vec![signed(&windows, 3)]),
         case(lrn.into(), vec![image()]),

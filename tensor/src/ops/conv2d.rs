@@ -55,27 +55,34 @@ impl Default for Conv2d {
 /// since those in the padding are negative.
 const MAX_EXTENT: usize = i32::MAX as usize;
 
-/// The number of windows of `size` along an axis: the common rule of convolutions and pools.
+/// The number of windows of `size` along an axis with padding before and after: the common rule of
+/// convolutions and pools.
 pub(crate) fn windows(
     op: &'static str,
     extent: usize,
     size: usize,
     stride: usize,
-    padding: usize,
+    [before, after]: [usize; 2],
 ) -> Result<usize> {
     if stride == 0 || stride > MAX_EXTENT {
         return Err(Error::parameter(op, "stride", format!("from 1 to {MAX_EXTENT}"), stride));
     }
-    let padded = (padding.checked_mul(2))
+    let padded = (before.checked_add(after))
         .and_then(|p| p.checked_add(extent))
         .filter(|&padded| padded <= MAX_EXTENT);
     match padded.and_then(|padded| padded.checked_sub(size)) {
         Some(span) if size > 0 => Ok(span / stride + 1),
-        _ => Err(Error::shape(
-            op,
-            format!("a window of 1 to {} (the image with its padding)", padded.unwrap_or(0)),
-            format!("a window of {size} over {extent} with padding {padding}"),
-        )),
+        _ => {
+            let padding = match before == after {
+                true => format!("padding {before}"),
+                false => format!("padding {before} before and {after} after"),
+            };
+            Err(Error::shape(
+                op,
+                format!("a window of 1 to {} (the image with its padding)", padded.unwrap_or(0)),
+                format!("a window of {size} over {extent} with {padding}"),
+            ))
+        }
     }
 }
 
@@ -98,8 +105,8 @@ impl Conv2d {
             );
             return Err(Error::shape(op, expected, weights));
         }
-        let out_rows = windows(op, rows, kernel_rows, self.stride[0], self.padding[0])?;
-        let out_cols = windows(op, cols, kernel_cols, self.stride[1], self.padding[1])?;
+        let out_rows = windows(op, rows, kernel_rows, self.stride[0], [self.padding[0]; 2])?;
+        let out_cols = windows(op, cols, kernel_cols, self.stride[1], [self.padding[1]; 2])?;
         Shape::new(&[n, out_rows, out_cols, out])
     }
 

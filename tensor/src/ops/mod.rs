@@ -44,7 +44,7 @@ pub use lrn::Lrn;
 pub use matmul::{MatMul, MatMulExtents};
 pub use pad::Pad;
 pub use permute::Permute;
-pub use pool2d::{AvgPool2dGrad, Pool2d};
+pub use pool2d::{AvgPool2dGrad, Pool2d, Ties};
 pub use random::{Normal, Uniform};
 pub use reduce::{ArgReduce, ArgReduceKind, Axes, Reduce, ReduceKind};
 pub use relu::ReluGrad;
