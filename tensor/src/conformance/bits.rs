@@ -21,6 +21,8 @@ fn cases() -> Vec<Case> {
     let lrn = Lrn { size: 5, kappa: 2.0, alpha: 0.1, beta: 0.75, groups: 2 };
     let image = || signed(&[3, 37, 41, 48], 1);
     let shape = Shape::new(&[77_777]).expect("the shape of a case");
+    let statistics =
+        || reference::execute(&Moments.into(), &[&image()]).expect("the moments of a case");
     let key = RandomKey::new(3, 4);
     let sigmoid = Unary { kind: UnaryKind::Sigmoid };
     let add = Binary { kind: BinaryKind::Add };
@@ -79,6 +81,24 @@ fn cases() -> Vec<Case> {
         case(AvgPool2dGrad { pool, input: [37, 41] }.into(), vec![signed(&windows, 3)]),
         case(lrn.into(), vec![image()]),
         case(LrnGrad(lrn).into(), vec![image(), signed(&[3, 37, 41, 48], 2)]),
+        case(Moments.into(), vec![image()]),
+        // Few channels and many rows.
+        case(Moments.into(), vec![signed(&[100_003, 3], 1)]),
+        case(
+            BatchNorm { epsilon: 1e-5, batch: true, relu: true }.into(),
+            vec![image(), statistics(), signed(&[48], 2), signed(&[48], 3)],
+        ),
+        case(BatchNormSums.into(), vec![image(), signed(&[3, 37, 41, 48], 2), statistics()]),
+        case(
+            BatchNormGrad { epsilon: 1e-5 }.into(),
+            vec![
+                image(),
+                signed(&[3, 37, 41, 48], 2),
+                statistics(),
+                signed(&[2, 48], 3),
+                signed(&[48], 4),
+            ],
+        ),
         case(Dropout { rate: 0.4, scale: 1.7, key }.into(), vec![image()]),
         case(Uniform { shape, low: -0.3, high: 0.9, key }.into(), vec![]),
         case(Normal { shape, mean: 0.1, deviation: 0.7, key }.into(), vec![]),

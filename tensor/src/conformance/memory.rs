@@ -6,9 +6,9 @@ use super::cases::{Tolerance, difference};
 use super::values::{DTYPES, Values, tensor};
 use super::{Settings, report};
 use crate::ops::{
-    Algorithm, Axes, Binary, BinaryKind, Concatenate, Conv2d, CrossEntropyGrad, Flip, Gather,
-    GatherGrad, Lrn, MatMul, Permute, Pool2d, Reduce, ReduceKind, ReluGrad, SgdMomentum, Slice,
-    Softmax, Unary, UnaryKind,
+    Algorithm, Axes, BatchNorm, BatchNormGrad, BatchNormSums, Binary, BinaryKind, Concatenate,
+    Conv2d, CrossEntropyGrad, Flip, Gather, GatherGrad, Lrn, MatMul, Moments, Permute, Pool2d,
+    Reduce, ReduceKind, ReluGrad, SgdMomentum, Slice, Softmax, Unary, UnaryKind,
 };
 use crate::{
     DType, Device, Error, HostTensor, Op, Reference, SharedBytes, Tensor, TensorType, reference,
@@ -168,6 +168,7 @@ pub fn bad_operands(device: &Device, _: &Settings) {
         keep_axes: false,
     };
     let lrn = Lrn { size: 5, kappa: 1.0, alpha: 1.0, beta: 0.75, groups: 3 };
+    let norm = BatchNorm::default();
     let relu = Op::from(Unary { kind: UnaryKind::Relu });
     let bad: Vec<(Op, Vec<HostTensor>)> = vec![
         (relu.clone(), vec![]),
@@ -197,6 +198,14 @@ pub fn bad_operands(device: &Device, _: &Settings) {
         (Concatenate { axis: 0 }.into(), vec![f32(&[3, 1]), f32(&[3, 2])]),
         (Gather { axis: 0 }.into(), vec![f32(&[3]), f32(&[3])]),
         (ReluGrad.into(), vec![f32(&[3]), f32(&[2])]),
+        (Moments.into(), vec![f32(&[3])]),
+        (norm.into(), vec![f32(&[5, 3]), f32(&[2, 3]), f32(&[3]), f32(&[4])]),
+        (norm.into(), vec![f32(&[5, 3]), f32(&[3]), f32(&[3]), f32(&[3])]),
+        (BatchNormSums.into(), vec![f32(&[5, 3]), f32(&[3, 5]), f32(&[2, 3])]),
+        (
+            BatchNormGrad { epsilon: -1.0 }.into(),
+            vec![f32(&[5, 3]), f32(&[5, 3]), f32(&[2, 3]), f32(&[2, 3]), f32(&[3])],
+        ),
         (CrossEntropyGrad.into(), vec![f32(&[2, 3]), u32(&[2]), f32(&[3])]),
         (GatherGrad { axis: 0, extent: 4 }.into(), vec![u32(&[2]), f32(&[3])]),
         // It updates in place, and has no output to give.

@@ -45,6 +45,7 @@
 // It is a test suite, though another crate's tests run it: failing is what it is for.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod batch_norm;
 mod bits;
 mod cases;
 mod conv2d;
@@ -155,6 +156,10 @@ families! { $
     pool2d::avg_pool2d_grad,
     lrn::lrn,
     lrn::lrn_grad,
+    batch_norm::moments,
+    batch_norm::batch_norm,
+    batch_norm::batch_norm_sums,
+    batch_norm::batch_norm_grad,
     random::dropout,
     random::uniform,
     random::normal,

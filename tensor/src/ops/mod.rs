@@ -4,6 +4,7 @@
 //! cost, its gradient rule and the [`Tensor`] methods that ask for it. [`Op`] is the sum of them.
 //! What an op computes is defined by its plain version in [`reference`](mod@crate::reference).
 
+mod batch_norm;
 mod binary;
 mod cast;
 mod compare;
@@ -29,6 +30,7 @@ mod slice;
 mod softmax;
 mod unary;
 
+pub use batch_norm::{BatchNorm, BatchNormGrad, BatchNormSums, Moments};
 pub use binary::{Binary, BinaryKind};
 pub use cast::Cast;
 pub use compare::{Compare, CompareKind};
@@ -173,6 +175,14 @@ ops! {
     Lrn(Lrn),
     /// The gradient of local response normalization.
     LrnGrad(lrn::LrnGrad),
+    /// The mean and the variance of each channel.
+    Moments(Moments),
+    /// Batch normalization, with ReLU where asked.
+    BatchNorm(BatchNorm),
+    /// The sums that the gradients of batch normalization are made of.
+    BatchNormSums(BatchNormSums),
+    /// The gradient of batch normalization in its input.
+    BatchNormGrad(BatchNormGrad),
     /// Elements zeroed at random.
     Dropout(Dropout),
     /// Uniform random numbers.

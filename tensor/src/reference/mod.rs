@@ -5,6 +5,7 @@
 //! output. Other backends are tested against it, and use it for ops that they have no kernel for.
 
 mod backend;
+mod batch_norm;
 mod binary;
 mod cast;
 mod compare;
@@ -98,6 +99,14 @@ pub fn execute(op: &Op, inputs: &[&HostTensor]) -> Result<HostTensor> {
         Op::AvgPool2dGrad(op) => floats(pool2d::average_grad(&op.pool, &float(0), shape)),
         Op::Lrn(op) => floats(lrn::lrn(op, &float(0))),
         Op::LrnGrad(op) => floats(lrn::lrn_grad(&op.0, &float(0), &float(1))),
+        Op::Moments(_) => floats(batch_norm::moments(&float(0))),
+        Op::BatchNorm(op) => {
+            floats(batch_norm::batch_norm(op, &float(0), &float(1), &float(2), &float(3)))
+        }
+        Op::BatchNormSums(_) => floats(batch_norm::sums(&float(0), &float(1), &float(2))),
+        Op::BatchNormGrad(op) => {
+            floats(batch_norm::grad(op, &float(0), &float(1), &float(2), &float(3), &float(4)))
+        }
         Op::Dropout(op) => floats(dropout::dropout(op, &float(0))),
         Op::Uniform(op) => random::uniform(op).into(),
         Op::Normal(op) => random::normal(op).into(),
