@@ -269,7 +269,7 @@ impl ConvSpec {
     pub fn op(&self) -> ops::Conv2d {
         ops::Conv2d {
             stride: [self.stride; 2],
-            padding: [self.padding; 2],
+            padding: [[self.padding; 2]; 2],
             groups: self.groups,
             bias: true,
             relu: self.relu,
