@@ -26,7 +26,10 @@ fn parameters(op: &Op, inputs: &[TensorType]) -> String {
                 Some(&[_, rows, cols, _]) => [rows, cols],
                 _ => [0, 0],
             };
-            let mut text = window(kernel, conv.stride, conv.padding.sides());
+            let mut text = window(kernel, conv.stride, conv.padding);
+            if conv.dilation != [1, 1] {
+                let _ = write!(text, " dilation {}", pair(conv.dilation));
+            }
             if conv.groups != 1 {
                 let _ = write!(text, " groups {}", conv.groups);
             }
@@ -41,6 +44,7 @@ fn parameters(op: &Op, inputs: &[TensorType]) -> String {
         }
         Op::MaxPool2d(pool) => pooling(pool),
         Op::AvgPool2d(ops::AvgPool2d(pool)) => pooling(pool),
+        Op::BatchNorm(norm) => flags(&[("batch", norm.batch), ("relu", norm.relu)]),
         Op::Permute(permute) => format!(" {:?}", permute.order),
         Op::Concatenate(concatenate) => format!(" axis {}", concatenate.axis),
         Op::Softmax(softmax) => format!(" axis {}", softmax.axis),
@@ -64,43 +68,32 @@ fn parameters(op: &Op, inputs: &[TensorType]) -> String {
 }
 
 fn pooling(pool: &ops::Pool2d) -> String {
-    window(pool.size, pool.stride, pool.padding.sides())
-}
-
-/// Padding, however it is written: `[[top, bottom], [left, right]]`.
-trait Sides {
-    fn sides(&self) -> [[usize; 2]; 2];
-}
-
-impl Sides for [usize; 2] {
-    fn sides(&self) -> [[usize; 2]; 2] {
-        self.map(|both| [both; 2])
+    let mut text = window(pool.size, pool.stride, pool.padding);
+    if pool.extra != [0, 0] {
+        let _ = write!(text, " extra {}", pair(pool.extra));
     }
-}
-
-impl Sides for [[usize; 2]; 2] {
-    fn sides(&self) -> [[usize; 2]; 2] {
-        *self
-    }
+    text
 }
 
 /// ` 3x3/2 pad 1`: what is as usual is left out, and what is equal in both axes stands once.
 fn window([rows, cols]: [usize; 2], stride: [usize; 2], padding: [[usize; 2]; 2]) -> String {
     let mut text = format!(" {rows}x{cols}");
-    let _ = match stride {
-        [1, 1] => Ok(()),
-        [rows, cols] if rows == cols => write!(text, "/{rows}"),
-        [rows, cols] => write!(text, "/{rows}x{cols}"),
-    };
+    if stride != [1, 1] {
+        let _ = write!(text, "/{}", pair(stride));
+    }
     let _ = match padding {
         [[0, 0], [0, 0]] => Ok(()),
-        [[top, bottom], [left, right]] if top == bottom && left == right => match top == left {
-            true => write!(text, " pad {top}"),
-            false => write!(text, " pad {top}x{left}"),
-        },
+        [[top, bottom], [left, right]] if top == bottom && left == right => {
+            write!(text, " pad {}", pair([top, left]))
+        }
         [[top, bottom], [left, right]] => write!(text, " pad {top},{bottom}x{left},{right}"),
     };
     text
+}
+
+/// A number for both axes where they are equal: `2`, `2x1`.
+fn pair([rows, cols]: [usize; 2]) -> String {
+    if rows == cols { rows.to_string() } else { format!("{rows}x{cols}") }
 }
 
 /// ` +bias +relu`

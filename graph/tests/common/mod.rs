@@ -6,7 +6,7 @@
 pub mod check;
 
 use proptest::prelude::*;
-use striate_graph::{Bind, BufferId, Graph, NodeOp, ParameterId, Value};
+use striate_graph::{Bind, BufferId, Graph, NodeOp, ParameterId, Record, Value};
 use striate_tensor::{DType, Device, Op, Shape, Tensor, TensorType, ops};
 
 /// What a graph is made of: the extents of the input, then steps, each of a kind with four dice.
@@ -21,7 +21,10 @@ pub struct Recipe {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Conv,
+    ConvNorm,
     Product,
+    BatchNorm,
+    NormOfBatch,
     Bias,
     Residual,
     Relu,
@@ -37,8 +40,11 @@ pub enum Kind {
     Dropout,
 }
 
-const KINDS: [(u32, Kind); 15] = [
+const KINDS: [(u32, Kind); 18] = [
     (6, Kind::Conv),
+    (3, Kind::ConvNorm),
+    (5, Kind::BatchNorm),
+    (2, Kind::NormOfBatch),
     (4, Kind::Product),
     (4, Kind::Bias),
     (5, Kind::Residual),
@@ -121,6 +127,18 @@ impl Builder<'_> {
         value
     }
 
+    /// Stored statistics: variances of about 1.
+    fn moments(&mut self, channels: usize) -> Value {
+        let id = BufferId(self.tensors.buffers.len() as u32);
+        let mean = numbers(&[1, channels], id.index() + 1000, self.device);
+        let variance = numbers(&[1, channels], id.index() + 2000, self.device);
+        let variance = variance.affine(0.75, 1.25).unwrap();
+        let moments = Tensor::concatenate(&[&mean, &variance], 0).unwrap();
+        let value = self.graph.buffer(id, *moments.ty());
+        self.tensors.buffers.push(moments);
+        value
+    }
+
     fn dims(&self, value: Value) -> Vec<usize> {
         self.graph.ty(value).shape.dims().to_vec()
     }
@@ -147,11 +165,8 @@ impl Builder<'_> {
         Some(match kind {
             Kind::Conv => {
                 let &[_, rows, cols, channels] = &dims[..] else { return None };
-                let padding = [die(1, 2), die(1, 4) / 2];
-                let kernel = [
-                    (rows + padding[0]).min(1 + die(2, 3)),
-                    (cols + padding[1]).min(1 + die(3, 3)),
-                ];
+                let padding = [[die(1, 2), die(2, 2)], [die(1, 4) / 2, die(3, 2)]];
+                let kernel = [rows.min(1 + die(2, 3)), cols.min(1 + die(3, 3))];
                 let groups = if die(2, 7) == 0 { channels } else { 1 };
                 let out = groups * (1 + die(1, 3));
                 let fan_in = kernel[0] * kernel[1] * channels / groups;
@@ -183,6 +198,34 @@ impl Builder<'_> {
                 }
                 let op = ops::MatMul { transpose_b, bias, ..ops::MatMul::default() };
                 self.graph.push(name, op, &inputs).unwrap()
+            }
+            // As nearly every network has it; by chance alone it would be rare.
+            Kind::ConvNorm => {
+                let y = self.step(Kind::Conv, dice)?;
+                self.activations.push(y);
+                return self.step(Kind::BatchNorm, [0, dice[1], dice[2], dice[3]]);
+            }
+            Kind::BatchNorm => {
+                let (&channels, true) = (dims.last()?, dims.len() >= 2) else { return None };
+                let moments = self.moments(channels);
+                let scale = self.parameter(&[channels], 1.0, weights);
+                let shift = self.parameter(&[channels], 1.0, weights);
+                let norm = ops::BatchNorm { relu: die(2, 5) == 0, ..ops::BatchNorm::default() };
+                self.graph.push(name, norm, &[x, moments, scale, shift]).unwrap()
+            }
+            Kind::NormOfBatch => {
+                let (&channels, true) = (dims.last()?, dims.len() >= 2) else { return None };
+                let moments = NodeOp::from(ops::Moments);
+                let moments = self.graph.push_node("moments", moments, &[x], true).unwrap();
+                let scale = self.parameter(&[channels], 1.0, DType::F32);
+                let shift = self.parameter(&[channels], 1.0, DType::F32);
+                let buffer = BufferId(self.tensors.buffers.len() as u32);
+                self.tensors.buffers.push(numbers(&[2, channels], 5, self.device));
+                let count = (dims.iter().product::<usize>() / channels) as u64;
+                self.graph.record(Record { buffer, count, moments });
+                // So much that a variance of 0 makes no large number.
+                let norm = ops::BatchNorm { epsilon: 0.25, batch: true, relu: false };
+                self.graph.push(name, norm, &[x, moments, scale, shift]).unwrap()
             }
             Kind::Bias => {
                 let bias = self.parameter(&[*dims.last()?], 1.0, DType::F32);
