@@ -170,7 +170,7 @@ pub(crate) fn same_everywhere(exchange: &Exchange, what: &impl Serialize) -> Res
 /// Where a training begins.
 #[derive(Default)]
 struct Start {
-    velocities: std::collections::BTreeMap<String, Tensor>,
+    velocities: std::collections::BTreeMap<striate_nn::ParameterId, Tensor>,
     position: Position,
     history: History,
     colours: Option<ColorComponents>,

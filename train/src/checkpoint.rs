@@ -17,7 +17,7 @@ use striate_data::augment::Recipe;
 use striate_data::source::Samples;
 use striate_importers::ModelFile;
 use striate_importers::ccv::{self, ColourStatistics, TrainingState};
-use striate_nn::{LayerParameters, LayerSpec, Network};
+use striate_nn::{LayerParameters, LayerSpec, Network, ParameterId, Role};
 use striate_tensor::{Device, HostTensor, Tensor};
 
 use crate::{Error, History, Result, TrainOptions};
@@ -126,7 +126,7 @@ pub struct Position {
 
 /// A training as it was saved.
 pub(crate) struct Saved {
-    pub(crate) velocities: BTreeMap<String, Tensor>,
+    pub(crate) velocities: BTreeMap<ParameterId, Tensor>,
     pub(crate) position: Position,
     pub(crate) colour: Option<ColourStatistics>,
     /// None in a file that ccv itself left.
@@ -173,11 +173,12 @@ pub(crate) fn read(path: &Path, device: &Device) -> Result<(Network, Option<Save
     let Some(state) = state else { return Ok((network, None)) };
     let network = with_exact(network, state.exact, device)?;
     let mut velocities = BTreeMap::new();
-    for (layer, (spec, stored)) in network.spec().nodes.iter().zip(state.velocities).enumerate() {
-        if let Some(stored) = stored {
-            let LayerParameters { weight, bias } = scaled(&stored, stored_scale(spec).recip())?;
-            velocities.insert(format!("{layer}.weight"), weight);
-            velocities.insert(format!("{layer}.bias"), bias);
+    let scales = stored_scales(&network);
+    for (layer, stored) in state.velocities.into_iter().enumerate() {
+        if let (Some(stored), Some([weight_id, bias_id])) = (stored, pair(&network, layer)) {
+            let LayerParameters { weight, bias } = scaled(&stored, scales[layer].recip())?;
+            velocities.insert(weight_id, weight);
+            velocities.insert(bias_id, bias);
         }
     }
     let mut notes = state.notes.get(NOTES).map(|text| parse::<Notes>(path, text)).transpose()?;
@@ -203,7 +204,7 @@ fn with_exact(
         return Ok(network);
     }
     let parameters = exact.into_iter().zip(network.layer_parameters());
-    let parameters = parameters.map(|(exact, held)| exact.or_else(|| held.clone())).collect();
+    let parameters = parameters.map(|(exact, held)| exact.or(held)).collect();
     let mut whole = Network::new(network.spec().clone(), parameters, device)?
         .with_metadata(network.metadata().clone());
     if let Some(mean) = network.mean() {
@@ -215,28 +216,29 @@ fn with_exact(
 /// Saves a training: the file is whole, or as it was before.
 pub(crate) fn write(
     path: &Path,
-    (network, velocities_by_name): (&Network, &BTreeMap<String, Tensor>),
+    (network, all_velocities): (&Network, &BTreeMap<ParameterId, Tensor>),
     position: Position,
     order: Vec<u32>,
     colour: Option<ColourStatistics>,
     notes: &Notes,
 ) -> Result<()> {
     let mut velocities = Vec::new();
+    let scales = stored_scales(network);
     for (layer, parameters) in network.layer_parameters().iter().enumerate() {
-        let Some(parameters) = parameters else {
+        let (Some(parameters), Some([weight_id, bias_id])) = (parameters, pair(network, layer))
+        else {
             velocities.push(None);
             continue;
         };
-        let velocity =
-            |kind: &str, like: &Tensor| match velocities_by_name.get(&format!("{layer}.{kind}")) {
-                Some(velocity) => Ok(velocity.clone()),
-                None => Tensor::zeros(*like.shape(), like.device()),
-            };
-        let own = LayerParameters {
-            weight: velocity("weight", &parameters.weight)?,
-            bias: velocity("bias", &parameters.bias)?,
+        let velocity = |id: ParameterId, like: &Tensor| match all_velocities.get(&id) {
+            Some(velocity) => Ok(velocity.clone()),
+            None => Tensor::zeros(*like.shape(), like.device()),
         };
-        velocities.push(Some(scaled(&own, stored_scale(&network.spec().nodes[layer]))?));
+        let own = LayerParameters {
+            weight: velocity(weight_id, &parameters.weight)?,
+            bias: velocity(bias_id, &parameters.bias)?,
+        };
+        velocities.push(Some(scaled(&own, scales[layer])?));
     }
     let text = serde_json::to_string(notes).map_err(|e| notes_error(path, e))?;
     let mut texts = BTreeMap::from([(NOTES.to_owned(), text)]);
@@ -279,15 +281,25 @@ fn notes_error(path: &Path, error: serde_json::Error) -> Error {
     Error::Notes { file: path.display().to_string(), source: error }
 }
 
-/// What velocities of a layer are multiplied by in the file.
-fn stored_scale(spec: &LayerSpec) -> f32 {
-    match spec {
-        // A power of two moves the exponent only.
-        LayerSpec::FullConnect(full) if (1.0 - full.dropout).log2().fract() == 0.0 => {
-            full.kept_scale()
+/// What velocities of each layer are multiplied by in the file.
+fn stored_scales(network: &Network) -> Vec<f32> {
+    let mut scales = vec![1.0; network.spec().nodes.len()];
+    // A dropout node that follows a layer is that layer's, as ccv has it.
+    for layer in network.spec().chain().unwrap_or_default() {
+        if let LayerSpec::FullConnect(full) = layer.layer
+            // A power of two moves the exponent only.
+            && (1.0 - full.dropout).log2().fract() == 0.0
+        {
+            scales[layer.node] = full.kept_scale();
         }
-        _ => 1.0,
     }
+    scales
+}
+
+/// The weights and the biases of a layer.
+fn pair(network: &Network, layer: usize) -> Option<[ParameterId; 2]> {
+    let id = |role| network.parameter_id(layer, role);
+    Some([id(Role::Weight)?, id(Role::Bias)?])
 }
 
 fn scaled(parameters: &LayerParameters, factor: f32) -> Result<LayerParameters> {

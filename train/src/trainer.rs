@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use striate_nn::{Context, Module, Network, named_parameters, require_grad};
+use striate_nn::{
+    BatchMoments, Context, Module, Network, ParameterId, named_parameters, require_grad,
+    update_statistics,
+};
 use striate_tensor::{DType, HostTensor, RandomKey, Tensor, no_grad};
 
-use crate::descent::{Descent, layer_of};
+use crate::descent::Descent;
 use crate::{Error, Result, TrainOptions};
 
 /// The streams of a seed from here on are for dropout, one a mini-batch. ("DROP" in ASCII.)
@@ -69,31 +72,34 @@ impl Trainer {
         Self::resumed(network, BTreeMap::new(), options)
     }
 
-    /// A trainer that goes on with these velocities, by the names of the parameters (`0.weight`).
+    /// A trainer that resumes with these velocities, by the numbers of the parameters
+    /// ([`Network::parameter_infos`]).
     ///
     /// # Errors
     /// As [`new`](Trainer::new); also where a velocity is of no parameter, or of another shape.
     pub fn resumed(
         network: Network,
-        velocities: BTreeMap<String, Tensor>,
+        velocities: BTreeMap<ParameterId, Tensor>,
         options: TrainOptions,
     ) -> Result<Self> {
         options.check(network.spec().nodes.len())?;
         network.spec().verify(network.spec().classes())?;
         let mut network = network.cast(DType::F32)?;
-        for (name, velocity) in &velocities {
-            let parameter = parameter(&network, name);
-            if parameter.is_none_or(|p| p.shape() != velocity.shape()) {
-                let expected = match parameter {
-                    Some(parameter) => format!("a velocity {} of {name}", parameter.shape()),
-                    None => "velocities of the network's parameters".into(),
+        for (id, velocity) in &velocities {
+            let info = network.parameter_infos().get(id.index());
+            if info.is_none_or(|info| info.shape != *velocity.shape()) {
+                let (expected, name) = match info {
+                    Some(info) => {
+                        (format!("a velocity {} of {}", info.shape, info.name), info.name.clone())
+                    }
+                    None => ("velocities of the network's parameters".into(), id.0.to_string()),
                 };
                 let got = format!("{name}: {}", velocity.shape());
                 return Err(Error::Velocity { expected, got });
             }
         }
         require_grad(&mut network);
-        let descent = Descent::new(network.spec(), velocities, options);
+        let descent = Descent::new(&network, velocities, options);
         Ok(Trainer { network, descent })
     }
 
@@ -102,8 +108,8 @@ impl Trainer {
         &self.network
     }
 
-    /// The velocities, by the names of the parameters.
-    pub fn velocities(&self) -> &BTreeMap<String, Tensor> {
+    /// The velocities, by the numbers of the parameters.
+    pub fn velocities(&self) -> &BTreeMap<ParameterId, Tensor> {
         self.descent.velocities()
     }
 
@@ -139,11 +145,12 @@ impl Trainer {
         factor: f64,
     ) -> Result<StepReport> {
         self.descent.prepare(&self.network)?;
-        let (loss, report) = self.forward(images, labels, self.key(iteration))?;
+        let (loss, report, statistics) = self.forward(images, labels, self.key(iteration))?;
         if !report.loss_sum.is_finite() {
             return Err(Error::Diverged { iteration, loss: report.loss() });
         }
         self.descent.learn_from(&mut self.network, loss, report.samples, factor)?;
+        self.remember(&statistics)?;
         Ok(report)
     }
 
@@ -152,26 +159,42 @@ impl Trainer {
         batch_key(self.options().seed, iteration)
     }
 
-    /// The summed loss of some samples, to go back from, and what they showed.
+    /// Brings the statistics of a mini-batch into the running ones.
+    pub(crate) fn remember(&mut self, statistics: &[BatchMoments]) -> Result<()> {
+        Ok(update_statistics(&mut self.network, statistics)?)
+    }
+
+    /// The summed loss of some samples, to go back from, what they showed, and the statistics that
+    /// normalization took of them.
     pub(crate) fn forward(
         &self,
         images: &Tensor,
         labels: &Tensor,
         key: RandomKey,
-    ) -> Result<(Tensor, StepReport)> {
+    ) -> Result<(Tensor, StepReport, Vec<BatchMoments>)> {
         let cx = Context::training(key);
-        let logits = match self.options().recompute {
+        let outputs = match self.options().recompute {
             true => self.network.forward_recomputed(images, &cx)?,
-            false => self.network.forward_with(images, &cx)?,
+            false => self.network.forward_outputs(images, &cx)?,
         };
         // What keeps the activations goes before the backward pass, which frees them one by one.
-        loss_of(&logits, labels)
+        let mut outputs = outputs.into_iter();
+        let Some(logits) = outputs.next() else {
+            return Err(Error::Option { expected: "an output".into(), got: "none".into() });
+        };
+        let (mut loss, report) = loss_of(&logits, labels)?;
+        drop(logits);
+        for (auxiliary, output) in self.network.spec().auxiliary.iter().zip(outputs) {
+            let own = output.cross_entropy(labels)?.sum_all()?;
+            loss = loss.add(&own.affine(auxiliary.weight, 0.0)?)?;
+        }
+        Ok((loss, report, cx.take_records()))
     }
 
     /// Takes the gradients of a mini-batch of so many samples.
     pub(crate) fn learn(
         &mut self,
-        gradients: BTreeMap<String, Tensor>,
+        gradients: BTreeMap<ParameterId, Tensor>,
         samples: usize,
         factor: f64,
     ) -> Result<()> {
@@ -188,12 +211,16 @@ impl Trainer {
     }
 
     /// The network and its velocities.
-    pub(crate) fn into_parts(self) -> (Network, BTreeMap<String, Tensor>) {
+    pub(crate) fn into_parts(self) -> (Network, BTreeMap<ParameterId, Tensor>) {
         (self.network, self.descent.velocities().clone())
     }
 
     /// Takes another network of the same layers and its velocities.
-    pub(crate) fn replace(&mut self, mut network: Network, velocities: BTreeMap<String, Tensor>) {
+    pub(crate) fn replace(
+        &mut self,
+        mut network: Network,
+        velocities: BTreeMap<ParameterId, Tensor>,
+    ) {
         require_grad(&mut network);
         self.network = network;
         self.descent.set_velocities(velocities);
@@ -263,15 +290,9 @@ fn count_misses(logits: &HostTensor, labels: &[u32], top: usize) -> usize {
     rows.filter(|&(row, &label)| !hit(row, label as usize)).count()
 }
 
-fn parameter<'a>(network: &'a Network, name: &str) -> Option<&'a Tensor> {
-    let (layer, is_weight) = layer_of(name);
-    let parameters = network.layer_parameters().get(layer)?.as_ref()?;
-    Some(if is_weight { &parameters.weight } else { &parameters.bias })
-}
-
 #[cfg(test)]
 mod tests {
-    use striate_nn::{NetworkSpec, Seed, named_gradients};
+    use striate_nn::{NetworkSpec, Seed, parameter_gradients};
     use striate_tensor::{Device, Reference, Shape};
 
     use super::*;
@@ -296,8 +317,8 @@ mod tests {
                 continue;
             }
             let key = trainer.key(iteration);
-            let (loss, report) = trainer.forward(&images, &labels, key).unwrap();
-            let gradients = named_gradients(&trainer.network, loss.backward().unwrap());
+            let (loss, report, _) = trainer.forward(&images, &labels, key).unwrap();
+            let gradients = parameter_gradients(&trainer.network, loss.backward().unwrap());
             trainer.learn(gradients, report.samples, 0.5).unwrap();
         }
         trainer.flush(0.5).unwrap();

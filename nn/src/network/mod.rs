@@ -11,7 +11,7 @@ use striate_tensor::{DType, Device, LeafId, Tensor, no_grad};
 use crate::layers::{Buffer, Context, Module, Visitor, VisitorMut};
 use crate::lower::{BufferInfo, Layout, ParameterInfo, Role};
 use crate::shapes::dims;
-use crate::{Error, LayerShape, NetworkSpec, Result, Summary};
+use crate::{Error, LayerShape, NetworkSpec, ParameterId, Result, Summary};
 use plans::Plans;
 
 pub use forward::RunLimits;
@@ -239,6 +239,13 @@ impl Network {
     /// What each parameter is, by [`ParameterId`](crate::ParameterId).
     pub fn parameter_infos(&self) -> &[ParameterInfo] {
         &self.layout.parameters
+    }
+
+    /// The parameter of this layer that has this role there.
+    pub fn parameter_id(&self, layer: usize, role: Role) -> Option<ParameterId> {
+        let is = |info: &ParameterInfo| info.layer == layer && info.role == role;
+        let place = self.layout.parameters.iter().position(is)?;
+        Some(ParameterId(place as u32))
     }
 
     /// The buffers, by [`BufferId`](crate::BufferId).

@@ -75,6 +75,7 @@ mod local;
 mod mpi;
 mod reports;
 mod state;
+mod statistics;
 
 use std::sync::Arc;
 
