@@ -135,9 +135,14 @@ impl NetworkSpec {
         local.unwrap_or(self.nodes.len())
     }
 
-    /// The first full-connect layer.
+    /// The first full-connect layer that sees all that what follows it sees: not one of an auxiliary
+    /// output, nor one within branches.
     pub fn first_full_connect(&self) -> Option<usize> {
-        self.nodes.iter().position(|node| node.kind() == LayerKind::FullConnect)
+        let cuts = self.cuts().unwrap_or_default();
+        let follows_cut = |layer: usize| layer == 0 || cuts.contains(&(layer - 1));
+        (0..self.nodes.len()).find(|&layer| {
+            self.nodes[layer].kind() == LayerKind::FullConnect && follows_cut(layer)
+        })
     }
 
     /// Outputs of the network: of its last layer, or of the last one that changes their number; the
@@ -295,18 +300,20 @@ impl NetworkSpec {
         })
     }
 
-    /// A range of layers that may be run apart: what it sees and gives is one value each.
+    /// A range of layers that may be run apart: what it sees is one value.
     ///
     /// # Errors
-    /// [`Error::Range`] where there are no such layers; [`Error::Layer`] naming the end that is no
-    /// cut.
+    /// [`Error::Range`] where there are no such layers; [`Error::Layer`] naming the layer before them,
+    /// where that is no cut.
     pub(crate) fn check_range(&self, layers: &Range<usize>) -> Result<()> {
         if layers.start > layers.end || layers.end > self.nodes.len() {
             return Err(Error::Range { layers: self.nodes.len(), range: layers.clone() });
         }
         let cuts = self.cuts()?;
-        for end in [layers.start, layers.end].into_iter().filter_map(|end| end.checked_sub(1)) {
-            if !cuts.contains(&end) && !layers.is_empty() {
+        if let Some(end) = layers.start.checked_sub(1)
+            && !layers.is_empty()
+        {
+            if !cuts.contains(&end) {
                 let near: Vec<String> = [
                     cuts.iter().rev().find(|&&cut| cut < end),
                     cuts.iter().find(|&&cut| cut > end),

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use striate_graph::passes::{self, Passes};
 use striate_graph::{
-    Bind, BufferId, Cancel, Outputs, ParameterId, Plan, Recorded, Run, Source, Value,
+    Bind, BufferId, Cancel, Graph, Outputs, ParameterId, Plan, Recorded, Run, Source, Value,
 };
 use striate_tensor::{DType, RandomKey, Tensor, TensorType, autograd};
 
@@ -90,13 +90,29 @@ impl Network {
         Ok(self.ready(self.all(), &TensorType::f32(shape), false)?.plan)
     }
 
+    /// The network as a graph for so many images, with its own types of parameters, before any
+    /// [pass](striate_graph::passes).
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] where so many images have no shape.
+    pub fn graph(&self, images: usize) -> Result<Graph> {
+        let [rows, cols, channels] = self.spec.input;
+        let shape = striate_tensor::Shape::new(&[images, rows, cols, channels])?;
+        let dtypes = |id: ParameterId| self.dtype(id);
+        let (nodes, input, shapes) =
+            (self.all(), TensorType::f32(shape), Some(&self.shapes[..]));
+        let wanted =
+            Wanted { nodes, input, training: false, dtypes: &dtypes, all: false, shapes };
+        Ok(lower(&self.spec, &wanted, Some(&self.layout))?.graph)
+    }
+
     /// The output of the last of these layers for `x`, the input of the first: `[n, rows, cols,
     /// channels]`, or `[n, in]` before a full-connect layer, which flattens it. Layers that look at
     /// neighbourhoods take images of any size. An empty range gives `x`.
     ///
     /// # Errors
     /// [`Error::Range`] where there are no such layers; [`Error::Layer`] where the network cannot be
-    /// [cut](crate::NetworkSpec::cuts) before or after them; [`Error::Layer`] or [`Error::Op`] where
+    /// [cut](crate::NetworkSpec::cuts) before them; [`Error::Layer`] or [`Error::Op`] where
     /// `x` does not fit a layer, or the device fails.
     pub fn forward_layers(&self, layers: Range<usize>, x: &Tensor) -> Result<Tensor> {
         if layers.is_empty() {
