@@ -89,17 +89,7 @@ impl Classifier {
         let geometry = Geometry { image: spec.image, net: [rows, cols], channels, scan_scale };
         let tested = tested(metadata, &geometry, mean.as_ref());
         let protocol = recommended(metadata, tested.is_some(), scan.is_some());
-        Ok(Classifier {
-            protocol,
-            labels,
-            geometry,
-            mean,
-            tested,
-            scan,
-            head,
-            classes,
-            network,
-        })
+        Ok(Classifier { protocol, labels, geometry, mean, tested, scan, head, classes, network })
     }
 
     /// With another protocol.
@@ -229,8 +219,7 @@ impl Classifier {
                         .collect::<striate_tensor::Result<Vec<_>>>()?;
                     drop(scanned);
                     let windows = Tensor::concatenate(&windows.iter().collect::<Vec<_>>(), 0)?;
-                    let y =
-                        self.network.forward_layers(after..self.head, &windows)?;
+                    let y = self.network.forward_layers(after..self.head, &windows)?;
                     features.push(y.flatten()?);
                 }
             }

@@ -53,6 +53,7 @@ pub use device::gpu_by_name;
 pub use device::{DeviceByName, DeviceOptions};
 pub use error::{Error, Result};
 
+pub use striate_graph as graph;
 pub use striate_importers as importers;
 pub use striate_models as models;
 pub use striate_nn as nn;

@@ -3,11 +3,12 @@
 //! Most follow from the classic networks' own specifications, so that there is no second table of
 //! their shapes to keep right.
 
+use striate::graph::{NodeOp, Source};
 use striate::models;
-use striate::nn::{LayerShape, LayerSpec, NetworkSpec};
+use striate::nn::NetworkSpec;
 use striate::tensor::ops::{
-    AvgPool2d, Axes, BatchNorm, BatchNormGrad, BatchNormSums, Binary, BinaryKind, Cast, MatMul,
-    Moments, Op, Reduce, ReduceKind, Softmax, Unary, UnaryKind,
+    Axes, BatchNorm, BatchNormGrad, BatchNormSums, Binary, BinaryKind, Cast, MatMul, Moments, Op,
+    Reduce, ReduceKind, Softmax, Unary, UnaryKind,
 };
 use striate::tensor::{DType, Shape, TensorType};
 
@@ -86,73 +87,49 @@ pub(crate) fn unknown(name: &str) -> Error {
     ))
 }
 
-/// The op that computes a layer, and the types of its operands for inputs of type `x`.
-pub(crate) fn of_layer(
-    layer: &LayerSpec,
-    x: TensorType,
-    parameters: Option<[TensorType; 2]>,
-) -> (Op, Vec<TensorType>) {
-    let op = match layer {
-        LayerSpec::Conv(conv) => conv.op().into(),
-        LayerSpec::MaxPool(pool) => pool.op().into(),
-        LayerSpec::AvgPool(pool) => AvgPool2d(pool.op()).into(),
-        LayerSpec::Lrn(lrn) => lrn.op().into(),
-        LayerSpec::FullConnect(full) => full.op().into(),
-    };
-    (op, [x].into_iter().chain(parameters.into_iter().flatten()).collect())
-}
-
-/// The type of a layer's input: a full-connect layer sees it flat.
-pub(crate) fn input_type(
-    layer: &LayerSpec,
-    shape: &LayerShape,
-    batch: usize,
-) -> Result<TensorType> {
-    let [rows, cols, channels] = shape.input;
-    let shape = match layer {
-        LayerSpec::FullConnect(_) => Shape::new(&[batch, rows * cols * channels]),
-        _ => Shape::new(&[batch, rows, cols, channels]),
-    };
-    Ok(TensorType::f32(shape?))
-}
-
-/// A case for each layer: convolutions by block (a pooling ends one) and number in it, the others by
-/// their number. `dtype` is the precision of the parameters of a layer.
+/// A case for each op of a network's graph: convolutions by block (a pooling ends one) and number in it,
+/// the others by their number. `dtype` is the precision of the parameters of a layer.
 pub(crate) fn of_network(
     spec: &NetworkSpec,
     batch: usize,
     dtype: impl Fn(usize) -> DType,
     cases: &mut Vec<OpCase>,
 ) -> Result<()> {
-    let (mut block, mut in_block, mut pools, mut lrns, mut fulls) = (1, 0, 0, 0, 0);
-    for (index, (layer, shape)) in spec.nodes.iter().zip(spec.shapes()?).enumerate() {
-        let place = match layer {
-            LayerSpec::Conv(_) => {
+    let graph = spec.graph(batch)?;
+    let (mut block, mut in_block, mut products) = (1, 0, 0);
+    let mut counts = std::collections::BTreeMap::<&str, usize>::new();
+    for node in graph.nodes() {
+        let NodeOp::Op(op) = &node.op else { continue };
+        let place = match op {
+            Op::Conv2d(_) => {
                 in_block += 1;
                 format!("{block}_{in_block}")
             }
-            LayerSpec::MaxPool(_) | LayerSpec::AvgPool(_) => {
-                (block, in_block) = (block + 1, 0);
-                pools += 1;
-                format!("{pools}")
+            Op::MatMul(_) => {
+                products += 1;
+                format!("fc{products}")
             }
-            LayerSpec::Lrn(_) => {
-                lrns += 1;
-                format!("{lrns}")
-            }
-            LayerSpec::FullConnect(_) => {
-                fulls += 1;
-                format!("fc{fulls}")
+            other => {
+                if matches!(other, Op::MaxPool2d(_) | Op::AvgPool2d(_)) {
+                    (block, in_block) = (block + 1, 0);
+                }
+                let kind = match other {
+                    // Both kinds of pooling are counted as one.
+                    Op::MaxPool2d(_) | Op::AvgPool2d(_) => "pool",
+                    other => other.name(),
+                };
+                let count = counts.entry(kind).or_default();
+                *count += 1;
+                count.to_string()
             }
         };
-        let x = input_type(layer, &shape, batch)?;
-        let parameters = match (shape.weight, shape.bias) {
-            (Some(weight), Some(bias)) => {
-                Some([weight, bias].map(|shape| TensorType::new(shape, dtype(index))))
+        let types = node.inputs.iter().map(|&input| match graph.source(input) {
+            Source::Parameter(_) => {
+                TensorType::new(graph.ty(input).shape, dtype(node.origin.unwrap_or(0)))
             }
-            _ => None,
-        };
-        let (op, inputs) = of_layer(layer, x, parameters);
+            _ => *graph.ty(input),
+        });
+        let (op, inputs) = (op.clone(), types.collect());
         cases.push(OpCase { name: format!("{}/{}/{place}", op.name(), spec.name), op, inputs });
     }
     Ok(())

@@ -140,9 +140,8 @@ impl NetworkSpec {
     pub fn first_full_connect(&self) -> Option<usize> {
         let cuts = self.cuts().unwrap_or_default();
         let follows_cut = |layer: usize| layer == 0 || cuts.contains(&(layer - 1));
-        (0..self.nodes.len()).find(|&layer| {
-            self.nodes[layer].kind() == LayerKind::FullConnect && follows_cut(layer)
-        })
+        (0..self.nodes.len())
+            .find(|&layer| self.nodes[layer].kind() == LayerKind::FullConnect && follows_cut(layer))
     }
 
     /// Outputs of the network: of its last layer, or of the last one that changes their number; the

@@ -99,10 +99,8 @@ impl Network {
         let [rows, cols, channels] = self.spec.input;
         let shape = striate_tensor::Shape::new(&[images, rows, cols, channels])?;
         let dtypes = |id: ParameterId| self.dtype(id);
-        let (nodes, input, shapes) =
-            (self.all(), TensorType::f32(shape), Some(&self.shapes[..]));
-        let wanted =
-            Wanted { nodes, input, training: false, dtypes: &dtypes, all: false, shapes };
+        let (nodes, input, shapes) = (self.all(), TensorType::f32(shape), Some(&self.shapes[..]));
+        let wanted = Wanted { nodes, input, training: false, dtypes: &dtypes, all: false, shapes };
         Ok(lower(&self.spec, &wanted, Some(&self.layout))?.graph)
     }
 
