@@ -29,7 +29,7 @@ impl Module for Block {
         self.b.forward(&self.a.forward(x, cx)?, cx)?.add(x)?.relu()
     }
 
-    fn parameters(&self, visit: &mut Visitor) {
+    fn parameters<'a>(&'a self, visit: &mut Visitor<'a>) {
         visit.child("a", &self.a);
         visit.child("b", &self.b);
     }

@@ -22,11 +22,11 @@ impl Module for Products {
         self.factors.iter().try_fold(x.clone(), |x, factor| x.matmul(factor))
     }
 
-    fn parameters(&self, visit: &mut Visitor) {
+    fn parameters<'a>(&'a self, visit: &mut Visitor<'a>) {
         NAMES.iter().zip(&self.factors).for_each(|(name, factor)| visit.parameter(name, factor));
     }
 
-    fn parameters_mut(&mut self, visit: &mut VisitorMut) {
+    fn parameters_mut<'a>(&'a mut self, visit: &mut VisitorMut<'a>) {
         let factors = NAMES.iter().zip(&mut self.factors);
         factors.for_each(|(name, factor)| visit.parameter(name, factor));
     }
