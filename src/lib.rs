@@ -37,7 +37,7 @@
 //! ```
 //!
 //! Or code: see [`nn::Module`]. Each part of the house is a crate of its own, reachable from here:
-//! [`tensor`], [`nn`], [`models`], [`importers`], [`image`](mod@image) (decoding, resizing, crop
+//! [`tensor`], [`graph`], [`nn`], [`models`], [`importers`], [`image`](mod@image) (decoding, resizing, crop
 //! protocols, training data), [`train`].
 
 mod classifier;
@@ -53,6 +53,7 @@ pub use device::gpu_by_name;
 pub use device::{DeviceByName, DeviceOptions};
 pub use error::{Error, Result};
 
+pub use striate_graph as graph;
 pub use striate_importers as importers;
 pub use striate_models as models;
 pub use striate_nn as nn;

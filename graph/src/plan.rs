@@ -41,7 +41,9 @@ impl Plan {
     }
 
     /// Bytes of activations at the moment when they are most: what nodes make, inputs and outputs of
-    /// the graph included; parameters, constants and the devices' own working memory are not counted.
+    /// the graph included. Parameters, buffers, constants, what depends on these alone (it is
+    /// [prepared](Plan::prepare) once) and the devices' own working memory are not counted. A run takes
+    /// no more than this, and less where dropout passes its input on.
     pub fn peak_bytes(&self) -> u64 {
         self.peak_bytes
     }
