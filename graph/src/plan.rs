@@ -48,15 +48,15 @@ impl Plan {
         self.peak_bytes
     }
 
-    /// The values that are freed after each node.
+    /// The values that are freed after a node.
     pub fn freed_after(&self, node: usize) -> &[Value] {
-        &self.freed[node]
+        self.freed.get(node).map_or(&[], Vec::as_slice)
     }
 
     /// Whether a node depends on parameters, buffers and constants alone, so that its output stays as
     /// long as these do.
     pub fn is_fixed(&self, node: usize) -> bool {
-        self.fixed[node]
+        self.fixed.get(node).copied().unwrap_or(false)
     }
 }
 
