@@ -37,7 +37,7 @@
 //! ```
 //!
 //! Or code: see [`nn::Module`]. Each part of the house is a crate of its own, reachable from here:
-//! [`tensor`], [`nn`], [`models`], [`importers`], [`image`](mod@image) (decoding, resizing, crop
+//! [`tensor`], [`graph`], [`nn`], [`models`], [`importers`], [`image`](mod@image) (decoding, resizing, crop
 //! protocols, training data), [`train`].
 
 mod classifier;

@@ -41,20 +41,22 @@ impl Plan {
     }
 
     /// Bytes of activations at the moment when they are most: what nodes make, inputs and outputs of
-    /// the graph included; parameters, constants and the devices' own working memory are not counted.
+    /// the graph included. Parameters, buffers, constants, what depends on these alone (it is
+    /// [prepared](Plan::prepare) once) and the devices' own working memory are not counted. A run takes
+    /// no more than this, and less where dropout passes its input on.
     pub fn peak_bytes(&self) -> u64 {
         self.peak_bytes
     }
 
-    /// The values that are freed after each node.
+    /// The values that are freed after a node.
     pub fn freed_after(&self, node: usize) -> &[Value] {
-        &self.freed[node]
+        self.freed.get(node).map_or(&[], Vec::as_slice)
     }
 
     /// Whether a node depends on parameters, buffers and constants alone, so that its output stays as
     /// long as these do.
     pub fn is_fixed(&self, node: usize) -> bool {
-        self.fixed[node]
+        self.fixed.get(node).copied().unwrap_or(false)
     }
 }
 

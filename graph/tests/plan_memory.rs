@@ -269,7 +269,7 @@ fn four_threads_run_one_plan_to_the_same_bits() {
         };
         let alone = run();
         std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..4).map(|_| scope.spawn(&run)).collect();
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(run)).collect();
             for thread in threads {
                 assert_eq!(thread.join().unwrap(), alone);
             }
