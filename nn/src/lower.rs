@@ -136,6 +136,9 @@ pub(crate) struct Lowering<'a> {
     layer: usize,
     exact: bool,
     layout: Layout,
+    /// What the whole network holds, where that is known: its parameters keep their shapes whatever
+    /// the input is.
+    known: Option<&'a Layout>,
     /// How many parameters and buffers stand before the first wanted node.
     before: [usize; 2],
 }
@@ -179,14 +182,14 @@ pub(crate) fn sources(spec: &NetworkSpec) -> Result<Vec<Vec<Option<usize>>>> {
 pub(crate) fn lower(
     spec: &NetworkSpec,
     wanted: &Wanted<'_>,
-    layout: Option<&Layout>,
+    known: Option<&Layout>,
 ) -> Result<Lowered> {
     if let Some(misplaced) = spec.misplaced.first() {
         return Err(misplaced.error(spec));
     }
     let sources = sources(spec)?;
     let first = wanted.nodes.start;
-    let count = |of: &dyn Fn(&Layout) -> usize| layout.map_or(0, of);
+    let count = |of: &dyn Fn(&Layout) -> usize| known.map_or(0, of);
     let before = [
         count(&|layout| layout.parameters.iter().filter(|p| p.layer < first).count()),
         count(&|layout| layout.buffers.iter().filter(|b| b.layer < first).count()),
@@ -194,7 +197,7 @@ pub(crate) fn lower(
     let mut graph = Graph::new();
     let input = graph.input(crate::spec::INPUT, wanted.input);
     let layout = Layout::default();
-    let mut cx = Lowering { spec, graph, wanted, layer: first, exact: true, layout, before };
+    let mut cx = Lowering { spec, graph, wanted, layer: first, exact: true, layout, known, before };
     let (mut values, mut exact) = (Vec::new(), Vec::new());
     for layer in wanted.nodes.clone() {
         cx.layer = layer;
@@ -398,6 +401,9 @@ impl Lowering<'_> {
         self.bounded(extents, "weights")?;
         let shape = Shape::new(extents).map_err(|source| self.op_error(source))?;
         let id = ParameterId((self.before[0] + self.layout.parameters.len()) as u32);
+        // Of another input the shape would be another: the op then says what does not fit.
+        let known = self.known.and_then(|known| known.parameters.get(id.index()));
+        let shape = known.map_or(shape, |known| known.shape);
         let name = format!("{}.{}", self.spec.node_name(self.layer), role.name());
         self.layout.parameters.push(ParameterInfo { layer: self.layer, role, name, shape, fresh });
         Ok(self.graph.parameter(id, TensorType::new(shape, (self.wanted.dtypes)(id))))
@@ -412,6 +418,8 @@ impl Lowering<'_> {
     ) -> Result<(BufferId, Value)> {
         let shape = Shape::new(extents).map_err(|source| self.op_error(source))?;
         let id = BufferId((self.before[1] + self.layout.buffers.len()) as u32);
+        let known = self.known.and_then(|known| known.buffers.get(id.index()));
+        let shape = known.map_or(shape, |known| known.shape);
         let name = format!("{}.running", self.spec.node_name(self.layer));
         let fresh = fresh.to_vec();
         self.layout.buffers.push(BufferInfo { layer: self.layer, name, shape, momentum, fresh });
