@@ -158,8 +158,19 @@ pub(crate) fn sources(spec: &NetworkSpec) -> Result<Vec<Vec<Option<usize>>>> {
                         _ if name == crate::spec::INPUT => inputs.push(None),
                         Some(source) => inputs.push(Some(*source)),
                         None => {
-                            let known = "the names of nodes before this one as inputs";
-                            return refuse(known, format!("`{name}`"));
+                            let near = (0..place).rev().take(3).map(|near| spec.node_name(near));
+                            let near: Vec<String> =
+                                near.chain([crate::spec::INPUT.into()]).collect();
+                            let expected = format!(
+                                "the names of nodes before this one as inputs (near: {})",
+                                near.join(", ")
+                            );
+                            let got = match spec.node(name) {
+                                Some(later) if later == place => format!("`{name}`, itself"),
+                                Some(_) => format!("`{name}`, which comes later"),
+                                None => format!("`{name}`, which is no node"),
+                            };
+                            return refuse(&expected, got);
                         }
                     }
                 }
@@ -173,6 +184,15 @@ pub(crate) fn sources(spec: &NetworkSpec) -> Result<Vec<Vec<Option<usize>>>> {
         }
         if places.insert(spec.node_name(place), place).is_some() {
             return refuse("a name of its own", format!("`{}`, which stands twice", node.name));
+        }
+    }
+    for auxiliary in &spec.auxiliary {
+        if spec.node(&auxiliary.node).is_none() {
+            let expected = format!("a node that is the auxiliary output {}", auxiliary.name);
+            return Err(Error::network(
+                expected,
+                format!("`{}`, which is no node", auxiliary.node),
+            ));
         }
     }
     Ok(sources)
@@ -294,8 +314,12 @@ impl Lowering<'_> {
         match self.per_image(value)[..] {
             [rows, cols, channels] => Ok([rows, cols, channels]),
             _ => {
-                let got = format!("a {} layer", self.kind());
-                Err(self.error("only full-connect layers after the first of them", got))
+                let rows = self.spec.first_full_connect().is_some_and(|full| full < self.layer);
+                let expected = match rows {
+                    true => "only full-connect layers after the first of them",
+                    false => "images of rows, cols and channels, not flattened,",
+                };
+                Err(self.error(expected, format!("a {} layer", self.kind())))
             }
         }
     }
