@@ -136,6 +136,9 @@ pub(crate) struct Lowering<'a> {
     layer: usize,
     exact: bool,
     layout: Layout,
+    /// What the whole network holds, where that is known: its parameters keep their shapes whatever
+    /// the input is.
+    known: Option<&'a Layout>,
     /// How many parameters and buffers stand before the first wanted node.
     before: [usize; 2],
 }
@@ -155,8 +158,19 @@ pub(crate) fn sources(spec: &NetworkSpec) -> Result<Vec<Vec<Option<usize>>>> {
                         _ if name == crate::spec::INPUT => inputs.push(None),
                         Some(source) => inputs.push(Some(*source)),
                         None => {
-                            let known = "the names of nodes before this one as inputs";
-                            return refuse(known, format!("`{name}`"));
+                            let near = (0..place).rev().take(3).map(|near| spec.node_name(near));
+                            let near: Vec<String> =
+                                near.chain([crate::spec::INPUT.into()]).collect();
+                            let expected = format!(
+                                "the names of nodes before this one as inputs (near: {})",
+                                near.join(", ")
+                            );
+                            let got = match spec.node(name) {
+                                Some(later) if later == place => format!("`{name}`, itself"),
+                                Some(_) => format!("`{name}`, which comes later"),
+                                None => format!("`{name}`, which is no node"),
+                            };
+                            return refuse(&expected, got);
                         }
                     }
                 }
@@ -172,6 +186,15 @@ pub(crate) fn sources(spec: &NetworkSpec) -> Result<Vec<Vec<Option<usize>>>> {
             return refuse("a name of its own", format!("`{}`, which stands twice", node.name));
         }
     }
+    for auxiliary in &spec.auxiliary {
+        if spec.node(&auxiliary.node).is_none() {
+            let expected = format!("a node that is the auxiliary output {}", auxiliary.name);
+            return Err(Error::network(
+                expected,
+                format!("`{}`, which is no node", auxiliary.node),
+            ));
+        }
+    }
     Ok(sources)
 }
 
@@ -179,14 +202,14 @@ pub(crate) fn sources(spec: &NetworkSpec) -> Result<Vec<Vec<Option<usize>>>> {
 pub(crate) fn lower(
     spec: &NetworkSpec,
     wanted: &Wanted<'_>,
-    layout: Option<&Layout>,
+    known: Option<&Layout>,
 ) -> Result<Lowered> {
     if let Some(misplaced) = spec.misplaced.first() {
         return Err(misplaced.error(spec));
     }
     let sources = sources(spec)?;
     let first = wanted.nodes.start;
-    let count = |of: &dyn Fn(&Layout) -> usize| layout.map_or(0, of);
+    let count = |of: &dyn Fn(&Layout) -> usize| known.map_or(0, of);
     let before = [
         count(&|layout| layout.parameters.iter().filter(|p| p.layer < first).count()),
         count(&|layout| layout.buffers.iter().filter(|b| b.layer < first).count()),
@@ -194,7 +217,7 @@ pub(crate) fn lower(
     let mut graph = Graph::new();
     let input = graph.input(crate::spec::INPUT, wanted.input);
     let layout = Layout::default();
-    let mut cx = Lowering { spec, graph, wanted, layer: first, exact: true, layout, before };
+    let mut cx = Lowering { spec, graph, wanted, layer: first, exact: true, layout, known, before };
     let (mut values, mut exact) = (Vec::new(), Vec::new());
     for layer in wanted.nodes.clone() {
         cx.layer = layer;
@@ -291,8 +314,12 @@ impl Lowering<'_> {
         match self.per_image(value)[..] {
             [rows, cols, channels] => Ok([rows, cols, channels]),
             _ => {
-                let got = format!("a {} layer", self.kind());
-                Err(self.error("only full-connect layers after the first of them", got))
+                let rows = self.spec.first_full_connect().is_some_and(|full| full < self.layer);
+                let expected = match rows {
+                    true => "only full-connect layers after the first of them",
+                    false => "images of rows, cols and channels, not flattened,",
+                };
+                Err(self.error(expected, format!("a {} layer", self.kind())))
             }
         }
     }
@@ -398,6 +425,9 @@ impl Lowering<'_> {
         self.bounded(extents, "weights")?;
         let shape = Shape::new(extents).map_err(|source| self.op_error(source))?;
         let id = ParameterId((self.before[0] + self.layout.parameters.len()) as u32);
+        // Of another input the shape would be another: the op then says what does not fit.
+        let known = self.known.and_then(|known| known.parameters.get(id.index()));
+        let shape = known.map_or(shape, |known| known.shape);
         let name = format!("{}.{}", self.spec.node_name(self.layer), role.name());
         self.layout.parameters.push(ParameterInfo { layer: self.layer, role, name, shape, fresh });
         Ok(self.graph.parameter(id, TensorType::new(shape, (self.wanted.dtypes)(id))))
@@ -412,6 +442,8 @@ impl Lowering<'_> {
     ) -> Result<(BufferId, Value)> {
         let shape = Shape::new(extents).map_err(|source| self.op_error(source))?;
         let id = BufferId((self.before[1] + self.layout.buffers.len()) as u32);
+        let known = self.known.and_then(|known| known.buffers.get(id.index()));
+        let shape = known.map_or(shape, |known| known.shape);
         let name = format!("{}.running", self.spec.node_name(self.layer));
         let fresh = fresh.to_vec();
         self.layout.buffers.push(BufferInfo { layer: self.layer, name, shape, momentum, fresh });

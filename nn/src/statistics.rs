@@ -40,20 +40,22 @@ pub fn update_statistics(module: &mut dyn Module, records: &[BatchMoments]) -> R
     if records.is_empty() {
         return Ok(());
     }
-    let mut buffers: BTreeMap<BufferKey, &mut Buffer> =
-        buffers_mut(module).into_iter().map(|(_, buffer)| (buffer.key(), buffer)).collect();
+    // Clones of one buffer in several places of a module stay one.
+    let mut buffers: BTreeMap<BufferKey, Vec<&mut Buffer>> = BTreeMap::new();
+    for (_, buffer) in buffers_mut(module) {
+        buffers.entry(buffer.key()).or_default().push(buffer);
+    }
     no_grad(|| {
         for record in records {
-            let Some(buffer) = buffers.get_mut(&record.buffer) else { continue };
-            if record.count < 2 {
-                continue;
-            }
+            let Some(places) = buffers.get_mut(&record.buffer) else { continue };
+            let Some(buffer) = places.first().filter(|_| record.count >= 2) else { continue };
             let unbiased = record.count as f64 / (record.count - 1) as f64;
             let momentum = f64::from(record.momentum);
             let factors = vec![record.momentum, (momentum * unbiased) as f32];
             let factors = Tensor::from_vec(factors, [2, 1], record.moments.device())?;
             let kept = buffer.value().affine(1.0 - record.momentum, 0.0)?;
-            buffer.set(kept.add(&record.moments.mul(&factors)?)?);
+            let updated = kept.add(&record.moments.mul(&factors)?)?;
+            places.iter_mut().for_each(|buffer| buffer.set(updated.clone()));
         }
         Ok(())
     })

@@ -56,7 +56,8 @@ impl NetworkSpec {
     /// It refuses what would be meaningless: sizes of zero or beyond
     /// [`MAX_ELEMENTS`](crate::MAX_ELEMENTS), windows that do not fit their input, groups that do
     /// not divide channels or outputs, layers that want images after a full-connect one, an end that is
-    /// not a row of `classes` numbers without activation and dropout, numbers that are not finite.
+    /// not a row of `classes` numbers without activation and dropout, numbers that are not finite, layers
+    /// that nothing sees, auxiliary outputs without a layer or a name of their own.
     ///
     /// ccv's own verification is narrower. What it refuses and this framework runs is not an error
     /// but listed by [`ccv_limits`](NetworkSpec::ccv_limits): windows that do not end at the
@@ -84,19 +85,45 @@ impl NetworkSpec {
             return Err(Error::network("layers", "none"));
         };
         self.verify_end(&shapes[last], classes)?;
-        for auxiliary in &self.auxiliary {
-            let Some(end) = self.node(&auxiliary.node) else {
-                let expected = format!("a node that is the auxiliary output {}", auxiliary.name);
-                return Err(Error::network(expected, format!("`{}`", auxiliary.node)));
-            };
+        for (place, auxiliary) in self.auxiliary.iter().enumerate() {
+            let of = |what: &str| format!("{what} of the auxiliary output {}", auxiliary.name);
+            let end = self.node(&auxiliary.node).unwrap_or(last);
+            if end == last {
+                let got = format!("`{}`, the network's last", auxiliary.node);
+                return Err(Error::network(of("a layer beside the network's own end"), got));
+            }
+            if self.auxiliary[..place].iter().any(|other| other.name == auxiliary.name) {
+                return Err(Error::network(of("a name of its own"), "one that stands twice"));
+            }
             if !auxiliary.weight.is_finite() {
-                let expected =
-                    format!("a finite weight of the auxiliary output {}", auxiliary.name);
-                return Err(Error::network(expected, auxiliary.weight.to_string()));
+                let got = auxiliary.weight.to_string();
+                return Err(Error::network(of("a finite weight"), got));
             }
             self.verify_end(&shapes[end], classes)?;
         }
+        self.verify_seen(&shapes)?;
         Ok(Verified { spec: self, shapes })
+    }
+
+    /// Checks that every layer has a part in an output: one that nothing sees is a slip of the pen.
+    fn verify_seen(&self, shapes: &[LayerShape]) -> Result<()> {
+        let mut seen = vec![false; shapes.len()];
+        let ends = self.auxiliary.iter().filter_map(|auxiliary| self.node(&auxiliary.node));
+        for end in ends.chain(shapes.len().checked_sub(1)) {
+            seen[end] = true;
+        }
+        for shape in shapes {
+            for source in shape.from.iter().flatten() {
+                seen[*source] = true;
+            }
+        }
+        match seen.iter().position(|seen| !seen) {
+            Some(layer) => {
+                let expected = "a layer after it that sees it, or an auxiliary output";
+                Err(Error::layer(self, layer, expected, "none"))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Checks that a layer's output is one number a class, of which nothing is cut off or muted.
@@ -104,7 +131,10 @@ impl NetworkSpec {
         let refuse =
             |layer, expected: &str, got: String| Err(Error::layer(self, layer, expected, got));
         if !end.flat {
-            let expected = "a full-connect layer last";
+            let expected = match end.output {
+                [1, 1, _] => "a full-connect layer last, or flatten after this one",
+                _ => "a full-connect layer last",
+            };
             return refuse(end.layer, expected, format!("a {} layer", end.kind));
         }
         let counted = self.counted(end.layer).unwrap_or(end.layer);
@@ -137,6 +167,34 @@ impl NetworkSpec {
     }
 }
 
+/// What a layer has that ccv's layers of its kind cannot say.
+fn beyond_ccv(layer: &LayerSpec) -> Vec<&'static str> {
+    let uneven = |stride: [usize; 2], padding: [[usize; 2]; 2]| {
+        stride[0] != stride[1] || padding.iter().flatten().any(|side| *side != padding[0][0])
+    };
+    let beyond = match layer {
+        LayerSpec::Conv(conv) => vec![
+            (uneven(conv.stride, conv.padding), "ccv has one stride and one padding for both axes"),
+            (conv.dilation != [1, 1], "ccv's kernels are dense, this one is dilated"),
+            (!conv.bias, "ccv's convolutions have a bias, this one has none"),
+        ],
+        LayerSpec::MaxPool(pool) | LayerSpec::AvgPool(pool) => vec![
+            (
+                pool.size[0] != pool.size[1] || uneven(pool.stride, pool.padding),
+                "ccv has one size, one stride and one padding for both axes",
+            ),
+            (pool.ceil, "ccv rounds the number of windows down, this layer up"),
+            (pool.count_padding, "ccv's means leave out the padding, this one counts it"),
+            (pool.first_maximum, "ccv gives every maximum the gradient, this layer the first"),
+        ],
+        LayerSpec::FullConnect(full) => {
+            vec![(!full.bias, "ccv's full-connect layers have a bias, this one has none")]
+        }
+        _ => Vec::new(),
+    };
+    beyond.into_iter().filter_map(|(is, message)| is.then_some(message)).collect()
+}
+
 fn limits(spec: &NetworkSpec, shapes: &[LayerShape]) -> Vec<CcvLimit> {
     let mut limits = Vec::new();
     let mut say = |layer: Option<usize>, message: String| limits.push(CcvLimit { layer, message });
@@ -155,6 +213,9 @@ fn limits(spec: &NetworkSpec, shapes: &[LayerShape]) -> Vec<CcvLimit> {
     };
     for (layer, ccv) in &chain {
         let (here, shape) = (Some(*layer), &shapes[*layer]);
+        for beyond in beyond_ccv(ccv) {
+            say(here, beyond.into());
+        }
         if !shape.exact {
             let message = "ccv's windows end exactly at the padded image's edge, these fall short";
             say(here, message.into());

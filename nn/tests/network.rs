@@ -31,7 +31,8 @@ fn every_kind() -> NetworkSpec {
 
 /// The same, op by op, nothing fused.
 fn op_by_op(network: &Network, x: &Tensor) -> Result<Vec<Tensor>> {
-    let p: Vec<&LayerParameters> = network.layer_parameters().iter().flatten().collect();
+    let layers = network.layer_parameters();
+    let p: Vec<&LayerParameters> = layers.iter().flatten().collect();
     let conv = |x: &Tensor, p: &LayerParameters, groups| -> Result<Tensor> {
         let options = Conv2d { padding: [[1; 2]; 2], groups, ..Conv2d::default() };
         x.conv2d(&p.weight, None, options)?.add(&p.bias)
@@ -65,10 +66,10 @@ fn forward_is_its_layers_one_by_one() {
     let device = device();
     let mut network = every_kind().build(&device, Seed(3)).unwrap();
     // Biases that are not zero, so that a forgotten one shows.
-    let parameters = network.layer_parameters().iter().enumerate().map(|(i, p)| {
-        p.as_ref().map(|p| LayerParameters {
-            weight: p.weight.clone(),
+    let parameters = network.layer_parameters().into_iter().enumerate().map(|(i, p)| {
+        p.map(|p| LayerParameters {
             bias: random([p.bias.dims()[0]], i as u64, &device),
+            weight: p.weight,
         })
     });
     network = Network::new(every_kind(), parameters.collect(), &device).unwrap();
@@ -122,7 +123,7 @@ fn forward_by_hand() {
 
     // All these numbers are exact in half precision.
     let half = network.cast(DType::F16).unwrap();
-    assert_eq!(half.parameters()[0].as_ref().unwrap().weight.dtype(), DType::F16);
+    assert_eq!(half.parameters()[0].dtype(), DType::F16);
     let y = half.forward(&x).unwrap();
     assert_eq!(y.dtype(), DType::F32);
     assert_eq!(y.to_vec::<f32>().unwrap(), [6.5, -14.0]);
@@ -194,7 +195,7 @@ fn weights_that_do_not_fit_are_refused_with_the_place() {
     let device = device();
     let spec =
         NetworkSpec::new([4, 4, 3]).conv(conv2d(4, 3).relu()).max_pool(pool(2)).full_connect(2);
-    let good = spec.build(&device, Seed(0)).unwrap().parameters().to_vec();
+    let good = spec.build(&device, Seed(0)).unwrap().layer_parameters();
     let zeros = |shape: &[usize]| Tensor::zeros(shape, &device).unwrap();
     let bad = |layer: usize, entry: Option<LayerParameters>| {
         let mut parameters = good.clone();
@@ -258,7 +259,7 @@ fn fresh_weights_are_ccvs() {
     let network = spec.build(&device, Seed(7)).unwrap();
     // Fan in: 3 · 3 · 4 / 2 for the convolution, 6 · 6 · 32 for the full connect.
     for (layer, fan_in, count, bias) in [(0, 18.0f32, 32.0, 1.0), (1, 1152.0, 10.0, -2.0)] {
-        let parameters = network.layer_parameters()[layer].as_ref().unwrap();
+        let parameters = network.layer_parameters()[layer].clone().unwrap();
         let weights = parameters.weight.to_vec::<f32>().unwrap();
         let bound = SQRT_2 / (fan_in + count).sqrt();
         let n = weights.len() as f32;

@@ -4,8 +4,9 @@ use striate_graph::Value;
 use striate_tensor::ops::{Binary, BinaryKind, Concatenate};
 
 use crate::lower::Lowering;
+use crate::shapes::dims;
 
-/// The element-wise sum or product of all inputs, with broadcasting.
+/// The element-wise sum or product of all inputs; a product broadcasts extents of 1.
 pub(crate) fn lower_binary(
     cx: &mut Lowering<'_>,
     inputs: &[Value],
@@ -22,8 +23,9 @@ pub(crate) fn lower_binary(
                 .zip(&other)
                 .all(|(&a, &b)| a == b || (kind == BinaryKind::Mul && (a == 1 || b == 1)));
         if !fits {
-            let expected = format!("inputs of one shape, as the first, {own:?}");
-            return Err(cx.error(expected, format!("{other:?}")));
+            let factors = if kind == BinaryKind::Mul { ", or of extents of 1" } else { "" };
+            let expected = format!("inputs of one shape, as the first, {}{factors}", dims(&own));
+            return Err(cx.error(expected, dims(&other)));
         }
         sum = cx.push(Binary { kind }, &[sum, next])?;
     }
@@ -38,8 +40,8 @@ pub(crate) fn lower_concatenate(cx: &mut Lowering<'_>, inputs: &[Value]) -> crat
         let other = cx.per_image(next);
         let [pixels @ .., _] = &own[..] else { continue };
         if !matches!(&other[..], [others @ .., _] if others == pixels) {
-            let expected = format!("inputs of as many rows and cols as the first, {own:?}");
-            return Err(cx.error(expected, format!("{other:?}")));
+            let expected = format!("inputs of as many rows and cols as the first, {}", dims(&own));
+            return Err(cx.error(expected, dims(&other)));
         }
     }
     let axis = own.len();

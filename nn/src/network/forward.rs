@@ -212,7 +212,7 @@ impl Network {
     }
 
     /// As [`forward`](Network::forward), and every layer's output on the way is shown to `visit` with
-    /// the layer's number.
+    /// the layer's number, in the order of the layers.
     ///
     /// # Errors
     /// As [`forward`](Network::forward), and what `visit` gives (see [`Error::visit`]).
@@ -233,12 +233,15 @@ impl Network {
         for (layer, value) in lowered.values.iter().enumerate() {
             layers.entry(*value).or_default().push(layer);
         }
-        let mut next = 0;
+        // A layer that passes on what it sees has its output before the layers between have theirs.
+        let (mut next, mut early) = (0, BTreeMap::new());
         let mut show = |value: Value, tensor: &Tensor| -> striate_graph::Result<()> {
-            for layer in layers.get(&value).into_iter().flatten() {
-                visit(*layer, tensor)
+            let known = layers.get(&value).into_iter().flatten();
+            early.extend(known.map(|layer| (*layer, tensor.clone())));
+            while let Some(tensor) = early.remove(&next) {
+                visit(next, &tensor)
                     .map_err(|error| striate_graph::Error::Visit(Box::new(error)))?;
-                next = next.max(layer + 1);
+                next += 1;
             }
             Ok(())
         };

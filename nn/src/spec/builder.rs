@@ -205,8 +205,17 @@ impl NetworkSpec {
     /// The layers that `block` adds are named below this: a block of one layer has the name itself,
     /// layers with names of their own have `name.own`, others `name.0`, `name.1`, … by their place.
     #[must_use]
-    pub fn named(self, name: &str, block: impl FnOnce(Self) -> Self) -> Self {
+    pub fn named(mut self, name: &str, block: impl FnOnce(Self) -> Self) -> Self {
         let start = self.nodes.len();
+        // Within the block a layer may be called as the one that the block sees, until it gets its full
+        // name. So that they are not taken for each other, the one outside goes by another name.
+        let seen = self.head_name();
+        let outside = self.node(&seen).filter(|&node| !self.nodes[node].name.is_empty());
+        let aside = format!("../{seen}");
+        if let Some(node) = outside {
+            self.nodes[node].name.clone_from(&aside);
+            self.rename(&seen, &aside);
+        }
         let mut spec = block(self);
         let added = spec.nodes.len().saturating_sub(start);
         let mut renamed = Vec::with_capacity(added);
@@ -232,7 +241,25 @@ impl NetworkSpec {
         }
         spec.auxiliary.iter_mut().for_each(|auxiliary| rename(&mut auxiliary.node));
         spec.head.iter_mut().for_each(rename);
+        if let Some(node) = outside {
+            spec.nodes[node].name.clone_from(&seen);
+            spec.rename(&aside, &seen);
+        }
         spec
+    }
+
+    /// What is called by the one name is called by the other.
+    fn rename(&mut self, from: &str, to: &str) {
+        let inputs = self.nodes.iter_mut().filter_map(|node| match &mut node.inputs {
+            Inputs::Of(names) => Some(names),
+            Inputs::Previous => None,
+        });
+        let ends = self.auxiliary.iter_mut().map(|auxiliary| &mut auxiliary.node);
+        for name in inputs.flatten().chain(ends).chain(&mut self.head) {
+            if name == from {
+                to.clone_into(name);
+            }
+        }
     }
 
     /// An output for training alone, made by the layers that `head` adds: its loss, times `weight`, is
@@ -249,8 +276,8 @@ impl NetworkSpec {
     }
 
     /// With another number of classes: of outputs of the last layer that has a number of outputs, where
-    /// only activations, dropout, pooling and flattening follow it. Its auxiliary outputs' last layers
-    /// get the same number.
+    /// only activations, dropout, global pooling and flattening follow it. The last layers of auxiliary
+    /// outputs get the same number.
     ///
     /// Without such a layer it cannot be: that is kept in [`misplaced`](NetworkSpec::misplaced), and
     /// [`shapes`](NetworkSpec::shapes), [`verify`](NetworkSpec::verify) and

@@ -18,13 +18,21 @@ impl NetworkSpec {
     /// them.
     ///
     /// # Errors
-    /// [`Error::Layer`] names the first node that does not fit.
+    /// [`Error::Layer`] names the first node that does not fit; [`Error::Network`] names an auxiliary
+    /// output.
     pub fn chain(&self) -> Result<Vec<ChainLayer>> {
         let refuse =
             |node: usize, expected: &str, got: String| Err(Error::layer(self, node, expected, got));
+        if let Some(auxiliary) = self.auxiliary.first() {
+            let got = format!("the auxiliary output {}", auxiliary.name);
+            return Err(Error::network("one output", got));
+        }
+        let sources = self.sources()?;
         let mut chain: Vec<ChainLayer> = Vec::with_capacity(self.nodes.len());
         for (place, node) in self.nodes.iter().enumerate() {
-            if let Inputs::Of(names) = &node.inputs {
+            if let Inputs::Of(names) = &node.inputs
+                && sources[place] != [place.checked_sub(1)]
+            {
                 let got = format!("inputs {}", names.join(", "));
                 return refuse(place, "a layer that sees the one before it", got);
             }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Inputs, LayerSpec, Misplaced, Node};
+use super::{LayerKind, LayerSpec, Misplaced, Node};
 use crate::Result;
 
 /// A network as data: its input and its layers, without weights.
@@ -120,7 +120,8 @@ impl NetworkSpec {
 
     /// Where another specification computes something else: what this one has there, and what the
     /// other has. Names, dropout and what fresh weights are drawn from do not count; nor does whether
-    /// a ReLU stands in its layer or after it.
+    /// a ReLU stands in its layer or after it, and whether what a full-connect layer sees is flattened
+    /// before. Of a specification with names that are not there, its layers are compared as they stand.
     pub fn difference(&self, other: &NetworkSpec) -> Option<(String, String)> {
         let sizes = |spec: &NetworkSpec, layers: usize| {
             format!("input {:?}, image {:?}, {layers} layers", spec.input, spec.image)
@@ -137,6 +138,7 @@ impl NetworkSpec {
                     let seen = match inputs[..] {
                         [Some(before)] if before + 1 == number => String::new(),
                         [None] if number == 0 => String::new(),
+                        [] => String::new(),
                         _ => format!(" after {inputs:?}"),
                     };
                     format!("layer {number} as {json}{seen}")
@@ -150,17 +152,28 @@ impl NetworkSpec {
     /// What inference computes: layers with the nodes that they see (none for the network's input),
     /// without dropout, and with each ReLU in the layer before it where it can stand there.
     fn computed(&self) -> Vec<(LayerSpec, Vec<Option<usize>>)> {
-        let sources = self.sources().unwrap_or_default();
-        let readers = readers(&sources, self.nodes.len());
+        let Ok(sources) = self.sources() else {
+            return self.nodes.iter().map(|node| (node.layer, Vec::new())).collect();
+        };
+        let readers = self.readers(&sources);
+        let is_row = |readers: &[usize]| {
+            let full = |&reader: &usize| self.nodes.get(reader).map(Node::kind);
+            !readers.is_empty()
+                && readers.iter().all(|reader| full(reader) == Some(LayerKind::FullConnect))
+        };
         let mut places: Vec<Option<usize>> = Vec::with_capacity(self.nodes.len());
         let mut computed: Vec<(LayerSpec, Vec<Option<usize>>)> = Vec::new();
-        for (node, inputs) in self.nodes.iter().zip(&sources) {
+        for (place, (node, inputs)) in self.nodes.iter().zip(&sources).enumerate() {
             let seen: Vec<Option<usize>> =
                 inputs.iter().map(|input| input.and_then(|input| places[input])).collect();
             let joined = match (&node.layer, &inputs[..]) {
                 (LayerSpec::Dropout(_), [input]) => Some(input.and_then(|input| places[input])),
+                (LayerSpec::Flatten(_), [input]) if is_row(&readers[place]) => {
+                    Some(input.and_then(|input| places[input]))
+                }
                 (LayerSpec::Activation(function), [Some(input)])
-                    if function.is_relu() && readers[*input] == 1 =>
+                    if function.is_relu()
+                        && readers[self.undropped(&sources, *input)].len() == 1 =>
                 {
                     places[*input]
                         .filter(|&place| match &mut computed[place].0 {
@@ -184,6 +197,33 @@ impl NetworkSpec {
             }));
         }
         computed
+    }
+
+    /// The nodes that see each node in inference, be it through dropout; one past the last for the
+    /// network's output.
+    fn readers(&self, sources: &[Vec<Option<usize>>]) -> Vec<Vec<usize>> {
+        let mut readers = vec![Vec::new(); self.nodes.len()];
+        for (reader, inputs) in sources.iter().enumerate() {
+            if !matches!(self.nodes[reader].layer, LayerSpec::Dropout(_)) {
+                for input in inputs.iter().flatten() {
+                    readers[self.undropped(sources, *input)].push(reader);
+                }
+            }
+        }
+        if let Some(last) = self.nodes.len().checked_sub(1) {
+            readers[self.undropped(sources, last)].push(self.nodes.len());
+        }
+        readers
+    }
+
+    /// The node itself; of dropout the node whose output it passes on in inference.
+    fn undropped(&self, sources: &[Vec<Option<usize>>], mut node: usize) -> usize {
+        while let (LayerSpec::Dropout(_), [Some(before)]) =
+            (&self.nodes[node].layer, &sources[node][..])
+        {
+            node = *before;
+        }
+        node
     }
 
     /// For each node the nodes that it sees: none for the network's input.
@@ -213,21 +253,11 @@ impl NetworkSpec {
         Ok(serde_json::to_string_pretty(self)?)
     }
 
-    /// Whether every node sees the node before it alone.
+    /// Whether every node sees the node before it alone, and the last one's output is the only one.
     pub fn is_chain(&self) -> bool {
+        let is_next =
+            |(place, inputs): (usize, &Vec<Option<usize>>)| inputs[..] == [place.checked_sub(1)];
         self.auxiliary.is_empty()
-            && self.nodes.iter().all(|node| match &node.inputs {
-                Inputs::Previous => true,
-                Inputs::Of(_) => false,
-            })
+            && self.sources().is_ok_and(|sources| sources.iter().enumerate().all(is_next))
     }
-}
-
-/// How many nodes see each node.
-fn readers(sources: &[Vec<Option<usize>>], nodes: usize) -> Vec<usize> {
-    let mut readers = vec![0; nodes];
-    for source in sources.iter().flatten().flatten() {
-        readers[*source] += 1;
-    }
-    readers
 }
