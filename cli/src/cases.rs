@@ -6,8 +6,8 @@
 use striate::models;
 use striate::nn::{LayerShape, LayerSpec, NetworkSpec};
 use striate::tensor::ops::{
-    AvgPool2d, Axes, Binary, BinaryKind, Cast, MatMul, Op, Reduce, ReduceKind, Softmax, Unary,
-    UnaryKind,
+    AvgPool2d, Axes, BatchNorm, BatchNormGrad, BatchNormSums, Binary, BinaryKind, Cast, MatMul,
+    Moments, Op, Reduce, ReduceKind, Softmax, Unary, UnaryKind,
 };
 use striate::tensor::{DType, Shape, TensorType};
 
@@ -183,7 +183,16 @@ fn others(batch: usize, cases: &mut Vec<OpCase>) -> Result<()> {
     add("activation", Cast { dtype: DType::F16 }.into(), &[activation])?;
     let axes = Axes::new(&[0, 1, 2])?;
     let sum = Reduce { kind: ReduceKind::Sum, axes, keep_axes: false };
-    add("channels", sum.into(), &[activation])
+    add("channels", sum.into(), &[activation])?;
+    // After the first convolution of a residual network.
+    let x = (&[batch, 112, 112, 64][..], DType::F32);
+    let (pairs, each) = ((&[2, 64][..], DType::F32), (&[64][..], DType::F32));
+    let norm = BatchNorm { epsilon: 1e-5, batch: true, relu: true };
+    add("activation", Moments.into(), &[x])?;
+    add("activation", norm.into(), &[x, pairs, each, each])?;
+    add("activation", BatchNormSums.into(), &[x, x, pairs])?;
+    let grad = BatchNormGrad { epsilon: norm.epsilon };
+    add("activation", grad.into(), &[x, x, pairs, pairs, each])
 }
 
 #[cfg(test)]

@@ -11,9 +11,9 @@ use crate::memory::{Memory, Pool};
 use crate::simd::Level;
 use crate::threads::Threads;
 use crate::{
-    binary, cast, compare, concatenate, conv, cross_entropy, dropout, fill, flip, gather, gemm,
-    lrn, lrn_grad, matmul, pad, permute, pool2d, pool2d_grad, random, reduce, select, sgd, slice,
-    softmax, unary,
+    batch_norm, binary, cast, compare, concatenate, conv, cross_entropy, dropout, fill, flip,
+    gather, gemm, lrn, lrn_grad, matmul, pad, permute, pool2d, pool2d_grad, random, reduce, select,
+    sgd, slice, softmax, unary,
 };
 
 /// The CPU: its threads, its instruction set, its memory.
@@ -240,6 +240,10 @@ fn execute(
         Op::AvgPool2dGrad(op) => Some(pool2d_grad::avg_pool2d_grad(cx, &op.pool, inputs, output)?),
         Op::LrnGrad(op) => Some(lrn_grad::lrn_grad(cx, &op.0, inputs, output)?),
         Op::Lrn(op) => Some(lrn::lrn(cx, op, inputs, output)?),
+        Op::Moments(_) => Some(batch_norm::moments(cx, inputs, output)?),
+        Op::BatchNorm(op) => Some(batch_norm::batch_norm(cx, op, inputs, output)?),
+        Op::BatchNormSums(_) => Some(batch_norm::sums(cx, inputs, output)?),
+        Op::BatchNormGrad(op) => Some(batch_norm::grad(cx, op, inputs, output)?),
         Op::Dropout(op) => Some(dropout::dropout(cx, op, inputs, output)?),
         Op::Uniform(op) => Some(random::uniform(cx, op, output)?),
         Op::Normal(op) => Some(random::normal(cx, op, output)?),

@@ -17,9 +17,11 @@
 //! ```
 
 mod backend;
+mod batch_norm;
 mod binary;
 mod buffer;
 mod cast;
+mod channels;
 mod compare;
 mod concatenate;
 mod conv;

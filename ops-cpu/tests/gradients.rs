@@ -1,4 +1,4 @@
-//! The gradients of convolution and of full-connect layers against the plain reference, over shapes
+//! The gradients of convolution, of full-connect layers and of batch normalization against the plain reference, over shapes
 //! that take each way of computing them: parts of the pixels, panels that lie across taps,
 //! transforms, strided phases, weights read in place.
 
@@ -7,8 +7,10 @@
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use striate_ops_cpu::{Cpu, Level};
-use striate_tensor::ops::{Algorithm, Conv2d, Conv2dInputGrad, Conv2dWeightGrad, MatMul};
-use striate_tensor::{DType, Device, Op, RandomKey, Reference, Tensor, TensorType};
+use striate_tensor::ops::{
+    Algorithm, BatchNorm, Conv2d, Conv2dInputGrad, Conv2dWeightGrad, MatMul, ReduceKind,
+};
+use striate_tensor::{DType, Device, Op, RandomKey, Reference, Result, Tensor, TensorType};
 
 /// Of the gradient's largest magnitude. Transforms lose about two bits more than a direct sum.
 const TOLERANCE: f32 = 2e-5;
@@ -120,6 +122,65 @@ fn products_of_full_connect_layers() {
             compare(&case, level, &MatMul::default().into(), &[&dy, &weights], &plain);
             let in_weights = MatMul { transpose_a: true, ..MatMul::default() };
             compare(&case, level, &in_weights.into(), &[&dy, &x], &plain);
+        }
+    }
+}
+
+/// The output of a function of `x`, scale and shift, and its gradients in these.
+fn outcome(
+    dims: &[usize],
+    device: &Device,
+    function: impl Fn([&Tensor; 3]) -> Result<Tensor>,
+) -> [Vec<f32>; 4] {
+    // The same numbers on every device.
+    let normal = |dims: &[usize], mean: f32, stream| {
+        let x = Tensor::normal(dims, mean, 1.0, RandomKey::new(9, stream), &Device::new(Reference));
+        x.unwrap().to(device).unwrap()
+    };
+    let c = &dims[dims.len() - 1..];
+    let operands = [normal(dims, 3.0, 0), normal(c, 1.0, 1), normal(c, 0.0, 2)];
+    let [x, scale, shift] = operands.map(Tensor::require_grad);
+    let y = function([&x, &scale, &shift]).unwrap();
+    let output = y.to_vec::<f32>().unwrap();
+    let gradients = y.backward_with(&normal(dims, 0.5, 3)).unwrap();
+    let of = |x: &Tensor| gradients.get(x).unwrap().to_vec::<f32>().unwrap();
+    [output, of(&x), of(&scale), of(&shift)]
+}
+
+/// By the formula, composed of other ops.
+fn composed([x, scale, shift]: [&Tensor; 3], norm: BatchNorm) -> Result<Tensor> {
+    let batch: Vec<usize> = (0..x.dims().len() - 1).collect();
+    let centered = x.sub(&x.reduce(ReduceKind::Mean, &batch, true)?)?;
+    let variance = centered.square()?.reduce(ReduceKind::Mean, &batch, true)?;
+    let y = centered.mul(&variance.affine(1.0, norm.epsilon)?.rsqrt()?)?.mul(scale)?.add(shift)?;
+    if norm.relu { y.relu() } else { Ok(y) }
+}
+
+/// Batch normalization and its gradients: few channels, which are taken several rows at a time; many,
+/// which fall into strips; several parts.
+#[test]
+fn batch_normalization_is_the_formula_composed_of_other_ops() {
+    let shapes: [&[usize]; 6] =
+        [&[40, 7], &[3, 9, 11, 1], &[2, 150, 151, 3], &[2, 31, 33, 64], &[5, 700], &[3, 7, 1030]];
+    for (dims, relu) in shapes.into_iter().flat_map(|dims| [(dims, false), (dims, true)]) {
+        let norm = BatchNorm { epsilon: 1e-3, batch: true, relu };
+        let expected = outcome(dims, &Device::new(Reference), |t| composed(t, norm));
+        for level in Level::available() {
+            let device = Device::new(Cpu::with_level(Some(2), level).unwrap());
+            let ours = outcome(dims, &device, |[x, scale, shift]| {
+                x.batch_norm(&x.detach().moments()?, scale, shift, norm)
+            });
+            for (what, (ours, expected)) in ours.iter().zip(&expected).enumerate() {
+                let scale = expected.iter().fold(1e-2f32, |m, x| m.max(x.abs()));
+                for (at, (ours, expected)) in ours.iter().zip(expected).enumerate() {
+                    let error = (ours - expected).abs() / scale;
+                    let of = ["y", "dx", "dscale", "dshift"][what];
+                    assert!(
+                        error <= 1e-5,
+                        "{of} of {dims:?}, {norm:?} at {level}: {ours} for {expected} at {at}"
+                    );
+                }
+            }
         }
     }
 }

@@ -57,6 +57,12 @@ fn outputs_have_the_type_that_the_op_says() {
     let arg = ArgReduce { kind: ArgReduceKind::Max, axis: 1, keep_axis: false };
     gives(arg, &[f16(&[2, 3, 4])], u32(&[2, 4]));
     gives(CrossEntropy, &[f16(&[3, 10]), u32(&[3])], f32(&[3]));
+    gives(Moments, &[f16(&[2, 3, 4])], f32(&[2, 4]));
+    let normed = [f16(&[5, 3]), f32(&[2, 3]), f32(&[3]), f16(&[3])];
+    gives(BatchNorm::default(), &normed, f16(&[5, 3]));
+    gives(BatchNormSums, &[f32(&[5, 3]), f16(&[5, 3]), f32(&[2, 3])], f32(&[2, 3]));
+    let operands = [f32(&[5, 3]), f16(&[5, 3]), f32(&[2, 3]), f32(&[2, 3]), f32(&[3])];
+    gives(BatchNormGrad { epsilon: 0. }, &operands, f16(&[5, 3]));
     gives(Permute { order: vec![2, 0, 1] }, &[u32(&[2, 3, 4])], u32(&[4, 2, 3]));
     gives(Concatenate { axis: 1 }, &[u32(&[2, 3]), u32(&[2, 0]), u32(&[2, 1])], u32(&[2, 4]));
     gives(Pad { widths: vec![[1, 2]], value: 0. }, &[f32(&[0])], f32(&[3]));
@@ -158,6 +164,8 @@ fn types_are_checked() {
     refuses(CrossEntropy, &[f32(&[2, 3]), f32(&[2])], &["labels", "u32"]);
     refuses(Gather { axis: 0 }, &[f32(&[2]), f32(&[2])], &["indices", "u32"]);
     refuses(conv(), &[f32(&[1, 5, 5, 2]), u32(&[4, 3, 3, 2])], &["weights", "u32"]);
+    let normed = [f32(&[5, 3]), f16(&[2, 3]), f32(&[3]), f32(&[3])];
+    refuses(BatchNorm::default(), &normed, &["moments of type f32", "f16"]);
     let step = SgdMomentum { rate: 0.1, momentum: 0.9, decay: 0., scale: 1. };
     refuses(step, &[f32(&[2]), f16(&[2]), f32(&[2])], &["v of type f32", "f16"]);
 }
@@ -186,6 +194,14 @@ fn shapes_are_named_in_errors() {
     let arg = ArgReduce { kind: ArgReduceKind::Min, axis: 0, keep_axis: true };
     refuses(arg, &[f32(&[0, 2])], &["axis 0", "[0, 2]"]);
     refuses(CrossEntropy, &[f32(&[2, 3]), u32(&[3])], &["labels of shape [2]", "[3]"]);
+    refuses(Moments, &[f32(&[3])], &["2 or more axes", "[3]"]);
+    let norm =
+        |moments: &[usize], shift: &[usize]| [f32(&[5, 3]), f32(moments), f32(&[3]), f32(shift)];
+    let message = ["moments of shape [2, 3]", "[3, 2]"];
+    refuses(BatchNorm::default(), &norm(&[3, 2], &[3]), &message);
+    refuses(BatchNorm::default(), &norm(&[2, 3], &[5]), &["shift of shape [3]", "[5]"]);
+    let message = ["dy of shape [5, 3]", "[3, 5]"];
+    refuses(BatchNormSums, &[f32(&[5, 3]), f32(&[3, 5]), f32(&[2, 3])], &message);
     refuses(Concatenate { axis: 1 }, &[f32(&[2, 3]), f32(&[3, 3])], &["axis 1 only", "[3, 3]"]);
     refuses(Gather { axis: 0 }, &[f32(&[2]), u32(&[2, 2])], &["indices of 1 axis", "[2, 2]"]);
     refuses(Gather { axis: 1 }, &[f32(&[2]), u32(&[2])], &["axis 1", "[2]"]);
@@ -211,6 +227,11 @@ fn parameters_are_named_in_errors() {
     refuses(Lrn { size: 5, groups: 3, ..lrn }, &image, &["groups", "4 channels", "got 3"]);
     refuses(LrnGrad(lrn), &[image[0]; 2], &["size"]);
     refuses(Lrn { size: 5, ..lrn }, &[f32(&[])], &["channel axis", "[]"]);
+    for epsilon in [-1e-5, f32::NAN, f32::INFINITY] {
+        let normed = [f32(&[5, 3]), f32(&[2, 3]), f32(&[3]), f32(&[3])];
+        let norm = BatchNorm { epsilon, ..BatchNorm::default() };
+        refuses(norm, &normed, &["epsilon", "not negative"]);
+    }
     for order in [vec![0, 0], vec![0], vec![0, 2], vec![0, 1, 2]] {
         refuses(Permute { order }, &[f32(&[2, 3])], &["order", "2 axes once"]);
     }

@@ -3,6 +3,7 @@
 //! Each `.wgsl` stands beside the `.rs` that launches it, behind `prelude.wgsl`. Ops that compute
 //! write f32, which is narrowed afterwards where the output is f16; ops that move numbers move bits.
 
+mod batch_norm;
 mod choice;
 mod conv2d;
 mod counted;
@@ -48,6 +49,7 @@ pub struct Specialisation {
 /// Every pipeline that an op may ask for, for tests that translate them all.
 pub fn specialisations() -> Vec<Specialisation> {
     let all = [
+        batch_norm::variants(),
         conv2d::variants(),
         counted::variants(),
         elementwise::variants(),
@@ -171,6 +173,10 @@ fn run(cx: &Context, op: &Op, x: &[Source<'_>], output: &TensorType) -> Result<G
         Op::AvgPool2dGrad(op) => pool2d::average_grad(cx, &op.pool, x[0], output),
         Op::Lrn(op) => lrn::lrn(cx, op, x[0], output),
         Op::LrnGrad(op) => lrn::lrn_grad(cx, &op.0, [x[0], x[1]], output),
+        Op::Moments(_) => batch_norm::moments(cx, x[0], output),
+        Op::BatchNorm(op) => batch_norm::batch_norm(cx, op, [x[0], x[1], x[2], x[3]], output),
+        Op::BatchNormSums(_) => batch_norm::sums(cx, [x[0], x[1], x[2]], output),
+        Op::BatchNormGrad(op) => batch_norm::grad(cx, op, [x[0], x[1], x[2], x[3], x[4]], output),
         Op::Dropout(op) => counted::dropout(cx, op, x[0]),
         Op::Uniform(op) => counted::uniform(cx, op, output),
         Op::Normal(op) => counted::normal(cx, op, output),
@@ -212,6 +218,10 @@ pub(crate) fn supports(op: &Op) -> bool {
             | Op::AvgPool2dGrad(_)
             | Op::Lrn(_)
             | Op::LrnGrad(_)
+            | Op::Moments(_)
+            | Op::BatchNorm(_)
+            | Op::BatchNormSums(_)
+            | Op::BatchNormGrad(_)
             | Op::Dropout(_)
             | Op::Uniform(_)
             | Op::Normal(_)
