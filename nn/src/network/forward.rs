@@ -198,7 +198,7 @@ impl Network {
     }
 
     /// As [`forward`](Network::forward), and every layer's output on the way is shown to `visit` with
-    /// the layer's number.
+    /// the layer's number. Layers of auxiliary outputs are not run.
     ///
     /// # Errors
     /// As [`forward`](Network::forward), and what `visit` gives (see [`Error::visit`]).
@@ -216,7 +216,8 @@ impl Network {
             Wanted { nodes, input: *x.ty(), training: false, dtypes: &dtypes, all: false, shapes };
         let lowered = lower(&self.spec, &wanted, Some(&self.layout))?;
         let mut layers: BTreeMap<Value, Vec<usize>> = BTreeMap::new();
-        for (layer, value) in lowered.values.iter().enumerate() {
+        let needed = lowered.values.iter().zip(&lowered.needed).enumerate();
+        for (layer, (value, _)) in needed.filter(|(_, (_, needed))| **needed) {
             layers.entry(*value).or_default().push(layer);
         }
         let mut next = 0;
