@@ -5,7 +5,9 @@ use std::ops::Range;
 use striate_graph::Graph;
 use striate_tensor::{DType, Op, Shape, TensorType};
 
-use crate::lower::{Layout, Lowered, ParameterInfo, Role, Wanted, is_local, lower, needed};
+use crate::lower::{
+    BufferInfo, Layout, Lowered, ParameterInfo, Role, Wanted, is_local, lower, needed,
+};
 use crate::spec::{LayerSpec, NetworkSpec};
 use crate::{Error, LayerKind, Result};
 
@@ -35,8 +37,8 @@ pub struct LayerShape {
     pub flat: bool,
     /// Its parameters.
     pub parameters: Vec<ParameterInfo>,
-    /// Numbers in its buffers: running statistics.
-    pub buffers: u64,
+    /// Its buffers: running statistics.
+    pub buffers: Vec<BufferInfo>,
     /// Multiplications with an addition, for one image.
     pub macs: u64,
     /// Arithmetic operations of all its ops, for one image.
@@ -293,7 +295,7 @@ impl NetworkSpec {
             output: of(values[layer]),
             flat: graph.ty(values[layer]).shape.rank() == 2,
             parameters: parameters.collect(),
-            buffers: buffers.map(|known| known.shape.count() as u64).sum(),
+            buffers: buffers.cloned().collect(),
             macs,
             flops,
             exact: exact[layer],

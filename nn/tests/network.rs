@@ -33,7 +33,7 @@ fn every_kind() -> NetworkSpec {
 fn op_by_op(network: &Network, x: &Tensor) -> Result<Vec<Tensor>> {
     let p: Vec<&LayerParameters> = network.layer_parameters().iter().flatten().collect();
     let conv = |x: &Tensor, p: &LayerParameters, groups| -> Result<Tensor> {
-        let options = Conv2d { padding: [1, 1], groups, ..Conv2d::default() };
+        let options = Conv2d { padding: [[1; 2]; 2], groups, ..Conv2d::default() };
         x.conv2d(&p.weight, None, options)?.add(&p.bias)
     };
     let full = |x: &Tensor, p: &LayerParameters| -> Result<Tensor> {

@@ -21,19 +21,20 @@ struct Case {
     out: usize,
     kernel: [usize; 2],
     stride: [usize; 2],
-    padding: [usize; 2],
+    padding: [[usize; 2]; 2],
+    dilation: [usize; 2],
     groups: usize,
 }
 
 impl Case {
     fn square(x: [usize; 4], out: usize, kernel: usize, stride: usize, padding: usize) -> Self {
-        let (kernel, stride, padding) = ([kernel; 2], [stride; 2], [padding; 2]);
-        Case { x, out, kernel, stride, padding, groups: 1 }
+        let (kernel, stride, padding) = ([kernel; 2], [stride; 2], [[padding; 2]; 2]);
+        Case { x, out, kernel, stride, padding, dilation: [1, 1], groups: 1 }
     }
 
     fn conv(&self) -> Conv2d {
-        let Case { stride, padding, groups, .. } = *self;
-        Conv2d { stride, padding, groups, ..Conv2d::default() }
+        let Case { stride, padding, dilation, groups, .. } = *self;
+        Conv2d { stride, padding, dilation, groups, ..Conv2d::default() }
     }
 
     fn weights(&self) -> [usize; 4] {
@@ -90,6 +91,10 @@ fn layers_of_the_classic_networks() {
         Case::square([1, 14, 13, 272], 160, 3, 1, 2),
         Case { groups: 2, ..Case::square([1, 13, 14, 352], 288, 5, 1, 2) },
         Case::square([2, 9, 10, 32], 48, 3, 1, 3),
+        // Dilated layers of a segmentation network, and one whose phases share its stride's taps.
+        Case { dilation: [2, 2], ..Case::square([1, 28, 28, 32], 32, 3, 1, 2) },
+        Case { dilation: [4, 4], ..Case::square([1, 28, 27, 16], 20, 3, 1, 4) },
+        Case { dilation: [2, 3], ..Case::square([2, 21, 22, 20], 16, 3, 2, 2) },
     ];
     for case in &cases {
         for level in Level::available() {
@@ -200,11 +205,15 @@ proptest! {
         out in prop::sample::select(vec![1usize, 5, 14, 33, 64]),
         kernel in prop::array::uniform2(1usize..5),
         stride in prop::array::uniform2(1usize..4),
-        padding in prop::array::uniform2(0usize..6),
+        padding in prop::array::uniform2(prop::array::uniform2(0usize..6)),
+        dilation in prop::array::uniform2(1usize..4),
         groups in 1usize..3,
     ) {
         let x = [n, image[0], image[1], channels * groups];
-        let case = Case { x, out: out * groups, kernel, stride, padding, groups };
+        // The kernel fits into the image.
+        let fit = |axis: usize| kernel[axis].min((image[axis] - 1) / dilation[axis] + 1);
+        let kernel = [fit(0), fit(1)];
+        let case = Case { x, out: out * groups, kernel, stride, padding, dilation, groups };
         for level in Level::available() {
             check(&case, level);
         }
@@ -216,7 +225,7 @@ proptest! {
         image in prop::array::uniform2(15usize..20),
         channels in 2usize..5,
         out in 2usize..5,
-        padding in prop::array::uniform2(0usize..3),
+        padding in prop::array::uniform2(prop::array::uniform2(0usize..3)),
         groups in 1usize..3,
     ) {
         let x = [n, image[0], image[1], 16 * channels * groups];

@@ -21,7 +21,7 @@ struct Case {
     /// Of the weights.
     dtype: DType,
     groups: usize,
-    padding: [usize; 2],
+    padding: [[usize; 2]; 2],
     relu: bool,
 }
 
@@ -63,7 +63,7 @@ fn wide_and_narrow_layers_of_the_classic_networks() {
         ([1, 27, 27, 96], 256, 5, 2, DType::F32),
         ([2, 19, 18, 176], 144, 5, 1, DType::F16),
     ] {
-        let padding = [kernel / 2; 2];
+        let padding = [[kernel / 2; 2]; 2];
         let case = Case { x, out, kernel, dtype, groups, padding, relu: true };
         for level in Level::available() {
             check(&case, level);
@@ -88,7 +88,7 @@ proptest! {
         kernel in prop::sample::select(vec![3usize, 5]),
         half: bool,
         groups in 1usize..3,
-        padding in prop::array::uniform2(0usize..3),
+        padding in prop::array::uniform2(prop::array::uniform2(0usize..3)),
         relu: bool,
     ) {
         let x = [n, rows, cols, 16 * channels * groups];

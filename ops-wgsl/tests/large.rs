@@ -110,7 +110,7 @@ fn images_across_chunks() {
         };
         let x = tensor(&[13, 9, 7, 5], 1);
         let (w, bias) = (tensor(&[6, 3, 3, 5], 2), tensor(&[6], 3));
-        let conv = Conv2d { stride: [2, 1], padding: [1, 1], bias: true, ..Conv2d::default() };
+        let conv = Conv2d { stride: [2, 1], padding: [[1; 2]; 2], bias: true, ..Conv2d::default() };
         agrees(&device, conv, &[&x, &w, &bias]);
         let dy = tensor(&[13, 5, 7, 6], 4);
         let conv = Conv2d { bias: false, ..conv };
@@ -142,8 +142,12 @@ fn images_beyond_a_chunk() {
     let x = tensor(&[2, 41, 19, 5], 1);
     let (w, bias) = (tensor(&[3, 3, 3, 5], 2), tensor(&[3], 3));
     for (stride, padding) in [(1, 0), (1, 1), (2, 1), (3, 2), (5, 8), (60, 30)] {
-        let conv =
-            Conv2d { stride: [stride; 2], padding: [padding; 2], bias: true, ..Conv2d::default() };
+        let conv = Conv2d {
+            stride: [stride; 2],
+            padding: [[padding; 2]; 2],
+            bias: true,
+            ..Conv2d::default()
+        };
         agrees(&device, conv, &[&x, &w, &bias]);
     }
     let sides =

@@ -54,7 +54,7 @@ fn conv2d_counts_windows_from_the_padded_edge() {
     // Windows start at rows and cols -1 and 1. Top left sees pixel 1 under weight 4; top right sees
     // 2 and 3 under weights 3 and 4: 18; bottom left 4 and 7 under 2 and 4: 36.
     let [x, w] = tensors([(&[1, 3, 3, 1], COUNT), (&[1, 2, 2, 1], &[1., 2., 3., 4.])]);
-    let conv = Conv2d { stride: [2, 2], padding: [1, 1], ..Conv2d::default() };
+    let conv = Conv2d { stride: [2, 2], padding: [[1; 2]; 2], ..Conv2d::default() };
     assert_eq!(values(&x.conv2d(&w, None, conv).unwrap()), [4., 18., 36., 77.]);
 }
 
@@ -93,10 +93,24 @@ fn conv2d_padding_takes_part_in_products() {
     let mut weights = vec![1.0; 9];
     weights[0] = f32::INFINITY;
     let [x, w] = tensors([(&[1, 2, 2, 1], &[1.; 4]), (&[1, 3, 3, 1], &weights)]);
-    let conv = Conv2d { padding: [1, 1], ..Conv2d::default() };
+    let conv = Conv2d { padding: [[1; 2]; 2], ..Conv2d::default() };
     let y = values(&x.conv2d(&w, None, conv).unwrap());
     assert!(y[..3].iter().all(|y| y.is_nan()), "{y:?}");
     assert_eq!(y[3], f32::INFINITY);
+}
+
+#[test]
+fn conv2d_pads_each_side_and_spreads_its_taps() {
+    // One row and column of zeros above and left: 1·4; 1·3 + 2·4; ...
+    let four: (&[usize], &[f32]) = (&[1, 2, 2, 1], &[1., 2., 3., 4.]);
+    let [x, w, nine] = tensors([four, four, (&[1, 3, 3, 1], COUNT)]);
+    let conv = Conv2d { padding: [[1, 0], [1, 0]], ..Conv2d::default() };
+    assert_eq!(values(&x.conv2d(&w, None, conv).unwrap()), [4., 11., 14., 30.]);
+    let conv = Conv2d { padding: [[0, 0], [0, 1]], ..Conv2d::default() };
+    assert_eq!(values(&x.conv2d(&w, None, conv).unwrap()), [30., 14.]);
+    // Taps two apart see the corners: 1 + 2·3 + 3·7 + 4·9.
+    let conv = Conv2d { dilation: [2, 2], ..Conv2d::default() };
+    assert_eq!(values(&nine.conv2d(&w, None, conv).unwrap()), [64.]);
 }
 
 #[test]

@@ -190,7 +190,8 @@ proptest! {
     fn conv2d(
         [rows, cols, kernel_rows, kernel_cols] in [3..6usize, 3..6usize, 1..4usize, 1..4usize],
         stride in [1..4usize, 1..3usize],
-        padding in [0..3usize, 0..3usize],
+        padding in [[0..3usize, 0..3usize], [0..3usize, 0..3usize]],
+        dilation in [1..4usize, 1..4usize],
         [groups, per_group, outs] in [1..3usize, 1..3usize, 1..3usize],
         [bias, relu] in any::<[bool; 2]>(),
         seed in any::<u64>(),
@@ -198,7 +199,13 @@ proptest! {
         let x = halves(&[2, rows, cols, groups * per_group], seed);
         let w = halves(&[groups * outs, kernel_rows, kernel_cols, per_group], seed ^ 1);
         let b = halves(&[groups * outs], seed ^ 2).affine(0.125, 0.0).unwrap();
-        let conv = Conv2d { stride, padding, groups, relu: relu && bias, ..Conv2d::default() };
+        let padded = |axis: usize, extent: usize| extent + padding[axis][0] + padding[axis][1];
+        let dilation = [(0, rows, kernel_rows), (1, cols, kernel_cols)].map(|(axis, extent, taps)| {
+            // As far as the kernel fits.
+            dilation[axis].min((padded(axis, extent) - 1) / (taps - 1).max(1)).max(1)
+        });
+        let relu = relu && bias;
+        let conv = Conv2d { stride, padding, dilation, groups, relu, ..Conv2d::default() };
         let function = |t: &[Tensor]| t[0].conv2d(&t[1], t.get(2), conv);
         let operands = if bias { vec![x, w, b] } else { vec![x, w] };
         assert_gradients(&operands, function, 1.0 / 128.0, LINEAR);

@@ -72,13 +72,21 @@ fn convolutions() -> Vec<([usize; 4], [usize; 4], Conv2d)> {
     let conv = Conv2d::default();
     vec![
         ([2, 4, 5, 3], [4, 3, 3, 3], conv),
-        ([1, 5, 5, 2], [3, 3, 3, 2], Conv2d { padding: [1, 1], ..conv }),
-        ([1, 7, 6, 2], [2, 3, 2, 2], Conv2d { stride: [2, 3], padding: [2, 0], ..conv }),
-        ([1, 5, 5, 4], [6, 3, 3, 2], Conv2d { groups: 2, padding: [1, 0], ..conv }),
+        ([1, 5, 5, 2], [3, 3, 3, 2], Conv2d { padding: [[1; 2]; 2], ..conv }),
+        ([1, 7, 6, 2], [2, 3, 2, 2], Conv2d { stride: [2, 3], padding: [[2; 2], [0; 2]], ..conv }),
+        ([1, 5, 5, 4], [6, 3, 3, 2], Conv2d { groups: 2, padding: [[1; 2], [0; 2]], ..conv }),
         // A stride beyond the kernel: some pixels are seen by no window.
         ([1, 7, 7, 1], [2, 2, 2, 1], Conv2d { stride: [3, 3], ..conv }),
+        // Sides that differ, and dilations beside strides.
+        ([1, 5, 6, 2], [3, 3, 3, 2], Conv2d { padding: [[0, 2], [1, 0]], ..conv }),
+        ([1, 7, 8, 2], [3, 3, 2, 2], Conv2d { dilation: [2, 3], padding: [[2, 1]; 2], ..conv }),
+        (
+            [1, 8, 9, 4],
+            [4, 3, 3, 2],
+            Conv2d { dilation: [2, 3], stride: [2; 2], groups: 2, ..conv },
+        ),
         // Windows of nothing but padding.
-        ([1, 2, 2, 2], [2, 2, 2, 2], Conv2d { padding: [3, 3], ..conv }),
+        ([1, 2, 2, 2], [2, 2, 2, 2], Conv2d { padding: [[3; 2]; 2], ..conv }),
     ]
 }
 

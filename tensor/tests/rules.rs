@@ -79,7 +79,7 @@ fn outputs_have_the_type_that_the_op_says() {
 /// Sizes of well-known layers, from the papers that they are in.
 #[test]
 fn windows_are_counted_as_in_the_networks() {
-    let of = |stride, padding| Conv2d { stride: [stride; 2], padding: [padding; 2], ..conv() };
+    let of = |stride, padding| Conv2d { stride: [stride; 2], padding: [[padding; 2]; 2], ..conv() };
     let alexnet = [f32(&[1, 225, 225, 3]), f32(&[96, 11, 11, 3])];
     gives(of(4, 1), &alexnet, f32(&[1, 55, 55, 96]));
     let vgg = [f32(&[1, 224, 224, 3]), f32(&[64, 3, 3, 3])];
@@ -87,6 +87,11 @@ fn windows_are_counted_as_in_the_networks() {
     gives(Pool2d::square(3, 2, 0), &[f32(&[1, 55, 55, 96])], f32(&[1, 27, 27, 96]));
     // A rest that no window fits into is left over.
     gives(Pool2d::square(2, 2, 0), &[f32(&[1, 5, 5, 1])], f32(&[1, 2, 2, 1]));
+    // A dilated kernel of 3 covers 5 pixels; sides count one by one.
+    let dilated = Conv2d { dilation: [2, 2], ..of(1, 2) };
+    gives(dilated, &vgg, f32(&[1, 224, 224, 64]));
+    let sides = Conv2d { padding: [[1, 2], [0, 1]], dilation: [1, 3], ..of(2, 0) };
+    gives(sides, &vgg, f32(&[1, 113, 110, 64]));
     // GoogLeNet's first pool rounds up.
     let image = [f32(&[1, 112, 112, 64])];
     let pool = Pool2d::square(3, 2, 0);
@@ -133,7 +138,7 @@ fn windows_are_rounded_up_as_in_pytorch() {
 #[test]
 fn costs_count_products_and_bytes() {
     // VGG's second layer, as its authors' tables count: 224² · 64 · 3² · 64 products.
-    let op = Op::from(Conv2d { padding: [1, 1], ..conv() });
+    let op = Op::from(Conv2d { padding: [[1; 2]; 2], ..conv() });
     let inputs = [f32(&[1, 224, 224, 64]), f16(&[64, 3, 3, 64])];
     let cost = op.cost(&inputs).unwrap();
     assert_eq!(cost.flops, 2 * 1_849_688_064);
@@ -212,6 +217,10 @@ fn parameters_are_named_in_errors() {
     let image = [f32(&[1, 5, 5, 4])];
     let both = [image[0], f32(&[6, 3, 3, 4])];
     refuses(Conv2d { stride: [1, 0], ..conv() }, &both, &["stride", "from 1 to", "0"]);
+    refuses(Conv2d { dilation: [1, 0], ..conv() }, &both, &["dilation", "from 1 to", "[1, 0]"]);
+    let message = ["window of 1 to 7", "9 over 5 with padding 2 before and 0 after"];
+    let sides = [[0, 0], [2, 0]];
+    refuses(Conv2d { dilation: [1, 4], padding: sides, ..conv() }, &both, &message);
     refuses(Conv2d { groups: 0, ..conv() }, &both, &["groups", "4 channels", "6 outputs"]);
     refuses(Conv2d { groups: 4, ..conv() }, &both, &["groups", "divisor", "got 4"]);
     refuses(Pool2d::square(2, 1, 2), &image, &["padding", "[2, 2]"]);
@@ -266,7 +275,9 @@ fn extremes_are_refused() {
     let both = [image[0], f32(&[6, 3, 3, 4])];
     let most = usize::MAX;
     for padding in [most, most / 2, most / 2 - 2, most / 4] {
-        refuses(Conv2d { padding: [padding; 2], ..conv() }, &both, &[]);
+        refuses(Conv2d { padding: [[padding; 2]; 2], ..conv() }, &both, &[]);
+        refuses(Conv2d { padding: [[0, padding], [0, 0]], ..conv() }, &both, &[]);
+        refuses(Conv2d { dilation: [1, padding], ..conv() }, &both, &[]);
         // A window and a stride to go with it would give one output.
         let size = padding.saturating_add(1);
         refuses(Pool2d::square(size, most, padding), &image, &[]);

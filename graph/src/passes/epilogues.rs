@@ -70,6 +70,7 @@ impl Fused {
         let relu = match &mut self.op {
             Op::Conv2d(conv) => &mut conv.relu,
             Op::MatMul(product) => &mut product.relu,
+            Op::BatchNorm(norm) => &mut norm.relu,
             _ => return false,
         };
         !std::mem::replace(relu, true)

@@ -17,6 +17,7 @@
 mod constants;
 mod dead;
 mod epilogues;
+mod fold;
 mod permutes;
 mod rewrite;
 
@@ -100,9 +101,10 @@ type Pass = fn(&Graph) -> Result<Option<Graph>>;
 pub fn apply(graph: &Graph, passes: &Passes) -> Result<Graph> {
     // Folding goes before epilogues: a ReLU in between would keep batch normalization apart. Dead nodes
     // go last, since the others leave some.
-    let order: [(bool, Pass); 4] = [
+    let order: [(bool, Pass); 5] = [
         (passes.constants, constants::constants),
         (passes.permutes, permutes::permutes),
+        (passes.fold_batch_norm, fold::fold_batch_norm),
         (passes.epilogues, epilogues::epilogues),
         (passes.dead, dead::dead),
     ];

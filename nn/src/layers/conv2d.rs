@@ -188,7 +188,8 @@ impl ConvSpec {
     pub fn op(&self) -> ops::Conv2d {
         ops::Conv2d {
             stride: self.stride,
-            padding: self.padding.map(|p| p[0]),
+            padding: self.padding,
+            dilation: self.dilation,
             groups: self.groups,
             bias: self.bias,
             relu: self.relu,

@@ -78,8 +78,8 @@ pub(crate) fn conv2d_weight_grad(
     weight_grad::weight_grad(cx, &op.conv, &extents, inputs, output)
 }
 
-/// A convolution in f32 by the algorithm that is expected to win. Its padding may be less than
-/// none, wrapped: then it begins inside the images.
+/// A convolution in f32 by the algorithm that is expected to win. Its padding before may be less
+/// than none, wrapped: then it begins inside the images.
 fn execute(
     cx: &Context,
     op: &Conv2d,

@@ -290,7 +290,7 @@ mod tests {
     }
 
     fn cases() -> [TuneCase; 2] {
-        let conv = Conv2d { padding: [1, 1], groups: 2, ..Conv2d::default() };
+        let conv = Conv2d { padding: [[1; 2]; 2], groups: 2, ..Conv2d::default() };
         let full = MatMul { transpose_b: true, ..MatMul::default() };
         [
             TuneCase { op: conv.into(), inputs: types(&[&[2, 9, 7, 16], &[24, 3, 3, 8]]) },

@@ -14,8 +14,8 @@ fn cases() -> Vec<Case> {
     let axes = |axes: &[usize]| Axes::new(axes).expect("the axes of a case");
     let reduce = |kind, set: &[usize]| Reduce { kind, axes: axes(set), keep_axes: false }.into();
     let weights = MatMul { transpose_b: true, bias: true, relu: true, ..MatMul::default() };
-    let conv = Conv2d { padding: [1, 1], bias: true, relu: true, ..Conv2d::default() };
-    let first = Conv2d { stride: [4, 4], padding: [1, 1], ..Conv2d::default() };
+    let conv = Conv2d { padding: [[1; 2]; 2], bias: true, relu: true, ..Conv2d::default() };
+    let first = Conv2d { stride: [4, 4], padding: [[1; 2]; 2], ..Conv2d::default() };
     let pool = Pool2d::square(3, 2, 1);
     let first_pool = Pool2d { ties: Ties::First, ..pool };
     let lrn = Lrn { size: 5, kappa: 2.0, alpha: 0.1, beta: 0.75, groups: 2 };

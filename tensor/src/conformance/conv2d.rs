@@ -21,13 +21,21 @@ struct Setup {
 
 /// A square kernel, `stride` and `padding` the same both ways, one group.
 fn square(x: [usize; 4], out: usize, kernel: usize, stride: usize, padding: usize) -> Setup {
-    let conv = Conv2d { stride: [stride; 2], padding: [padding; 2], ..Conv2d::default() };
+    let conv = Conv2d { stride: [stride; 2], padding: [[padding; 2]; 2], ..Conv2d::default() };
     Setup { x, out, kernel: [kernel; 2], conv }
 }
 
 impl Setup {
     fn groups(self, groups: usize) -> Self {
         Setup { conv: Conv2d { groups, ..self.conv }, ..self }
+    }
+
+    fn sides(self, padding: [[usize; 2]; 2]) -> Self {
+        Setup { conv: Conv2d { padding, ..self.conv }, ..self }
+    }
+
+    fn dilated(self, dilation: [usize; 2]) -> Self {
+        Setup { conv: Conv2d { dilation, ..self.conv }, ..self }
     }
 
     fn epilogue(self, bias: bool, relu: bool) -> Self {
@@ -102,8 +110,8 @@ impl Setup {
         let near = |axis: usize| {
             let beyond = (TILE - 1) * self.conv.stride[axis];
             let from = output[axis + 1] * self.conv.stride[axis];
-            let to = from + self.kernel[axis] + beyond;
-            let place = pixel[axis + 1] + self.conv.padding[axis] + beyond;
+            let to = from + self.conv.window(self.kernel)[axis] + beyond;
+            let place = pixel[axis + 1] + self.conv.padding[axis][0] + beyond;
             (from..to + beyond).contains(&place)
         };
         let group = |channel: usize, channels: usize| channel / (channels / self.conv.groups);
@@ -191,6 +199,28 @@ fn setups() -> Vec<Setup> {
         square([2, 7, 7, 16], 16, 3, 1, 1).groups(16),
         square([2, 7, 7, 6], 18, 3, 2, 1).groups(6),
         square([1, 6, 6, 34], 10, 3, 1, 1).groups(2),
+        // Sides that differ: for each way that a device may take, and with nothing but padding.
+        square([2, 7, 6, 5], 6, 3, 1, 0).sides([[0, 2], [1, 0]]),
+        square([2, 9, 10, 3], 12, 5, 2, 0).sides([[3, 0], [1, 4]]),
+        square([1, 8, 9, 18], 9, 4, 3, 0).sides([[1, 2], [0, 5]]).groups(3),
+        square([1, 14, 13, 32], 32, 3, 1, 0).sides([[0, 2], [1, 0]]),
+        square([1, 13, 14, 32], 64, 5, 1, 0).sides([[4, 1], [0, 3]]),
+        square([4, 17, 16, 32], 32, 3, 1, 0).sides([[2, 0], [0, 1]]),
+        square([1, 0, 3, 4], 5, 2, 1, 0).sides([[0, 3], [1, 0]]),
+        square([1, 1, 1, 2], 3, 3, 1, 0).sides([[5, 0], [0, 4]]),
+        // Dilations: of a stride's, which share nothing with it, and which share a part.
+        square([2, 9, 8, 5], 6, 3, 1, 2).dilated([2, 2]),
+        square([2, 12, 13, 3], 9, 3, 1, 3).dilated([3, 2]),
+        square([1, 11, 10, 3], 8, 3, 2, 2).dilated([2, 1]),
+        square([1, 11, 10, 3], 8, 3, 2, 1).dilated([1, 2]),
+        square([2, 13, 12, 6], 4, 4, 2, 3).dilated([3, 2]).groups(2),
+        square([1, 17, 18, 4], 5, 3, 4, 3).dilated([2, 6]),
+        square([1, 15, 16, 7], 6, 3, 3, 4).dilated([2, 3]),
+        square([1, 16, 15, 32], 32, 3, 1, 2).dilated([2, 2]),
+        square([4, 16, 17, 32], 32, 3, 2, 2).dilated([2, 2]),
+        square([1, 9, 9, 3], 4, 3, 1, 0).sides([[0, 5], [2, 1]]).dilated([3, 4]),
+        square([1, 2, 2, 3], 4, 2, 1, 4).dilated([5, 7]),
+        square([1, 4, 4, 3], 4, 1, 1, 0).dilated([9, 1 << 20]),
         // Channels beyond a block of the sum.
         square([1, 5, 5, 600], 9, 3, 1, 1),
         square([1, 5, 4, 1040], 12, 3, 1, 1).groups(2),
@@ -220,14 +250,14 @@ fn setups() -> Vec<Setup> {
         }
     }
     // Rows and columns that differ in everything.
-    let conv = Conv2d { stride: [2, 3], padding: [0, 2], ..Conv2d::default() };
+    let conv = Conv2d { stride: [2, 3], padding: [[0; 2], [2; 2]], ..Conv2d::default() };
     setups.push(Setup { x: [2, 9, 10, 6], out: 7, kernel: [1, 5], conv });
     setups.push(Setup { x: [2, 10, 9, 6], out: 8, kernel: [4, 2], conv });
     setups.push(Setup {
         x: [1, 8, 8, 9],
         out: 6,
         kernel: [2, 7],
-        conv: Conv2d { stride: [1, 1], padding: [1, 0], groups: 3, ..conv },
+        conv: Conv2d { stride: [1, 1], padding: [[1; 2], [0; 2]], groups: 3, ..conv },
     });
     // Enough for several threads.
     setups.push(square([1, 30, 31, 32], 70, 3, 1, 1));
@@ -248,6 +278,7 @@ fn thin_setups() -> Vec<Setup> {
         });
         let stride = [1 + turn % 2, 1 + turn / 2 % 2];
         let groups = if channels % 2 == 0 && out % 2 == 0 { 2 } else { 1 };
+        let padding = padding.map(|padding| [padding + turn % 5 / 4, padding]);
         let conv = Conv2d { stride, padding, groups, ..Conv2d::default() };
         setups.push(Setup { x: [n, rows, cols, channels], out, kernel, conv });
     }
@@ -276,6 +307,9 @@ fn non_finite_setups() -> Vec<Setup> {
         square([2, 5, 5, 2], 3, 4, 1, 0),
         Setup { x: [1, 3, 1, 1], out: 1, kernel: [2, 1], conv: between },
         Setup { x: [1, 6, 5, 2], out: 4, kernel: [2, 3], conv: between },
+        square([1, 9, 9, 5], 6, 3, 1, 0).sides([[2, 0], [1, 3]]),
+        square([1, 10, 9, 5], 6, 3, 2, 1).dilated([2, 3]),
+        square([1, 14, 13, 32], 32, 3, 1, 0).sides([[1, 0], [0, 2]]),
     ];
     for (kernel, padding) in [(3, 1), (3, 0), (5, 2), (5, 1)] {
         setups.push(square([1, 14, 13, 32], 32, kernel, 1, padding));
@@ -392,21 +426,29 @@ fn parameters() -> impl Strategy<Value = (Setup, [DType; 2], u64)> {
     let image = (0..4usize, 0..12usize, 0..12usize);
     let channels = (1..4usize, 0..9usize, 0..12usize);
     let pair = |range: std::ops::Range<usize>| prop::array::uniform2(range);
-    let window = (pair(1..6), pair(1..4), pair(0..4));
+    let padding = prop::array::uniform2(pair(0..4));
+    // Half of them without dilation, which more kernels take.
+    let dilation = prop_oneof![Just([1, 1]), pair(1..4)];
+    let window = (pair(1..6), pair(1..4), padding, dilation);
     let epilogue = (any::<bool>(), any::<bool>(), any::<bool>());
     (image, channels, window, epilogue, (float(), float()), seed()).prop_map(
-        |((n, rows, cols), (groups, c, out), (kernel, stride, padding), flags, types, seed)| {
+        |((n, rows, cols), (groups, c, out), window, flags, types, seed)| {
             let (bias, relu, direct) = flags;
+            let (kernel, stride, padding, dilation) = window;
             // A kernel fits into the image with its padding, so that one of them has an extent.
-            let padding = [(padding[0], rows), (padding[1], cols)]
-                .map(|(padding, extent)| if extent == 0 { padding.max(1) } else { padding });
-            let fit = |axis: usize, extent: usize| kernel[axis].min(extent + 2 * padding[axis]);
+            let [[top, bottom], [left, right]] = padding;
+            let least = |extent: usize| usize::from(extent == 0);
+            let padding = [[top.max(least(rows)), bottom], [left.max(least(cols)), right]];
+            let fit = |axis: usize, extent: usize| {
+                let padded = extent + padding[axis][0] + padding[axis][1];
+                kernel[axis].min((padded - 1) / dilation[axis] + 1)
+            };
             let algorithm = if direct { Algorithm::Direct } else { Algorithm::Auto };
             let setup = Setup {
                 x: [n, rows, cols, c * groups],
                 out: out * groups,
                 kernel: [fit(0, rows), fit(1, cols)],
-                conv: Conv2d { stride, padding, groups, bias, relu, algorithm },
+                conv: Conv2d { stride, padding, dilation, groups, bias, relu, algorithm },
             };
             (setup, [types.0, types.1], seed)
         },

@@ -186,7 +186,10 @@ pub fn bad_operands(device: &Device, _: &Settings) {
             Conv2d { algorithm: Algorithm::Direct, groups: 0, ..conv }.into(),
             vec![image(), f32(&[6, 3, 3, 4])],
         ),
-        (Conv2d { padding: [usize::MAX; 2], ..conv }.into(), vec![image(), f32(&[6, 3, 3, 4])]),
+        (
+            Conv2d { padding: [[usize::MAX; 2]; 2], ..conv }.into(),
+            vec![image(), f32(&[6, 3, 3, 4])],
+        ),
         (Pool2d::square(3, 1, 3).into(), vec![image()]),
         (Pool2d::square(usize::MAX, 1, 0).into(), vec![image()]),
         (lrn.into(), vec![image()]),

@@ -17,16 +17,18 @@ pub enum Algorithm {
 
 /// Convolution (correlation: the kernel is not flipped) over images. Operands: `x [n, rows, cols,
 /// channels]`, `weights [out, kernel rows, kernel cols, channels / groups]` and `bias [out]` where
-/// asked. Output: `[n, out rows, out cols, out]` of the type of `x`, where `out rows = (rows + 2 ·
-/// padding - kernel rows) / stride + 1`, rounded down, and cols alike.
+/// asked. Output: `[n, out rows, out cols, out]` of the type of `x`, where `out rows = (rows + top +
+/// bottom - (kernel rows - 1) · dilation - 1) / stride + 1`, rounded down, and cols alike.
 ///
 /// Padding is zeros that take part like any pixel: an infinite weight over them gives NaN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Conv2d {
     /// Pixels from one output to the next, `[rows, cols]`.
     pub stride: [usize; 2],
-    /// Zeros before and after, `[rows, cols]`.
-    pub padding: [usize; 2],
+    /// Zeros around the images, `[[top, bottom], [left, right]]`.
+    pub padding: [[usize; 2]; 2],
+    /// Pixels from one tap of the kernel to the next, `[rows, cols]`.
+    pub dilation: [usize; 2],
     /// Parts that the channels fall into: an output sees the inputs of its own part only.
     pub groups: usize,
     /// A third operand is added.
@@ -38,11 +40,12 @@ pub struct Conv2d {
 }
 
 impl Default for Conv2d {
-    /// Stride 1, no padding, one group, no bias, no ReLU.
+    /// Stride and dilation 1, no padding, one group, no bias, no ReLU.
     fn default() -> Self {
         Conv2d {
             stride: [1, 1],
-            padding: [0, 0],
+            padding: [[0, 0], [0, 0]],
+            dilation: [1, 1],
             groups: 1,
             bias: false,
             relu: false,
@@ -105,9 +108,26 @@ impl Conv2d {
             );
             return Err(Error::shape(op, expected, weights));
         }
-        let out_rows = windows(op, rows, kernel_rows, self.stride[0], [self.padding[0]; 2])?;
-        let out_cols = windows(op, cols, kernel_cols, self.stride[1], [self.padding[1]; 2])?;
+        for dilation in self.dilation {
+            if dilation == 0 || dilation > MAX_EXTENT {
+                let expected = format!("from 1 to {MAX_EXTENT}");
+                return Err(Error::parameter(op, "dilation", expected, self.dilation));
+            }
+        }
+        let [size_rows, size_cols] = self.window([kernel_rows, kernel_cols]);
+        let out_rows = windows(op, rows, size_rows, self.stride[0], self.padding[0])?;
+        let out_cols = windows(op, cols, size_cols, self.stride[1], self.padding[1])?;
         Shape::new(&[n, out_rows, out_cols, out])
+    }
+
+    /// The pixels from the first tap of a kernel of these `[rows, cols]` to the last:
+    /// `(kernel - 1) · dilation + 1`.
+    pub fn window(&self, kernel: [usize; 2]) -> [usize; 2] {
+        // Saturated, it is larger than any image.
+        [0, 1].map(|axis| match kernel[axis] {
+            0 => 0,
+            taps => (taps - 1).saturating_mul(self.dilation[axis]).saturating_add(1),
+        })
     }
 
     fn macs(output: &Shape, weights: &Shape) -> u64 {
@@ -242,7 +262,7 @@ impl Tensor {
     /// let images = Tensor::zeros([2, 35, 35, 3], &device)?;
     /// let weights = Tensor::ones([96, 11, 11, 3], &device)?;
     /// let bias = Tensor::ones([96], &device)?;
-    /// let conv = Conv2d { stride: [4, 4], padding: [1, 1], relu: true, ..Conv2d::default() };
+    /// let conv = Conv2d { stride: [4, 4], padding: [[1; 2]; 2], relu: true, ..Conv2d::default() };
     /// let y = images.conv2d(&weights, Some(&bias), conv)?;
     /// assert_eq!(y.dims(), [2, 7, 7, 96]);
     /// # Ok(())

@@ -18,8 +18,8 @@ struct Tap {
 /// Every tap of every output of a convolution of `x [n, rows, cols, _]` to `y`.
 fn taps(conv: &Conv2d, x: &Shape, y: &Shape, kernel: [usize; 2], mut visit: impl FnMut(Tap)) {
     let place = |axis: usize, out: usize, tap: usize| {
-        (out * conv.stride[axis] + tap)
-            .checked_sub(conv.padding[axis])
+        (out * conv.stride[axis] + tap * conv.dilation[axis])
+            .checked_sub(conv.padding[axis][0])
             .filter(|&i| i < x.dims()[axis + 1])
     };
     for n in 0..y.dims()[0] {

@@ -42,7 +42,7 @@ pub struct ColourStatistics {
 /// /// A training at its very beginning, its velocities those of `still`.
 /// fn beginning(still: &Network) -> TrainingState {
 ///     TrainingState {
-///         velocities: still.parameters().to_vec(),
+///         velocities: still.layer_parameters(),
 ///         exact: vec![None; still.spec().nodes.len()],
 ///         ..TrainingState::default()
 ///     }

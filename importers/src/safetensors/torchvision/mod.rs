@@ -28,12 +28,12 @@ pub(super) fn inspect(file: &TensorFile) -> Result<Inspection> {
             layers.push(None);
             continue;
         };
-        let (_, weights) = file.floats(&format!("{prefix}.weight"))?;
-        let (_, biases) = file.floats(&format!("{prefix}.bias"))?;
-        let counts = [shape.weight, shape.bias].map(|s| s.map_or(0, |s| s.count()));
-        let parameters =
-            StoredParameters::new(weights.dtype(), counts[0], biases.dtype(), counts[1]);
-        layers.push(Some(parameters));
+        let mut stored = None;
+        for parameter in &shape.parameters {
+            let (_, floats) = file.floats(&format!("{prefix}.{}", parameter.role.name()))?;
+            stored = Some(StoredParameters::with(stored, floats.dtype(), parameter.shape.count()));
+        }
+        layers.push(stored);
     }
     Ok(Inspection {
         file: file.name().into(),
@@ -78,12 +78,6 @@ fn recognise(file: &TensorFile) -> Result<Layout> {
                         vgg13, vgg16 or vgg19 (features.0.weight, …)";
         return fail(&format!("metadata {SPEC}"), expected, got);
     };
-    if let Some(name) = file.names().find(|name| name.ends_with(".running_mean")) {
-        let expected = "a network without batch normalization (a `_bn` variant has no import; fold \
-                        its normalization into the convolutions first)";
-        return fail(&format!("tensor {name}"), expected, "one with it".into());
-    }
-
     let differences =
         layout::known().map(|layout| layout.with_beginning(beginning)).map(|layout| {
             let differences = layout.differences(file);

@@ -79,6 +79,7 @@ pub(super) fn form(level: Level, op: &Conv2d, e: &Extents) -> Option<Form> {
     let lanes = level.lanes();
     let tiles = e.out_rows.div_ceil(form.out) * e.out_cols.div_ceil(form.out);
     let wins = op.stride == [1, 1]
+        && op.dilation == [1, 1]
         && channels.is_multiple_of(lanes)
         && out.is_multiple_of(lanes)
         && channels >= MIN_CHANNELS
@@ -180,8 +181,8 @@ impl Step<'_> {
         let mut pixels = [self.zeros.as_ptr(); POSITIONS];
         for (i, pixel) in pixels.iter_mut().enumerate() {
             // One less than zero wraps to a huge number, which no image reaches.
-            let row = (row + i / IN).wrapping_sub(self.op.padding[0]);
-            let col = (col + i % IN).wrapping_sub(self.op.padding[1]);
+            let row = (row + i / IN).wrapping_sub(self.op.padding[0][0]);
+            let col = (col + i % IN).wrapping_sub(self.op.padding[1][0]);
             if row < e.rows && col < e.cols {
                 let offset = ((n * e.rows + row) * e.cols + col) * e.channels + group * channels;
                 *pixel = self.x[offset..offset + channels].as_ptr();

@@ -41,7 +41,9 @@ struct Extents {
     /// Rows and cols.
     kernel: [usize; 2],
     stride: [usize; 2],
+    /// Above and left. What there is below and right, the outputs say.
     padding: [usize; 2],
+    dilation: [usize; 2],
     groups: usize,
 }
 
@@ -60,7 +62,8 @@ impl Extents {
             out,
             kernel: [kernel_rows, kernel_cols],
             stride: conv.stride,
-            padding: conv.padding,
+            padding: [conv.padding[0][0], conv.padding[1][0]],
+            dilation: conv.dilation,
             groups: conv.groups,
         })
     }
@@ -74,9 +77,9 @@ impl Extents {
         [rows, cols, channels, out_rows, out_cols, out, per_group[0], per_group[1]]
     }
 
-    /// As shaders take them: kernel, stride and padding.
+    /// As shaders take them: kernel, stride, padding and dilation.
     fn windows(&self) -> impl Iterator<Item = u32> {
-        [self.kernel, self.stride, self.padding].into_iter().flatten().map(word)
+        [self.kernel, self.stride, self.padding, self.dilation].into_iter().flatten().map(word)
     }
 
     /// Elements of an image of the input.
@@ -148,7 +151,7 @@ impl Asked<'_> {
 
     fn case(&self) -> Case {
         let Extents { rows, cols, channels, out_rows, out_cols, out, groups, .. } = *self.extents;
-        let Extents { kernel, stride, padding, .. } = *self.extents;
+        let Extents { kernel, stride, padding, dilation, .. } = *self.extents;
         let extents = [
             self.images,
             rows,
@@ -163,6 +166,8 @@ impl Asked<'_> {
             stride[1],
             padding[0],
             padding[1],
+            dilation[0],
+            dilation[1],
             groups,
         ];
         Case::conv2d(extents, self.half)
@@ -189,8 +194,8 @@ fn banded(
     x: &TensorType,
     y: &TensorType,
 ) -> Result<Vec<(Band, Extents)>> {
-    let down =
-        Rows { size: extents.kernel[0], stride: extents.stride[0], padding: extents.padding[0] };
+    let size = (extents.kernel[0] - 1) * extents.dilation[0] + 1;
+    let down = Rows { size, stride: extents.stride[0], padding: extents.padding[0] };
     let of_band = |band: Band| {
         let extents = Extents {
             rows: band.rows,

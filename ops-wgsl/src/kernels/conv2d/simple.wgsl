@@ -1,6 +1,6 @@
 // Convolution of x [n, rows, cols, channels] with weights [out, kernel rows, kernel cols,
 // channels / groups] to y [n, out rows, out cols, out], an invocation an element. Any stride,
-// padding and groups.
+// padding, dilation and groups.
 
 override HALF_X: bool;
 override HALF_W: bool;
@@ -26,6 +26,7 @@ struct Params {
     kernel: vec2<u32>,
     stride: vec2<u32>,
     padding: vec2<u32>,
+    dilation: vec2<u32>,
     skip_y: u32,
 }
 
@@ -52,9 +53,9 @@ fn main(
     var at_w = params.skip_w + out * params.kernel.x * params.kernel.y * params.group_channels;
     var sum = 0.0;
     for (var kernel_row = 0u; kernel_row < params.kernel.x; kernel_row++) {
-        let row = start.x + kernel_row;
+        let row = start.x + kernel_row * params.dilation.x;
         for (var kernel_col = 0u; kernel_col < params.kernel.y; kernel_col++) {
-            let col = start.y + kernel_col;
+            let col = start.y + kernel_col * params.dilation.y;
             // Places in the padding have wrapped around to beyond the image.
             let inside = row < params.rows && col < params.cols;
             let cell = ((image * params.rows + row) * params.cols + col) * params.channels;

@@ -64,6 +64,7 @@ pub(super) struct Windows {
     pub(super) kernel: [usize; 2],
     pub(super) stride: [usize; 2],
     pub(super) padding: [usize; 2],
+    pub(super) dilation: [usize; 2],
 }
 
 impl Windows {
@@ -77,6 +78,7 @@ impl Windows {
             kernel: [1, 1],
             stride: [1, 1],
             padding: [0, 0],
+            dilation: [1, 1],
         }
     }
 }
@@ -105,11 +107,12 @@ pub(super) struct Gemm<'a> {
 
 impl Gemm<'_> {
     fn params(&self) -> Vec<u32> {
-        let Windows { rows, cols, out_rows, out_cols, kernel, stride, padding } = self.windows;
+        let Windows { rows, cols, out_rows, out_cols, .. } = self.windows;
+        let Windows { kernel, stride, padding, dilation, .. } = self.windows;
         let bias = self.bias.map_or(0, |(view, _)| view.skip);
         let mut params: Vec<u32> =
             [self.m, self.n, rows, cols, out_rows, out_cols].map(word).into();
-        params.extend([kernel, stride, padding].into_iter().flatten().map(word));
+        params.extend([kernel, stride, padding, dilation].into_iter().flatten().map(word));
         let (a, b) = (&self.a, &self.b);
         params.extend([self.channels, a.line, a.step, b.line, b.step, self.row_y].map(word));
         params.extend([a.view.skip, b.view.skip, bias, self.y.skip]);

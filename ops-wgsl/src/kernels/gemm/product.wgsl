@@ -21,6 +21,7 @@ struct Params {
     kernel: vec2<u32>,
     stride: vec2<u32>,
     padding: vec2<u32>,
+    dilation: vec2<u32>,
     // The depth of a cell of the kernel.
     channels: u32,
     // Elements between pixels of a and between channels; between columns of b and along its depth;

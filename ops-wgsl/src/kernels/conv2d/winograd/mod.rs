@@ -58,7 +58,7 @@ struct Tiles {
 /// bound.
 fn tiles(cx: &Context, asked: &Asked<'_>) -> Option<Tiles> {
     let e = asked.extents;
-    if asked.direct || e.kernel != [3, 3] || e.stride != [1, 1] {
+    if asked.direct || e.kernel != [3, 3] || e.stride != [1, 1] || e.dilation != [1, 1] {
         return None;
     }
     let (down, across) = (e.out_rows.div_ceil(OUT), e.out_cols.div_ceil(OUT));
