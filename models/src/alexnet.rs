@@ -25,9 +25,8 @@ pub fn alexnet() -> NetworkSpec {
 }
 
 /// AlexNet of Krizhevsky's "One weird trick for parallelizing convolutional neural networks"
-/// (2014): one tower, no normalization. It is torchvision's `alexnet`, 224 pixels; where that one
-/// drops the inputs of its first two full-connect layers in training, this one drops their outputs,
-/// as in 2012. Inference is the same.
+/// (2014): one tower, no normalization, 224 pixels. In training it drops the outputs of its first two
+/// full-connect layers, as in 2012; [`alexnet_torchvision`] drops their inputs. Inference is the same.
 pub fn alexnet_2014() -> NetworkSpec {
     NetworkSpec::new([224, 224, 3])
         .with_name("alexnet-2014")
@@ -44,6 +43,40 @@ pub fn alexnet_2014() -> NetworkSpec {
         .full_connect(full_connect(4096).relu().dropout(0.5))
         .full_connect(full_connect(4096).relu().dropout(0.5))
         .full_connect(1000)
+}
+
+/// torchvision's `alexnet`: [`alexnet_2014`] with dropout on the inputs of its first two full-connect
+/// layers, and with the names of torchvision's state dict.
+pub fn alexnet_torchvision() -> NetworkSpec {
+    let features = |x: NetworkSpec| {
+        x.conv(conv2d(64, 11).stride(4).padding(2))
+            .relu()
+            .max_pool(pool(3).stride(2).first_maximum())
+            .conv(conv2d(192, 5).padding(2))
+            .relu()
+            .max_pool(pool(3).stride(2).first_maximum())
+            .conv(conv2d(384, 3).padding(1))
+            .relu()
+            .conv(conv2d(256, 3).padding(1))
+            .relu()
+            .conv(conv2d(256, 3).padding(1))
+            .relu()
+            .max_pool(pool(3).stride(2).first_maximum())
+    };
+    let classifier = |x: NetworkSpec| {
+        x.dropout(0.5)
+            .full_connect(4096)
+            .relu()
+            .dropout(0.5)
+            .full_connect(4096)
+            .relu()
+            .full_connect(1000)
+    };
+    NetworkSpec::new([224, 224, 3])
+        .with_name("alexnet-torchvision")
+        .with_image([256, 256])
+        .named("features", features)
+        .named("classifier", classifier)
 }
 
 /// CaffeNet, Caffe's `bvlc_reference_caffenet`: AlexNet at 227 pixels with normalization after

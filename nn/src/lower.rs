@@ -121,8 +121,11 @@ pub(crate) struct Wanted<'a> {
 /// A network's nodes as a graph.
 pub(crate) struct Lowered {
     pub(crate) graph: Graph,
-    /// The output of each node, from the first that was wanted.
+    /// The output of each node, from the first that was wanted. That of a node that inference does not
+    /// need is the graph's input.
     pub(crate) values: Vec<Value>,
+    /// Whether inference needs each node: auxiliary outputs are for training alone.
+    pub(crate) needed: Vec<bool>,
     /// Whether each node's windows end at the image's edge.
     pub(crate) exact: Vec<bool>,
     pub(crate) layout: Layout,
@@ -198,6 +201,22 @@ pub(crate) fn sources(spec: &NetworkSpec) -> Result<Vec<Vec<Option<usize>>>> {
     Ok(sources)
 }
 
+/// Whether each node of a range is seen, directly or through others, by the last one, or is that one.
+pub(crate) fn needed(sources: &[Vec<Option<usize>>], nodes: Range<usize>) -> Vec<bool> {
+    let mut needed = vec![false; nodes.len()];
+    if let Some(last) = needed.last_mut() {
+        *last = true;
+    }
+    for place in nodes.clone().rev() {
+        if needed[place - nodes.start] {
+            for source in sources[place].iter().flatten().filter(|place| nodes.contains(place)) {
+                needed[source - nodes.start] = true;
+            }
+        }
+    }
+    needed
+}
+
 /// Lowers nodes of a network.
 pub(crate) fn lower(
     spec: &NetworkSpec,
@@ -216,12 +235,27 @@ pub(crate) fn lower(
     ];
     let mut graph = Graph::new();
     let input = graph.input(crate::spec::INPUT, wanted.input);
+    let needed = match (wanted.training || wanted.all, layout) {
+        (false, Some(_)) => needed(&sources, wanted.nodes.clone()),
+        _ => vec![true; wanted.nodes.len()],
+    };
+    let known = layout;
     let layout = Layout::default();
     let mut cx = Lowering { spec, graph, wanted, layer: first, exact: true, layout, known, before };
     let (mut values, mut exact) = (Vec::new(), Vec::new());
     for layer in wanted.nodes.clone() {
         cx.layer = layer;
         cx.exact = true;
+        if let (false, Some(known)) = (needed[layer - first], known) {
+            // Its parameters and buffers keep their places.
+            let parameters = known.parameters.iter().filter(|known| known.layer == layer);
+            cx.layout.parameters.extend(parameters.cloned());
+            let buffers = known.buffers.iter().filter(|known| known.layer == layer);
+            cx.layout.buffers.extend(buffers.cloned());
+            values.push(input);
+            exact.push(true);
+            continue;
+        }
         cx.graph.set_origin(Some(layer));
         let mut inputs = Vec::with_capacity(sources[layer].len());
         for source in &sources[layer] {
@@ -259,7 +293,7 @@ pub(crate) fn lower(
             }
         }
     }
-    Ok(Lowered { graph, values, exact, layout })
+    Ok(Lowered { graph, values, needed, exact, layout })
 }
 
 impl Lowering<'_> {

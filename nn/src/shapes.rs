@@ -5,7 +5,9 @@ use std::ops::Range;
 use striate_graph::Graph;
 use striate_tensor::{DType, Op, Shape, TensorType};
 
-use crate::lower::{BufferInfo, Layout, Lowered, ParameterInfo, Role, Wanted, is_local, lower};
+use crate::lower::{
+    BufferInfo, Layout, Lowered, ParameterInfo, Role, Wanted, is_local, lower, needed,
+};
 use crate::spec::{LayerSpec, NetworkSpec};
 use crate::{Error, LayerKind, Result};
 
@@ -129,9 +131,14 @@ impl NetworkSpec {
         Ok(lower(self, &wanted, None)?.graph)
     }
 
-    /// How many layers stand before the first that does not look at neighbourhoods alone.
+    /// How many layers stand before the first that does not look at neighbourhoods alone. Auxiliary
+    /// outputs do not count: inference does not compute them.
     pub fn local_layers(&self) -> usize {
-        let local = self.nodes.iter().position(|node| !is_local(&node.layer));
+        let all = 0..self.nodes.len();
+        let needed = self.sources().map(|sources| needed(&sources, all.clone()));
+        let needed = needed.unwrap_or_else(|_| vec![true; all.len()]);
+        let mut nodes = self.nodes.iter().zip(needed);
+        let local = nodes.position(|(node, needed)| needed && !is_local(&node.layer));
         local.unwrap_or(self.nodes.len())
     }
 
@@ -261,7 +268,7 @@ impl NetworkSpec {
         sources: &[Vec<Option<usize>>],
         layer: usize,
     ) -> Result<LayerShape> {
-        let Lowered { graph, values, exact, layout } = lowered;
+        let Lowered { graph, values, exact, layout, .. } = lowered;
         let of = |value| image(graph.ty(value).shape.dims());
         let (_, seen) = graph.inputs()[0];
         let from = sources[layer].clone();

@@ -212,7 +212,7 @@ impl Network {
     }
 
     /// As [`forward`](Network::forward), and every layer's output on the way is shown to `visit` with
-    /// the layer's number, in the order of the layers.
+    /// the layer's number, in the order of the layers. Layers of auxiliary outputs are not run.
     ///
     /// # Errors
     /// As [`forward`](Network::forward), and what `visit` gives (see [`Error::visit`]).
@@ -230,18 +230,22 @@ impl Network {
             Wanted { nodes, input: *x.ty(), training: false, dtypes: &dtypes, all: false, shapes };
         let lowered = lower(&self.spec, &wanted, Some(&self.layout))?;
         let mut layers: BTreeMap<Value, Vec<usize>> = BTreeMap::new();
-        for (layer, value) in lowered.values.iter().enumerate() {
+        let needed = lowered.values.iter().zip(&lowered.needed).enumerate();
+        for (layer, (value, _)) in needed.filter(|(_, (_, needed))| **needed) {
             layers.entry(*value).or_default().push(layer);
         }
         // A layer that passes on what it sees has its output before the layers between have theirs.
-        let (mut next, mut early) = (0, BTreeMap::new());
+        let mut early = BTreeMap::new();
+        let mut order = (0..lowered.values.len()).filter(|&layer| lowered.needed[layer]).peekable();
         let mut show = |value: Value, tensor: &Tensor| -> striate_graph::Result<()> {
             let known = layers.get(&value).into_iter().flatten();
             early.extend(known.map(|layer| (*layer, tensor.clone())));
-            while let Some(tensor) = early.remove(&next) {
+            while let Some(&next) = order.peek()
+                && let Some(tensor) = early.remove(&next)
+            {
                 visit(next, &tensor)
                     .map_err(|error| striate_graph::Error::Visit(Box::new(error)))?;
-                next += 1;
+                order.next();
             }
             Ok(())
         };
