@@ -235,11 +235,10 @@ pub(crate) fn lower(
     ];
     let mut graph = Graph::new();
     let input = graph.input(crate::spec::INPUT, wanted.input);
-    let needed = match (wanted.training || wanted.all, layout) {
+    let needed = match (wanted.training || wanted.all, known) {
         (false, Some(_)) => needed(&sources, wanted.nodes.clone()),
         _ => vec![true; wanted.nodes.len()],
     };
-    let known = layout;
     let layout = Layout::default();
     let mut cx = Lowering { spec, graph, wanted, layer: first, exact: true, layout, known, before };
     let (mut values, mut exact) = (Vec::new(), Vec::new());
