@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use striate_models::{alexnet, vgg};
+use striate_models::{alexnet, googlenet, resnet, vgg};
 use striate_nn::{LayerShape, LayerSpec, NetworkSpec, Node};
 
 use crate::safetensors::file::TensorFile;
@@ -30,7 +30,19 @@ pub(super) fn known() -> impl Iterator<Item = Layout> {
         ("vgg16", vgg::vgg16(), VGG_CLASSIFIER),
         ("vgg19", vgg::vgg19(), VGG_CLASSIFIER),
     ];
-    networks.into_iter().map(|(name, spec, classifier)| Layout::new(name, spec, &classifier))
+    let counted =
+        networks.into_iter().map(|(name, spec, classifier)| Layout::new(name, spec, &classifier));
+    let named: [(_, NetworkSpec); 8] = [
+        ("resnet18", resnet::resnet18()),
+        ("resnet34", resnet::resnet34()),
+        ("googlenet", googlenet::googlenet()),
+        ("googlenet without auxiliary heads", googlenet::googlenet_without_auxiliary()),
+        ("vgg11_bn", vgg::vgg11_bn()),
+        ("vgg13_bn", vgg::vgg13_bn()),
+        ("vgg16_bn", vgg::vgg16_bn()),
+        ("vgg19_bn", vgg::vgg19_bn()),
+    ];
+    counted.chain(named.into_iter().map(|(name, spec)| Layout::named(name, spec)))
 }
 
 impl Layout {

@@ -1,4 +1,4 @@
-//! torchvision's state dicts of `alexnet` and `vgg*`: recognised by names and shapes, imported.
+//! torchvision's state dicts, recognised by names and shapes, imported.
 
 mod import;
 mod layout;
@@ -49,7 +49,8 @@ pub(super) fn inspect(file: &TensorFile) -> Result<Inspection> {
 }
 
 /// What the names of torchvision's tensors begin with.
-const BEGINNINGS: [&str; 2] = ["features.", "classifier."];
+const BEGINNINGS: [&str; 6] =
+    ["features.", "classifier.", "conv1.", "layer1.", "inception3a.", "fc."];
 
 /// What comes before the names of torchvision's tensors, such as `module.` where the network was trained
 /// on several devices, or `state_dict.model.`: nothing for a plain state dict. `None` where no name is
@@ -74,9 +75,13 @@ fn recognise(file: &TensorFile) -> Result<Layout> {
             [] => "no tensors".into(),
             first => format!("neither it, nor such tensors: {}, …", first.join(", ")),
         };
-        let expected = "the network's specification, or the tensors of torchvision's alexnet, vgg11, \
-                        vgg13, vgg16 or vgg19 (features.0.weight, …)";
-        return fail(&format!("metadata {SPEC}"), expected, got);
+        let names: Vec<&str> = layout::known().map(|layout| layout.name).collect();
+        let expected = format!(
+            "the network's specification, or the tensors of one of torchvision's networks \
+             (features.0.weight, …): {}",
+            names.join(", ")
+        );
+        return fail(&format!("metadata {SPEC}"), &expected, got);
     };
     let differences =
         layout::known().map(|layout| layout.with_beginning(beginning)).map(|layout| {
