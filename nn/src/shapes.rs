@@ -5,7 +5,7 @@ use std::ops::Range;
 use striate_graph::Graph;
 use striate_tensor::{DType, Op, Shape, TensorType};
 
-use crate::lower::{Layout, Lowered, ParameterInfo, Role, Wanted, is_local, lower};
+use crate::lower::{BufferInfo, Layout, Lowered, ParameterInfo, Role, Wanted, is_local, lower};
 use crate::spec::{LayerSpec, NetworkSpec};
 use crate::{Error, LayerKind, Result};
 
@@ -35,8 +35,8 @@ pub struct LayerShape {
     pub flat: bool,
     /// Its parameters.
     pub parameters: Vec<ParameterInfo>,
-    /// Numbers in its buffers: running statistics.
-    pub buffers: u64,
+    /// Its buffers: running statistics.
+    pub buffers: Vec<BufferInfo>,
     /// Multiplications with an addition, for one image.
     pub macs: u64,
     /// Arithmetic operations of all its ops, for one image.
@@ -135,9 +135,13 @@ impl NetworkSpec {
         local.unwrap_or(self.nodes.len())
     }
 
-    /// The first full-connect layer.
+    /// The first full-connect layer that sees all that what follows it sees: not one of an auxiliary
+    /// output, nor one within branches.
     pub fn first_full_connect(&self) -> Option<usize> {
-        self.nodes.iter().position(|node| node.kind() == LayerKind::FullConnect)
+        let cuts = self.cuts().unwrap_or_default();
+        let follows_cut = |layer: usize| layer == 0 || cuts.contains(&(layer - 1));
+        (0..self.nodes.len())
+            .find(|&layer| self.nodes[layer].kind() == LayerKind::FullConnect && follows_cut(layer))
     }
 
     /// Outputs of the network: of its last layer, or of the last one that changes their number; the
@@ -288,42 +292,34 @@ impl NetworkSpec {
             output: of(values[layer]),
             flat: graph.ty(values[layer]).shape.rank() == 2,
             parameters: parameters.collect(),
-            buffers: buffers.map(|known| known.shape.count() as u64).sum(),
+            buffers: buffers.cloned().collect(),
             macs,
             flops,
             exact: exact[layer],
         })
     }
 
-    /// A range of layers that may be run apart: what it sees and gives is one value each.
+    /// A range of layers that may be run apart: what it sees is one value.
     ///
     /// # Errors
-    /// [`Error::Range`] where there are no such layers; [`Error::Layer`] naming the end that is no
-    /// cut.
+    /// [`Error::Range`] where there are no such layers; [`Error::Layer`] naming the layer before them,
+    /// where that is no cut.
     pub(crate) fn check_range(&self, layers: &Range<usize>) -> Result<()> {
         if layers.start > layers.end || layers.end > self.nodes.len() {
             return Err(Error::Range { layers: self.nodes.len(), range: layers.clone() });
         }
         let cuts = self.cuts()?;
-        for end in [layers.start, layers.end].into_iter().filter_map(|end| end.checked_sub(1)) {
-            if !cuts.contains(&end) && !layers.is_empty() {
-                let near: Vec<String> = [
-                    cuts.iter().rev().find(|&&cut| cut < end),
-                    cuts.iter().find(|&&cut| cut > end),
-                ]
-                .into_iter()
-                .flatten()
-                .map(|&cut| self.node_name(cut))
-                .collect();
-                let expected = format!(
-                    "a layer that the network can be cut after (near: {})",
-                    near.join(", ")
-                );
-                let got = "a layer within branches that come together later";
-                return Err(Error::layer(self, end, expected, got));
-            }
+        let Some(end) = layers.start.checked_sub(1) else { return Ok(()) };
+        if layers.is_empty() || cuts.contains(&end) {
+            return Ok(());
         }
-        Ok(())
+        let near = [cuts.iter().rev().find(|&&cut| cut < end), cuts.iter().find(|&&cut| cut > end)];
+        let near: Vec<String> =
+            near.into_iter().flatten().map(|&cut| self.node_name(cut)).collect();
+        let expected =
+            format!("a layer that the network can be cut after (near: {})", near.join(", "));
+        let got = "a layer within branches that come together later";
+        Err(Error::layer(self, end, expected, got))
     }
 }
 

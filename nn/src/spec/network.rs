@@ -48,9 +48,10 @@ pub struct NetworkSpec {
     /// [`build`](NetworkSpec::build) and as JSON.
     #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "refuse_misplaced")]
     pub misplaced: Vec<Misplaced>,
-    /// What the builder's next layer sees, where it is not the last node.
+    /// The node that the builder's next layer sees, where that is not the last one: within a path of
+    /// [`branches`](NetworkSpec::branches), or after an auxiliary output.
     #[serde(skip)]
-    pub(crate) head: Option<String>,
+    pub head: Option<String>,
 }
 
 /// An output for training alone, such as a classifier in the middle of GoogLeNet: its loss counts
