@@ -21,7 +21,7 @@ pub enum Error {
         /// The layer, counted from 0, pooling and normalization included.
         layer: usize,
         /// Its name; empty where it has none.
-        name: String,
+        name: Box<str>,
         /// What kind of layer it is.
         kind: LayerKind,
         /// What would be right.
@@ -51,7 +51,7 @@ pub enum Error {
         /// The layer, counted from 0.
         layer: usize,
         /// Its name; empty where it has none.
-        name: String,
+        name: Box<str>,
         /// What kind of layer it is.
         kind: LayerKind,
         /// What the op says.
@@ -163,8 +163,8 @@ impl Error {
 }
 
 /// A layer's own name and its kind.
-fn named(spec: &NetworkSpec, layer: usize) -> (String, LayerKind) {
+fn named(spec: &NetworkSpec, layer: usize) -> (Box<str>, LayerKind) {
     let node = spec.nodes.get(layer);
-    let name = node.map(|node| node.name.clone()).unwrap_or_default();
+    let name = node.map(|node| node.name.as_str().into()).unwrap_or_default();
     (name, node.map_or(LayerKind::Conv, crate::spec::Node::kind))
 }

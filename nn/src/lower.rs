@@ -350,7 +350,7 @@ impl Lowering<'_> {
                 let rows = self.spec.first_full_connect().is_some_and(|full| full < self.layer);
                 let expected = match rows {
                     true => "only full-connect layers after the first of them",
-                    false => "images of rows, cols and channels, not flattened,",
+                    false => "images of rows, cols and channels, not flattened",
                 };
                 Err(self.error(expected, format!("a {} layer", self.kind())))
             }

@@ -5,9 +5,7 @@ use std::ops::Range;
 use striate_graph::Graph;
 use striate_tensor::{DType, Op, Shape, TensorType};
 
-use crate::lower::{
-    BufferInfo, Layout, Lowered, ParameterInfo, Role, Wanted, is_local, lower, needed,
-};
+use crate::lower::{BufferInfo, Layout, Lowered, ParameterInfo, Role, Wanted, is_local, lower};
 use crate::spec::{LayerSpec, NetworkSpec};
 use crate::{Error, LayerKind, Result};
 
@@ -316,27 +314,17 @@ impl NetworkSpec {
             return Err(Error::Range { layers: self.nodes.len(), range: layers.clone() });
         }
         let cuts = self.cuts()?;
-        if let Some(end) = layers.start.checked_sub(1)
-            && !layers.is_empty()
-        {
-            if !cuts.contains(&end) {
-                let near: Vec<String> = [
-                    cuts.iter().rev().find(|&&cut| cut < end),
-                    cuts.iter().find(|&&cut| cut > end),
-                ]
-                .into_iter()
-                .flatten()
-                .map(|&cut| self.node_name(cut))
-                .collect();
-                let expected = format!(
-                    "a layer that the network can be cut after (near: {})",
-                    near.join(", ")
-                );
-                let got = "a layer within branches that come together later";
-                return Err(Error::layer(self, end, expected, got));
-            }
+        let Some(end) = layers.start.checked_sub(1) else { return Ok(()) };
+        if layers.is_empty() || cuts.contains(&end) {
+            return Ok(());
         }
-        Ok(())
+        let near = [cuts.iter().rev().find(|&&cut| cut < end), cuts.iter().find(|&&cut| cut > end)];
+        let near: Vec<String> =
+            near.into_iter().flatten().map(|&cut| self.node_name(cut)).collect();
+        let expected =
+            format!("a layer that the network can be cut after (near: {})", near.join(", "));
+        let got = "a layer within branches that come together later";
+        Err(Error::layer(self, end, expected, got))
     }
 }
 

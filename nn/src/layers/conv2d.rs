@@ -226,14 +226,13 @@ impl Layer for ConvSpec {
         cx.divides(self.groups, "outputs", self.count)?;
         cx.finite("initial gain", self.init.gain)?;
         cx.finite("initial bias", self.init.bias)?;
-        let mut outputs = [0, 0, self.count];
-        for axis in 0..2 {
+        let mut windows = |axis: usize| {
             let size = (self.kernel[axis] - 1).saturating_mul(self.dilation[axis]);
             let size = size.saturating_add(1);
-            let window = (size, self.stride[axis], self.padding[axis]);
-            outputs[axis] = cx.windows(x, axis, window)?;
-        }
-        cx.bounded(&outputs, "outputs")?;
+            cx.windows(x, axis, (size, self.stride[axis], self.padding[axis]))
+        };
+        let (rows, cols) = (windows(0)?, windows(1)?);
+        cx.bounded(&[rows, cols, self.count], "outputs")?;
         let weight = [self.count, kernel_rows, kernel_cols, channels / self.groups];
         let weights = Fresh::Weights(self.init.into());
         let mut operands = vec![x, cx.parameter(Role::Weight, &weight, weights)?];

@@ -302,7 +302,8 @@ impl Network {
     fn ready(&self, layers: Range<usize>, input: &TensorType, training: bool) -> Result<Ready> {
         // Folding a layer into another's parameters would hide these from the gradient.
         let is_tracked = || self.parameters.iter().any(Tensor::is_tracked);
-        let folds = !training && !(autograd::is_recording() && is_tracked());
+        let is_learnt = training || (autograd::is_recording() && is_tracked());
+        let folds = !is_learnt;
         let key = Key { layers: layers.clone(), input: *input, training, folds };
         if let Some(ready) = self.plans.get(&key) {
             return Ok(ready);

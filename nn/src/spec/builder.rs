@@ -211,7 +211,10 @@ impl NetworkSpec {
         // name. So that they are not taken for each other, the one outside goes by another name.
         let seen = self.head_name();
         let outside = self.node(&seen).filter(|&node| !self.nodes[node].name.is_empty());
-        let aside = format!("../{seen}");
+        let mut aside = format!("../{seen}");
+        while self.node(&aside).is_some() {
+            aside.insert_str(0, "../");
+        }
         if let Some(node) = outside {
             self.nodes[node].name.clone_from(&aside);
             self.rename(&seen, &aside);
