@@ -142,6 +142,8 @@ pub(crate) struct Lowering<'a> {
     /// What the whole network holds, where that is known: its parameters keep their shapes whatever
     /// the input is.
     known: Option<&'a Layout>,
+    /// Whether a batch normalization sees each node.
+    normalized: Vec<bool>,
     /// How many parameters and buffers stand before the first wanted node.
     before: [usize; 2],
 }
@@ -239,8 +241,11 @@ pub(crate) fn lower(
         (false, Some(_)) => needed(&sources, wanted.nodes.clone()),
         _ => vec![true; wanted.nodes.len()],
     };
-    let layout = Layout::default();
-    let mut cx = Lowering { spec, graph, wanted, layer: first, exact: true, layout, known, before };
+    let mut normalized = vec![false; spec.nodes.len()];
+    let norms = spec.nodes.iter().zip(&sources).filter(|(n, _)| n.kind() == LayerKind::BatchNorm);
+    norms.flat_map(|(_, inputs)| inputs.iter().flatten()).for_each(|&seen| normalized[seen] = true);
+    let (layer, exact, layout) = (first, true, Layout::default());
+    let mut cx = Lowering { spec, graph, wanted, layer, exact, layout, known, normalized, before };
     let (mut values, mut exact) = (Vec::new(), Vec::new());
     for layer in wanted.nodes.clone() {
         cx.layer = layer;
@@ -303,6 +308,11 @@ impl Lowering<'_> {
 
     pub(crate) fn is_training(&self) -> bool {
         self.wanted.training
+    }
+
+    /// Whether what this layer puts out is normalized by a batch's statistics.
+    pub(crate) fn is_normalized_by_batch(&self) -> bool {
+        self.wanted.training && self.normalized[self.layer]
     }
 
     /// An error of this layer.
