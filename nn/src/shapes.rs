@@ -5,7 +5,9 @@ use std::ops::Range;
 use striate_graph::Graph;
 use striate_tensor::{DType, Op, Shape, TensorType};
 
-use crate::lower::{BufferInfo, Layout, Lowered, ParameterInfo, Role, Wanted, is_local, lower};
+use crate::lower::{
+    BufferInfo, Layout, Lowered, ParameterInfo, Role, Wanted, is_local, lower, needed,
+};
 use crate::spec::{LayerSpec, NetworkSpec};
 use crate::{Error, LayerKind, Result};
 
