@@ -113,6 +113,7 @@ fn images_across_chunks() {
         let conv = Conv2d { stride: [2, 1], padding: [[1; 2]; 2], bias: true, ..Conv2d::default() };
         agrees(&device, conv, &[&x, &w, &bias]);
         let dy = tensor(&[13, 5, 7, 6], 4);
+        agrees(&device, Conv2d { residual: true, ..conv }, &[&x, &w, &bias, &dy]);
         let conv = Conv2d { bias: false, ..conv };
         agrees(&device, Conv2dInputGrad { conv, input: [9, 7] }, &[&dy, &w]);
         agrees(&device, Conv2dWeightGrad { conv, kernel: [3, 3] }, &[&x, &dy]);
@@ -149,6 +150,11 @@ fn images_beyond_a_chunk() {
             ..Conv2d::default()
         };
         agrees(&device, conv, &[&x, &w, &bias]);
+        let op = Op::from(conv);
+        let y = op.output(&[x.ty(), w.ty(), bias.ty()]).unwrap();
+        let residual = tensor(y.shape.dims(), 4);
+        let conv = Conv2d { residual: true, padding: [[padding; 2]; 2], ..conv };
+        agrees(&device, conv, &[&x, &w, &bias, &residual]);
     }
     let sides =
         Pool2d { padding: [[3, 1], [0, 2]], count_padding: true, ..Pool2d::square(4, 3, 0) };

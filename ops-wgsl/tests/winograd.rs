@@ -70,10 +70,14 @@ fn check(device: &Device, case: &Case) -> bool {
     let conv =
         Conv2d { groups: case.groups, padding: case.padding, relu: case.relu, ..Conv2d::default() };
     let direct = Conv2d { algorithm: Algorithm::Direct, ..conv };
+    let [rows, cols] =
+        [0, 1].map(|axis| case.x[1 + axis] + case.padding[axis].iter().sum::<usize>() - 2);
+    let residual = normal(&[case.x[0], rows, cols, case.out], 3, w_type);
     let run = |conv, device: &Device| {
         let x = x.to(device).unwrap();
         let (weights, bias) = (weights.to(device).unwrap(), bias.to(device).unwrap());
-        let y = x.conv2d(&weights, Some(&bias), conv).unwrap();
+        let residual = residual.to(device).unwrap();
+        let y = x.conv2d_residual(&weights, Some(&bias), &residual, conv).unwrap();
         y.cast(DType::F32).unwrap().to_vec::<f32>().unwrap()
     };
     let (ours, other) = (run(conv, device), run(direct, device));

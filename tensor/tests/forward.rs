@@ -114,6 +114,21 @@ fn conv2d_pads_each_side_and_spreads_its_taps() {
 }
 
 #[test]
+fn conv2d_adds_bias_then_residual_then_clips() {
+    // 1·2 + 1 - 5 = -2, which becomes 0; 2·2 + 1 + 3 = 8.
+    let [x, w, b, r] = tensors([
+        (&[1, 1, 2, 1], &[1., 2.]),
+        (&[1, 1, 1, 1], &[2.]),
+        (&[1], &[1.]),
+        (&[1, 1, 2, 1], &[-5., 3.]),
+    ]);
+    let conv = Conv2d { relu: true, ..Conv2d::default() };
+    assert_eq!(values(&x.conv2d_residual(&w, Some(&b), &r, conv).unwrap()), [0., 8.]);
+    let conv = Conv2d::default();
+    assert_eq!(values(&x.conv2d_residual(&w, None, &r, conv).unwrap()), [-3., 7.]);
+}
+
+#[test]
 fn average_pool_divides_by_the_cells_inside() {
     // Windows of 3x3 over a corner have four cells inside: (1 + 2 + 4 + 5) / 4 = 3.
     let x = tensor([1, 3, 3, 1], COUNT);

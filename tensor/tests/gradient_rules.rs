@@ -193,7 +193,7 @@ proptest! {
         padding in [[0..3usize, 0..3usize], [0..3usize, 0..3usize]],
         dilation in [1..4usize, 1..4usize],
         [groups, per_group, outs] in [1..3usize, 1..3usize, 1..3usize],
-        [bias, relu] in any::<[bool; 2]>(),
+        [bias, residual, relu] in any::<[bool; 3]>(),
         seed in any::<u64>(),
     ) {
         let x = halves(&[2, rows, cols, groups * per_group], seed);
@@ -206,8 +206,19 @@ proptest! {
         });
         let relu = relu && bias;
         let conv = Conv2d { stride, padding, dilation, groups, relu, ..Conv2d::default() };
-        let function = |t: &[Tensor]| t[0].conv2d(&t[1], t.get(2), conv);
-        let operands = if bias { vec![x, w, b] } else { vec![x, w] };
+        let types = [*x.ty(), *w.ty()];
+        let y = Op::from(Conv2d { bias: false, residual: false, ..conv }).output(&types).unwrap();
+        let r = halves(y.shape.dims(), seed ^ 3).affine(0.5, 0.0).unwrap();
+        let function = |t: &[Tensor]| {
+            let bias = bias.then(|| &t[2]);
+            match residual {
+                true => t[0].conv2d_residual(&t[1], bias, &t[t.len() - 1], conv),
+                false => t[0].conv2d(&t[1], bias, conv),
+            }
+        };
+        let mut operands = vec![x, w];
+        operands.extend(bias.then_some(b));
+        operands.extend(residual.then_some(r));
         assert_gradients(&operands, function, 1.0 / 128.0, LINEAR);
         assert_half_alike(&operands, function);
     }

@@ -187,6 +187,15 @@ fn shapes_are_named_in_errors() {
     refuses(conv(), &[f32(&[5, 5, 2]), f32(&[4, 3, 3, 2])], &["x of 4 axes", "[5, 5, 2]"]);
     let message = ["[out, rows, cols, 2]", "[4, 3, 3, 3]"];
     refuses(conv(), &[f32(&[1, 5, 5, 2]), f32(&[4, 3, 3, 3])], &message);
+    let residual = Conv2d { residual: true, ..conv() };
+    let two = [f32(&[1, 5, 5, 2]), f32(&[4, 3, 3, 2])];
+    gives(residual, &[two[0], two[1], f16(&[1, 3, 3, 4])], f32(&[1, 3, 3, 4]));
+    refuses(residual, &two, &["expected 3", "got 2"]);
+    let biased = Conv2d { bias: true, ..residual };
+    refuses(biased, &[two[0], two[1], f32(&[4])], &["expected 4", "got 3"]);
+    refuses(residual, &[two[0], two[1], u32(&[1, 3, 3, 4])], &["residual", "u32"]);
+    let message = ["residual of shape [1, 3, 3, 4]", "[1, 3, 3, 1]"];
+    refuses(biased, &[two[0], two[1], f32(&[4]), f32(&[1, 3, 3, 1])], &message);
     let message = ["window of 6", "5 with padding 0"];
     refuses(conv(), &[f32(&[1, 5, 5, 2]), f32(&[4, 6, 3, 2])], &message);
     let grad = Conv2dInputGrad { conv: conv(), input: [5, 5] };

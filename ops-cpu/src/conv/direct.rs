@@ -5,7 +5,8 @@ use std::sync::Arc;
 use striate_tensor::ops::Conv2d;
 use striate_tensor::{Operand, Result};
 
-use super::{Extents, padded_bias};
+use super::residual::AddRows;
+use super::{Added, Extents, padded_bias};
 use crate::backend::Context;
 use crate::buffer::{PackKey, floats, own};
 use crate::gemm::{Ahead, Block, Packing, TileShape, pack_panels, tile_shape};
@@ -45,7 +46,7 @@ pub(super) fn conv2d(
     e: &Extents,
     x: &[f32],
     weights: &Operand<'_>,
-    bias: Option<&Operand<'_>>,
+    added: Added<'_>,
 ) -> Result<Memory> {
     let tile = tile_shape(cx.level);
     let group_channels = e.channels / op.groups;
@@ -90,7 +91,8 @@ pub(super) fn conv2d(
     let depth = e.kernel[0] * e.kernel[1] * group_channels;
     let group_panels = group_out.div_ceil(tile.cols);
     let padded = group_panels * tile.cols;
-    let bias = bias.map(|bias| padded_bias(cx, bias, op.groups, group_out, padded)).transpose()?;
+    let bias =
+        added.bias.map(|bias| padded_bias(cx, bias, op.groups, group_out, padded)).transpose()?;
     let mut zeros = cx.pool.take(4 * images.run)?;
     zeros.slice_mut::<f32>().fill(0.0);
     let zeros: &[f32] = zeros.slice();
@@ -132,18 +134,20 @@ pub(super) fn conv2d(
         let first_panel = panel_block * block_panels;
         let first_out = first_panel * tile.cols;
         let panel_offset = (group * group_panels + first_panel) * tile.cols;
+        let at = first * e.out + group * group_out + first_out;
+        let n = (group_out - first_out).min(block_panels * tile.cols);
         let block = Block {
             rows: pointers.as_ptr(),
             m,
             taps,
             run: images.run,
             panels: panels[panel_offset * depth..].as_ptr(),
-            n: (group_out - first_out).min(block_panels * tile.cols),
+            n,
             // SAFETY: pixel `first` and output `first_out` of the group are inside `y`.
-            output: unsafe { target.at(first * e.out + group * group_out + first_out) },
+            output: unsafe { target.at(at) },
             pitch: e.out,
             bias: bias.map_or(std::ptr::null(), |bias| bias[panel_offset..].as_ptr()),
-            relu: op.relu,
+            relu: op.relu && added.residual.is_none(),
             add: false,
             ahead: Ahead::NOTHING,
         };
@@ -151,6 +155,12 @@ pub(super) fn conv2d(
         // biases are padded to whole tiles; blocks of different tasks do not overlap, and all of
         // them lie inside `y`, which nobody else uses until `for_each` is over.
         unsafe { block.run(cx.level) };
+        if let Some(residual) = added.residual {
+            let rows =
+                AddRows { from: &residual[at..], to: block.output, rows: m, n, pitch: e.out };
+            // SAFETY: the block's own outputs, which are in the cache.
+            unsafe { rows.run(cx.level, op.relu) };
+        }
         Ok(())
     })?;
     Ok(y)

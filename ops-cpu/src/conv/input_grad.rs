@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use striate_tensor::ops::Conv2d;
 use striate_tensor::{Operand, Result, Shape, TensorType};
 
-use super::{Extents, execute, form, winograd};
+use super::{Added, Extents, execute, form, winograd};
 use crate::backend::Context;
 use crate::buffer::{CpuBuffer, Floats, floats};
 use crate::memory::Memory;
@@ -93,7 +93,14 @@ pub(super) fn input_grad(
         let shape = Shape::new(&[e.channels, row.taps, col.taps, e.out / op.groups])?;
         let (turned, ty) = (CpuBuffer::pooled(turned), TensorType::f32(shape));
         let (conv, extents) = of_phase(op, e, row, col);
-        execute(cx, &conv, &extents, dy.slice(), &Operand { buffer: &turned, ty: &ty }, None)
+        execute(
+            cx,
+            &conv,
+            &extents,
+            dy.slice(),
+            &Operand { buffer: &turned, ty: &ty },
+            Added::default(),
+        )
     };
     if op.stride == [1, 1]
         && let ([row], [col]) = (&rows[..], &cols[..])
@@ -193,6 +200,7 @@ fn of_phase(op: &Conv2d, e: &Extents, row: Phase, col: Phase) -> (Conv2d, Extent
         padding: [[row.padding; 2], [col.padding; 2]],
         dilation: [row.dilation, col.dilation],
         bias: false,
+        residual: false,
         relu: false,
         ..*op
     };
@@ -237,7 +245,7 @@ fn by_winograd(
 ) -> Result<Option<Memory>> {
     let Some((conv, extents, form)) = whole_form(cx.level, op, e) else { return Ok(None) };
     let kernels = winograd::Kernels::new(&conv, &extents, weights, true)?;
-    winograd::conv2d(cx, form, &conv, &extents, dy, &kernels, None).map(Some)
+    winograd::conv2d(cx, form, &conv, &extents, dy, &kernels, [None; 2]).map(Some)
 }
 
 /// The gradient as one convolution of `dy` by a form of Winograd's algorithm, where one is expected
@@ -245,7 +253,13 @@ fn by_winograd(
 fn whole_form(level: Level, op: &Conv2d, e: &Extents) -> Option<(Conv2d, Extents, winograd::Form)> {
     // Padding beyond the kernel would begin inside `dy`.
     let [rows, cols] = [0, 1].map(|axis| (e.kernel[axis]).checked_sub(op.padding[axis][0] + 1));
-    let conv = Conv2d { padding: [[rows?; 2], [cols?; 2]], bias: false, relu: false, ..*op };
+    let conv = Conv2d {
+        padding: [[rows?; 2], [cols?; 2]],
+        bias: false,
+        residual: false,
+        relu: false,
+        ..*op
+    };
     let extents = Extents {
         rows: e.out_rows,
         cols: e.out_cols,

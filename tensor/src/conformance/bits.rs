@@ -16,6 +16,7 @@ fn cases() -> Vec<Case> {
     let weights = MatMul { transpose_b: true, bias: true, relu: true, ..MatMul::default() };
     let conv = Conv2d { padding: [[1; 2]; 2], bias: true, relu: true, ..Conv2d::default() };
     let first = Conv2d { stride: [4, 4], padding: [[1; 2]; 2], ..Conv2d::default() };
+    let dilated = Conv2d { stride: [2, 2], dilation: [2, 3], padding: [[2, 3], [1, 2]], ..first };
     let pool = Pool2d::square(3, 2, 1);
     let first_pool = Pool2d { ties: Ties::First, ..pool };
     let lrn = Lrn { size: 5, kappa: 2.0, alpha: 0.1, beta: 0.75, groups: 2 };
@@ -62,6 +63,24 @@ fn cases() -> Vec<Case> {
         ),
         case(conv.into(), vec![image(), signed(&[65, 3, 3, 48], 2), signed(&[65], 3)]),
         case(
+            Conv2d { residual: true, ..conv }.into(),
+            vec![
+                image(),
+                signed(&[64, 3, 3, 48], 2),
+                signed(&[64], 3),
+                signed(&[3, 37, 41, 64], 4),
+            ],
+        ),
+        case(
+            Conv2d { dilation: [2, 3], residual: true, ..conv }.into(),
+            vec![
+                image(),
+                signed(&[65, 3, 3, 48], 2),
+                signed(&[65], 3),
+                signed(&[3, 35, 37, 65], 4),
+            ],
+        ),
+        case(
             Conv2d { groups: 2, ..conv }.into(),
             vec![image(), signed(&[64, 3, 3, 24], 2), signed(&[64], 3)],
         ),
@@ -73,6 +92,14 @@ fn cases() -> Vec<Case> {
         case(
             Conv2dWeightGrad { conv, kernel: [3, 3] }.into(),
             vec![image(), signed(&[3, 37, 41, 16], 2)],
+        ),
+        case(
+            Conv2dInputGrad { conv: dilated, input: [37, 41] }.into(),
+            vec![signed(&[3, 19, 19, 16], 1), signed(&[16, 3, 3, 48], 2)],
+        ),
+        case(
+            Conv2dWeightGrad { conv: dilated, kernel: [3, 3] }.into(),
+            vec![image(), signed(&[3, 19, 19, 16], 2)],
         ),
         case(pool.into(), vec![image()]),
         case(MaxPool2dGrad(pool).into(), vec![image(), pooled.clone(), signed(&windows, 3)]),

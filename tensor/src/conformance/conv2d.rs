@@ -42,6 +42,10 @@ impl Setup {
         Setup { conv: Conv2d { bias, relu, ..self.conv }, ..self }
     }
 
+    fn residual(self, residual: bool) -> Self {
+        Setup { conv: Conv2d { residual, ..self.conv }, ..self }
+    }
+
     fn direct(self) -> Self {
         Setup { conv: Conv2d { algorithm: Algorithm::Direct, ..self.conv }, ..self }
     }
@@ -59,21 +63,22 @@ impl Setup {
     }
 
     fn dy(&self, dtype: DType, seed: u64) -> HostTensor {
-        let conv = Conv2d { bias: false, ..self.conv };
+        let conv = Conv2d { bias: false, residual: false, ..self.conv };
         let types = [self.x(dtype, 0).ty(), self.w(dtype, 0).ty()];
         let y: TensorType = Op::from(conv).output(&types).expect("the convolution of a case");
         tensor(y.shape.dims(), dtype, SIGNED, seed ^ 3)
     }
 
     fn of(&self, inputs: Vec<HostTensor>) -> Case {
-        let terms = self.weights()[1..].iter().product::<usize>() + 1;
+        let added = &inputs[2..];
+        let terms = self.weights()[1..].iter().product::<usize>() + added.len().max(1);
         let product = finite_max(&inputs[0]) * finite_max(&inputs[1]);
-        let product = inputs.get(2).map_or(product, |bias| product.max(finite_max(bias)));
+        let product = added.iter().map(finite_max).fold(product, f64::max);
         let case = Case::new(self.conv, inputs, Tolerance::Sum { terms, product });
         self.spreading(case, |output, operand, place| match operand {
             0 => self.share_a_tile(output, place),
             1 => output[3] == place[0],
-            // A bias is added to what has been transformed back.
+            // Bias and residual are added to what has been transformed back.
             _ => false,
         })
     }
@@ -125,6 +130,9 @@ impl Setup {
         let mut inputs = vec![self.x(x, seed), self.w(w, seed)];
         if self.conv.bias {
             inputs.push(tensor(&[self.out], w, SIGNED, seed ^ 2));
+        }
+        if self.conv.residual {
+            inputs.push(self.dy(w, seed ^ 4));
         }
         self.of(inputs)
     }
@@ -346,19 +354,23 @@ pub fn conv2d(device: &Device, settings: &Settings) {
     let check = |case: Case| table(device, settings, [case]);
     for (setup, seed) in thin_setups().into_iter().chain(setups()).zip(0..) {
         // Each epilogue in turn.
-        let setup = setup.epilogue(seed % 2 == 0, seed % 4 < 2);
+        let setup = setup.epilogue(seed % 2 == 0, seed % 4 < 2).residual(seed % 8 < 4);
         check(setup.forward(F32S, seed));
         check(setup.direct().forward(F32S, seed));
     }
     for setup in some_setups() {
         for (bias, relu) in [(false, false), (false, true), (true, false), (true, true)] {
-            type_pairs().for_each(|types| check(setup.epilogue(bias, relu).forward(types, 5)));
+            let setup = setup.epilogue(bias, relu);
+            type_pairs().for_each(|types| check(setup.forward(types, 5)));
+            let setup = setup.residual(true);
+            type_pairs().for_each(|types| check(setup.forward(types, 5)));
         }
     }
     for setup in non_finite_setups() {
         for (bias, relu) in [(false, false), (true, true)] {
-            let setup = setup.epilogue(bias, relu);
-            for place in 0..2 + usize::from(bias) {
+            // With the bias, a residual too.
+            let setup = setup.epilogue(bias, relu).residual(bias);
+            for place in 0..if bias { 4 } else { 2 } {
                 for among in NON_FINITES {
                     let mut inputs = setup.forward(F32S, 6).inputs;
                     inputs[0] = with_zeros(inputs[0].clone());
@@ -430,10 +442,10 @@ fn parameters() -> impl Strategy<Value = (Setup, [DType; 2], u64)> {
     // Half of them without dilation, which more kernels take.
     let dilation = prop_oneof![Just([1, 1]), pair(1..4)];
     let window = (pair(1..6), pair(1..4), padding, dilation);
-    let epilogue = (any::<bool>(), any::<bool>(), any::<bool>());
+    let epilogue = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
     (image, channels, window, epilogue, (float(), float()), seed()).prop_map(
         |((n, rows, cols), (groups, c, out), window, flags, types, seed)| {
-            let (bias, relu, direct) = flags;
+            let (bias, residual, relu, direct) = flags;
             let (kernel, stride, padding, dilation) = window;
             // A kernel fits into the image with its padding, so that one of them has an extent.
             let [[top, bottom], [left, right]] = padding;
@@ -448,7 +460,7 @@ fn parameters() -> impl Strategy<Value = (Setup, [DType; 2], u64)> {
                 x: [n, rows, cols, c * groups],
                 out: out * groups,
                 kernel: [fit(0, rows), fit(1, cols)],
-                conv: Conv2d { stride, padding, dilation, groups, bias, relu, algorithm },
+                conv: Conv2d { stride, padding, dilation, groups, bias, residual, relu, algorithm },
             };
             (setup, [types.0, types.1], seed)
         },

@@ -54,7 +54,7 @@ pub(super) fn conv2d(
     conv: &Conv2d,
     x: &Floats,
     weights: &Floats,
-    bias: Option<&Floats>,
+    [bias, residual]: [Option<Floats>; 2],
     output: &Shape,
 ) -> Vec<f64> {
     let &[outs, kernel_rows, kernel_cols, per_group] = weights.shape.dims() else { unreachable!() };
@@ -74,7 +74,8 @@ pub(super) fn conv2d(
         }
     });
     for (i, y) in y.iter_mut().enumerate() {
-        *y += bias.map_or(0.0, |bias| bias.values[i % outs]);
+        *y += bias.as_ref().map_or(0.0, |bias| bias.values[i % outs]);
+        *y += residual.as_ref().map_or(0.0, |residual| residual.values[i]);
         *y = if conv.relu { relu(*y) } else { *y };
     }
     y

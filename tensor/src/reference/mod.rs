@@ -85,7 +85,9 @@ pub fn execute(op: &Op, inputs: &[&HostTensor]) -> Result<HostTensor> {
         Op::GatherGrad(op) => floats(gather::gather_grad(op, &float(0), &float(1), shape)),
         Op::Cast(_) => cast::cast(inputs[0], output.dtype),
         Op::Conv2d(op) => {
-            floats(conv2d::conv2d(op, &float(0), &float(1), bias(op.bias).as_ref(), shape))
+            let residual = op.residual.then(|| float(inputs.len() - 1));
+            let added = [bias(op.bias), residual];
+            floats(conv2d::conv2d(op, &float(0), &float(1), added, shape))
         }
         Op::Conv2dInputGrad(op) => {
             floats(conv2d::input_grad(&op.conv, &float(0), &float(1), shape))

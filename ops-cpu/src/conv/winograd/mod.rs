@@ -90,7 +90,7 @@ pub(super) fn form(level: Level, op: &Conv2d, e: &Extents) -> Option<Form> {
     wins.then_some(form)
 }
 
-/// The convolution of `x` with these kernels, with biases for whole groups.
+/// The convolution of `x` with these kernels, with biases for whole groups and a residual.
 pub(super) fn conv2d(
     cx: &Context,
     form: Form,
@@ -98,7 +98,7 @@ pub(super) fn conv2d(
     e: &Extents,
     x: &[f32],
     kernels: &Kernels<'_>,
-    bias: Option<&[f32]>,
+    [bias, residual]: [Option<&[f32]>; 2],
 ) -> Result<Memory> {
     let mut y = cx.pool.take(4 * e.n * e.out_rows * e.out_cols * e.out)?;
     if e.n * e.out_rows * e.out_cols * e.out == 0 {
@@ -120,6 +120,7 @@ pub(super) fn conv2d(
         x,
         zeros: zeros.slice(),
         bias,
+        residual,
         y: SharedOutput::new(y.slice_mut()),
     };
     match is_near(op, e) {
@@ -145,6 +146,8 @@ struct Step<'a> {
     x: &'a [f32],
     zeros: &'a [f32],
     bias: Option<&'a [f32]>,
+    /// Of the shape of `y`.
+    residual: Option<&'a [f32]>,
     y: SharedOutput,
 }
 
@@ -221,6 +224,8 @@ impl Step<'_> {
             let rows = (e.out_rows - row).min(self.form.out);
             let cols = (e.out_cols - col).min(self.form.out);
             let to = ((n * e.out_rows + row) * e.out_cols + col) * e.out + out;
+            // It is read where the outputs are written.
+            let residual = self.residual.map_or(std::ptr::null(), |from| from[to..].as_ptr());
             // SAFETY: the caller vouches for the results; the outputs, clipped to the image, are
             // inside `y`.
             let (from, to) = unsafe { (results.from.at(index * results.columns), self.y.at(to)) };
@@ -232,6 +237,7 @@ impl Step<'_> {
                     pitch,
                     out,
                     bias,
+                    residual,
                     relu,
                     to,
                     row_pitch,
@@ -246,6 +252,7 @@ impl Step<'_> {
                     pitch,
                     out,
                     bias,
+                    residual,
                     relu,
                     to,
                     row_pitch,

@@ -12,7 +12,7 @@ use striate_tensor::ops::{self, Conv2d};
 use striate_tensor::{DType, Result, Shape, TensorType};
 
 use super::choice::{Algorithm, Case};
-use super::gemm::{Class, tile};
+use super::gemm::{Added, Class, tile};
 use super::images::{Band, Rows, bands};
 use super::{Constants, computed, word};
 use crate::buffer::{GpuBuffer, Source, View, parts};
@@ -101,6 +101,8 @@ struct Convolution<'a> {
     /// The weights, and where they are bound. Winograd's algorithm keeps its form with them.
     w: (Source<'a>, &'a View),
     bias: Option<(&'a View, bool)>,
+    /// Of the shape of `y`.
+    residual: Option<Added<'a>>,
     relu: bool,
     /// Each product of the definition is to be summed.
     direct: bool,
@@ -242,13 +244,18 @@ pub(super) fn conv2d(
     let (x, w) = (inputs[0], inputs[1]);
     let extents = Extents::new(op, &x.ty.shape, &w.ty.shape, &output.shape)?;
     let weights = cx.whole(w)?;
-    let bias = match inputs.get(2) {
-        Some(&bias) => Some((cx.whole(bias)?, bias.half())),
-        None => None,
+    let bias = match (op.bias, inputs.get(2)) {
+        (true, Some(&bias)) => Some((cx.whole(bias)?, bias.half())),
+        _ => None,
     };
+    let residual = inputs.last().filter(|_| op.residual);
     computed(cx, output, |y| {
         for (band, extents) in banded(cx, &extents, &x.ty, &y.ty)? {
             let view = cx.view(x, band.x)?;
+            let residual = match residual {
+                Some(&from) => Some((cx.view(from, band.y.clone())?, from.half())),
+                None => None,
+            };
             let written = cx.written(y.buffer, DType::F32, band.y)?;
             launch(
                 cx,
@@ -258,6 +265,7 @@ pub(super) fn conv2d(
                     x: (&view, x.half()),
                     w: (w, &weights),
                     bias: bias.as_ref().map(|(view, half)| (view, *half)),
+                    residual: residual.as_ref().map(|(view, half)| Added { view, half: *half }),
                     relu: op.relu,
                     direct: op.algorithm == ops::Algorithm::Direct,
                     y: &written.view,

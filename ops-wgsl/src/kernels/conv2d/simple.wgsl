@@ -7,6 +7,8 @@ override HALF_W: bool;
 override HALF_BIAS: bool;
 override BIAS: bool;
 override RELU: bool;
+// What is added element by element: nothing (0), f32 (1) or f16 (2).
+override RESIDUAL: u32;
 
 struct Params {
     // Elements of y.
@@ -28,6 +30,8 @@ struct Params {
     padding: vec2<u32>,
     dilation: vec2<u32>,
     skip_y: u32,
+    // Elements before the first one of the residual.
+    skip_residual: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -35,6 +39,8 @@ struct Params {
 @group(0) @binding(2) var<storage, read> x: array<u32>;
 @group(0) @binding(3) var<storage, read> w: array<u32>;
 @group(0) @binding(4) var<storage, read> bias: array<u32>;
+// As y.
+@group(0) @binding(5) var<storage, read> residual: array<u32>;
 
 @compute @workgroup_size(64)
 fn main(
@@ -73,6 +79,11 @@ fn main(
     if (BIAS) {
         let at = params.skip_bias + out;
         sum += widen(bias[word_of(at, HALF_BIAS)], at, HALF_BIAS);
+    }
+    if (RESIDUAL > 0u) {
+        let at = params.skip_residual + i;
+        let half = RESIDUAL == 2u;
+        sum += widen(residual[word_of(at, half)], at, half);
     }
     if (RELU) { sum = relu(sum); }
     y[params.skip_y + i] = sum;

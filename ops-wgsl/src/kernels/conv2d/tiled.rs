@@ -11,7 +11,8 @@ pub(super) fn launch(
     convolution: &Convolution<'_>,
     tile: Option<Tile>,
 ) -> striate_tensor::Result<()> {
-    let Convolution { extents, images, x, w: (w, weights), bias, relu, y, .. } = convolution;
+    let Convolution { extents, images, x, w: (w, weights), bias, residual, .. } = convolution;
+    let Convolution { relu, y, .. } = convolution;
     let Extents { rows, cols, out_rows, out_cols, kernel, stride, padding, .. } = **extents;
     let Extents { dilation, groups, .. } = **extents;
     let channels = extents.channels / groups;
@@ -30,6 +31,7 @@ pub(super) fn launch(
         row_y: extents.out,
         bias: *bias,
         step_bias: out,
+        residual: *residual,
         relu: *relu,
         accumulate: false,
         axes: &[axis],

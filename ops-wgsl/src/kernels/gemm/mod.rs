@@ -16,27 +16,39 @@ pub use table::Class;
 pub(crate) use table::class_of;
 pub(super) use table::{TILES, Tile, tile, tiles};
 
-static TILED: Shader = shader!("gemm/tiled.wgsl", 1, 5, "gemm/product.wgsl");
-static WIDE: Shader = shader!("gemm/wide.wgsl", 1, 3, "gemm/product.wgsl");
+static TILED: Shader = shader!("gemm/tiled.wgsl", 1, 6, "gemm/product.wgsl");
+static WIDE: Shader = shader!("gemm/wide.wgsl", 1, 4, "gemm/product.wgsl");
 
 /// Rows and columns of an invocation of `wide.wgsl`, and invocations of its workgroups.
 const WIDE_ROWS: usize = 16;
 const WIDE_COLS: usize = 16;
 const WIDE_INVOCATIONS: usize = 8;
 
+/// What a product is added to, and what to it: never both.
+const SUMS: [&[(&str, &[f64])]; 2] = [
+    &[("ACCUMULATE", BOTH), ("RESIDUAL", &[0.0])],
+    &[("ACCUMULATE", &[0.0]), ("RESIDUAL", &[1.0, 2.0])],
+];
+
+/// The values of the constant `RESIDUAL`.
+pub(super) const RESIDUALS: &[f64] = &[0.0, 1.0, 2.0];
+
 /// Axes that the parameters have room for.
 pub(super) const MAX_AXES: usize = 6;
 
 pub(super) fn variants() -> Vec<(&'static Shader, Constants)> {
-    let names = ["HALF_A", "HALF_B", "HALF_BIAS", "BIAS", "RELU", "ACCUMULATE"];
-    let mut all = combinations(&WIDE, &names.map(|name| (name, BOTH)));
-    let mut names: Vec<_> = names.into();
-    names.extend(["VECTOR_A", "VECTOR_B"]);
-    let names: Vec<(&'static str, &[f64])> = names.into_iter().map(|name| (name, BOTH)).collect();
-    for tile in TILES {
-        for (shader, mut constants) in combinations(&TILED, &names) {
-            constants.extend(tile.constants());
-            all.push((shader, constants));
+    let names = ["HALF_A", "HALF_B", "HALF_BIAS", "BIAS", "RELU"].map(|name| (name, BOTH));
+    let vectors = ["VECTOR_A", "VECTOR_B"].map(|name| (name, BOTH));
+    let mut all = Vec::new();
+    for sums in SUMS {
+        all.extend(combinations(&WIDE, &[&names[..], sums].concat()));
+        for tile in TILES {
+            for (shader, mut constants) in
+                combinations(&TILED, &[&names[..], &vectors, sums].concat())
+            {
+                constants.extend(tile.constants());
+                all.push((shader, constants));
+            }
         }
     }
     all
@@ -51,6 +63,25 @@ pub(super) struct Side<'a> {
     pub(super) line: usize,
     /// Elements between steps of the depth that are next to each other.
     pub(super) step: usize,
+}
+
+/// What is added to a product element by element: it lies as `y` does.
+#[derive(Clone, Copy)]
+pub(super) struct Added<'a> {
+    pub(super) view: &'a View,
+    pub(super) half: bool,
+}
+
+impl Added<'_> {
+    /// The value of the constant `RESIDUAL`: 0 for nothing, 1 for f32, 2 for f16.
+    pub(super) fn flag(added: Option<&Self>) -> f64 {
+        added.map_or(0.0, |added| 1.0 + flag(added.half))
+    }
+
+    /// Elements before the first one.
+    pub(super) fn skip(added: Option<&Self>) -> u32 {
+        added.map_or(0, |added| added.view.skip)
+    }
 }
 
 /// The rows of a product as windows of images; a matrix is an image of one row with a kernel of one
@@ -83,7 +114,7 @@ impl Windows {
     }
 }
 
-/// `y [m, n] = a b`, or `y + a b`, with bias and ReLU at the end; for each of the groups or matrices
+/// `y [m, n] = a b`, or `y + a b`, with bias, residual and ReLU at the end; for each of the groups or matrices
 /// of `axes`.
 pub(super) struct Gemm<'a> {
     pub(super) op: &'static str,
@@ -99,6 +130,7 @@ pub(super) struct Gemm<'a> {
     pub(super) bias: Option<(&'a View, bool)>,
     /// Elements of the bias from one index of the first axis to the next.
     pub(super) step_bias: usize,
+    pub(super) residual: Option<Added<'a>>,
     pub(super) relu: bool,
     pub(super) accumulate: bool,
     /// At most [`MAX_AXES`], the last one first: extent, strides in a, b and y.
@@ -117,6 +149,7 @@ impl Gemm<'_> {
         params.extend([self.channels, a.line, a.step, b.line, b.step, self.row_y].map(word));
         params.extend([a.view.skip, b.view.skip, bias, self.y.skip]);
         params.extend([self.step_bias, self.axes.len()].map(word));
+        params.push(Added::skip(self.residual.as_ref()));
         // Vectors begin at multiples of 16 bytes.
         params.resize(params.len().next_multiple_of(4), 0);
         for &(extent, [a, b, y]) in self.axes {
@@ -148,10 +181,11 @@ impl Gemm<'_> {
             ("HALF_BIAS", flag(half_bias)),
             ("BIAS", flag(self.bias.is_some())),
             ("RELU", flag(self.relu)),
+            ("RESIDUAL", Added::flag(self.residual.as_ref())),
             ("ACCUMULATE", flag(self.accumulate)),
         ];
         let (a, b) = (self.a.view, self.b.view);
-        let mut inputs = vec![a, b, bias];
+        let mut inputs = vec![a, b, bias, self.residual.map_or(a, |residual| residual.view)];
         let shader = match tile {
             None => {
                 let tiles = self.m.div_ceil(WIDE_ROWS) * self.n.div_ceil(WIDE_COLS) * self.batch();

@@ -20,8 +20,8 @@ override ROWS: u32;
 override COLS: u32;
 
 // The operands again, for loads of vectors.
-@group(0) @binding(5) var<storage, read> a4: array<vec4<u32>>;
-@group(0) @binding(6) var<storage, read> b4: array<vec4<u32>>;
+@group(0) @binding(6) var<storage, read> a4: array<vec4<u32>>;
+@group(0) @binding(7) var<storage, read> b4: array<vec4<u32>>;
 
 // Steps of the depth at a time.
 const DEPTH = 16u;
