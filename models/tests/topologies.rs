@@ -152,16 +152,21 @@ fn check(name: &str, rows: &[Row], total: u64) {
             assert_eq!(shape.macs, weights * (output[0] * output[1]) as u64, "{place}");
         }
         let [size, stride, padding] = window;
-        match spec {
+        match &spec.layer {
             LayerSpec::Conv(conv) => {
                 assert_eq!((conv.count, conv.kernel), (count, [size; 2]), "{place}");
-                assert_eq!((conv.stride, conv.padding), (stride, padding), "{place}");
+                assert_eq!(
+                    (conv.stride, conv.padding),
+                    ([stride; 2], [[padding; 2]; 2]),
+                    "{place}"
+                );
                 assert_eq!((conv.groups, conv.out_groups), (groups, out_groups), "{place}");
                 assert_eq!((conv.init.bias, conv.init.gain), (bias, SQRT_2), "{place}");
                 assert!(conv.relu, "{place}");
             }
             LayerSpec::MaxPool(pool) | LayerSpec::AvgPool(pool) => {
-                assert_eq!((pool.size, pool.stride, pool.padding), (size, stride, padding));
+                assert_eq!((pool.size, pool.stride), ([size; 2], [stride; 2]), "{place}");
+                assert_eq!(pool.padding, [[padding; 2]; 2], "{place}");
                 assert_eq!(pool.groups, groups, "{place}");
             }
             LayerSpec::Lrn(lrn) => {
@@ -174,6 +179,7 @@ fn check(name: &str, rows: &[Row], total: u64) {
                 assert_eq!((full.init.bias, full.init.gain), (bias, SQRT_2), "{place}");
                 assert_eq!(full.dropout, if last { 0.0 } else { 0.5 }, "{place}");
             }
+            other => panic!("{place}: {other:?}"),
         }
     }
     assert_eq!(verified.summary().weights, total, "{name}");
