@@ -7,7 +7,7 @@ use serde::Serialize;
 use striate_data::augment::{Recipe, TestView};
 use striate_data::statistics::{ColorComponents, Statistics};
 use striate_data::{Dataset, FloatImage, Geometry, Protocol, resize_mean};
-use striate_nn::{Metadata, Network, NetworkSpec, Seed};
+use striate_nn::{Metadata, NetworkSpec, Seed};
 use striate_tensor::{Device, HostTensor, Shape, Tensor};
 
 use crate::beside::best_of;
