@@ -25,9 +25,9 @@
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let spec = NetworkSpec::new([28, 28, 1])
-//!     .conv(conv2d(20, 5).relu()).max_pool(pool(2).stride(2))
-//!     .conv(conv2d(50, 5).relu()).max_pool(pool(2).stride(2))
-//!     .full_connect(full_connect(500).relu().dropout(0.5))
+//!     .conv(conv2d(20, 5)).relu().max_pool(pool(2).stride(2))
+//!     .conv(conv2d(50, 5)).relu().max_pool(pool(2).stride(2))
+//!     .full_connect(500).relu().dropout(0.5)
 //!     .full_connect(10);
 //! println!("{}", spec.verify(10)?.summary());
 //! let network = spec.build(&Device::cpu(None)?, Seed(7))?;

@@ -127,7 +127,7 @@ fn convert_keeps_what_there_is() {
         let device = scene.network.device();
         let options = ReadOptions::default().dtype(DType::F32);
         let network = importers::read(scene.path(name), device, &options).unwrap();
-        let parameters = network.layer_parameters().iter().flatten();
+        let parameters = network.layer_parameters().into_iter().flatten();
         parameters.map(|p| p.weight.to_vec::<f32>().unwrap()).collect()
     };
 

@@ -135,7 +135,16 @@ fn checkpoint_comes_back(scratch: &Scratch, network: &Network, state: &TrainingS
 }
 
 fn assert_same_network(one: &Network, other: &Network) {
-    assert_same_layers(one.parameters(), other.parameters());
+    assert_eq!(one.parameter_infos(), other.parameter_infos());
+    let pairs = one.parameters().iter().zip(other.parameters());
+    for ((one, other), info) in pairs.zip(one.parameter_infos()) {
+        assert_same(&info.name, one, other);
+    }
+    assert_eq!(one.buffer_infos(), other.buffer_infos());
+    let pairs = one.buffers().iter().zip(other.buffers());
+    for ((one, other), info) in pairs.zip(one.buffer_infos()) {
+        assert_same(&info.name, one.value(), other.value());
+    }
     match (one.mean(), other.mean()) {
         (Some(one), Some(other)) => assert_same("the mean image", one, other),
         (one, other) => assert_eq!(one.is_some(), other.is_some(), "the mean image"),

@@ -104,6 +104,45 @@ fn an_addend_after_relu_stays_and_so_does_a_second_bias() {
 }
 
 #[test]
+fn the_second_of_two_branches_takes_up_their_sum() {
+    // Whichever way round they are added.
+    for order in [[0, 1], [1, 0]] {
+        let (mut graph, x, first) = convolution();
+        let weights = graph.parameter(ParameterId(1), ty(&[2, 1, 1, 2]));
+        let second = graph.push("second", ops::Conv2d::default(), &[x, weights]).unwrap();
+        let branches = [first, second];
+        let y = graph.push("sum", ADD, &order.map(|i: usize| branches[i])).unwrap();
+        let bias = graph.parameter(ParameterId(2), ty(&[2]));
+        let y = graph.push("bias", ADD, &[y, bias]).unwrap();
+        let y = graph.push("relu", RELU, &[y]).unwrap();
+        graph.output("y", y);
+        let passed = epilogues(&graph);
+        assert_eq!(names(&passed), ["conv", "second"]);
+        let [first, second] = passed.nodes() else { panic!("two nodes") };
+        let conv = ops::Conv2d::default();
+        assert_eq!(first.op, NodeOp::Op(conv.into()));
+        let expected = ops::Conv2d { bias: true, residual: true, relu: true, ..conv };
+        assert_eq!(second.op, NodeOp::Op(expected.into()));
+        assert_eq!(second.inputs[3], first.output, "the residual is the last operand");
+        assert!(matches!(passed.source(second.inputs[2]), Source::Parameter(ParameterId(2))));
+    }
+}
+
+#[test]
+fn an_addend_that_is_made_later_or_is_the_value_itself_stays() {
+    let (mut graph, x, y) = convolution();
+    let later = graph.push("later", TANH, &[x]).unwrap();
+    let y = graph.push("sum", ADD, &[y, later]).unwrap();
+    graph.output("y", y);
+    assert_eq!(names(&epilogues(&graph)), ["conv", "later", "sum"]);
+
+    let (mut graph, _, y) = convolution();
+    let y = graph.push("twice", ADD, &[y, y]).unwrap();
+    graph.output("y", y);
+    assert_eq!(names(&epilogues(&graph)), ["conv", "twice"]);
+}
+
+#[test]
 fn a_bias_that_is_made_later_stays() {
     let (mut graph, x, y) = convolution();
     let bias = ops::Reduce {

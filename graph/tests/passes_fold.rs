@@ -131,6 +131,17 @@ fn normalization_stays_where_it_cannot_be_folded() {
     let (conv, norm) = (ops::Conv2d::default(), ops::BatchNorm::default());
     // ReLU in between.
     stays(&normalized(ops::Conv2d { relu: true, ..conv }, norm, DType::F32).0);
+    // A residual, which would have to be scaled too.
+    let mut graph = Graph::new();
+    let x = graph.input("x", ty(&[1, 1, 1, 2]));
+    let weights = graph.parameter(ParameterId(0), ty(&[2, 1, 1, 2]));
+    let sum = ops::Conv2d { residual: true, ..conv };
+    let y = graph.push("conv", sum, &[x, weights, x]).unwrap();
+    let moments = graph.buffer(BufferId(0), ty(&[2, 2]));
+    let scale = graph.parameter(ParameterId(2), ty(&[2]));
+    let z = graph.push("norm", norm, &[y, moments, scale, scale]).unwrap();
+    graph.output("z", z);
+    stays(&graph);
     // Statistics of the batch.
     stays(&normalized(conv, ops::BatchNorm { batch: true, ..norm }, DType::F32).0);
     // The convolution's output is read elsewhere.

@@ -243,7 +243,7 @@ fn weights_that_are_not_finite_load() {
     let sql = "UPDATE layer_data SET bias = x'0000c07f0000807f0000000000000000' WHERE layer = 6";
     Connection::open(&path).unwrap().execute_batch(sql).unwrap();
     let network = ccv::read(&path, &reference()).unwrap();
-    let bias = &network.layer_parameters()[6].as_ref().unwrap().bias;
+    let bias = network.layer_parameters()[6].clone().unwrap().bias;
     let bias = bias.to_vec::<f32>().unwrap();
     assert!(bias[0].is_nan() && bias[1].is_infinite());
 }
@@ -268,7 +268,7 @@ fn what_ccv_cannot_hold_is_refused_with_the_reason() {
     let text = refused(base().conv(conv2d(4, 2).relu()).full_connect(2));
     assert!(text.contains("kernel of 2 x 2"), "{text}");
     let mut spec = small(&device).spec().clone();
-    if let Some(LayerSpec::Conv(conv)) = spec.nodes.get_mut(3) {
+    if let LayerSpec::Conv(conv) = &mut spec.nodes[3].layer {
         conv.out_groups = 1;
     }
     assert!(refused(spec).contains("`out-groups` is 1"));

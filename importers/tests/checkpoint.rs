@@ -26,7 +26,7 @@ fn any_network() -> impl Strategy<Value = Network> {
             // A size that padded 3 x 3 convolutions and halving fit exactly.
             let mut spec = NetworkSpec::new([8, 8, channels]).with_name("any");
             for (count, norm, halve, average) in blocks {
-                spec = spec.conv(conv(2 * count, 3).padding(1).bias(0.5));
+                spec = spec.conv(conv2d(2 * count, 3).padding(1).bias(0.5).relu());
                 spec = if norm { spec.lrn(lrn(3)) } else { spec };
                 spec = match (halve, average) {
                     (true, true) => spec.avg_pool(pool(2).stride(2)),

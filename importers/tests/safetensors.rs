@@ -67,7 +67,7 @@ fn precisions_are_kept_or_rounded_to_the_nearest() {
     write(&full, &network, &WriteOptions::default()).unwrap();
     write(&half, &network, &WriteOptions::default().dtype(DType::F16)).unwrap();
     let from_half = read(&half, &device).unwrap();
-    let weight = |n: &striate_nn::Network| n.parameters()[0].as_ref().unwrap().weight.clone();
+    let weight = |n: &striate_nn::Network| n.parameters()[0].clone();
     let expected: Vec<f16> =
         weight(&network).to_vec::<f32>().unwrap().iter().map(|v| f16::from_f32(*v)).collect();
     assert_eq!(weight(&from_half).to_vec::<f16>().unwrap(), expected);

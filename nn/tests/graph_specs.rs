@@ -183,7 +183,7 @@ fn slips_in_json_are_found() {
         ),
         (
             r#"{ "kind": "activation", "function": "relu", "slope": 1 }"#,
-            "`relu` has no such number",
+            "`relu` has no number `slope`",
         ),
         (r#"{ "kind": "dropout", "rate": 0.5, "scale": 2 }"#, "unknown field `scale`"),
         (r#"{ "kind": "batch-norm", "eps": 1 }"#, "unknown field `eps`"),

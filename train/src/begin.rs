@@ -7,7 +7,7 @@ use serde::Serialize;
 use striate_data::augment::{Recipe, TestView};
 use striate_data::statistics::{ColorComponents, Statistics};
 use striate_data::{Dataset, FloatImage, Geometry, Protocol, resize_mean};
-use striate_nn::{Metadata, Network, NetworkSpec, Seed};
+use striate_nn::{Metadata, NetworkSpec, Seed};
 use striate_tensor::{Device, HostTensor, Shape, Tensor};
 
 use crate::beside::best_of;
@@ -63,7 +63,7 @@ impl Begin<'_> {
         let network = match (options.recipe.wants_mean(), network.mean()) {
             (false, Some(_)) => {
                 log::info!("the recipe subtracts no mean image: the one of the network is dropped");
-                without_mean(&network)?
+                network.without_mean()
             }
             _ => network,
         };
@@ -145,13 +145,6 @@ impl Begin<'_> {
 fn as_json(value: &impl Serialize) -> Result<serde_json::Value> {
     let text = serde_json::to_string(value).and_then(|text| serde_json::from_str(&text));
     text.map_err(|e| Error::Option { expected: "a recipe in JSON".into(), got: e.to_string() })
-}
-
-/// The same network without its mean image.
-fn without_mean(network: &Network) -> Result<Network> {
-    let parameters = network.layer_parameters().to_vec();
-    Ok(Network::new(network.spec().clone(), parameters, network.device())?
-        .with_metadata(network.metadata().clone()))
 }
 
 /// Refuses ranks that were not started with the same command on the same samples.

@@ -17,7 +17,7 @@ use striate_nn::Network;
 pub use options::SessionOptions;
 
 use crate::beside;
-use crate::checkpoint::{self, Identity, Notes, Position};
+use crate::checkpoint::{self, Identity, Notes, Position, Snapshot};
 use crate::learning::{Judge, Moment};
 use crate::lock::{Lock, lock_of};
 use crate::parallel::Learner;
@@ -355,10 +355,15 @@ impl Session {
             vectors: colours.vectors.map(|vector| vector.map(f64::from)),
             values: colours.values.map(f64::from),
         });
-        let parts = (&network, &velocities);
-        if let Err(source) =
-            checkpoint::write(&self.working, parts, self.position, order, colours, &notes)
-        {
+        let snapshot = Snapshot {
+            network: &network,
+            velocities: &velocities,
+            position: self.position,
+            order,
+            colour: colours,
+            notes: &notes,
+        };
+        if let Err(source) = checkpoint::write(&self.working, snapshot) {
             self.saved = before;
             return Err(Error::NotSaved { source: Box::new(source) });
         }

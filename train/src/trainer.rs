@@ -292,7 +292,7 @@ fn count_misses(logits: &HostTensor, labels: &[u32], top: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use striate_nn::{NetworkSpec, Seed, parameter_gradients};
+    use striate_nn::{NetworkSpec, Seed, full_connect, parameter_gradients};
     use striate_tensor::{Device, Reference, Shape};
 
     use super::*;

@@ -109,8 +109,7 @@ fn interruptions_threads_and_workers_do_not_change_a_bit() {
 /// The bits of all weights of a file.
 fn weights(file: &Path) -> Vec<Vec<u8>> {
     let network = striate_importers::read(file, &device(1), &Default::default()).unwrap();
-    let tensors = network.layer_parameters().iter().flatten().flat_map(|p| [&p.weight, &p.bias]);
-    tensors.map(|t| t.to_host().unwrap().values().bytes().to_vec()).collect()
+    network.parameters().iter().map(|t| t.to_host().unwrap().values().bytes().to_vec()).collect()
 }
 
 #[test]
@@ -149,7 +148,7 @@ fn what_does_not_fit_the_working_file_is_refused_and_the_file_stays() {
     refused(changed(|o| o.recipe = Recipe::default()), spec(), 61, "expected the recipe");
     refused(options(), spec(), 62, "others: 1 picture is new (picture 61)");
     let mut wider = spec();
-    wider.layers.remove(0);
+    wider.nodes.remove(0);
     refused(options(), wider, 61, "3 layers, got");
     let stretched = NetworkSpec { image: [10, 10], ..spec() };
     refused(options(), stretched, 61, "image [10, 10]");

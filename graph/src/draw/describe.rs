@@ -33,7 +33,7 @@ fn parameters(op: &Op, inputs: &[TensorType]) -> String {
             if conv.groups != 1 {
                 let _ = write!(text, " groups {}", conv.groups);
             }
-            text + &flags(&[("bias", conv.bias), ("relu", conv.relu)])
+            text + &flags(&[("bias", conv.bias), ("residual", conv.residual), ("relu", conv.relu)])
         }
         Op::MatMul(product) => {
             let transposed = [("a", product.transpose_a), ("b", product.transpose_b)];

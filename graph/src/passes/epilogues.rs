@@ -6,6 +6,9 @@ use super::rewrite::{Rewrite, is_before, sole_readers};
 use crate::Result;
 use crate::graph::{Graph, Node, NodeOp, Value};
 
+/// Where convolutions and products have their bias.
+const BIAS: usize = 2;
+
 /// A node that has taken up others.
 struct Fused {
     op: Op,
@@ -77,20 +80,29 @@ impl Fused {
     }
 
     fn absorb_addend(&mut self, graph: &Graph, addend: Value) -> bool {
-        let y = graph.ty(self.output);
-        let ty = graph.ty(addend);
-        let (bias, can_have_more) = match &mut self.op {
-            Op::Conv2d(conv) => (&mut conv.bias, !conv.relu),
-            Op::MatMul(product) => (&mut product.bias, !product.relu),
+        let (y, ty) = (graph.ty(self.output), graph.ty(addend));
+        let (bias, relu) = match &mut self.op {
+            Op::Conv2d(conv) => (&mut conv.bias, conv.relu),
+            Op::MatMul(product) => (&mut product.bias, product.relu),
             _ => return false,
         };
+        if relu {
+            return false;
+        }
         let columns = y.shape.dims().last().map(|&columns| Shape::new(&[columns]));
         let is_bias = matches!(columns, Some(Ok(columns)) if columns == ty.shape);
-        if can_have_more && is_bias && !*bias {
+        if is_bias && !*bias {
             *bias = true;
-            self.inputs.push(addend);
+            self.inputs.insert(BIAS, addend);
             return true;
         }
-        false
+        match &mut self.op {
+            Op::Conv2d(conv) if ty == y && !conv.residual => {
+                conv.residual = true;
+                self.inputs.push(addend);
+                true
+            }
+            _ => false,
+        }
     }
 }

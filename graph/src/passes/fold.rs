@@ -67,7 +67,7 @@ impl<'a> Fold<'a> {
         let weights = linear.inputs.get(1).map(|&weights| graph.ty(weights).shape)?;
         let channels = *graph.ty(linear.output).shape.dims().last()?;
         let (op, epsilon, over_weights) = match &linear.op {
-            NodeOp::Op(Op::Conv2d(conv)) if !conv.relu => {
+            NodeOp::Op(Op::Conv2d(conv)) if !conv.relu && !conv.residual => {
                 let joint = ops::Conv2d { bias: true, relu: op.relu, ..*conv };
                 (joint.into(), op.epsilon, Shape::new(&[channels, 1, 1, 1]).ok()?)
             }

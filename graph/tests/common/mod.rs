@@ -22,6 +22,7 @@ pub struct Recipe {
 pub enum Kind {
     Conv,
     ConvNorm,
+    Block,
     Product,
     BatchNorm,
     NormOfBatch,
@@ -40,9 +41,10 @@ pub enum Kind {
     Dropout,
 }
 
-const KINDS: [(u32, Kind); 18] = [
+const KINDS: [(u32, Kind); 19] = [
     (6, Kind::Conv),
     (3, Kind::ConvNorm),
+    (3, Kind::Block),
     (5, Kind::BatchNorm),
     (2, Kind::NormOfBatch),
     (4, Kind::Product),
@@ -204,6 +206,15 @@ impl Builder<'_> {
                 let y = self.step(Kind::Conv, dice)?;
                 self.activations.push(y);
                 return self.step(Kind::BatchNorm, [0, dice[1], dice[2], dice[3]]);
+            }
+            // A residual block: a convolution that keeps the shape, added to what it was made of.
+            Kind::Block => {
+                let &[_, _, _, channels] = &dims[..] else { return None };
+                let shape = [channels, 1, 1, channels];
+                let matrix = self.parameter(&shape, 2.0 / channels as f32, weights);
+                let conv = ops::Conv2d::default();
+                let y = self.graph.push(format!("{name} branch"), conv, &[x, matrix]).unwrap();
+                self.addend(y, x, name, dice[2])
             }
             Kind::BatchNorm => {
                 let (&channels, true) = (dims.last()?, dims.len() >= 2) else { return None };

@@ -37,7 +37,7 @@ fn load_with(
     let device = Device::new(Reference::new());
     let row = StoredRow::require(database, &LAYER_DATA, 0, "weights").unwrap();
     let shape = &network.shapes()[0];
-    let (weight, bias) = (shape.weight.unwrap(), shape.bias.unwrap());
+    let (weight, bias) = (shape.weight().unwrap(), shape.bias().unwrap());
     let options = ReadOptions::default().dtype(dtype);
     load_by(threads, database, &row, &weight, &bias, &device, &options)
 }
@@ -61,8 +61,9 @@ fn load_by_sqlite(database: &Database, network: &Network, dtype: DType) -> Layer
         let (row, stored) = (row.rowid(), row.stored());
         super::super::stored::read_tensor(database, &at, row, stored, shape, &device, &options)
     };
-    let weight = read("weight", shape.weight.as_ref().unwrap()).unwrap();
-    LayerParameters { weight, bias: read("bias", shape.bias.as_ref().unwrap()).unwrap() }
+    let (weight, bias) = (shape.weight().unwrap(), shape.bias().unwrap());
+    let weight = read("weight", &weight).unwrap();
+    LayerParameters { weight, bias: read("bias", &bias).unwrap() }
 }
 
 const MOST: usize = 4;
@@ -265,7 +266,7 @@ mod damage {
             let options = ReadOptions::default();
             let Ok(Some(row)) = StoredRow::find(&database, &LAYER_DATA, 0) else { return Ok(()) };
             let (weight, bias) =
-                (network.shapes()[0].weight.unwrap(), network.shapes()[0].bias.unwrap());
+                (network.shapes()[0].weight().unwrap(), network.shapes()[0].bias().unwrap());
             if row.check(&database, &weight, &bias).is_err() {
                 return Ok(());
             }

@@ -5,8 +5,9 @@
 //! `[out, kernel rows, kernel cols, in / groups]`, full connects `[out, in]`) and
 //! `layers.N.bias`, in f32 or f16; the mean image is `mean`, f32. The metadata hold the
 //! specification in JSON under `striate.spec`, labels and notes in JSON under `striate.metadata`,
-//! and the version of this form, 1, under `striate.format`. Names that begin with `train.` are kept
-//! for the state of a training. Any reader of safetensors can open such a file.
+//! and the version of this form, 1, under `striate.format`. A node with a name has it in place of
+//! `layers.N`; running statistics are `running_mean` and `running_var` beside the weights. Names that
+//! begin with `train.` are the state of a training ([`Training`]). Any reader of safetensors can open such a file.
 //!
 //! The data begin at a multiple of 64 bytes, and so does each tensor whose size is one, for those who
 //! map the file ([`TensorFile::map`]). [`read`] and [`TensorFile::open`] map nothing: each tensor is
@@ -24,6 +25,7 @@ mod file;
 mod header;
 mod model;
 mod torchvision;
+mod training;
 mod write;
 
 use std::path::Path;
@@ -33,6 +35,7 @@ use striate_nn::Network;
 use striate_tensor::{Device, SharedBytes};
 
 pub use file::TensorFile;
+pub use training::{Training, read_training, write_training};
 pub use write::{write_numbers_to, write_tensors};
 
 use crate::options::{ReadOptions, WriteOptions};
@@ -111,6 +114,13 @@ pub(crate) fn read_source(
     options: &ReadOptions,
 ) -> Result<Network> {
     model::read(&TensorFile::of(source)?, device, options)
+}
+
+/// What whoever trained noted, texts by name.
+pub(crate) fn read_training_texts(
+    source: Arc<Source>,
+) -> Result<std::collections::BTreeMap<String, String>> {
+    Ok(training::texts(&TensorFile::of(source)?))
 }
 
 pub(crate) fn inspect(source: Arc<Source>) -> Result<Inspection> {

@@ -25,7 +25,7 @@ const METADATA: &str = "striate.metadata";
 /// The name of the mean image.
 const MEAN: &str = "mean";
 /// What the names of tensors that only training needs begin with.
-const TRAINING: &str = "train.";
+pub(super) const TRAINING: &str = "train.";
 
 /// Reads a network, our own or a state dict of torchvision's.
 pub(super) fn read(file: &TensorFile, device: &Device, options: &ReadOptions) -> Result<Network> {
@@ -108,13 +108,23 @@ pub(super) fn inspect(file: &TensorFile) -> Result<Inspection> {
 
 /// Writes a network, its specification and metadata.
 pub(super) fn write(path: &Path, network: &Network, options: &WriteOptions) -> Result<()> {
+    write_with(path, network, options, &[], BTreeMap::new())
+}
+
+/// As [`write`], with more tensors and texts, whose names are no network's.
+pub(super) fn write_with(
+    path: &Path,
+    network: &Network,
+    options: &WriteOptions,
+    extra: &[(String, Tensor)],
+    mut texts: BTreeMap<String, String>,
+) -> Result<()> {
     let file = path.display().to_string();
     check_dtype(&file, options.dtype)?;
     let json = |what: &str, result: serde_json::Result<String>| {
         result.map_err(|e| Error::parse(&file, what, "what JSON can hold", e))
     };
     let metadata = network.metadata();
-    let mut texts = BTreeMap::new();
     texts.insert(FORMAT.to_string(), VERSION.to_string());
     texts.insert(SPEC.to_string(), json(SPEC, serde_json::to_string(network.spec()))?);
     if *metadata != Metadata::default() {
@@ -133,6 +143,9 @@ pub(super) fn write(path: &Path, network: &Network, options: &WriteOptions) -> R
     if let Some(mean) = network.mean() {
         items.push(Item::new(MEAN, mean.into(), DType::F32));
     }
+    items.extend(
+        extra.iter().map(|(name, tensor)| Item::new(name.as_str(), tensor.into(), tensor.dtype())),
+    );
     write_items(path, items, &texts, options.allow_overflow)
 }
 
@@ -145,7 +158,7 @@ fn prefix(spec: &NetworkSpec, layer: usize) -> String {
     }
 }
 
-fn parameter_name(spec: &NetworkSpec, parameter: &ParameterInfo) -> String {
+pub(super) fn parameter_name(spec: &NetworkSpec, parameter: &ParameterInfo) -> String {
     format!("{}.{}", prefix(spec, parameter.layer), parameter.role.name())
 }
 
@@ -234,7 +247,7 @@ fn mean_shape(file: &TensorFile, spec: &NetworkSpec) -> Result<Shape> {
 }
 
 /// Refuses a tensor of another shape than its layer has; gives the precision it is read in.
-fn check_shape(file: &TensorFile, name: &str, wanted: &Shape) -> Result<DType> {
+pub(super) fn check_shape(file: &TensorFile, name: &str, wanted: &Shape) -> Result<DType> {
     let (entry, stored) = file.floats(name)?;
     if entry.shape != wanted.dims() {
         let place = format!("tensor {name}");

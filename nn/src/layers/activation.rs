@@ -38,7 +38,7 @@ impl Activation {
 }
 
 /// The stored form: the function's name, and its numbers where it has any.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 struct Stored {
     function: String,
@@ -46,10 +46,38 @@ struct Stored {
     slope: Option<f32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     alpha: Option<f32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    scale: Option<f32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    shift: Option<f32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    exponent: Option<f32>,
+    /// Left out for no lower bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    min: Option<f32>,
+    /// Left out for no upper bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    max: Option<f32>,
+}
+
+impl Stored {
+    /// The numbers that are there, by name.
+    fn numbers(&self) -> Vec<(&'static str, f32)> {
+        let all = [
+            ("slope", self.slope),
+            ("alpha", self.alpha),
+            ("scale", self.scale),
+            ("shift", self.shift),
+            ("exponent", self.exponent),
+            ("min", self.min),
+            ("max", self.max),
+        ];
+        all.into_iter().filter_map(|(name, number)| Some((name, number?))).collect()
+    }
 }
 
 /// The functions without numbers.
-const PLAIN: [(&str, UnaryKind); 12] = [
+const PLAIN: [(&str, UnaryKind); 19] = [
     ("relu", UnaryKind::Relu),
     ("sigmoid", UnaryKind::Sigmoid),
     ("tanh", UnaryKind::Tanh),
@@ -57,20 +85,43 @@ const PLAIN: [(&str, UnaryKind); 12] = [
     ("gelu", UnaryKind::Gelu),
     ("abs", UnaryKind::Abs),
     ("neg", UnaryKind::Neg),
+    ("sign", UnaryKind::Sign),
     ("square", UnaryKind::Square),
     ("sqrt", UnaryKind::Sqrt),
+    ("rsqrt", UnaryKind::Rsqrt),
+    ("recip", UnaryKind::Recip),
     ("exp", UnaryKind::Exp),
     ("log", UnaryKind::Log),
-    ("recip", UnaryKind::Recip),
+    ("sin", UnaryKind::Sin),
+    ("cos", UnaryKind::Cos),
+    ("floor", UnaryKind::Floor),
+    ("ceil", UnaryKind::Ceil),
+    ("round", UnaryKind::Round),
+];
+
+/// The functions with numbers, and these.
+const WITH_NUMBERS: [(&str, &[&str]); 5] = [
+    ("leaky-relu", &["slope"]),
+    ("elu", &["alpha"]),
+    ("affine", &["scale", "shift"]),
+    ("powf", &["exponent"]),
+    ("clamp", &["min", "max"]),
 ];
 
 impl From<Activation> for Stored {
     fn from(activation: Activation) -> Self {
-        let stored =
-            |function: &str| Stored { function: function.into(), slope: None, alpha: None };
+        let stored = |function: &str| Stored { function: function.into(), ..Stored::default() };
+        let bound = |bound: f32| (!bound.is_infinite()).then_some(bound);
         match activation.kind {
             UnaryKind::LeakyRelu { slope } => Stored { slope: Some(slope), ..stored("leaky-relu") },
             UnaryKind::Elu { alpha } => Stored { alpha: Some(alpha), ..stored("elu") },
+            UnaryKind::Affine { scale, shift } => {
+                Stored { scale: Some(scale), shift: Some(shift), ..stored("affine") }
+            }
+            UnaryKind::Powf { exponent } => Stored { exponent: Some(exponent), ..stored("powf") },
+            UnaryKind::Clamp { min, max } => {
+                Stored { min: bound(min), max: bound(max), ..stored("clamp") }
+            }
             kind => {
                 let named = PLAIN.iter().find(|(_, known)| *known == kind);
                 // Others have the op's own name, and are refused where they are read.
@@ -84,21 +135,36 @@ impl TryFrom<Stored> for Activation {
     type Error = String;
 
     fn try_from(stored: Stored) -> std::result::Result<Self, String> {
-        let Stored { function, slope, alpha } = stored;
-        let kind = match (function.as_str(), slope, alpha) {
-            ("leaky-relu", slope, None) => UnaryKind::LeakyRelu { slope: slope.unwrap_or(0.01) },
-            ("elu", None, alpha) => UnaryKind::Elu { alpha: alpha.unwrap_or(1.0) },
-            (name, None, None) => match PLAIN.iter().find(|(known, _)| *known == name) {
-                Some((_, kind)) => *kind,
-                None => {
-                    let known: Vec<&str> = PLAIN.iter().map(|(name, _)| *name).collect();
-                    let known = known.join(", ");
-                    return Err(format!(
-                        "no function is called `{name}`: there are leaky-relu, elu, {known}"
-                    ));
-                }
+        let function = stored.function.as_str();
+        let with_numbers = WITH_NUMBERS.iter().find(|(name, _)| *name == function);
+        let numbers = with_numbers.map_or(&[][..], |(_, numbers)| numbers);
+        let plain = PLAIN.iter().find(|(name, _)| *name == function);
+        if with_numbers.is_none() && plain.is_none() {
+            let known = WITH_NUMBERS.iter().map(|(name, _)| *name);
+            let known: Vec<&str> = known.chain(PLAIN.iter().map(|(name, _)| *name)).collect();
+            let known = known.join(", ");
+            return Err(format!("no function is called `{function}`: there are {known}"));
+        }
+        if let Some((other, _)) = stored.numbers().iter().find(|(name, _)| !numbers.contains(name))
+        {
+            return Err(format!("`{function}` has no number `{other}`"));
+        }
+        let kind = match (function, plain) {
+            (_, Some((_, kind))) => *kind,
+            ("leaky-relu", _) => UnaryKind::LeakyRelu { slope: stored.slope.unwrap_or(0.01) },
+            ("elu", _) => UnaryKind::Elu { alpha: stored.alpha.unwrap_or(1.0) },
+            ("affine", _) => UnaryKind::Affine {
+                scale: stored.scale.unwrap_or(1.0),
+                shift: stored.shift.unwrap_or(0.0),
             },
-            (name, ..) => return Err(format!("`{name}` has no such number")),
+            ("powf", _) => match stored.exponent {
+                Some(exponent) => UnaryKind::Powf { exponent },
+                None => return Err("`powf` needs a number `exponent`".into()),
+            },
+            _ => UnaryKind::Clamp {
+                min: stored.min.unwrap_or(f32::NEG_INFINITY),
+                max: stored.max.unwrap_or(f32::INFINITY),
+            },
         };
         Ok(Activation { kind })
     }
@@ -117,11 +183,9 @@ impl Text for Unary {
 
 impl Layer for Activation {
     fn detail(&self) -> String {
-        let Stored { function, slope, alpha } = (*self).into();
-        match slope.or(alpha) {
-            Some(number) => format!("{function} {number}"),
-            None => function,
-        }
+        let stored = Stored::from(*self);
+        let numbers = stored.numbers().into_iter().map(|(_, number)| format!(" {number}"));
+        stored.function.clone() + &numbers.collect::<String>()
     }
 
     fn lower(&self, cx: &mut Lowering<'_>, inputs: &[Value]) -> crate::Result<Value> {
@@ -129,6 +193,11 @@ impl Layer for Activation {
         match self.kind {
             UnaryKind::LeakyRelu { slope } => cx.finite("slope", slope)?,
             UnaryKind::Elu { alpha } => cx.finite("alpha", alpha)?,
+            UnaryKind::Affine { scale, shift } => {
+                cx.finite("scale", scale)?;
+                cx.finite("shift", shift)?;
+            }
+            UnaryKind::Powf { exponent } => cx.finite("exponent", exponent)?,
             _ => {}
         }
         cx.push(Unary { kind: self.kind }, &[x])

@@ -300,6 +300,12 @@ impl Network {
         Ok(Network { mean, ..self })
     }
 
+    /// Without its mean image.
+    #[must_use]
+    pub fn without_mean(self) -> Network {
+        Network { mean: None, ..self }
+    }
+
     /// What the model file says beside the numbers.
     pub fn metadata(&self) -> &Metadata {
         &self.metadata

@@ -362,8 +362,11 @@ pub fn conv2d(device: &Device, settings: &Settings) {
         for (bias, relu) in [(false, false), (false, true), (true, false), (true, true)] {
             let setup = setup.epilogue(bias, relu);
             type_pairs().for_each(|types| check(setup.forward(types, 5)));
-            let setup = setup.residual(true);
-            type_pairs().for_each(|types| check(setup.forward(types, 5)));
+            // Once: each combination is a kernel of its own on some devices, and slow to compile.
+            if bias && relu {
+                let setup = setup.residual(true);
+                type_pairs().for_each(|types| check(setup.forward(types, 5)));
+            }
         }
     }
     for setup in non_finite_setups() {
@@ -446,6 +449,8 @@ fn parameters() -> impl Strategy<Value = (Setup, [DType; 2], u64)> {
     (image, channels, window, epilogue, (float(), float()), seed()).prop_map(
         |((n, rows, cols), (groups, c, out), window, flags, types, seed)| {
             let (bias, residual, relu, direct) = flags;
+            // As the table has it, where the types are mixed.
+            let residual = residual && bias && relu;
             let (kernel, stride, padding, dilation) = window;
             // A kernel fits into the image with its padding, so that one of them has an extent.
             let [[top, bottom], [left, right]] = padding;

@@ -181,7 +181,9 @@ pub fn bad_operands(device: &Device, _: &Settings) {
         (conv.into(), vec![image(), f32(&[6, 6, 3, 4])]),
         (conv.into(), vec![f32(&[5, 5, 4]), f32(&[6, 3, 3, 4])]),
         (Conv2d { stride: [0, 1], ..conv }.into(), vec![image(), f32(&[6, 3, 3, 4])]),
+        (Conv2d { dilation: [1, 0], ..conv }.into(), vec![image(), f32(&[6, 3, 3, 4])]),
         (Conv2d { groups: 3, ..conv }.into(), vec![image(), f32(&[6, 3, 3, 4])]),
+        (Conv2d { residual: true, ..conv }.into(), vec![image(), f32(&[6, 3, 3, 4])]),
         (
             Conv2d { algorithm: Algorithm::Direct, groups: 0, ..conv }.into(),
             vec![image(), f32(&[6, 3, 3, 4])],

@@ -70,7 +70,7 @@ impl Pool2d {
     /// # use striate_tensor::ops::Pool2d;
     /// // The first pool of GoogLeNet: 112 cells give 56 windows, not 55.
     /// assert_eq!(Pool2d::square(3, 2, 0).with_ceil(112, 112).extra, [1, 1]);
-    /// // A third window of 2 would begin beyond the padding of 3 cells.
+    /// // A third window of 2 over 3 cells would begin in the padding after them.
     /// assert_eq!(Pool2d::square(2, 2, 1).with_ceil(3, 2).extra, [0, 0]);
     /// ```
     #[must_use]
