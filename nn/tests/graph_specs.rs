@@ -1,6 +1,8 @@
 //! Networks that are no chains: how they are written down and stored, what is refused, where they can be
 //! cut, and that they compute what their layers say.
 
+#![allow(clippy::unwrap_used, reason = "a test that unwraps says where it failed")]
+
 use striate_nn::{
     Auxiliary, Context, Error, Inputs, LayerSpec, NetworkSpec, Node, PlainSpec, Seed, conv2d,
     full_connect, pool,
