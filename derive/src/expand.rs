@@ -75,12 +75,12 @@ pub(crate) fn module(input: &DeriveInput) -> Result<TokenStream> {
                     Self::#forward(self, x, cx)
                 }
 
-                fn parameters<'visit>(&'visit self, visit: &mut #krate::Visitor<'visit>) {
+                fn parameters<'__visit>(&'__visit self, visit: &mut #krate::Visitor<'__visit>) {
                     let _ = &visit;
                     #(#visit)*
                 }
 
-                fn parameters_mut<'visit>(&'visit mut self, visit: &mut #krate::VisitorMut<'visit>) {
+                fn parameters_mut<'__visit>(&'__visit mut self, visit: &mut #krate::VisitorMut<'__visit>) {
                     let _ = &visit;
                     #(#krate::Part::visit_mut(&mut self.#members, #names, visit);)*
                 }

@@ -139,6 +139,21 @@ impl<M: Module + Clone, Tag: Send + Sync, const N: usize> Stack<M, Tag, N> {
     }
 }
 
+/// A lifetime, by the name that derived code would be tempted to take.
+#[derive(Module)]
+struct Named<'visit> {
+    layer: FullConnect,
+    #[module(skip)]
+    name: &'visit str,
+}
+
+impl Named<'_> {
+    fn forward(&self, x: &Tensor, cx: &Context) -> Result<Tensor> {
+        assert_eq!(self.name, "named");
+        self.layer.forward(x, cx)
+    }
+}
+
 #[derive(Module)]
 struct Nothing;
 
@@ -169,6 +184,9 @@ fn generics_tuples_and_units() {
     let cx = Context::inference();
     let y = Module::forward(&module, &x, &cx).unwrap();
     assert_eq!(values(&y), values(&by_hand.forward(&x, &cx).unwrap()));
+    let mut named = Named { layer: layer(3), name: "named" };
+    assert_eq!(names(&mut named).0, ["layer.weight", "layer.bias"]);
+    assert_eq!(Module::forward(&named, &x, &cx).unwrap().dims(), [1, 2]);
 }
 
 /// A residual block, as people write it.
