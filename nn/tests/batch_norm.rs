@@ -1,6 +1,8 @@
 //! Batch normalization in networks: what training puts out and records, what is remembered, and that
 //! inference folds it without changing what it computes.
 
+#![allow(clippy::unwrap_used, reason = "a test that unwraps says where it failed")]
+
 use std::collections::BTreeMap;
 
 use striate_nn::{

@@ -1,5 +1,7 @@
 //! Chains: what older versions wrote, what ccv writes down, and which specifications are the same.
 
+#![allow(clippy::unwrap_used, reason = "a test that unwraps says where it failed")]
+
 use striate_nn::{
     Context, Inputs, LayerSpec, Network, NetworkSpec, Node, PlainSpec, Seed, conv2d, full_connect,
     lrn, named_gradients, pool, require_grad,

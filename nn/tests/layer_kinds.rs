@@ -1,6 +1,8 @@
 //! Every kind of layer in a small network: its shape rule, its form in JSON, and its gradients against
 //! differences.
 
+#![allow(clippy::unwrap_used, reason = "a test that unwraps says where it failed")]
+
 use std::collections::BTreeSet;
 
 use striate_nn::{

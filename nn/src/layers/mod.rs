@@ -13,6 +13,7 @@ pub(crate) mod full_connect;
 pub(crate) mod join;
 pub(crate) mod lrn;
 mod module;
+mod part;
 pub(crate) mod pool;
 mod sequential;
 
@@ -28,5 +29,7 @@ pub use module::{
     BatchMoments, Buffer, BufferKey, Context, Module, Visitor, VisitorMut, named_buffers,
     named_parameters, parameters_mut, require_grad,
 };
+pub(crate) use part::Leaves;
+pub use part::{Part, parameter_count, to};
 pub use pool::{AvgPool2d, GlobalAvgPool2d, MaxPool2d};
 pub use sequential::Sequential;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use striate_tensor::{RandomKey, Result, Tensor};
 
-/// Anything with a `forward`.
+/// Anything with a `forward`. [`#[derive(Module)]`](derive@crate::Module) writes the rest; by hand it is:
 ///
 /// ```
 /// use striate_nn::{Context, Conv2d, Module, Visitor, VisitorMut, conv2d, named_parameters};

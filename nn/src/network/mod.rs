@@ -6,9 +6,9 @@ mod plans;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use striate_tensor::{DType, Device, LeafId, Tensor, no_grad};
+use striate_tensor::{DType, Device, Tensor};
 
-use crate::layers::{Buffer, Context, Module, Visitor, VisitorMut};
+use crate::layers::{Buffer, Context, Leaves, Module, Visitor, VisitorMut};
 use crate::lower::{BufferInfo, Layout, ParameterInfo, Role};
 use crate::shapes::dims;
 use crate::{Error, LayerShape, NetworkSpec, ParameterId, Result, Summary};
@@ -388,28 +388,5 @@ impl Module for Network {
         for (info, buffer) in self.layout.buffers.iter().zip(&mut self.buffers) {
             visit.buffer(&info.name, buffer);
         }
-    }
-}
-
-/// The leaves of a network that have been moved or cast, so that clones of one stay one.
-#[derive(Default)]
-struct Leaves {
-    changed: BTreeMap<LeafId, Tensor>,
-}
-
-impl Leaves {
-    /// Changes a parameter. A leaf is changed once, into a leaf.
-    fn change(
-        &mut self,
-        tensor: &Tensor,
-        change: impl FnOnce(&Tensor) -> striate_tensor::Result<Tensor>,
-    ) -> striate_tensor::Result<Tensor> {
-        let Some(leaf) = tensor.leaf_id() else { return change(tensor) };
-        if let Some(changed) = self.changed.get(&leaf) {
-            return Ok(changed.clone());
-        }
-        let changed = no_grad(|| change(tensor))?.require_grad();
-        self.changed.insert(leaf, changed.clone());
-        Ok(changed)
     }
 }
