@@ -34,7 +34,8 @@ pub use init::Seed;
 pub use layers::{
     AvgPool2d, BatchMoments, BatchNorm2d, Buffer, BufferKey, Context, Conv2d, Dropout, Flatten,
     FullConnect, GlobalAvgPool2d, Lrn, MaxPool2d, Module, Part, Relu, Sequential, Visitor,
-    VisitorMut, named_buffers, named_parameters, parameter_count, parameters_mut, require_grad, to,
+    VisitorMut, named_buffers, named_parameters, parameter_count, parameters_mut, require_grad,
+    set_tensors, to,
 };
 pub use lower::{BufferInfo, ParameterInfo, Role};
 pub use network::{LayerParameters, Metadata, Network, RunLimits};

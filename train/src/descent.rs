@@ -59,6 +59,17 @@ impl Descent {
         Descent { sgd, options, rates, summed: BTreeMap::new(), batches: 0, samples: 0 }
     }
 
+    /// For a module of these parameters, from rest.
+    pub(crate) fn of_module(parameters: &[(String, Tensor)], options: TrainOptions) -> Self {
+        let rates = parameters.iter().map(|(_, tensor)| ParameterRates {
+            rates: if tensor.dims().len() > 1 { options.weights } else { options.biases },
+            gradient_scale: 1.0,
+        });
+        let rates = rates.collect();
+        let (sgd, summed) = (Sgd::new(), BTreeMap::new());
+        Descent { sgd, options, rates, summed, batches: 0, samples: 0 }
+    }
+
     pub(crate) fn options(&self) -> &TrainOptions {
         &self.options
     }

@@ -1,6 +1,7 @@
 //! Steps: a mini-batch forward, backward, and into the weights.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use striate_nn::{
     BatchMoments, Context, Module, Network, ParameterId, named_parameters, require_grad,
@@ -8,11 +9,18 @@ use striate_nn::{
 };
 use striate_tensor::{DType, HostTensor, RandomKey, Tensor, no_grad};
 
+use striate_importers::safetensors::{self, TensorFile};
+
 use crate::descent::Descent;
 use crate::{Error, Result, TrainOptions};
 
 /// The streams of a seed from here on are for dropout, one a mini-batch. ("DROP" in ASCII.)
 const DROPOUT_STREAMS: u64 = 0x4452_4f50 << 32;
+
+/// What the names of velocities begin with in a file of [`Trainer::save`], and the key of the number of
+/// the next mini-batch.
+const VELOCITY: &str = "train.velocity.";
+const NEXT: &str = "striate.train.next";
 
 /// What a mini-batch showed, before the weights moved.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -55,10 +63,34 @@ impl StepReport {
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
-pub struct Trainer {
-    network: Network,
+///
+/// A module in code trains in the same way: [`of_module`](Trainer::of_module).
+pub struct Trainer<M: Module = Network> {
+    network: M,
     descent: Descent,
+    /// The outputs for images: the module's own, and auxiliary ones after it.
+    outputs: fn(&M, &Tensor, &Context, &TrainOptions) -> Result<Vec<Tensor>>,
+    /// What the losses of auxiliary outputs are multiplied by.
+    auxiliary: Vec<f32>,
+}
+
+impl<M: Module> std::fmt::Debug for Trainer<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Trainer").field("descent", &self.descent).finish_non_exhaustive()
+    }
+}
+
+/// A network's outputs, recomputed in the backward pass where the options say so.
+fn network_outputs(
+    network: &Network,
+    images: &Tensor,
+    cx: &Context,
+    options: &TrainOptions,
+) -> Result<Vec<Tensor>> {
+    Ok(match options.recompute {
+        true => network.forward_recomputed(images, cx)?,
+        false => network.forward_outputs(images, cx)?,
+    })
 }
 
 impl Trainer {
@@ -100,12 +132,157 @@ impl Trainer {
         }
         require_grad(&mut network);
         let descent = Descent::new(&network, velocities, options);
-        Ok(Trainer { network, descent })
+        let auxiliary = network.spec().auxiliary.iter().map(|auxiliary| auxiliary.weight).collect();
+        Ok(Trainer { network, descent, outputs: network_outputs, auxiliary })
+    }
+
+    /// The random numbers of a mini-batch.
+    pub(crate) fn key(&self, iteration: u64) -> RandomKey {
+        batch_key(self.options().seed, iteration)
+    }
+
+    /// The network and its velocities.
+    pub(crate) fn into_parts(self) -> (Network, BTreeMap<ParameterId, Tensor>) {
+        (self.network, self.descent.velocities().clone())
+    }
+
+    /// Takes another network of the same layers and its velocities.
+    pub(crate) fn replace(
+        &mut self,
+        mut network: Network,
+        velocities: BTreeMap<ParameterId, Tensor>,
+    ) {
+        require_grad(&mut network);
+        self.network = network;
+        self.descent.set_velocities(velocities);
     }
 
     /// The network as it is now: for inference too, since dropout scales what it keeps.
     pub fn network(&self) -> &Network {
         &self.network
+    }
+
+    /// Whether all weights and biases are finite.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn is_finite(&self) -> Result<bool> {
+        is_finite(&self.network)
+    }
+}
+
+impl<M: Module> Trainer<M> {
+    /// A trainer of a module in code whose `forward` gives logits `[n, classes]`, from rest. All its
+    /// parameters learn alike: weights are those of two or more axes, the others learn as biases do.
+    ///
+    /// ```
+    /// use striate_nn::{Conv2d, Flatten, FullConnect, Relu, Sequential, conv2d};
+    /// use striate_tensor::{Device, RandomKey, Reference, Tensor};
+    /// use striate_train::{Trainer, TrainOptions};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let device = Device::new(Reference::new());
+    /// let module = Sequential::new()
+    ///     .then(Conv2d::new(conv2d(4, 3), 1, RandomKey::new(7, 0), &device)?)
+    ///     .then(Relu)
+    ///     .then(FullConnect::new(2, 4 * 4 * 4, RandomKey::new(7, 1), &device)?);
+    /// let mut trainer = Trainer::of_module(module, TrainOptions::default())?;
+    /// let images = Tensor::uniform([8, 6, 6, 1], -1.0, 1.0, Default::default(), &device)?;
+    /// let labels = Tensor::from_vec(vec![0u32, 1, 0, 1, 0, 1, 0, 1], [8], &device)?;
+    /// let first = trainer.step(&images, &labels, 0, 1.0)?;
+    /// for step in 1..20 {
+    ///     trainer.step(&images, &labels, step, 1.0)?;
+    /// }
+    /// assert!(trainer.step(&images, &labels, 20, 1.0)?.loss() < first.loss());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Option`] where the options make no sense or a parameter is not f32.
+    pub fn of_module(mut module: M, options: TrainOptions) -> Result<Self> {
+        options.check(usize::MAX)?;
+        if let Some(layer) = options.layers.keys().next() {
+            let expected = "rates for all parameters of a module, which has no layers".to_owned();
+            return Err(Error::Option { expected, got: format!("rates of layer {layer}") });
+        }
+        if options.recompute {
+            let expected = "activations of a module to be kept".to_owned();
+            return Err(Error::Option { expected, got: "recompute".into() });
+        }
+        let parameters = named_parameters(&module);
+        if let Some((name, tensor)) = parameters.iter().find(|(_, t)| t.dtype() != DType::F32) {
+            let expected = "parameters of f32".to_owned();
+            return Err(Error::Option { expected, got: format!("{name} of {}", tensor.ty()) });
+        }
+        require_grad(&mut module);
+        let descent = Descent::of_module(&parameters, options);
+        let outputs = |module: &M, images: &Tensor, cx: &Context, _: &TrainOptions| {
+            Ok(vec![module.forward(images, cx)?])
+        };
+        Ok(Trainer { network: module, descent, outputs, auxiliary: Vec::new() })
+    }
+
+    /// The module as it is now.
+    pub fn module(&self) -> &M {
+        &self.network
+    }
+
+    /// The module, trained so far.
+    pub fn into_module(self) -> M {
+        self.network
+    }
+
+    /// Saves the module's parameters and buffers, its velocities, and the number of the next mini-batch,
+    /// as a safetensors file that takes the place of `path` when it is whole.
+    ///
+    /// # Errors
+    /// [`Error::Option`] where gradients wait for more mini-batches: [`flush`](Trainer::flush) first;
+    /// [`Error::Import`] where the file cannot be written.
+    pub fn save(&self, path: impl AsRef<Path>, next: u64) -> Result<()> {
+        if self.is_accumulating() {
+            let expected = "weights that have moved by all gradients: flush first".to_owned();
+            return Err(Error::Option { expected, got: "gradients that wait".into() });
+        }
+        let names = named_parameters(&self.network);
+        let velocities = self.velocities().iter().filter_map(|(id, velocity)| {
+            let (name, _) = names.get(id.index())?;
+            Some((format!("{VELOCITY}{name}"), velocity.clone()))
+        });
+        let texts = BTreeMap::from([(NEXT.to_owned(), next.to_string())]);
+        let velocities: Vec<_> = velocities.collect();
+        Ok(safetensors::save_with(path, &self.network, &velocities, &texts)?)
+    }
+
+    /// Takes up what [`save`](Trainer::save) wrote, in a trainer of the same module and options, and
+    /// gives the number of the next mini-batch: the training then has the same bits as one that was
+    /// never interrupted.
+    ///
+    /// # Errors
+    /// [`Error::Import`] where the file is of another module; [`Error::Velocity`] where it does not say
+    /// where the training was.
+    pub fn resume(&mut self, path: impl AsRef<Path>) -> Result<u64> {
+        let file = TensorFile::open(path)?;
+        let next = file.metadata().get(NEXT).and_then(|text| text.parse().ok());
+        let Some(next) = next else {
+            let expected = "a training that a trainer saved".to_owned();
+            return Err(Error::Velocity { expected, got: file.metadata().len().to_string() });
+        };
+        let mut velocities = BTreeMap::new();
+        for (place, (name, tensor)) in named_parameters(&self.network).into_iter().enumerate() {
+            let stored = format!("{VELOCITY}{name}");
+            let Some(shape) = file.shape(&stored) else { continue };
+            if shape != tensor.dims() {
+                let expected = format!("a velocity {} of {name}", tensor.shape());
+                return Err(Error::Velocity { expected, got: format!("{shape:?}") });
+            }
+            let velocity = file.tensor(&stored, tensor.device(), Some(DType::F32))?;
+            velocities.insert(ParameterId(place as u32), velocity);
+        }
+        safetensors::load_file(&file, &mut self.network)?;
+        require_grad(&mut self.network);
+        self.descent.set_velocities(velocities);
+        Ok(next)
     }
 
     /// The velocities, by the numbers of the parameters.
@@ -145,18 +322,14 @@ impl Trainer {
         factor: f64,
     ) -> Result<StepReport> {
         self.descent.prepare(&self.network)?;
-        let (loss, report, statistics) = self.forward(images, labels, self.key(iteration))?;
+        let key = batch_key(self.options().seed, iteration);
+        let (loss, report, statistics) = self.forward(images, labels, key)?;
         if !report.loss_sum.is_finite() {
             return Err(Error::Diverged { iteration, loss: report.loss() });
         }
         self.descent.learn_from(&mut self.network, loss, report.samples, factor)?;
         self.remember(&statistics)?;
         Ok(report)
-    }
-
-    /// The random numbers of a mini-batch.
-    pub(crate) fn key(&self, iteration: u64) -> RandomKey {
-        batch_key(self.options().seed, iteration)
     }
 
     /// Brings the statistics of a mini-batch into the running ones.
@@ -173,10 +346,7 @@ impl Trainer {
         key: RandomKey,
     ) -> Result<(Tensor, StepReport, Vec<BatchMoments>)> {
         let cx = Context::training(key);
-        let outputs = match self.options().recompute {
-            true => self.network.forward_recomputed(images, &cx)?,
-            false => self.network.forward_outputs(images, &cx)?,
-        };
+        let outputs = (self.outputs)(&self.network, images, &cx, self.options())?;
         // What keeps the activations goes before the backward pass, which frees them one by one.
         let mut outputs = outputs.into_iter();
         let Some(logits) = outputs.next() else {
@@ -184,9 +354,9 @@ impl Trainer {
         };
         let (mut loss, report) = loss_of(&logits, labels)?;
         drop(logits);
-        for (auxiliary, output) in self.network.spec().auxiliary.iter().zip(outputs) {
+        for (&weight, output) in self.auxiliary.iter().zip(outputs) {
             let own = output.cross_entropy(labels)?.sum_all()?;
-            loss = loss.add(&own.affine(auxiliary.weight, 0.0)?)?;
+            loss = loss.add(&own.affine(weight, 0.0)?)?;
         }
         Ok((loss, report, cx.take_records()))
     }
@@ -208,30 +378,6 @@ impl Trainer {
     /// Where the device fails.
     pub fn flush(&mut self, factor: f64) -> Result<()> {
         self.descent.flush(&mut self.network, factor)
-    }
-
-    /// The network and its velocities.
-    pub(crate) fn into_parts(self) -> (Network, BTreeMap<ParameterId, Tensor>) {
-        (self.network, self.descent.velocities().clone())
-    }
-
-    /// Takes another network of the same layers and its velocities.
-    pub(crate) fn replace(
-        &mut self,
-        mut network: Network,
-        velocities: BTreeMap<ParameterId, Tensor>,
-    ) {
-        require_grad(&mut network);
-        self.network = network;
-        self.descent.set_velocities(velocities);
-    }
-
-    /// Whether all weights and biases are finite.
-    ///
-    /// # Errors
-    /// Where the device fails.
-    pub fn is_finite(&self) -> Result<bool> {
-        is_finite(&self.network)
     }
 }
 

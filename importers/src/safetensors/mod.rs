@@ -24,6 +24,7 @@
 mod file;
 mod header;
 mod model;
+mod modules;
 mod torchvision;
 mod training;
 mod write;
@@ -35,6 +36,7 @@ use striate_nn::Network;
 use striate_tensor::{Device, SharedBytes};
 
 pub use file::TensorFile;
+pub use modules::{load, load_file, save, save_with};
 pub use training::{Training, read_training, write_training};
 pub use write::{write_numbers_to, write_tensors};
 

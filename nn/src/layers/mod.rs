@@ -30,6 +30,6 @@ pub use module::{
     named_parameters, parameters_mut, require_grad,
 };
 pub(crate) use part::Leaves;
-pub use part::{Part, parameter_count, to};
+pub use part::{Part, parameter_count, set_tensors, to};
 pub use pool::{AvgPool2d, GlobalAvgPool2d, MaxPool2d};
 pub use sequential::Sequential;

@@ -169,6 +169,24 @@ pub fn to(module: &mut dyn Module, device: &Device) -> Result<()> {
     Ok(())
 }
 
+/// Gives a module other parameters and buffers, in its order: as many as it has. What was a
+/// [leaf](Tensor::require_grad) becomes a leaf of the new value, and clones of one leaf stay one, with
+/// the value of the first.
+pub fn set_tensors(module: &mut dyn Module, parameters: Vec<Tensor>, buffers: Vec<Tensor>) {
+    let mut leaves = Leaves::default();
+    for ((_, place), tensor) in parameters_mut(module).into_iter().zip(parameters) {
+        let Some(leaf) = place.leaf_id() else {
+            *place = tensor;
+            continue;
+        };
+        let first = leaves.changed.entry(leaf).or_insert_with(|| tensor.detach().require_grad());
+        *place = first.clone();
+    }
+    for ((_, buffer), tensor) in buffers_mut(module).into_iter().zip(buffers) {
+        buffer.set(tensor);
+    }
+}
+
 /// The leaves of a module that have been moved or cast, so that clones of one stay one.
 #[derive(Default)]
 pub(crate) struct Leaves {
