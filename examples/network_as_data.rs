@@ -9,12 +9,16 @@ use striate::prelude::*;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let spec = NetworkSpec::new([32, 32, 3])
         .with_name("small")
-        .conv(conv2d(32, 3).padding(1).relu())
+        .conv(conv2d(32, 3).padding(1))
+        .relu()
         .lrn(lrn(5))
         .max_pool(pool(2).stride(2))
-        .conv(conv2d(64, 3).padding(1).relu())
+        .conv(conv2d(64, 3).padding(1))
+        .relu()
         .max_pool(pool(2).stride(2))
-        .full_connect(full_connect(128).relu().dropout(0.5))
+        .full_connect(128)
+        .relu()
+        .dropout(0.5)
         .full_connect(10);
 
     // Shapes, parameters and multiplications, before anything is allocated.

@@ -9,7 +9,7 @@ use common::{chain, dump, names, reference, small, small_spec, training};
 use rusqlite::Connection;
 use striate_importers::ccv::{self, TrainingState, read_checkpoint, write_checkpoint};
 use striate_importers::{Error, inspect};
-use striate_nn::{NetworkSpec, conv2d};
+use striate_nn::{NetworkSpec, conv2d, lrn};
 use striate_tensor::Tensor;
 
 #[test]
@@ -217,7 +217,7 @@ fn what_cannot_be_written_is_known_beforehand() {
     assert!(text.starts_with("the network: ") && text.contains("without ReLU"), "{text}");
     let text = refused(&base().with_image([20_000, 20_000]).full_connect(2));
     assert!(text.contains("a mean image of 20000 x 20000"), "{text}");
-    let text = refused(&base().conv(conv2d(4, 9).stride(1 << 40).relu()).full_connect(2));
+    let text = refused(&base().lrn(lrn(1 << 40)).full_connect(2));
     assert!(text.contains("layer 0: 1099511627776 is beyond the 2147483647"), "{text}");
     let text = refused(&base().conv(conv2d(4, 3).relu()));
     assert!(text.contains("full-connect"), "{text}");
