@@ -235,7 +235,6 @@ fn steps_are_functions_too() {
 
 /// Padding that differs on each side, and kernels with gaps.
 #[test]
-#[ignore = "the convolution op has neither here yet"]
 fn convolutions_pad_four_sides_and_spread_their_kernel() {
     for (conv, expected) in [
         (conv2d(2, 3).padding([[1, 0], [2, 1]]), [4, 5, 2]),

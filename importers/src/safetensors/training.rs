@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use striate_nn::{Network, ParameterId};
-use striate_tensor::{DType, Device, HostTensor, Shape, Tensor};
+use striate_tensor::{DType, Device, Tensor};
 
 use super::file::TensorFile;
 use super::model::{self, TRAINING, parameter_name};
@@ -13,24 +13,19 @@ use crate::{Error, Result};
 
 /// What the names of velocities begin with; the parameter's name follows.
 const VELOCITY: &str = "train.velocity.";
-/// What the names of lists begin with.
-const LIST: &str = "train.list.";
 /// What the metadata keys of the training's texts begin with.
 const TEXT: &str = "striate.train.";
 
 /// The state of a training: what a network alone does not hold.
 ///
 /// Velocities are the tensors `train.velocity.NAME`, f32, by the names of their parameters; texts are
-/// metadata `striate.train.NAME`; lists, which may be long, are tensors `train.list.NAME` of u32: the
-/// number of bytes, then the UTF-8 bytes four by four.
+/// metadata `striate.train.NAME`.
 #[derive(Clone, Debug, Default)]
 pub struct Training {
     /// The velocities of momentum; none of parameters that have not moved.
     pub velocities: BTreeMap<ParameterId, Tensor>,
-    /// Short texts by name.
+    /// Texts by name; with the network's own metadata at most 32 MB.
     pub texts: BTreeMap<String, String>,
-    /// Long texts by name.
-    pub lists: BTreeMap<String, String>,
 }
 
 /// Writes a network and the state of its training, into a temporary file that then takes the target's
@@ -46,7 +41,7 @@ pub fn write_training(
 ) -> Result<()> {
     let path = path.as_ref();
     let file = path.display().to_string();
-    let mut extra = Vec::with_capacity(training.velocities.len() + training.lists.len());
+    let mut extra = Vec::with_capacity(training.velocities.len());
     for (id, velocity) in &training.velocities {
         let Some(info) = network.parameter_infos().get(id.index()) else {
             let expected = "velocities of the network's parameters";
@@ -54,11 +49,6 @@ pub fn write_training(
         };
         let name = parameter_name(network.spec(), info);
         extra.push((format!("{VELOCITY}{name}"), velocity.clone()));
-    }
-    for (name, text) in &training.lists {
-        let packed = pack(text, network.device());
-        let packed = packed.map_err(|e| Error::tensor(&file, format!("list {name}"), e))?;
-        extra.push((format!("{LIST}{name}"), packed));
     }
     let texts =
         training.texts.iter().map(|(name, text)| (format!("{TEXT}{name}"), text.clone())).collect();
@@ -94,14 +84,6 @@ pub fn read_training(
             };
             model::check_shape(&file, name, &network.parameter_infos()[id.index()].shape)?;
             training.velocities.insert(*id, file.tensor(name, device, Some(DType::F32))?);
-        } else if let Some(list) = name.strip_prefix(LIST) {
-            let packed = file.tensor(name, device, None)?;
-            let text = unpack(&packed).map_err(|e| Error::tensor(file.name(), place(), e))?;
-            let Some(text) = text else {
-                let expected = "a text of UTF-8, its length before it";
-                return Err(Error::content(file.name(), place(), expected, "other numbers"));
-            };
-            training.lists.insert(list.to_owned(), text);
         }
     }
     file.check_unchanged()?;
@@ -114,30 +96,6 @@ pub(crate) fn texts(file: &TensorFile) -> BTreeMap<String, String> {
     named
         .filter_map(|(key, text)| Some((key.strip_prefix(TEXT)?.to_owned(), text.clone())))
         .collect()
-}
-
-fn pack(text: &str, device: &Device) -> striate_tensor::Result<Tensor> {
-    let bytes = text.as_bytes();
-    let mut numbers = Vec::with_capacity(1 + bytes.len().div_ceil(4));
-    numbers.push(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
-    numbers.extend(bytes.chunks(4).map(|chunk| {
-        let mut four = [0; 4];
-        four[..chunk.len()].copy_from_slice(chunk);
-        u32::from_le_bytes(four)
-    }));
-    let shape = Shape::new(&[numbers.len()])?;
-    Tensor::from_host(HostTensor::new(shape, numbers)?, device)
-}
-
-fn unpack(packed: &Tensor) -> striate_tensor::Result<Option<String>> {
-    let numbers = packed.to_vec::<u32>()?;
-    let Some((&length, numbers)) = numbers.split_first() else { return Ok(None) };
-    let mut bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
-    if bytes.len() < length as usize {
-        return Ok(None);
-    }
-    bytes.truncate(length as usize);
-    Ok(String::from_utf8(bytes).ok())
 }
 
 const _: () = assert!(TRAINING.len() < VELOCITY.len());

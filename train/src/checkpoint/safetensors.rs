@@ -15,6 +15,9 @@ use crate::Result;
 /// The key of the position and the colours.
 const STATE: &str = "state";
 
+/// The longest list of samples that is kept, in bytes as it is packed: the file's header has a limit.
+const MAX_LIST_BYTES: usize = 8 << 20;
+
 /// What is no tensor, beside the notes.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -35,14 +38,14 @@ struct Colour {
 
 pub(super) fn read(path: &Path, device: &Device) -> Result<(Network, Option<Saved>)> {
     let (network, training) = safetensors::read_training(path, device)?;
-    let Some(Training { velocities, texts, lists }) = training else { return Ok((network, None)) };
+    let Some(Training { velocities, texts }) = training else { return Ok((network, None)) };
     let position = texts
         .get(STATE)
         .map(|text| serde_json::from_str::<State>(text).map_err(|error| notes_error(path, error)));
     let Some(State { epoch, iteration, colour }) = position.transpose()? else {
         return Ok((network, None));
     };
-    let notes = texts.get(NOTES).map(|text| notes(path, text, &lists)).transpose()?;
+    let notes = texts.get(NOTES).map(|text| notes(path, text, &texts)).transpose()?;
     let colour = colour.map(|Colour { vectors, values }| ColourStatistics { vectors, values });
     let position = Position { epoch, iteration };
     Ok((network, Some(Saved { velocities, position, colour, notes })))
@@ -58,7 +61,10 @@ pub(super) fn write(path: &Path, snapshot: &Snapshot<'_>) -> Result<()> {
     let state = state.map_err(|error| notes_error(path, error))?;
     let (text, lists) = texts(path, snapshot.notes)?;
     // The order of the samples follows from the seed: only ccv's form has a place for it.
-    let texts = BTreeMap::from([(STATE.to_owned(), state), (NOTES.to_owned(), text)]);
-    let training = Training { velocities: snapshot.velocities.clone(), texts, lists };
+    let mut texts = BTreeMap::from([(STATE.to_owned(), state), (NOTES.to_owned(), text)]);
+    // Without a list its digest still tells that the samples are others, but not which.
+    let short = lists.into_iter().filter(|(_, list)| list.len() <= MAX_LIST_BYTES);
+    texts.extend(short);
+    let training = Training { velocities: snapshot.velocities.clone(), texts };
     Ok(safetensors::write_training(path, snapshot.network, &training)?)
 }
