@@ -3,8 +3,8 @@
 use striate_tensor::ops::{BatchNorm, BatchNormGrad};
 use striate_tensor::{Operand, Result, TensorType};
 
-use crate::backend::Context;
 use crate::channels::{self, rows_in_line};
+use crate::context::Context;
 use crate::elementwise::PART_ELEMS;
 use crate::memory::Memory;
 use crate::simd::{Kernel, Simd};

@@ -9,7 +9,7 @@ use std::marker::PhantomData;
 
 use striate_tensor::{Result, TensorType};
 
-use crate::backend::Context;
+use crate::context::Context;
 use crate::memory::Memory;
 use crate::simd::{Kernel, Simd};
 

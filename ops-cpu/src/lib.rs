@@ -24,6 +24,7 @@ mod cast;
 mod channels;
 mod compare;
 mod concatenate;
+mod context;
 mod conv;
 mod cross_entropy;
 mod dropout;

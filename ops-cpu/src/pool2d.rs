@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use striate_tensor::ops::Pool2d;
 use striate_tensor::{Operand, Result, TensorType};
 
-use crate::backend::Context;
+use crate::context::Context;
 use crate::memory::Memory;
 use crate::simd::{Kernel, Simd};
 

@@ -7,7 +7,7 @@
 use striate_tensor::ops::{Pool2d, Ties};
 use striate_tensor::{Error, Operand, Result, TensorType};
 
-use crate::backend::Context;
+use crate::context::Context;
 use crate::memory::Memory;
 use crate::simd::{Kernel, Simd};
 

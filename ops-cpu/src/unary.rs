@@ -3,7 +3,7 @@
 use striate_tensor::ops::{Unary, UnaryKind};
 use striate_tensor::{Operand, Result, TensorType};
 
-use crate::backend::Context;
+use crate::context::Context;
 use crate::elementwise::map;
 use crate::math::{clamp, exp, exp_m1, ln, sigmoid, tanh};
 use crate::memory::Memory;

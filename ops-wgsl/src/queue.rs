@@ -5,10 +5,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use striate_tensor::Result;
 
-use crate::backend::Options;
 use crate::buffer::{Pool, View};
 use crate::device::Gpu;
 use crate::kernels::{Choices, Class, class_of};
+use crate::options::Options;
 use crate::pipelines::{Constants, Pipelines, Shader};
 use crate::profile::{Clock, Profile, Profiler};
 use crate::staging::Staging;

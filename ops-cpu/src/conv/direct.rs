@@ -7,8 +7,8 @@ use striate_tensor::{Operand, Result};
 
 use super::residual::AddRows;
 use super::{Added, Extents, padded_bias};
-use crate::backend::Context;
 use crate::buffer::{PackKey, floats, own};
+use crate::context::Context;
 use crate::gemm::{Ahead, Block, Packing, TileShape, pack_panels, tile_shape};
 use crate::memory::Memory;
 use crate::threads::SharedOutput;

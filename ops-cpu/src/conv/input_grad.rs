@@ -14,8 +14,8 @@ use striate_tensor::ops::Conv2d;
 use striate_tensor::{Operand, Result, Shape, TensorType};
 
 use super::{Added, Extents, execute, form, winograd};
-use crate::backend::Context;
 use crate::buffer::{CpuBuffer, Floats, floats};
+use crate::context::Context;
 use crate::memory::Memory;
 use crate::simd::Level;
 use crate::threads::SharedOutput;

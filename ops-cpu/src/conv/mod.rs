@@ -12,7 +12,7 @@ mod winograd;
 use striate_tensor::ops::{Algorithm, Conv2d, Conv2dInputGrad, Conv2dWeightGrad};
 use striate_tensor::{Operand, Result, TensorType};
 
-use crate::backend::Context;
+use crate::context::Context;
 use crate::memory::Memory;
 use crate::simd::Level;
 

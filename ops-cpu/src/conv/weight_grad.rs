@@ -9,7 +9,7 @@ use striate_tensor::{Operand, Result, TensorType};
 
 use super::winograd::weight_grad as by_winograd;
 use super::{DIRECT, Extents};
-use crate::backend::Context;
+use crate::context::Context;
 use crate::elementwise::PART_ELEMS;
 use crate::gemm::outer::{Outer, Pieces, even};
 use crate::gemm::{DEPTH_BLOCK, TileShape, tile_shape};

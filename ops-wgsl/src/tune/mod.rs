@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 use striate_tensor::{DType, Device, Error, Op, RandomKey, Result, Tensor, TensorType};
 
 use crate::adapter::AdapterChoice;
-use crate::backend::{Options, Wgpu};
+use crate::backend::Wgpu;
 use crate::kernels::{Algorithm, Case, Choices};
+use crate::options::Options;
 use crate::profile::Clock;
 pub(crate) use store::winners;
 use store::{Entry, Store};

@@ -27,7 +27,7 @@ use striate_tensor::ops::Conv2d;
 use self::transform::{Back, Forward};
 pub(super) use self::weights::Kernels;
 use super::Extents;
-use crate::backend::Context;
+use crate::context::Context;
 use crate::gemm::{TileShape, tile_shape};
 use crate::memory::Memory;
 use crate::simd::Level;

@@ -9,7 +9,7 @@ use striate_tensor::ops::Conv2d;
 
 use super::transform::{Back3x3, Forward, Forward4x4};
 use super::{IN, MIN_CHANNELS, POSITIONS};
-use crate::backend::Context;
+use crate::context::Context;
 use crate::conv::Extents;
 use crate::gemm::outer::{Outer, Pieces};
 use crate::gemm::{DEPTH_BLOCK, tile_shape};
