@@ -5,6 +5,7 @@
 //! `tests/fixtures/zoo`.
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first failure")]
+#![allow(clippy::print_stdout, reason = "how far off each is, with --nocapture")]
 
 mod common;
 
@@ -17,6 +18,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use striate::nn::{self, Rates, Sgd, parameter_gradients, require_grad, update_statistics};
 use striate::prelude::*;
+use striate::tensor::DeviceKind;
 
 /// How far a logit may be off, of the largest one (or of 1 where all are smaller).
 const LOGITS: f64 = 1e-4;
@@ -26,6 +28,12 @@ const STEP: f64 = 1e-4;
 
 /// Of the largest gradient's norm: smaller gradients are measured by this.
 const SMALL: f64 = 1e-3;
+
+/// The limit on a GPU where PyTorch's own error is beyond [`STEP`]: there a gradient jumps where rounding
+/// moves a ReLU or a maximum to its other side, and devices that round otherwise jump elsewhere. Two
+/// such places were found in GoogLeNet's step: errors are 1e-5 without, 1.2e-3 with one (as PyTorch has
+/// it), 3e-3 to 4e-3 with the other.
+const JUMP: f64 = 5e-3;
 
 /// The rate of the step.
 const RATE: f32 = 0.01;
@@ -50,9 +58,7 @@ struct Step {
 
 impl Step {
     /// How far the loss after the step may be off where gradients may be off by `limit`: by as much, or
-    /// by what such gradients change in it, `rate · limit · Σ norm²` to first order. In a network that
-    /// normalizes few values a gradient jumps where rounding moves a ReLU or a maximum to its other
-    /// side; the loss before the step does not.
+    /// by what such gradients change in it, `rate · limit · Σ norm²` to first order.
     fn limit_after(&self, limit: f64) -> f64 {
         let squares: f64 = self.gradients.values().map(|(_, norm, _)| norm * norm).sum();
         let carried = f64::from(RATE) * limit * squares / self.loss_after.max(1.0);
@@ -100,9 +106,13 @@ fn compare(folder: &Path, name: &str, spec: &NetworkSpec) {
 fn compare_step(folder: &Path, name: &str, spec: &NetworkSpec) {
     let recorded: Recorded = json(&folder.join(format!("{name}.json")));
     let step: Step = json(&folder.join(format!("{name}.train.json")));
-    let limit = STEP.max(2.0 * step.f32_error);
     let spec = without_dropout(spec.clone(), step.train_size);
     for device in devices() {
+        let limit = match device.info().kind {
+            DeviceKind::Cpu => STEP.max(2.0 * step.f32_error),
+            _ if step.f32_error > STEP => JUMP.max(2.0 * step.f32_error),
+            _ => STEP,
+        };
         let what = format!("{name} on {}", device.info().name);
         let check = |of: &str, error: f64| {
             assert!(error <= limit, "{what}, {of}: {error:e}, the limit is {limit:e}");
