@@ -55,7 +55,7 @@ pub enum Error {
         /// What kind of layer it is.
         kind: LayerKind,
         /// What the op says.
-        source: striate_tensor::Error,
+        source: Box<striate_tensor::Error>,
     },
     /// A tensor op failed outside any layer.
     #[error(transparent)]
@@ -119,7 +119,7 @@ impl Error {
     /// A layer of this network in which an op failed.
     pub(crate) fn op(spec: &NetworkSpec, layer: usize, source: striate_tensor::Error) -> Self {
         let (name, kind) = named(spec, layer);
-        Error::Op { layer, name, kind, source }
+        Error::Op { layer, name, kind, source: Box::new(source) }
     }
 
     /// What a run of this network's graph says.
@@ -148,7 +148,8 @@ impl Error {
     /// The nearest error of the tensor crate, for where a network stands as a module among others.
     pub(crate) fn into_tensor_error(self) -> striate_tensor::Error {
         match self {
-            Error::Op { source, .. } | Error::Tensor(source) => source,
+            Error::Op { source, .. } => *source,
+            Error::Tensor(source) => source,
             Error::Layer { layer, name, kind, expected, got } => striate_tensor::Error::shape(
                 "network",
                 format!("{expected} in {}", place(layer, &name, kind)),

@@ -167,7 +167,8 @@ fn inputs_that_do_not_fit_are_refused_with_the_place() {
     let message = chain(&error);
     assert!(message.starts_with("layer 0 (conv): conv2d: expected weights"), "{message}");
     // The shapes are there as values too.
-    let Error::Op { source: striate_tensor::Error::Shape { got, .. }, .. } = &error else {
+    let Error::Op { source, .. } = &error else { panic!("another error: {error:?}") };
+    let striate_tensor::Error::Shape { got, .. } = &**source else {
         panic!("another error: {error:?}");
     };
     assert_eq!(got.shapes()[0].dims(), [8, 3, 3, 3], "{got}");
