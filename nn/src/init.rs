@@ -2,7 +2,7 @@
 
 use striate_tensor::{DType, Device, RandomKey, Shape, Tensor};
 
-use crate::lower::Layout;
+use crate::parameters::Layout;
 use crate::{Error, Init, Network, NetworkSpec, Result};
 
 /// What the random numbers of a run start from: the same seed gives the same weights on every

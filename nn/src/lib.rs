@@ -23,6 +23,7 @@ pub mod loss;
 mod lower;
 mod network;
 mod optimizer;
+mod parameters;
 mod shapes;
 pub mod spec;
 mod statistics;
@@ -37,11 +38,11 @@ pub use layers::{
     VisitorMut, named_buffers, named_parameters, parameter_count, parameters_mut, require_grad,
     set_tensors, to,
 };
-pub use lower::{BufferInfo, ParameterInfo, Role};
 pub use network::{LayerParameters, Metadata, Network, RunLimits};
 pub use optimizer::{
     Parameters, Rates, Sgd, leaf_parameters, named_gradients, parameter_gradients,
 };
+pub use parameters::{BufferInfo, ParameterInfo, Role};
 pub use shapes::{LayerShape, MAX_ELEMENTS, Scan};
 #[allow(deprecated, reason = "the old name is exported as long as it is there")]
 pub use spec::conv;

@@ -5,9 +5,8 @@ use std::ops::Range;
 use striate_graph::Graph;
 use striate_tensor::{DType, Op, Shape, TensorType};
 
-use crate::lower::{
-    BufferInfo, Layout, Lowered, ParameterInfo, Role, Wanted, is_local, lower, needed,
-};
+use crate::lower::{Lowered, Wanted, is_local, lower, needed};
+use crate::parameters::{BufferInfo, Layout, ParameterInfo, Role};
 use crate::spec::{LayerSpec, NetworkSpec};
 use crate::{Error, LayerKind, Result};
 

@@ -7,7 +7,8 @@ use striate_tensor::{DType, Device, Result, Tensor, ops};
 
 use super::module::{BatchMoments, Buffer, Context, Module, Visitor, VisitorMut};
 use crate::init::Fresh;
-use crate::lower::{Layer, Lowering, Role};
+use crate::lower::{Layer, Lowering};
+use crate::parameters::Role;
 
 /// Batch normalization: `(x - mean) / √(variance + epsilon) · scale + shift`, for each channel.
 /// Training takes mean and (biased) variance of the mini-batch, inference the running ones. The shape

@@ -6,7 +6,8 @@ use striate_tensor::{DType, Device, Error, RandomKey, Result, Shape, Tensor, ops
 
 use super::{Context, Module, Visitor, VisitorMut};
 use crate::init::{Fresh, Initializer};
-use crate::lower::{Layer, Lowering, Role};
+use crate::lower::{Layer, Lowering};
+use crate::parameters::Role;
 use crate::shapes::dims;
 use crate::spec::{Init, PerAxis, PerSide};
 

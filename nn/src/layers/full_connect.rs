@@ -7,7 +7,8 @@ use striate_tensor::{DType, Device, RandomKey, Result, Shape, Tensor, ops};
 use super::conv2d::is_true;
 use super::{Context, Dropout, Module, Visitor, VisitorMut};
 use crate::init::{Fresh, Initializer};
-use crate::lower::{Layer, Lowering, Role};
+use crate::lower::{Layer, Lowering};
+use crate::parameters::Role;
 use crate::spec::Init;
 
 /// A full-connect layer: `[n, ..]`, flattened row, col, channel, to `[n, count]`.

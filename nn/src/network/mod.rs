@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use striate_tensor::{DType, Device, Tensor};
 
 use crate::layers::{Buffer, Context, Leaves, Module, Visitor, VisitorMut};
-use crate::lower::{BufferInfo, Layout, ParameterInfo, Role};
+use crate::parameters::{BufferInfo, Layout, ParameterInfo, Role};
 use crate::shapes::dims;
 use crate::{Error, LayerShape, NetworkSpec, ParameterId, Result, Summary};
 use plans::Plans;
