@@ -37,12 +37,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let logits = network.forward_with(&images, &context)?;
         Ok((nn::loss::cross_entropy(&logits, &labels)?, context.take_records()))
     };
-    let (before, records) = loss(&network)?;
-    let gradients = parameter_gradients(&network, before.backward()?);
+    let (at_first, records) = loss(&network)?;
+    let before = at_first.to_scalar::<f32>()?;
+    let gradients = parameter_gradients(&network, at_first.backward()?);
     update_statistics(&mut network, &records)?;
     let rates = Rates { rate: 0.05, momentum: 0.9, decay: 0.0 };
     Sgd::new().step(&mut network, &gradients, |_| rates.step(1.0))?;
-    let (before, after) = (before.to_scalar::<f32>()?, loss(&network)?.0.to_scalar::<f32>()?);
+    let after = loss(&network)?.0.to_scalar::<f32>()?;
     println!("loss {before}, after a step {after}");
     assert!(after < before);
     Ok(())
