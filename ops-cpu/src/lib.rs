@@ -26,6 +26,7 @@ mod compare;
 mod concatenate;
 mod conv;
 mod cross_entropy;
+mod custom;
 mod dropout;
 mod elementwise;
 mod fill;
