@@ -1,5 +1,6 @@
 //! The device.
 
+use striate_tensor::ops::Custom;
 use striate_tensor::{
     Backend, Buffer, DType, DeviceInfo, DeviceKind, Error, HostTensor, HostValues, Op, Operand,
     Result, SharedBytes, Target, TensorType, f16, reference,
@@ -196,9 +197,27 @@ fn execute(
         Op::Normal(op) => Some(random::normal(cx, op, output)?),
         Op::Fill(op) => Some(fill::fill(cx, op, output)?),
         Op::Flip(op) => Some(flip::flip(cx, op, inputs, output)?),
+        Op::Custom(op) => custom(cx, op, inputs, output)?,
         // What may be added to the ops before it is here.
         _ => None,
     })
+}
+
+/// A user's own op, where it has a kernel for the CPU and all is floats.
+fn custom(
+    cx: &Context,
+    op: &Custom,
+    inputs: &[Operand<'_>],
+    output: &TensorType,
+) -> Result<Option<Memory>> {
+    let floats = output.dtype.is_float() && inputs.iter().all(|x| x.ty.dtype.is_float());
+    let Some(kernel) = op.op().cpu().filter(|_| floats) else { return Ok(None) };
+    let types: Vec<TensorType> = inputs.iter().map(|x| *x.ty).collect();
+    let wide = inputs.iter().map(|x| cx.widen(x)).collect::<Result<Vec<_>>>()?;
+    let wide: Vec<&[f32]> = wide.iter().map(|x| x.slice()).collect();
+    let mut y = cx.pool.take(size_of::<f32>() * output.count())?;
+    crate::custom::run(&cx.threads, kernel, &types, &wide, output, y.slice_mut());
+    cx.narrow(y, output).map(Some)
 }
 
 /// Ops that have no kernel of their own here run as the reference defines them.

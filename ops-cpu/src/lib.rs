@@ -27,6 +27,7 @@ mod concatenate;
 mod context;
 mod conv;
 mod cross_entropy;
+mod custom;
 mod dropout;
 mod elementwise;
 mod fill;

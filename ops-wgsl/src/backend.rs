@@ -195,8 +195,8 @@ impl Backend for Wgpu {
         kernels::execute_in_place(cx, op, &targets, &inputs)
     }
 
-    fn supports(&self, op: &Op, _: &[TensorType]) -> bool {
-        kernels::supports(op)
+    fn supports(&self, op: &Op, inputs: &[TensorType]) -> bool {
+        kernels::supports(op, inputs)
     }
 
     fn algorithm(&self, op: &Op, inputs: &[TensorType], output: &TensorType) -> Option<String> {

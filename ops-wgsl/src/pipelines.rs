@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use striate_tensor::Result;
+use striate_tensor::ops::Custom;
+use striate_tensor::{Error, Result};
 
 use crate::cache::Cache;
 use crate::device::Gpu;
@@ -47,6 +48,9 @@ pub(crate) fn flag(value: bool) -> f64 {
     f64::from(u8::from(value))
 }
 
+/// Why an op of a user's own does not run here, and what to do.
+const NO_SHADER: &str = "it has no shader: give it one by CustomOp::wgsl, or compute it on the CPU";
+
 pub(crate) struct Pipeline {
     pub(crate) pipeline: wgpu::ComputePipeline,
     pub(crate) layout: wgpu::BindGroupLayout,
@@ -58,6 +62,8 @@ type Key = (&'static str, Vec<(&'static str, u64)>);
 pub(crate) struct Pipelines {
     compiled: Mutex<HashMap<Key, Arc<Pipeline>>>,
     modules: Mutex<HashMap<&'static str, wgpu::ShaderModule>>,
+    /// Of users' own ops, and of so many operands.
+    custom: Mutex<HashMap<(Custom, usize), Arc<Pipeline>>>,
     cache: Cache,
     /// Shaders check every index and every divisor.
     checked: bool,
@@ -65,7 +71,13 @@ pub(crate) struct Pipelines {
 
 impl Pipelines {
     pub(crate) fn new(cache: Cache, checked: bool) -> Self {
-        Pipelines { compiled: Mutex::default(), modules: Mutex::default(), cache, checked }
+        Pipelines {
+            compiled: Mutex::default(),
+            modules: Mutex::default(),
+            custom: Mutex::default(),
+            cache,
+            checked,
+        }
     }
 
     pub(crate) fn get(
@@ -82,6 +94,40 @@ impl Pipelines {
         }
         let pipeline = Arc::new(gpu.scoped(0, || self.compile(gpu, shader, constants))?);
         compiled.insert(key, Arc::clone(&pipeline));
+        self.cache.changed();
+        Ok(pipeline)
+    }
+
+    /// The pipeline of a user's own op with so many operands.
+    pub(crate) fn custom(&self, gpu: &Gpu, op: &Custom, inputs: usize) -> Result<Arc<Pipeline>> {
+        let key = (op.clone(), inputs);
+        let mut custom = self.custom.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pipeline) = custom.get(&key) {
+            return Ok(Arc::clone(pipeline));
+        }
+        let name = op.op().name();
+        let Some(source) = op.op().wgsl() else {
+            return Err(gpu.unsupported(name, NO_SHADER));
+        };
+        let compile = || {
+            // Of another's making: every index is checked and every loop ends.
+            let module = gpu.device.create_shader_module(wgpu::ShaderModuleDescriptor {
+                label: Some(name),
+                source: wgpu::ShaderSource::Wgsl(source.into()),
+            });
+            let options = wgpu::PipelineCompilationOptions {
+                constants: &[],
+                zero_initialize_workgroup_memory: true,
+            };
+            self.pipeline(gpu, name, [1, inputs], &module, options)
+        };
+        let pipeline = Arc::new(gpu.scoped(0, compile).map_err(|error| match error {
+            Error::Device { message, .. } => {
+                gpu.unsupported(name, format!("its shader was refused: {message}"))
+            }
+            error => error,
+        })?);
+        custom.insert(key, Arc::clone(&pipeline));
         self.cache.changed();
         Ok(pipeline)
     }
@@ -109,10 +155,27 @@ impl Pipelines {
     }
 
     fn compile(&self, gpu: &Gpu, shader: &'static Shader, constants: Constants<'_>) -> Pipeline {
+        let options = wgpu::PipelineCompilationOptions {
+            constants,
+            // Every kernel writes its workgroup memory before it reads it.
+            zero_initialize_workgroup_memory: false,
+        };
+        let module = self.module(gpu, shader);
+        self.pipeline(gpu, shader.name, [shader.outputs, shader.inputs], &module, options)
+    }
+
+    fn pipeline(
+        &self,
+        gpu: &Gpu,
+        name: &str,
+        [outputs, inputs]: [usize; 2],
+        module: &wgpu::ShaderModule,
+        compilation_options: wgpu::PipelineCompilationOptions<'_>,
+    ) -> Pipeline {
         let storage = |read_only| wgpu::BufferBindingType::Storage { read_only };
         let types = std::iter::once((wgpu::BufferBindingType::Uniform, true))
-            .chain((0..shader.outputs).map(|_| (storage(false), false)))
-            .chain((0..shader.inputs).map(|_| (storage(true), false)));
+            .chain((0..outputs).map(|_| (storage(false), false)))
+            .chain((0..inputs).map(|_| (storage(true), false)));
         let entries: Vec<wgpu::BindGroupLayoutEntry> = types
             .zip(0..)
             .map(|((ty, has_dynamic_offset), binding)| wgpu::BindGroupLayoutEntry {
@@ -123,24 +186,20 @@ impl Pipelines {
             })
             .collect();
         let layout = gpu.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
-            label: Some(shader.name),
+            label: Some(name),
             entries: &entries,
         });
         let pipeline_layout = gpu.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-            label: Some(shader.name),
+            label: Some(name),
             bind_group_layouts: &[Some(&layout)],
             immediate_size: 0,
         });
         let pipeline = gpu.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: Some(shader.name),
+            label: Some(name),
             layout: Some(&pipeline_layout),
-            module: &self.module(gpu, shader),
+            module,
             entry_point: Some("main"),
-            compilation_options: wgpu::PipelineCompilationOptions {
-                constants,
-                // Every kernel writes its workgroup memory before it reads it.
-                zero_initialize_workgroup_memory: false,
-            },
+            compilation_options,
             cache: self.cache.pipelines(),
         });
         Pipeline { pipeline, layout }

@@ -7,6 +7,7 @@ mod batch_norm;
 mod choice;
 mod conv2d;
 mod counted;
+mod custom;
 mod elementwise;
 mod gemm;
 mod gradients;
@@ -181,12 +182,16 @@ fn run(cx: &Context, op: &Op, x: &[Source<'_>], output: &TensorType) -> Result<G
         Op::Uniform(op) => counted::uniform(cx, op, output),
         Op::Normal(op) => counted::normal(cx, op, output),
         Op::Fill(op) => counted::fill(cx, op, output),
+        Op::Custom(op) => custom::custom(cx, op, x, output),
         other => Err(cx.gpu.unsupported(other.name(), "there is no kernel for it")),
     }
 }
 
 /// Whether there is a kernel for an op.
-pub(crate) fn supports(op: &Op) -> bool {
+pub(crate) fn supports(op: &Op, inputs: &[TensorType]) -> bool {
+    if let Op::Custom(op) = op {
+        return custom::supports(op, inputs);
+    }
     // A list, since `Op` grows and a new one has no kernel here yet.
     matches!(
         op,

@@ -11,6 +11,7 @@ mod compare;
 mod concatenate;
 mod conv2d;
 mod cross_entropy;
+mod custom;
 mod dropout;
 mod fill;
 mod flip;
@@ -37,6 +38,7 @@ pub use compare::{Compare, CompareKind};
 pub use concatenate::Concatenate;
 pub use conv2d::{Algorithm, Conv2d, Conv2dInputGrad, Conv2dWeightGrad};
 pub use cross_entropy::{CrossEntropy, CrossEntropyGrad};
+pub use custom::{CpuKernel, Custom, CustomOp, MAX_SHADER_OPERANDS};
 pub use dropout::Dropout;
 pub use fill::Fill;
 pub use flip::Flip;
@@ -195,6 +197,8 @@ ops! {
     Flip(Flip),
     /// A step of gradient descent with momentum, in place.
     SgdMomentum(SgdMomentum),
+    /// A user's own op.
+    Custom(Custom),
 }
 
 pub use lrn::LrnGrad;

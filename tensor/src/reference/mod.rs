@@ -35,7 +35,7 @@ pub use backend::Reference;
 
 use crate::{Error, HostTensor, HostValues, Op, Result, TensorType};
 pub(crate) use values::Floats;
-use values::rounded;
+use values::rounded as rounded_values;
 
 /// Executes an op on tensors in host memory.
 ///
@@ -59,7 +59,7 @@ pub fn execute(op: &Op, inputs: &[&HostTensor]) -> Result<HostTensor> {
     check_memory(&output)?;
 
     let float = |i: usize| Floats::of(inputs[i]);
-    let floats = |values: Vec<f64>| rounded(output.dtype, &values);
+    let floats = |values: Vec<f64>| rounded_values(output.dtype, &values);
     let bias = |present: bool| present.then(|| float(2));
     let shape = &output.shape;
 
@@ -115,8 +115,23 @@ pub fn execute(op: &Op, inputs: &[&HostTensor]) -> Result<HostTensor> {
         Op::Fill(op) => fill::fill(op),
         Op::Flip(op) => flip::flip(op, inputs[0]),
         Op::SgdMomentum(_) => return Err(in_place(op, true)),
+        Op::Custom(op) => return op.reference(inputs, &output),
     };
     HostTensor::new(*shape, values)
+}
+
+/// The elements of a tensor, widened: what a plain version of an op computes with.
+pub fn widened(x: &HostTensor) -> Vec<f64> {
+    Floats::of(x).values
+}
+
+/// A tensor of these elements, each rounded once to the element type: what a plain version of an op
+/// gives.
+///
+/// # Errors
+/// [`Error::Shape`] where the shape has another number of elements.
+pub fn rounded(ty: &TensorType, values: &[f64]) -> Result<HostTensor> {
+    HostTensor::new(ty.shape, rounded_values(ty.dtype, values))
 }
 
 /// Executes an op that updates its targets in place: the optimizer steps, nothing else.
