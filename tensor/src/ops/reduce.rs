@@ -62,9 +62,9 @@ kinds! {
         /// The product; 1 of nothing.
         Product => "product",
         /// The maximum, NaN where one is; -∞ of nothing.
-        Max => "arg_max",
+        Max => "max",
         /// The minimum, NaN where one is; +∞ of nothing.
-        Min => "arg_min",
+        Min => "min",
     }
 }
 
