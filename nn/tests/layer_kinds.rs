@@ -144,29 +144,18 @@ fn cases() -> Vec<(NetworkSpec, Vec<usize>)> {
             vec![82],
         ),
     ];
-    for kind in [
-        UnaryKind::Neg,
-        UnaryKind::Abs,
-        UnaryKind::Square,
-        UnaryKind::Sqrt,
-        UnaryKind::Rsqrt,
-        UnaryKind::Recip,
-        UnaryKind::Exp,
-        UnaryKind::Log,
-        UnaryKind::Sin,
-        UnaryKind::Cos,
-        UnaryKind::Tanh,
-        UnaryKind::Sigmoid,
-        UnaryKind::Relu,
+    // The steps have a test of their own.
+    let steps = ["sign", "floor", "ceil", "round"];
+    let smooth = UnaryKind::ALL.iter().copied().filter(|kind| !steps.contains(&kind.name()));
+    let more = [
         UnaryKind::LeakyRelu { slope: 0.2 },
         UnaryKind::Elu { alpha: 0.7 },
-        UnaryKind::Silu,
-        UnaryKind::Gelu,
         UnaryKind::Affine { scale: 2.0, shift: -0.5 },
         UnaryKind::Powf { exponent: 1.5 },
         UnaryKind::Clamp { min: f32::NEG_INFINITY, max: 2.5 },
         UnaryKind::Clamp { min: 0.3, max: 0.9 },
-    ] {
+    ];
+    for kind in smooth.chain(more) {
         cases.push((start().activation(Activation::new(kind)), vec![5, 4, 4]));
     }
     // Of both signs.

@@ -242,3 +242,40 @@ impl std::fmt::Debug for Cpu {
         write!(f, "Cpu({} threads, {})", self.threads(), self.level())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that unwraps says where it failed")]
+
+    use striate_tensor::conformance::{Sample, samples};
+
+    use super::*;
+
+    /// The ops that have no kernel here, and why that is as well.
+    const BY_THE_REFERENCE: &[(&str, &str)] = &[
+        ("gather_grad", "embeddings are trained by no network here; its rows are added in order"),
+        ("sgd_momentum", "it updates in place, and has a kernel for that"),
+    ];
+
+    /// The reference is slow: what falls back to it unseen is a kernel forgotten.
+    #[test]
+    fn every_op_has_a_kernel_but_for_those_that_are_listed() {
+        let cpu = Cpu::new(Some(1)).unwrap();
+        for Sample { op, inputs, .. } in samples() {
+            let types: Vec<TensorType> = inputs.iter().map(HostTensor::ty).collect();
+            let buffers = inputs.iter().map(|x| cpu.upload(x.values().clone()).unwrap());
+            let buffers: Vec<Buffer> = buffers.collect();
+            let operands: Vec<Operand<'_>> =
+                buffers.iter().zip(&types).map(|(buffer, ty)| Operand { buffer, ty }).collect();
+            let name = op.name();
+            let listed = BY_THE_REFERENCE.iter().any(|(listed, _)| *listed == name);
+            let kernel = match op.output(&types) {
+                Ok(output) => execute(&cpu.0, &op, &operands, &output).unwrap().is_some(),
+                // Without an output it cannot be executed, only done in place.
+                Err(_) => false,
+            };
+            assert!(kernel || listed, "the CPU has no kernel for {op:?}, which is not listed");
+            assert!(!kernel || !listed, "the CPU has a kernel for {op:?}, which is listed");
+        }
+    }
+}

@@ -269,8 +269,12 @@ pub(crate) mod tests {
 
     #[test]
     fn a_refused_shader_is_an_error_and_the_device_goes_on() {
-        static BROKEN: Shader =
-            Shader { name: "broken", source: "fn main() { nonsense }", outputs: 0, inputs: 0 };
+        static BROKEN: Shader = Shader {
+            name: "broken",
+            source: std::sync::LazyLock::new(|| "fn main() { nonsense }".into()),
+            outputs: 0,
+            inputs: 0,
+        };
         let Some(gpu) = gpu(Options { cache: None, ..Options::default() }) else { return };
         let launch = Launch {
             op: "broken",

@@ -1,7 +1,7 @@
 //! Compiled shaders: one pipeline for each shader and each set of its constants.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use striate_tensor::ops::Custom;
 use striate_tensor::{Error, Result};
@@ -13,26 +13,30 @@ use crate::device::Gpu;
 /// inputs after that.
 pub(crate) struct Shader {
     pub(crate) name: &'static str,
-    pub(crate) source: &'static str,
+    pub(crate) source: LazyLock<String>,
     pub(crate) outputs: usize,
     pub(crate) inputs: usize,
 }
 
 /// A shader from a file beside the one that launches it, behind the functions that all share, and
-/// behind a file of what it shares with its neighbours if one is named.
+/// behind a file of what it shares with its neighbours if one is named. After a semicolon: functions
+/// that make more of its text, from tables that Rust has as well.
 macro_rules! shader {
-    ($file:literal, $outputs:literal, $inputs:literal $(, $shared:literal)?) => {
+    ($file:literal, $outputs:literal, $inputs:literal $(, $shared:literal)? $(; $($made:path),+)?) => {
         $crate::pipelines::Shader {
             name: $file,
-            source: concat!(
-                include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/kernels/prelude.wgsl")),
-                "\n",
-                $(
-                    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/kernels/", $shared)),
+            source: std::sync::LazyLock::new(|| {
+                let written = concat!(
+                    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/kernels/prelude.wgsl")),
                     "\n",
-                )?
-                include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/kernels/", $file)),
-            ),
+                    $(
+                        include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/kernels/", $shared)),
+                        "\n",
+                    )?
+                    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/kernels/", $file)),
+                );
+                [written.to_string() $($(, $made())+)?].concat()
+            }),
             outputs: $outputs,
             inputs: $inputs,
         }
@@ -137,7 +141,7 @@ impl Pipelines {
         let make = || {
             let descriptor = wgpu::ShaderModuleDescriptor {
                 label: Some(shader.name),
-                source: wgpu::ShaderSource::Wgsl(shader.source.into()),
+                source: wgpu::ShaderSource::Wgsl(shader.source.as_str().into()),
             };
             if self.checked {
                 return gpu.device.create_shader_module(descriptor);

@@ -56,12 +56,15 @@ fn parameters(op: &Op, inputs: &[TensorType]) -> String {
             format!(" {}", ranges.collect::<Vec<_>>().join(", "))
         }
         Op::Unary(unary) => match unary.kind {
-            ops::UnaryKind::Affine { scale, shift } => format!(" {scale}, {shift}"),
-            ops::UnaryKind::LeakyRelu { slope } => format!(" {slope}"),
-            ops::UnaryKind::Elu { alpha } => format!(" {alpha}"),
-            ops::UnaryKind::Powf { exponent } => format!(" {exponent}"),
             ops::UnaryKind::Clamp { min, max } => format!(" {min}..{max}"),
-            _ => String::new(),
+            kind => match &kind.parameters()[..] {
+                [] => String::new(),
+                numbers => {
+                    let numbers: Vec<String> =
+                        numbers.iter().map(|(_, number)| number.to_string()).collect();
+                    format!(" {}", numbers.join(", "))
+                }
+            },
         },
         _ => String::new(),
     }

@@ -76,37 +76,10 @@ impl Stored {
     }
 }
 
-/// The functions without numbers.
-const PLAIN: [(&str, UnaryKind); 19] = [
-    ("relu", UnaryKind::Relu),
-    ("sigmoid", UnaryKind::Sigmoid),
-    ("tanh", UnaryKind::Tanh),
-    ("silu", UnaryKind::Silu),
-    ("gelu", UnaryKind::Gelu),
-    ("abs", UnaryKind::Abs),
-    ("neg", UnaryKind::Neg),
-    ("sign", UnaryKind::Sign),
-    ("square", UnaryKind::Square),
-    ("sqrt", UnaryKind::Sqrt),
-    ("rsqrt", UnaryKind::Rsqrt),
-    ("recip", UnaryKind::Recip),
-    ("exp", UnaryKind::Exp),
-    ("log", UnaryKind::Log),
-    ("sin", UnaryKind::Sin),
-    ("cos", UnaryKind::Cos),
-    ("floor", UnaryKind::Floor),
-    ("ceil", UnaryKind::Ceil),
-    ("round", UnaryKind::Round),
-];
-
-/// The functions with numbers, and these.
-const WITH_NUMBERS: [(&str, &[&str]); 5] = [
-    ("leaky-relu", &["slope"]),
-    ("elu", &["alpha"]),
-    ("affine", &["scale", "shift"]),
-    ("powf", &["exponent"]),
-    ("clamp", &["min", "max"]),
-];
+/// The functions that a specification can name, by their names there: those of the ops, with dashes.
+fn functions() -> impl Iterator<Item = (String, UnaryKind)> {
+    UnaryKind::ALL.iter().map(|kind| (kind.name().replace('_', "-"), *kind))
+}
 
 impl From<Activation> for Stored {
     fn from(activation: Activation) -> Self {
@@ -122,11 +95,7 @@ impl From<Activation> for Stored {
             UnaryKind::Clamp { min, max } => {
                 Stored { min: bound(min), max: bound(max), ..stored("clamp") }
             }
-            kind => {
-                let named = PLAIN.iter().find(|(_, known)| *known == kind);
-                // Others have the op's own name, and are refused where they are read.
-                stored(named.map_or(Unary { kind }.text(), |(name, _)| name))
-            }
+            kind => stored(&kind.name().replace('_', "-")),
         }
     }
 }
@@ -136,48 +105,35 @@ impl TryFrom<Stored> for Activation {
 
     fn try_from(stored: Stored) -> std::result::Result<Self, String> {
         let function = stored.function.as_str();
-        let with_numbers = WITH_NUMBERS.iter().find(|(name, _)| *name == function);
-        let numbers = with_numbers.map_or(&[][..], |(_, numbers)| numbers);
-        let plain = PLAIN.iter().find(|(name, _)| *name == function);
-        if with_numbers.is_none() && plain.is_none() {
-            let known = WITH_NUMBERS.iter().map(|(name, _)| *name);
-            let known: Vec<&str> = known.chain(PLAIN.iter().map(|(name, _)| *name)).collect();
+        let Some((_, found)) = functions().find(|(name, _)| name == function) else {
+            let known: Vec<String> = functions().map(|(name, _)| name).collect();
             let known = known.join(", ");
             return Err(format!("no function is called `{function}`: there are {known}"));
-        }
-        if let Some((other, _)) = stored.numbers().iter().find(|(name, _)| !numbers.contains(name))
-        {
+        };
+        let has = |number: &str| found.parameters().iter().any(|(name, _)| *name == number);
+        if let Some((other, _)) = stored.numbers().iter().find(|(name, _)| !has(name)) {
             return Err(format!("`{function}` has no number `{other}`"));
         }
-        let kind = match (function, plain) {
-            (_, Some((_, kind))) => *kind,
-            ("leaky-relu", _) => UnaryKind::LeakyRelu { slope: stored.slope.unwrap_or(0.01) },
-            ("elu", _) => UnaryKind::Elu { alpha: stored.alpha.unwrap_or(1.0) },
-            ("affine", _) => UnaryKind::Affine {
+        let kind = match found {
+            UnaryKind::LeakyRelu { .. } => {
+                UnaryKind::LeakyRelu { slope: stored.slope.unwrap_or(0.01) }
+            }
+            UnaryKind::Elu { .. } => UnaryKind::Elu { alpha: stored.alpha.unwrap_or(1.0) },
+            UnaryKind::Affine { .. } => UnaryKind::Affine {
                 scale: stored.scale.unwrap_or(1.0),
                 shift: stored.shift.unwrap_or(0.0),
             },
-            ("powf", _) => match stored.exponent {
+            UnaryKind::Powf { .. } => match stored.exponent {
                 Some(exponent) => UnaryKind::Powf { exponent },
                 None => return Err("`powf` needs a number `exponent`".into()),
             },
-            _ => UnaryKind::Clamp {
+            UnaryKind::Clamp { .. } => UnaryKind::Clamp {
                 min: stored.min.unwrap_or(f32::NEG_INFINITY),
                 max: stored.max.unwrap_or(f32::INFINITY),
             },
+            plain => plain,
         };
         Ok(Activation { kind })
-    }
-}
-
-/// The name of a function in tables.
-trait Text {
-    fn text(&self) -> &'static str;
-}
-
-impl Text for Unary {
-    fn text(&self) -> &'static str {
-        striate_tensor::ops::OpRule::name(self)
     }
 }
 
@@ -226,5 +182,22 @@ impl Module for Activation {
             });
         }
         x.device().execute(&Unary { kind: self.kind }.into(), &[x])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A function whose numbers the stored form does not know would come back with others.
+    #[test]
+    fn every_function_is_stored_with_its_numbers() {
+        for &kind in UnaryKind::ALL {
+            let stored = Stored::from(Activation::new(kind));
+            assert_eq!(stored.numbers(), kind.parameters(), "{}", stored.function);
+            let json = serde_json::to_string(&Activation::new(kind)).unwrap();
+            let read: Activation = serde_json::from_str(&json).unwrap();
+            assert_eq!(read.kind(), kind, "{json}");
+        }
     }
 }

@@ -203,7 +203,7 @@ impl ConvSpec {
 /// definition in training. Normalization by few values enlarges rounding, and Winograd's algorithm costs
 /// two bits: gradients of GoogLeNet for four images of 64 pixels are off by up to 5e-3 with it, by 1e-3
 /// without, which is what PyTorch's are off by in single precision.
-const FEW_VALUES: u64 = 4096;
+const FEW_VALUES: u64 = 1024;
 
 impl Layer for ConvSpec {
     fn detail(&self) -> String {

@@ -13,6 +13,7 @@ mod gemm;
 mod gradients;
 mod images;
 mod indices;
+mod kinds;
 mod lrn;
 mod matmul;
 mod movement;
@@ -66,7 +67,7 @@ pub fn specialisations() -> Vec<Specialisation> {
     ];
     let make = |(shader, constants): (&'static Shader, Constants)| Specialisation {
         shader: shader.name,
-        source: shader.source,
+        source: shader.source.as_str(),
         constants,
     };
     all.into_iter().flatten().map(make).collect()
@@ -91,8 +92,8 @@ pub(crate) fn of_class(class: Class) -> String {
 pub(crate) fn fingerprint() -> u64 {
     let mut sources: Vec<&str> = Vec::new();
     for (shader, _) in [conv2d::variants(), gemm::variants(), matmul::variants()].concat() {
-        if !sources.contains(&shader.source) {
-            sources.push(shader.source);
+        if !sources.contains(&shader.source.as_str()) {
+            sources.push(&shader.source);
         }
     }
     crate::file::hash(sources.concat().as_bytes())
@@ -288,4 +289,26 @@ fn word(n: usize) -> u32 {
 /// Whether an operand is f16, as a constant.
 fn half(source: Source<'_>) -> f64 {
     flag(source.half())
+}
+
+#[cfg(test)]
+mod tests {
+    use striate_tensor::conformance::samples;
+
+    /// The ops without a kernel, and why.
+    const DECLINED: &[(&str, &str)] = &[];
+
+    #[test]
+    fn every_op_is_supported_but_for_those_that_are_listed() {
+        for sample in samples() {
+            let name = sample.op.name();
+            let listed = DECLINED.iter().any(|(listed, _)| *listed == name);
+            let supported = super::supports(&sample.op);
+            assert!(
+                supported != listed,
+                "{:?} supported: {supported}, listed: {listed}",
+                sample.op
+            );
+        }
+    }
 }

@@ -7,7 +7,7 @@ use crate::ops::*;
 use crate::{DType, Device, HostTensor, RandomKey, Shape, reference};
 
 /// Ops large enough to be split among threads, whose bits depend on how.
-fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<Case> {
     let signed = |dims: &[usize], seed| tensor(dims, DType::F32, SIGNED, seed);
     let half = |dims: &[usize], seed| tensor(dims, DType::F16, SIGNED, seed);
     let case = |op: Op, inputs: Vec<HostTensor>| Case::new(op, inputs, Tolerance::Bits);

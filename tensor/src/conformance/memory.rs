@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::cases::{Tolerance, difference};
 use super::values::{DTYPES, Values, tensor};
-use super::{Settings, report};
+use super::{Settings, report, samples};
 use crate::ops::{
     Algorithm, Axes, BatchNorm, BatchNormGrad, BatchNormSums, Binary, BinaryKind, Concatenate,
     Conv2d, CrossEntropyGrad, Flip, Gather, GatherGrad, Lrn, MatMul, Moments, Permute, Pool2d,
@@ -104,7 +104,7 @@ pub fn sgd_momentum(device: &Device, settings: &Settings) {
             report::declined(op.name(), &[w.ty(), v.ty(), gradient.ty()]);
             return;
         }
-        report::executed();
+        report::executed(op.name());
         for step in [step, SgdMomentum { rate: 0.5, scale: 1.0, ..step }, still] {
             let (mut want_w, mut want_v) = (w.clone(), v.clone());
             let [mut got_w, mut got_v, g] = [&w, &v, &gradient].map(|x| upload(x, device));
@@ -219,7 +219,12 @@ pub fn bad_operands(device: &Device, _: &Settings) {
             vec![f32(&[3]), f32(&[3]), f32(&[3])],
         ),
     ];
-    for (op, inputs) in &bad {
+    // Of every op, the wrong number of operands.
+    let counts = samples().into_iter().map(|sample| match sample.inputs.is_empty() {
+        true => (sample.op, vec![f32(&[2])]),
+        false => (sample.op, vec![]),
+    });
+    for (op, inputs) in &bad.into_iter().chain(counts).collect::<Vec<_>>() {
         let types: Vec<TensorType> = inputs.iter().map(HostTensor::ty).collect();
         let tensors: Vec<Tensor> = inputs.iter().map(|x| upload(x, device)).collect();
         match device.execute(op, &tensors.iter().collect::<Vec<_>>()) {

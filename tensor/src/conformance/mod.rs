@@ -58,12 +58,14 @@ mod pool2d;
 mod random;
 mod reduce;
 mod report;
+mod samples;
 mod softmax;
 mod strategies;
 mod values;
 
 pub use bits::{bits, digest};
 pub use report::{FamilyReport, run, run_family};
+pub use samples::{Sample, samples};
 
 use crate::Device;
 
@@ -170,5 +172,7 @@ families! { $
     bits::same_bits_twice,
 }
 
+#[cfg(test)]
+mod table_tests;
 #[cfg(test)]
 mod tests;
