@@ -306,6 +306,13 @@ fn ties_share_the_gradient_and_nan_is_nobodys() {
 
 #[test]
 fn kinks_and_ends() {
+    // At the bends themselves the slope is that of outside.
+    let x = vec![f32::NEG_INFINITY, -9.0, -3.0, 0.0, 1.5, 3.0, 9.0, f32::INFINITY];
+    let swish = gradient(x.clone(), Tensor::hard_swish);
+    assert_eq!(swish, [0.0, 0.0, 0.0, 0.5, 1.0, 1.0, 1.0, 1.0]);
+    let sigmoid = gradient(x, Tensor::hard_sigmoid);
+    let sixth = 1.0 / 6.0;
+    assert_eq!(sigmoid, [0.0, 0.0, 0.0, sixth, sixth, 0.0, 0.0, 0.0]);
     assert_eq!(gradient(vec![-1.0, 0.0, 2.0], Tensor::relu), [0.0, 0.0, 1.0]);
     assert_eq!(gradient(vec![-1.0, 0.0, 2.0], Tensor::abs), [-1.0, 0.0, 1.0]);
     let clamp = |x: &Tensor| x.clamp(-1.0, 1.0);

@@ -127,6 +127,10 @@ impl NetworkSpec {
         silu UnaryKind::Silu;
         /// And then GELU by its tanh approximation.
         gelu UnaryKind::Gelu;
+        /// And then hard swish, `x · min(max(x + 3, 0), 6) / 6`.
+        hard_swish UnaryKind::HardSwish;
+        /// And then the hard sigmoid, `min(max(x + 3, 0), 6) / 6`.
+        hard_sigmoid UnaryKind::HardSigmoid;
     }
 
     /// And then leaky ReLU: negative elements are multiplied by the slope.

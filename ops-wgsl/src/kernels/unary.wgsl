@@ -103,6 +103,14 @@ fn unary_gelu(x: f32) -> f32 {
     return 0.5 * x * (1.0 + hyperbolic_tangent(inner));
 }
 
+fn unary_hard_swish(x: f32) -> f32 {
+    return x * unary_hard_sigmoid(x);
+}
+
+fn unary_hard_sigmoid(x: f32) -> f32 {
+    return minimum(maximum(x + 3.0, 0.0), 6.0) / 6.0;
+}
+
 fn unary_floor(x: f32) -> f32 {
     return floor(x);
 }

@@ -77,7 +77,9 @@ fn unary_tolerance(kind: UnaryKind) -> Tolerance {
         | UnaryKind::Sigmoid
         | UnaryKind::Elu { .. }
         | UnaryKind::Silu
-        | UnaryKind::Gelu => Tolerance::Each { floor: 0.1 },
+        | UnaryKind::Gelu
+        | UnaryKind::HardSwish
+        | UnaryKind::HardSigmoid => Tolerance::Each { floor: 0.1 },
         // So does the sum, of terms as large as the shift.
         UnaryKind::Affine { shift, .. } => Tolerance::Each { floor: f64::from(shift.abs()) },
     }

@@ -68,7 +68,9 @@ fn elementwise(all: &mut Vec<Sample>) {
     for &kind in UnaryKind::ALL {
         let op = Op::from(Unary { kind });
         add(op.clone(), vec![positive(&[9], 0)]);
-        let x = floats(&[9], 0);
+        // Beyond the bends of functions made of lines, too.
+        let numbers = [NUMBERS, &[4.5, -5.25]].concat();
+        let x = tensor(&[11], DType::F32, Values::Cycle(&numbers), 0);
         let y = reference::execute(&op, &[&x]).expect("a function of each element");
         // A logarithm has the positive ones alone.
         if y.values().as_slice::<f32>().is_some_and(|y| y.iter().all(|y| y.is_finite())) {

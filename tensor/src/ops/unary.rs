@@ -53,6 +53,10 @@ kinds! {
         Silu => "silu",
         /// `x · Φ(x)` by its tanh approximation.
         Gelu => "gelu",
+        /// `x · min(max(x + 3, 0), 6) / 6`
+        HardSwish => "hard_swish",
+        /// `min(max(x + 3, 0), 6) / 6`
+        HardSigmoid => "hard_sigmoid",
         /// The largest integer not above.
         Floor => "floor",
         /// The smallest integer not below.
@@ -132,6 +136,8 @@ impl OpRule for Unary {
             | UnaryKind::Elu { .. }
             | UnaryKind::Silu
             | UnaryKind::Gelu
+            | UnaryKind::HardSwish
+            | UnaryKind::HardSigmoid
             | UnaryKind::Powf { .. }
             | UnaryKind::Clamp { .. } => Saved::operand(0),
         }
@@ -183,6 +189,15 @@ impl OpRule for Unary {
                 times(s.mul(&x.mul(&s.affine(-1.0, 1.0)?)?.affine(1.0, 1.0)?)?)
             }
             UnaryKind::Gelu => times(gelu_slope(&x()?)?),
+            UnaryKind::HardSwish => {
+                let x = x()?;
+                // Outside the bend it is 0 or 1, which the hard sigmoid is there.
+                let bend = x.affine(1.0 / 3.0, 0.5)?;
+                times(bends(&x)?.select(&bend, &x.hard_sigmoid()?)?)
+            }
+            UnaryKind::HardSigmoid => {
+                bends(&x()?)?.select(&dy.affine(1.0 / 6.0, 0.0)?, &zero(&dy)?)
+            }
             UnaryKind::Affine { scale, .. } => dy.affine(scale, 0.0),
             UnaryKind::Powf { exponent } => {
                 times(x()?.powf(exponent - 1.0)?.affine(exponent, 0.0)?)
@@ -194,6 +209,11 @@ impl OpRule for Unary {
         };
         Ok(vec![Some(dx?)])
     }
+}
+
+/// Whether `x` is between -3 and 3, where the hard sigmoid is neither 0 nor 1.
+fn bends(x: &Tensor) -> Result<Tensor> {
+    x.abs()?.affine(-1.0, 3.0)?.gt(&zero(x)?)
 }
 
 /// Of `x / 2 · (1 + t)` with `t = tanh(c · (x + d · x³))`: `(1 + t) / 2 + x / 2 · (1 - t²) · c · (1 +
@@ -261,6 +281,10 @@ methods! {
     silu() => UnaryKind::Silu;
     /// The Gaussian error linear unit (tanh approximation), element by element.
     gelu() => UnaryKind::Gelu;
+    /// `x · hard_sigmoid(x)`, element by element: SiLU of straight lines.
+    hard_swish() => UnaryKind::HardSwish;
+    /// `min(max(x + 3, 0), 6) / 6`, element by element.
+    hard_sigmoid() => UnaryKind::HardSigmoid;
     /// The largest integer not above, element by element.
     floor() => UnaryKind::Floor;
     /// The smallest integer not below, element by element.
