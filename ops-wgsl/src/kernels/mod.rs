@@ -303,7 +303,7 @@ mod tests {
         for sample in samples() {
             let name = sample.op.name();
             let listed = DECLINED.iter().any(|(listed, _)| *listed == name);
-            let supported = super::supports(&sample.op);
+            let supported = super::supports(&sample.op, &sample.types());
             assert!(
                 supported != listed,
                 "{:?} supported: {supported}, listed: {listed}",
