@@ -265,12 +265,11 @@ mod tests {
 
     #[test]
     fn every_op_has_a_case_or_a_reason_why_not() {
-        let cases = all(1, DType::F32).unwrap();
+        let cases = of_usual_networks(1, DType::F32).unwrap();
         for name in Op::names() {
             let timed = cases.iter().any(|case| case.op.name() == name);
             let excused = NOT_TIMED.iter().any(|(excused, _)| *excused == name);
             assert!(timed != excused, "`{name}` timed: {timed}, excused: {excused}");
-            assert_eq!(!find(name, 1, DType::F32).unwrap().is_empty(), timed, "{name}");
         }
         let usual = usual(1, DType::F32).unwrap();
         assert!(usual.iter().all(|case| case.op.name() != "arg_max"), "only where it is named");
