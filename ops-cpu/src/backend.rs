@@ -1,6 +1,7 @@
 //! The device.
 
 use half::slice::HalfFloatSliceExt;
+use striate_tensor::ops::Custom;
 use striate_tensor::{
     Backend, Buffer, DType, DeviceInfo, DeviceKind, Error, HostTensor, HostValues, Op, Operand,
     Result, SharedBytes, Target, TensorType, f16, reference,
@@ -258,7 +259,7 @@ fn execute(
 /// A user's own op, where it has a kernel for the CPU and all is floats.
 fn custom(
     cx: &Context,
-    op: &striate_tensor::ops::Custom,
+    op: &Custom,
     inputs: &[Operand<'_>],
     output: &TensorType,
 ) -> Result<Option<Memory>> {
