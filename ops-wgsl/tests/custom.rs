@@ -4,6 +4,9 @@
 
 mod common;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use common::{default_limits, full_limits, gpu, small_chunks};
 use striate_tensor::ops::{Custom, CustomOp};
 use striate_tensor::{
@@ -99,6 +102,33 @@ impl CustomOp for Next {
     }
 }
 
+/// The operand, by a shader that counts how often it was asked for.
+#[derive(Debug)]
+struct Counted(u8, Arc<AtomicUsize>);
+
+impl CustomOp for Counted {
+    fn name(&self) -> &'static str {
+        "counted"
+    }
+
+    fn parameters(&self) -> Vec<u8> {
+        vec![self.0]
+    }
+
+    fn output(&self, inputs: &[TensorType]) -> Result<TensorType> {
+        Ok(inputs[0])
+    }
+
+    fn reference(&self, inputs: &[&HostTensor]) -> Result<HostTensor> {
+        Ok(inputs[0].clone())
+    }
+
+    fn wgsl(&self) -> Option<String> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        Next.wgsl()
+    }
+}
+
 /// An op of any operands with a shader of any text, or none.
 #[derive(Debug)]
 struct Any(Option<&'static str>);
@@ -158,6 +188,19 @@ fn a_shader_computes_what_the_reference_does() {
         assert_eq!(y.to_vec::<u32>().unwrap(), (1..=1000).collect::<Vec<u32>>());
         device.synchronize().unwrap();
     }
+}
+
+#[test]
+fn a_shader_is_compiled_once_for_a_name_a_version_and_parameters() {
+    let Some(gpu) = gpu(default_limits()) else { return };
+    let device = Device::new(gpu);
+    let x = Tensor::from_vec(vec![1u32, 2], [2], &device).unwrap();
+    let asked = Arc::new(AtomicUsize::new(0));
+    for parameters in [0, 1, 0, 1, 0] {
+        let y = Tensor::custom(Counted(parameters, Arc::clone(&asked)), &[&x]).unwrap();
+        assert_eq!(y.to_vec::<u32>().unwrap(), [2, 3]);
+    }
+    assert_eq!(asked.load(Ordering::Relaxed), 2);
 }
 
 #[test]

@@ -173,13 +173,13 @@ fn the_reference_says_what_it_computes_in_every_precision() {
 fn gradients_are_those_of_differences() {
     let operands = [halves(&[3, 4], 1), halves(&[3, 4], 2)];
     let function = |x: &[Tensor]| Tensor::custom(WEIGHTED, &[&x[0], &x[1]]);
-    assert_gradients(&operands, &function, 1.0 / 16.0, 1e-6);
-    assert_half_alike(&operands, &function);
+    assert_gradients(&operands, function, 1.0 / 16.0, 1e-6);
+    assert_half_alike(&operands, function);
     // In a part that is run again too.
     let again = |x: &[Tensor]| {
         checkpoint(&[&x[0], &x[1]], move |x| Tensor::custom(WEIGHTED, &[&x[0], &x[1]]))
     };
-    assert_gradients(&operands, &again, 1.0 / 16.0, 1e-6);
+    assert_gradients(&operands, again, 1.0 / 16.0, 1e-6);
 }
 
 #[test]
