@@ -241,7 +241,8 @@ fn names_count_convolutions_their_relus_and_pools() {
     };
     // As torchvision's own state dicts name them.
     let expected = ["features.10", "features.18", "features.22", "features.28", "features.34"];
-    assert_eq!(known.iter().map(last_feature).collect::<Vec<_>>(), expected);
+    // The others are named as their nodes.
+    assert_eq!(known[..5].iter().map(last_feature).collect::<Vec<_>>(), expected);
 }
 
 #[test]

@@ -173,8 +173,10 @@ pub(super) struct Differences {
 }
 
 impl Differences {
-    pub(super) fn count(&self) -> usize {
-        self.missing.len() + self.extra.len() + self.shapes.len()
+    /// How far the file is from the network: what the network does not have counts more than what the
+    /// file leaves out.
+    pub(super) fn distance(&self) -> (usize, usize) {
+        (self.extra.len() + self.shapes.len(), self.missing.len())
     }
 
     /// In words, the first few of each kind; nothing where there are none.

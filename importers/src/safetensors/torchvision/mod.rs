@@ -77,7 +77,7 @@ fn recognise(file: &TensorFile) -> Result<Layout> {
         };
         let names: Vec<&str> = layout::known().map(|layout| layout.name).collect();
         let expected = format!(
-            "the network's specification, or the tensors of one of torchvision's networks \
+            "the network's specification, or the tensors of torchvision's networks \
              (features.0.weight, …): {}",
             names.join(", ")
         );
@@ -88,7 +88,7 @@ fn recognise(file: &TensorFile) -> Result<Layout> {
             let differences = layout.differences(file);
             (layout, differences)
         });
-    let Some((layout, differences)) = differences.min_by_key(|(_, d)| d.count()) else {
+    let Some((layout, differences)) = differences.min_by_key(|(_, d)| d.distance()) else {
         return fail("tensors", "a known network", "none".into());
     };
     match differences.describe() {
