@@ -238,7 +238,7 @@ impl<M: Module> Trainer<M> {
     ///
     /// # Errors
     /// [`Error::Option`] where gradients wait for more mini-batches: [`flush`](Trainer::flush) first;
-    /// [`Error::Import`] where the file cannot be written.
+    /// [`Error::Checkpoint`] where the file cannot be written.
     pub fn save(&self, path: impl AsRef<Path>, next: u64) -> Result<()> {
         if self.is_accumulating() {
             let expected = "weights that have moved by all gradients: flush first".to_owned();
@@ -259,7 +259,7 @@ impl<M: Module> Trainer<M> {
     /// never interrupted.
     ///
     /// # Errors
-    /// [`Error::Import`] where the file is of another module; [`Error::Velocity`] where it does not say
+    /// [`Error::Checkpoint`] where the file is of another module; [`Error::Velocity`] where it does not say
     /// where the training was.
     pub fn resume(&mut self, path: impl AsRef<Path>) -> Result<u64> {
         let file = TensorFile::open(path)?;
