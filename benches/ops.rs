@@ -26,7 +26,7 @@ fn layers(c: &mut Criterion) {
             let [rows, cols, channels] = shape.input;
             let x = Tensor::full([1, rows, cols, channels], 0.5, DType::F32, &device);
             let x = x.expect("an input");
-            let spec = &network.spec().layers[shape.layer];
+            let spec = &network.spec().nodes[shape.layer];
             group.throughput(match shape.macs {
                 0 => Throughput::Bytes(8 * x.shape().count() as u64),
                 macs => Throughput::Elements(2 * macs),

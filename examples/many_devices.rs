@@ -82,7 +82,7 @@ fn formula(spec: &NetworkSpec, parallel: Parallel, r: usize, n: usize) -> Result
     let shapes = spec.shapes()?;
     let count = |kinds: &dyn Fn(LayerKind) -> bool| -> f64 {
         let layers = shapes.iter().filter(|shape| kinds(shape.kind));
-        layers.flat_map(|s| [s.weight, s.bias]).flatten().map(|s| s.count() as f64).sum()
+        layers.flat_map(|s| [s.weight(), s.bias()]).flatten().map(|s| s.count() as f64).sum()
     };
     let others = (r - 1) as f64 / r as f64;
     if parallel == Parallel::Data {
@@ -90,7 +90,7 @@ fn formula(spec: &NetworkSpec, parallel: Parallel, r: usize, n: usize) -> Result
     }
     let full: Vec<_> = shapes.iter().filter(|s| s.kind == LayerKind::FullConnect).collect();
     let inputs = |i: usize| full[i].input.iter().product::<usize>() as f64;
-    let outputs = |i: usize| full[i].bias.map_or(0, |bias| bias.count()) as f64;
+    let outputs = |i: usize| full[i].bias().map_or(0, |bias| bias.count()) as f64;
     // The joined activations there and their gradients back; outputs of each layer there, and back
     // of all but the last.
     let mut activations = 2.0 * inputs(0);

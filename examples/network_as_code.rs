@@ -1,10 +1,10 @@
-//! A network of one's own, as code: a residual block, which no list of layers can say.
+//! A network of one's own, as code: residual blocks in a module written by hand.
 //!
 //!     cargo run --release --example network_as_code
 
 #![allow(clippy::print_stdout, reason = "a program, not a library")]
 
-use striate::nn::{Conv2d, ConvSpec};
+use striate::nn::Conv2d;
 use striate::prelude::*;
 use striate::tensor::Result;
 
@@ -16,10 +16,10 @@ struct Block {
 
 impl Block {
     fn new(channels: usize, device: &Device, seed: u64) -> Result<Self> {
-        let same: ConvSpec = conv(channels, 3).padding(1);
+        let same = conv2d(channels, 3).padding(1);
         Ok(Block {
-            a: Conv2d::new(same, channels, RandomKey::new(seed, 0), device)?,
-            b: Conv2d::new(same.linear(), channels, RandomKey::new(seed, 1), device)?,
+            a: Conv2d::new(same.relu(), channels, RandomKey::new(seed, 0), device)?,
+            b: Conv2d::new(same, channels, RandomKey::new(seed, 1), device)?,
         })
     }
 }
@@ -29,7 +29,7 @@ impl Module for Block {
         self.b.forward(&self.a.forward(x, cx)?, cx)?.add(x)?.relu()
     }
 
-    fn parameters(&self, visit: &mut Visitor) {
+    fn parameters<'a>(&'a self, visit: &mut Visitor<'a>) {
         visit.child("a", &self.a);
         visit.child("b", &self.b);
     }

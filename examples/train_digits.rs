@@ -73,8 +73,8 @@ fn spec() -> NetworkSpec {
     let mut spec = models::lenet::lenet();
     let gains = [0.02, 2.0, 2.0, 1.0];
     let mut gains = gains.into_iter();
-    for layer in &mut spec.layers {
-        let init = match layer {
+    for node in &mut spec.nodes {
+        let init = match &mut node.layer {
             LayerSpec::Conv(conv) => &mut conv.init,
             LayerSpec::FullConnect(full) => &mut full.init,
             _ => continue,

@@ -37,7 +37,7 @@ pub struct Classifier {
     tested: Option<ViewFormer>,
     /// None for a network without a convolution, which only takes views of its input's size.
     scan: Option<Scan>,
-    first_full_connect: usize,
+    head: usize,
     classes: usize,
 }
 
@@ -66,9 +66,12 @@ impl Classifier {
             return refuse("an input of 1 or 3 channels", format!("{channels}"));
         }
         let scan = spec.scan();
-        let Some(first_full_connect) = spec.first_full_connect() else {
-            return refuse("a full-connect layer", "none".into());
-        };
+        let last = network.shapes().last();
+        if last.is_none_or(|shape| !shape.flat) {
+            let got = last.map_or_else(|| "none".into(), |shape| format!("a {} layer", shape.kind));
+            return refuse("a last layer with a number for each class", got);
+        }
+        let head = spec.first_full_connect().unwrap_or(spec.nodes.len());
         let mean = network.mean().map(picture).transpose()?;
         let metadata = network.metadata();
         let labels: Option<Arc<[String]>> = match &metadata.labels {
@@ -86,17 +89,7 @@ impl Classifier {
         let geometry = Geometry { image: spec.image, net: [rows, cols], channels, scan_scale };
         let tested = tested(metadata, &geometry, mean.as_ref());
         let protocol = recommended(metadata, tested.is_some(), scan.is_some());
-        Ok(Classifier {
-            protocol,
-            labels,
-            geometry,
-            mean,
-            tested,
-            scan,
-            first_full_connect,
-            classes,
-            network,
-        })
+        Ok(Classifier { protocol, labels, geometry, mean, tested, scan, head, classes, network })
     }
 
     /// With another protocol.
@@ -163,7 +156,7 @@ impl Classifier {
             features.extend(self.features(image)?);
         }
         let features = Tensor::concatenate(&features.iter().collect::<Vec<_>>(), 0)?;
-        let layers = self.first_full_connect..self.network.spec().layers.len();
+        let layers = self.head..self.network.spec().nodes.len();
         let logits = self.network.forward_layers(layers, &features)?;
         let probabilities = logits.softmax(1)?;
         let views = self.protocol.views();
@@ -179,7 +172,7 @@ impl Classifier {
     pub fn view_logits(&self, image: &Image) -> Result<Tensor> {
         let features = self.features(image)?;
         let features = Tensor::concatenate(&features.iter().collect::<Vec<_>>(), 0)?;
-        let layers = self.first_full_connect..self.network.spec().layers.len();
+        let layers = self.head..self.network.spec().nodes.len();
         Ok(self.network.forward_layers(layers, &features)?)
     }
 
@@ -199,7 +192,7 @@ impl Classifier {
             Prepared::Crops(crops) => {
                 for crops in crops.chunks(VIEWS_AT_ONCE) {
                     let x = batch(crops, device)?;
-                    let y = self.network.forward_layers(0..self.first_full_connect, &x)?;
+                    let y = self.network.forward_layers(0..self.head, &x)?;
                     features.push(y.flatten()?);
                 }
             }
@@ -207,7 +200,7 @@ impl Classifier {
                 let Some(scan) = self.scan else {
                     return Err(Error::NotAClassifier {
                         expected: format!("a convolution, for the protocol {}", self.protocol),
-                        got: format!("{} layers without one", self.network.spec().layers.len()),
+                        got: format!("{} layers without one", self.network.spec().nodes.len()),
                     });
                 };
                 let after = scan.layer + 1;
@@ -226,8 +219,7 @@ impl Classifier {
                         .collect::<striate_tensor::Result<Vec<_>>>()?;
                     drop(scanned);
                     let windows = Tensor::concatenate(&windows.iter().collect::<Vec<_>>(), 0)?;
-                    let y =
-                        self.network.forward_layers(after..self.first_full_connect, &windows)?;
+                    let y = self.network.forward_layers(after..self.head, &windows)?;
                     features.push(y.flatten()?);
                 }
             }
@@ -249,12 +241,12 @@ impl Classifier {
         let Some(class) = confidences.iter().position(|&value| !is_one(value)) else {
             return Ok(());
         };
-        let mut weights = self.network.parameters().iter().flatten();
+        let mut weights = self.network.parameters().iter();
         Err(Error::NoConfidences {
             network: self.network.spec().name.clone(),
             class,
             value: confidences[class],
-            half: weights.any(|layer| layer.weight.dtype() == DType::F16),
+            half: weights.any(|weight| weight.dtype() == DType::F16),
         })
     }
 }
@@ -359,7 +351,7 @@ impl fmt::Display for Ranked {
 
 #[cfg(test)]
 mod tests {
-    use striate_nn::{LayerParameters, NetworkSpec, conv};
+    use striate_nn::{LayerParameters, NetworkSpec, conv2d};
 
     use super::*;
     use crate::DeviceByName;
@@ -382,7 +374,8 @@ mod tests {
                 bias: tensor(vec![0.0; 3], &[3]),
             }),
         ];
-        let spec = NetworkSpec::new([4, 4, 1]).with_name("loud").conv(conv(1, 1)).full_connect(3);
+        let spec =
+            NetworkSpec::new([4, 4, 1]).with_name("loud").conv(conv2d(1, 1).relu()).full_connect(3);
         let network = Network::new(spec, layers, &device).unwrap().cast(dtype).unwrap();
         Classifier::new(network).unwrap()
     }

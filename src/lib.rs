@@ -25,8 +25,8 @@
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let spec = NetworkSpec::new([28, 28, 1])
-//!     .conv(conv(20, 5)).max_pool(pool(2).stride(2))
-//!     .conv(conv(50, 5)).max_pool(pool(2).stride(2))
+//!     .conv(conv2d(20, 5)).relu().max_pool(pool(2).stride(2))
+//!     .conv(conv2d(50, 5)).relu().max_pool(pool(2).stride(2))
 //!     .full_connect(500).relu().dropout(0.5)
 //!     .full_connect(10);
 //! println!("{}", spec.verify(10)?.summary());
@@ -37,7 +37,7 @@
 //! ```
 //!
 //! Or code: see [`nn::Module`]. Each part of the house is a crate of its own, reachable from here:
-//! [`tensor`], [`nn`], [`models`], [`importers`], [`image`](mod@image) (decoding, resizing, crop
+//! [`tensor`], [`graph`], [`nn`], [`models`], [`importers`], [`image`](mod@image) (decoding, resizing, crop
 //! protocols, training data), [`train`].
 
 mod classifier;
@@ -53,6 +53,7 @@ pub use device::gpu_by_name;
 pub use device::{DeviceByName, DeviceOptions};
 pub use error::{Error, Result};
 
+pub use striate_graph as graph;
 pub use striate_importers as importers;
 pub use striate_models as models;
 pub use striate_nn as nn;
@@ -74,7 +75,7 @@ pub mod prelude {
     pub use crate::importers::{self, ReadOptions, WriteOptions};
     pub use crate::models;
     pub use crate::nn::{
-        Context, LayerSpec, Module, Network, NetworkSpec, Seed, Sequential, Visitor, conv,
+        Context, LayerSpec, Module, Network, NetworkSpec, Seed, Sequential, Visitor, conv2d,
         full_connect, lrn, pool,
     };
     pub use crate::tensor::{DType, Device, RandomKey, Shape, Tensor, f16, ops};

@@ -20,7 +20,7 @@
 
 use striate_data::render::heat_color;
 use striate_data::{FloatImage, Geometry, Image, Protocol};
-use striate_nn::{LayerKind, LayerSpec, Network};
+use striate_nn::{LayerKind, LayerShape, Network, Role};
 use striate_tensor::Tensor;
 
 use crate::{Error, Result};
@@ -62,18 +62,18 @@ pub fn first_filters(network: &Network, contrast: Contrast) -> Result<Vec<Image>
         let expected = expected.into();
         Error::Visualize { what: "the first filters", expected, got }
     };
-    let layers = &network.spec().layers;
+    let layers = &network.spec().nodes;
     let first = layers.iter().position(|layer| layer.kind() == LayerKind::Conv);
-    let parameters = first.and_then(|layer| network.parameters().get(layer)?.as_ref());
-    let Some(parameters) = parameters else {
+    let weights = first.and_then(|layer| network.parameter_id(layer, Role::Weight));
+    let Some(weights) = weights.and_then(|id| network.parameters().get(id.index())) else {
         return Err(refuse("a convolution", format!("{} layers without one", layers.len())));
     };
-    let [_, rows, cols, channels] = parameters.weight.shape().nhwc("visualize", "the kernels")?;
+    let [_, rows, cols, channels] = weights.shape().nhwc("visualize", "the kernels")?;
     if channels != 1 && channels != 3 {
         let got = format!("{channels}");
         return Err(refuse("kernels of 1 channel (grey) or 3 (red, green, blue)", got));
     }
-    let weights = floats(&parameters.weight)?;
+    let weights = floats(weights)?;
     let length = rows * cols * channels;
     let scales = contrast.scales(&weights, length);
     let tiles = weights.chunks(length).zip(scales).map(|(kernel, scale)| {
@@ -129,9 +129,8 @@ pub struct Activation {
 
 /// The layers whose activations tell most: the convolutions.
 pub fn convolutions(network: &Network) -> Vec<usize> {
-    let is_conv =
-        |(layer, spec): (usize, &LayerSpec)| (spec.kind() == LayerKind::Conv).then_some(layer);
-    network.spec().layers.iter().enumerate().filter_map(is_conv).collect()
+    let nodes = network.spec().nodes.iter().enumerate();
+    nodes.filter(|(_, node)| node.kind() == LayerKind::Conv).map(|(layer, _)| layer).collect()
 }
 
 /// What these layers put out for a view (see [`centre_view`]), after their ReLU, in the order of the
@@ -158,24 +157,35 @@ pub fn activations(
         });
     }
     let [rows, cols, channels] = view.shape();
-    let mut x =
-        Tensor::from_vec(view.values().to_vec(), [1, rows, cols, channels], network.device())?;
-    let mut done = 0;
+    let x = Tensor::from_vec(view.values().to_vec(), [1, rows, cols, channels], network.device())?;
     let mut activations = Vec::with_capacity(layers.len());
-    for shape in layers.iter().filter_map(|&layer| shapes.get(layer)) {
-        x = network.forward_layers(done..shape.layer + 1, &x)?;
-        done = shape.layer + 1;
-        let dims = match *x.dims() {
-            [_, rows, cols, channels] => [rows, cols, channels],
-            _ => [1, 1, x.dims().iter().product()],
-        };
-        let values = x.to_vec::<f32>()?;
-        let not_finite = values.iter().filter(|value| !value.is_finite()).count();
-        let tiles = channel_tiles(&values, dims, contrast)?;
-        let (layer, kind) = (shape.layer, shape.kind);
-        activations.push(Activation { layer, kind, shape: dims, tiles, not_finite });
+    let shown = network.activations(&x, |layer, y| {
+        if layers.contains(&layer) {
+            let activation = activation(&shapes[layer], y, contrast);
+            activations.push(activation.map_err(striate_nn::Error::visit)?);
+        }
+        Ok(())
+    });
+    match shown {
+        Ok(_) => Ok(activations),
+        Err(striate_nn::Error::Visit(error)) => match error.downcast::<Error>() {
+            Ok(own) => Err(*own),
+            Err(other) => Err(striate_nn::Error::Visit(other).into()),
+        },
+        Err(other) => Err(other.into()),
     }
-    Ok(activations)
+}
+
+/// A layer's output as pictures.
+fn activation(shape: &LayerShape, y: &Tensor, contrast: Contrast) -> Result<Activation> {
+    let dims = match *y.dims() {
+        [_, rows, cols, channels] => [rows, cols, channels],
+        _ => [1, 1, y.dims().iter().product()],
+    };
+    let values = y.to_vec::<f32>()?;
+    let not_finite = values.iter().filter(|value| !value.is_finite()).count();
+    let tiles = channel_tiles(&values, dims, contrast)?;
+    Ok(Activation { layer: shape.layer, kind: shape.kind, shape: dims, tiles, not_finite })
 }
 
 /// The channels of `[rows, cols, channels]` values as pictures.
@@ -200,7 +210,7 @@ fn floats(weights: &Tensor) -> Result<Vec<f32>> {
 
 #[cfg(test)]
 mod tests {
-    use striate_nn::{LayerParameters, NetworkSpec, Seed, conv};
+    use striate_nn::{LayerParameters, NetworkSpec, Seed, conv2d};
     use striate_tensor::Device;
 
     use super::*;
@@ -213,7 +223,7 @@ mod tests {
     /// One 1 x 2 convolution over one channel, two kernels.
     fn network(weights: [f32; 4]) -> Network {
         let device = device();
-        let layer = conv(2, 1).kernel([1, 2]);
+        let layer = conv2d(2, 1).kernel([1, 2]).relu();
         let spec = NetworkSpec::new([2, 3, 1]).conv(layer);
         let parameters = LayerParameters {
             weight: Tensor::from_vec(weights.to_vec(), [2, 1, 2, 1], &device).unwrap(),
@@ -262,7 +272,8 @@ mod tests {
         let error = first_filters(&plain, Contrast::Each).unwrap_err().to_string();
         assert!(error.contains("expected a convolution"), "{error}");
         assert!(convolutions(&plain).is_empty());
-        let deep = NetworkSpec::new([4, 4, 2]).conv(conv(3, 3)).build(&device, Seed(1)).unwrap();
+        let deep =
+            NetworkSpec::new([4, 4, 2]).conv(conv2d(3, 3).relu()).build(&device, Seed(1)).unwrap();
         let error = first_filters(&deep, Contrast::Each).unwrap_err().to_string();
         assert!(error.contains("1 channel (grey) or 3") && error.ends_with("got 2"), "{error}");
         let view = FloatImage::filled(4, 4, 1, 0.0).unwrap();

@@ -74,7 +74,7 @@ fn activations_of_the_tiny_networks_are_ccvs() {
             network.activations(&x, visit).unwrap();
         }
         // The fixtures have every layer for one input, and the last one for the other.
-        assert!(compared > network.spec().layers.len(), "{name}: {compared} layers compared");
+        assert!(compared > network.spec().nodes.len(), "{name}: {compared} layers compared");
     });
 }
 
@@ -149,7 +149,7 @@ fn classic(index: usize) {
         let big = golden.path("big");
 
         let x = formula::input(network.spec(), &device).unwrap();
-        let layers = network.spec().layers.len();
+        let layers = network.spec().nodes.len();
         let probes = recorded(big.join(format!("{ccv}.formula.probe.npy")));
         assert_eq!(probes.len(), layers * 64);
         let logits = network

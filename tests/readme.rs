@@ -13,7 +13,7 @@ fn trained(
     seed: u64,
     steps: u64,
 ) -> Outcome<striate::nn::Network> {
-    use striate::nn::{self, Rates, Sgd, named_gradients, require_grad};
+    use striate::nn::{self, Rates, Sgd, parameter_gradients, require_grad};
     use striate::prelude::*;
 
     require_grad(&mut network);
@@ -23,7 +23,7 @@ fn trained(
         let context = Context::training(RandomKey::new(seed, step));
         let logits = network.forward_with(&images, &context)?;
         let loss = nn::loss::cross_entropy(&logits, &labels)?;
-        let gradients = named_gradients(&network, loss.backward()?);
+        let gradients = parameter_gradients(&network, loss.backward()?);
         sgd.step(&mut network, &gradients, |_| rates.step(1.0))?;
     }
     Ok(network)
@@ -48,9 +48,11 @@ fn a_network_of_ones_own() -> Outcome<striate::nn::Network> {
     use striate::prelude::*;
 
     let spec = NetworkSpec::new([28, 28, 1])
-        .conv(conv(20, 5))
+        .conv(conv2d(20, 5))
+        .relu()
         .max_pool(pool(2).stride(2))
-        .conv(conv(50, 5))
+        .conv(conv2d(50, 5))
+        .relu()
         .max_pool(pool(2).stride(2))
         .full_connect(500)
         .relu()
@@ -82,7 +84,7 @@ fn every_fence_of_rust_is_compiled_here() {
 
 #[test]
 fn the_training_applies_dropout() {
-    use striate::nn::{self, Rates, Sgd, named_gradients, named_parameters, require_grad};
+    use striate::nn::{self, Rates, Sgd, named_parameters, parameter_gradients, require_grad};
     use striate::prelude::*;
 
     let device = Device::cpu(None).unwrap();
@@ -98,7 +100,7 @@ fn the_training_applies_dropout() {
         require_grad(&mut network);
         let logits = network.forward_with(&images, context).unwrap();
         let loss = nn::loss::cross_entropy(&logits, &labels).unwrap();
-        let gradients = named_gradients(&network, loss.backward().unwrap());
+        let gradients = parameter_gradients(&network, loss.backward().unwrap());
         let rates = Rates { rate: 0.01, momentum: 0.9, decay: 0.0005 };
         Sgd::new().step(&mut network, &gradients, |_| rates.step(1.0)).unwrap();
         network

@@ -58,11 +58,9 @@ fn spec(image: usize, net: usize, channels: usize) -> NetworkSpec {
     NetworkSpec::new([net, net, channels])
         .with_name("views")
         .with_image([image, image])
-        .conv(conv(6, 3))
+        .conv(conv2d(6, 3).relu())
         .max_pool(pool(size).stride(2))
-        .full_connect(12)
-        .relu()
-        .dropout(0.5)
+        .full_connect(full_connect(12).relu().dropout(0.5))
         .full_connect(CLASSES)
 }
 
@@ -205,7 +203,7 @@ fn the_classic_square_is_recorded() {
     let folder = tempfile::tempdir().unwrap();
     let spec = NetworkSpec::new([225, 225, 3])
         .with_image([257, 257])
-        .conv(conv(2, 7).stride(8).padding(3))
+        .conv(conv2d(2, 7).stride(8).padding(3).relu())
         .full_connect(CLASSES);
     let _ = pictures(&folder.path().join("set"), 3, 1);
     let open = || Dataset::open(folder.path().join("set")).unwrap();
@@ -265,7 +263,8 @@ fn a_network_without_a_convolution_is_classified_as_it_was_tested() {
     let folder = tempfile::tempdir().unwrap();
     let files = pictures(&folder.path().join("set"), 1, 3);
     let set = || Dataset::open(folder.path().join("set")).unwrap();
-    let spec = NetworkSpec::new([12, 12, 1]).full_connect(8).relu().full_connect(CLASSES);
+    let spec =
+        NetworkSpec::new([12, 12, 1]).full_connect(full_connect(8).relu()).full_connect(CLASSES);
     let recipe = Recipe::by_name("caffe").unwrap();
     let session = trained(folder.path(), &spec, &recipe, (set(), set()), &device);
     let expected = tested(session.network(), &recipe, &set());

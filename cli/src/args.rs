@@ -1,88 +1,16 @@
-//! The command line: the options that all commands share, and the commands. Each command's own
-//! options stand in its file.
+//! What the command lines of several commands share: the global options, forms, precisions, and how numbers
+//! and names are parsed.
 
 use std::num::NonZeroUsize;
 use std::ops::RangeBounds;
 use std::str::FromStr;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, ValueEnum};
 use striate::image::Protocol;
 use striate::tensor::DType;
 
 use crate::error::{Error, Result};
-#[cfg(feature = "plot")]
-use crate::plot;
-use crate::{
-    bench, classify, completions, convert, draw, encode, inspect, plan, prepare, train, tune,
-    validate, visualize,
-};
-
-const EXAMPLES: &str = "\
-Examples:
-  striate classify samples/digit-7.png                  what digit is this? (embedded model)
-  striate classify --model vgg-d.sqlite3 photo.jpg      five likeliest classes of a photo
-  striate classify --model vgg-d.sqlite3 --format json --list photos.txt > ranks.jsonl
-  striate inspect vgg-d.sqlite3                         layers, shapes, parameters
-  striate convert vgg-d.sqlite3 vgg-d.safetensors --dtype f16
-  striate bench vgg-d --layers                          where the time goes
-  striate plan --model vgg-d --devices 4..64 --link 100GbE --flops 4.5T   would it pay?
-  striate tune vgg-d                                    choose the GPU's kernels by measuring
-
-Model files are recognised by their content: ccv's .sqlite3, and .safetensors.
-Exit codes: 0 done, 1 failed (the reason is on stderr, after `error:`), 2 wrong usage (an option that
-can be no right one, whatever the files hold).
-Text files (lists, labels, truth, results, JSON) are UTF-8, or UTF-16 with a byte order mark. Empty
-lines are skipped, and no character begins a comment. Control characters in names are printed as
-escapes (`\\u{1b}`); JSON keeps every name whole.
-`striate help COMMAND` tells more about a command.";
-
-/// Convolutional networks on whatever CPU or GPU is there: classify photos, inspect, convert and
-/// time models.
-#[derive(Debug, Parser)]
-#[command(name = "striate", version, after_help = EXAMPLES, max_term_width = 100)]
-pub(crate) struct Cli {
-    #[command(flatten)]
-    pub(crate) global: Global,
-    #[command(subcommand)]
-    pub(crate) command: Command,
-}
-
-/// What can be done.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Command {
-    /// Rank the classes of photos.
-    Classify(classify::ClassifyArgs),
-    /// Run the raw network on a tensor, and save what a layer puts out.
-    Encode(encode::EncodeArgs),
-    /// Show what a model file holds: layers, shapes, parameters, metadata.
-    Inspect(inspect::InspectArgs),
-    /// Convert a model file between formats and precisions.
-    Convert(convert::ConvertArgs),
-    /// Train a network, or resume its training.
-    Train(Box<train::TrainArgs>),
-    /// Predict what training on many devices would take: step times, bytes sent, the best way.
-    Plan(Box<plan::PlanArgs>),
-    /// Resize a set of labelled images once, for training.
-    Prepare(prepare::PrepareArgs),
-    /// Compute top-1 and top-5 error rates of classification results.
-    Validate(validate::ValidateArgs),
-    /// Paint the ranks of a classification over its picture.
-    Draw(draw::DrawArgs),
-    /// Show what a network has learnt: filters, activations, where it looks.
-    Visualize(visualize::VisualizeArgs),
-    /// Draw the loss and the error rates of trainings.
-    #[cfg(feature = "plot")]
-    Plot(plot::PlotArgs),
-    /// Time ops and networks, and compare with what the machine can do.
-    Bench(bench::BenchArgs),
-    /// Measure which kernels are the fastest on your GPU, and use them from then on.
-    Tune(tune::TuneArgs),
-    /// List the devices of this machine.
-    Devices,
-    /// Print a completion script for a shell.
-    Completions(completions::CompletionsArgs),
-}
 
 /// Options of every command.
 #[derive(Clone, Debug, Args)]
@@ -111,9 +39,8 @@ pub(crate) struct Global {
 }
 
 impl Global {
-    /// Refuses wrong usage that parsing does not see.
-    pub(crate) fn check(&self, command: &Command) -> Result<()> {
-        let classifies = matches!(command, Command::Classify(_));
+    /// Refuses wrong usage that parsing does not see. ccv's form is for the command that classifies.
+    pub(crate) fn check(&self, classifies: bool) -> Result<()> {
         if self.format == Format::Ccv && !classifies {
             return Err(Error::Usage("'--format ccv' is for 'striate classify' only".into()));
         }
@@ -211,16 +138,4 @@ pub(crate) fn protocol_parser() -> impl TypedValueParser<Value = Protocol> {
     let values = Protocol::all()
         .map(|protocol| PossibleValue::new(protocol.name()).help(protocol.description()));
     PossibleValuesParser::new(values).try_map(|name| name.parse::<Protocol>())
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
-
-    use super::*;
-
-    #[test]
-    fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
-    }
 }

@@ -3,13 +3,11 @@
 //! Most follow from the classic networks' own specifications, so that there is no second table of
 //! their shapes to keep right.
 
+use striate::graph::{NodeOp, Source};
 use striate::models;
-use striate::nn::{LayerShape, LayerSpec, NetworkSpec};
-use striate::tensor::ops::{
-    AvgPool2d, Axes, Binary, BinaryKind, Cast, MatMul, Op, Reduce, ReduceKind, Softmax, Unary,
-    UnaryKind,
-};
-use striate::tensor::{DType, Shape, TensorType};
+use striate::nn::NetworkSpec;
+use striate::tensor::ops::*;
+use striate::tensor::{DType, RandomKey, Shape, TensorType};
 
 use crate::error::{Error, Result};
 
@@ -44,12 +42,23 @@ pub(crate) fn all(batch: usize, dtype: DType) -> Result<Vec<OpCase>> {
         of_network(&model.spec(), batch, |_| dtype, &mut cases)?;
     }
     others(batch, &mut cases)?;
+    features(batch, &mut cases)?;
     Ok(cases)
 }
 
 /// The cases of every op that are timed where none is named: those of the usual networks, each
-/// shape once.
+/// shape once, and what their training does most.
 pub(crate) fn usual(batch: usize, dtype: DType) -> Result<Vec<OpCase>> {
+    let mut cases = of_usual_networks(batch, dtype)?;
+    cases.retain(|case| !case.name.ends_with(ASKED_FOR));
+    Ok(cases)
+}
+
+/// The place of the cases that are timed only where their op is named.
+const ASKED_FOR: &str = "/features";
+
+/// The cases of every op, of networks those of the usual ones, each shape once.
+fn of_usual_networks(batch: usize, dtype: DType) -> Result<Vec<OpCase>> {
     let is_usual = |case: &OpCase| {
         let network = case.name.split('/').nth(1).unwrap_or_default();
         USUAL_MODELS.contains(&network) || models::by_name(network).is_err()
@@ -73,7 +82,7 @@ pub(crate) fn find(name: &str, batch: usize, dtype: DType) -> Result<Vec<OpCase>
         cases.retain(|case| case.name == name || case.name.starts_with(&prefix));
         return Ok(cases);
     }
-    let mut cases = usual(batch, dtype)?;
+    let mut cases = of_usual_networks(batch, dtype)?;
     cases.retain(|case| case.op.name() == name);
     Ok(cases)
 }
@@ -86,85 +95,130 @@ pub(crate) fn unknown(name: &str) -> Error {
     ))
 }
 
-/// The op that computes a layer, and the types of its operands for inputs of type `x`.
-pub(crate) fn of_layer(
-    layer: &LayerSpec,
-    x: TensorType,
-    parameters: Option<[TensorType; 2]>,
-) -> (Op, Vec<TensorType>) {
-    let op = match layer {
-        LayerSpec::Conv(conv) => conv.op().into(),
-        LayerSpec::MaxPool(pool) => pool.op().into(),
-        LayerSpec::AvgPool(pool) => AvgPool2d(pool.op()).into(),
-        LayerSpec::Lrn(lrn) => lrn.op().into(),
-        LayerSpec::FullConnect(full) => full.op().into(),
-    };
-    (op, [x].into_iter().chain(parameters.into_iter().flatten()).collect())
-}
-
-/// The type of a layer's input: a full-connect layer sees it flat.
-pub(crate) fn input_type(
-    layer: &LayerSpec,
-    shape: &LayerShape,
-    batch: usize,
-) -> Result<TensorType> {
-    let [rows, cols, channels] = shape.input;
-    let shape = match layer {
-        LayerSpec::FullConnect(_) => Shape::new(&[batch, rows * cols * channels]),
-        _ => Shape::new(&[batch, rows, cols, channels]),
-    };
-    Ok(TensorType::f32(shape?))
-}
-
-/// A case for each layer: convolutions by block (a pooling ends one) and number in it, the others by
-/// their number. `dtype` is the precision of the parameters of a layer.
+/// A case for each op of a network's graph: convolutions by block (a pooling ends one) and number in it,
+/// the others by their number. `dtype` is the precision of the parameters of a layer.
 pub(crate) fn of_network(
     spec: &NetworkSpec,
     batch: usize,
     dtype: impl Fn(usize) -> DType,
     cases: &mut Vec<OpCase>,
 ) -> Result<()> {
-    let (mut block, mut in_block, mut pools, mut lrns, mut fulls) = (1, 0, 0, 0, 0);
-    for (index, (layer, shape)) in spec.layers.iter().zip(spec.shapes()?).enumerate() {
-        let place = match layer {
-            LayerSpec::Conv(_) => {
+    let graph = spec.graph(batch)?;
+    let (mut block, mut in_block, mut products) = (1, 0, 0);
+    let mut counts = std::collections::BTreeMap::<&str, usize>::new();
+    for node in graph.nodes() {
+        let NodeOp::Op(op) = &node.op else { continue };
+        let place = match op {
+            Op::Conv2d(_) => {
                 in_block += 1;
                 format!("{block}_{in_block}")
             }
-            LayerSpec::MaxPool(_) | LayerSpec::AvgPool(_) => {
-                (block, in_block) = (block + 1, 0);
-                pools += 1;
-                format!("{pools}")
+            Op::MatMul(_) => {
+                products += 1;
+                format!("fc{products}")
             }
-            LayerSpec::Lrn(_) => {
-                lrns += 1;
-                format!("{lrns}")
-            }
-            LayerSpec::FullConnect(_) => {
-                fulls += 1;
-                format!("fc{fulls}")
+            other => {
+                if matches!(other, Op::MaxPool2d(_) | Op::AvgPool2d(_)) {
+                    (block, in_block) = (block + 1, 0);
+                }
+                let kind = match other {
+                    // Both kinds of pooling are counted as one.
+                    Op::MaxPool2d(_) | Op::AvgPool2d(_) => "pool",
+                    other => other.name(),
+                };
+                let count = counts.entry(kind).or_default();
+                *count += 1;
+                count.to_string()
             }
         };
-        let x = input_type(layer, &shape, batch)?;
-        let parameters = match (shape.weight, shape.bias) {
-            (Some(weight), Some(bias)) => {
-                Some([weight, bias].map(|shape| TensorType::new(shape, dtype(index))))
+        let types = node.inputs.iter().map(|&input| match graph.source(input) {
+            Source::Parameter(_) => {
+                TensorType::new(graph.ty(input).shape, dtype(node.origin.unwrap_or(0)))
             }
-            _ => None,
-        };
-        let (op, inputs) = of_layer(layer, x, parameters);
+            _ => *graph.ty(input),
+        });
+        let (op, inputs) = (op.clone(), types.collect());
         cases.push(OpCase { name: format!("{}/{}/{place}", op.name(), spec.name), op, inputs });
     }
     Ok(())
 }
 
+/// The case of an op on operands of these shapes and types.
+fn case(place: &str, op: Op, inputs: &[(&[usize], DType)]) -> Result<OpCase> {
+    let types = inputs.iter().map(|(dims, dtype)| Ok(TensorType::new(Shape::new(dims)?, *dtype)));
+    let inputs = types.collect::<Result<Vec<_>>>()?;
+    Ok(OpCase { name: format!("{}/{place}", op.name()), op, inputs })
+}
+
+/// Ops of which a benchmark of single ops says nothing, and why.
+#[cfg(test)]
+const NOT_TIMED: [(&str, &str); 1] =
+    [("sgd_momentum", "it updates in place: `striate bench --pass step` has its time")];
+
+/// Every op that no other list has, on the features of a convolution in the middle of a network.
+fn features(batch: usize, cases: &mut Vec<OpCase>) -> Result<()> {
+    let f32 = |dims: &'static [usize]| (dims, DType::F32);
+    let dims = &[batch, 56, 56, 64][..];
+    let (x, condition) = ((dims, DType::F32), (dims, DType::U32));
+    let rows = [batch * 56 * 56];
+    let indices = (&rows[..], DType::U32);
+    let place = ASKED_FOR.trim_start_matches('/');
+    let mut add = |op: Op, inputs: &[(&[usize], DType)]| -> Result<()> {
+        cases.push(case(place, op, inputs)?);
+        Ok(())
+    };
+    for &kind in UnaryKind::ALL {
+        add(Unary { kind }.into(), &[x])?;
+    }
+    for &kind in BinaryKind::ALL {
+        add(Binary { kind }.into(), &[x, x])?;
+    }
+    for &kind in CompareKind::ALL {
+        add(Compare { kind }.into(), &[x, x])?;
+    }
+    for &kind in ReduceKind::ALL {
+        add(Reduce { kind, axes: Axes::new(&[1, 2])?, keep_axes: false }.into(), &[x])?;
+    }
+    for &kind in ArgReduceKind::ALL {
+        add(ArgReduce { kind, axis: 3, keep_axis: false }.into(), &[x])?;
+    }
+    add(Select.into(), &[condition, x, x])?;
+    add(ReluGrad.into(), &[x, x])?;
+    add(Permute { order: vec![0, 3, 1, 2] }.into(), &[x])?;
+    add(Slice { ranges: vec![0..batch, 1..55, 1..55, 0..64] }.into(), &[x])?;
+    add(Concatenate { axis: 3 }.into(), &[x, x])?;
+    add(Pad { widths: vec![[0, 0], [1, 1], [1, 1], [0, 0]], value: 0.0 }.into(), &[x])?;
+    add(Flip { axes: Axes::new(&[2])? }.into(), &[x])?;
+    add(Gather { axis: 0 }.into(), &[f32(&[1000, 64]), indices])?;
+    add(GatherGrad { axis: 0, extent: 1000 }.into(), &[indices, (&[rows[0], 64], DType::F32)])?;
+
+    let logits = (&[batch, 1000][..], DType::F32);
+    let (labels, losses) = ((&[batch][..], DType::U32), (&[batch][..], DType::F32));
+    add(CrossEntropy.into(), &[logits, labels])?;
+    add(CrossEntropyGrad.into(), &[logits, labels, losses])?;
+
+    let conv = Conv2d { padding: [[1; 2]; 2], ..Conv2d::default() };
+    add(Conv2dInputGrad { conv, input: [56, 56] }.into(), &[x, f32(&[64, 3, 3, 64])])?;
+    add(Conv2dWeightGrad { conv, kernel: [3, 3] }.into(), &[x, x])?;
+    let pool = Pool2d::square(2, 2, 0);
+    let windows = (&[batch, 28, 28, 64][..], DType::F32);
+    add(MaxPool2dGrad(pool).into(), &[x, windows, windows])?;
+    add(AvgPool2d(pool).into(), &[x])?;
+    add(AvgPool2dGrad { pool, input: [56, 56] }.into(), &[windows])?;
+    let lrn = Lrn { size: 5, kappa: 2.0, alpha: 1e-4, beta: 0.75, groups: 1 };
+    add(LrnGrad(lrn).into(), &[x, x])?;
+
+    let (shape, key) = (Shape::new(dims)?, RandomKey::new(1, 2));
+    add(Dropout { rate: 0.5, scale: 2.0, key }.into(), &[x])?;
+    add(Uniform { shape, low: 0.0, high: 1.0, key }.into(), &[])?;
+    add(Normal { shape, mean: 0.0, deviation: 1.0, key }.into(), &[])?;
+    add(Fill { ty: TensorType::f32(shape), value: 1.0 }.into(), &[])
+}
+
 /// Cases that no layer asks for: what a plain tensor program does.
 fn others(batch: usize, cases: &mut Vec<OpCase>) -> Result<()> {
     let mut add = |place: &str, op: Op, inputs: &[(&[usize], DType)]| -> Result<()> {
-        let types =
-            inputs.iter().map(|(dims, dtype)| Ok(TensorType::new(Shape::new(dims)?, *dtype)));
-        let inputs = types.collect::<Result<Vec<_>>>()?;
-        cases.push(OpCase { name: format!("{}/{place}", op.name()), op, inputs });
+        cases.push(case(place, op, inputs)?);
         Ok(())
     };
     for n in [512, 1024, 2048] {
@@ -183,7 +237,16 @@ fn others(batch: usize, cases: &mut Vec<OpCase>) -> Result<()> {
     add("activation", Cast { dtype: DType::F16 }.into(), &[activation])?;
     let axes = Axes::new(&[0, 1, 2])?;
     let sum = Reduce { kind: ReduceKind::Sum, axes, keep_axes: false };
-    add("channels", sum.into(), &[activation])
+    add("channels", sum.into(), &[activation])?;
+    // After the first convolution of a residual network.
+    let x = (&[batch, 112, 112, 64][..], DType::F32);
+    let (pairs, each) = ((&[2, 64][..], DType::F32), (&[64][..], DType::F32));
+    let norm = BatchNorm { epsilon: 1e-5, batch: true, relu: true };
+    add("activation", Moments.into(), &[x])?;
+    add("activation", norm.into(), &[x, pairs, each, each])?;
+    add("activation", BatchNormSums.into(), &[x, x, pairs])?;
+    let grad = BatchNormGrad { epsilon: norm.epsilon };
+    add("activation", grad.into(), &[x, x, pairs, pairs, each])
 }
 
 #[cfg(test)]
@@ -198,6 +261,18 @@ mod tests {
             assert!(case.op.cost(&case.inputs).is_ok(), "{}", case.name);
             assert!(cases[..i].iter().all(|other| other.name != case.name), "{}", case.name);
         }
+    }
+
+    #[test]
+    fn every_op_has_a_case_or_a_reason_why_not() {
+        let cases = of_usual_networks(1, DType::F32).unwrap();
+        for name in Op::names() {
+            let timed = cases.iter().any(|case| case.op.name() == name);
+            let excused = NOT_TIMED.iter().any(|(excused, _)| *excused == name);
+            assert!(timed != excused, "`{name}` timed: {timed}, excused: {excused}");
+        }
+        let usual = usual(1, DType::F32).unwrap();
+        assert!(usual.iter().all(|case| case.op.name() != "arg_max"), "only where it is named");
     }
 
     #[test]

@@ -1,9 +1,8 @@
 //! `striate completions`.
 
-use clap::{Args, CommandFactory, ValueEnum};
+use clap::{Args, Command, ValueEnum};
 use clap_complete::{Shell, generate};
 
-use crate::args::Cli;
 use crate::error::Result;
 use crate::output::Output;
 
@@ -28,8 +27,8 @@ pub(crate) struct CompletionsArgs {
     shell: ShellName,
 }
 
-/// Prints the script.
-pub(crate) fn run(args: &CompletionsArgs, output: &mut Output) -> Result<()> {
+/// Prints the script for this command.
+pub(crate) fn run(args: &CompletionsArgs, mut command: Command, output: &mut Output) -> Result<()> {
     let shell = match args.shell {
         ShellName::Bash => Shell::Bash,
         ShellName::Zsh => Shell::Zsh,
@@ -37,6 +36,6 @@ pub(crate) fn run(args: &CompletionsArgs, output: &mut Output) -> Result<()> {
     };
     // By way of memory: the generator panics where its writer fails.
     let mut script = Vec::new();
-    generate(shell, &mut Cli::command(), "striate", &mut script);
+    generate(shell, &mut command, "striate", &mut script);
     output.bytes(&script)
 }

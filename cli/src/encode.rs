@@ -109,7 +109,7 @@ pub(crate) fn run(args: &EncodeArgs, global: &Global, output: &mut Output) -> Re
     let device = global.device()?;
     let dtype = args.dtype.map(Into::into);
     let network = model::load(model.as_ref(), dtype, &device)?;
-    let layers = network.spec().layers.len();
+    let layers = network.spec().nodes.len();
     let layer = args.layer.unwrap_or(layers.saturating_sub(1));
     if layer >= layers {
         return Err(Error::message(format!(
@@ -144,7 +144,7 @@ pub(crate) fn run(args: &EncodeArgs, global: &Global, output: &mut Output) -> Re
     if output.format() == Format::Json {
         return output.json(&Report { file, layer, shape: &shape });
     }
-    let kind = network.spec().layers[layer].kind();
+    let kind = network.spec().nodes[layer].kind();
     let shape = dims(&shape);
     output.done(&format!("wrote {file}: output of layer {layer} ({kind}), {shape}"))
 }

@@ -1,5 +1,7 @@
 //! `striate inspect`.
 
+mod graph;
+
 use std::path::PathBuf;
 
 use clap::Args;
@@ -18,10 +20,30 @@ use crate::output::{self, Output, bytes, dims, grouped};
 #[command(after_help = "\
 Examples:
   striate inspect vgg-d.sqlite3
-  striate inspect --format json vgg-d.sqlite3 | jq .parameters")]
+  striate inspect --format json vgg-d.sqlite3 | jq .parameters
+  striate inspect --graph resnet18.safetensors
+  striate inspect --graph --dot resnet18.safetensors | dot -Tsvg > resnet18.svg")]
 pub(crate) struct InspectArgs {
     /// A model file; `-` is standard input.
     model: PathBuf,
+    /// Show the graph that classifying runs: its ops after all passes, what each reads, when a value
+    /// is freed, and the memory that activations take.
+    #[arg(long)]
+    graph: bool,
+    /// With --graph: draw it, in the language of Graphviz.
+    #[arg(long, requires = "graph")]
+    dot: bool,
+    /// With --graph: so many images at a time.
+    #[arg(long, requires = "graph", default_value_t = 1, value_parser = batch_size)]
+    batch: usize,
+    /// With --graph: the ops as the layers have them, before any pass.
+    #[arg(long, requires = "graph")]
+    no_passes: bool,
+}
+
+fn batch_size(text: &str) -> std::result::Result<usize, String> {
+    let number = text.parse::<usize>().ok().filter(|number| (1..=1 << 20).contains(number));
+    number.ok_or_else(|| format!("a number from 1 to {} is expected", 1 << 20))
 }
 
 /// A model file as one line of JSON.
@@ -56,6 +78,12 @@ struct LayerRow<'a> {
     input: [usize; 3],
     output: [usize; 3],
     weight: Option<Vec<usize>>,
+    /// The name, where it has one of its own.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    name: &'a str,
+    /// What it sees, where that is not the layer before alone.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    from: &'a [String],
     parameters: u64,
     macs: u64,
     dtype: Option<&'static str>,
@@ -66,6 +94,9 @@ pub(crate) fn run(args: &InspectArgs, output: &mut Output) -> Result<()> {
     let mut inspection = inputs::model(&args.model)?.inspect()?;
     if is_stdin(&args.model) {
         inspection.file = "-".to_owned();
+    }
+    if args.graph {
+        return graph::run(args, &inspection.spec, output);
     }
     let summary = inspection.spec.summary()?;
     let shapes = inspection.spec.shapes()?;
@@ -79,7 +110,9 @@ pub(crate) fn run(args: &InspectArgs, output: &mut Output) -> Result<()> {
             detail: &layer.detail,
             input: layer.input,
             output: layer.output,
-            weight: shape.weight.map(|weight| weight.dims().to_vec()),
+            weight: shape.weight().map(|weight| weight.dims().to_vec()),
+            name: &layer.name,
+            from: &layer.from,
             parameters: layer.parameters,
             macs: layer.macs,
             dtype: stored(&inspection, layer),
@@ -106,23 +139,45 @@ pub(crate) fn run(args: &InspectArgs, output: &mut Output) -> Result<()> {
 
     facts(&inspection, output)?;
     output.line("")?;
-    let heads = ["layer", "kind", "", "output", "weights", "parameters", "MACs", "type"];
-    let mut table = output::table(&heads, &[0, 5, 6]);
+    // Columns that would say nothing are left out.
+    let is_named = summary.layers.iter().any(|layer| !layer.name.is_empty());
+    let is_chain = summary.layers.iter().all(|layer| layer.from.is_empty());
+    let is_shown = |column: usize| match column {
+        1 => is_named,
+        4 => !is_chain,
+        _ => true,
+    };
+    let shown = |cells: [String; 10]| -> Vec<String> {
+        let cells = cells.into_iter().enumerate();
+        cells.filter(|(column, _)| is_shown(*column)).map(|(_, cell)| cell).collect()
+    };
+    let heads =
+        ["layer", "name", "kind", "", "from", "output", "weights", "parameters", "MACs", "type"];
+    let heads: Vec<&str> = (heads.into_iter().enumerate())
+        .filter(|(column, _)| is_shown(*column))
+        .map(|(_, head)| head)
+        .collect();
+    let last = heads.len();
+    let mut table = output::table(&heads, &[0, last - 3, last - 2]);
     let number = |n: u64| if n == 0 { String::new() } else { grouped(n) };
     for (layer, shape) in summary.layers.iter().zip(&shapes) {
-        table.add_row([
+        table.add_row(shown([
             layer.layer.to_string(),
+            layer.name.clone(),
             layer.kind.to_string(),
             layer.detail.clone(),
+            layer.from.join(", "),
             dims(&layer.output),
-            shape.weight.map(|weight| dims(weight.dims())).unwrap_or_default(),
+            shape.weight().map(|weight| dims(weight.dims())).unwrap_or_default(),
             number(layer.parameters),
             number(layer.macs),
             stored(&inspection, layer).unwrap_or_default().to_owned(),
-        ]);
+        ]));
     }
-    let (parameters, macs) = (number(summary.parameters), number(summary.macs));
-    table.add_row(["", "total", "", "", "", &parameters, &macs, ""]);
+    let mut total: [String; 10] = Default::default();
+    total[if is_named { 1 } else { 2 }] = "total".into();
+    (total[7], total[8]) = (number(summary.parameters), number(summary.macs));
+    table.add_row(shown(total));
     output.table(&table)?;
     if !limits.is_empty() {
         output.line("")?;

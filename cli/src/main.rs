@@ -4,6 +4,7 @@ mod args;
 mod bench;
 mod cases;
 mod classify;
+mod command;
 mod completions;
 mod convert;
 mod device;
@@ -33,9 +34,9 @@ mod visualize;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
-use args::{Cli, Command};
+use command::{Cli, Command};
 use error::{Error, Result};
 use output::Output;
 
@@ -63,7 +64,7 @@ fn quiet_graphics_loader() {
 
 fn run(cli: &Cli, output: &mut Output) -> Result<()> {
     let global = &cli.global;
-    global.check(&cli.command)?;
+    global.check(matches!(cli.command, Command::Classify(_)))?;
     match &cli.command {
         Command::Classify(args) => classify::run(args, global, output),
         Command::Encode(args) => encode::run(args, global, output),
@@ -84,6 +85,6 @@ fn run(cli: &Cli, output: &mut Output) -> Result<()> {
         Command::Bench(args) => bench::run(args, global, output),
         Command::Tune(args) => tune::run(args, global, output),
         Command::Devices => devices::run(global, output),
-        Command::Completions(args) => completions::run(args, output),
+        Command::Completions(args) => completions::run(args, Cli::command(), output),
     }
 }

@@ -34,8 +34,9 @@ use progress::Watch;
 /// Options of `striate train`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The working file is a ccv model file that also holds the state of the training. It is replaced as a
-whole at the end of each epoch, every --checkpoint-every mini-batches, and when ctrl-C is pressed:
+The working file is a model file that also holds the state of the training: safetensors, which holds
+any network, or ccv's form where its name ends in .sqlite3, for networks of ccv's layers. It is
+replaced as a whole at the end of each epoch, every --checkpoint-every mini-batches, and when ctrl-C is pressed:
 the same command resumes it, and ends with the same weights, bit for bit, as if nothing had
 happened. Rates, schedule and length may change on the way; seed, mini-batch, recipe and samples may
 not. A working file that holds a network but no training gives the weights to begin with.
@@ -82,7 +83,7 @@ pub(crate) struct TrainArgs {
     #[arg(long)]
     allow_empty_classes: bool,
     /// The file that holds the training: made if it is not there, else resumed.
-    #[arg(long, value_name = "M.sqlite3")]
+    #[arg(long, value_name = "M.safetensors")]
     working: PathBuf,
     /// Epochs in all [default: 100].
     #[arg(long, value_name = "N")]
@@ -234,7 +235,7 @@ pub(crate) fn run(args: &TrainArgs, global: &Global, output: &mut Output) -> Res
     };
     // Before the samples and the device, which take their time: a slip in these is told at once.
     let (spec, is_named) = model::spec(&args.spec)?;
-    spec::check(&args.spec, &spec, &options)?;
+    spec::check(&args.working, &args.spec, &spec, &options)?;
     let train = inputs::samples(&args.train_list)?;
     let test = args.test_list.as_deref().map(inputs::samples).transpose()?;
     let spec = match is_named {

@@ -220,7 +220,7 @@ fn activations(args: &VisualizeArgs, network: &Network, photo: &Image) -> Result
         given => given.to_vec(),
     };
     if layers.is_empty() {
-        let all = network.spec().layers.len();
+        let all = network.spec().nodes.len();
         return Err(Error::message(format!(
             "the network has no convolution among its {all} layers; choose one with --layer N"
         )));

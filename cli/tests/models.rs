@@ -127,7 +127,7 @@ fn convert_keeps_what_there_is() {
         let device = scene.network.device();
         let options = ReadOptions::default().dtype(DType::F32);
         let network = importers::read(scene.path(name), device, &options).unwrap();
-        let parameters = network.parameters().iter().flatten();
+        let parameters = network.layer_parameters().into_iter().flatten();
         parameters.map(|p| p.weight.to_vec::<f32>().unwrap()).collect()
     };
 
@@ -157,8 +157,8 @@ fn a_checkpoint_is_shown_and_kept_until_it_is_stripped() {
     let labels = Some((0..CLASSES).map(|id| format!("thing {id}")).collect());
     let named = network.clone().with_metadata(Metadata { labels, ..Metadata::default() });
     let state = TrainingState {
-        velocities: network.parameters().to_vec(),
-        exact: vec![None; network.parameters().len()],
+        velocities: network.layer_parameters().to_vec(),
+        exact: vec![None; network.layer_parameters().len()],
         epoch: 7,
         iteration: 1234,
         order: (0..50).collect(),

@@ -256,12 +256,12 @@ fn messages_name_the_file_at_fault() {
 /// Weights so large that the outputs are not finite.
 fn loud(scene: &Scene) {
     let network = &scene.network;
-    let parameters = network.parameters().iter().map(|layer| {
-        layer.as_ref().map(|layer| {
+    let parameters = network.layer_parameters().into_iter().map(|layer| {
+        layer.map(|layer| {
             let weight = layer.weight.to_vec::<f32>().unwrap();
             let weight = weight.iter().map(|w| w.signum() * 1e30).collect();
             let weight = Tensor::from_vec(weight, *layer.weight.shape(), network.device()).unwrap();
-            striate::nn::LayerParameters { weight, bias: layer.bias.clone() }
+            striate::nn::LayerParameters { weight, bias: layer.bias }
         })
     });
     let spec = network.spec().clone();

@@ -6,7 +6,7 @@ use rusqlite::Connection;
 use striate_importers::ccv::{self as form, TrainingState};
 use striate_importers::safetensors::{TensorFile, write_tensors};
 use striate_importers::{self as importers, ReadOptions, WriteOptions};
-use striate_nn::{LayerParameters, Network, NetworkSpec, Seed, conv, full_connect, lrn, pool};
+use striate_nn::{LayerParameters, Network, NetworkSpec, Seed, conv2d, full_connect, lrn, pool};
 use striate_tensor::{DType, Device, Reference, Tensor};
 
 use super::{Scratch, printed, same_bits};
@@ -135,7 +135,16 @@ fn checkpoint_comes_back(scratch: &Scratch, network: &Network, state: &TrainingS
 }
 
 fn assert_same_network(one: &Network, other: &Network) {
-    assert_same_layers(one.parameters(), other.parameters());
+    assert_eq!(one.parameter_infos(), other.parameter_infos());
+    let pairs = one.parameters().iter().zip(other.parameters());
+    for ((one, other), info) in pairs.zip(one.parameter_infos()) {
+        assert_same(&info.name, one, other);
+    }
+    assert_eq!(one.buffer_infos(), other.buffer_infos());
+    let pairs = one.buffers().iter().zip(other.buffers());
+    for ((one, other), info) in pairs.zip(one.buffer_infos()) {
+        assert_same(&info.name, one.value(), other.value());
+    }
     match (one.mean(), other.mean()) {
         (Some(one), Some(other)) => assert_same("the mean image", one, other),
         (one, other) => assert_eq!(one.is_some(), other.is_some(), "the mean image"),
@@ -179,20 +188,20 @@ pub fn small_training() -> (Network, TrainingState) {
     let device = device();
     let spec = NetworkSpec::new([9, 9, 3])
         .with_image([11, 11])
-        .conv(conv(4, 3).stride(2).padding(1).out_groups(2))
+        .conv(conv2d(4, 3).stride(2).padding(1).out_groups(2).relu())
         .lrn(lrn(3).groups(2))
         .max_pool(pool(2).stride(1).groups(2))
-        .conv(conv(4, 3).padding(1).groups(2))
+        .conv(conv2d(4, 3).padding(1).groups(2).relu())
         .avg_pool(pool(2).stride(2))
         .full_connect(full_connect(3).relu().dropout(0.5))
         .full_connect(2);
     let mean = (0..11 * 11 * 3).map(|i| 100.0 + (i % 37) as f32 * 0.25).collect();
     let mean = Tensor::from_vec::<f32, _>(mean, [11, 11, 3], &device).unwrap();
     let network = spec.build(&device, Seed(7)).unwrap().with_mean(mean).unwrap();
-    let mut exact = vec![None; network.spec().layers.len()];
-    exact[5] = network.parameters()[5].clone();
+    let mut exact = vec![None; network.spec().nodes.len()];
+    exact[5] = network.layer_parameters()[5].clone();
     let state = TrainingState {
-        velocities: network.parameters().to_vec(),
+        velocities: network.layer_parameters().to_vec(),
         exact,
         epoch: 2,
         iteration: 3,

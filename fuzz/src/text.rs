@@ -71,7 +71,9 @@ pub fn spec(bytes: &[u8]) {
     let input: u64 = spec.input.iter().map(|&side| side as u64).product();
     let images: u64 = spec.image.iter().map(|&side| side as u64).product();
     let mean = images * spec.input[2] as u64;
-    if [sum(LayerShape::outputs), sum(LayerShape::parameters), input, mean].into_iter().all(small)
+    if [sum(LayerShape::outputs), sum(LayerShape::parameter_count), input, mean]
+        .into_iter()
+        .all(small)
         && sum(|shape| shape.macs) <= 1 << 18
     {
         let device = Device::new(Reference::new());

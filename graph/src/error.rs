@@ -17,7 +17,7 @@ pub enum Error {
         /// What the node was made from, where its maker says so: [`Node::origin`](crate::Node::origin).
         origin: Option<usize>,
         /// What the op says.
-        source: striate_tensor::Error,
+        source: Box<striate_tensor::Error>,
     },
     /// A graph was run on inputs other than those it was made for.
     #[error("graph: expected {expected} as input `{input}`, got {got}")]
@@ -25,9 +25,9 @@ pub enum Error {
         /// The input's name.
         input: String,
         /// Its type in the graph.
-        expected: TensorType,
+        expected: Box<TensorType>,
         /// The type that it was given.
-        got: TensorType,
+        got: Box<TensorType>,
     },
     /// A graph was run on another number of inputs.
     #[error("graph: expected {expected} inputs, got {got}")]
@@ -45,7 +45,7 @@ pub enum Error {
         /// Its number.
         index: u32,
         /// The type in the graph.
-        expected: TensorType,
+        expected: Box<TensorType>,
         /// What was given: a type, or `none`.
         got: String,
     },
@@ -66,4 +66,13 @@ pub enum Error {
     /// The caller's own function, shown a value, failed.
     #[error(transparent)]
     Visit(Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// What cannot be: every value is made before it is read. An error all the same.
+pub(crate) fn missing(what: &str) -> Error {
+    Error::Tensor(striate_tensor::Error::shape(
+        "graph",
+        format!("operands of {what}"),
+        "none".to_owned(),
+    ))
 }

@@ -72,9 +72,9 @@ pub enum NodeOp {
     },
 }
 
-impl From<Op> for NodeOp {
-    fn from(op: Op) -> Self {
-        NodeOp::Op(op)
+impl<T: Into<Op>> From<T> for NodeOp {
+    fn from(op: T) -> Self {
+        NodeOp::Op(op.into())
     }
 }
 
@@ -234,11 +234,20 @@ impl Graph {
         detached: bool,
     ) -> Result<Value> {
         let name = name.into();
-        let types: Vec<TensorType> = inputs.iter().map(|&input| *self.ty(input)).collect();
-        let ty = op.output(&types).map_err(|source| Error::Node {
+        let ty = |input: &Value| match self.values.get(input.index()) {
+            Some(value) => Ok(value.ty),
+            None => Err(striate_tensor::Error::parameter(
+                op.name(),
+                "inputs",
+                format!("values of this graph, which has {}", self.values.len()),
+                input.index(),
+            )),
+        };
+        let types: striate_tensor::Result<Vec<TensorType>> = inputs.iter().map(ty).collect();
+        let ty = types.and_then(|types| op.output(&types)).map_err(|source| Error::Node {
             node: name.clone(),
             origin: self.origin,
-            source,
+            source: source.into(),
         })?;
         let output = self.value(ty, Source::Node(self.nodes.len()));
         let inputs = inputs.to_vec();

@@ -29,11 +29,14 @@
 //! ```
 
 mod cut;
+mod draw;
 mod error;
 mod graph;
+pub mod passes;
 mod plan;
 mod run;
 
+pub use draw::{Row, Table};
 pub use error::{Error, Result};
 pub use graph::{BufferId, Graph, Node, NodeOp, ParameterId, Record, Source, Value};
 pub use plan::Plan;

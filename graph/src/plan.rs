@@ -30,7 +30,7 @@ impl Plan {
                 freed.push(value);
             }
         }
-        let fixed = fixed(&graph);
+        let fixed = graph.fixed();
         let peak_bytes = peak_bytes(&graph, &freed, &fixed);
         Plan { graph, freed, fixed, peak_bytes }
     }
@@ -41,36 +41,23 @@ impl Plan {
     }
 
     /// Bytes of activations at the moment when they are most: what nodes make, inputs and outputs of
-    /// the graph included; parameters, constants and the devices' own working memory are not counted.
+    /// the graph included. Parameters, buffers, constants, what depends on these alone (it is
+    /// [prepared](Plan::prepare) once) and the devices' own working memory are not counted. A run takes
+    /// no more than this, and less where dropout passes its input on.
     pub fn peak_bytes(&self) -> u64 {
         self.peak_bytes
     }
 
-    /// The values that are freed after each node.
+    /// The values that are freed after a node.
     pub fn freed_after(&self, node: usize) -> &[Value] {
-        &self.freed[node]
+        self.freed.get(node).map_or(&[], Vec::as_slice)
     }
 
     /// Whether a node depends on parameters, buffers and constants alone, so that its output stays as
     /// long as these do.
     pub fn is_fixed(&self, node: usize) -> bool {
-        self.fixed[node]
+        self.fixed.get(node).copied().unwrap_or(false)
     }
-}
-
-/// Which nodes depend on parameters, buffers and constants alone.
-fn fixed(graph: &Graph) -> Vec<bool> {
-    let mut fixed: Vec<bool> = Vec::with_capacity(graph.nodes().len());
-    for node in graph.nodes() {
-        let is_fixed = |value: &Value| match graph.source(*value) {
-            Source::Parameter(_) | Source::Buffer(_) | Source::Constant(_) => true,
-            Source::Input(_) => false,
-            Source::Node(place) => fixed[*place],
-        };
-        let own = !node.inputs.is_empty() && node.inputs.iter().all(is_fixed);
-        fixed.push(own);
-    }
-    fixed
 }
 
 fn peak_bytes(graph: &Graph, freed: &[Vec<Value>], fixed: &[bool]) -> u64 {

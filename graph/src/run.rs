@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use striate_tensor::{Op, RandomKey, Tensor, no_grad, ops};
+use striate_tensor::{RandomKey, Tensor, no_grad, ops};
 
+use crate::error::missing;
 use crate::graph::{BufferId, Node, NodeOp, ParameterId, Source};
 use crate::{Error, Plan, Result, Value};
 
@@ -110,7 +111,7 @@ impl Plan {
                 Some(prepared) => prepared.clone(),
                 // Fixed nodes that only other fixed nodes read are not kept: nobody asks for them.
                 None if self.is_fixed(place) && run.prepared.is_some() => continue,
-                None => self.execute(node, &values, run.keys)?,
+                None => execute(node, &values, run.keys)?,
             };
             if let Some(visit) = &mut run.visit {
                 visit(node, &output)?;
@@ -151,10 +152,11 @@ impl Plan {
             let mut values = self.bound(bind)?;
             for (place, node) in nodes.iter().enumerate() {
                 if self.is_fixed(place) {
-                    values[node.output.index()] = Some(self.execute(node, &values, &[])?);
+                    values[node.output.index()] = Some(execute(node, &values, &[])?);
                 }
             }
             let shown = graph.outputs().iter().map(|(_, value)| *value);
+            let shown = shown.chain(graph.records().iter().map(|record| record.moments));
             let read = (nodes.iter().enumerate())
                 .filter(|(place, _)| !self.is_fixed(*place))
                 .flat_map(|(_, node)| node.inputs.iter().copied());
@@ -182,7 +184,7 @@ impl Plan {
         }
         for (input, (name, value)) in inputs.iter().zip(graph.inputs()) {
             if input.ty() != graph.ty(*value) {
-                let (expected, got) = (*graph.ty(*value), *input.ty());
+                let (expected, got) = (Box::new(*graph.ty(*value)), Box::new(*input.ty()));
                 return Err(Error::Input { input: name.clone(), expected, got });
             }
         }
@@ -205,7 +207,7 @@ impl Plan {
                 Some(tensor) if tensor.ty() == &expected => Ok(Some(tensor.clone())),
                 other => {
                     let got = other.map_or_else(|| "none".into(), |t| t.ty().to_string());
-                    Err(Error::Unbound { what, index, expected, got })
+                    Err(Error::Unbound { what, index, expected: Box::new(expected), got })
                 }
             }
         };
@@ -217,39 +219,40 @@ impl Plan {
         });
         bound.collect()
     }
-
-    fn execute(
-        &self,
-        node: &Node,
-        values: &[Option<Tensor>],
-        keys: &[Option<RandomKey>],
-    ) -> Result<Tensor> {
-        let failed = |source| Error::Node { node: node.name.clone(), origin: node.origin, source };
-        let operands: Vec<&Tensor> =
-            node.inputs.iter().filter_map(|input| values[input.index()].as_ref()).collect();
-        let [first, ..] = operands[..] else { return Err(missing(&node.name)) };
-        let device = first.device();
-        let execute = |op: &Op| match node.detached {
-            true => no_grad(|| device.execute(op, &operands)),
-            false => device.execute(op, &operands),
-        };
-        match &node.op {
-            NodeOp::Op(op) => execute(op),
-            NodeOp::Reshape(shape) => first.reshape(*shape),
-            NodeOp::Dropout { rate, scale, slot } => match keys.get(*slot).copied().flatten() {
-                Some(key) => execute(&ops::Dropout { rate: *rate, scale: *scale, key }.into()),
-                None => Ok(first.clone()),
-            },
-        }
-        .map_err(failed)
-    }
 }
 
-/// What cannot be: every value is made before it is read. An error all the same.
-fn missing(what: &str) -> Error {
-    Error::Tensor(striate_tensor::Error::shape(
-        "graph",
-        format!("operands of {what}"),
-        "none".to_owned(),
-    ))
+/// The output of a node, of values that are there.
+fn execute(node: &Node, values: &[Option<Tensor>], keys: &[Option<RandomKey>]) -> Result<Tensor> {
+    let operand = |input: &Value| {
+        values.get(input.index()).and_then(Option::as_ref).ok_or_else(|| missing(&node.name))
+    };
+    let operands: Vec<&Tensor> = node.inputs.iter().map(operand).collect::<Result<_>>()?;
+    let key = match node.op {
+        NodeOp::Dropout { slot, .. } => keys.get(slot).copied().flatten(),
+        _ => None,
+    };
+    compute(node, &operands, key)
+}
+
+/// The output of a node, of these operands.
+pub(crate) fn compute(node: &Node, operands: &[&Tensor], key: Option<RandomKey>) -> Result<Tensor> {
+    let [first, ..] = operands[..] else { return Err(missing(&node.name)) };
+    let compute = || match &node.op {
+        NodeOp::Op(op) => first.device().execute(op, operands),
+        NodeOp::Reshape(shape) => first.reshape(*shape),
+        NodeOp::Dropout { rate, scale, .. } => match key {
+            Some(key) => {
+                let op = ops::Dropout { rate: *rate, scale: *scale, key }.into();
+                first.device().execute(&op, operands)
+            }
+            None if node.detached => Ok(first.detach()),
+            None => Ok(first.clone()),
+        },
+    };
+    let output = if node.detached { no_grad(compute) } else { compute() };
+    output.map_err(|source| Error::Node {
+        node: node.name.clone(),
+        origin: node.origin,
+        source: source.into(),
+    })
 }

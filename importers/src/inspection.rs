@@ -82,6 +82,16 @@ impl StoredParameters {
         StoredParameters { weight_dtype, weights, bias_dtype, biases }
     }
 
+    /// A layer's parameters with one more: the first are its weights, what follows its biases.
+    pub(crate) fn with(known: Option<StoredParameters>, dtype: DType, count: usize) -> Self {
+        match known {
+            None => StoredParameters::new(dtype, count, dtype, 0),
+            Some(StoredParameters { weight_dtype, weights, biases, .. }) => {
+                StoredParameters::new(weight_dtype, weights, dtype, biases + count)
+            }
+        }
+    }
+
     /// The number of weights and biases.
     pub fn count(&self) -> usize {
         self.weights + self.biases

@@ -83,7 +83,9 @@ impl ModelFile {
     pub fn training_notes(&self) -> Result<BTreeMap<String, String>> {
         match self.format() {
             Format::Ccv => ccv::read_training_notes_source(Arc::clone(&self.0)),
-            Format::Safetensors | Format::Torchvision => Ok(BTreeMap::new()),
+            Format::Safetensors | Format::Torchvision => {
+                safetensors::read_training_texts(Arc::clone(&self.0))
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use common::{chain, names, reference, small, small_ccv, small_spec};
 use rusqlite::Connection;
 use striate_importers::{Error, ReadOptions, WriteOptions, ccv, inspect, read, write};
-use striate_nn::{LayerSpec, NetworkSpec, Seed, conv, pool};
+use striate_nn::{LayerSpec, NetworkSpec, Seed, conv2d, pool};
 use striate_tensor::DType;
 
 /// The message after a statement has been run on a good file.
@@ -243,7 +243,7 @@ fn weights_that_are_not_finite_load() {
     let sql = "UPDATE layer_data SET bias = x'0000c07f0000807f0000000000000000' WHERE layer = 6";
     Connection::open(&path).unwrap().execute_batch(sql).unwrap();
     let network = ccv::read(&path, &reference()).unwrap();
-    let bias = &network.parameters()[6].as_ref().unwrap().bias;
+    let bias = network.layer_parameters()[6].clone().unwrap().bias;
     let bias = bias.to_vec::<f32>().unwrap();
     assert!(bias[0].is_nan() && bias[1].is_infinite());
 }
@@ -260,14 +260,15 @@ fn what_ccv_cannot_hold_is_refused_with_the_reason() {
         chain(&error)
     };
     let base = || NetworkSpec::new([9, 9, 3]);
-    let text = refused(base().conv(conv(4, 3).linear()).full_connect(2));
+    let text = refused(base().conv(conv2d(4, 3)).full_connect(2));
     assert!(text.contains("x.sqlite3") && text.contains("layer 0") && text.contains("ReLU"));
-    let text = refused(base().conv(conv(4, 3)).max_pool(pool(2).stride(2)).full_connect(2));
+    let text =
+        refused(base().conv(conv2d(4, 3).relu()).max_pool(pool(2).stride(2)).full_connect(2));
     assert!(text.contains("layer 1") && text.contains("edge"), "{text}");
-    let text = refused(base().conv(conv(4, 2)).full_connect(2));
+    let text = refused(base().conv(conv2d(4, 2).relu()).full_connect(2));
     assert!(text.contains("kernel of 2 x 2"), "{text}");
     let mut spec = small(&device).spec().clone();
-    if let Some(LayerSpec::Conv(conv)) = spec.layers.get_mut(3) {
+    if let LayerSpec::Conv(conv) = &mut spec.nodes[3].layer {
         conv.out_groups = 1;
     }
     assert!(refused(spec).contains("`out-groups` is 1"));

@@ -13,7 +13,7 @@ use striate_importers::ccv::{
     ColourStatistics, read_checkpoint, write_checkpoint, write_checkpoint_with,
 };
 use striate_importers::{ReadOptions, WriteOptions, ccv, convert, inspect, read};
-use striate_nn::{Network, NetworkSpec, Seed, conv, full_connect, lrn, pool};
+use striate_nn::{Network, NetworkSpec, Seed, conv2d, full_connect, lrn, pool};
 use striate_tensor::DType;
 
 /// A network of any layers that ccv's tables hold.
@@ -26,7 +26,7 @@ fn any_network() -> impl Strategy<Value = Network> {
             // A size that padded 3 x 3 convolutions and halving fit exactly.
             let mut spec = NetworkSpec::new([8, 8, channels]).with_name("any");
             for (count, norm, halve, average) in blocks {
-                spec = spec.conv(conv(2 * count, 3).padding(1).bias(0.5));
+                spec = spec.conv(conv2d(2 * count, 3).padding(1).bias(0.5).relu());
                 spec = if norm { spec.lrn(lrn(3)) } else { spec };
                 spec = match (halve, average) {
                     (true, true) => spec.avg_pool(pool(2).stride(2)),
@@ -63,7 +63,7 @@ proptest! {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("c.sqlite3");
         let mut state = training(&network, 3);
-        state.exact = network.parameters().to_vec();
+        state.exact = network.layer_parameters().to_vec();
         for (layer, exact) in state.exact.iter_mut().enumerate() {
             if layer % every != 0 {
                 *exact = None;
@@ -133,7 +133,7 @@ fn what_ccvs_own_training_wrote_is_read() {
     assert_eq!(colour.values, [1.0, 2.0, -0.5]);
     assert!(state.notes.is_empty() && state.exact.iter().all(Option::is_none));
     let network = &checkpoint.network;
-    for (velocity, weights) in state.velocities.iter().zip(network.parameters()) {
+    for (velocity, weights) in state.velocities.iter().zip(network.layer_parameters()) {
         assert_eq!(velocity.is_some(), weights.is_some());
         if let (Some(velocity), Some(weights)) = (velocity, weights) {
             let bits = |t: &striate_tensor::Tensor| t.to_vec::<f32>().unwrap();
@@ -191,8 +191,8 @@ fn classifying_knows_what_the_notes_say() {
     let changed = read(&path, &device, &options).unwrap();
     assert_eq!(changed.spec().name, "c");
     assert_eq!(changed.metadata(), network.metadata());
-    assert_eq!(changed.spec().layers[1].kind(), network.spec().layers[1].kind());
-    assert_ne!(changed.spec().layers[1], network.spec().layers[1]);
+    assert_eq!(changed.spec().nodes[1].kind(), network.spec().nodes[1].kind());
+    assert_ne!(changed.spec().nodes[1], network.spec().nodes[1]);
 }
 
 #[test]
@@ -200,7 +200,7 @@ fn conversions_keep_the_state_unless_it_is_stripped() {
     let device = reference();
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
-    let spec = NetworkSpec::new([16, 16, 3]).conv(conv(8, 3).padding(1)).full_connect(40);
+    let spec = NetworkSpec::new([16, 16, 3]).conv(conv2d(8, 3).padding(1).relu()).full_connect(40);
     let network = spec.build(&device, Seed(1)).unwrap();
     let state = training(&network, 100);
     write_checkpoint(path("in.sqlite3"), &network, &state).unwrap();
@@ -216,7 +216,9 @@ fn conversions_keep_the_state_unless_it_is_stripped() {
     made("half.sqlite3", &WriteOptions::default().dtype(DType::F16));
     let half = read_checkpoint(path("half.sqlite3"), &device).unwrap();
     let kept = half.state.unwrap();
-    assert!(half.network.parameters().iter().flatten().all(|p| p.weight.dtype() == DType::F16));
+    assert!(
+        half.network.layer_parameters().iter().flatten().all(|p| p.weight.dtype() == DType::F16)
+    );
     let uncut = Network::new(network.spec().clone(), kept.exact.clone(), &device).unwrap();
     assert_eq!(values(&uncut), values(&network));
     let velocities = |state: &ccv::TrainingState| {
@@ -271,7 +273,7 @@ fn metadata_and_dropout_go_through_every_conversion() {
         }
     }
     // A plain network is stored as ccv stores it, without a table of ours.
-    let spec = NetworkSpec::new([16, 16, 3]).conv(conv(8, 3).padding(1)).full_connect(40);
+    let spec = NetworkSpec::new([16, 16, 3]).conv(conv2d(8, 3).padding(1).relu()).full_connect(40);
     let plain = spec.build(&device, Seed(1)).unwrap();
     ccv::write(path("plain.sqlite3"), &plain, &WriteOptions::default()).unwrap();
     let tables = Connection::open(path("plain.sqlite3")).unwrap();
@@ -281,9 +283,11 @@ fn metadata_and_dropout_go_through_every_conversion() {
 
 #[test]
 fn an_output_partition_that_ccv_cannot_hold_is_refused_by_its_name() {
-    let spec = NetworkSpec::new([8, 8, 3]).conv(conv(9, 3).groups(3)).full_connect(4);
+    let spec = NetworkSpec::new([8, 8, 3]).conv(conv2d(9, 3).groups(3).relu()).full_connect(4);
     ccv::check_representable(&spec).unwrap();
-    let spec = NetworkSpec::new([8, 8, 3]).conv(conv(9, 3).groups(3).out_groups(1)).full_connect(4);
+    let spec = NetworkSpec::new([8, 8, 3])
+        .conv(conv2d(9, 3).groups(3).out_groups(1).relu())
+        .full_connect(4);
     let error = ccv::check_representable(&spec).unwrap_err().to_string();
     for part in ["layer 0", "`out-groups` is 1", "leave `out-groups` out"] {
         assert!(error.contains(part), "no `{part}` in {error}");

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use common::{checkpoint_values, names, reference, training};
 use striate_importers::ccv::{TrainingState, read_checkpoint, write_checkpoint};
 use striate_importers::remove_stale_temporaries;
-use striate_nn::{Network, NetworkSpec, Seed, conv};
+use striate_nn::{Network, NetworkSpec, Seed, conv2d};
 
 /// Where the process that is to be killed writes.
 const TARGET: &str = "STRIATE_CHECKPOINT_TO_WRITE";
@@ -21,7 +21,8 @@ const KILLS: u64 = 20;
 /// writing them.
 fn two() -> [(Network, TrainingState); 2] {
     [1u64, 2].map(|seed| {
-        let spec = NetworkSpec::new([24, 24, 3]).conv(conv(8, 3).padding(1)).full_connect(100);
+        let spec =
+            NetworkSpec::new([24, 24, 3]).conv(conv2d(8, 3).padding(1).relu()).full_connect(100);
         let network = spec.build(&reference(), Seed(seed)).unwrap();
         let state = training(&network, seed as u32 * 1000);
         (network, state)

@@ -127,7 +127,7 @@ fn layers_are_limited() {
     let folder = tempfile::tempdir().unwrap();
     let spec = |layers: usize| {
         let mut spec = NetworkSpec::new([1, 1, 1]);
-        spec.layers = vec![LayerSpec::Lrn(lrn(1)); layers];
+        spec.nodes = vec![LayerSpec::Lrn(lrn(1)).into(); layers];
         serde_json::to_string(&spec).unwrap()
     };
     let path = folder.path().join("x.safetensors");

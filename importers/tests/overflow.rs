@@ -15,7 +15,7 @@ use striate_tensor::{DType, SharedBytes, Tensor};
 fn large() -> Network {
     let device = reference();
     let good = small(&device);
-    let mut parameters = good.parameters().to_vec();
+    let mut parameters = good.layer_parameters();
     let layer = parameters[3].clone().unwrap();
     let mut values = layer.weight.to_vec::<f32>().unwrap();
     let dims = layer.weight.dims().to_vec();
@@ -58,7 +58,7 @@ fn reading_as_f16_says_which_value_is_too_large() {
         assert_eq!((overflow.value, overflow.dtype), (-1e5, DType::F16));
         // Whoever wants the infinities gets them.
         let network = read(&path, &device, &options.allow_overflow(true)).unwrap();
-        let weight = &network.parameters()[3].as_ref().unwrap().weight;
+        let weight = network.layer_parameters()[3].clone().unwrap().weight;
         let weight = weight.cast(DType::F32).unwrap().to_vec::<f32>().unwrap();
         assert_eq!(weight.iter().filter(|v| v.is_infinite()).count(), 1);
         // As stored, nothing is wrong with it.

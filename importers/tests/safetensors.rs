@@ -67,7 +67,7 @@ fn precisions_are_kept_or_rounded_to_the_nearest() {
     write(&full, &network, &WriteOptions::default()).unwrap();
     write(&half, &network, &WriteOptions::default().dtype(DType::F16)).unwrap();
     let from_half = read(&half, &device).unwrap();
-    let weight = |n: &striate_nn::Network| n.parameters()[0].as_ref().unwrap().weight.clone();
+    let weight = |n: &striate_nn::Network| n.parameters()[0].clone();
     let expected: Vec<f16> =
         weight(&network).to_vec::<f32>().unwrap().iter().map(|v| f16::from_f32(*v)).collect();
     assert_eq!(weight(&from_half).to_vec::<f16>().unwrap(), expected);
@@ -115,7 +115,7 @@ fn the_reference_implementation_reads_what_we_write() {
     assert_eq!((mean.dtype(), mean.shape()), (Dtype::F32, &[19, 19, 3][..]));
     let expected = network.mean().unwrap().to_host().unwrap();
     assert_eq!(mean.data(), expected.values().bytes());
-    let count = 2 * network.parameters().iter().flatten().count() + 1;
+    let count = 2 * network.layer_parameters().iter().flatten().count() + 1;
     assert_eq!(theirs.len(), count);
     // Data begin at a multiple of 64, and so does what is as large as one.
     for (name, tensor) in theirs.tensors() {

@@ -22,7 +22,7 @@ fn load(path: &Path) -> Network {
 }
 
 fn first_bias(network: &Network) -> f32 {
-    network.parameters()[6].as_ref().unwrap().bias.to_vec::<f32>().unwrap()[0]
+    network.layer_parameters()[6].as_ref().unwrap().bias.to_vec::<f32>().unwrap()[0]
 }
 
 /// A model in log mode, nothing beside it.

@@ -151,13 +151,16 @@ fn other_state_dicts_are_refused_with_what_differs() {
 
     let mut bn = vgg(VGG11);
     bn.push(("features.1.running_mean".into(), vec![64]));
-    assert!(message(&bn).contains("without batch normalization"));
+    let text = message(&bn);
+    assert!(text.contains("vgg11, the nearest, got extra: features.1.running_mean"), "{text}");
 
     let classless = alexnet(0);
     assert!(message(&classless).contains("dict.safetensors: "));
 
     let text = message(&[("layer1.0.conv1.weight".into(), vec![64, 64, 3, 3])]);
-    assert!(text.contains("nor such tensors: layer1.0.conv1.weight"), "{text}");
+    assert!(text.contains("those of torchvision's resnet18, the nearest, got missing"), "{text}");
+    let text = message(&[("stem.weight".into(), vec![64, 3, 3, 3])]);
+    assert!(text.contains("nor such tensors: stem.weight"), "{text}");
 }
 
 #[test]

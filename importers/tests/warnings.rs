@@ -39,7 +39,7 @@ fn warnings_name_the_file_the_layer_and_the_count() {
     let device = reference();
     let folder = tempfile::tempdir().unwrap();
     let good = small(&device);
-    let mut parameters = good.parameters().to_vec();
+    let mut parameters = good.layer_parameters();
     let last = parameters[6].as_ref().unwrap();
     let bias = Tensor::from_vec(vec![f32::NAN, f32::INFINITY, 70_000.0, 1.0], [4], &device);
     parameters[6] = Some(LayerParameters { weight: last.weight.clone(), bias: bias.unwrap() });

@@ -2,7 +2,7 @@
 
 use striate_nn::NetworkSpec;
 
-use crate::{Error, Result, alexnet, lenet, mattnet, vgg};
+use crate::{Error, Result, alexnet, googlenet, lenet, mattnet, nin, overfeat, resnet, vgg};
 
 /// A network that this crate knows.
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +33,9 @@ const MODELS: &[Model] = models! {
     "alexnet", 1000, alexnet::alexnet,
         "AlexNet of 2012 in two towers, as ccv trained it";
     "alexnet-2014", 1000, alexnet::alexnet_2014,
-        "AlexNet of 2014 in one tower, without normalization: torchvision's `alexnet`";
+        "AlexNet of 2014 in one tower, without normalization";
+    "alexnet-torchvision", 1000, alexnet::alexnet_torchvision,
+        "AlexNet of 2014 as torchvision trains it: its `alexnet`";
     "caffenet", 1000, alexnet::caffenet,
         "AlexNet as Caffe trained it: normalization after pooling";
     "mattnet", 1000, mattnet::mattnet_c,
@@ -60,6 +62,32 @@ const MODELS: &[Model] = models! {
         "VGG of 16 layers at 224 pixels: torchvision's `vgg16`";
     "vgg19", 1000, vgg::vgg19,
         "VGG of 19 layers at 224 pixels: torchvision's `vgg19`";
+    "vgg11-bn", 1000, vgg::vgg11_bn,
+        "VGG of 11 layers with batch normalization: torchvision's `vgg11_bn`";
+    "vgg13-bn", 1000, vgg::vgg13_bn,
+        "VGG of 13 layers with batch normalization: torchvision's `vgg13_bn`";
+    "vgg16-bn", 1000, vgg::vgg16_bn,
+        "VGG of 16 layers with batch normalization: torchvision's `vgg16_bn`";
+    "vgg19-bn", 1000, vgg::vgg19_bn,
+        "VGG of 19 layers with batch normalization: torchvision's `vgg19_bn`";
+    "overfeat-fast", 1000, overfeat::overfeat_fast,
+        "Sermanet et al. 2013, the fast model of table 1";
+    "overfeat-accurate", 1000, overfeat::overfeat_accurate,
+        "Sermanet et al. 2013, the accurate model of table 3";
+    "nin", 1000, nin::nin,
+        "Network in Network of 2013, the ImageNet one of Caffe's zoo";
+    "nin-cifar10", 10, nin::nin_cifar10,
+        "Network in Network of 2013, the CIFAR-10 one of Caffe's zoo";
+    "googlenet", 1000, googlenet::googlenet,
+        "GoogLeNet with batch normalization and auxiliary classifiers: torchvision's `googlenet`";
+    "googlenet-no-aux", 1000, googlenet::googlenet_without_auxiliary,
+        "torchvision's `googlenet` without auxiliary classifiers";
+    "googlenet-2014", 1000, googlenet::googlenet_2014,
+        "GoogLeNet as in the paper: local response normalization, 5x5 kernels";
+    "resnet18", 1000, resnet::resnet18,
+        "Residual network of 18 layers: torchvision's `resnet18`";
+    "resnet34", 1000, resnet::resnet34,
+        "Residual network of 34 layers: torchvision's `resnet34`";
     "lenet", 10, lenet::lenet,
         "LeNet-5 as Caffe draws it, for handwritten digits of 28x28 pixels";
 };
@@ -142,12 +170,14 @@ mod tests {
 
     #[test]
     fn unknown_names_list_the_known_ones() {
-        let message = by_name("resnet").unwrap_err().to_string();
+        let message = by_name("transformer").unwrap_err().to_string();
         assert_eq!(
             message,
-            "no network is called `resnet`; there are alexnet, alexnet-2014, caffenet, mattnet, \
-             mattnet-a, mattnet-b, vgg-a, vgg-b, vgg-c, vgg-d, vgg-e, vgg11, vgg13, vgg16, vgg19, \
-             lenet"
+            "no network is called `transformer`; there are alexnet, alexnet-2014, \
+             alexnet-torchvision, caffenet, mattnet, mattnet-a, mattnet-b, vgg-a, vgg-b, vgg-c, \
+             vgg-d, vgg-e, vgg11, vgg13, vgg16, vgg19, vgg11-bn, vgg13-bn, vgg16-bn, vgg19-bn, \
+             overfeat-fast, overfeat-accurate, nin, nin-cifar10, googlenet, googlenet-no-aux, \
+             googlenet-2014, resnet18, resnet34, lenet"
         );
         assert!(by_name("LeNett").unwrap_err().to_string().contains("did you mean `lenet`?"));
         assert!(by_name(&"x".repeat(1 << 20)).is_err());

@@ -15,9 +15,13 @@ pub mod alexnet;
 mod catalogue;
 mod digits;
 mod error;
+pub mod googlenet;
 pub mod imagenet;
 pub mod lenet;
 pub mod mattnet;
+pub mod nin;
+pub mod overfeat;
+pub mod resnet;
 pub mod vgg;
 
 pub use catalogue::{Model, by_name, names};

@@ -133,8 +133,8 @@ fn check(name: &str, rows: &[Row], total: u64) {
     let verified = spec.verify(1000).unwrap_or_else(|error| panic!("{name}: {error}"));
     assert_eq!(verified.ccv_limits(), []);
     assert_eq!(verified.shapes().len(), rows.len());
-    for (layer, ((row, shape), spec)) in
-        rows.iter().zip(verified.shapes()).zip(&spec.layers).enumerate()
+    for (layer, ((row, shape), node)) in
+        rows.iter().zip(verified.shapes()).zip(&spec.nodes).enumerate()
     {
         let &(kind, input, groups, count, window, out_groups, bias, output, weights) = row;
         let place = format!("{name}, layer {layer}");
@@ -152,16 +152,21 @@ fn check(name: &str, rows: &[Row], total: u64) {
             assert_eq!(shape.macs, weights * (output[0] * output[1]) as u64, "{place}");
         }
         let [size, stride, padding] = window;
-        match spec {
+        match &node.layer {
             LayerSpec::Conv(conv) => {
                 assert_eq!((conv.count, conv.kernel), (count, [size; 2]), "{place}");
-                assert_eq!((conv.stride, conv.padding), (stride, padding), "{place}");
+                assert_eq!(
+                    (conv.stride, conv.padding),
+                    ([stride; 2], [[padding; 2]; 2]),
+                    "{place}"
+                );
                 assert_eq!((conv.groups, conv.out_groups), (groups, out_groups), "{place}");
                 assert_eq!((conv.init.bias, conv.init.gain), (bias, SQRT_2), "{place}");
                 assert!(conv.relu, "{place}");
             }
             LayerSpec::MaxPool(pool) | LayerSpec::AvgPool(pool) => {
-                assert_eq!((pool.size, pool.stride, pool.padding), (size, stride, padding));
+                assert_eq!((pool.size, pool.stride), ([size; 2], [stride; 2]), "{place}");
+                assert_eq!(pool.padding, [[padding; 2]; 2], "{place}");
                 assert_eq!(pool.groups, groups, "{place}");
             }
             LayerSpec::Lrn(lrn) => {
@@ -174,6 +179,7 @@ fn check(name: &str, rows: &[Row], total: u64) {
                 assert_eq!((full.init.bias, full.init.gain), (bias, SQRT_2), "{place}");
                 assert_eq!(full.dropout, if last { 0.0 } else { 0.5 }, "{place}");
             }
+            other => panic!("{place}: {}", other.kind()),
         }
     }
     assert_eq!(verified.summary().weights, total, "{name}");
@@ -211,9 +217,137 @@ fn parameters_are_as_published() {
         ("vgg13", 133_047_848),
         ("vgg16", 138_357_544),
         ("vgg19", 143_667_240),
+        ("alexnet-torchvision", 61_100_840),
+        ("vgg11-bn", 132_868_840),
+        ("vgg13-bn", 133_053_736),
+        ("vgg16-bn", 138_365_992),
+        ("vgg19-bn", 143_678_248),
+        ("googlenet", 13_004_888),
+        ("googlenet-no-aux", 6_624_904),
+        ("googlenet-2014", 13_378_280),
+        ("resnet18", 11_689_512),
+        ("resnet34", 21_797_672),
+        ("overfeat-fast", 145_920_872),
+        ("overfeat-accurate", 144_656_488),
+        ("nin", 7_595_176),
+        ("nin-cifar10", 966_986),
         ("lenet", 431_080),
     ] {
         assert_eq!(by_name(name).unwrap().summary().unwrap().parameters, parameters, "{name}");
+    }
+}
+
+/// Products of one image, in 10^9, as torchvision's documentation gives them (as "GFLOPS").
+#[test]
+fn products_are_as_torchvision_counts_them() {
+    for (name, gigas) in [
+        ("alexnet-torchvision", 0.71),
+        ("vgg11-bn", 7.61),
+        ("vgg13-bn", 11.31),
+        ("vgg16-bn", 15.47),
+        ("vgg19-bn", 19.63),
+        ("googlenet-no-aux", 1.50),
+        ("resnet18", 1.81),
+        ("resnet34", 3.66),
+    ] {
+        let macs = by_name(name).unwrap().summary().unwrap().macs as f64 / 1e9;
+        assert!((macs - gigas).abs() < 6e-3, "{name}: {macs}");
+    }
+}
+
+/// Outputs on the way, by the tables of the papers: rows (and cols) and channels after these nodes.
+#[test]
+fn outputs_on_the_way_are_as_in_the_papers() {
+    let googlenet: &[(&str, usize, usize)] = &[
+        ("maxpool1", 56, 64),
+        ("maxpool2", 28, 192),
+        ("maxpool3", 14, 480),
+        ("maxpool4", 7, 832),
+        ("avgpool", 1, 1024),
+        ("aux1.pool", 4, 512),
+        ("aux2.pool", 4, 528),
+    ];
+    let residual: &[(&str, usize, usize)] = &[
+        ("conv1", 112, 64),
+        ("maxpool", 56, 64),
+        ("layer1.1.bn2", 56, 64),
+        ("layer2.0.downsample.0", 28, 128),
+        ("layer3.1.conv1", 14, 256),
+        ("layer4.1.bn2", 7, 512),
+        ("avgpool", 1, 512),
+    ];
+    let vgg: &[(&str, usize, usize)] = &[
+        ("features.0", 224, 64),
+        ("features.7", 56, 128),
+        ("features.26", 14, 512),
+        ("features.28", 7, 512),
+        ("classifier.6", 1, 1000),
+    ];
+    let network_in_network: &[(&str, usize, usize)] = &[
+        ("conv1", 54, 96),
+        ("pool1", 27, 96),
+        ("pool2", 13, 256),
+        ("pool3", 6, 384),
+        ("cccp8-1024", 6, 1000),
+    ];
+    let overfeat: &[(&str, usize, usize)] =
+        &[("0", 56, 96), ("1", 28, 96), ("2", 24, 256), ("3", 12, 256), ("7", 6, 1024)];
+    let overfeat_accurate: &[(&str, usize, usize)] =
+        &[("0", 108, 96), ("1", 36, 96), ("3", 15, 256), ("7", 15, 1024), ("8", 5, 1024)];
+    for (name, rows) in [
+        ("googlenet", googlenet),
+        ("googlenet-2014", googlenet),
+        ("resnet18", residual),
+        ("resnet34", residual),
+        ("vgg11-bn", vgg),
+        ("nin", network_in_network),
+        ("overfeat-fast", overfeat),
+        ("overfeat-accurate", overfeat_accurate),
+        ("nin-cifar10", &[("pool1", 16, 96), ("pool2", 8, 192), ("cccp6", 8, 10)]),
+        ("alexnet-torchvision", &[("features.2", 27, 64), ("features.12", 6, 256)]),
+    ] {
+        let spec = by_name(name).unwrap();
+        let shapes = spec.shapes().unwrap();
+        for &(node, extent, channels) in rows {
+            let place = spec.node(node).unwrap_or_else(|| panic!("{name} has no {node}"));
+            assert_eq!(shapes[place].output, [extent, extent, channels], "{name} {node}");
+        }
+    }
+}
+
+/// Parameters that torchvision's state dicts name.
+#[test]
+fn parameters_have_torchvisions_names() {
+    for (name, parameters) in [
+        ("resnet18", ["conv1.weight", "layer2.0.downsample.1.bias", "fc.bias"]),
+        ("resnet34", ["layer1.2.bn2.weight", "layer3.5.conv2.weight", "layer4.2.bn1.bias"]),
+        (
+            "googlenet",
+            ["inception4e.branch4.1.conv.weight", "inception3a.branch2.0.bn.bias", "aux2.fc1.bias"],
+        ),
+        ("vgg19-bn", ["features.49.weight", "features.50.bias", "classifier.6.weight"]),
+        ("alexnet-torchvision", ["features.10.weight", "classifier.1.bias", "classifier.4.weight"]),
+    ] {
+        let shapes = by_name(name).unwrap().shapes().unwrap();
+        let known: Vec<&str> =
+            shapes.iter().flat_map(|s| &s.parameters).map(|p| p.name.as_str()).collect();
+        for parameter in parameters {
+            assert!(known.contains(&parameter), "{name} has no {parameter}: {known:?}");
+        }
+    }
+}
+
+/// GoogLeNet's auxiliary classifiers count 0.3 each, are no part of what is scanned, and have as many
+/// classes as the network.
+#[test]
+fn auxiliary_classifiers_are_for_training_alone() {
+    for name in ["googlenet", "googlenet-2014"] {
+        let spec = by_name(name).unwrap();
+        let ends: Vec<_> = spec.auxiliary.iter().map(|a| (a.node.as_str(), a.weight)).collect();
+        assert_eq!(ends, [("aux1.fc2", 0.3), ("aux2.fc2", 0.3)]);
+        let scan = spec.scan().unwrap();
+        assert_eq!((scan.scale, scan.window), (32, [7, 7]));
+        assert!(spec.with_classes(20).verify(20).is_ok());
     }
 }
 

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use striate_tensor::Given;
 
-use crate::LayerKind;
+use crate::{LayerKind, NetworkSpec};
 
 /// The result of what is fallible in this crate, modules aside: a [`Module`](crate::Module) gives
 /// the tensor crate's result, so that its `forward` may end in a tensor op.
@@ -16,10 +16,12 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// A layer that does not fit its input, or whose parameters or weights make no sense.
-    #[error("layer {layer} ({kind}): expected {expected}, got {got}")]
+    #[error("{}: expected {expected}, got {got}", place(*layer, name, *kind))]
     Layer {
         /// The layer, counted from 0, pooling and normalization included.
         layer: usize,
+        /// Its name; empty where it has none.
+        name: Box<str>,
         /// What kind of layer it is.
         kind: LayerKind,
         /// What would be right.
@@ -44,24 +46,49 @@ pub enum Error {
         range: Range<usize>,
     },
     /// A tensor op failed inside a layer.
-    #[error("layer {layer} ({kind})")]
+    #[error("{}", place(*layer, name, *kind))]
     Op {
         /// The layer, counted from 0.
         layer: usize,
+        /// Its name; empty where it has none.
+        name: Box<str>,
         /// What kind of layer it is.
         kind: LayerKind,
         /// What the op says.
-        source: striate_tensor::Error,
+        source: Box<striate_tensor::Error>,
     },
     /// A tensor op failed outside any layer.
     #[error(transparent)]
     Tensor(#[from] striate_tensor::Error),
+    /// The run was cancelled.
+    #[error("the run was cancelled")]
+    Cancelled,
+    /// The run would need more memory than it may have; nothing was run.
+    #[error("the run needs {needed} bytes for activations, of which it may have {limit}")]
+    Memory {
+        /// Bytes of activations at the peak.
+        needed: u64,
+        /// Bytes that it may have.
+        limit: u64,
+    },
+    /// A graph could not be made ready or run.
+    #[error(transparent)]
+    Graph(striate_graph::Error),
     /// Text that is not the JSON of a network specification.
     #[error("network specification: {0}")]
     Json(serde_json::Error),
     /// The caller's own function, run on each activation, failed.
     #[error(transparent)]
     Visit(Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// `layer 3 (conv)`, or `layer 3 (conv1, conv)`.
+fn place(layer: usize, name: &str, kind: LayerKind) -> String {
+    if name.is_empty() {
+        format!("layer {layer} ({kind})")
+    } else {
+        format!("layer {layer} ({name}, {kind})")
+    }
 }
 
 /// Its message is in the text, so it is no source as well.
@@ -78,13 +105,40 @@ impl Error {
         Error::Visit(source.into())
     }
 
+    /// A layer of this network that does not fit.
     pub(crate) fn layer(
+        spec: &NetworkSpec,
         layer: usize,
-        kind: LayerKind,
         expected: impl Into<String>,
         got: impl Into<Given>,
     ) -> Self {
-        Error::Layer { layer, kind, expected: expected.into(), got: got.into() }
+        let (name, kind) = named(spec, layer);
+        Error::Layer { layer, name, kind, expected: expected.into(), got: got.into() }
+    }
+
+    /// A layer of this network in which an op failed.
+    pub(crate) fn op(spec: &NetworkSpec, layer: usize, source: striate_tensor::Error) -> Self {
+        let (name, kind) = named(spec, layer);
+        Error::Op { layer, name, kind, source: Box::new(source) }
+    }
+
+    /// What a run of this network's graph says.
+    pub(crate) fn from_graph(spec: &NetworkSpec, error: striate_graph::Error) -> Self {
+        match error {
+            striate_graph::Error::Node { origin: Some(layer), source, .. }
+                if layer < spec.nodes.len() =>
+            {
+                Error::op(spec, layer, *source)
+            }
+            striate_graph::Error::Visit(source) => match source.downcast::<Error>() {
+                Ok(own) => *own,
+                Err(source) => Error::Visit(source),
+            },
+            striate_graph::Error::Cancelled => Error::Cancelled,
+            striate_graph::Error::Memory { needed, limit } => Error::Memory { needed, limit },
+            striate_graph::Error::Tensor(source) => Error::Tensor(source),
+            other => Error::Graph(other),
+        }
     }
 
     pub(crate) fn network(expected: impl Into<String>, got: impl Into<Given>) -> Self {
@@ -94,10 +148,11 @@ impl Error {
     /// The nearest error of the tensor crate, for where a network stands as a module among others.
     pub(crate) fn into_tensor_error(self) -> striate_tensor::Error {
         match self {
-            Error::Op { source, .. } | Error::Tensor(source) => source,
-            Error::Layer { layer, kind, expected, got } => striate_tensor::Error::shape(
+            Error::Op { source, .. } => *source,
+            Error::Tensor(source) => source,
+            Error::Layer { layer, name, kind, expected, got } => striate_tensor::Error::shape(
                 "network",
-                format!("{expected} in layer {layer} ({kind})"),
+                format!("{expected} in {}", place(layer, &name, kind)),
                 got,
             ),
             Error::Network { expected, got } => {
@@ -106,4 +161,11 @@ impl Error {
             other => striate_tensor::Error::shape("network", "a forward pass", other.to_string()),
         }
     }
+}
+
+/// A layer's own name and its kind.
+fn named(spec: &NetworkSpec, layer: usize) -> (Box<str>, LayerKind) {
+    let node = spec.nodes.get(layer);
+    let name = node.map(|node| node.name.as_str().into()).unwrap_or_default();
+    (name, node.map_or(LayerKind::Conv, crate::spec::Node::kind))
 }

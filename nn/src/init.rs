@@ -2,7 +2,8 @@
 
 use striate_tensor::{DType, Device, RandomKey, Shape, Tensor};
 
-use crate::{Error, Init, LayerParameters, Network, NetworkSpec, Result};
+use crate::parameters::Layout;
+use crate::{Error, Init, Network, NetworkSpec, Result};
 
 /// What the random numbers of a run start from: the same seed gives the same weights on every
 /// device.
@@ -91,32 +92,48 @@ impl Initializer {
     }
 }
 
+/// What a fresh parameter is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Fresh {
+    /// Drawn at random.
+    Weights(Initializer),
+    /// One number everywhere.
+    Constant(f32),
+}
+
 impl NetworkSpec {
     /// The network with fresh weights, as ccv draws them: uniform in `±gain / √(fan in + count)`,
-    /// biases constant, each layer from its own [`Init`]. Single precision.
+    /// biases constant, each layer from its own [`Init`]. Normalization starts with a scale of 1, a
+    /// shift of 0, and running statistics of mean 0 and variance 1. Single precision.
     ///
     /// # Errors
     /// As [`shapes`](NetworkSpec::shapes) where the layers do not fit each other;
     /// [`Error::Op`] where the device has no memory or fails.
     pub fn build(&self, device: &Device, seed: Seed) -> Result<Network> {
-        let mut parameters = Vec::with_capacity(self.layers.len());
-        for (spec, shape) in self.layers.iter().zip(self.shapes()?) {
-            let (Some(init), Some(weight), Some(bias)) = (spec.init(), shape.weight, shape.bias)
-            else {
-                parameters.push(None);
-                continue;
+        let (_, layout) = self.layout()?;
+        let mut parameters = Vec::with_capacity(layout.parameters.len());
+        for parameter in &layout.parameters {
+            let fresh = match parameter.fresh {
+                Fresh::Constant(value) => Tensor::full(parameter.shape, value, DType::F32, device),
+                Fresh::Weights(initializer) => {
+                    initializer.weights(&parameter.shape, seed.init_key(parameter.layer), device)
+                }
             };
-            let key = seed.init_key(shape.layer);
-            let weight = Initializer::from(init).weights(&weight, key, device);
-            let bias = Tensor::full(bias, init.bias, DType::F32, device);
-            let fresh = weight.and_then(|weight| Ok(LayerParameters { weight, bias: bias? }));
-            let fresh = fresh.map_err(|source| Error::Op {
-                layer: shape.layer,
-                kind: shape.kind,
-                source,
-            })?;
-            parameters.push(Some(fresh));
+            parameters.push(fresh.map_err(|source| Error::op(self, parameter.layer, source))?);
         }
-        Network::new(self.clone(), parameters, device)
+        Network::of(self.clone(), parameters, layout.fresh_buffers(device)?, device)
+    }
+}
+
+impl Layout {
+    /// The buffers of a network that nobody has trained.
+    pub(crate) fn fresh_buffers(&self, device: &Device) -> Result<Vec<Tensor>> {
+        let fresh = self.buffers.iter().map(|buffer| {
+            let rows = buffer.fresh.len().max(1);
+            let row = |value: &f32| std::iter::repeat_n(*value, buffer.shape.count() / rows);
+            let values: Vec<f32> = buffer.fresh.iter().flat_map(row).collect();
+            Ok(Tensor::from_vec(values, buffer.shape, device)?)
+        });
+        fresh.collect()
     }
 }

@@ -1,12 +1,13 @@
 //! Gradient descent on the parameters of modules.
 
+use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
+use striate_graph::ParameterId;
 use striate_tensor::{Error, Gradients, LeafId, Result, Tensor, ops};
 
-use crate::layers::{Module, Visitor, VisitorMut};
+use crate::layers::{Module, named_parameters, parameters_mut};
 
 /// How a parameter learns: stochastic gradient descent with momentum and weight decay.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,84 +29,95 @@ impl Rates {
     }
 }
 
-/// The gradients of a module's parameters by their full names, out of a backward pass. What the
-/// loss does not depend on is not there. Tied parameters (clones of one
-/// [leaf](Tensor::require_grad)) have one gradient: it stands under the first of their names.
-pub fn named_gradients(module: &dyn Module, mut gradients: Gradients) -> BTreeMap<String, Tensor> {
-    let mut named = BTreeMap::new();
-    let mut collect = |name: &str, tensor: &Tensor| {
-        if let Some(gradient) = gradients.take(tensor) {
-            named.insert(name.to_owned(), gradient);
-        }
-    };
-    module.parameters(&mut Visitor::new(&mut collect));
-    named
-}
-
-/// The full names of a module's parameters by the leaves that they are: what the gradients are of
-/// that [`Tensor::backward_each`] hands out. Of tied parameters the first name, as in
-/// [`named_gradients`].
-pub fn leaf_names(module: &dyn Module) -> BTreeMap<LeafId, String> {
-    let mut names = BTreeMap::new();
-    let mut collect = |name: &str, tensor: &Tensor| {
-        if let Some(leaf) = tensor.leaf_id() {
-            names.entry(leaf).or_insert_with(|| name.to_owned());
-        }
-    };
-    module.parameters(&mut Visitor::new(&mut collect));
-    names
-}
-
-/// A leaf that stands in several places of a module.
-struct Tied<'a> {
-    /// The first of its names.
-    name: String,
-    gradient: Option<&'a Tensor>,
-    /// Its new value, as soon as it has moved.
-    moved: Option<Tensor>,
-}
-
-/// The leaves that stand in several places of a module.
-fn tied<'a>(
+/// The gradients of a module's parameters, out of a backward pass. What the loss does not depend on is
+/// not there. Tied parameters (clones of one [leaf](Tensor::require_grad)) have one gradient: it stands
+/// under the first of them.
+pub fn parameter_gradients(
     module: &dyn Module,
-    gradients: &'a BTreeMap<String, Tensor>,
-) -> Result<BTreeMap<LeafId, Tied<'a>>> {
-    let mut names: BTreeMap<LeafId, Vec<String>> = BTreeMap::new();
-    let mut collect = |name: &str, tensor: &Tensor| {
-        if let Some(leaf) = tensor.leaf_id() {
-            names.entry(leaf).or_default().push(name.to_owned());
-        }
+    mut gradients: Gradients,
+) -> BTreeMap<ParameterId, Tensor> {
+    let parameters = named_parameters(module).into_iter().enumerate();
+    let gradient = |(place, (_, tensor)): (usize, (String, Tensor))| {
+        Some((ParameterId(place as u32), gradients.take(&tensor)?))
     };
-    module.parameters(&mut Visitor::new(&mut collect));
-    let mut tied = BTreeMap::new();
-    for (leaf, names) in names {
-        let [first, _, ..] = &names[..] else { continue };
-        let given: Vec<&String> = names.iter().filter(|&n| gradients.contains_key(n)).collect();
-        if let [one, other, ..] = given[..] {
-            return Err(Error::gradient(
-                "sgd",
-                format!(
-                    "`{one}` and `{other}` are one parameter, which has one gradient, and each of \
-                     them was given one"
-                ),
-            ));
+    parameters.filter_map(gradient).collect()
+}
+
+/// As [`parameter_gradients`], by the parameters' full names: for people.
+pub fn named_gradients(module: &dyn Module, mut gradients: Gradients) -> BTreeMap<String, Tensor> {
+    let named = named_parameters(module).into_iter();
+    named.filter_map(|(name, tensor)| Some((name, gradients.take(&tensor)?))).collect()
+}
+
+/// The parameters of a module by the leaves that they are: what the gradients are of that
+/// [`Tensor::backward_each`] hands out. Of tied parameters the first, as in [`parameter_gradients`].
+pub fn leaf_parameters(module: &dyn Module) -> BTreeMap<LeafId, ParameterId> {
+    let mut leaves = BTreeMap::new();
+    for (place, (_, tensor)) in named_parameters(module).into_iter().enumerate() {
+        if let Some(leaf) = tensor.leaf_id() {
+            leaves.entry(leaf).or_insert(ParameterId(place as u32));
         }
-        let gradient = given.first().and_then(|&name| gradients.get(name));
-        tied.insert(leaf, Tied { name: first.clone(), gradient, moved: None });
     }
-    Ok(tied)
+    leaves
+}
+
+/// The parameters of a module, gathered once to be changed by number, in any order.
+pub struct Parameters<'m> {
+    slots: Vec<(String, &'m mut Tensor)>,
+    /// The first place of each leaf.
+    leaves: BTreeMap<LeafId, ParameterId>,
+    /// The other places of leaves that stand in several, by the first.
+    tied: BTreeMap<ParameterId, Vec<usize>>,
+}
+
+impl<'m> Parameters<'m> {
+    /// Those of a module that has [`parameters_mut`](Module::parameters_mut).
+    pub fn of(module: &'m mut dyn Module) -> Self {
+        let slots = parameters_mut(module);
+        let (mut leaves, mut tied) = (BTreeMap::new(), BTreeMap::<_, Vec<usize>>::new());
+        for (place, (_, tensor)) in slots.iter().enumerate() {
+            let Some(leaf) = tensor.leaf_id() else { continue };
+            match leaves.entry(leaf) {
+                Entry::Vacant(entry) => {
+                    entry.insert(ParameterId(place as u32));
+                }
+                Entry::Occupied(entry) => tied.entry(*entry.get()).or_default().push(place),
+            }
+        }
+        Parameters { slots, leaves, tied }
+    }
+
+    /// The parameter that is this leaf; of tied ones the first.
+    pub fn of_leaf(&self, leaf: LeafId) -> Option<ParameterId> {
+        self.leaves.get(&leaf).copied()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// The first of the places that hold the same leaf as this one.
+    fn first(&self, id: ParameterId) -> Option<ParameterId> {
+        let (_, tensor) = self.slots.get(id.index())?;
+        Some(tensor.leaf_id().and_then(|leaf| self.of_leaf(leaf)).unwrap_or(id))
+    }
 }
 
 /// Stochastic gradient descent with momentum, as in ccv (see [`ops::SgdMomentum`]). It keeps the
-/// velocity of each parameter by its name.
+/// velocity of each parameter by its number.
 ///
 /// Tied parameters, clones of one [leaf](Tensor::require_grad) in several places of a module, are
 /// one parameter: it has one gradient and one velocity and moves once, by the rates of the first of
-/// its names, and every place then holds the new value of the same leaf.
+/// its places, and every place then holds the new value of the same leaf.
 ///
 /// ```
-/// use std::collections::BTreeMap;
-/// use striate_nn::{Context, FullConnect, Module, Rates, Sgd, named_gradients, require_grad};
+/// use striate_nn::{Context, FullConnect, Module, Rates, Sgd, parameter_gradients, require_grad};
 /// use striate_tensor::{Device, RandomKey, Reference, Tensor};
 ///
 /// # fn main() -> striate_tensor::Result<()> {
@@ -120,7 +132,7 @@ fn tied<'a>(
 /// for _ in 0..100 {
 ///     let error = layer.forward(&x, &Context::inference())?.sub(&y)?;
 ///     let loss = error.mul(&error)?.mean_all()?;
-///     let gradients = named_gradients(&layer, loss.backward()?);
+///     let gradients = parameter_gradients(&layer, loss.backward()?);
 ///     sgd.step(&mut layer, &gradients, |_| rates.step(1.0))?;
 /// }
 /// let weight = layer.weight().to_vec::<f32>()?[0];
@@ -130,7 +142,7 @@ fn tied<'a>(
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Sgd {
-    velocities: BTreeMap<String, Tensor>,
+    velocities: BTreeMap<ParameterId, Tensor>,
 }
 
 impl Sgd {
@@ -142,18 +154,18 @@ impl Sgd {
 
     /// With these velocities, by parameter.
     #[must_use]
-    pub fn with_velocities(velocities: BTreeMap<String, Tensor>) -> Self {
+    pub fn with_velocities(velocities: BTreeMap<ParameterId, Tensor>) -> Self {
         Sgd { velocities }
     }
 
     /// The velocities, by parameter; none for what has not moved yet.
-    pub fn velocities(&self) -> &BTreeMap<String, Tensor> {
+    pub fn velocities(&self) -> &BTreeMap<ParameterId, Tensor> {
         &self.velocities
     }
 
-    /// Moves every parameter that has a gradient, by the step that `step` gives for its name.
-    /// Parameters without a gradient stay. The one gradient of tied parameters may stand under any
-    /// of their names; the velocity stands under the first, and so does the step.
+    /// Moves every parameter that has a gradient, by the step that `step` gives for it. Parameters
+    /// without a gradient stay. The one gradient of tied parameters may stand under any of them; the
+    /// velocity stands under the first, and so does the step.
     ///
     /// # Errors
     /// Where a gradient or velocity has another shape than its parameter, a parameter is not f32,
@@ -162,32 +174,58 @@ impl Sgd {
     pub fn step(
         &mut self,
         module: &mut dyn Module,
-        gradients: &BTreeMap<String, Tensor>,
-        step: impl Fn(&str) -> ops::SgdMomentum,
+        gradients: &BTreeMap<ParameterId, Tensor>,
+        step: impl Fn(ParameterId) -> ops::SgdMomentum,
     ) -> Result<()> {
-        let mut tied = tied(module, gradients)?;
-        let mut result = Ok(());
-        let mut advance = |name: &str, tensor: &mut Tensor| {
-            if result.is_err() {
-                return;
+        let mut parameters = Parameters::of(module);
+        let mut under = BTreeMap::new();
+        for &id in gradients.keys() {
+            let Some(first) = parameters.first(id) else { continue };
+            if let Some(other) = under.insert(first, id) {
+                let name = |id: ParameterId| &parameters.slots[id.index()].0;
+                return Err(Error::gradient(
+                    "sgd",
+                    format!(
+                        "`{}` and `{}` are one parameter, which has one gradient, and each of them \
+                         was given one",
+                        name(other),
+                        name(id)
+                    ),
+                ));
             }
-            let Some(leaf) = tensor.leaf_id().and_then(|leaf| tied.get_mut(&leaf)) else {
-                if let Some(gradient) = gradients.get(name) {
-                    result = self.advance(name, tensor, gradient, step(name));
-                }
-                return;
-            };
-            match (&leaf.moved, leaf.gradient) {
-                (Some(moved), _) => *tensor = moved.clone(),
-                (None, Some(gradient)) => {
-                    result = self.advance(&leaf.name, tensor, gradient, step(&leaf.name));
-                    leaf.moved = Some(tensor.clone());
-                }
-                (None, None) => {}
-            }
+        }
+        for (first, id) in under {
+            self.step_one(&mut parameters, first, &gradients[&id], step(first))?;
+        }
+        Ok(())
+    }
+
+    /// Moves one parameter, and with it those that are tied to it.
+    ///
+    /// # Errors
+    /// As [`step`](Sgd::step); where there is no such parameter.
+    pub fn step_one(
+        &mut self,
+        parameters: &mut Parameters<'_>,
+        id: ParameterId,
+        gradient: &Tensor,
+        step: ops::SgdMomentum,
+    ) -> Result<()> {
+        let count = parameters.len();
+        let id = parameters.first(id).unwrap_or(id);
+        let Some((_, parameter)) = parameters.slots.get_mut(id.index()) else {
+            let expected = format!("one of {count} parameters");
+            return Err(Error::parameter("sgd", "parameter", expected, id.0));
         };
-        module.parameters_mut(&mut VisitorMut::new(&mut advance));
-        result
+        let velocity = self.velocity(id, parameter)?;
+        parameter.sgd_momentum(velocity, gradient, step)?;
+        if let Some(places) = parameters.tied.get(&id) {
+            let moved = parameters.slots[id.index()].1.clone();
+            for &place in places {
+                *parameters.slots[place].1 = moved.clone();
+            }
+        }
+        Ok(())
     }
 
     /// Makes the velocities that are not there yet. [`step`](Sgd::step) does so when it needs them;
@@ -197,36 +235,23 @@ impl Sgd {
     /// # Errors
     /// Where the device has no memory.
     pub fn prepare(&mut self, module: &dyn Module) -> Result<()> {
-        let mut result = Ok(());
-        let mut seen = BTreeSet::new();
-        let mut prepare = |name: &str, parameter: &Tensor| {
-            // Tied parameters have one velocity, under the first name.
-            let first = parameter.leaf_id().is_none_or(|leaf| seen.insert(leaf));
-            if first && result.is_ok() {
-                result = self.velocity(name, parameter).map(|_| ());
+        let leaves = leaf_parameters(module);
+        for (place, (_, parameter)) in named_parameters(module).into_iter().enumerate() {
+            let id = ParameterId(place as u32);
+            // Tied parameters have one velocity, under the first.
+            if parameter.leaf_id().is_none_or(|leaf| leaves.get(&leaf) == Some(&id)) {
+                self.velocity(id, &parameter)?;
             }
-        };
-        module.parameters(&mut Visitor::new(&mut prepare));
-        result
+        }
+        Ok(())
     }
 
-    fn velocity(&mut self, name: &str, parameter: &Tensor) -> Result<&mut Tensor> {
-        Ok(match self.velocities.entry(name.to_owned()) {
+    fn velocity(&mut self, id: ParameterId, parameter: &Tensor) -> Result<&mut Tensor> {
+        Ok(match self.velocities.entry(id) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
                 entry.insert(Tensor::zeros(*parameter.shape(), parameter.device())?)
             }
         })
-    }
-
-    fn advance(
-        &mut self,
-        name: &str,
-        parameter: &mut Tensor,
-        gradient: &Tensor,
-        step: ops::SgdMomentum,
-    ) -> Result<()> {
-        let velocity = self.velocity(name, parameter)?;
-        parameter.sgd_momentum(velocity, gradient, step)
     }
 }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::shapes::dims;
-use crate::{LayerKind, LayerShape, LayerSpec, NetworkSpec, Result};
+use crate::{LayerKind, LayerShape, NetworkSpec, Result};
 
 /// What a network consists of, for people (its `Display` is a table) and for programs (serde).
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -35,8 +35,14 @@ pub struct Summary {
 pub struct LayerSummary {
     /// The layer, counted from 0.
     pub layer: usize,
+    /// Its name; empty where it has none.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
     /// What kind of layer it is.
     pub kind: LayerKind,
+    /// The layers that it sees, by name; empty where that is the layer before alone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub from: Vec<String>,
     /// Its parameters in short: `11x11/4 pad 1`.
     pub detail: String,
     /// Rows, cols and channels of its input.
@@ -56,7 +62,7 @@ const BYTES_PER_PARAMETER: u64 = 4;
 
 impl Summary {
     pub(crate) fn new(spec: &NetworkSpec, shapes: &[LayerShape]) -> Self {
-        let bytes = shapes.iter().map(|s| s.parameters().saturating_mul(BYTES_PER_PARAMETER));
+        let bytes = shapes.iter().map(|s| s.parameter_count().saturating_mul(BYTES_PER_PARAMETER));
         Self::with_bytes(spec, shapes, bytes)
     }
 
@@ -67,17 +73,19 @@ impl Summary {
         bytes: impl Iterator<Item = u64>,
     ) -> Self {
         let layers: Vec<LayerSummary> = spec
-            .layers
+            .nodes
             .iter()
             .zip(shapes)
             .zip(bytes)
-            .map(|((layer, shape), bytes)| LayerSummary {
+            .map(|((node, shape), bytes)| LayerSummary {
                 layer: shape.layer,
+                name: node.name.clone(),
                 kind: shape.kind,
-                detail: detail(layer),
+                detail: node.layer.rule().detail(),
+                from: from(spec, shape),
                 input: shape.input,
                 output: shape.output,
-                parameters: shape.parameters(),
+                parameters: shape.parameter_count(),
                 macs: shape.macs,
                 bytes,
             })
@@ -110,59 +118,62 @@ impl NetworkSpec {
     }
 }
 
-fn detail(layer: &LayerSpec) -> String {
-    let window = |size: String, stride: usize, padding: usize| {
-        let pad = if padding > 0 { format!(" pad {padding}") } else { String::new() };
-        format!("{size}/{stride}{pad}")
-    };
-    let groups = |n: usize| if n > 1 { format!(" groups {n}") } else { String::new() };
-    match layer {
-        LayerSpec::Conv(conv) => {
-            let relu = if conv.relu { "" } else { " linear" };
-            let window = window(dims(&conv.kernel), conv.stride, conv.padding);
-            format!("{window}{}{relu}", groups(conv.groups))
-        }
-        LayerSpec::MaxPool(pool) | LayerSpec::AvgPool(pool) => {
-            window(dims(&[pool.size; 2]), pool.stride, pool.padding)
-        }
-        LayerSpec::Lrn(lrn) => format!("{}{}", lrn.size, groups(lrn.groups)),
-        LayerSpec::FullConnect(full) => {
-            let relu = if full.relu { "relu" } else { "linear" };
-            if full.dropout > 0.0 {
-                format!("{relu} dropout {}", full.dropout)
-            } else {
-                relu.into()
-            }
-        }
+/// The names of what a layer sees, where that is not the layer before alone.
+fn from(spec: &NetworkSpec, shape: &LayerShape) -> Vec<String> {
+    if shape.from == [shape.layer.checked_sub(1)] {
+        return Vec::new();
     }
+    let name = |source: &Option<usize>| {
+        source.map_or_else(|| crate::spec::INPUT.to_owned(), |source| spec.node_name(source))
+    };
+    shape.from.iter().map(name).collect()
 }
 
 impl std::fmt::Display for Summary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let heads = ["layer", "kind", "", "output", "parameters", "MACs", "bytes"];
         let number = |n: u64| if n == 0 { String::new() } else { grouped(n) };
-        let mut rows = vec![heads.map(String::from)];
+        let is_named = self.layers.iter().any(|layer| !layer.name.is_empty());
+        let is_chain = self.layers.iter().all(|layer| layer.from.is_empty());
+        // Columns that would say nothing are left out.
+        let shown = |cells: [String; 9]| -> Vec<String> {
+            let place = |(column, cell)| match column {
+                1 if !is_named => None,
+                4 if is_chain => None,
+                _ => Some(cell),
+            };
+            cells.into_iter().enumerate().filter_map(place).collect()
+        };
+        let heads = ["layer", "name", "kind", "", "from", "output", "parameters", "MACs", "bytes"];
+        let heads = shown(heads.map(String::from));
+        let text = 1..heads.len() - 3;
+        let mut rows = vec![heads];
         rows.extend(self.layers.iter().map(|layer| {
-            [
+            shown([
                 layer.layer.to_string(),
+                layer.name.clone(),
                 layer.kind.to_string(),
                 layer.detail.clone(),
+                layer.from.join(", "),
                 dims(&layer.output),
                 number(layer.parameters),
                 number(layer.macs),
                 number(layer.bytes),
-            ]
+            ])
         }));
-        rows.push([
-            String::new(),
-            "total".into(),
-            String::new(),
-            String::new(),
-            number(self.parameters),
-            number(self.macs),
+        let empty = String::new;
+        let (parameters, macs) = (number(self.parameters), number(self.macs));
+        rows.push(shown([
+            empty(),
+            if is_named { "total".into() } else { empty() },
+            if is_named { empty() } else { "total".into() },
+            empty(),
+            empty(),
+            empty(),
+            parameters,
+            macs,
             number(self.bytes),
-        ]);
-        let widths: Vec<usize> = (0..heads.len())
+        ]));
+        let widths: Vec<usize> = (0..rows[0].len())
             .map(|column| rows.iter().map(|row| row[column].len()).max().unwrap_or(0))
             .collect();
         let name = if self.name.is_empty() { "network" } else { &self.name };
@@ -172,9 +183,9 @@ impl std::fmt::Display for Summary {
                 .iter()
                 .zip(&widths)
                 .enumerate()
-                .map(|(column, (cell, &width))| match column {
-                    1..=3 => format!("{cell:<width$}"),
-                    _ => format!("{cell:>width$}"),
+                .map(|(column, (cell, &width))| match text.contains(&column) {
+                    true => format!("{cell:<width$}"),
+                    false => format!("{cell:>width$}"),
                 })
                 .collect();
             writeln!(f, "{}", cells.join("  ").trim_end())?;
@@ -199,7 +210,7 @@ fn grouped(n: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{conv, lrn, pool};
+    use crate::{conv2d, lrn, pool};
 
     #[test]
     fn groups_digits_by_threes() {
@@ -211,7 +222,7 @@ mod tests {
     fn is_a_table_that_lines_up() {
         let spec = NetworkSpec::new([9, 9, 3])
             .with_name("small")
-            .conv(conv(4, 3).padding(1))
+            .conv(conv2d(4, 3).padding(1).relu())
             .lrn(lrn(5).groups(2))
             .max_pool(pool(3).stride(2))
             .full_connect(10);
@@ -219,7 +230,7 @@ mod tests {
         let expected = "\
 small: input 9x9x3, image 9x9
 layer  kind                      output  parameters   MACs  bytes
-    0  conv          3x3/1 pad 1  9x9x4          112  8,748    448
+    0  conv          3x3/1 pad 1 relu  9x9x4          112  8,748    448
     1  lrn           5 groups 2   9x9x4
     2  max-pool      3x3/2        4x4x4
     3  full-connect  linear       1x1x10         650    640  2,600

@@ -1,7 +1,7 @@
 //! Whether a network makes sense, and whether ccv could run it.
 
 use crate::shapes::dims;
-use crate::{Error, LayerKind, LayerShape, LayerSpec, NetworkSpec, Result, Summary};
+use crate::{Error, LayerShape, LayerSpec, NetworkSpec, Result, Summary};
 
 /// A specification that passed [`NetworkSpec::verify`].
 #[derive(Clone, Debug)]
@@ -55,9 +55,9 @@ impl NetworkSpec {
     ///
     /// It refuses what would be meaningless: sizes of zero or beyond
     /// [`MAX_ELEMENTS`](crate::MAX_ELEMENTS), windows that do not fit their input, groups that do
-    /// not divide channels or outputs, anything but full-connect layers after the first of them, an
-    /// end that is not a full-connect layer of `classes` outputs without ReLU and dropout, numbers
-    /// that are not finite.
+    /// not divide channels or outputs, layers that want images after a full-connect one, an end that is
+    /// not a row of `classes` numbers without activation and dropout, numbers that are not finite, layers
+    /// that nothing sees, auxiliary outputs without a layer or a name of their own.
     ///
     /// ccv's own verification is narrower. What it refuses and this framework runs is not an error
     /// but listed by [`ccv_limits`](NetworkSpec::ccv_limits): windows that do not end at the
@@ -73,38 +73,89 @@ impl NetworkSpec {
                 format!("a whole image no smaller than the input of {}", dims(&self.input[..2]));
             return Err(Error::network(expected, dims(&self.image)));
         }
-        for (layer, spec) in self.layers.iter().enumerate() {
-            if let LayerSpec::Conv(conv) = spec
+        for (layer, node) in self.nodes.iter().enumerate() {
+            if let LayerSpec::Conv(conv) = &node.layer
                 && (conv.out_groups == 0 || !conv.count.is_multiple_of(conv.out_groups))
             {
                 let expected = format!("an output partition that divides {} outputs", conv.count);
-                let got = conv.out_groups.to_string();
-                return Err(Error::layer(layer, LayerKind::Conv, expected, got));
+                return Err(Error::layer(self, layer, expected, conv.out_groups.to_string()));
             }
         }
-        let last = self.layers.len().saturating_sub(1);
-        let full = match self.layers.last() {
-            None => return Err(Error::network("layers", "none")),
-            Some(LayerSpec::FullConnect(full)) => full,
-            Some(other) => {
-                let got = format!("a {} layer", other.kind());
-                return Err(Error::layer(last, other.kind(), "a full-connect layer last", got));
-            }
+        let Some(last) = self.nodes.len().checked_sub(1) else {
+            return Err(Error::network("layers", "none"));
         };
-        let at_last =
-            |expected: String, got: &str| Error::layer(last, LayerKind::FullConnect, expected, got);
-        if full.count != classes {
-            let expected = format!("{classes} outputs, one a class, of the last layer");
-            return Err(at_last(expected, &full.count.to_string()));
+        self.verify_end(&shapes[last], classes)?;
+        for (place, auxiliary) in self.auxiliary.iter().enumerate() {
+            let of = |what: &str| format!("{what} of the auxiliary output {}", auxiliary.name);
+            let end = self.node(&auxiliary.node).unwrap_or(last);
+            if end == last {
+                let got = format!("`{}`, the network's last", auxiliary.node);
+                return Err(Error::network(of("a layer beside the network's own end"), got));
+            }
+            if self.auxiliary[..place].iter().any(|other| other.name == auxiliary.name) {
+                return Err(Error::network(of("a name of its own"), "one that stands twice"));
+            }
+            if !auxiliary.weight.is_finite() {
+                let got = auxiliary.weight.to_string();
+                return Err(Error::network(of("a finite weight"), got));
+            }
+            self.verify_end(&shapes[end], classes)?;
         }
-        if full.relu {
-            return Err(at_last("a last layer without relu".into(), "relu"));
-        }
-        if full.dropout != 0.0 {
-            let got = format!("a dropout rate of {}", full.dropout);
-            return Err(at_last("a last layer without dropout".into(), &got));
-        }
+        self.verify_seen(&shapes)?;
         Ok(Verified { spec: self, shapes })
+    }
+
+    /// Checks that every layer has a part in an output: one that nothing sees is a slip of the pen.
+    fn verify_seen(&self, shapes: &[LayerShape]) -> Result<()> {
+        let mut seen = vec![false; shapes.len()];
+        let ends = self.auxiliary.iter().filter_map(|auxiliary| self.node(&auxiliary.node));
+        for end in ends.chain(shapes.len().checked_sub(1)) {
+            seen[end] = true;
+        }
+        for shape in shapes {
+            for source in shape.from.iter().flatten() {
+                seen[*source] = true;
+            }
+        }
+        match seen.iter().position(|seen| !seen) {
+            Some(layer) => {
+                let expected = "a layer after it that sees it, or an auxiliary output";
+                Err(Error::layer(self, layer, expected, "none"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Checks that a layer's output is one number a class, of which nothing is cut off or muted.
+    fn verify_end(&self, end: &LayerShape, classes: usize) -> Result<()> {
+        let refuse =
+            |layer, expected: &str, got: String| Err(Error::layer(self, layer, expected, got));
+        if !end.flat {
+            let expected = match end.output {
+                [1, 1, _] => "a full-connect layer last, or flatten after this one",
+                _ => "a full-connect layer last",
+            };
+            return refuse(end.layer, expected, format!("a {} layer", end.kind));
+        }
+        let counted = self.counted(end.layer).unwrap_or(end.layer);
+        if end.outputs() != classes as u64 {
+            let expected = format!("{classes} outputs, one a class, of the last layer");
+            return refuse(counted, &expected, end.outputs().to_string());
+        }
+        match &self.nodes[end.layer].layer {
+            LayerSpec::FullConnect(full) if full.relu => {
+                refuse(end.layer, "a last layer without relu", "relu".into())
+            }
+            LayerSpec::FullConnect(full) if full.dropout != 0.0 => {
+                let got = format!("a dropout rate of {}", full.dropout);
+                refuse(end.layer, "a last layer without dropout", got)
+            }
+            LayerSpec::Activation(_) | LayerSpec::Dropout(_) => {
+                let expected = "a last layer without activation and dropout";
+                refuse(end.layer, expected, format!("a {} layer", end.kind))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What keeps ccv from running or storing this network; empty for ccv's own.
@@ -116,6 +167,34 @@ impl NetworkSpec {
     }
 }
 
+/// What a layer has that ccv's layers of its kind cannot say.
+fn beyond_ccv(layer: &LayerSpec) -> Vec<&'static str> {
+    let uneven = |stride: [usize; 2], padding: [[usize; 2]; 2]| {
+        stride[0] != stride[1] || padding.iter().flatten().any(|side| *side != padding[0][0])
+    };
+    let beyond = match layer {
+        LayerSpec::Conv(conv) => vec![
+            (uneven(conv.stride, conv.padding), "ccv has one stride and one padding for both axes"),
+            (conv.dilation != [1, 1], "ccv's kernels are dense, this one is dilated"),
+            (!conv.bias, "ccv's convolutions have a bias, this one has none"),
+        ],
+        LayerSpec::MaxPool(pool) | LayerSpec::AvgPool(pool) => vec![
+            (
+                pool.size[0] != pool.size[1] || uneven(pool.stride, pool.padding),
+                "ccv has one size, one stride and one padding for both axes",
+            ),
+            (pool.ceil, "ccv rounds the number of windows down, this layer up"),
+            (pool.count_padding, "ccv's means leave out the padding, this one counts it"),
+            (pool.first_maximum, "ccv gives every maximum the gradient, this layer the first"),
+        ],
+        LayerSpec::FullConnect(full) => {
+            vec![(!full.bias, "ccv's full-connect layers have a bias, this one has none")]
+        }
+        _ => Vec::new(),
+    };
+    beyond.into_iter().filter_map(|(is, message)| is.then_some(message)).collect()
+}
+
 fn limits(spec: &NetworkSpec, shapes: &[LayerShape]) -> Vec<CcvLimit> {
     let mut limits = Vec::new();
     let mut say = |layer: Option<usize>, message: String| limits.push(CcvLimit { layer, message });
@@ -123,13 +202,25 @@ fn limits(spec: &NetworkSpec, shapes: &[LayerShape]) -> Vec<CcvLimit> {
         let channels = spec.input[2];
         say(None, format!("ccv's networks see 3 input channels, this one {channels}"));
     }
-    for (layer, (spec, shape)) in spec.layers.iter().zip(shapes).enumerate() {
-        let here = Some(layer);
+    let chain: Vec<(usize, LayerSpec)> = match spec.chain() {
+        Ok(chain) => chain.into_iter().map(|layer| (layer.node, layer.layer)).collect(),
+        Err(error) => {
+            let layer = if let Error::Layer { layer, .. } = &error { Some(*layer) } else { None };
+            let kind = layer.map_or_else(String::new, |layer| spec.nodes[layer].kind().to_string());
+            say(layer, format!("ccv's networks are chains of its own layers, this one has {kind}"));
+            return limits;
+        }
+    };
+    for (layer, ccv) in &chain {
+        let (here, shape) = (Some(*layer), &shapes[*layer]);
+        for beyond in beyond_ccv(ccv) {
+            say(here, beyond.into());
+        }
         if !shape.exact {
             let message = "ccv's windows end exactly at the padded image's edge, these fall short";
             say(here, message.into());
         }
-        let LayerSpec::Conv(conv) = spec else { continue };
+        let LayerSpec::Conv(conv) = ccv else { continue };
         if conv.kernel.iter().any(|extent| extent.is_multiple_of(2)) {
             say(here, format!("ccv's kernels are odd, this one is {}", dims(&conv.kernel)));
         }
@@ -156,11 +247,11 @@ fn limits(spec: &NetworkSpec, shapes: &[LayerShape]) -> Vec<CcvLimit> {
         }
     }
     if let Some(scan) = spec.scan() {
-        let next = spec.layers.get(scan.layer + 1).map(LayerSpec::kind);
-        if next == Some(LayerKind::FullConnect) {
+        let next = chain.iter().find(|(layer, _)| *layer > scan.layer);
+        if let Some((layer, LayerSpec::FullConnect(_))) = next {
             let message =
                 "ccv cannot classify where a full-connect layer follows the last convolution";
-            say(Some(scan.layer + 1), message.into());
+            say(Some(*layer), message.into());
         }
         let fits =
             |whole: usize, seen: usize| whole.saturating_sub(seen).is_multiple_of(scan.scale);

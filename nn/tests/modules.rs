@@ -3,7 +3,7 @@
 use striate_nn::init::Initializer;
 use striate_nn::{
     AvgPool2d, Context, Conv2d, Dropout, Flatten, FullConnect, Lrn, MaxPool2d, Module, NetworkSpec,
-    Relu, Seed, Sequential, conv, full_connect, loss, lrn, named_parameters, pool,
+    Relu, Seed, Sequential, conv2d, full_connect, loss, lrn, named_parameters, pool,
 };
 use striate_tensor::{Device, RandomKey, Reference, Shape, Tensor};
 
@@ -19,20 +19,20 @@ fn values(tensor: &Tensor) -> Vec<f32> {
 fn a_sequence_of_layers_is_the_network_of_them() {
     let device = device();
     let spec = NetworkSpec::new([8, 8, 2])
-        .conv(conv(4, 3).groups(2))
+        .conv(conv2d(4, 3).groups(2).relu())
         .lrn(lrn(3))
         .max_pool(pool(2))
-        .conv(conv(4, 1).linear())
+        .conv(conv2d(4, 1))
         .avg_pool(pool(3).stride(1))
         .full_connect(full_connect(6).relu().dropout(0.5))
         .full_connect(3);
     let network = spec.build(&device, Seed(5)).unwrap();
     let key = |layer| Seed(5).init_key(layer);
     let modules = Sequential::new()
-        .then(Conv2d::new(conv(4, 3).groups(2), 2, key(0), &device).unwrap())
+        .then(Conv2d::new(conv2d(4, 3).groups(2).relu(), 2, key(0), &device).unwrap())
         .then(Lrn(lrn(3)))
         .then(MaxPool2d(pool(2)))
-        .then(Conv2d::new(conv(4, 1).linear(), 4, key(3), &device).unwrap())
+        .then(Conv2d::new(conv2d(4, 1), 4, key(3), &device).unwrap())
         .then(AvgPool2d(pool(3).stride(1)))
         .then(FullConnect::new(full_connect(6).relu().dropout(0.5), 4, key(5), &device).unwrap())
         .then(FullConnect::new(3, 6, key(6), &device).unwrap());
@@ -103,9 +103,9 @@ fn relu_and_flatten() {
 fn constructors_refuse_what_does_not_fit() {
     let device = device();
     let key = RandomKey::default();
-    assert!(Conv2d::new(conv(4, 3).groups(2), 3, key, &device).is_err());
-    assert!(Conv2d::new(conv(4, 3).groups(0), 3, key, &device).is_err());
-    assert!(Conv2d::new(conv(4, 0), 3, key, &device).is_err());
+    assert!(Conv2d::new(conv2d(4, 3).groups(2).relu(), 3, key, &device).is_err());
+    assert!(Conv2d::new(conv2d(4, 3).groups(0).relu(), 3, key, &device).is_err());
+    assert!(Conv2d::new(conv2d(4, 0).relu(), 3, key, &device).is_err());
     assert!(FullConnect::new(4, 0, key, &device).is_err());
     assert!(FullConnect::new(full_connect(4).dropout(1.5), 4, key, &device).is_err());
 }

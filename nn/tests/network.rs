@@ -3,7 +3,7 @@
 use std::f32::consts::SQRT_2;
 
 use striate_nn::{
-    Error, LayerParameters, Metadata, Network, NetworkSpec, Seed, conv, full_connect, lrn, pool,
+    Error, LayerParameters, Metadata, Network, NetworkSpec, Seed, conv2d, full_connect, lrn, pool,
 };
 use striate_tensor::ops::{Conv2d, Lrn, MatMul, Pool2d};
 use striate_tensor::{DType, Device, RandomKey, Reference, Result, Tensor, f16};
@@ -20,22 +20,21 @@ fn random<const N: usize>(shape: [usize; N], stream: u64, device: &Device) -> Te
 /// Every kind of layer, groups included.
 fn every_kind() -> NetworkSpec {
     NetworkSpec::new([9, 7, 3])
-        .conv(conv(8, 3).padding(1))
+        .conv(conv2d(8, 3).padding(1).relu())
         .lrn(lrn(5).groups(2).alpha(0.5))
         .max_pool(pool(3).stride(2))
-        .conv(conv(6, 3).groups(2).padding(1).linear())
+        .conv(conv2d(6, 3).groups(2).padding(1))
         .avg_pool(pool(2).stride(1))
-        .full_connect(7)
-        .relu()
-        .dropout(0.5)
+        .full_connect(full_connect(7).relu().dropout(0.5))
         .full_connect(4)
 }
 
 /// The same, op by op, nothing fused.
 fn op_by_op(network: &Network, x: &Tensor) -> Result<Vec<Tensor>> {
-    let p: Vec<&LayerParameters> = network.parameters().iter().flatten().collect();
+    let layers = network.layer_parameters();
+    let p: Vec<&LayerParameters> = layers.iter().flatten().collect();
     let conv = |x: &Tensor, p: &LayerParameters, groups| -> Result<Tensor> {
-        let options = Conv2d { padding: [1, 1], groups, ..Conv2d::default() };
+        let options = Conv2d { padding: [[1; 2]; 2], groups, ..Conv2d::default() };
         x.conv2d(&p.weight, None, options)?.add(&p.bias)
     };
     let full = |x: &Tensor, p: &LayerParameters| -> Result<Tensor> {
@@ -67,10 +66,10 @@ fn forward_is_its_layers_one_by_one() {
     let device = device();
     let mut network = every_kind().build(&device, Seed(3)).unwrap();
     // Biases that are not zero, so that a forgotten one shows.
-    let parameters = network.parameters().iter().enumerate().map(|(i, p)| {
-        p.as_ref().map(|p| LayerParameters {
-            weight: p.weight.clone(),
+    let parameters = network.layer_parameters().into_iter().enumerate().map(|(i, p)| {
+        p.map(|p| LayerParameters {
             bias: random([p.bias.dims()[0]], i as u64, &device),
+            weight: p.weight,
         })
     });
     network = Network::new(every_kind(), parameters.collect(), &device).unwrap();
@@ -105,7 +104,7 @@ fn forward_is_its_layers_one_by_one() {
 #[test]
 fn forward_by_hand() {
     let device = device();
-    let spec = NetworkSpec::new([1, 2, 2]).conv(conv(1, 1)).full_connect(2);
+    let spec = NetworkSpec::new([1, 2, 2]).conv(conv2d(1, 1).relu()).full_connect(2);
     let tensor =
         |values: &[f32], shape: &[usize]| Tensor::from_vec(values.to_vec(), shape, &device);
     let parameters = vec![
@@ -124,7 +123,7 @@ fn forward_by_hand() {
 
     // All these numbers are exact in half precision.
     let half = network.cast(DType::F16).unwrap();
-    assert_eq!(half.parameters()[0].as_ref().unwrap().weight.dtype(), DType::F16);
+    assert_eq!(half.parameters()[0].dtype(), DType::F16);
     let y = half.forward(&x).unwrap();
     assert_eq!(y.dtype(), DType::F32);
     assert_eq!(y.to_vec::<f32>().unwrap(), [6.5, -14.0]);
@@ -168,7 +167,8 @@ fn inputs_that_do_not_fit_are_refused_with_the_place() {
     let message = chain(&error);
     assert!(message.starts_with("layer 0 (conv): conv2d: expected weights"), "{message}");
     // The shapes are there as values too.
-    let Error::Op { source: striate_tensor::Error::Shape { got, .. }, .. } = &error else {
+    let Error::Op { source, .. } = &error else { panic!("another error: {error:?}") };
+    let striate_tensor::Error::Shape { got, .. } = &**source else {
         panic!("another error: {error:?}");
     };
     assert_eq!(got.shapes()[0].dims(), [8, 3, 3, 3], "{got}");
@@ -194,8 +194,9 @@ fn inputs_that_do_not_fit_are_refused_with_the_place() {
 #[test]
 fn weights_that_do_not_fit_are_refused_with_the_place() {
     let device = device();
-    let spec = NetworkSpec::new([4, 4, 3]).conv(conv(4, 3)).max_pool(pool(2)).full_connect(2);
-    let good = spec.build(&device, Seed(0)).unwrap().parameters().to_vec();
+    let spec =
+        NetworkSpec::new([4, 4, 3]).conv(conv2d(4, 3).relu()).max_pool(pool(2)).full_connect(2);
+    let good = spec.build(&device, Seed(0)).unwrap().layer_parameters();
     let zeros = |shape: &[usize]| Tensor::zeros(shape, &device).unwrap();
     let bad = |layer: usize, entry: Option<LayerParameters>| {
         let mut parameters = good.clone();
@@ -227,7 +228,7 @@ fn weights_that_do_not_fit_are_refused_with_the_place() {
     // Weights on another device are brought along.
     let other = Device::new(Reference::new());
     let network = Network::new(spec, good, &other).unwrap();
-    assert!(network.parameters()[0].as_ref().unwrap().weight.device().is(&other));
+    assert!(network.layer_parameters()[0].as_ref().unwrap().weight.device().is(&other));
     let x = Tensor::zeros([1, 4, 4, 3], &other).unwrap();
     network.forward(&x).unwrap();
 }
@@ -254,12 +255,12 @@ fn the_mean_is_as_large_as_the_whole_image() {
 fn fresh_weights_are_ccvs() {
     let device = device();
     let spec = NetworkSpec::new([8, 8, 4])
-        .conv(conv(32, 3).groups(2).bias(1.0))
+        .conv(conv2d(32, 3).groups(2).bias(1.0).relu())
         .full_connect(full_connect(10).bias(-2.0));
     let network = spec.build(&device, Seed(7)).unwrap();
     // Fan in: 3 · 3 · 4 / 2 for the convolution, 6 · 6 · 32 for the full connect.
     for (layer, fan_in, count, bias) in [(0, 18.0f32, 32.0, 1.0), (1, 1152.0, 10.0, -2.0)] {
-        let parameters = network.parameters()[layer].as_ref().unwrap();
+        let parameters = network.layer_parameters()[layer].clone().unwrap();
         let weights = parameters.weight.to_vec::<f32>().unwrap();
         let bound = SQRT_2 / (fan_in + count).sqrt();
         let n = weights.len() as f32;
@@ -273,7 +274,7 @@ fn fresh_weights_are_ccvs() {
     }
     let weights = |seed: u64| {
         let network = spec.build(&device, Seed(seed)).unwrap();
-        network.parameters()[1].as_ref().unwrap().weight.to_vec::<f32>().unwrap()
+        network.layer_parameters()[1].as_ref().unwrap().weight.to_vec::<f32>().unwrap()
     };
     assert_eq!(weights(7), weights(7));
     assert_ne!(weights(7), weights(8));

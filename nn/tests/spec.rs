@@ -2,81 +2,95 @@
 //! not.
 
 use striate_nn::{
-    Error, Init, LayerSpec, MAX_ELEMENTS, NetworkSpec, Seed, conv, full_connect, lrn, pool,
+    Error, Init, LayerSpec, MAX_ELEMENTS, NetworkSpec, Seed, conv2d, full_connect, lrn, pool,
 };
 use striate_tensor::{Device, Reference};
 
 /// A network that makes sense: 8x8 to 6x6 to 3x3.
 fn small() -> NetworkSpec {
     NetworkSpec::new([8, 8, 3])
-        .conv(conv(4, 3))
+        .conv(conv2d(4, 3).relu())
         .lrn(lrn(5).groups(2))
         .max_pool(pool(2))
-        .full_connect(10)
-        .relu()
-        .dropout(0.25)
+        .full_connect(full_connect(10).relu().dropout(0.25))
         .full_connect(5)
 }
 
 #[test]
 fn the_builder_writes_down_what_it_is_told() {
     let spec = small();
-    assert_eq!(spec.layers[0], LayerSpec::Conv(conv(4, 3)));
-    assert_eq!(spec.layers[3], LayerSpec::FullConnect(full_connect(10).relu().dropout(0.25)));
-    assert_eq!(spec.layers[4], LayerSpec::FullConnect(full_connect(5)));
+    assert_eq!(spec.nodes[0].layer, LayerSpec::Conv(conv2d(4, 3).relu()));
+    assert_eq!(spec.nodes[3].layer, LayerSpec::FullConnect(full_connect(10).relu().dropout(0.25)));
+    assert_eq!(spec.nodes[4].layer, LayerSpec::FullConnect(full_connect(5)));
     assert_eq!(spec.image, [8, 8]);
     assert_eq!(spec.classes(), 5);
-    let grouped = conv(8, 3).groups(2);
+    let grouped = conv2d(8, 3).groups(2).relu();
     assert_eq!((grouped.groups, grouped.out_groups), (2, 2));
     // The output partition follows the groups, unless it was set.
-    let own = conv(8, 3).out_groups(4).groups(2);
+    let own = conv2d(8, 3).out_groups(4).groups(2).relu();
     assert_eq!((own.groups, own.out_groups), (2, 4));
-    // A ReLU stands after a convolution from the start, and dropout and ReLU change places freely.
-    let spec = NetworkSpec::new([8, 8, 1])
-        .conv(conv(4, 3).linear())
-        .relu()
-        .full_connect(6)
-        .dropout(0.5)
-        .relu()
-        .full_connect(3);
-    assert_eq!(spec.layers[0], LayerSpec::Conv(conv(4, 3)));
-    assert_eq!(spec.layers[1], LayerSpec::FullConnect(full_connect(6).relu().dropout(0.5)));
-    assert_eq!((spec.misplaced.len(), spec.verify(3).is_ok()), (0, true));
+    // What a layer specification says may come in any order.
+    assert_eq!(full_connect(6).dropout(0.5).relu(), full_connect(6).relu().dropout(0.5));
+    assert!(!conv2d(4, 3).relu && conv2d(4, 3).relu().relu && !conv2d(4, 3).relu().linear().relu);
+    #[allow(deprecated, reason = "the old name keeps its ReLU as long as it is there")]
+    let old = striate_nn::conv(4, 3);
+    assert_eq!(old, conv2d(4, 3).relu());
 }
 
-/// A method that cannot follow what is there edits no earlier layer, and does not vanish: nothing
-/// can be made of the network, and the error says which layer and which method.
+/// A method adds a layer and edits none: ReLU and dropout are nodes of their own, anywhere.
+#[test]
+fn methods_add_layers() {
+    let spec = NetworkSpec::new([8, 8, 1])
+        .relu()
+        .conv(conv2d(4, 3))
+        .relu()
+        .dropout(0.25)
+        .max_pool(pool(2))
+        .relu()
+        .full_connect(full_connect(6).dropout(0.5))
+        .dropout(0.5)
+        .full_connect(3);
+    let kinds: Vec<&str> = spec.nodes.iter().map(|node| node.kind().name()).collect();
+    let expected = [
+        "activation",
+        "conv",
+        "activation",
+        "dropout",
+        "max-pool",
+        "activation",
+        "full-connect",
+        "dropout",
+        "full-connect",
+    ];
+    assert_eq!(kinds, expected);
+    assert_eq!(spec.nodes[1].layer, LayerSpec::Conv(conv2d(4, 3)));
+    assert!(spec.is_chain() && spec.misplaced.is_empty());
+    spec.verify(3).unwrap();
+    assert_eq!(NetworkSpec::from_json(&spec.to_json().unwrap()).unwrap(), spec);
+}
+
+/// A method that cannot be where it is called does not vanish: nothing can be made of the network, and
+/// the error says which layer and which method.
 #[test]
 fn what_cannot_follow_is_refused() {
     let device = Device::new(Reference::new());
-    let start = || NetworkSpec::new([8, 8, 2]).conv(conv(4, 3).linear());
+    let start = || NetworkSpec::new([8, 8, 2]).conv(conv2d(4, 3));
     let end = |spec: NetworkSpec| spec.full_connect(3);
-    let relu = "expected a conv or full-connect layer right before relu, got relu";
-    let dropout = "expected a full-connect layer right before dropout, got dropout";
+    let expected = "expected a layer of as many outputs as classes last, got with_classes";
     for (spec, expected) in [
-        (end(start().avg_pool(pool(2)).relu()), format!("layer 1 (avg-pool): {relu} after this")),
-        (end(start().max_pool(pool(2)).relu()), format!("layer 1 (max-pool): {relu} after this")),
-        (end(start().lrn(lrn(3)).relu()), format!("layer 1 (lrn): {relu} after this lrn layer")),
-        (end(NetworkSpec::new([8, 8, 2]).relu()), format!("network: {relu} before any layer")),
-        (end(start().dropout(0.5)), format!("layer 0 (conv): {dropout} after this conv layer")),
-        (end(start().relu().dropout(0.5)), format!("layer 0 (conv): {dropout} after this")),
         (
-            end(start().max_pool(pool(2)).dropout(0.5)),
-            format!("layer 1 (max-pool): {dropout} after this"),
-        ),
-        (end(NetworkSpec::new([8, 8, 2]).dropout(0.5)), format!("network: {dropout} before any")),
-        (
-            end(start().full_connect(full_connect(6).dropout(0.2)).dropout(0.5)),
-            "layer 1 (full-connect): expected one dropout on a full-connect layer".into(),
+            end(start().max_pool(pool(2)).with_classes(3)),
+            format!("layer 1 (max-pool): {expected} after this max-pool layer"),
         ),
         (
-            end(start().with_classes(3)),
-            "layer 0 (conv): expected a full-connect layer last, got with_classes after".into(),
+            end(start().lrn(lrn(3)).relu().with_classes(3)),
+            format!("layer 2 (activation): {expected} after this activation layer"),
         ),
-        // The first of them is told.
-        (end(start().dropout(0.5).max_pool(pool(2)).relu()), format!("layer 0 (conv): {dropout}")),
+        (
+            end(NetworkSpec::new([8, 8, 2]).with_classes(3)),
+            format!("network: {expected} before any layer"),
+        ),
     ] {
-        let before = spec.layers.clone();
         let built = spec.build(&device, Seed(1)).map(|_| ());
         let verified = spec.verify(3).map(|_| ());
         let stored = spec.to_json().map(|_| ());
@@ -85,10 +99,9 @@ fn what_cannot_follow_is_refused() {
             assert!(message.contains(&expected), "{message}\nshould contain\n{expected}");
         }
         assert!(stored.unwrap_err().to_string().contains("the builder was asked for"));
-        if let Some(LayerSpec::Conv(first)) = before.first() {
-            assert_eq!(first.relu, spec == end(start().relu().dropout(0.5)), "{spec:?}");
-        }
-        assert_ne!(spec, NetworkSpec { misplaced: Vec::new(), ..spec.clone() });
+        let mut forgotten = spec.clone();
+        forgotten.misplaced.clear();
+        assert_ne!(spec, forgotten);
     }
 }
 
@@ -97,7 +110,7 @@ fn json_is_stable() {
     let spec = NetworkSpec::new([4, 4, 2])
         .with_name("two")
         .with_image([6, 5])
-        .conv(conv(4, 3).groups(2).bias(1.0))
+        .conv(conv2d(4, 3).groups(2).bias(1.0).relu())
         .avg_pool(pool(2))
         .lrn(lrn(5))
         .full_connect(full_connect(3).relu().dropout(0.5));
@@ -127,7 +140,7 @@ fn json_by_hand_may_be_short_but_not_wrong() {
         { "kind": "max-pool", "size": 2, "stride": 2 },
         { "kind": "full-connect", "count": 10 } ] }"#;
     let expected =
-        NetworkSpec::new([28, 28, 1]).conv(conv(4, 5)).max_pool(pool(2)).full_connect(10);
+        NetworkSpec::new([28, 28, 1]).conv(conv2d(4, 5).relu()).max_pool(pool(2)).full_connect(10);
     assert_eq!(NetworkSpec::from_json(text).unwrap(), expected);
 
     for (slip, mention) in [
@@ -149,16 +162,16 @@ fn shapes_follow_from_the_layers() {
     let shapes = small().shapes().unwrap();
     let outputs: Vec<[usize; 3]> = shapes.iter().map(|shape| shape.output).collect();
     assert_eq!(outputs, [[6, 6, 4], [6, 6, 4], [3, 3, 4], [1, 1, 10], [1, 1, 5]]);
-    assert_eq!(shapes[0].weight.unwrap().dims(), [4, 3, 3, 3]);
-    assert_eq!(shapes[3].weight.unwrap().dims(), [10, 36]);
-    assert_eq!(shapes[3].bias.unwrap().dims(), [10]);
+    assert_eq!(shapes[0].weight().unwrap().dims(), [4, 3, 3, 3]);
+    assert_eq!(shapes[3].weight().unwrap().dims(), [10, 36]);
+    assert_eq!(shapes[3].bias().unwrap().dims(), [10]);
     let macs: Vec<u64> = shapes.iter().map(|shape| shape.macs).collect();
     assert_eq!(macs, [36 * 4 * 27, 0, 0, 360, 50]);
-    assert_eq!(shapes[0].parameters(), 4 * 27 + 4);
+    assert_eq!(shapes[0].parameter_count(), 4 * 27 + 4);
     assert_eq!(shapes[2].outputs(), 36);
 
     // 217 pixels in steps of 4: one is left over, as in torchvision's AlexNet.
-    let odd = NetworkSpec::new([224, 224, 3]).conv(conv(64, 11).stride(4).padding(2));
+    let odd = NetworkSpec::new([224, 224, 3]).conv(conv2d(64, 11).stride(4).padding(2).relu());
     assert_eq!(odd.shapes().unwrap()[0].output, [55, 55, 64]);
     assert!(!odd.shapes().unwrap()[0].exact);
 }
@@ -166,9 +179,9 @@ fn shapes_follow_from_the_layers() {
 #[test]
 fn the_scan_is_up_to_the_last_convolution() {
     let spec = NetworkSpec::new([33, 21, 3])
-        .conv(conv(4, 3).stride(2))
+        .conv(conv2d(4, 3).stride(2).relu())
         .max_pool(pool(2).stride(2))
-        .conv(conv(4, 3).padding(1))
+        .conv(conv2d(4, 3).padding(1).relu())
         .max_pool(pool(2).stride(2))
         .full_connect(5);
     let scan = spec.scan().unwrap();
@@ -177,7 +190,7 @@ fn the_scan_is_up_to_the_last_convolution() {
     assert_eq!(spec.shapes_for([41, 21, 3]).unwrap().len(), 4);
     assert!(spec.shapes_for([2, 2, 3]).is_err());
     assert_eq!(NetworkSpec::new([1, 1, 8]).full_connect(2).scan(), None);
-    assert_eq!(NetworkSpec::new([2, 2, 8]).conv(conv(4, 3)).scan(), None);
+    assert_eq!(NetworkSpec::new([2, 2, 8]).conv(conv2d(4, 3).relu()).scan(), None);
 }
 
 #[test]
@@ -185,7 +198,7 @@ fn verify_refuses_what_makes_no_sense_and_says_where() {
     small().verify(5).unwrap();
     let with = |layer: usize, change: &dyn Fn(&mut LayerSpec)| {
         let mut spec = small();
-        change(&mut spec.layers[layer]);
+        change(&mut spec.nodes[layer].layer);
         spec
     };
     let conv0 = |f: fn(&mut striate_nn::ConvSpec)| {
@@ -224,7 +237,7 @@ fn verify_refuses_what_makes_no_sense_and_says_where() {
     for (spec, expected) in [
         (conv0(|c| c.count = 0), "layer 0 (conv): expected a count of at least 1, got 0"),
         (conv0(|c| c.kernel = [3, 0]), "layer 0 (conv): expected kernel cols of at least 1, got 0"),
-        (conv0(|c| c.stride = 0), "layer 0 (conv): expected a stride of at least 1, got 0"),
+        (conv0(|c| c.stride = [0, 1]), "layer 0 (conv): expected a stride of at least 1, got 0"),
         (
             conv0(|c| c.kernel = [9, 3]),
             "layer 0 (conv): expected a window no larger than its padded input, got 9 rows over 8 \
@@ -239,17 +252,26 @@ fn verify_refuses_what_makes_no_sense_and_says_where() {
         (conv0(|c| c.out_groups = 3), "expected an output partition that divides 4 outputs, got 3"),
         (conv0(|c| c.out_groups = 0), "expected an output partition that divides 4 outputs, got 0"),
         (conv0(|c| c.init.gain = f32::NAN), "expected a finite initial gain, got NaN"),
-        (conv0(|c| c.padding = usize::MAX), "layer 0 (conv): expected a window no larger"),
-        (conv0(|c| c.padding = usize::MAX / 4), "layer 0 (conv): expected at most 17179869184"),
+        (
+            conv0(|c| c.padding = [[usize::MAX; 2]; 2]),
+            "layer 0 (conv): expected a window no larger",
+        ),
+        (
+            conv0(|c| c.padding = [[usize::MAX / 4; 2]; 2]),
+            "layer 0 (conv): expected at most 17179869184",
+        ),
         (conv0(|c| c.count = 1 << 40), "layer 0 (conv): expected at most 17179869184 outputs"),
         (conv0(|c| c.count = usize::MAX), "layer 0 (conv): expected at most 17179869184 outputs"),
         (lrn1(|l| l.size = 0), "layer 1 (lrn): expected a window of at least 1, got 0"),
         (lrn1(|l| l.groups = 3), "layer 1 (lrn): expected groups that divide the 4 input channels"),
         (lrn1(|l| l.beta = f32::INFINITY), "layer 1 (lrn): expected a finite beta, got inf"),
-        (pool2(|p| p.size = 0), "layer 2 (max-pool): expected a window of at least 1, got 0"),
-        (pool2(|p| p.stride = 0), "layer 2 (max-pool): expected a stride of at least 1, got 0"),
+        (pool2(|p| p.size = [0, 2]), "layer 2 (max-pool): expected a window of at least 1, got 0"),
         (
-            pool2(|p| p.padding = 2),
+            pool2(|p| p.stride = [2, 0]),
+            "layer 2 (max-pool): expected a stride of at least 1, got 0",
+        ),
+        (
+            pool2(|p| p.padding = [[0, 0], [0, 2]]),
             "layer 2 (max-pool): expected a padding less than the window of 2, got 2",
         ),
         (full(3, |f| f.count = 0), "layer 3 (full-connect): expected a count of at least 1, got 0"),
@@ -262,13 +284,13 @@ fn verify_refuses_what_makes_no_sense_and_says_where() {
         ),
         (full(4, |f| f.dropout = 0.5), "expected a last layer without dropout, got a dropout rate"),
         (full(4, |f| f.count = 6), "expected 5 outputs, one a class, of the last layer, got 6"),
-        (network(|n| n.layers.clear()), "network: expected layers, got none"),
+        (network(|n| n.nodes.clear()), "network: expected layers, got none"),
         (
-            network(|n| n.layers.truncate(3)),
+            network(|n| n.nodes.truncate(3)),
             "layer 2 (max-pool): expected a full-connect layer last, got a max-pool layer",
         ),
         (
-            network(|n| n.layers.swap(2, 3)),
+            network(|n| n.nodes.swap(2, 3)),
             "layer 3 (max-pool): expected only full-connect layers after the first of them, got a \
              max-pool layer",
         ),
@@ -294,15 +316,15 @@ fn verify_refuses_what_makes_no_sense_and_says_where() {
 fn limits_of_ccv_are_listed() {
     let fine = NetworkSpec::new([9, 9, 3])
         .with_image([11, 11])
-        .conv(conv(8, 3).stride(2).padding(1))
+        .conv(conv2d(8, 3).stride(2).padding(1).relu())
         .max_pool(pool(3).stride(2))
         .full_connect(10);
     assert_eq!(fine.verify(10).unwrap().ccv_limits(), []);
 
     let odd = NetworkSpec::new([10, 10, 1])
         .with_image([11, 11])
-        .conv(conv(6, 2).stride(3).linear())
-        .conv(conv(8, 1).groups(2).out_groups(1))
+        .conv(conv2d(6, 2).stride(3))
+        .conv(conv2d(8, 1).groups(2).out_groups(1).relu())
         .full_connect(2);
     let limits: Vec<String> =
         odd.verify(2).unwrap().ccv_limits().iter().map(ToString::to_string).collect();
@@ -336,7 +358,7 @@ fn groups_alone_are_a_whole_specification() {
         let full = r#"{"kind":"full-connect","count":4}"#;
         NetworkSpec::from_json(&format!(r#"{{"input":[28,28,3],"layers":[{conv},{full}]}}"#))
     };
-    let groups = |more: &str| match json(more).unwrap().layers[0] {
+    let groups = |more: &str| match json(more).unwrap().nodes[0].layer {
         LayerSpec::Conv(conv) => (conv.groups, conv.out_groups),
         _ => panic!("no convolution"),
     };
@@ -344,7 +366,10 @@ fn groups_alone_are_a_whole_specification() {
     assert_eq!(groups(r#","groups":3"#), (3, 3));
     assert_eq!(groups(r#","groups":3,"out-groups":9"#), (3, 9));
     assert_eq!(groups(r#","groups":3,"out-groups":1"#), (3, 1));
-    assert_eq!(json(r#","groups":3"#).unwrap().layers[0], LayerSpec::Conv(conv(9, 3).groups(3)));
+    assert_eq!(
+        json(r#","groups":3"#).unwrap().nodes[0].layer,
+        LayerSpec::Conv(conv2d(9, 3).groups(3).relu())
+    );
     json(r#","groups":3"#).unwrap().verify(4).unwrap();
     let error = json(r#","group":3"#).unwrap_err().to_string();
     assert!(error.contains("unknown field `group`"), "{error}");

@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use striate_nn::{
-    Context, FullConnect, Module, Rates, Sequential, Sgd, Visitor, VisitorMut, leaf_names,
-    named_gradients, named_parameters, require_grad,
+    Context, FullConnect, Module, ParameterId, Rates, Sequential, Sgd, Visitor, VisitorMut,
+    leaf_parameters, named_parameters, parameter_gradients, require_grad,
 };
 use striate_tensor::{Device, Reference, Result, Tensor};
 
@@ -22,11 +22,11 @@ impl Module for Products {
         self.factors.iter().try_fold(x.clone(), |x, factor| x.matmul(factor))
     }
 
-    fn parameters(&self, visit: &mut Visitor) {
+    fn parameters<'a>(&'a self, visit: &mut Visitor<'a>) {
         NAMES.iter().zip(&self.factors).for_each(|(name, factor)| visit.parameter(name, factor));
     }
 
-    fn parameters_mut(&mut self, visit: &mut VisitorMut) {
+    fn parameters_mut<'a>(&'a mut self, visit: &mut VisitorMut<'a>) {
         let factors = NAMES.iter().zip(&mut self.factors);
         factors.for_each(|(name, factor)| visit.parameter(name, factor));
     }
@@ -44,10 +44,14 @@ fn values(module: &dyn Module) -> Vec<f32> {
     named_parameters(module).iter().map(|(_, x)| x.to_scalar::<f32>().unwrap()).collect()
 }
 
-fn gradients(module: &dyn Module) -> BTreeMap<String, Tensor> {
+fn gradients(module: &dyn Module) -> BTreeMap<ParameterId, Tensor> {
     let x = Tensor::ones([1, 1], named_parameters(module)[0].1.device()).unwrap();
     let y = module.forward(&x, &Context::inference()).unwrap();
-    named_gradients(module, y.sum_all().unwrap().backward().unwrap())
+    parameter_gradients(module, y.sum_all().unwrap().backward().unwrap())
+}
+
+fn ids<'a>(ids: impl Iterator<Item = &'a ParameterId>) -> Vec<u32> {
+    ids.map(|id| id.0).collect()
 }
 
 /// The first and the last factor are one leaf, between them stands another.
@@ -66,7 +70,7 @@ fn clones_of_a_leaf_move_together_by_one_gradient() {
     let (mut v_w, mut v_between) = (0.0f64, 0.0f64);
     for _ in 0..4 {
         let gradients = gradients(&module);
-        assert_eq!(gradients.keys().collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(ids(gradients.keys()), [0, 1]);
         sgd.step(&mut module, &gradients, |_| rates.step(1.0)).unwrap();
         // Of w · between · w.
         let (d_w, d_between) = (2.0 * w * between, w * w);
@@ -79,9 +83,9 @@ fn clones_of_a_leaf_move_together_by_one_gradient() {
         }
         assert_eq!(module.factors[0].leaf_id(), module.factors[2].leaf_id());
     }
-    // One velocity, under the first name.
-    assert_eq!(sgd.velocities().keys().collect::<Vec<_>>(), ["a", "b"]);
-    assert_eq!(leaf_names(&module).values().collect::<Vec<_>>(), ["a", "b"]);
+    // One velocity, under the first.
+    assert_eq!(ids(sgd.velocities().keys()), [0, 1]);
+    assert_eq!(ids(leaf_parameters(&module).values()), [0, 1]);
 }
 
 #[test]
@@ -95,11 +99,11 @@ fn three_clones_and_nested_modules_stay_tied() {
     require_grad(&mut module);
     let mut sgd = Sgd::new();
     sgd.prepare(&module).unwrap();
-    assert_eq!(sgd.velocities().keys().collect::<Vec<_>>(), ["0.weight"]);
+    assert_eq!(ids(sgd.velocities().keys()), [0]);
     for _ in 0..2 {
         let x = Tensor::ones([1, 2], &device).unwrap();
         let y = module.forward(&x, &Context::inference()).unwrap();
-        let gradients = named_gradients(&module, y.sum_all().unwrap().backward().unwrap());
+        let gradients = parameter_gradients(&module, y.sum_all().unwrap().backward().unwrap());
         let rates = Rates { rate: 0.1, momentum: 0.9, decay: 0.0 };
         sgd.step(&mut module, &gradients, |_| rates.step(1.0)).unwrap();
         let parameters = named_parameters(&module);
@@ -114,18 +118,18 @@ fn three_clones_and_nested_modules_stay_tied() {
 }
 
 #[test]
-fn the_gradient_may_stand_under_any_of_the_names_but_not_under_two() {
+fn the_gradient_may_stand_under_any_of_them_but_not_under_two() {
     let mut module = tied();
     let mut sgd = Sgd::new();
-    let step = |_: &str| Rates { rate: 1.0, momentum: 0.0, decay: 0.0 }.step(1.0);
+    let step = |_: ParameterId| Rates { rate: 1.0, momentum: 0.0, decay: 0.0 }.step(1.0);
     let gradient = module.factors[0].detach();
-    let under = |names: &[&str]| -> BTreeMap<String, Tensor> {
-        names.iter().map(|&name| (name.to_owned(), gradient.clone())).collect()
+    let under = |ids: &[u32]| -> BTreeMap<ParameterId, Tensor> {
+        ids.iter().map(|&id| (ParameterId(id), gradient.clone())).collect()
     };
-    sgd.step(&mut module, &under(&["c"]), step).unwrap();
+    sgd.step(&mut module, &under(&[2]), step).unwrap();
     assert_eq!(values(&module), [0.0, 3.0, 0.0]);
-    assert_eq!(sgd.velocities().keys().collect::<Vec<_>>(), ["a"]);
-    let message = sgd.step(&mut module, &under(&["a", "c"]), step).unwrap_err().to_string();
+    assert_eq!(ids(sgd.velocities().keys()), [0]);
+    let message = sgd.step(&mut module, &under(&[0, 2]), step).unwrap_err().to_string();
     assert!(message.contains("`a` and `c` are one parameter"), "{message}");
     assert_eq!(values(&module), [0.0, 3.0, 0.0]);
 }
@@ -136,9 +140,9 @@ fn clones_of_what_is_no_leaf_are_parameters_of_their_own() {
     let mut module = Products { factors: [w.clone(), w.clone(), w] };
     require_grad(&mut module);
     let gradients = gradients(&module);
-    assert_eq!(gradients.keys().collect::<Vec<_>>(), NAMES);
-    let step = |name: &str| {
-        let rate = if name == "a" { 0.1 } else { 0.0 };
+    assert_eq!(ids(gradients.keys()), [0, 1, 2]);
+    let step = |id: ParameterId| {
+        let rate = if id == ParameterId(0) { 0.1 } else { 0.0 };
         Rates { rate, momentum: 0.0, decay: 0.0 }.step(1.0)
     };
     Sgd::new().step(&mut module, &gradients, step).unwrap();

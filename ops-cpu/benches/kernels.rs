@@ -278,7 +278,7 @@ fn kernels(c: &mut Criterion) {
             let square = random(&[1024, 1024], &device);
             let work = Work::Flops(2.0 * 1024f64.powi(3), None);
             place.op("matmul 1024", &work, || square.matmul(&square).expect("a product"));
-            let same = Conv2d { padding: [1, 1], ..Conv2d::default() };
+            let same = Conv2d { padding: [[1; 2]; 2], ..Conv2d::default() };
             let shapes = [[1, 111, 111, 128], [128, 3, 3, 128]];
             place.conv2d(&device, "vgg-d 2_2", shapes, same);
             let shapes = [[1, 27, 27, 512], [512, 3, 3, 512]];

@@ -167,7 +167,7 @@ impl Times {
 fn convolution(stride: usize, padding: usize, groups: usize) -> Conv2d {
     Conv2d {
         stride: [stride; 2],
-        padding: [padding; 2],
+        padding: [[padding; 2]; 2],
         groups,
         bias: true,
         relu: true,

@@ -1,76 +1,24 @@
 //! The device.
 
-use half::slice::HalfFloatSliceExt;
+use striate_tensor::ops::Custom;
 use striate_tensor::{
     Backend, Buffer, DType, DeviceInfo, DeviceKind, Error, HostTensor, HostValues, Op, Operand,
     Result, SharedBytes, Target, TensorType, f16, reference,
 };
 
-use crate::buffer::{CpuBuffer, Floats, Storage, elements, floats};
+use crate::buffer::{CpuBuffer, Storage, elements};
+use crate::context::Context;
 use crate::memory::{Memory, Pool};
 use crate::simd::Level;
 use crate::threads::Threads;
 use crate::{
-    binary, cast, compare, concatenate, conv, cross_entropy, dropout, fill, flip, gather, gemm,
-    lrn, lrn_grad, matmul, pad, permute, pool2d, pool2d_grad, random, reduce, select, sgd, slice,
-    softmax, unary,
+    batch_norm, binary, cast, compare, concatenate, conv, cross_entropy, dropout, fill, flip,
+    gather, lrn, lrn_grad, matmul, pad, permute, pool2d, pool2d_grad, random, reduce, select, sgd,
+    slice, softmax, unary,
 };
 
 /// The CPU: its threads, its instruction set, its memory.
 pub struct Cpu(Context);
-
-/// What kernels need of the device.
-pub(crate) struct Context {
-    pub(crate) threads: Threads,
-    pub(crate) level: Level,
-    pub(crate) pool: Pool,
-}
-
-/// An operand as f32: in place, or widened.
-pub(crate) enum Widened<'a> {
-    InPlace(&'a [f32]),
-    Copy(Memory),
-}
-
-impl Widened<'_> {
-    pub(crate) fn slice(&self) -> &[f32] {
-        match self {
-            Widened::InPlace(values) => values,
-            Widened::Copy(memory) => memory.slice(),
-        }
-    }
-}
-
-/// Elements that one task converts.
-const CONVERTED_ELEMS: usize = 1 << 16;
-
-impl Context {
-    /// A float operand as f32.
-    pub(crate) fn widen<'a>(&self, operand: &Operand<'a>) -> Result<Widened<'a>> {
-        let halves = match floats(operand)? {
-            Floats::F32(values) => return Ok(Widened::InPlace(values)),
-            Floats::F16(halves) => halves,
-        };
-        let mut memory = self.pool.take(4 * halves.len())?;
-        self.threads.for_each_part(memory.slice_mut::<f32>(), CONVERTED_ELEMS, |part, to| {
-            gemm::widen(self.level, &halves[part * CONVERTED_ELEMS..][..to.len()], to);
-        });
-        Ok(Widened::Copy(memory))
-    }
-
-    /// An f32 result as the type that the output has.
-    pub(crate) fn narrow(&self, memory: Memory, output: &TensorType) -> Result<Memory> {
-        if output.dtype != DType::F16 {
-            return Ok(memory);
-        }
-        let mut halves = self.pool.take(2 * output.count())?;
-        let from: &[f32] = memory.slice();
-        self.threads.for_each_part(halves.slice_mut::<f16>(), CONVERTED_ELEMS, |part, to| {
-            to.convert_from_f32_slice(&from[part * CONVERTED_ELEMS..][..to.len()]);
-        });
-        Ok(halves)
-    }
-}
 
 impl Cpu {
     /// The CPU with so many threads: as many as it runs at once (or `RAYON_NUM_THREADS`) if not
@@ -240,14 +188,36 @@ fn execute(
         Op::AvgPool2dGrad(op) => Some(pool2d_grad::avg_pool2d_grad(cx, &op.pool, inputs, output)?),
         Op::LrnGrad(op) => Some(lrn_grad::lrn_grad(cx, &op.0, inputs, output)?),
         Op::Lrn(op) => Some(lrn::lrn(cx, op, inputs, output)?),
+        Op::Moments(_) => Some(batch_norm::moments(cx, inputs, output)?),
+        Op::BatchNorm(op) => Some(batch_norm::batch_norm(cx, op, inputs, output)?),
+        Op::BatchNormSums(_) => Some(batch_norm::sums(cx, inputs, output)?),
+        Op::BatchNormGrad(op) => Some(batch_norm::grad(cx, op, inputs, output)?),
         Op::Dropout(op) => Some(dropout::dropout(cx, op, inputs, output)?),
         Op::Uniform(op) => Some(random::uniform(cx, op, output)?),
         Op::Normal(op) => Some(random::normal(cx, op, output)?),
         Op::Fill(op) => Some(fill::fill(cx, op, output)?),
         Op::Flip(op) => Some(flip::flip(cx, op, inputs, output)?),
+        Op::Custom(op) => custom(cx, op, inputs, output)?,
         // What may be added to the ops before it is here.
         _ => None,
     })
+}
+
+/// A user's own op, where it has a kernel for the CPU and all is floats.
+fn custom(
+    cx: &Context,
+    op: &Custom,
+    inputs: &[Operand<'_>],
+    output: &TensorType,
+) -> Result<Option<Memory>> {
+    let floats = output.dtype.is_float() && inputs.iter().all(|x| x.ty.dtype.is_float());
+    let Some(kernel) = op.op().cpu().filter(|_| floats) else { return Ok(None) };
+    let types: Vec<TensorType> = inputs.iter().map(|x| *x.ty).collect();
+    let wide = inputs.iter().map(|x| cx.widen(x)).collect::<Result<Vec<_>>>()?;
+    let wide: Vec<&[f32]> = wide.iter().map(|x| x.slice()).collect();
+    let mut y = cx.pool.take(size_of::<f32>() * output.count())?;
+    crate::custom::run(&cx.threads, kernel, &types, &wide, output, y.slice_mut());
+    cx.narrow(y, output).map(Some)
 }
 
 /// Ops that have no kernel of their own here run as the reference defines them.
@@ -270,5 +240,42 @@ fn processor_name() -> String {
 impl std::fmt::Debug for Cpu {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Cpu({} threads, {})", self.threads(), self.level())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that unwraps says where it failed")]
+
+    use striate_tensor::conformance::{Sample, samples};
+
+    use super::*;
+
+    /// The ops that have no kernel here, and why that is as well.
+    const BY_THE_REFERENCE: &[(&str, &str)] = &[
+        ("gather_grad", "embeddings are trained by no network here; its rows are added in order"),
+        ("sgd_momentum", "it updates in place, and has a kernel for that"),
+    ];
+
+    /// The reference is slow: what falls back to it unseen is a kernel forgotten.
+    #[test]
+    fn every_op_has_a_kernel_but_for_those_that_are_listed() {
+        let cpu = Cpu::new(Some(1)).unwrap();
+        for Sample { op, inputs, .. } in samples() {
+            let types: Vec<TensorType> = inputs.iter().map(HostTensor::ty).collect();
+            let buffers = inputs.iter().map(|x| cpu.upload(x.values().clone()).unwrap());
+            let buffers: Vec<Buffer> = buffers.collect();
+            let operands: Vec<Operand<'_>> =
+                buffers.iter().zip(&types).map(|(buffer, ty)| Operand { buffer, ty }).collect();
+            let name = op.name();
+            let listed = BY_THE_REFERENCE.iter().any(|(listed, _)| *listed == name);
+            let kernel = match op.output(&types) {
+                Ok(output) => execute(&cpu.0, &op, &operands, &output).unwrap().is_some(),
+                // Without an output it cannot be executed, only done in place.
+                Err(_) => false,
+            };
+            assert!(kernel || listed, "the CPU has no kernel for {op:?}, which is not listed");
+            assert!(!kernel || !listed, "the CPU has a kernel for {op:?}, which is listed");
+        }
     }
 }

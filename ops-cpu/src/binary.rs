@@ -5,8 +5,8 @@ use half::slice::HalfFloatSliceExt;
 use striate_tensor::ops::{Binary, BinaryKind};
 use striate_tensor::{DType, Operand, Result, TensorType};
 
-use crate::backend::Context;
 use crate::buffer::elements;
+use crate::context::Context;
 use crate::elementwise::{BLOCK_ELEMS, Broadcast, Zip, is_half, zip, zip_floats};
 use crate::memory::Memory;
 

@@ -3,8 +3,8 @@
 use half::slice::HalfFloatSliceExt;
 use striate_tensor::{DType, Operand, Result, TensorType, f16};
 
-use crate::backend::Context;
 use crate::buffer::elements;
+use crate::context::Context;
 use crate::elementwise::{BLOCK_ELEMS, PART_ELEMS};
 use crate::gemm::widen;
 use crate::memory::Memory;

@@ -3,8 +3,8 @@
 use striate_tensor::ops::{Compare, CompareKind};
 use striate_tensor::{DType, Operand, Result, TensorType};
 
-use crate::backend::Context;
 use crate::buffer::elements;
+use crate::context::Context;
 use crate::elementwise::{Broadcast, Zip, zip, zip_floats};
 use crate::memory::Memory;
 

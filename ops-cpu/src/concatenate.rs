@@ -3,8 +3,8 @@
 use striate_tensor::ops::Concatenate;
 use striate_tensor::{Operand, Result, TensorType};
 
-use crate::backend::Context;
 use crate::buffer::own;
+use crate::context::Context;
 use crate::elementwise::PART_ELEMS;
 use crate::memory::Memory;
 

@@ -2,8 +2,8 @@
 
 use striate_tensor::{Operand, Result, TensorType};
 
-use crate::backend::Context;
 use crate::buffer::elements;
+use crate::context::Context;
 use crate::elementwise::PART_ELEMS;
 use crate::memory::Memory;
 use crate::softmax::{Line, Maximum, SumOfExponentials};

@@ -3,7 +3,7 @@
 use striate_tensor::ops::Dropout;
 use striate_tensor::{Operand, Result, TensorType};
 
-use crate::backend::Context;
+use crate::context::Context;
 use crate::elementwise::{BLOCK_ELEMS, map_blocks};
 use crate::memory::Memory;
 use crate::random::{Words, unit_float};

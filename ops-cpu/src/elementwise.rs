@@ -9,8 +9,8 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 use striate_tensor::{DType, Operand, Result, Shape, TensorType};
 
-use crate::backend::Context;
 use crate::buffer::{Floats, floats};
+use crate::context::Context;
 use crate::gemm::widen;
 use crate::memory::Memory;
 use crate::simd::{Kernel, Level, Simd};

@@ -3,7 +3,7 @@
 use striate_tensor::ops::Fill;
 use striate_tensor::{DType, Result, TensorType, f16};
 
-use crate::backend::Context;
+use crate::context::Context;
 use crate::elementwise::PART_ELEMS;
 use crate::memory::Memory;
 

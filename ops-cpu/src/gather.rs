@@ -3,8 +3,8 @@
 use striate_tensor::ops::Gather;
 use striate_tensor::{DType, Operand, Result, TensorType, f16};
 
-use crate::backend::Context;
 use crate::buffer::elements;
+use crate::context::Context;
 use crate::elementwise::PART_ELEMS;
 use crate::memory::Memory;
 

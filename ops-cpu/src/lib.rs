@@ -17,13 +17,17 @@
 //! ```
 
 mod backend;
+mod batch_norm;
 mod binary;
 mod buffer;
 mod cast;
+mod channels;
 mod compare;
 mod concatenate;
+mod context;
 mod conv;
 mod cross_entropy;
+mod custom;
 mod dropout;
 mod elementwise;
 mod fill;

@@ -3,7 +3,7 @@
 use striate_tensor::ops::Lrn;
 use striate_tensor::{Operand, Result, TensorType};
 
-use crate::backend::Context;
+use crate::context::Context;
 use crate::memory::Memory;
 use crate::simd::{Kernel, Simd};
 

@@ -3,8 +3,8 @@
 use striate_tensor::ops::{MatMul, MatMulExtents};
 use striate_tensor::{DType, Operand, Result, Shape, TensorType};
 
-use crate::backend::Context;
 use crate::buffer::{Floats, floats};
+use crate::context::Context;
 use crate::gemm::matvec::{MAX_ROWS, MatVec, Runs, Weights};
 use crate::gemm::{
     self, Ahead, Block, DEPTH_BLOCK, Packing, outer, pack_panels, pack_rows, tile_shape,

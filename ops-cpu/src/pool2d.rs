@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use striate_tensor::ops::Pool2d;
 use striate_tensor::{Operand, Result, TensorType};
 
-use crate::backend::Context;
+use crate::context::Context;
 use crate::memory::Memory;
 use crate::simd::{Kernel, Simd};
 
@@ -112,6 +112,7 @@ fn pool2d<P: Pooling>(
                     channels,
                     op,
                     cells: op.window(0, row % out_rows, rows),
+                    counted: op.counted(0, row % out_rows, rows),
                     y,
                     pooling: PhantomData::<P>,
                 });
@@ -130,6 +131,8 @@ struct Row<'a, P> {
     op: &'a Pool2d,
     /// The rows that they cover.
     cells: std::ops::Range<usize>,
+    /// Those that a mean divides by.
+    counted: usize,
     /// `[out cols, channels]`
     y: &'a mut [f32],
     pooling: PhantomData<P>,
@@ -140,7 +143,7 @@ impl<P: Pooling> Kernel for Row<'_, P> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Row { x, cols, channels, op, cells, y, pooling: _ } = self;
+        let Row { x, cols, channels, op, cells, counted, y, pooling: _ } = self;
         // An image without columns has rows of nothing, which `chunks_exact` would not take; there
         // is no row to cut then, so any length will do.
         let pitch = (cols * channels).max(1);
@@ -152,7 +155,7 @@ impl<P: Pooling> Kernel for Row<'_, P> {
                 first: across.start * channels,
                 cols: across.len(),
                 channels,
-                cells: (cells.len() * across.len()) as f32,
+                cells: (counted * op.counted(1, out, cols)) as f32,
             };
             if channels < S::LANES {
                 for (channel, y) in y.iter_mut().enumerate() {
@@ -188,7 +191,7 @@ struct Window<'a> {
     /// Cells of a row.
     cols: usize,
     channels: usize,
-    /// How many there are in all.
+    /// What a mean divides by.
     cells: f32,
 }
 

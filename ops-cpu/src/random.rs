@@ -4,7 +4,7 @@ use striate_tensor::ops::{Normal, Uniform};
 use striate_tensor::random::normal_pair;
 use striate_tensor::{RandomKey, Result, TensorType};
 
-use crate::backend::Context;
+use crate::context::Context;
 use crate::elementwise::{BLOCK_ELEMS, PART_ELEMS};
 use crate::memory::Memory;
 use crate::simd::{Kernel, Simd};

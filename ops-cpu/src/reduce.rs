@@ -7,7 +7,7 @@ use half::f16;
 use striate_tensor::ops::{ArgReduce, ArgReduceKind, Reduce, ReduceKind};
 use striate_tensor::{Operand, Result, TensorType};
 
-use crate::backend::Context;
+use crate::context::Context;
 use crate::elementwise::{PART_ELEMS, is_half};
 use crate::memory::Memory;
 use crate::simd::{Kernel, Simd};

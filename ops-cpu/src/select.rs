@@ -2,8 +2,8 @@
 
 use striate_tensor::{DType, Operand, Result, TensorType};
 
-use crate::backend::Context;
 use crate::buffer::elements;
+use crate::context::Context;
 use crate::elementwise::{BLOCK_ELEMS, Broadcast, PART_ELEMS};
 use crate::memory::Memory;
 use crate::simd::{Kernel, Simd};

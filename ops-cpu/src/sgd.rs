@@ -3,8 +3,8 @@
 use striate_tensor::ops::SgdMomentum;
 use striate_tensor::{Error, Operand, Result, Target};
 
-use crate::backend::Context;
 use crate::buffer::{CpuBuffer, elements, own};
+use crate::context::Context;
 use crate::elementwise::PART_ELEMS;
 use crate::simd::{Kernel, Simd};
 use crate::threads::SharedOutput;

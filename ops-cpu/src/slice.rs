@@ -3,8 +3,8 @@
 use striate_tensor::ops::Slice;
 use striate_tensor::{Operand, Result, TensorType};
 
-use crate::backend::Context;
 use crate::buffer::elements;
+use crate::context::Context;
 use crate::memory::Memory;
 use crate::walk::{Walk, by_type};
 

@@ -3,7 +3,7 @@
 use striate_tensor::ops::Softmax;
 use striate_tensor::{Operand, Result, TensorType};
 
-use crate::backend::Context;
+use crate::context::Context;
 use crate::elementwise::PART_ELEMS;
 use crate::math::exp;
 use crate::memory::Memory;

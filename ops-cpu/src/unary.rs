@@ -3,7 +3,7 @@
 use striate_tensor::ops::{Unary, UnaryKind};
 use striate_tensor::{Operand, Result, TensorType};
 
-use crate::backend::Context;
+use crate::context::Context;
 use crate::elementwise::map;
 use crate::math::{clamp, exp, exp_m1, ln, sigmoid, tanh};
 use crate::memory::Memory;
@@ -43,6 +43,8 @@ pub(crate) fn unary(
         }),
         UnaryKind::Silu => by!(|x| x * sigmoid(x)),
         UnaryKind::Gelu => by!(gelu),
+        UnaryKind::HardSwish => by!(|x| x * hard_sigmoid(x)),
+        UnaryKind::HardSigmoid => by!(hard_sigmoid),
         UnaryKind::Floor => by!(f32::floor),
         UnaryKind::Ceil => by!(f32::ceil),
         UnaryKind::Round => by!(f32::round_ties_even),
@@ -66,6 +68,13 @@ fn sign(x: f32) -> f32 {
 fn gelu(x: f32) -> f32 {
     const TWICE_ROOT_2_BY_PI: f32 = std::f32::consts::FRAC_2_SQRT_PI * std::f32::consts::SQRT_2;
     x * sigmoid(TWICE_ROOT_2_BY_PI * (x + 0.044715 * (x * x * x)))
+}
+
+/// Howard et al., "Searching for MobileNetV3", 2019. Divided before `x` is multiplied with it: the
+/// product does not overflow.
+#[inline(always)]
+fn hard_sigmoid(x: f32) -> f32 {
+    clamp(x + 3.0, 0.0, 6.0) / 6.0
 }
 
 /// Powers that cost less than the general one, in loops of their own.

@@ -3,7 +3,7 @@
 
 use striate_tensor::MAX_RANK;
 
-use crate::backend::Context;
+use crate::context::Context;
 use crate::elementwise::PART_ELEMS;
 
 /// Axes of an output, outermost first, and how far the operand goes with a step along each: back

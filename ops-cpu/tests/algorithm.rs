@@ -25,7 +25,7 @@ fn name(op: impl Into<Op>, inputs: &[TensorType]) -> Option<String> {
 }
 
 fn conv(stride: usize, padding: usize, groups: usize) -> Conv2d {
-    Conv2d { stride: [stride; 2], padding: [padding; 2], groups, ..Conv2d::default() }
+    Conv2d { stride: [stride; 2], padding: [[padding; 2]; 2], groups, ..Conv2d::default() }
 }
 
 #[test]
@@ -35,6 +35,10 @@ fn convolutions_say_which_form() {
     let direct = Conv2d { algorithm: Algorithm::Direct, ..conv(1, 1, 1) };
     assert_eq!(name(direct, &vgg).unwrap(), "direct");
     assert_eq!(name(conv(2, 1, 1), &vgg).unwrap(), "direct");
+    let dilated = Conv2d { dilation: [1, 2], ..conv(1, 2, 1) };
+    assert_eq!(name(dilated, &vgg).unwrap(), "direct");
+    let sides = Conv2d { padding: [[0, 1], [2, 0]], ..conv(1, 1, 1) };
+    assert_eq!(name(sides, &vgg).unwrap(), "Winograd F(4×4, 3×3), far");
     let vgg = [ty(&[1, 223, 223, 64]), ty(&[64, 3, 3, 64])];
     assert_eq!(name(conv(1, 1, 1), &vgg).unwrap(), "Winograd F(4×4, 3×3), near");
     let alex = [ty(&[1, 27, 27, 96]), ty(&[256, 5, 5, 48])];
@@ -54,6 +58,10 @@ fn gradients_of_convolutions_say_which_form() {
     let direct = Conv2d { algorithm: Algorithm::Direct, ..plain };
     assert_eq!(name(input(direct), &[y, w]).unwrap(), "direct");
     assert_eq!(name(weight(direct), &[x, y]).unwrap(), "direct");
+
+    let dilated = Conv2d { dilation: [2, 2], padding: [[2; 2]; 2], ..plain };
+    assert_eq!(name(input(dilated), &[y, w]).unwrap(), "direct");
+    assert_eq!(name(weight(dilated), &[x, y]).unwrap(), "direct");
 
     // A kernel of 6 × 6 at stride 2 falls into phases of 3 × 3 at stride 1.
     let [w, y] = [ty(&[64, 6, 6, 64]), ty(&[4, 28, 28, 64])];

@@ -21,8 +21,8 @@ fn values(x: &Tensor) -> Vec<f32> {
 
 #[test]
 fn an_image_without_rows_or_columns_is_pooled() {
-    let down = Pool2d { size: [2, 1], stride: [1, 1], padding: [1, 0] };
-    let across = Pool2d { size: [1, 2], stride: [1, 1], padding: [0, 1] };
+    let down = Pool2d { size: [2, 1], padding: [[1; 2], [0; 2]], ..Pool2d::default() };
+    let across = Pool2d { size: [1, 2], padding: [[0; 2], [1; 2]], ..Pool2d::default() };
     for device in devices() {
         for (dims, pool) in [([1, 0, 1, 9], down), ([1, 1, 0, 9], across), ([2, 3, 0, 1], across)] {
             let x = Tensor::ones(dims, &device).unwrap();

@@ -1,4 +1,4 @@
-//! The gradients of convolution and of full-connect layers against the plain reference, over shapes
+//! The gradients of convolution, of full-connect layers and of batch normalization against the plain reference, over shapes
 //! that take each way of computing them: parts of the pixels, panels that lie across taps,
 //! transforms, strided phases, weights read in place.
 
@@ -7,8 +7,10 @@
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use striate_ops_cpu::{Cpu, Level};
-use striate_tensor::ops::{Algorithm, Conv2d, Conv2dInputGrad, Conv2dWeightGrad, MatMul};
-use striate_tensor::{DType, Device, Op, RandomKey, Reference, Tensor, TensorType};
+use striate_tensor::ops::{
+    Algorithm, BatchNorm, Conv2d, Conv2dInputGrad, Conv2dWeightGrad, MatMul, ReduceKind,
+};
+use striate_tensor::{DType, Device, Op, RandomKey, Reference, Result, Tensor, TensorType};
 
 /// Of the gradient's largest magnitude. Transforms lose about two bits more than a direct sum.
 const TOLERANCE: f32 = 2e-5;
@@ -19,19 +21,20 @@ struct Case {
     out: usize,
     kernel: [usize; 2],
     stride: [usize; 2],
-    padding: [usize; 2],
+    padding: [[usize; 2]; 2],
+    dilation: [usize; 2],
     groups: usize,
 }
 
 impl Case {
     fn square(x: [usize; 4], out: usize, kernel: usize, stride: usize, padding: usize) -> Self {
-        let (kernel, stride, padding) = ([kernel; 2], [stride; 2], [padding; 2]);
-        Case { x, out, kernel, stride, padding, groups: 1 }
+        let (kernel, stride, padding) = ([kernel; 2], [stride; 2], [[padding; 2]; 2]);
+        Case { x, out, kernel, stride, padding, dilation: [1, 1], groups: 1 }
     }
 
     fn conv(&self) -> Conv2d {
-        let Case { stride, padding, groups, .. } = *self;
-        Conv2d { stride, padding, groups, ..Conv2d::default() }
+        let Case { stride, padding, dilation, groups, .. } = *self;
+        Conv2d { stride, padding, dilation, groups, ..Conv2d::default() }
     }
 
     fn weights(&self) -> [usize; 4] {
@@ -88,6 +91,10 @@ fn layers_of_the_classic_networks() {
         Case::square([1, 14, 13, 272], 160, 3, 1, 2),
         Case { groups: 2, ..Case::square([1, 13, 14, 352], 288, 5, 1, 2) },
         Case::square([2, 9, 10, 32], 48, 3, 1, 3),
+        // Dilated layers of a segmentation network, and one whose phases share its stride's taps.
+        Case { dilation: [2, 2], ..Case::square([1, 28, 28, 32], 32, 3, 1, 2) },
+        Case { dilation: [4, 4], ..Case::square([1, 28, 27, 16], 20, 3, 1, 4) },
+        Case { dilation: [2, 3], ..Case::square([2, 21, 22, 20], 16, 3, 2, 2) },
     ];
     for case in &cases {
         for level in Level::available() {
@@ -124,6 +131,65 @@ fn products_of_full_connect_layers() {
     }
 }
 
+/// The output of a function of `x`, scale and shift, and its gradients in these.
+fn outcome(
+    dims: &[usize],
+    device: &Device,
+    function: impl Fn([&Tensor; 3]) -> Result<Tensor>,
+) -> [Vec<f32>; 4] {
+    // The same numbers on every device.
+    let normal = |dims: &[usize], mean: f32, stream| {
+        let x = Tensor::normal(dims, mean, 1.0, RandomKey::new(9, stream), &Device::new(Reference));
+        x.unwrap().to(device).unwrap()
+    };
+    let c = &dims[dims.len() - 1..];
+    let operands = [normal(dims, 3.0, 0), normal(c, 1.0, 1), normal(c, 0.0, 2)];
+    let [x, scale, shift] = operands.map(Tensor::require_grad);
+    let y = function([&x, &scale, &shift]).unwrap();
+    let output = y.to_vec::<f32>().unwrap();
+    let gradients = y.backward_with(&normal(dims, 0.5, 3)).unwrap();
+    let of = |x: &Tensor| gradients.get(x).unwrap().to_vec::<f32>().unwrap();
+    [output, of(&x), of(&scale), of(&shift)]
+}
+
+/// By the formula, composed of other ops.
+fn composed([x, scale, shift]: [&Tensor; 3], norm: BatchNorm) -> Result<Tensor> {
+    let batch: Vec<usize> = (0..x.dims().len() - 1).collect();
+    let centered = x.sub(&x.reduce(ReduceKind::Mean, &batch, true)?)?;
+    let variance = centered.square()?.reduce(ReduceKind::Mean, &batch, true)?;
+    let y = centered.mul(&variance.affine(1.0, norm.epsilon)?.rsqrt()?)?.mul(scale)?.add(shift)?;
+    if norm.relu { y.relu() } else { Ok(y) }
+}
+
+/// Batch normalization and its gradients: few channels, which are taken several rows at a time; many,
+/// which fall into strips; several parts.
+#[test]
+fn batch_normalization_is_the_formula_composed_of_other_ops() {
+    let shapes: [&[usize]; 6] =
+        [&[40, 7], &[3, 9, 11, 1], &[2, 150, 151, 3], &[2, 31, 33, 64], &[5, 700], &[3, 7, 1030]];
+    for (dims, relu) in shapes.into_iter().flat_map(|dims| [(dims, false), (dims, true)]) {
+        let norm = BatchNorm { epsilon: 1e-3, batch: true, relu };
+        let expected = outcome(dims, &Device::new(Reference), |t| composed(t, norm));
+        for level in Level::available() {
+            let device = Device::new(Cpu::with_level(Some(2), level).unwrap());
+            let ours = outcome(dims, &device, |[x, scale, shift]| {
+                x.batch_norm(&x.detach().moments()?, scale, shift, norm)
+            });
+            for (what, (ours, expected)) in ours.iter().zip(&expected).enumerate() {
+                let scale = expected.iter().fold(1e-2f32, |m, x| m.max(x.abs()));
+                for (at, (ours, expected)) in ours.iter().zip(expected).enumerate() {
+                    let error = (ours - expected).abs() / scale;
+                    let of = ["y", "dx", "dscale", "dshift"][what];
+                    assert!(
+                        error <= 1e-5,
+                        "{of} of {dims:?}, {norm:?} at {level}: {ours} for {expected} at {at}"
+                    );
+                }
+            }
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: 48,
@@ -139,11 +205,15 @@ proptest! {
         out in prop::sample::select(vec![1usize, 5, 14, 33, 64]),
         kernel in prop::array::uniform2(1usize..5),
         stride in prop::array::uniform2(1usize..4),
-        padding in prop::array::uniform2(0usize..6),
+        padding in prop::array::uniform2(prop::array::uniform2(0usize..6)),
+        dilation in prop::array::uniform2(1usize..4),
         groups in 1usize..3,
     ) {
         let x = [n, image[0], image[1], channels * groups];
-        let case = Case { x, out: out * groups, kernel, stride, padding, groups };
+        // The kernel fits into the image.
+        let fit = |axis: usize| kernel[axis].min((image[axis] - 1) / dilation[axis] + 1);
+        let kernel = [fit(0), fit(1)];
+        let case = Case { x, out: out * groups, kernel, stride, padding, dilation, groups };
         for level in Level::available() {
             check(&case, level);
         }
@@ -155,7 +225,7 @@ proptest! {
         image in prop::array::uniform2(15usize..20),
         channels in 2usize..5,
         out in 2usize..5,
-        padding in prop::array::uniform2(0usize..3),
+        padding in prop::array::uniform2(prop::array::uniform2(0usize..3)),
         groups in 1usize..3,
     ) {
         let x = [n, image[0], image[1], 16 * channels * groups];

@@ -21,8 +21,9 @@ struct Case {
     /// Of the weights.
     dtype: DType,
     groups: usize,
-    padding: [usize; 2],
+    padding: [[usize; 2]; 2],
     relu: bool,
+    residual: bool,
 }
 
 fn check(case: &Case, level: Level) {
@@ -37,11 +38,20 @@ fn check(case: &Case, level: Level) {
     let bias = normal(&[case.out], 2);
     let conv =
         Conv2d { groups: case.groups, padding: case.padding, relu: case.relu, ..Conv2d::default() };
-    let ours = x.conv2d(&weights, Some(&bias), conv).unwrap().to_vec::<f32>().unwrap();
-    let (x, weights, bias) =
-        (x.to(&plain).unwrap(), weights.to(&plain).unwrap(), bias.to(&plain).unwrap());
+    let run = |[x, weights, bias, residual]: [&Tensor; 4], conv| {
+        let y = match case.residual {
+            true => x.conv2d_residual(weights, Some(bias), residual, conv),
+            false => x.conv2d(weights, Some(bias), conv),
+        };
+        y.unwrap().to_vec::<f32>().unwrap()
+    };
+    let [rows, cols] = [0, 1]
+        .map(|axis| case.x[1 + axis] + case.padding[axis].iter().sum::<usize>() + 1 - case.kernel);
+    let residual = normal(&[case.x[0], rows, cols, case.out], 3);
+    let ours = run([&x, &weights, &bias, &residual], conv);
+    let on_plain = [&x, &weights, &bias, &residual].map(|x| x.to(&plain).unwrap());
     let conv = Conv2d { algorithm: Algorithm::Direct, ..conv };
-    let expected = x.conv2d(&weights, Some(&bias), conv).unwrap().to_vec::<f32>().unwrap();
+    let expected = run(on_plain.each_ref(), conv);
     let scale = expected.iter().fold(0f32, |m, x| m.max(x.abs()));
     for (at, (ours, expected)) in ours.iter().zip(&expected).enumerate() {
         let error = (ours - expected).abs() / scale;
@@ -63,8 +73,9 @@ fn wide_and_narrow_layers_of_the_classic_networks() {
         ([1, 27, 27, 96], 256, 5, 2, DType::F32),
         ([2, 19, 18, 176], 144, 5, 1, DType::F16),
     ] {
-        let padding = [kernel / 2; 2];
-        let case = Case { x, out, kernel, dtype, groups, padding, relu: true };
+        let padding = [[kernel / 2; 2]; 2];
+        let case =
+            Case { x, out, kernel, dtype, groups, padding, relu: true, residual: groups == 1 };
         for level in Level::available() {
             check(&case, level);
         }
@@ -88,12 +99,13 @@ proptest! {
         kernel in prop::sample::select(vec![3usize, 5]),
         half: bool,
         groups in 1usize..3,
-        padding in prop::array::uniform2(0usize..3),
+        padding in prop::array::uniform2(prop::array::uniform2(0usize..3)),
         relu: bool,
+        residual: bool,
     ) {
         let x = [n, rows, cols, 16 * channels * groups];
         let dtype = if half { DType::F16 } else { DType::F32 };
-        let case = Case { x, out: 16 * out * groups, kernel, dtype, groups, padding, relu };
+        let case = Case { x, out: 16 * out * groups, kernel, dtype, groups, padding, relu, residual };
         for level in Level::available() {
             check(&case, level);
         }

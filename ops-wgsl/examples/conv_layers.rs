@@ -95,7 +95,7 @@ fn main() -> Result<()> {
         for &(name, size, channels, out, kernel, stride, padding, groups) in convs {
             let conv = Conv2d {
                 stride: [stride; 2],
-                padding: [padding; 2],
+                padding: [[padding; 2]; 2],
                 groups,
                 bias: true,
                 relu: true,

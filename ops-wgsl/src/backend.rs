@@ -1,6 +1,5 @@
 //! The backend.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use striate_tensor::{
@@ -12,53 +11,13 @@ use crate::adapter::AdapterChoice;
 use crate::buffer::{Source, own};
 use crate::cache::Cache;
 use crate::device::Gpu;
-use crate::file::default_folder;
-use crate::kernels::{self, Choices, Class};
+use crate::kernels::{self, Choices};
+use crate::options::Options;
 use crate::pipelines::Pipelines;
 use crate::profile::{Clock, Profile};
 use crate::queue::Context;
 use crate::tune::{self, Tuner};
 use crate::variants::{Variant, variants};
-
-/// How a device is opened.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Options {
-    /// Ask for no more than WebGPU promises on every adapter (128 MiB a binding, 16 KiB of
-    /// workgroup memory, no features), though this one offers it: for tests.
-    pub default_limits: bool,
-    /// Shaders check every index and divisor, at some cost: for tests.
-    pub checked: bool,
-    /// Cut tensors into chunks of at most so many bytes (a power of two from 256), though more can be
-    /// bound: for tests.
-    pub chunk_bytes: Option<u64>,
-    /// Choose kernels for another class of adapters than the one that this one is of: for tests and
-    /// comparisons.
-    pub class: Option<Class>,
-    /// Use Winograd's algorithm for each convolution that it is for, or for none; by default where it
-    /// is expected to win: for tests and comparisons.
-    pub winograd: Option<bool>,
-    /// Take the time of each op on the GPU's own clock. Each batch is waited for.
-    pub profile: bool,
-    /// Where compiled pipelines and the winners of `tune` are kept from run to run; nowhere if none.
-    pub cache: Option<PathBuf>,
-}
-
-impl Default for Options {
-    /// All that the adapter offers, no checks, no times, and pipelines kept in the user's cache
-    /// folder.
-    fn default() -> Self {
-        Options {
-            default_limits: false,
-            checked: false,
-            chunk_bytes: None,
-            class: None,
-            winograd: None,
-            profile: false,
-            cache: default_folder(),
-        }
-    }
-}
 
 /// A graphics processor: a cheap handle, so that the one a device was made of can still be asked.
 #[derive(Clone)]
@@ -236,8 +195,8 @@ impl Backend for Wgpu {
         kernels::execute_in_place(cx, op, &targets, &inputs)
     }
 
-    fn supports(&self, op: &Op, _: &[TensorType]) -> bool {
-        kernels::supports(op)
+    fn supports(&self, op: &Op, inputs: &[TensorType]) -> bool {
+        kernels::supports(op, inputs)
     }
 
     fn algorithm(&self, op: &Op, inputs: &[TensorType], output: &TensorType) -> Option<String> {
@@ -310,8 +269,12 @@ pub(crate) mod tests {
 
     #[test]
     fn a_refused_shader_is_an_error_and_the_device_goes_on() {
-        static BROKEN: Shader =
-            Shader { name: "broken", source: "fn main() { nonsense }", outputs: 0, inputs: 0 };
+        static BROKEN: Shader = Shader {
+            name: "broken",
+            source: std::sync::LazyLock::new(|| "fn main() { nonsense }".into()),
+            outputs: 0,
+            inputs: 0,
+        };
         let Some(gpu) = gpu(Options { cache: None, ..Options::default() }) else { return };
         let launch = Launch {
             op: "broken",

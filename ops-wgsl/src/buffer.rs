@@ -15,11 +15,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use striate_tensor::{Buffer, BufferData, DType, Operand, Result, TensorType};
 
-use crate::device::Gpu;
+use crate::device::{ALIGN_BYTES, Gpu};
 use crate::queue::Context;
 
-/// The smallest allocation; also what all offsets of bindings are a multiple of.
-pub(crate) const ALIGN_BYTES: u64 = 256;
 /// A free buffer serves a request of at least this part of its size (as 1 / n).
 const SLACK: u64 = 2;
 /// Free memory beyond this goes back to the driver.

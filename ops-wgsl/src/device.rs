@@ -5,12 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use striate_tensor::{DeviceInfo, DeviceKind, Error, Result};
 
 use crate::adapter;
-use crate::backend::Options;
-use crate::buffer::ALIGN_BYTES;
+use crate::options::Options;
 
 /// Bytes of one chunk of a tensor, at most, however much a binding takes: chunks are counted in
 /// 32-bit words by shaders, and a smaller one finds room where memory is fragmented.
 const MAX_CHUNK_BYTES: u64 = 1 << 30;
+
+/// The smallest allocation; also what all offsets of bindings are a multiple of.
+pub(crate) const ALIGN_BYTES: u64 = 256;
 
 /// An adapter, opened.
 pub(crate) struct Gpu {

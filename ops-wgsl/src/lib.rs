@@ -34,6 +34,7 @@ mod cache;
 mod device;
 mod file;
 mod kernels;
+mod options;
 mod pipelines;
 mod profile;
 mod queue;
@@ -42,8 +43,9 @@ mod tune;
 mod variants;
 
 pub use adapter::{AdapterChoice, AdapterInfo, adapters};
-pub use backend::{Options, Wgpu};
+pub use backend::Wgpu;
 pub use kernels::{Class, Specialisation, specialisations};
+pub use options::Options;
 pub use profile::{Clock, Profile, Timing};
 pub use tune::{Candidate, TuneCase, Tuned, Tuner};
 pub use variants::Variant;

@@ -1,9 +1,10 @@
 //! Compiled shaders: one pipeline for each shader and each set of its constants.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-use striate_tensor::Result;
+use striate_tensor::ops::Custom;
+use striate_tensor::{Error, Result};
 
 use crate::cache::Cache;
 use crate::device::Gpu;
@@ -12,26 +13,30 @@ use crate::device::Gpu;
 /// inputs after that.
 pub(crate) struct Shader {
     pub(crate) name: &'static str,
-    pub(crate) source: &'static str,
+    pub(crate) source: LazyLock<String>,
     pub(crate) outputs: usize,
     pub(crate) inputs: usize,
 }
 
 /// A shader from a file beside the one that launches it, behind the functions that all share, and
-/// behind a file of what it shares with its neighbours if one is named.
+/// behind a file of what it shares with its neighbours if one is named. After a semicolon: functions
+/// that make more of its text, from tables that Rust has as well.
 macro_rules! shader {
-    ($file:literal, $outputs:literal, $inputs:literal $(, $shared:literal)?) => {
+    ($file:literal, $outputs:literal, $inputs:literal $(, $shared:literal)? $(; $($made:path),+)?) => {
         $crate::pipelines::Shader {
             name: $file,
-            source: concat!(
-                include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/kernels/prelude.wgsl")),
-                "\n",
-                $(
-                    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/kernels/", $shared)),
+            source: std::sync::LazyLock::new(|| {
+                let written = concat!(
+                    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/kernels/prelude.wgsl")),
                     "\n",
-                )?
-                include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/kernels/", $file)),
-            ),
+                    $(
+                        include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/kernels/", $shared)),
+                        "\n",
+                    )?
+                    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/kernels/", $file)),
+                );
+                [written.to_string() $($(, $made())+)?].concat()
+            }),
             outputs: $outputs,
             inputs: $inputs,
         }
@@ -47,6 +52,9 @@ pub(crate) fn flag(value: bool) -> f64 {
     f64::from(u8::from(value))
 }
 
+/// Why an op of a user's own does not run here, and what to do.
+const NO_SHADER: &str = "it has no shader: give it one by CustomOp::wgsl, or compute it on the CPU";
+
 pub(crate) struct Pipeline {
     pub(crate) pipeline: wgpu::ComputePipeline,
     pub(crate) layout: wgpu::BindGroupLayout,
@@ -58,6 +66,8 @@ type Key = (&'static str, Vec<(&'static str, u64)>);
 pub(crate) struct Pipelines {
     compiled: Mutex<HashMap<Key, Arc<Pipeline>>>,
     modules: Mutex<HashMap<&'static str, wgpu::ShaderModule>>,
+    /// Of users' own ops, and of so many operands.
+    custom: Mutex<HashMap<(Custom, usize), Arc<Pipeline>>>,
     cache: Cache,
     /// Shaders check every index and every divisor.
     checked: bool,
@@ -65,7 +75,13 @@ pub(crate) struct Pipelines {
 
 impl Pipelines {
     pub(crate) fn new(cache: Cache, checked: bool) -> Self {
-        Pipelines { compiled: Mutex::default(), modules: Mutex::default(), cache, checked }
+        Pipelines {
+            compiled: Mutex::default(),
+            modules: Mutex::default(),
+            custom: Mutex::default(),
+            cache,
+            checked,
+        }
     }
 
     pub(crate) fn get(
@@ -86,12 +102,46 @@ impl Pipelines {
         Ok(pipeline)
     }
 
+    /// The pipeline of a user's own op with so many operands.
+    pub(crate) fn custom(&self, gpu: &Gpu, op: &Custom, inputs: usize) -> Result<Arc<Pipeline>> {
+        let key = (op.clone(), inputs);
+        let mut custom = self.custom.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pipeline) = custom.get(&key) {
+            return Ok(Arc::clone(pipeline));
+        }
+        let name = op.op().name();
+        let Some(source) = op.op().wgsl() else {
+            return Err(gpu.unsupported(name, NO_SHADER));
+        };
+        let compile = || {
+            // Of another's making: every index is checked and every loop ends.
+            let module = gpu.device.create_shader_module(wgpu::ShaderModuleDescriptor {
+                label: Some(name),
+                source: wgpu::ShaderSource::Wgsl(source.into()),
+            });
+            let options = wgpu::PipelineCompilationOptions {
+                constants: &[],
+                zero_initialize_workgroup_memory: true,
+            };
+            self.pipeline(gpu, name, [1, inputs], &module, options)
+        };
+        let pipeline = Arc::new(gpu.scoped(0, compile).map_err(|error| match error {
+            Error::Device { message, .. } => {
+                gpu.unsupported(name, format!("its shader was refused: {message}"))
+            }
+            error => error,
+        })?);
+        custom.insert(key, Arc::clone(&pipeline));
+        self.cache.changed();
+        Ok(pipeline)
+    }
+
     fn module(&self, gpu: &Gpu, shader: &'static Shader) -> wgpu::ShaderModule {
         let mut modules = self.modules.lock().unwrap_or_else(PoisonError::into_inner);
         let make = || {
             let descriptor = wgpu::ShaderModuleDescriptor {
                 label: Some(shader.name),
-                source: wgpu::ShaderSource::Wgsl(shader.source.into()),
+                source: wgpu::ShaderSource::Wgsl(shader.source.as_str().into()),
             };
             if self.checked {
                 return gpu.device.create_shader_module(descriptor);
@@ -109,10 +159,27 @@ impl Pipelines {
     }
 
     fn compile(&self, gpu: &Gpu, shader: &'static Shader, constants: Constants<'_>) -> Pipeline {
+        let options = wgpu::PipelineCompilationOptions {
+            constants,
+            // Every kernel writes its workgroup memory before it reads it.
+            zero_initialize_workgroup_memory: false,
+        };
+        let module = self.module(gpu, shader);
+        self.pipeline(gpu, shader.name, [shader.outputs, shader.inputs], &module, options)
+    }
+
+    fn pipeline(
+        &self,
+        gpu: &Gpu,
+        name: &str,
+        [outputs, inputs]: [usize; 2],
+        module: &wgpu::ShaderModule,
+        compilation_options: wgpu::PipelineCompilationOptions<'_>,
+    ) -> Pipeline {
         let storage = |read_only| wgpu::BufferBindingType::Storage { read_only };
         let types = std::iter::once((wgpu::BufferBindingType::Uniform, true))
-            .chain((0..shader.outputs).map(|_| (storage(false), false)))
-            .chain((0..shader.inputs).map(|_| (storage(true), false)));
+            .chain((0..outputs).map(|_| (storage(false), false)))
+            .chain((0..inputs).map(|_| (storage(true), false)));
         let entries: Vec<wgpu::BindGroupLayoutEntry> = types
             .zip(0..)
             .map(|((ty, has_dynamic_offset), binding)| wgpu::BindGroupLayoutEntry {
@@ -123,24 +190,20 @@ impl Pipelines {
             })
             .collect();
         let layout = gpu.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
-            label: Some(shader.name),
+            label: Some(name),
             entries: &entries,
         });
         let pipeline_layout = gpu.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-            label: Some(shader.name),
+            label: Some(name),
             bind_group_layouts: &[Some(&layout)],
             immediate_size: 0,
         });
         let pipeline = gpu.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: Some(shader.name),
+            label: Some(name),
             layout: Some(&pipeline_layout),
-            module: &self.module(gpu, shader),
+            module,
             entry_point: Some("main"),
-            compilation_options: wgpu::PipelineCompilationOptions {
-                constants,
-                // Every kernel writes its workgroup memory before it reads it.
-                zero_initialize_workgroup_memory: false,
-            },
+            compilation_options,
             cache: self.cache.pipelines(),
         });
         Pipeline { pipeline, layout }

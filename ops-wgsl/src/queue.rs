@@ -4,11 +4,12 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use striate_tensor::Result;
+use striate_tensor::ops::Custom;
 
-use crate::backend::Options;
 use crate::buffer::{Pool, View};
 use crate::device::Gpu;
 use crate::kernels::{Choices, Class, class_of};
+use crate::options::Options;
 use crate::pipelines::{Constants, Pipelines, Shader};
 use crate::profile::{Clock, Profile, Profiler};
 use crate::staging::Staging;
@@ -49,6 +50,25 @@ pub(crate) struct Launch<'a> {
     /// Bound as `read` after the outputs.
     pub(crate) inputs: &'a [&'a View],
     pub(crate) groups: Groups,
+}
+
+/// A dispatch of a user's own shader.
+pub(crate) struct CustomLaunch<'a> {
+    pub(crate) op: &'a Custom,
+    /// As in [`Launch`].
+    pub(crate) params: &'a [u32],
+    pub(crate) output: &'a View,
+    pub(crate) inputs: &'a [&'a View],
+    /// So many workgroups, which the shader numbers.
+    pub(crate) groups: usize,
+}
+
+/// What a dispatch binds.
+struct Bound<'a> {
+    op: &'static str,
+    params: &'a [u32],
+    outputs: &'a [&'a View],
+    inputs: &'a [&'a View],
 }
 
 /// How many workgroups.
@@ -128,7 +148,29 @@ impl Context {
         }
         self.gpu.check()?;
         let pipeline = self.pipelines.get(&self.gpu, launch.shader, launch.constants)?;
-        self.recorder().dispatch(&self.gpu, &launch, &pipeline, groups)
+        let Launch { op, params, outputs, inputs, .. } = launch;
+        let bound = Bound { op, params, outputs, inputs };
+        self.recorder().dispatch(&self.gpu, &bound, &pipeline, groups)
+    }
+
+    /// Records a dispatch of a user's own shader.
+    pub(crate) fn launch_custom(&self, launch: CustomLaunch<'_>) -> Result<()> {
+        let limit = self.gpu.limits.max_compute_workgroups_per_dimension;
+        let groups = fold(launch.groups, limit);
+        if groups.contains(&0) {
+            return Ok(());
+        }
+        let op = launch.op.op().name();
+        if groups[1] > limit {
+            let most = u64::from(limit) * u64::from(limit);
+            let reason = format!("{} workgroups, and there can be {most}", launch.groups);
+            return Err(self.gpu.unsupported(op, reason));
+        }
+        self.gpu.check()?;
+        let pipeline = self.pipelines.custom(&self.gpu, launch.op, launch.inputs.len())?;
+        let CustomLaunch { params, inputs, .. } = launch;
+        let bound = Bound { op, params, outputs: &[launch.output], inputs };
+        self.recorder().dispatch(&self.gpu, &bound, &pipeline, groups)
     }
 
     /// Records a copy between buffers; places and size are multiples of 4.
@@ -222,7 +264,7 @@ impl Context {
 }
 
 /// Bytes that a dispatch has at hand, each buffer once: kernels bind some of them twice.
-fn bound_bytes(launch: &Launch<'_>) -> u64 {
+fn bound_bytes(launch: &Bound<'_>) -> u64 {
     let views: Vec<&View> = launch.outputs.iter().chain(launch.inputs).copied().collect();
     let same = |a: &View, b: &View| a.buffer == b.buffer && a.offset == b.offset;
     let first = |&(i, view): &(usize, &&View)| !views[..i].iter().any(|other| same(other, view));
@@ -246,7 +288,7 @@ impl Recorder {
     fn dispatch(
         &mut self,
         gpu: &Gpu,
-        launch: &Launch<'_>,
+        launch: &Bound<'_>,
         pipeline: &crate::pipelines::Pipeline,
         groups: [u32; 3],
     ) -> Result<()> {
@@ -254,7 +296,7 @@ impl Recorder {
         self.params.extend_from_slice(bytemuck::cast_slice(launch.params));
         if self.params.len() > at + PARAMS_BYTES {
             self.params.truncate(at);
-            return Err(gpu.error(format!("{}: too many parameters", launch.shader.name)));
+            return Err(gpu.error(format!("{}: too many parameters", launch.op)));
         }
         self.params.resize(at + PARAMS_BYTES, 0);
 

@@ -66,11 +66,11 @@ families! {
     small relu_grad small permute small slice small concatenate
     small pad small gather small gather_grad small flip small lrn small lrn_grad small dropout small uniform
     small normal small fill small sgd_momentum small transfer
-    // Products have a test of their own below. The others have images, lines and weights beyond
+    // Products and sums over rows have tests of their own below. The others have images, lines and weights beyond
     // 16 KiB: `tests/large.rs` has others for them.
     whole matmul whole softmax whole conv2d whole conv2d_input_grad whole conv2d_weight_grad whole max_pool2d
     whole max_pool2d_grad whole avg_pool2d whole avg_pool2d_grad whole bad_operands
-    whole same_bits_twice
+    whole same_bits_twice whole moments whole batch_norm whole batch_norm_sums whole batch_norm_grad
 }
 
 /// A product goes in as many dispatches as its operands have pairs of parts, so that the chunks of the
@@ -79,6 +79,14 @@ families! {
 #[test]
 fn small_chunks_matmul() {
     run("matmul", common::small_chunks(64 << 10));
+}
+
+/// A part of the rows is bound as a whole: these chunks have several, and end within one.
+#[test]
+fn small_chunks_batch_norm() {
+    for family in ["moments", "batch_norm", "batch_norm_sums", "batch_norm_grad"] {
+        run(family, common::small_chunks(256 << 10));
+    }
 }
 
 // The tiles of every class of adapters, whatever this one is.

@@ -7,7 +7,7 @@ mod common;
 use common::{default_limits, gpu, small_chunks};
 use striate_tensor::ops::{
     AvgPool2d, AvgPool2dGrad, Conv2d, Conv2dInputGrad, Conv2dWeightGrad, MatMul, MaxPool2dGrad,
-    Pool2d, SgdMomentum, Softmax,
+    Pool2d, SgdMomentum, Softmax, Ties,
 };
 use striate_tensor::{DType, Device, HostTensor, Op, RandomKey, Reference, Tensor, reference};
 
@@ -110,9 +110,10 @@ fn images_across_chunks() {
         };
         let x = tensor(&[13, 9, 7, 5], 1);
         let (w, bias) = (tensor(&[6, 3, 3, 5], 2), tensor(&[6], 3));
-        let conv = Conv2d { stride: [2, 1], padding: [1, 1], bias: true, ..Conv2d::default() };
+        let conv = Conv2d { stride: [2, 1], padding: [[1; 2]; 2], bias: true, ..Conv2d::default() };
         agrees(&device, conv, &[&x, &w, &bias]);
         let dy = tensor(&[13, 5, 7, 6], 4);
+        agrees(&device, Conv2d { residual: true, ..conv }, &[&x, &w, &bias, &dy]);
         let conv = Conv2d { bias: false, ..conv };
         agrees(&device, Conv2dInputGrad { conv, input: [9, 7] }, &[&dy, &w]);
         agrees(&device, Conv2dWeightGrad { conv, kernel: [3, 3] }, &[&x, &dy]);
@@ -123,6 +124,8 @@ fn images_across_chunks() {
         let dy = tensor(y.shape().dims(), 5);
         agrees(&device, MaxPool2dGrad(pool), &[&x, &y, &dy]);
         agrees(&device, AvgPool2dGrad { pool, input: [9, 7] }, &[&dy]);
+        let first = Pool2d { ties: Ties::First, ..pool };
+        agrees(&device, MaxPool2dGrad(first), &[&x, &y, &dy]);
     }
     device.synchronize().unwrap();
 }
@@ -140,11 +143,29 @@ fn images_beyond_a_chunk() {
     let x = tensor(&[2, 41, 19, 5], 1);
     let (w, bias) = (tensor(&[3, 3, 3, 5], 2), tensor(&[3], 3));
     for (stride, padding) in [(1, 0), (1, 1), (2, 1), (3, 2), (5, 8), (60, 30)] {
-        let conv =
-            Conv2d { stride: [stride; 2], padding: [padding; 2], bias: true, ..Conv2d::default() };
+        let conv = Conv2d {
+            stride: [stride; 2],
+            padding: [[padding; 2]; 2],
+            bias: true,
+            ..Conv2d::default()
+        };
         agrees(&device, conv, &[&x, &w, &bias]);
+        let op = Op::from(conv);
+        let y = op.output(&[x.ty(), w.ty(), bias.ty()]).unwrap();
+        let residual = tensor(y.shape.dims(), 4);
+        let conv = Conv2d { residual: true, padding: [[padding; 2]; 2], ..conv };
+        agrees(&device, conv, &[&x, &w, &bias, &residual]);
     }
-    for pool in [Pool2d::square(3, 2, 1), Pool2d::square(5, 1, 4), Pool2d::square(2, 7, 0)] {
+    let sides =
+        Pool2d { padding: [[3, 1], [0, 2]], count_padding: true, ..Pool2d::square(4, 3, 0) };
+    for pool in [
+        Pool2d::square(3, 2, 1),
+        Pool2d::square(5, 1, 4),
+        Pool2d::square(2, 7, 0),
+        Pool2d { count_padding: true, ..Pool2d::square(3, 2, 1) },
+        sides,
+        sides.with_ceil(41, 19),
+    ] {
         agrees(&device, pool, &[&x]);
         agrees(&device, AvgPool2d(pool), &[&x]);
     }

@@ -18,7 +18,7 @@ struct Case {
     x: [usize; 4],
     out: usize,
     groups: usize,
-    padding: [usize; 2],
+    padding: [[usize; 2]; 2],
     relu: bool,
     types: [DType; 2],
 }
@@ -26,7 +26,7 @@ struct Case {
 const F32S: [DType; 2] = [DType::F32; 2];
 
 fn case(x: [usize; 4], out: usize, groups: usize) -> Case {
-    Case { x, out, groups, padding: [1, 1], relu: false, types: F32S }
+    Case { x, out, groups, padding: [[1; 2]; 2], relu: false, types: F32S }
 }
 
 /// Layers of the classic networks, and shapes around tiles, groups and padding.
@@ -34,16 +34,17 @@ fn cases() -> Vec<Case> {
     let mut cases = vec![
         Case { relu: true, ..case([1, 13, 13, 384], 384, 2) },
         Case { relu: true, ..case([2, 13, 13, 64], 96, 1) },
-        Case { padding: [0, 0], ..case([1, 14, 14, 128], 64, 1) },
+        Case { padding: [[0; 2]; 2], ..case([1, 14, 14, 128], 64, 1) },
         case([3, 31, 30, 32], 40, 1),
         // One output, one channel, one tile, and not even a tile.
         case([1, 8, 8, 1], 1, 1),
-        Case { padding: [0, 0], ..case([1, 3, 3, 2], 3, 1) },
+        Case { padding: [[0; 2]; 2], ..case([1, 3, 3, 2], 3, 1) },
         // As many groups as channels.
         case([2, 9, 6, 12], 12, 12),
         // Padding beyond the kernel: tiles of nothing but zeros.
-        Case { padding: [5, 0], relu: true, ..case([1, 4, 5, 3], 7, 1) },
-        Case { padding: [2, 9], ..case([1, 1, 2, 4], 4, 2) },
+        Case { padding: [[5; 2], [0; 2]], relu: true, ..case([1, 4, 5, 3], 7, 1) },
+        Case { padding: [[2; 2], [9; 2]], ..case([1, 1, 2, 4], 4, 2) },
+        Case { padding: [[0, 2], [3, 0]], ..case([2, 9, 11, 6], 8, 2) },
         // Channels beyond a workgroup, and odd ones.
         case([1, 6, 7, 131], 67, 1),
     ];
@@ -69,10 +70,14 @@ fn check(device: &Device, case: &Case) -> bool {
     let conv =
         Conv2d { groups: case.groups, padding: case.padding, relu: case.relu, ..Conv2d::default() };
     let direct = Conv2d { algorithm: Algorithm::Direct, ..conv };
+    let [rows, cols] =
+        [0, 1].map(|axis| case.x[1 + axis] + case.padding[axis].iter().sum::<usize>() - 2);
+    let residual = normal(&[case.x[0], rows, cols, case.out], 3, w_type);
     let run = |conv, device: &Device| {
         let x = x.to(device).unwrap();
         let (weights, bias) = (weights.to(device).unwrap(), bias.to(device).unwrap());
-        let y = x.conv2d(&weights, Some(&bias), conv).unwrap();
+        let residual = residual.to(device).unwrap();
+        let y = x.conv2d_residual(&weights, Some(&bias), &residual, conv).unwrap();
         y.cast(DType::F32).unwrap().to_vec::<f32>().unwrap()
     };
     let (ours, other) = (run(conv, device), run(direct, device));
@@ -116,7 +121,7 @@ fn tiles_in_parts() {
         (16 << 10, case([1, 29, 31, 8], 9, 1)),
         (16 << 10, Case { types: [DType::F16; 2], ..case([9, 13, 11, 6], 12, 2) }),
         // One image is more than a chunk.
-        (16 << 10, Case { padding: [2, 1], ..case([2, 70, 61, 4], 5, 1) }),
+        (16 << 10, Case { padding: [[2; 2], [1; 2]], ..case([2, 70, 61, 4], 5, 1) }),
         (64 << 10, Case { relu: true, ..case([5, 26, 27, 16], 16, 1) }),
         // 60 MiB of transformed tiles and results.
         (128 << 20, Case { relu: true, ..case([1, 225, 225, 64], 64, 1) }),

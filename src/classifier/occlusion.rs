@@ -232,7 +232,7 @@ impl Sums {
 
 #[cfg(test)]
 mod tests {
-    use striate_nn::{LayerParameters, Network, NetworkSpec, conv};
+    use striate_nn::{LayerParameters, Network, NetworkSpec, conv2d};
     use striate_tensor::{Device, Tensor};
 
     use super::*;
@@ -257,7 +257,7 @@ mod tests {
                 bias: tensor(vec![0.0, -1.0], &[2]),
             }),
         ];
-        let spec = NetworkSpec::new([8, 8, 1]).conv(conv(1, 1)).full_connect(2);
+        let spec = NetworkSpec::new([8, 8, 1]).conv(conv2d(1, 1).relu()).full_connect(2);
         Classifier::new(Network::new(spec, layers, &device).unwrap()).unwrap()
     }
 

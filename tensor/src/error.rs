@@ -202,6 +202,12 @@ impl From<&TensorType> for Given {
     }
 }
 
+impl From<&[TensorType]> for Given {
+    fn from(types: &[TensorType]) -> Self {
+        Given::Types(types.to_vec())
+    }
+}
+
 impl From<&[usize]> for Given {
     fn from(extents: &[usize]) -> Self {
         Given::Extents(extents.to_vec())

@@ -54,7 +54,7 @@ fn conv2d_counts_windows_from_the_padded_edge() {
     // Windows start at rows and cols -1 and 1. Top left sees pixel 1 under weight 4; top right sees
     // 2 and 3 under weights 3 and 4: 18; bottom left 4 and 7 under 2 and 4: 36.
     let [x, w] = tensors([(&[1, 3, 3, 1], COUNT), (&[1, 2, 2, 1], &[1., 2., 3., 4.])]);
-    let conv = Conv2d { stride: [2, 2], padding: [1, 1], ..Conv2d::default() };
+    let conv = Conv2d { stride: [2, 2], padding: [[1; 2]; 2], ..Conv2d::default() };
     assert_eq!(values(&x.conv2d(&w, None, conv).unwrap()), [4., 18., 36., 77.]);
 }
 
@@ -93,10 +93,39 @@ fn conv2d_padding_takes_part_in_products() {
     let mut weights = vec![1.0; 9];
     weights[0] = f32::INFINITY;
     let [x, w] = tensors([(&[1, 2, 2, 1], &[1.; 4]), (&[1, 3, 3, 1], &weights)]);
-    let conv = Conv2d { padding: [1, 1], ..Conv2d::default() };
+    let conv = Conv2d { padding: [[1; 2]; 2], ..Conv2d::default() };
     let y = values(&x.conv2d(&w, None, conv).unwrap());
     assert!(y[..3].iter().all(|y| y.is_nan()), "{y:?}");
     assert_eq!(y[3], f32::INFINITY);
+}
+
+#[test]
+fn conv2d_pads_each_side_and_spreads_its_taps() {
+    // One row and column of zeros above and left: 1·4; 1·3 + 2·4; ...
+    let four: (&[usize], &[f32]) = (&[1, 2, 2, 1], &[1., 2., 3., 4.]);
+    let [x, w, nine] = tensors([four, four, (&[1, 3, 3, 1], COUNT)]);
+    let conv = Conv2d { padding: [[1, 0], [1, 0]], ..Conv2d::default() };
+    assert_eq!(values(&x.conv2d(&w, None, conv).unwrap()), [4., 11., 14., 30.]);
+    let conv = Conv2d { padding: [[0, 0], [0, 1]], ..Conv2d::default() };
+    assert_eq!(values(&x.conv2d(&w, None, conv).unwrap()), [30., 14.]);
+    // Taps two apart see the corners: 1 + 2·3 + 3·7 + 4·9.
+    let conv = Conv2d { dilation: [2, 2], ..Conv2d::default() };
+    assert_eq!(values(&nine.conv2d(&w, None, conv).unwrap()), [64.]);
+}
+
+#[test]
+fn conv2d_adds_bias_then_residual_then_clips() {
+    // 1·2 + 1 - 5 = -2, which becomes 0; 2·2 + 1 + 3 = 8.
+    let [x, w, b, r] = tensors([
+        (&[1, 1, 2, 1], &[1., 2.]),
+        (&[1, 1, 1, 1], &[2.]),
+        (&[1], &[1.]),
+        (&[1, 1, 2, 1], &[-5., 3.]),
+    ]);
+    let conv = Conv2d { relu: true, ..Conv2d::default() };
+    assert_eq!(values(&x.conv2d_residual(&w, Some(&b), &r, conv).unwrap()), [0., 8.]);
+    let conv = Conv2d::default();
+    assert_eq!(values(&x.conv2d_residual(&w, None, &r, conv).unwrap()), [-3., 7.]);
 }
 
 #[test]
@@ -105,6 +134,24 @@ fn average_pool_divides_by_the_cells_inside() {
     let x = tensor([1, 3, 3, 1], COUNT);
     let y = x.avg_pool2d(Pool2d::square(3, 2, 1)).unwrap();
     assert_eq!(values(&y), [3., 4., 6., 7.]);
+}
+
+/// By PyTorch's rule: the divisor counts the padding, not what rounding up adds.
+#[test]
+fn average_pool_counts_the_padding_where_asked() {
+    let x = tensor([1, 3, 3, 1], COUNT);
+    let pool = Pool2d { count_padding: true, ..Pool2d::square(3, 2, 1) };
+    // (1 + 2 + 4 + 5) / 9, and so on.
+    assert_eq!(values(&x.avg_pool2d(pool).unwrap()), [12. / 9., 16. / 9., 24. / 9., 28. / 9.]);
+    // Windows of 2 without padding: the last ones see one column or row.
+    let pool = Pool2d { count_padding: true, ..Pool2d::square(2, 2, 0) };
+    let y = x.avg_pool2d(pool.with_ceil(3, 3)).unwrap();
+    assert_eq!(values(&y), [3., 4.5, 7.5, 9.]);
+    // One zero above counts; what lies below does not.
+    let pool = Pool2d { padding: [[1, 0], [0, 0]], size: [3, 3], stride: [3, 1], ..pool };
+    let pool = pool.with_ceil(3, 3);
+    assert_eq!(pool.extra, [2, 0]);
+    assert_eq!(values(&x.avg_pool2d(pool).unwrap()), [21. / 9., 8.]);
 }
 
 #[test]
@@ -123,9 +170,11 @@ fn max_pool_leaves_the_padding_out_and_keeps_nan() {
 #[test]
 fn pools_of_no_cells_are_as_reductions_of_nothing() {
     let x = tensor([1, 0, 1, 1], &[]);
-    let pool = Pool2d { size: [3, 1], stride: [1, 1], padding: [2, 0] };
+    let pool = Pool2d { size: [3, 1], padding: [[2; 2], [0; 2]], ..Pool2d::default() };
     assert_eq!(values(&x.max_pool2d(pool).unwrap()), [f32::NEG_INFINITY; 2]);
     assert!(values(&x.avg_pool2d(pool).unwrap()).iter().all(|y| y.is_nan()));
+    let counted = Pool2d { count_padding: true, ..pool };
+    assert_eq!(values(&x.avg_pool2d(counted).unwrap()), [0.; 2]);
 }
 
 #[test]

@@ -190,17 +190,35 @@ proptest! {
     fn conv2d(
         [rows, cols, kernel_rows, kernel_cols] in [3..6usize, 3..6usize, 1..4usize, 1..4usize],
         stride in [1..4usize, 1..3usize],
-        padding in [0..3usize, 0..3usize],
+        padding in [[0..3usize, 0..3usize], [0..3usize, 0..3usize]],
+        dilation in [1..4usize, 1..4usize],
         [groups, per_group, outs] in [1..3usize, 1..3usize, 1..3usize],
-        [bias, relu] in any::<[bool; 2]>(),
+        [bias, residual, relu] in any::<[bool; 3]>(),
         seed in any::<u64>(),
     ) {
         let x = halves(&[2, rows, cols, groups * per_group], seed);
         let w = halves(&[groups * outs, kernel_rows, kernel_cols, per_group], seed ^ 1);
         let b = halves(&[groups * outs], seed ^ 2).affine(0.125, 0.0).unwrap();
-        let conv = Conv2d { stride, padding, groups, relu: relu && bias, ..Conv2d::default() };
-        let function = |t: &[Tensor]| t[0].conv2d(&t[1], t.get(2), conv);
-        let operands = if bias { vec![x, w, b] } else { vec![x, w] };
+        let padded = |axis: usize, extent: usize| extent + padding[axis][0] + padding[axis][1];
+        let dilation = [(0, rows, kernel_rows), (1, cols, kernel_cols)].map(|(axis, extent, taps)| {
+            // As far as the kernel fits.
+            dilation[axis].min((padded(axis, extent) - 1) / (taps - 1).max(1)).max(1)
+        });
+        let relu = relu && bias;
+        let conv = Conv2d { stride, padding, dilation, groups, relu, ..Conv2d::default() };
+        let types = [*x.ty(), *w.ty()];
+        let y = Op::from(Conv2d { bias: false, residual: false, ..conv }).output(&types).unwrap();
+        let r = halves(y.shape.dims(), seed ^ 3).affine(0.5, 0.0).unwrap();
+        let function = |t: &[Tensor]| {
+            let bias = bias.then(|| &t[2]);
+            match residual {
+                true => t[0].conv2d_residual(&t[1], bias, &t[t.len() - 1], conv),
+                false => t[0].conv2d(&t[1], bias, conv),
+            }
+        };
+        let mut operands = vec![x, w];
+        operands.extend(bias.then_some(b));
+        operands.extend(residual.then_some(r));
         assert_gradients(&operands, function, 1.0 / 128.0, LINEAR);
         assert_half_alike(&operands, function);
     }
@@ -288,6 +306,13 @@ fn ties_share_the_gradient_and_nan_is_nobodys() {
 
 #[test]
 fn kinks_and_ends() {
+    // At the bends themselves the slope is that of outside.
+    let x = vec![f32::NEG_INFINITY, -9.0, -3.0, 0.0, 1.5, 3.0, 9.0, f32::INFINITY];
+    let swish = gradient(x.clone(), Tensor::hard_swish);
+    assert_eq!(swish, [0.0, 0.0, 0.0, 0.5, 1.0, 1.0, 1.0, 1.0]);
+    let sigmoid = gradient(x, Tensor::hard_sigmoid);
+    let sixth = 1.0 / 6.0;
+    assert_eq!(sigmoid, [0.0, 0.0, 0.0, sixth, sixth, 0.0, 0.0, 0.0]);
     assert_eq!(gradient(vec![-1.0, 0.0, 2.0], Tensor::relu), [0.0, 0.0, 1.0]);
     assert_eq!(gradient(vec![-1.0, 0.0, 2.0], Tensor::abs), [-1.0, 0.0, 1.0]);
     let clamp = |x: &Tensor| x.clamp(-1.0, 1.0);
@@ -324,7 +349,11 @@ fn a_label_that_is_no_class_gives_nan_in_its_row_alone() {
 
 #[test]
 fn pools() {
-    for pool in [Pool2d::square(2, 2, 0), Pool2d::square(3, 2, 1), Pool2d::square(2, 3, 1)] {
+    let pool = Pool2d::square(3, 2, 1);
+    let other =
+        Pool2d { padding: [[0, 2], [1, 0]], count_padding: true, ties: Ties::First, ..pool };
+    let ceil = other.with_ceil(5, 4);
+    for pool in [Pool2d::square(2, 2, 0), pool, Pool2d::square(2, 3, 1), other, ceil] {
         check(&[different(&[2, 5, 4, 3])], LINEAR, |t| t[0].max_pool2d(pool));
         check(&[halves(&[2, 5, 4, 3], 1)], 1e-5, |t| t[0].avg_pool2d(pool));
     }

@@ -72,13 +72,21 @@ fn convolutions() -> Vec<([usize; 4], [usize; 4], Conv2d)> {
     let conv = Conv2d::default();
     vec![
         ([2, 4, 5, 3], [4, 3, 3, 3], conv),
-        ([1, 5, 5, 2], [3, 3, 3, 2], Conv2d { padding: [1, 1], ..conv }),
-        ([1, 7, 6, 2], [2, 3, 2, 2], Conv2d { stride: [2, 3], padding: [2, 0], ..conv }),
-        ([1, 5, 5, 4], [6, 3, 3, 2], Conv2d { groups: 2, padding: [1, 0], ..conv }),
+        ([1, 5, 5, 2], [3, 3, 3, 2], Conv2d { padding: [[1; 2]; 2], ..conv }),
+        ([1, 7, 6, 2], [2, 3, 2, 2], Conv2d { stride: [2, 3], padding: [[2; 2], [0; 2]], ..conv }),
+        ([1, 5, 5, 4], [6, 3, 3, 2], Conv2d { groups: 2, padding: [[1; 2], [0; 2]], ..conv }),
         // A stride beyond the kernel: some pixels are seen by no window.
         ([1, 7, 7, 1], [2, 2, 2, 1], Conv2d { stride: [3, 3], ..conv }),
+        // Sides that differ, and dilations beside strides.
+        ([1, 5, 6, 2], [3, 3, 3, 2], Conv2d { padding: [[0, 2], [1, 0]], ..conv }),
+        ([1, 7, 8, 2], [3, 3, 2, 2], Conv2d { dilation: [2, 3], padding: [[2, 1]; 2], ..conv }),
+        (
+            [1, 8, 9, 4],
+            [4, 3, 3, 2],
+            Conv2d { dilation: [2, 3], stride: [2; 2], groups: 2, ..conv },
+        ),
         // Windows of nothing but padding.
-        ([1, 2, 2, 2], [2, 2, 2, 2], Conv2d { padding: [3, 3], ..conv }),
+        ([1, 2, 2, 2], [2, 2, 2, 2], Conv2d { padding: [[3; 2]; 2], ..conv }),
     ]
 }
 
@@ -108,12 +116,17 @@ fn conv2d_gradients_leave_bias_and_relu_to_others() {
     assert_eq!(plain, fused);
 }
 
-fn pools() -> [Pool2d; 4] {
+fn pools() -> [Pool2d; 8] {
+    let pool = Pool2d::square(3, 2, 1);
     [
         Pool2d::square(2, 2, 0),
         Pool2d::square(3, 2, 1),
-        Pool2d { size: [2, 3], stride: [1, 2], padding: [1, 2] },
+        Pool2d { size: [2, 3], stride: [1, 2], padding: [[1; 2], [2; 2]], ..pool },
         Pool2d::square(2, 3, 0),
+        Pool2d { padding: [[0, 2], [1, 0]], ..pool },
+        Pool2d { count_padding: true, ties: Ties::First, ..pool },
+        Pool2d { ties: Ties::First, ..Pool2d::square(3, 3, 0).with_ceil(5, 6) },
+        Pool2d { padding: [[0, 1], [2, 0]], count_padding: true, ..pool }.with_ceil(5, 6),
     ]
 }
 
@@ -152,6 +165,22 @@ fn max_pool_gradient_goes_to_every_cell_that_is_the_maximum() {
     let dy = host(&[1, 1, 2, 1], vec![7., 9.]);
     let dx = execute(MaxPool2dGrad(pool), &[&x, &y, &dy]);
     assert_eq!(floats(&dx), [7., 0., 0., 0., 7., 0., 0., 0.]);
+}
+
+#[test]
+fn max_pool_gradient_goes_to_the_first_maximum() {
+    let pool = Pool2d { ties: Ties::First, ..Pool2d::square(2, 1, 0) };
+    let x = host(&[1, 2, 4, 1], vec![3., 5., -0., f32::NAN, 5., 5., 0., 0.]);
+    let y = execute(pool, &[&x]);
+    let dy = host(&[1, 1, 3, 1], vec![7., 9., 1.]);
+    // The first window has its maximum three times, the second twice, the third is NaN.
+    let dx = execute(MaxPool2dGrad(pool), &[&x, &y, &dy]);
+    assert_eq!(floats(&dx), [0., 16., 0., 0., 0., 0., 0., 0.]);
+    // Row by row: above comes before left.
+    let x = host(&[1, 2, 2, 1], vec![1., 2., 2., 2.]);
+    let y = execute(pool, &[&x]);
+    let dx = execute(MaxPool2dGrad(pool), &[&x, &y, &host(&[1, 1, 1, 1], vec![7.])]);
+    assert_eq!(floats(&dx), [0., 7., 0., 0.]);
 }
 
 #[test]

@@ -57,6 +57,12 @@ fn outputs_have_the_type_that_the_op_says() {
     let arg = ArgReduce { kind: ArgReduceKind::Max, axis: 1, keep_axis: false };
     gives(arg, &[f16(&[2, 3, 4])], u32(&[2, 4]));
     gives(CrossEntropy, &[f16(&[3, 10]), u32(&[3])], f32(&[3]));
+    gives(Moments, &[f16(&[2, 3, 4])], f32(&[2, 4]));
+    let normed = [f16(&[5, 3]), f32(&[2, 3]), f32(&[3]), f16(&[3])];
+    gives(BatchNorm::default(), &normed, f16(&[5, 3]));
+    gives(BatchNormSums, &[f32(&[5, 3]), f16(&[5, 3]), f32(&[2, 3])], f32(&[2, 3]));
+    let operands = [f32(&[5, 3]), f16(&[5, 3]), f32(&[2, 3]), f32(&[2, 3]), f32(&[3])];
+    gives(BatchNormGrad { epsilon: 0. }, &operands, f16(&[5, 3]));
     gives(Permute { order: vec![2, 0, 1] }, &[u32(&[2, 3, 4])], u32(&[4, 2, 3]));
     gives(Concatenate { axis: 1 }, &[u32(&[2, 3]), u32(&[2, 0]), u32(&[2, 1])], u32(&[2, 4]));
     gives(Pad { widths: vec![[1, 2]], value: 0. }, &[f32(&[0])], f32(&[3]));
@@ -73,7 +79,7 @@ fn outputs_have_the_type_that_the_op_says() {
 /// Sizes of well-known layers, from the papers that they are in.
 #[test]
 fn windows_are_counted_as_in_the_networks() {
-    let of = |stride, padding| Conv2d { stride: [stride; 2], padding: [padding; 2], ..conv() };
+    let of = |stride, padding| Conv2d { stride: [stride; 2], padding: [[padding; 2]; 2], ..conv() };
     let alexnet = [f32(&[1, 225, 225, 3]), f32(&[96, 11, 11, 3])];
     gives(of(4, 1), &alexnet, f32(&[1, 55, 55, 96]));
     let vgg = [f32(&[1, 224, 224, 3]), f32(&[64, 3, 3, 3])];
@@ -81,12 +87,58 @@ fn windows_are_counted_as_in_the_networks() {
     gives(Pool2d::square(3, 2, 0), &[f32(&[1, 55, 55, 96])], f32(&[1, 27, 27, 96]));
     // A rest that no window fits into is left over.
     gives(Pool2d::square(2, 2, 0), &[f32(&[1, 5, 5, 1])], f32(&[1, 2, 2, 1]));
+    // A dilated kernel of 3 covers 5 pixels; sides count one by one.
+    let dilated = Conv2d { dilation: [2, 2], ..of(1, 2) };
+    gives(dilated, &vgg, f32(&[1, 224, 224, 64]));
+    let sides = Conv2d { padding: [[1, 2], [0, 1]], dilation: [1, 3], ..of(2, 0) };
+    gives(sides, &vgg, f32(&[1, 113, 110, 64]));
+    // GoogLeNet's first pool rounds up.
+    let image = [f32(&[1, 112, 112, 64])];
+    let pool = Pool2d::square(3, 2, 0);
+    gives(pool, &image, f32(&[1, 55, 55, 64]));
+    gives(pool.with_ceil(112, 112), &image, f32(&[1, 56, 56, 64]));
+    let below = Pool2d { padding: [[0, 1], [0, 0]], ..pool };
+    gives(below, &image, f32(&[1, 56, 55, 64]));
+}
+
+/// PyTorch's formula, over many shapes: `ceil((extent + before + after - size) / stride) + 1`, less
+/// one where the last window would begin beyond the image and the padding before it.
+#[test]
+fn windows_are_rounded_up_as_in_pytorch() {
+    for code in 0..7 * 5 * 4 * 3 * 3 {
+        let (extent, size) = (code % 7, 1 + code / 7 % 5);
+        let stride = 1 + code / 35 % 4;
+        let (before, after) = (code / 140 % 3, code / 420 % 3);
+        if before >= size || after >= size {
+            continue;
+        }
+        let [e, k, s, b, a] = [extent, size, stride, before, after].map(|x| x as isize);
+        let mut expected = (e + b + a - k + s - 1).div_euclid(s) + 1;
+        if (expected - 1) * s >= e + b {
+            expected -= 1;
+        }
+        let pool = Pool2d {
+            size: [size, 1],
+            stride: [stride, 1],
+            padding: [[before, after], [0, 0]],
+            ..Pool2d::default()
+        };
+        let ceil = pool.with_ceil(extent, 1);
+        let image = [f32(&[1, extent, 1, 1])];
+        let got = Op::from(ceil).output(&image).map_or(0, |ty| ty.shape.dims()[1] as isize);
+        assert_eq!(got, expected.max(0), "{pool:?} over {extent}");
+        if ceil.extra[0] > 0 {
+            let less = Pool2d { extra: [ceil.extra[0] - 1, 0], ..ceil };
+            let less = Op::from(less).output(&image).map_or(0, |ty| ty.shape.dims()[1] as isize);
+            assert!(less < got, "{ceil:?} has more than it needs over {extent}");
+        }
+    }
 }
 
 #[test]
 fn costs_count_products_and_bytes() {
     // VGG's second layer, as its authors' tables count: 224² · 64 · 3² · 64 products.
-    let op = Op::from(Conv2d { padding: [1, 1], ..conv() });
+    let op = Op::from(Conv2d { padding: [[1; 2]; 2], ..conv() });
     let inputs = [f32(&[1, 224, 224, 64]), f16(&[64, 3, 3, 64])];
     let cost = op.cost(&inputs).unwrap();
     assert_eq!(cost.flops, 2 * 1_849_688_064);
@@ -117,6 +169,8 @@ fn types_are_checked() {
     refuses(CrossEntropy, &[f32(&[2, 3]), f32(&[2])], &["labels", "u32"]);
     refuses(Gather { axis: 0 }, &[f32(&[2]), f32(&[2])], &["indices", "u32"]);
     refuses(conv(), &[f32(&[1, 5, 5, 2]), u32(&[4, 3, 3, 2])], &["weights", "u32"]);
+    let normed = [f32(&[5, 3]), f16(&[2, 3]), f32(&[3]), f32(&[3])];
+    refuses(BatchNorm::default(), &normed, &["moments of type f32", "f16"]);
     let step = SgdMomentum { rate: 0.1, momentum: 0.9, decay: 0., scale: 1. };
     refuses(step, &[f32(&[2]), f16(&[2]), f32(&[2])], &["v of type f32", "f16"]);
 }
@@ -133,6 +187,15 @@ fn shapes_are_named_in_errors() {
     refuses(conv(), &[f32(&[5, 5, 2]), f32(&[4, 3, 3, 2])], &["x of 4 axes", "[5, 5, 2]"]);
     let message = ["[out, rows, cols, 2]", "[4, 3, 3, 3]"];
     refuses(conv(), &[f32(&[1, 5, 5, 2]), f32(&[4, 3, 3, 3])], &message);
+    let residual = Conv2d { residual: true, ..conv() };
+    let two = [f32(&[1, 5, 5, 2]), f32(&[4, 3, 3, 2])];
+    gives(residual, &[two[0], two[1], f16(&[1, 3, 3, 4])], f32(&[1, 3, 3, 4]));
+    refuses(residual, &two, &["expected 3", "got 2"]);
+    let biased = Conv2d { bias: true, ..residual };
+    refuses(biased, &[two[0], two[1], f32(&[4])], &["expected 4", "got 3"]);
+    refuses(residual, &[two[0], two[1], u32(&[1, 3, 3, 4])], &["residual", "u32"]);
+    let message = ["residual of shape [1, 3, 3, 4]", "[1, 3, 3, 1]"];
+    refuses(biased, &[two[0], two[1], f32(&[4]), f32(&[1, 3, 3, 1])], &message);
     let message = ["window of 6", "5 with padding 0"];
     refuses(conv(), &[f32(&[1, 5, 5, 2]), f32(&[4, 6, 3, 2])], &message);
     let grad = Conv2dInputGrad { conv: conv(), input: [5, 5] };
@@ -145,6 +208,14 @@ fn shapes_are_named_in_errors() {
     let arg = ArgReduce { kind: ArgReduceKind::Min, axis: 0, keep_axis: true };
     refuses(arg, &[f32(&[0, 2])], &["axis 0", "[0, 2]"]);
     refuses(CrossEntropy, &[f32(&[2, 3]), u32(&[3])], &["labels of shape [2]", "[3]"]);
+    refuses(Moments, &[f32(&[3])], &["2 or more axes", "[3]"]);
+    let norm =
+        |moments: &[usize], shift: &[usize]| [f32(&[5, 3]), f32(moments), f32(&[3]), f32(shift)];
+    let message = ["moments of shape [2, 3]", "[3, 2]"];
+    refuses(BatchNorm::default(), &norm(&[3, 2], &[3]), &message);
+    refuses(BatchNorm::default(), &norm(&[2, 3], &[5]), &["shift of shape [3]", "[5]"]);
+    let message = ["dy of shape [5, 3]", "[3, 5]"];
+    refuses(BatchNormSums, &[f32(&[5, 3]), f32(&[3, 5]), f32(&[2, 3])], &message);
     refuses(Concatenate { axis: 1 }, &[f32(&[2, 3]), f32(&[3, 3])], &["axis 1 only", "[3, 3]"]);
     refuses(Gather { axis: 0 }, &[f32(&[2]), u32(&[2, 2])], &["indices of 1 axis", "[2, 2]"]);
     refuses(Gather { axis: 1 }, &[f32(&[2]), u32(&[2])], &["axis 1", "[2]"]);
@@ -155,15 +226,30 @@ fn parameters_are_named_in_errors() {
     let image = [f32(&[1, 5, 5, 4])];
     let both = [image[0], f32(&[6, 3, 3, 4])];
     refuses(Conv2d { stride: [1, 0], ..conv() }, &both, &["stride", "from 1 to", "0"]);
+    refuses(Conv2d { dilation: [1, 0], ..conv() }, &both, &["dilation", "from 1 to", "[1, 0]"]);
+    let message = ["window of 1 to 7", "9 over 5 with padding 2 before and 0 after"];
+    let sides = [[0, 0], [2, 0]];
+    refuses(Conv2d { dilation: [1, 4], padding: sides, ..conv() }, &both, &message);
     refuses(Conv2d { groups: 0, ..conv() }, &both, &["groups", "4 channels", "6 outputs"]);
     refuses(Conv2d { groups: 4, ..conv() }, &both, &["groups", "divisor", "got 4"]);
     refuses(Pool2d::square(2, 1, 2), &image, &["padding", "[2, 2]"]);
+    let pool = Pool2d { padding: [[0, 0], [1, 3]], ..Pool2d::square(3, 1, 0) };
+    refuses(pool, &image, &["padding", "less than the window [3, 3]", "[[0, 0], [1, 3]]"]);
+    let pool = Pool2d { padding: [[0, 1], [0, 0]], extra: [2, 0], ..pool };
+    refuses(AvgPool2d(pool), &image, &["extra", "[3, 3] without its padding after", "[2, 0]"]);
+    let pool = Pool2d { size: [9, 1], padding: [[1, 2], [0, 0]], ..Pool2d::default() };
+    refuses(pool, &image, &["window of 1 to 8", "9 over 5 with padding 1 before and 2 after"]);
     refuses(AvgPool2d(Pool2d::square(2, 0, 0)), &image, &["stride"]);
     let lrn = Lrn { size: 0, kappa: 1., alpha: 1., beta: 1., groups: 1 };
     refuses(lrn, &image, &["size", "at least 1"]);
     refuses(Lrn { size: 5, groups: 3, ..lrn }, &image, &["groups", "4 channels", "got 3"]);
     refuses(LrnGrad(lrn), &[image[0]; 2], &["size"]);
     refuses(Lrn { size: 5, ..lrn }, &[f32(&[])], &["channel axis", "[]"]);
+    for epsilon in [-1e-5, f32::NAN, f32::INFINITY] {
+        let normed = [f32(&[5, 3]), f32(&[2, 3]), f32(&[3]), f32(&[3])];
+        let norm = BatchNorm { epsilon, ..BatchNorm::default() };
+        refuses(norm, &normed, &["epsilon", "not negative"]);
+    }
     for order in [vec![0, 0], vec![0], vec![0, 2], vec![0, 1, 2]] {
         refuses(Permute { order }, &[f32(&[2, 3])], &["order", "2 axes once"]);
     }
@@ -198,10 +284,15 @@ fn extremes_are_refused() {
     let both = [image[0], f32(&[6, 3, 3, 4])];
     let most = usize::MAX;
     for padding in [most, most / 2, most / 2 - 2, most / 4] {
-        refuses(Conv2d { padding: [padding; 2], ..conv() }, &both, &[]);
+        refuses(Conv2d { padding: [[padding; 2]; 2], ..conv() }, &both, &[]);
+        refuses(Conv2d { padding: [[0, padding], [0, 0]], ..conv() }, &both, &[]);
+        refuses(Conv2d { dilation: [1, padding], ..conv() }, &both, &[]);
         // A window and a stride to go with it would give one output.
         let size = padding.saturating_add(1);
         refuses(Pool2d::square(size, most, padding), &image, &[]);
+        refuses(Pool2d::square(size, most, padding).with_ceil(5, 5), &image, &[]);
+        let after = Pool2d { padding: [[0, padding], [0, 0]], ..Pool2d::square(size, 1, 0) };
+        refuses(after, &image, &[]);
     }
     refuses(Pad { widths: vec![[most, 1]; 4], value: 0. }, &image, &[]);
     refuses(sum(&[7], false), &image, &[]);

@@ -42,7 +42,7 @@ pub(crate) fn network(
     let last = shapes.len() - 1;
     let mut parameters = Vec::new();
     for (layer, shape) in shapes.iter().enumerate() {
-        let (Some(weight), Some(bias)) = (&shape.weight, &shape.bias) else {
+        let (Some(weight), Some(bias)) = (shape.weight(), shape.bias()) else {
             parameters.push(None);
             continue;
         };
@@ -60,8 +60,8 @@ pub(crate) fn network(
             .map(|k| (unit(k, l, SEED ^ 0x5bd1_e995) * bias_scale) as f32)
             .collect();
         parameters.push(Some(LayerParameters {
-            weight: Tensor::from_vec::<f32, _>(weights, *weight, device)?,
-            bias: Tensor::from_vec::<f32, _>(biases, *bias, device)?,
+            weight: Tensor::from_vec::<f32, _>(weights, weight, device)?,
+            bias: Tensor::from_vec::<f32, _>(biases, bias, device)?,
         }));
     }
     let [rows, cols] = spec.image;

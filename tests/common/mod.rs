@@ -4,6 +4,7 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 pub(crate) mod formula;
+pub(crate) mod torch;
 
 use std::path::{Path, PathBuf};
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 use striate_data::augment::{Recipe, TestView};
 use striate_data::statistics::{ColorComponents, Statistics};
 use striate_data::{Dataset, FloatImage, Geometry, Protocol, resize_mean};
-use striate_nn::{Metadata, Network, NetworkSpec, Seed};
+use striate_nn::{Metadata, NetworkSpec, Seed};
 use striate_tensor::{Device, HostTensor, Shape, Tensor};
 
 use crate::beside::best_of;
@@ -63,7 +63,7 @@ impl Begin<'_> {
         let network = match (options.recipe.wants_mean(), network.mean()) {
             (false, Some(_)) => {
                 log::info!("the recipe subtracts no mean image: the one of the network is dropped");
-                without_mean(&network)?
+                network.without_mean()
             }
             _ => network,
         };
@@ -147,13 +147,6 @@ fn as_json(value: &impl Serialize) -> Result<serde_json::Value> {
     text.map_err(|e| Error::Option { expected: "a recipe in JSON".into(), got: e.to_string() })
 }
 
-/// The same network without its mean image.
-fn without_mean(network: &Network) -> Result<Network> {
-    let parameters = network.parameters().to_vec();
-    Ok(Network::new(network.spec().clone(), parameters, network.device())?
-        .with_metadata(network.metadata().clone()))
-}
-
 /// Refuses ranks that were not started with the same command on the same samples.
 pub(crate) fn same_everywhere(exchange: &Exchange, what: &impl Serialize) -> Result<()> {
     let own = serde_json::to_vec(what).map_err(|source| Error::Encode { source })?;
@@ -170,7 +163,7 @@ pub(crate) fn same_everywhere(exchange: &Exchange, what: &impl Serialize) -> Res
 /// Where a training begins.
 #[derive(Default)]
 struct Start {
-    velocities: std::collections::BTreeMap<String, Tensor>,
+    velocities: std::collections::BTreeMap<striate_nn::ParameterId, Tensor>,
     position: Position,
     history: History,
     colours: Option<ColorComponents>,

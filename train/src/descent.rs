@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use striate_nn::{LayerSpec, Module, NetworkSpec, Rates, Sgd, leaf_names};
+use striate_nn::{
+    LayerSpec, Module, Network, ParameterId, ParameterInfo, Parameters, Rates, Role, Sgd,
+};
 use striate_tensor::{Tensor, ops};
 
 use crate::{Result, TrainOptions};
@@ -12,40 +14,71 @@ use crate::{Result, TrainOptions};
 pub(crate) struct Descent {
     sgd: Sgd,
     options: TrainOptions,
-    /// What gradients of each layer are multiplied by ([`TrainOptions::ccv_dropout`]).
-    gradient_scales: Vec<f32>,
+    /// How each parameter of the whole network learns, by its number.
+    rates: Vec<ParameterRates>,
     /// Gradients summed so far, where the weights move after several mini-batches.
-    summed: BTreeMap<String, Tensor>,
+    summed: BTreeMap<ParameterId, Tensor>,
     /// Of how many mini-batches and samples.
     batches: usize,
     samples: usize,
 }
 
-impl Descent {
-    /// For a network of these layers, with these velocities.
-    pub(crate) fn new(
-        spec: &NetworkSpec,
-        velocities: BTreeMap<String, Tensor>,
-        options: TrainOptions,
-    ) -> Self {
-        let gradient_scale = |layer: &LayerSpec| match layer {
+/// How a parameter learns.
+#[derive(Clone, Copy, Debug)]
+struct ParameterRates {
+    rates: Rates,
+    /// What its gradient is multiplied by ([`TrainOptions::ccv_dropout`]).
+    gradient_scale: f32,
+}
+
+impl ParameterRates {
+    fn of(network: &Network, info: &ParameterInfo, options: &TrainOptions) -> Self {
+        // Biases, and the scales and shifts of normalization, are few: they learn alike.
+        let rates = match info.role {
+            Role::Weight => options.weights_of(info.layer),
+            _ => options.biases_of(info.layer),
+        };
+        let gradient_scale = match network.spec().nodes[info.layer].layer {
             LayerSpec::FullConnect(full) if options.ccv_dropout => (1.0 - full.dropout).powi(2),
             _ => 1.0,
         };
-        let gradient_scales = spec.layers.iter().map(gradient_scale).collect();
+        ParameterRates { rates, gradient_scale }
+    }
+}
+
+impl Descent {
+    /// For this network, with these velocities.
+    pub(crate) fn new(
+        network: &Network,
+        velocities: BTreeMap<ParameterId, Tensor>,
+        options: TrainOptions,
+    ) -> Self {
+        let infos = network.parameter_infos().iter();
+        let rates = infos.map(|info| ParameterRates::of(network, info, &options)).collect();
         let sgd = Sgd::with_velocities(velocities);
-        Descent { sgd, options, gradient_scales, summed: BTreeMap::new(), batches: 0, samples: 0 }
+        Descent { sgd, options, rates, summed: BTreeMap::new(), batches: 0, samples: 0 }
+    }
+
+    /// For a module of these parameters, from rest.
+    pub(crate) fn of_module(parameters: &[(String, Tensor)], options: TrainOptions) -> Self {
+        let rates = parameters.iter().map(|(_, tensor)| ParameterRates {
+            rates: if tensor.dims().len() > 1 { options.weights } else { options.biases },
+            gradient_scale: 1.0,
+        });
+        let rates = rates.collect();
+        let (sgd, summed) = (Sgd::new(), BTreeMap::new());
+        Descent { sgd, options, rates, summed, batches: 0, samples: 0 }
     }
 
     pub(crate) fn options(&self) -> &TrainOptions {
         &self.options
     }
 
-    pub(crate) fn velocities(&self) -> &BTreeMap<String, Tensor> {
+    pub(crate) fn velocities(&self) -> &BTreeMap<ParameterId, Tensor> {
         self.sgd.velocities()
     }
 
-    pub(crate) fn set_velocities(&mut self, velocities: BTreeMap<String, Tensor>) {
+    pub(crate) fn set_velocities(&mut self, velocities: BTreeMap<ParameterId, Tensor>) {
         self.sgd = Sgd::with_velocities(velocities);
     }
 
@@ -59,7 +92,7 @@ impl Descent {
     pub(crate) fn learn(
         &mut self,
         module: &mut dyn Module,
-        gradients: BTreeMap<String, Tensor>,
+        gradients: BTreeMap<ParameterId, Tensor>,
         samples: usize,
         factor: f64,
     ) -> Result<()> {
@@ -106,25 +139,25 @@ impl Descent {
         samples: usize,
         factor: f64,
     ) -> Result<()> {
-        let names = leaf_names(module);
         self.batches += 1;
         self.samples += samples;
         let moves = self.batches >= self.options.sgd_frequency;
-        loss.backward_each(|leaf, gradient| {
-            let Some(name) = names.get(&leaf) else { return Ok(()) };
-            let sum = match self.summed.remove(name) {
+        let mut parameters = Parameters::of(module);
+        loss.backward_each(|leaf, gradient| -> Result<()> {
+            let Some(id) = parameters.of_leaf(leaf) else { return Ok(()) };
+            let sum = match self.summed.remove(&id) {
                 Some(before) => before.add(&gradient)?,
                 None => gradient,
             };
-            let sum = BTreeMap::from([(name.clone(), sum)]);
-            match moves {
-                true => self.step(module, &sum, factor),
-                false => {
-                    self.summed.extend(sum);
-                    Ok(())
-                }
+            if moves {
+                let step = self.step_of(id, factor);
+                self.sgd.step_one(&mut parameters, id, &sum, step)?;
+            } else {
+                self.summed.insert(id, sum);
             }
+            Ok(())
         })?;
+        drop(parameters);
         // What the loss of this mini-batch does not depend on, and that of one before does.
         if moves { self.flush(module, factor) } else { Ok(()) }
     }
@@ -135,59 +168,35 @@ impl Descent {
             return Ok(());
         }
         let summed = std::mem::take(&mut self.summed);
-        self.step(module, &summed, factor)?;
+        let steps: BTreeMap<ParameterId, ops::SgdMomentum> =
+            summed.keys().map(|&id| (id, self.step_of(id, factor))).collect();
+        self.sgd.step(module, &summed, |id| steps[&id])?;
         (self.batches, self.samples) = (0, 0);
         Ok(())
     }
 
-    /// Moves the parameters that have gradients here.
-    fn step(
-        &mut self,
-        module: &mut dyn Module,
-        gradients: &BTreeMap<String, Tensor>,
-        factor: f64,
-    ) -> Result<()> {
+    /// How a parameter moves, by the gradient of what has been gathered.
+    fn step_of(&self, id: ParameterId, factor: f64) -> ops::SgdMomentum {
         let scale = 1.0 / self.samples.max(1) as f32;
-        let (options, gradient_scales) = (&self.options, &self.gradient_scales);
-        let step = |name: &str| step(options, gradient_scales, name, scale, factor);
-        Ok(self.sgd.step(module, gradients, step)?)
+        let known = self.rates.get(id.index()).copied();
+        let ParameterRates { rates, gradient_scale } =
+            known.unwrap_or(ParameterRates { rates: self.options.weights, gradient_scale: 1.0 });
+        let rate = (f64::from(rates.rate) * factor) as f32;
+        Rates { rate, ..rates }.step(scale * gradient_scale)
     }
 
-    fn gather(&mut self, gradients: BTreeMap<String, Tensor>) -> Result<()> {
+    fn gather(&mut self, gradients: BTreeMap<ParameterId, Tensor>) -> Result<()> {
         if self.summed.is_empty() {
             self.summed = gradients;
             return Ok(());
         }
-        for (name, gradient) in gradients {
-            let sum = match self.summed.remove(&name) {
+        for (id, gradient) in gradients {
+            let sum = match self.summed.remove(&id) {
                 Some(before) => before.add(&gradient)?,
                 None => gradient,
             };
-            self.summed.insert(name, sum);
+            self.summed.insert(id, sum);
         }
         Ok(())
     }
-}
-
-fn step(
-    options: &TrainOptions,
-    gradient_scales: &[f32],
-    name: &str,
-    scale: f32,
-    factor: f64,
-) -> ops::SgdMomentum {
-    let (layer, is_weight) = layer_of(name);
-    let rates = match is_weight {
-        true => options.weights_of(layer),
-        false => options.biases_of(layer),
-    };
-    let rate = (f64::from(rates.rate) * factor) as f32;
-    let gradient_scale = gradient_scales.get(layer).copied().unwrap_or(1.0);
-    Rates { rate, ..rates }.step(scale * gradient_scale)
-}
-
-/// `3.weight` as layer 3 and whether it is the weights.
-pub(crate) fn layer_of(name: &str) -> (usize, bool) {
-    let (layer, kind) = name.split_once('.').unwrap_or((name, ""));
-    (layer.parse().unwrap_or(usize::MAX), kind == "weight")
 }

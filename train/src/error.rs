@@ -86,8 +86,8 @@ pub enum Error {
     },
     /// The form of the working file has no place for this network.
     #[error(
-        "the working file cannot hold this network, so it cannot be trained: change the layer that \
-         is named here, or train another network"
+        "a working file of ccv's form cannot hold this network: give the working file a name that \
+         ends in .safetensors, which holds any"
     )]
     Unstorable {
         /// Which layer, and why.

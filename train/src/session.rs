@@ -17,7 +17,7 @@ use striate_nn::Network;
 pub use options::SessionOptions;
 
 use crate::beside;
-use crate::checkpoint::{self, Identity, Notes, Position};
+use crate::checkpoint::{self, Identity, Notes, Position, Snapshot};
 use crate::learning::{Judge, Moment};
 use crate::lock::{Lock, lock_of};
 use crate::parallel::Learner;
@@ -42,14 +42,14 @@ pub enum Outcome {
 /// ```no_run
 /// use std::sync::atomic::AtomicBool;
 /// use striate_data::Dataset;
-/// use striate_nn::{NetworkSpec, conv, pool};
+/// use striate_nn::{NetworkSpec, conv2d, pool};
 /// # use striate_tensor::{Device, Reference};
 /// use striate_train::{Session, SessionOptions};
 ///
 /// # fn main() -> striate_train::Result<()> {
 /// # let device = Device::new(Reference::new());
 /// let spec = NetworkSpec::new([28, 28, 1])
-///     .conv(conv(20, 5)).max_pool(pool(2)).full_connect(10);
+///     .conv(conv2d(20, 5).relu()).max_pool(pool(2)).full_connect(10);
 /// let digits = Dataset::open("train-images-idx3-ubyte")?;
 /// let test = Dataset::open("t10k-images-idx3-ubyte")?;
 /// let options = SessionOptions::default();
@@ -355,10 +355,15 @@ impl Session {
             vectors: colours.vectors.map(|vector| vector.map(f64::from)),
             values: colours.values.map(f64::from),
         });
-        let parts = (&network, &velocities);
-        if let Err(source) =
-            checkpoint::write(&self.working, parts, self.position, order, colours, &notes)
-        {
+        let snapshot = Snapshot {
+            network: &network,
+            velocities: &velocities,
+            position: self.position,
+            order,
+            colour: colours,
+            notes: &notes,
+        };
+        if let Err(source) = checkpoint::write(&self.working, snapshot) {
             self.saved = before;
             return Err(Error::NotSaved { source: Box::new(source) });
         }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use striate_nn::{Module, NetworkSpec, Seed, conv, named_parameters, pool};
+use striate_nn::{Module, NetworkSpec, Seed, conv2d, full_connect, named_parameters, pool};
 use striate_tensor::{
     Backend, Buffer, Device, DeviceInfo, Error, HostTensor, HostValues, Op, Operand, Reference,
     Result, Target, Tensor, TensorType,
@@ -79,11 +79,9 @@ impl Training {
         let left = Arc::new(AtomicUsize::new(NEVER));
         let device = Device::new(Failing(Arc::clone(&left)));
         let spec = NetworkSpec::new([6, 6, 1])
-            .conv(conv(4, 3).padding(1))
+            .conv(conv2d(4, 3).padding(1).relu())
             .max_pool(pool(2))
-            .full_connect(8)
-            .relu()
-            .dropout(0.5)
+            .full_connect(full_connect(8).relu().dropout(0.5))
             .full_connect(3);
         let options = TrainOptions { sgd_frequency: 2, ..TrainOptions::default() };
         let trainer = Trainer::new(spec.build(&device, Seed(1)).unwrap(), options).unwrap();

@@ -6,7 +6,7 @@ use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use striate_nn::{NetworkSpec, Seed, conv, pool};
+use striate_nn::{NetworkSpec, Seed, conv2d, full_connect, pool};
 use striate_tensor::{
     Backend, Buffer, BufferData, Device, DeviceInfo, HostTensor, HostValues, Op, Operand,
     Reference, Result, Target, Tensor, TensorType,
@@ -110,12 +110,11 @@ impl Backend for Counting {
 /// A network of which the weights are the most: 4 layers of 64 × 64.
 fn trainer(device: &Device, options: TrainOptions) -> Trainer {
     let mut spec = NetworkSpec::new([6, 6, 1])
-        .conv(conv(4, 3).padding(1))
+        .conv(conv2d(4, 3).padding(1).relu())
         .max_pool(pool(2))
-        .full_connect(64)
-        .relu();
+        .full_connect(full_connect(64).relu());
     for _ in 0..4 {
-        spec = spec.full_connect(64).relu().dropout(0.5);
+        spec = spec.full_connect(full_connect(64).relu().dropout(0.5));
     }
     Trainer::new(spec.full_connect(3).build(device, Seed(1)).unwrap(), options).unwrap()
 }
@@ -158,7 +157,7 @@ fn a_clone_of_the_network_keeps_its_weights() {
     let (count, _, mut trainer) = train(TrainOptions::default(), 1);
     let kept = trainer.network().clone();
     let weight = |network: &striate_nn::Network| {
-        network.parameters()[2].as_ref().unwrap().weight.to_vec::<f32>().unwrap()
+        network.layer_parameters()[2].as_ref().unwrap().weight.to_vec::<f32>().unwrap()
     };
     let before = weight(&kept);
     let device = kept.device().clone();

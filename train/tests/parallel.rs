@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::{device, never, options, pictures, spec};
 use striate_nn::NetworkSpec;
-use striate_nn::{conv, pool};
+use striate_nn::{conv2d, full_connect, pool};
 use striate_train::parallel::{Exchange, Local, Parallel, Ranks};
 use striate_train::{Error, Observer, Outcome, Result, Session, SessionOptions, StepEvent};
 
@@ -74,14 +74,10 @@ fn weights(working: &Path) -> Vec<f32> {
 fn deep() -> NetworkSpec {
     NetworkSpec::new([8, 8, 1])
         .with_image([9, 9])
-        .conv(conv(6, 3))
+        .conv(conv2d(6, 3).relu())
         .max_pool(pool(2).stride(2))
-        .full_connect(13)
-        .relu()
-        .dropout(0.5)
-        .full_connect(11)
-        .relu()
-        .dropout(0.25)
+        .full_connect(full_connect(13).relu().dropout(0.5))
+        .full_connect(full_connect(11).relu().dropout(0.25))
         .full_connect(5)
 }
 

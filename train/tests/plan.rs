@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use common::{device, never, options, pictures};
 use striate_models as models;
-use striate_nn::{NetworkSpec, conv, pool};
+use striate_nn::{NetworkSpec, conv2d, full_connect, pool};
 use striate_train::parallel::{Exchange, Local, Parallel, Ranks};
 use striate_train::plan::{Link, Machine, Plan};
 use striate_train::{Error, Observer, Session, SessionOptions, StepEvent};
@@ -54,14 +54,11 @@ impl Observer for Watch {
 fn spec() -> NetworkSpec {
     NetworkSpec::new([8, 8, 1])
         .with_image([9, 9])
-        .conv(conv(6, 3))
+        .conv(conv2d(6, 3).relu())
         .max_pool(pool(2).stride(2))
-        .conv(conv(1031, 3))
-        .full_connect(301)
-        .relu()
-        .dropout(0.5)
-        .full_connect(11)
-        .relu()
+        .conv(conv2d(1031, 3).relu())
+        .full_connect(full_connect(301).relu().dropout(0.5))
+        .full_connect(full_connect(11).relu())
         .full_connect(5)
 }
 
@@ -237,14 +234,14 @@ fn what_cannot_be_is_refused_with_what_could() {
     refused(plan.step(Parallel::Data, 4, 3), "a mini-batch of 4 to 1048576 on 4 devices, got 3");
     refused(plan.step(Parallel::Data, 4, u64::MAX), "a mini-batch of 4 to 1048576");
     refused(plan.best(2048 + 1, 1 << 19), "devices");
-    let flat = NetworkSpec::new([1, 1, 9]).full_connect(4).relu().full_connect(2);
+    let flat = NetworkSpec::new([1, 1, 9]).full_connect(full_connect(4).relu()).full_connect(2);
     let machine = Machine::new(1e9).unwrap();
     let flat = Plan::new(&flat, machine, Link::new(1e9, 0.0).unwrap()).unwrap();
     refused(flat.step(Parallel::Hybrid, 2, 8), "layers before the first full-connect one");
     assert!(flat.step(Parallel::Data, 2, 8).is_ok());
     assert!(flat.with_pieces(0).is_err());
 
-    let open = NetworkSpec::new([8, 8, 1]).conv(conv(4, 3));
+    let open = NetworkSpec::new([8, 8, 1]).conv(conv2d(4, 3).relu());
     let link = Link::new(1e9, 1e-6).unwrap();
     assert!(matches!(Plan::new(&open, machine, link), Err(Error::Network(_))));
     for wrong in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e300, 1e-300] {
@@ -257,8 +254,8 @@ fn what_cannot_be_is_refused_with_what_could() {
 /// The largest of everything is a number still.
 #[test]
 fn nothing_overflows() {
-    let wide = NetworkSpec::new([1 << 15, 1 << 15, 16]).conv(conv(16, 1)).full_connect(1);
-    let deep = NetworkSpec::new([64, 64, 3]).conv(conv(8, 3)).full_connect(1 << 19);
+    let wide = NetworkSpec::new([1 << 15, 1 << 15, 16]).conv(conv2d(16, 1).relu()).full_connect(1);
+    let deep = NetworkSpec::new([64, 64, 3]).conv(conv2d(8, 3).relu()).full_connect(1 << 19);
     for spec in [wide, deep] {
         for (flops, link) in [(1.0, (1.0, 3600.0)), (1e24, (1e24, 0.0))] {
             let link = Link::new(link.0, link.1).unwrap();

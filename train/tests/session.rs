@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use common::{CLASSES, device, never, options, pictures, spec};
 use striate_data::Dataset;
 use striate_data::augment::Recipe;
-use striate_nn::{NetworkSpec, conv};
+use striate_nn::{NetworkSpec, conv2d};
 use striate_train::{
     Error, Observer, Outcome, Result, Session, SessionOptions, StepEvent, read_history,
 };
@@ -65,7 +65,7 @@ fn it_learns_and_remembers_its_curves() {
     assert!(best.ends_with("bars.best.safetensors"), "{best:?}");
     drop(session);
     let network = striate_importers::read(&best, &device(1), &Default::default()).unwrap();
-    assert_eq!(network.spec().layers, spec().layers);
+    assert_eq!(network.spec().nodes, spec().nodes);
 }
 
 #[test]
@@ -109,8 +109,7 @@ fn interruptions_threads_and_workers_do_not_change_a_bit() {
 /// The bits of all weights of a file.
 fn weights(file: &Path) -> Vec<Vec<u8>> {
     let network = striate_importers::read(file, &device(1), &Default::default()).unwrap();
-    let tensors = network.parameters().iter().flatten().flat_map(|p| [&p.weight, &p.bias]);
-    tensors.map(|t| t.to_host().unwrap().values().bytes().to_vec()).collect()
+    network.parameters().iter().map(|t| t.to_host().unwrap().values().bytes().to_vec()).collect()
 }
 
 #[test]
@@ -149,7 +148,7 @@ fn what_does_not_fit_the_working_file_is_refused_and_the_file_stays() {
     refused(changed(|o| o.recipe = Recipe::default()), spec(), 61, "expected the recipe");
     refused(options(), spec(), 62, "others: 1 picture is new (picture 61)");
     let mut wider = spec();
-    wider.layers.remove(0);
+    wider.nodes.remove(0);
     refused(options(), wider, 61, "3 layers, got");
     let stretched = NetworkSpec { image: [10, 10], ..spec() };
     refused(options(), stretched, 61, "image [10, 10]");
@@ -214,7 +213,7 @@ fn labels_beyond_the_classes_and_bad_options_are_refused_before_anything_is_made
         "of layer 9",
     );
     // What ccv's file has no place for is told before days of training, not after.
-    let linear = NetworkSpec::new([8, 8, 1]).conv(conv(4, 3).linear()).full_connect(CLASSES);
+    let linear = NetworkSpec::new([8, 8, 1]).conv(conv2d(4, 3)).full_connect(CLASSES);
     refused(linear, options(), "convolution without ReLU");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }

@@ -11,7 +11,7 @@ fn tied_layers_stay_tied() {
     let device = Device::new(Reference::new());
     let spec = NetworkSpec::new([1, 1, 4]).full_connect(4).full_connect(4).full_connect(3);
     let fresh = spec.build(&device, Seed(1)).unwrap();
-    let mut parameters = fresh.parameters().to_vec();
+    let mut parameters = fresh.layer_parameters();
     let tied = parameters[0].clone().unwrap();
     let (weight, bias) = (tied.weight.require_grad(), tied.bias.require_grad());
     for layer in &mut parameters[..2] {
@@ -26,15 +26,16 @@ fn tied_layers_stay_tied() {
             let labels = Tensor::from_vec(vec![0u32, 1, 2, 0, 1], [5], &device).unwrap();
             trainer.step(&x.unwrap(), &labels, step, 1.0).unwrap();
         }
-        let layers = trainer.network().parameters();
+        let layers = trainer.network().layer_parameters();
         let values = |layer: usize| {
             let LayerParameters { weight, bias } = layers[layer].as_ref().unwrap();
             (weight.to_vec::<f32>().unwrap(), bias.to_vec::<f32>().unwrap())
         };
         assert_eq!(values(0), values(1));
         assert_ne!(values(0), (weight.to_vec().unwrap(), bias.to_vec().unwrap()));
-        let names: Vec<_> = trainer.velocities().keys().collect();
-        assert_eq!(names, ["0.bias", "0.weight", "2.bias", "2.weight"]);
+        let infos = trainer.network().parameter_infos();
+        let names = trainer.velocities().keys().map(|id| &infos[id.index()].name[..]);
+        assert_eq!(names.collect::<Vec<_>>(), ["0.weight", "0.bias", "2.weight", "2.bias"]);
     }
 }
 
@@ -43,14 +44,14 @@ fn tied_layers_stay_tied_in_another_type_and_on_another_device() {
     let [device, other] = [(); 2].map(|()| Device::new(Reference::new()));
     let spec = NetworkSpec::new([1, 1, 3]).full_connect(3).full_connect(3);
     let fresh = spec.build(&device, Seed(1)).unwrap();
-    let mut parameters = fresh.parameters().to_vec();
+    let mut parameters = fresh.layer_parameters();
     let tied = parameters[0].clone().unwrap();
     let (weight, bias) = (tied.weight.require_grad(), tied.bias.require_grad());
     for layer in &mut parameters {
         *layer = Some(LayerParameters { weight: weight.clone(), bias: bias.clone() });
     }
     let leaves = |network: &Network| {
-        let layers = network.parameters().iter().flatten();
+        let layers = network.layer_parameters().into_iter().flatten();
         let ids = layers.map(|layer| (layer.weight.leaf_id(), layer.bias.leaf_id()));
         ids.collect::<Vec<_>>()
     };
@@ -68,7 +69,7 @@ fn tied_layers_stay_tied_in_another_type_and_on_another_device() {
     let x = Tensor::ones([2, 1, 1, 3], &device).unwrap();
     let labels = Tensor::from_vec(vec![0u32, 1], [2], &device).unwrap();
     trainer.step(&x, &labels, 0, 1.0).unwrap();
-    let layers = trainer.network().parameters();
+    let layers = trainer.network().layer_parameters();
     let values = |layer: usize| layers[layer].as_ref().unwrap().weight.to_vec::<f32>().unwrap();
     assert_eq!(values(0), values(1));
     assert_ne!(values(0), weight.to_vec::<f32>().unwrap());

@@ -2,17 +2,18 @@
 
 use std::time::Instant;
 
+use striate::graph::NodeOp;
 use striate::importers::{self, ReadOptions};
 use striate::models;
 use striate::nn::{Network, Seed};
-use striate::tensor::{DType, RandomKey, Tensor, TensorType};
+use striate::tensor::{DType, RandomKey, Tensor};
 use striate::train::{TrainOptions, Trainer};
 
+use super::clock::Time;
 use super::clock::Traffic;
 use super::measure::{self, Times};
 use super::report::{Case, Subject};
 use super::{Bench, Pass};
-use crate::cases;
 use crate::error::Result;
 
 /// Pixels less their mean lie about within this.
@@ -40,6 +41,7 @@ pub(super) fn time_file(bench: &mut Bench<'_>, path: &str) -> Result<()> {
 }
 
 /// A layer's cost, and how the device computes it.
+#[derive(Default)]
 struct LayerWork {
     work: Work,
     algorithm: Option<String>,
@@ -86,7 +88,9 @@ fn time(bench: &mut Bench<'_>, name: &str, network: Network) -> Result<()> {
                 algorithm: of_layer.algorithm.as_deref(),
                 pass: bench.pass,
                 batch: bench.batch,
-                dtype: network.parameters()[layer.layer].as_ref().map(|p| p.weight.dtype()),
+                dtype: (network.parameter_infos().iter().zip(network.parameters()))
+                    .find(|(info, _)| info.layer == layer.layer)
+                    .map(|(_, tensor)| tensor.dtype()),
                 times,
                 flops: work.flops,
                 bytes: work.bytes,
@@ -159,10 +163,13 @@ fn time_steps(bench: &Bench<'_>, network: Network, x: &Tensor) -> Result<(Times,
 
 /// Runs the layers one by one, each timed on its own.
 fn time_layers(bench: &Bench<'_>, network: &Network, x: &Tensor) -> Result<Vec<Times>> {
-    let layers = network.spec().layers.len();
+    let layers = network.spec().nodes.len();
     let mut times = vec![Times::default(); layers];
     let run = |times: Option<&mut [Times]>| -> Result<()> {
         let mut times = times;
+        if !network.spec().is_chain() {
+            return time_graph(bench, network, x, times);
+        }
         let mut x = x.clone();
         for layer in 0..layers {
             let time = bench.clock.time(|| {
@@ -185,24 +192,51 @@ fn time_layers(bench: &Bench<'_>, network: &Network, x: &Tensor) -> Result<Vec<T
     Ok(times)
 }
 
-/// What each layer costs: the work of the op that computes it.
+/// As [`time_layers`] for one run of a network whose layers cannot be cut apart: the time from one
+/// layer's output to the next, by the wall clock. No pass joins layers then.
+fn time_graph(
+    bench: &Bench<'_>,
+    network: &Network,
+    x: &Tensor,
+    times: Option<&mut [Times]>,
+) -> Result<()> {
+    let mut times = times;
+    let mut begun = Instant::now();
+    network.activations(x, |layer, _| {
+        bench.device.synchronize()?;
+        if let Some(times) = &mut times {
+            let wall = begun.elapsed();
+            times[layer].push(Time { measured: wall, wall });
+        }
+        begun = Instant::now();
+        Ok(())
+    })?;
+    Ok(())
+}
+
+/// What each layer costs: the work of its ops in the network's graph.
 fn layer_work(bench: &Bench<'_>, network: &Network) -> Result<Vec<LayerWork>> {
-    let layers = network.spec().layers.iter().zip(network.shapes()).zip(network.parameters());
-    let work = |((layer, shape), parameters): ((_, _), &Option<striate::nn::LayerParameters>)| {
-        let parameters = parameters.as_ref().map(|p| [*p.weight.ty(), *p.bias.ty()]);
-        let x: TensorType = cases::input_type(layer, shape, bench.batch)?;
-        let (op, inputs) = cases::of_layer(layer, x, parameters);
-        let cost = op.cost(&inputs)?;
+    let graph = network.graph(bench.batch)?;
+    let mut layers: Vec<LayerWork> =
+        network.shapes().iter().map(|_| LayerWork::default()).collect();
+    for node in graph.nodes() {
+        let Some(layer) = node.origin.and_then(|layer| layers.get_mut(layer)) else { continue };
+        let cost = graph.cost(node);
         let (flops, bytes) = (cost.flops as f64, (cost.bytes_read + cost.bytes_written) as f64);
         let work = Work { flops, bytes, ideal: bench.roofline.seconds(flops, bytes) };
-        Ok(LayerWork { work, algorithm: bench.device.algorithm(&op, &inputs)? })
-    };
-    layers.map(work).collect()
+        layer.work = layer.work.plus(work, 1.0);
+        if let NodeOp::Op(op) = &node.op
+            && layer.algorithm.is_none()
+        {
+            layer.algorithm = bench.device.algorithm(op, &graph.input_types(node))?;
+        }
+    }
+    Ok(layers)
 }
 
 /// The precision of the weights, where all layers have one.
 fn dtype(network: &Network) -> Option<DType> {
-    let mut dtypes = network.parameters().iter().flatten().map(|p| p.weight.dtype());
+    let mut dtypes = network.parameters().iter().map(Tensor::dtype);
     let first = dtypes.next()?;
     dtypes.all(|dtype| dtype == first).then_some(first)
 }

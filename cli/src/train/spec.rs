@@ -1,5 +1,7 @@
 //! Which network is meant.
 
+use std::path::Path;
+
 use striate::image::Dataset;
 use striate::nn::NetworkSpec;
 use striate::train::{self, Session, SessionOptions};
@@ -19,8 +21,13 @@ pub(super) fn learn_rate(text: &str) -> Option<f32> {
 
 /// Checks, before the samples are read, that a network can be trained with these options. An error
 /// about the network has its name.
-pub(super) fn check(name: &str, spec: &NetworkSpec, options: &SessionOptions) -> Result<()> {
-    Session::check(spec, options).map_err(|error| match error {
+pub(super) fn check(
+    working: &Path,
+    name: &str,
+    spec: &NetworkSpec,
+    options: &SessionOptions,
+) -> Result<()> {
+    Session::check(working, spec, options).map_err(|error| match error {
         train::Error::Option { .. } => error.into(),
         _ => Error::because(name, error),
     })

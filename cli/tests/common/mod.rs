@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use assert_cmd::Command;
 use striate::image::{Image, output::write_png};
 use striate::importers::{self, WriteOptions};
-use striate::nn::{Metadata, Network, NetworkSpec, Seed, conv, pool};
+use striate::nn::{Metadata, Network, NetworkSpec, Seed, conv2d, full_connect, pool};
 use striate::prelude::{Device, DeviceByName, Tensor};
 
 /// Classes of the network of [`Scene`].
@@ -28,10 +28,9 @@ impl Scene {
         let spec = NetworkSpec::new([9, 9, 3])
             .with_name("tiny")
             .with_image([11, 11])
-            .conv(conv(4, 3).stride(2))
+            .conv(conv2d(4, 3).stride(2).relu())
             .max_pool(pool(2).stride(2))
-            .full_connect(8)
-            .relu()
+            .full_connect(full_connect(8).relu())
             .full_connect(CLASSES);
         let mean = Tensor::full([11, 11, 3], 100.0, striate::tensor::DType::F32, &device).unwrap();
         let network = spec.build(&device, Seed(3)).unwrap().with_mean(mean).unwrap();

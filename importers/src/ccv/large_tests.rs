@@ -17,7 +17,7 @@ fn network(folder: &Path, device: &Device, stored: DType, page: u32) -> (Network
     let network = spec.build(device, Seed(3)).unwrap();
     let bias: Vec<f32> = (0..4200).map(|i| (i % 500) as f32 - 7.5).collect();
     let bias = Tensor::from_vec(bias, [4200], device).unwrap();
-    let weight = network.parameters()[0].clone().unwrap().weight;
+    let weight = network.layer_parameters()[0].clone().unwrap().weight;
     let parameters = vec![Some(LayerParameters { weight, bias })];
     let network = Network::new(network.spec().clone(), parameters, device).unwrap();
     crate::ccv::write(&path, &network, &WriteOptions::default().dtype(stored)).unwrap();
@@ -37,7 +37,7 @@ fn load_with(
     let device = Device::new(Reference::new());
     let row = StoredRow::require(database, &LAYER_DATA, 0, "weights").unwrap();
     let shape = &network.shapes()[0];
-    let (weight, bias) = (shape.weight.unwrap(), shape.bias.unwrap());
+    let (weight, bias) = (shape.weight().unwrap(), shape.bias().unwrap());
     let options = ReadOptions::default().dtype(dtype);
     load_by(threads, database, &row, &weight, &bias, &device, &options)
 }
@@ -61,8 +61,9 @@ fn load_by_sqlite(database: &Database, network: &Network, dtype: DType) -> Layer
         let (row, stored) = (row.rowid(), row.stored());
         super::super::stored::read_tensor(database, &at, row, stored, shape, &device, &options)
     };
-    let weight = read("weight", shape.weight.as_ref().unwrap()).unwrap();
-    LayerParameters { weight, bias: read("bias", shape.bias.as_ref().unwrap()).unwrap() }
+    let (weight, bias) = (shape.weight().unwrap(), shape.bias().unwrap());
+    let weight = read("weight", &weight).unwrap();
+    LayerParameters { weight, bias: read("bias", &bias).unwrap() }
 }
 
 const MOST: usize = 4;
@@ -79,7 +80,7 @@ fn any_number_of_threads_reads_the_same() {
                 (floats(&parameters.weight).unwrap(), floats(&parameters.bias).unwrap())
             };
             let expected = floats(&load_by_sqlite(&database, &network, dtype));
-            let original = floats(network.parameters()[0].as_ref().unwrap());
+            let original = floats(network.layer_parameters()[0].as_ref().unwrap());
             assert_eq!(expected.1, original.1);
             if (stored, dtype) == (DType::F32, DType::F32) {
                 assert_eq!(expected.0, original.0);
@@ -265,7 +266,7 @@ mod damage {
             let options = ReadOptions::default();
             let Ok(Some(row)) = StoredRow::find(&database, &LAYER_DATA, 0) else { return Ok(()) };
             let (weight, bias) =
-                (network.shapes()[0].weight.unwrap(), network.shapes()[0].bias.unwrap());
+                (network.shapes()[0].weight().unwrap(), network.shapes()[0].bias().unwrap());
             if row.check(&database, &weight, &bias).is_err() {
                 return Ok(());
             }

@@ -2,7 +2,8 @@
 
 use rusqlite::types::Value;
 use striate_nn::{
-    ConvSpec, FullConnectSpec, Init, LayerShape, LayerSpec, LrnSpec, NetworkSpec, PoolSpec,
+    ChainLayer, ConvSpec, FullConnectSpec, Init, LayerShape, LayerSpec, LrnSpec, NetworkSpec, Node,
+    conv2d, full_connect, pool,
 };
 
 use super::database::{Database, Fields};
@@ -48,10 +49,9 @@ pub(super) fn read_spec(database: &Database, name: &str) -> Result<NetworkSpec> 
     };
     let spec = NetworkSpec {
         name: name.into(),
-        input: first.input,
         image: read_image_size(database)?,
-        layers: stored.iter().map(|l| l.spec.clone()).collect(),
-        misplaced: Vec::new(),
+        nodes: stored.iter().map(|l| Node::from(l.spec)).collect(),
+        ..NetworkSpec::new(first.input)
     };
     check_inputs(file, &spec, &stored)?;
     spec.verify(spec.classes()).map_err(|e| Error::network(file, e))?;
@@ -65,30 +65,23 @@ fn read_layer(fields: &Fields<'_>) -> Result<StoredLayer> {
     let spec = match kind {
         kind::CONVOLUTION => {
             kernel_channels = Some(fields.positive("output_channels")?);
-            LayerSpec::Conv(ConvSpec {
-                count: fields.positive("output_count")?,
-                kernel: [fields.positive("output_rows")?, fields.positive("output_cols")?],
-                stride: fields.positive("output_strides")?,
-                padding: fields.count("output_border")?,
-                groups,
-                out_groups: fields.optional("output_partition")?.unwrap_or(1),
-                relu: true,
-                init: Init::default(),
-            })
+            let kernel = [fields.positive("output_rows")?, fields.positive("output_cols")?];
+            let conv = conv2d(fields.positive("output_count")?, kernel)
+                .stride(fields.positive("output_strides")?)
+                .padding(fields.count("output_border")?)
+                .relu();
+            let out_groups = fields.optional("output_partition")?.unwrap_or(1);
+            LayerSpec::Conv(ConvSpec { groups, out_groups, ..conv })
         }
         kind::FULL_CONNECT => LayerSpec::FullConnect(FullConnectSpec {
-            count: fields.positive("output_count")?,
             relu: fields.flag("output_relu")?,
-            dropout: 0.0,
-            init: Init::default(),
+            ..full_connect(fields.positive("output_count")?)
         }),
         kind::MAX_POOL | kind::AVERAGE_POOL => {
-            let pool = PoolSpec {
-                size: fields.positive("output_size")?,
-                stride: fields.positive("output_strides")?,
-                padding: fields.count("output_border")?,
-                groups,
-            };
+            let pool = pool(fields.positive("output_size")?)
+                .stride(fields.positive("output_strides")?)
+                .padding(fields.count("output_border")?)
+                .groups(groups);
             match kind {
                 kind::MAX_POOL => LayerSpec::MaxPool(pool),
                 _ => LayerSpec::AvgPool(pool),
@@ -130,31 +123,46 @@ fn read_image_size(database: &Database) -> Result<[usize; 2]> {
 
 /// What the tables hold of a specification: no name, no dropout rates, no ranges of fresh weights.
 pub(super) fn stored_part(spec: &NetworkSpec) -> NetworkSpec {
-    let mut spec = spec.clone();
-    spec.name.clear();
-    for layer in &mut spec.layers {
-        match layer {
+    let mut spec = NetworkSpec { name: String::new(), ..spec.clone() };
+    // What is no chain of ccv's layers is no table's specification either: it stays what it is.
+    let Ok(chain) = spec.chain() else { return spec };
+    let stored = |layer: &ChainLayer| {
+        let mut layer = layer.layer;
+        match &mut layer {
             LayerSpec::Conv(conv) => conv.init = Init::default(),
             LayerSpec::FullConnect(full) => {
                 full.dropout = 0.0;
                 full.init = Init::default();
             }
-            LayerSpec::MaxPool(_) | LayerSpec::AvgPool(_) | LayerSpec::Lrn(_) => {}
+            LayerSpec::MaxPool(pool) => pool.first_maximum = false,
+            _ => {}
         }
-    }
+        Node::from(layer)
+    };
+    spec.nodes = chain.iter().map(stored).collect();
     spec
+}
+
+/// The number that each node's layer has in the tables, where ReLU and dropout nodes have joined the
+/// layer before them.
+pub(super) fn table_layers(spec: &NetworkSpec) -> Vec<Option<usize>> {
+    let mut numbers = vec![None; spec.nodes.len()];
+    for (number, layer) in spec.chain().unwrap_or_default().iter().enumerate() {
+        numbers[layer.node] = Some(number);
+    }
+    numbers
 }
 
 /// The input that each layer must have: rows, columns and channels of what comes before it, and
 /// for full connects after the first the count and two ones, as ccv writes it.
-fn inputs(spec: &NetworkSpec, shapes: &[LayerShape]) -> Vec<[usize; 3]> {
-    let mut inputs = Vec::with_capacity(shapes.len());
-    let mut input = spec.input;
-    for (layer, shape) in spec.layers.iter().zip(shapes) {
+fn inputs(input: [usize; 3], chain: &[ChainLayer], shapes: &[LayerShape]) -> Vec<[usize; 3]> {
+    let mut inputs = Vec::with_capacity(chain.len());
+    let mut input = input;
+    for layer in chain {
         inputs.push(input);
-        input = match layer {
+        input = match layer.layer {
             LayerSpec::FullConnect(full) => [full.count, 1, 1],
-            _ => shape.output,
+            _ => shapes[layer.node].output,
         };
     }
     inputs
@@ -163,8 +171,10 @@ fn inputs(spec: &NetworkSpec, shapes: &[LayerShape]) -> Vec<[usize; 3]> {
 /// Compares the input sizes that the file stores for every layer with those that follow from
 /// the layers before.
 fn check_inputs(file: &str, spec: &NetworkSpec, stored: &[StoredLayer]) -> Result<()> {
-    let shapes = spec.shapes().map_err(|e| Error::network(file, e))?;
-    for (index, (layer, input)) in stored.iter().zip(inputs(spec, &shapes)).enumerate() {
+    let failed = |e| Error::network(file, e);
+    let (shapes, chain) = (spec.shapes().map_err(failed)?, spec.chain().map_err(failed)?);
+    let inputs = inputs(spec.input, &chain, &shapes);
+    for (index, (layer, input)) in stored.iter().zip(inputs).enumerate() {
         let place = |column: &str| format!("{}, layer {index}, column {column}", LAYER_PARAMS.name);
         let columns = ["input_matrix_rows", "input_matrix_cols", "input_matrix_channels"];
         for (column, (got, wanted)) in columns.iter().zip(layer.input.iter().zip(input)) {
@@ -193,9 +203,10 @@ fn check_inputs(file: &str, spec: &NetworkSpec, stored: &[StoredLayer]) -> Resul
 
 /// The rows of `layer_params`, their values in the order of the columns.
 pub(super) fn rows(spec: &NetworkSpec, shapes: &[LayerShape]) -> Vec<Vec<Value>> {
-    let inputs = inputs(spec, shapes);
-    let layers = spec.layers.iter().zip(inputs).enumerate();
-    layers.map(|(index, (layer, input))| row(index, layer, input)).collect()
+    let chain = spec.chain().unwrap_or_default();
+    let inputs = inputs(spec.input, &chain, shapes);
+    let layers = chain.iter().zip(inputs).enumerate();
+    layers.map(|(index, (layer, input))| row(index, &layer.layer, input)).collect()
 }
 
 fn row(index: usize, layer: &LayerSpec, input: [usize; 3]) -> Vec<Value> {
@@ -208,6 +219,8 @@ fn row(index: usize, layer: &LayerSpec, input: [usize; 3]) -> Vec<Value> {
         LayerSpec::MaxPool(pool) => (kind::MAX_POOL, pool.groups, 0),
         LayerSpec::AvgPool(pool) => (kind::AVERAGE_POOL, pool.groups, 0),
         LayerSpec::Lrn(lrn) => (kind::LOCAL_RESPONSE_NORM, lrn.groups, 0),
+        // A chain has no others.
+        _ => (0, 1, 0),
     };
     let fixed = [
         ("layer", integer(index)),
@@ -225,17 +238,17 @@ fn row(index: usize, layer: &LayerSpec, input: [usize; 3]) -> Vec<Value> {
             ("output_channels", integer(input[2])),
             ("output_partition", integer(conv.out_groups)),
             ("output_count", integer(conv.count)),
-            ("output_strides", integer(conv.stride)),
-            ("output_border", integer(conv.padding)),
+            ("output_strides", integer(conv.stride[0])),
+            ("output_border", integer(conv.padding[0][0])),
         ],
         LayerSpec::FullConnect(full) => vec![
             ("output_count", integer(full.count)),
             ("output_relu", Value::Integer(full.relu.into())),
         ],
         LayerSpec::MaxPool(pool) | LayerSpec::AvgPool(pool) => vec![
-            ("output_strides", integer(pool.stride)),
-            ("output_border", integer(pool.padding)),
-            ("output_size", integer(pool.size)),
+            ("output_strides", integer(pool.stride[0])),
+            ("output_border", integer(pool.padding[0][0])),
+            ("output_size", integer(pool.size[0])),
         ],
         LayerSpec::Lrn(lrn) => vec![
             ("output_size", integer(lrn.size)),
@@ -243,6 +256,7 @@ fn row(index: usize, layer: &LayerSpec, input: [usize; 3]) -> Vec<Value> {
             ("output_alpha", real(lrn.alpha)),
             ("output_beta", real(lrn.beta)),
         ],
+        _ => Vec::new(),
     };
     let value = |column: &&str| {
         let named = fixed.iter().chain(&own).find(|(name, _)| name == column);

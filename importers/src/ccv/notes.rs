@@ -107,7 +107,7 @@ pub(super) fn read_notes(database: &Database) -> Result<Notes> {
             let expected = "the network's specification in JSON";
             let spec = NetworkSpec::from_json(&text)
                 .map_err(|e| Error::parse(file, place(SPEC), expected, e))?;
-            check_layers(file, &place(SPEC), spec.layers.len())?;
+            check_layers(file, &place(SPEC), spec.nodes.len())?;
             Some(spec)
         }
     };

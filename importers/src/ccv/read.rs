@@ -9,7 +9,7 @@ use striate_tensor::{Device, Shape, Tensor};
 
 use super::checkpoint::training_position;
 use super::database::{Database, Place};
-use super::layers::{read_spec, stored_part};
+use super::layers::{read_spec, stored_part, table_layers};
 use super::notes::{SPEC, read_notes};
 use super::schema::{CONVNET_PARAMS, LAYER_DATA, NOTES, is_training_table};
 use super::stored::{BlobCell, StoredRow, load_parameters, read_tensor};
@@ -103,7 +103,7 @@ pub(super) fn read_network(
     let mean = read_mean(database, &spec, device)?;
     let shapes = spec.shapes().map_err(|e| Error::network(file, e))?;
     let find = |layer| StoredRow::require(database, &LAYER_DATA, layer, "weights").map(Some);
-    let parameters = load_parameters(database, &shapes, find, device, options)?;
+    let parameters = load_parameters(database, &spec, &shapes, find, device, options)?;
     let network = Network::new(spec, parameters, device).map_err(|e| Error::network(file, e))?;
     let network = network.with_metadata(metadata);
     match mean {
@@ -118,11 +118,11 @@ pub(crate) fn inspect(source: Arc<Source>) -> Result<Inspection> {
     let Description { spec, metadata, .. } = describe(&database)?;
     let shapes = spec.shapes().map_err(|e| Error::network(&database.file, e))?;
     let mut layers = Vec::with_capacity(shapes.len());
-    for (layer, shape) in shapes.iter().enumerate() {
-        layers.push(match (&shape.weight, &shape.bias) {
-            (Some(weight), Some(bias)) => {
-                let row = StoredRow::require(&database, &LAYER_DATA, layer, "weights")?;
-                row.check(&database, weight, bias)?;
+    for (number, shape) in table_layers(&spec).into_iter().zip(&shapes) {
+        layers.push(match (number, shape.weight(), shape.bias()) {
+            (Some(number), Some(weight), Some(bias)) => {
+                let row = StoredRow::require(&database, &LAYER_DATA, number, "weights")?;
+                row.check(&database, &weight, &bias)?;
                 let dtype = row.stored().dtype();
                 Some(StoredParameters::new(dtype, weight.count(), dtype, bias.count()))
             }

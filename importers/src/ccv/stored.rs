@@ -1,11 +1,12 @@
 //! Weights and biases as rows of a table, and blobs whose sizes are checked before they are read.
 
 use rusqlite::Row;
-use striate_nn::{LayerParameters, LayerShape};
+use striate_nn::{LayerParameters, LayerShape, NetworkSpec};
 use striate_tensor::{Device, HostTensor, HostValues, Shape, Tensor};
 
 use super::database::{Database, Fields, Place, explain};
 use super::large;
+use super::layers::table_layers;
 use super::schema::Table;
 use crate::options::ReadOptions;
 use crate::values::{Counts, Narrowing, Report, Stored, load};
@@ -216,16 +217,19 @@ impl StoredRow {
 /// The weights and biases of all layers whose row is found.
 pub(super) fn load_parameters(
     database: &Database,
+    spec: &NetworkSpec,
     shapes: &[LayerShape],
     find: impl Fn(usize) -> Result<Option<StoredRow>>,
     device: &Device,
     options: &ReadOptions,
 ) -> Result<Vec<Option<LayerParameters>>> {
     let mut rows = Vec::with_capacity(shapes.len());
+    let numbers = table_layers(spec);
     for (layer, shape) in shapes.iter().enumerate() {
-        let (Some(weight), Some(bias)) = (&shape.weight, &shape.bias) else { continue };
-        if let Some(row) = find(layer)? {
-            row.check(database, weight, bias)?;
+        let (Some(weight), Some(bias)) = (shape.weight(), shape.bias()) else { continue };
+        let Some(number) = numbers[layer] else { continue };
+        if let Some(row) = find(number)? {
+            row.check(database, &weight, &bias)?;
             rows.push((layer, row, weight, bias));
         }
     }

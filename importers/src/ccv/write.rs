@@ -133,18 +133,44 @@ fn refuse(file: &str, spec: &NetworkSpec, shapes: &[LayerShape]) -> Result<()> {
             return no(index, format!("{n} is beyond the {MAX_COUNT} of ccv's integers"));
         }
     }
-    for (index, (layer, shape)) in spec.layers.iter().zip(shapes).enumerate() {
+    let chain = spec.chain().map_err(|e| unrepresentable(file, e.to_string()))?;
+    for (index, layer) in chain.iter().enumerate() {
+        let shape = &shapes[layer.node];
         if !shape.exact {
             let reason = "its windows do not end at the edge of the padded image, as ccv demands";
             return no(index, reason.into());
         }
-        if let (Some(weight), Some(bias)) = (&shape.weight, &shape.bias) {
+        if let (Some(weight), Some(bias)) = (shape.weight(), shape.bias()) {
             let bytes = (weight.count() + bias.count()) * DType::F32.size_bytes();
             if bytes > MAX_ROW_BYTES {
                 return no(index, format!("its {bytes} bytes are more than sqlite has in a row"));
             }
         }
-        let LayerSpec::Conv(conv) = layer else { continue };
+        let conv = match &layer.layer {
+            LayerSpec::Conv(conv) => conv,
+            LayerSpec::MaxPool(pool) | LayerSpec::AvgPool(pool) => {
+                if pool.ceil || pool.count_padding {
+                    return no(index, "pooling that rounds up or counts its padding".into());
+                }
+                if let Err(reason) = check_even(pool.size, pool.stride, pool.padding) {
+                    return no(index, reason);
+                }
+                continue;
+            }
+            LayerSpec::FullConnect(full) if !full.bias => {
+                return no(index, "no biases, which ccv always has".into());
+            }
+            _ => continue,
+        };
+        if let Err(reason) = check_even([1, 1], conv.stride, conv.padding) {
+            return no(index, reason);
+        }
+        if !conv.bias {
+            return no(index, "no biases, which ccv always has".into());
+        }
+        if conv.dilation != [1, 1] {
+            return no(index, "a dilated kernel, which ccv does not know".into());
+        }
         if !conv.relu {
             return no(index, "a convolution without ReLU, which ccv always applies".into());
         }
@@ -164,6 +190,19 @@ fn refuse(file: &str, spec: &NetworkSpec, shapes: &[LayerShape]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether a window has one number for rows and cols, as ccv has it.
+fn check_even(
+    size: [usize; 2],
+    stride: [usize; 2],
+    padding: [[usize; 2]; 2],
+) -> std::result::Result<(), String> {
+    let one = |[rows, cols]: [usize; 2]| rows == cols;
+    if one(size) && one(stride) && padding.as_flattened().iter().all(|p| *p == padding[0][0]) {
+        return Ok(());
+    }
+    Err("a size, stride or padding that differs between rows and cols, or between sides".into())
 }
 
 /// The error of what ccv's tables have no place for.
@@ -200,8 +239,9 @@ impl Writer<'_> {
             self.insert(&LAYER_PARAMS, row)?;
         }
         self.write_mean(network)?;
-        for (layer, parameters) in network.parameters().iter().enumerate() {
-            if let Some(parameters) = parameters {
+        let layers = layers::table_layers(network.spec());
+        for (layer, parameters) in layers.into_iter().zip(&network.layer_parameters()) {
+            if let (Some(layer), Some(parameters)) = (layer, parameters) {
                 self.write_weights(layer, parameters, options)?;
             }
         }
@@ -318,7 +358,7 @@ impl Writer<'_> {
 /// sooner; a small model would grow by a page a table. Any size is sqlite's, and so ccv's, to read.
 fn page_bytes(shapes: &[LayerShape]) -> usize {
     const LARGE_MODEL: usize = 1 << 20;
-    let weights: usize = shapes.iter().flat_map(|s| &s.weight).map(|s| s.count()).sum();
+    let weights: usize = shapes.iter().filter_map(|s| s.weight()).map(|s| s.count()).sum();
     if weights >= LARGE_MODEL { 65_536 } else { 4096 }
 }
 

@@ -5,16 +5,18 @@
 //! `[out, kernel rows, kernel cols, in / groups]`, full connects `[out, in]`) and
 //! `layers.N.bias`, in f32 or f16; the mean image is `mean`, f32. The metadata hold the
 //! specification in JSON under `striate.spec`, labels and notes in JSON under `striate.metadata`,
-//! and the version of this form, 1, under `striate.format`. Names that begin with `train.` are kept
-//! for the state of a training. Any reader of safetensors can open such a file.
+//! and the version of this form, 1, under `striate.format`. A node with a name has it in place of
+//! `layers.N`; running statistics are `running_mean` and `running_var` beside the weights. Names that
+//! begin with `train.` are the state of a training ([`Training`]). Any reader of safetensors can open such a file.
 //!
 //! The data begin at a multiple of 64 bytes, and so does each tensor whose size is one, for those who
 //! map the file ([`TensorFile::map`]). [`read`] and [`TensorFile::open`] map nothing: each tensor is
 //! read straight into the memory that the device takes over.
 //!
 //! # torchvision
-//! State dicts of `alexnet`, `vgg11`, `vgg13`, `vgg16` and `vgg19` are recognised by their tensors'
-//! names and shapes (any number of classes). Where all names have the same beginning, such as the
+//! State dicts of `alexnet`, `vgg11` to `vgg19` with and without batch normalization, `resnet18`,
+//! `resnet34` and `googlenet` are recognised by their tensors' names and shapes (any number of
+//! classes). Where all names have the same beginning, such as the
 //! `module.` of a training on several devices, that is left out, and a warning says so. Weights are
 //! brought into the order used here, and torchvision's normalisation becomes part of the network: it
 //! takes pixels of 0..255 less a mean image, see [`read`].
@@ -22,7 +24,9 @@
 mod file;
 mod header;
 mod model;
+mod modules;
 mod torchvision;
+mod training;
 mod write;
 
 use std::path::Path;
@@ -32,6 +36,8 @@ use striate_nn::Network;
 use striate_tensor::{Device, SharedBytes};
 
 pub use file::TensorFile;
+pub use modules::{load, load_file, save, save_with};
+pub use training::{Training, read_training, write_training};
 pub use write::{write_numbers_to, write_tensors};
 
 use crate::options::{ReadOptions, WriteOptions};
@@ -110,6 +116,13 @@ pub(crate) fn read_source(
     options: &ReadOptions,
 ) -> Result<Network> {
     model::read(&TensorFile::of(source)?, device, options)
+}
+
+/// What whoever trained noted, texts by name.
+pub(crate) fn read_training_texts(
+    source: Arc<Source>,
+) -> Result<std::collections::BTreeMap<String, String>> {
+    Ok(training::texts(&TensorFile::of(source)?))
 }
 
 pub(crate) fn inspect(source: Arc<Source>) -> Result<Inspection> {

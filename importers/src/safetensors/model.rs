@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
-use striate_nn::{LayerParameters, LayerShape, Metadata, Network, NetworkSpec};
-use striate_tensor::{DType, Device, Shape};
+use striate_nn::{BufferInfo, LayerShape, Metadata, Network, NetworkSpec, ParameterInfo};
+use striate_tensor::{DType, Device, Shape, Tensor};
 
 use super::file::TensorFile;
 use super::torchvision;
@@ -25,7 +25,7 @@ const METADATA: &str = "striate.metadata";
 /// The name of the mean image.
 const MEAN: &str = "mean";
 /// What the names of tensors that only training needs begin with.
-const TRAINING: &str = "train.";
+pub(super) const TRAINING: &str = "train.";
 
 /// Reads a network, our own or a state dict of torchvision's.
 pub(super) fn read(file: &TensorFile, device: &Device, options: &ReadOptions) -> Result<Network> {
@@ -41,20 +41,18 @@ pub(super) fn read(file: &TensorFile, device: &Device, options: &ReadOptions) ->
 fn read_own(file: &TensorFile, device: &Device, options: &ReadOptions) -> Result<Network> {
     let spec = spec(file)?;
     let shapes = spec.shapes().map_err(|e| Error::network(file.name(), e))?;
-    check_names(file, &shapes)?;
-    let mut parameters = Vec::with_capacity(shapes.len());
+    check_names(file, &spec, &shapes)?;
+    let (mut parameters, mut buffers) = (Vec::new(), Vec::new());
     for shape in &shapes {
-        parameters.push(match (&shape.weight, &shape.bias) {
-            (Some(weight), Some(bias)) => {
-                let load = |part, wanted| {
-                    let name = name(shape.layer, part);
-                    check_shape(file, &name, wanted)?;
-                    file.tensor_with(&name, device, options)
-                };
-                Some(LayerParameters { weight: load("weight", weight)?, bias: load("bias", bias)? })
-            }
-            _ => None,
-        });
+        for parameter in &shape.parameters {
+            let name = parameter_name(&spec, parameter);
+            check_shape(file, &name, &parameter.shape)?;
+            parameters.push(file.tensor_with(&name, device, options)?);
+        }
+        for buffer in &shape.buffers {
+            let prefix = prefix(&spec, buffer.layer);
+            buffers.push(read_running(file, &prefix, buffer, device)?);
+        }
     }
     let metadata = metadata(file)?;
     let mean = match file.shape(MEAN) {
@@ -65,7 +63,8 @@ fn read_own(file: &TensorFile, device: &Device, options: &ReadOptions) -> Result
         None => None,
     };
     let failed = |e| Error::network(file.name(), e);
-    let network = Network::new(spec, parameters, device).map_err(failed)?.with_metadata(metadata);
+    let network =
+        Network::of(spec, parameters, buffers, device).map_err(failed)?.with_metadata(metadata);
     match mean {
         Some(mean) => network.with_mean(mean).map_err(failed),
         None => Ok(network),
@@ -79,20 +78,20 @@ pub(super) fn inspect(file: &TensorFile) -> Result<Inspection> {
     }
     let spec = spec(file)?;
     let shapes = spec.shapes().map_err(|e| Error::network(file.name(), e))?;
-    check_names(file, &shapes)?;
+    check_names(file, &spec, &shapes)?;
     let mut layers = Vec::with_capacity(shapes.len());
     for shape in &shapes {
-        layers.push(match (&shape.weight, &shape.bias) {
-            (Some(weight), Some(bias)) => {
-                let stored = |part, wanted| {
-                    let name = name(shape.layer, part);
-                    check_shape(file, &name, wanted)
-                };
-                let (weights, biases) = (stored("weight", weight)?, stored("bias", bias)?);
-                Some(StoredParameters::new(weights, weight.count(), biases, bias.count()))
+        for buffer in &shape.buffers {
+            for (name, wanted) in running_names(&prefix(&spec, buffer.layer), buffer)? {
+                check_shape(file, &name, &wanted)?;
             }
-            _ => None,
-        });
+        }
+        let mut stored = None;
+        for parameter in &shape.parameters {
+            let dtype = check_shape(file, &parameter_name(&spec, parameter), &parameter.shape)?;
+            stored = Some(StoredParameters::with(stored, dtype, parameter.shape.count()));
+        }
+        layers.push(stored);
     }
     Ok(Inspection {
         file: file.name().into(),
@@ -109,34 +108,98 @@ pub(super) fn inspect(file: &TensorFile) -> Result<Inspection> {
 
 /// Writes a network, its specification and metadata.
 pub(super) fn write(path: &Path, network: &Network, options: &WriteOptions) -> Result<()> {
+    write_with(path, network, options, &[], BTreeMap::new())
+}
+
+/// As [`write`], with more tensors and texts, whose names are no network's.
+pub(super) fn write_with(
+    path: &Path,
+    network: &Network,
+    options: &WriteOptions,
+    extra: &[(String, Tensor)],
+    mut texts: BTreeMap<String, String>,
+) -> Result<()> {
     let file = path.display().to_string();
     check_dtype(&file, options.dtype)?;
     let json = |what: &str, result: serde_json::Result<String>| {
         result.map_err(|e| Error::parse(&file, what, "what JSON can hold", e))
     };
     let metadata = network.metadata();
-    let mut texts = BTreeMap::new();
     texts.insert(FORMAT.to_string(), VERSION.to_string());
     texts.insert(SPEC.to_string(), json(SPEC, serde_json::to_string(network.spec()))?);
     if *metadata != Metadata::default() {
         texts.insert(METADATA.to_string(), json(METADATA, serde_json::to_string(metadata))?);
     }
     let mut items = Vec::new();
-    for (layer, parameters) in network.parameters().iter().enumerate() {
-        let Some(LayerParameters { weight, bias }) = parameters else { continue };
-        for (part, tensor) in [("weight", weight), ("bias", bias)] {
-            let dtype = options.dtype.unwrap_or(tensor.dtype());
-            items.push(Item::new(name(layer, part), tensor.into(), dtype));
-        }
+    for (parameter, tensor) in network.parameter_infos().iter().zip(network.parameters()) {
+        let dtype = options.dtype.unwrap_or(tensor.dtype());
+        items.push(Item::new(parameter_name(network.spec(), parameter), tensor.into(), dtype));
+    }
+    let rows = running_rows(&file, network)?;
+    for (name, tensor) in &rows {
+        // Statistics of large activations are beyond half precision, and they are few.
+        items.push(Item::new(name.as_str(), tensor.into(), DType::F32));
     }
     if let Some(mean) = network.mean() {
         items.push(Item::new(MEAN, mean.into(), DType::F32));
     }
+    items.extend(
+        extra.iter().map(|(name, tensor)| Item::new(name.as_str(), tensor.into(), tensor.dtype())),
+    );
     write_items(path, items, &texts, options.allow_overflow)
 }
 
-fn name(layer: usize, part: &str) -> String {
-    format!("layers.{layer}.{part}")
+/// What the names of a layer's tensors begin with: the node's name, and for nodes without one its
+/// number.
+fn prefix(spec: &NetworkSpec, layer: usize) -> String {
+    match spec.nodes.get(layer) {
+        Some(node) if !node.name.is_empty() => node.name.clone(),
+        _ => format!("layers.{layer}"),
+    }
+}
+
+pub(super) fn parameter_name(spec: &NetworkSpec, parameter: &ParameterInfo) -> String {
+    format!("{}.{}", prefix(spec, parameter.layer), parameter.role.name())
+}
+
+/// The tensors of running statistics, as PyTorch calls them, with their shapes: mean and variance.
+fn running_names(prefix: &str, buffer: &BufferInfo) -> Result<[(String, Shape); 2]> {
+    let channels = buffer.shape.dims().get(1).copied().unwrap_or(0);
+    let shape = Shape::new(&[channels]).map_err(|e| Error::tensor("the network", prefix, e))?;
+    Ok(["running_mean", "running_var"].map(|part| (format!("{prefix}.{part}"), shape)))
+}
+
+/// Running statistics `[2, channels]`, out of the file's two tensors.
+pub(super) fn read_running(
+    file: &TensorFile,
+    prefix: &str,
+    buffer: &BufferInfo,
+    device: &Device,
+) -> Result<Tensor> {
+    let mut values = Vec::with_capacity(buffer.shape.count());
+    for (name, wanted) in running_names(prefix, buffer)? {
+        check_shape(file, &name, &wanted)?;
+        let failed = |e| Error::tensor(file.name(), format!("tensor {name}"), e);
+        let row = file.tensor(&name, device, Some(DType::F32))?;
+        values.append(&mut row.to_vec::<f32>().map_err(failed)?);
+    }
+    let failed = |e| Error::tensor(file.name(), prefix, e);
+    Tensor::from_vec(values, buffer.shape, device).map_err(failed)
+}
+
+/// Running statistics as two tensors each.
+fn running_rows(file: &str, network: &Network) -> Result<Vec<(String, Tensor)>> {
+    let mut rows = Vec::new();
+    for (info, buffer) in network.buffer_infos().iter().zip(network.buffers()) {
+        let names = running_names(&prefix(network.spec(), info.layer), info)?;
+        for (row, (name, shape)) in names.into_iter().enumerate() {
+            let value = buffer.value();
+            let tensor = value.slice(&[row..row + 1, 0..shape.count()]);
+            let tensor = tensor.and_then(|tensor| tensor.reshape(shape));
+            rows.push((name.clone(), tensor.map_err(|e| Error::tensor(file, &name, e))?));
+        }
+    }
+    Ok(rows)
 }
 
 fn is_own(file: &TensorFile) -> bool {
@@ -166,7 +229,7 @@ fn spec(file: &TensorFile) -> Result<NetworkSpec> {
     let expected = "the network's specification in JSON";
     let spec = NetworkSpec::from_json(text)
         .map_err(|e| Error::parse(file.name(), place(SPEC), expected, e))?;
-    check_layers(file.name(), &place(SPEC), spec.layers.len())?;
+    check_layers(file.name(), &place(SPEC), spec.nodes.len())?;
     Ok(spec)
 }
 
@@ -184,7 +247,7 @@ fn mean_shape(file: &TensorFile, spec: &NetworkSpec) -> Result<Shape> {
 }
 
 /// Refuses a tensor of another shape than its layer has; gives the precision it is read in.
-fn check_shape(file: &TensorFile, name: &str, wanted: &Shape) -> Result<DType> {
+pub(super) fn check_shape(file: &TensorFile, name: &str, wanted: &Shape) -> Result<DType> {
     let (entry, stored) = file.floats(name)?;
     if entry.shape != wanted.dims() {
         let place = format!("tensor {name}");
@@ -195,11 +258,21 @@ fn check_shape(file: &TensorFile, name: &str, wanted: &Shape) -> Result<DType> {
 }
 
 /// Refuses weights of layers that the specification does not have: they would be lost in silence.
-fn check_names(file: &TensorFile, shapes: &[LayerShape]) -> Result<()> {
-    let with = shapes.iter().filter(|shape| shape.weight.is_some());
-    let known: HashSet<String> =
-        with.flat_map(|shape| ["weight", "bias"].map(|part| name(shape.layer, part))).collect();
-    match file.names().find(|n| n.starts_with("layers.") && !known.contains(*n)) {
+fn check_names(file: &TensorFile, spec: &NetworkSpec, shapes: &[LayerShape]) -> Result<()> {
+    let mut known = HashSet::new();
+    for shape in shapes {
+        known.extend(shape.parameters.iter().map(|parameter| parameter_name(spec, parameter)));
+        for buffer in &shape.buffers {
+            known.extend(running_names(&prefix(spec, buffer.layer), buffer)?.map(|(name, _)| name));
+        }
+    }
+    let prefixes: HashSet<String> =
+        (0..spec.nodes.len()).map(|layer| prefix(spec, layer)).collect();
+    let is_layers = |name: &str| {
+        let owner = name.rsplit_once('.').map_or(name, |(owner, _)| owner);
+        name.starts_with("layers.") || prefixes.contains(owner)
+    };
+    match file.names().find(|name| is_layers(name) && !known.contains(*name)) {
         Some(extra) => {
             let place = format!("tensor {extra}");
             let expected = "only weights and biases of the specification's layers";

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OpenFlags};
 use striate_importers::WriteOptions;
 use striate_importers::ccv::{self, ColourStatistics, TrainingState};
 use striate_nn::{
-    LayerParameters, Metadata, Network, NetworkSpec, Seed, conv, full_connect, lrn, pool,
+    LayerParameters, Metadata, Network, NetworkSpec, Seed, conv2d, full_connect, lrn, pool,
 };
 use striate_tensor::{DType, Device, Reference, Tensor};
 
@@ -46,10 +46,10 @@ pub(crate) fn small_spec() -> NetworkSpec {
     NetworkSpec::new([15, 13, 3])
         .with_name("small")
         .with_image([19, 17])
-        .conv(conv(8, 3).stride(2).padding(1).out_groups(2))
+        .conv(conv2d(8, 3).stride(2).padding(1).out_groups(2).relu())
         .lrn(lrn(5).groups(2))
         .max_pool(pool(2).stride(2).padding(0).groups(2))
-        .conv(conv(8, 3).padding(1).groups(2))
+        .conv(conv2d(8, 3).padding(1).groups(2).relu())
         .avg_pool(pool(2).stride(1))
         .full_connect(full_connect(6).relu().dropout(0.5))
         .full_connect(4)
@@ -88,9 +88,9 @@ pub(crate) fn training(network: &Network, samples: u32) -> TrainingState {
         let values = (0..tensor.shape().count()).map(|i| (i as f32 + samples as f32 * 0.37).sin());
         Tensor::from_vec(values.collect::<Vec<_>>(), tensor.dims(), network.device()).unwrap()
     };
-    let velocities = network.parameters().iter().map(|parameters| {
-        let LayerParameters { weight, bias } = parameters.as_ref()?;
-        Some(LayerParameters { weight: velocity(weight), bias: velocity(bias) })
+    let velocities = network.layer_parameters().into_iter().map(|parameters| {
+        let LayerParameters { weight, bias } = parameters?;
+        Some(LayerParameters { weight: velocity(&weight), bias: velocity(&bias) })
     });
     let velocities: Vec<_> = velocities.collect();
     let mut exact = vec![None; velocities.len()];
@@ -116,7 +116,8 @@ pub(crate) fn training(network: &Network, samples: u32) -> TrainingState {
 
 /// The bits of a network, of the velocities and of the exact weights.
 pub(crate) fn checkpoint_values(network: &Network, state: &TrainingState) -> Vec<Vec<u32>> {
-    let layers = [network.parameters(), &state.velocities, &state.exact].concat();
+    let layers =
+        [&network.layer_parameters(), &state.velocities, &state.exact].map(|l| l.to_vec()).concat();
     let bits = |tensor: &Tensor| {
         let values = tensor.cast(DType::F32).unwrap().to_vec::<f32>().unwrap();
         values.iter().map(|v| v.to_bits()).collect()
@@ -129,8 +130,7 @@ pub(crate) fn checkpoint_values(network: &Network, state: &TrainingState) -> Vec
 
 /// All values of a network's layers and mean image.
 pub(crate) fn values(network: &Network) -> Vec<striate_tensor::HostTensor> {
-    let layers = network.parameters().iter().flatten();
-    let tensors = layers.flat_map(|p| [&p.weight, &p.bias]).chain(network.mean());
+    let tensors = network.parameters().iter().chain(network.mean());
     tensors.map(|t| t.to_host().unwrap()).collect()
 }
 

@@ -1,8 +1,45 @@
 //! Dropout.
 
+use serde::{Deserialize, Serialize};
+use striate_graph::{NodeOp, Value};
 use striate_tensor::{Error, Result, Tensor};
 
 use super::{Context, Module};
+use crate::lower::{Layer, Lowering};
+
+/// Elements muted at random in training, the others scaled by `1 / (1 - rate)`; in inference it does
+/// nothing. The shape stays.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct DropoutSpec {
+    /// The probability of a zero, from 0 to less than 1.
+    pub rate: f32,
+}
+
+impl Layer for DropoutSpec {
+    fn detail(&self) -> String {
+        self.rate.to_string()
+    }
+
+    fn lower(&self, cx: &mut Lowering<'_>, inputs: &[Value]) -> crate::Result<Value> {
+        let x = cx.one(inputs)?;
+        lower(cx, x, self.rate)
+    }
+}
+
+/// Dropout of a value, where this is training and the rate is not 0.
+pub(crate) fn lower(cx: &mut Lowering<'_>, x: Value, rate: f32) -> crate::Result<Value> {
+    if !(0.0..1.0).contains(&rate) {
+        return Err(cx.error("a dropout rate from 0 to less than 1", rate.to_string()));
+    }
+    match cx.slot() {
+        Some(slot) if rate > 0.0 => {
+            let scale = 1.0 / (1.0 - rate);
+            cx.push_node(NodeOp::Dropout { rate, scale, slot }, &[x], false)
+        }
+        _ => Ok(x),
+    }
+}
 
 /// Zeroes elements at random in training, and scales the others by `1 / (1 - rate)` so that sums
 /// keep their size; in inference it does nothing. The shape stays.

@@ -1,10 +1,117 @@
 //! Full-connect layers.
 
+use serde::{Deserialize, Serialize};
+use striate_graph::Value;
 use striate_tensor::{DType, Device, RandomKey, Result, Shape, Tensor, ops};
 
-use super::{Context, Module, Visitor, VisitorMut};
-use crate::init::Initializer;
-use crate::{Dropout, FullConnectSpec};
+use super::conv2d::is_true;
+use super::{Context, Dropout, Module, Visitor, VisitorMut};
+use crate::init::{Fresh, Initializer};
+use crate::lower::{Layer, Lowering};
+use crate::parameters::Role;
+use crate::spec::Init;
+
+/// A full-connect layer: `[n, ..]`, flattened row, col, channel, to `[n, count]`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct FullConnectSpec {
+    /// Outputs.
+    pub count: usize,
+    /// A number is added to each output.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub bias: bool,
+    /// Negative outputs become 0.
+    #[serde(default)]
+    pub relu: bool,
+    /// The probability with which training mutes an output (after the ReLU); 0 for none.
+    #[serde(default)]
+    pub dropout: f32,
+    /// What a fresh layer starts with.
+    #[serde(default)]
+    pub init: Init,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// A full-connect layer of `count` outputs with a bias, without ReLU and dropout.
+pub fn full_connect(count: usize) -> FullConnectSpec {
+    FullConnectSpec { count, bias: true, relu: false, dropout: 0.0, init: Init::default() }
+}
+
+impl From<usize> for FullConnectSpec {
+    fn from(count: usize) -> Self {
+        full_connect(count)
+    }
+}
+
+impl FullConnectSpec {
+    /// With ReLU.
+    #[must_use]
+    pub fn relu(self) -> Self {
+        FullConnectSpec { relu: true, ..self }
+    }
+
+    /// With outputs muted at this rate in training.
+    #[must_use]
+    pub fn dropout(self, rate: f32) -> Self {
+        FullConnectSpec { dropout: rate, ..self }
+    }
+
+    /// Without a bias.
+    #[must_use]
+    pub fn without_bias(self) -> Self {
+        FullConnectSpec { bias: false, ..self }
+    }
+
+    /// With biases that start at this.
+    #[must_use]
+    pub fn bias(self, bias: f32) -> Self {
+        FullConnectSpec { bias: true, init: Init { bias, ..self.init }, ..self }
+    }
+
+    /// The op that computes it on `[n, in]` and weights `[count, in]`.
+    pub fn op(&self) -> ops::MatMul {
+        ops::MatMul { transpose_a: false, transpose_b: true, bias: self.bias, relu: self.relu }
+    }
+
+    /// What training multiplies the outputs by that dropout keeps: `1 / (1 - rate)`.
+    pub fn kept_scale(&self) -> f32 {
+        1.0 / (1.0 - self.dropout)
+    }
+}
+
+impl Layer for FullConnectSpec {
+    fn detail(&self) -> String {
+        let relu = if self.relu { "relu" } else { "linear" };
+        let bias = if self.bias { "" } else { " no bias" };
+        let dropout = match self.dropout {
+            0.0 => String::new(),
+            rate => format!(" dropout {rate}"),
+        };
+        format!("{relu}{bias}{dropout}")
+    }
+
+    fn lower(&self, cx: &mut Lowering<'_>, inputs: &[Value]) -> crate::Result<Value> {
+        let x = cx.one(inputs)?;
+        cx.at_least_one("a count", self.count)?;
+        cx.finite("initial gain", self.init.gain)?;
+        cx.finite("initial bias", self.init.bias)?;
+        cx.check_flattened(x)?;
+        let x = cx.flat(x)?;
+        let inputs = cx.per_image(x).iter().product();
+        cx.bounded(&[self.count, inputs], "weights")?;
+        let weights = Fresh::Weights(self.init.into());
+        let mut operands = vec![x, cx.parameter(Role::Weight, &[self.count, inputs], weights)?];
+        if self.bias {
+            let bias = Fresh::Constant(self.init.bias);
+            operands.push(cx.parameter(Role::Bias, &[self.count], bias)?);
+        }
+        let y = cx.push(self.op(), &operands)?;
+        super::dropout::lower(cx, y, self.dropout)
+    }
+}
 
 /// A full-connect layer with bias, ReLU where its specification says so, and dropout of its
 /// outputs in training: `[n, ..]`, flattened row, col, channel, to `[n, count]`.
@@ -31,12 +138,13 @@ impl FullConnect {
         let spec = spec.into();
         let shape = Shape::new(&[spec.count, inputs])?;
         let weight = Initializer::from(spec.init).weights(&shape, key, device)?;
-        let bias = Tensor::full([spec.count], spec.init.bias, DType::F32, device)?;
+        let bias = || Tensor::full([spec.count], spec.init.bias, DType::F32, device);
+        let bias = spec.bias.then(bias).transpose()?;
         let dropout = match spec.dropout {
             0.0 => None,
             rate => Some(Dropout::new(rate)?),
         };
-        Ok(FullConnect { weight, bias: Some(bias), relu: spec.relu, dropout })
+        Ok(FullConnect { weight, bias, relu: spec.relu, dropout })
     }
 
     /// A layer of these weights `[out, in]` and biases `[out]`, without dropout.
@@ -65,14 +173,14 @@ impl Module for FullConnect {
         }
     }
 
-    fn parameters(&self, visit: &mut Visitor) {
+    fn parameters<'a>(&'a self, visit: &mut Visitor<'a>) {
         visit.parameter("weight", &self.weight);
         if let Some(bias) = &self.bias {
             visit.parameter("bias", bias);
         }
     }
 
-    fn parameters_mut(&mut self, visit: &mut VisitorMut) {
+    fn parameters_mut<'a>(&'a mut self, visit: &mut VisitorMut<'a>) {
         visit.parameter("weight", &mut self.weight);
         if let Some(bias) = &mut self.bias {
             visit.parameter("bias", bias);

@@ -1,18 +1,35 @@
-//! Layers as modules, for networks composed by hand.
+//! The kinds of layers, a file each: the specification, what it lowers to, and the module for networks
+//! composed by hand.
 //!
-//! Every layer looks alike: a constructor from its specification (fresh weights) or from its
+//! Every module looks alike: a constructor from its specification (fresh weights) or from its
 //! tensors, `forward`, `parameters`.
 
-mod conv2d;
-mod dropout;
-mod full_connect;
+pub(crate) mod activation;
+pub(crate) mod batch_norm;
+pub(crate) mod conv2d;
+pub(crate) mod dropout;
+pub(crate) mod flatten;
+pub(crate) mod full_connect;
+pub(crate) mod join;
+pub(crate) mod lrn;
 mod module;
-mod plain;
+mod part;
+pub(crate) mod pool;
 mod sequential;
 
+pub use activation::Relu;
+pub use batch_norm::BatchNorm2d;
 pub use conv2d::Conv2d;
 pub use dropout::Dropout;
+pub use flatten::Flatten;
 pub use full_connect::FullConnect;
-pub use module::{Context, Module, Visitor, VisitorMut, named_parameters, require_grad};
-pub use plain::{AvgPool2d, Flatten, Lrn, MaxPool2d, Relu};
+pub use lrn::Lrn;
+pub(crate) use module::buffers_mut;
+pub use module::{
+    BatchMoments, Buffer, BufferKey, Context, Module, Visitor, VisitorMut, named_buffers,
+    named_parameters, parameters_mut, require_grad,
+};
+pub(crate) use part::Leaves;
+pub use part::{Part, parameter_count, set_tensors, to};
+pub use pool::{AvgPool2d, GlobalAvgPool2d, MaxPool2d};
 pub use sequential::Sequential;

@@ -8,13 +8,13 @@ use super::{Context, Module, Visitor, VisitorMut};
 /// its input.
 ///
 /// ```
-/// use striate_nn::{Context, Conv2d, FullConnect, MaxPool2d, Module, Sequential, conv, pool};
+/// use striate_nn::{Context, Conv2d, FullConnect, MaxPool2d, Module, Sequential, conv2d, pool};
 /// use striate_tensor::{Device, RandomKey, Reference, Tensor};
 ///
 /// # fn main() -> striate_tensor::Result<()> {
 /// let device = Device::new(Reference::new());
 /// let network = Sequential::new()
-///     .then(Conv2d::new(conv(4, 3), 1, RandomKey::new(7, 0), &device)?)
+///     .then(Conv2d::new(conv2d(4, 3).relu(), 1, RandomKey::new(7, 0), &device)?)
 ///     .then(MaxPool2d(pool(2)))
 ///     .then(FullConnect::new(10, 3 * 3 * 4, RandomKey::new(7, 1), &device)?);
 /// let x = Tensor::zeros([2, 8, 8, 1], &device)?;
@@ -62,13 +62,13 @@ impl Module for Sequential {
         Ok(current.unwrap_or_else(|| x.clone()))
     }
 
-    fn parameters(&self, visit: &mut Visitor) {
+    fn parameters<'a>(&'a self, visit: &mut Visitor<'a>) {
         for (i, module) in self.modules.iter().enumerate() {
             visit.child(&i.to_string(), &**module);
         }
     }
 
-    fn parameters_mut(&mut self, visit: &mut VisitorMut) {
+    fn parameters_mut<'a>(&'a mut self, visit: &mut VisitorMut<'a>) {
         for (i, module) in self.modules.iter_mut().enumerate() {
             visit.child(&i.to_string(), &mut **module);
         }

@@ -1,17 +1,22 @@
 //! Networks: specifications with their weights on a device.
 
 mod forward;
+mod plans;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use striate_tensor::{DType, Device, Given, LeafId, Tensor, no_grad};
+use striate_tensor::{DType, Device, Tensor};
 
-use crate::layers::{Context, Module, Visitor, VisitorMut};
+use crate::layers::{Buffer, Context, Leaves, Module, Visitor, VisitorMut};
+use crate::parameters::{BufferInfo, Layout, ParameterInfo, Role};
 use crate::shapes::dims;
-use crate::{Error, LayerShape, NetworkSpec, Result, Summary};
+use crate::{Error, LayerShape, NetworkSpec, ParameterId, Result, Summary};
+use plans::Plans;
 
-/// The weights and biases of a layer.
+pub use forward::RunLimits;
+
+/// The weights and biases of a layer that has both: a convolution or a full-connect layer with a bias.
 #[derive(Clone, Debug)]
 pub struct LayerParameters {
     /// `[out, kernel rows, kernel cols, channels / groups]` or `[out, in]`; f32 or f16.
@@ -47,17 +52,18 @@ pub struct Metadata {
 
 /// A network with its weights on a device, to be run.
 ///
-/// Weights are shared, so a clone is cheap. Convolutions and full-connect layers run as one op
-/// with their bias and ReLU, and each activation is dropped as soon as the next exists.
+/// Weights are shared, so a clone is cheap. It runs as a [graph](striate_graph): convolutions and
+/// full-connect layers with their bias, residual addend and ReLU as one op, and each activation is
+/// freed at its last use. Running is `&self`, from any number of threads at once.
 ///
 /// ```
-/// use striate_nn::{NetworkSpec, Seed, conv, pool};
+/// use striate_nn::{NetworkSpec, Seed, conv2d, pool};
 /// use striate_tensor::{Device, Reference, Tensor};
 ///
 /// # fn main() -> striate_nn::Result<()> {
 /// let device = Device::new(Reference::new());
 /// let spec = NetworkSpec::new([8, 8, 3])
-///     .conv(conv(4, 3).padding(1)).max_pool(pool(2))
+///     .conv(conv2d(4, 3).padding(1)).relu().max_pool(pool(2))
 ///     .full_connect(10);
 /// let network = spec.build(&device, Seed(7))?;
 ///
@@ -74,16 +80,20 @@ pub struct Metadata {
 pub struct Network {
     spec: NetworkSpec,
     shapes: Vec<LayerShape>,
-    parameters: Vec<Option<LayerParameters>>,
+    layout: Layout,
+    parameters: Vec<Tensor>,
+    buffers: Vec<Buffer>,
     device: Device,
     mean: Option<Tensor>,
     metadata: Metadata,
+    plans: Plans,
 }
 
 impl Network {
     /// A network of these weights, one entry a layer: `None` for layers without. What is on another
     /// device is moved; a [leaf](Tensor::require_grad) becomes a leaf of its own there, and clones of
-    /// one leaf stay tied.
+    /// one leaf stay tied. [`of`](Network::of) takes any network's parameters, this one those of
+    /// networks whose layers have weights with biases or nothing, such as ccv's.
     ///
     /// The layers must fit each other ([`NetworkSpec::shapes`]); they need not be a classifier
     /// ([`NetworkSpec::verify`]): a network that ends in a convolution is one of features.
@@ -97,19 +107,118 @@ impl Network {
         parameters: Vec<Option<LayerParameters>>,
         device: &Device,
     ) -> Result<Network> {
-        let shapes = spec.shapes()?;
-        if parameters.len() != spec.layers.len() {
-            let expected = format!("weights for {} layers", spec.layers.len());
+        let (shapes, layout) = spec.layout()?;
+        if parameters.len() != spec.nodes.len() {
+            let expected = format!("weights for {} layers", spec.nodes.len());
             return Err(Error::network(expected, format!("for {}", parameters.len())));
         }
+        let mut tensors = Vec::with_capacity(layout.parameters.len());
+        for (given, shape) in parameters.into_iter().zip(&shapes) {
+            let refuse = |expected: String, got: String| {
+                Err(Error::layer(&spec, shape.layer, expected, got))
+            };
+            let roles: Vec<Role> = shape.parameters.iter().map(|known| known.role).collect();
+            match (&roles[..], given) {
+                ([], None) => {}
+                ([], Some(given)) => {
+                    return refuse("no weights".into(), given.weight.ty().to_string());
+                }
+                ([Role::Weight, Role::Bias], Some(given)) => {
+                    tensors.extend([given.weight, given.bias]);
+                }
+                ([Role::Weight, Role::Bias], None) => {
+                    let [weight, bias] = [0, 1].map(|place| shape.parameters[place].shape);
+                    return refuse(format!("weights {weight} and biases {bias}"), "none".into());
+                }
+                _ => {
+                    let expected = "weights with biases, or none".to_owned();
+                    return refuse(expected, format!("{} parameters of other kinds", roles.len()));
+                }
+            }
+        }
+        let buffers = layout.fresh_buffers(device)?;
+        Self::assemble(spec, (shapes, layout), tensors, buffers, device)
+    }
+
+    /// A network of these parameters and buffers, in the order of
+    /// [`parameter_infos`](Network::parameter_infos) and [`buffer_infos`](Network::buffer_infos). What
+    /// is on another device is moved, as [`new`](Network::new) does it.
+    ///
+    /// # Errors
+    /// As [`new`](Network::new).
+    pub fn of(
+        spec: NetworkSpec,
+        parameters: Vec<Tensor>,
+        buffers: Vec<Tensor>,
+        device: &Device,
+    ) -> Result<Network> {
+        let layout = spec.layout()?;
+        Self::assemble(spec, layout, parameters, buffers, device)
+    }
+
+    fn assemble(
+        spec: NetworkSpec,
+        (shapes, layout): (Vec<LayerShape>, Layout),
+        parameters: Vec<Tensor>,
+        buffers: Vec<Tensor>,
+        device: &Device,
+    ) -> Result<Network> {
+        for (what, expected, got) in [
+            ("parameters", layout.parameters.len(), parameters.len()),
+            ("buffers", layout.buffers.len(), buffers.len()),
+        ] {
+            if expected != got {
+                return Err(Error::network(format!("{expected} {what}"), got.to_string()));
+            }
+        }
         let mut leaves = Leaves::default();
-        let parameters = parameters
-            .into_iter()
-            .zip(&shapes)
-            .map(|(parameters, shape)| check_layer(parameters, shape, device, &mut leaves))
-            .collect::<Result<Vec<_>>>()?;
-        let device = device.clone();
-        Ok(Network { spec, shapes, parameters, device, mean: None, metadata: Metadata::default() })
+        let mut moved = Vec::with_capacity(parameters.len());
+        for (tensor, info) in parameters.into_iter().zip(&layout.parameters) {
+            if *tensor.shape() != info.shape || !tensor.dtype().is_float() {
+                let what = match info.role {
+                    Role::Weight => "weights",
+                    Role::Bias => "biases",
+                    Role::Scale => "a scale",
+                    Role::Shift => "a shift",
+                };
+                let expected = format!("{what} {} of f32 or f16", info.shape);
+                return Err(Error::layer(&spec, info.layer, expected, tensor.ty()));
+            }
+            let tensor = if tensor.device().is(device) {
+                tensor
+            } else {
+                let moved = leaves.change(&tensor, |tensor| tensor.to(device));
+                moved.map_err(|source| Error::op(&spec, info.layer, source))?
+            };
+            moved.push(tensor);
+        }
+        let mut kept = Vec::with_capacity(buffers.len());
+        for (tensor, info) in buffers.into_iter().zip(&layout.buffers) {
+            if *tensor.shape() != info.shape || tensor.dtype() != DType::F32 {
+                let expected = format!("running statistics {} of f32", info.shape);
+                return Err(Error::layer(&spec, info.layer, expected, tensor.ty()));
+            }
+            let tensor =
+                tensor.to(device).map_err(|source| Error::op(&spec, info.layer, source))?;
+            kept.push(Buffer::new(tensor));
+        }
+        let (device, plans) = (device.clone(), Plans::default());
+        let (mean, metadata) = (None, Metadata::default());
+        let parameters = moved;
+        let buffers = kept;
+        Ok(Network { spec, shapes, layout, parameters, buffers, device, mean, metadata, plans })
+    }
+
+    /// The same network, mean image and metadata with other parameters and buffers.
+    ///
+    /// # Errors
+    /// As [`of`](Network::of).
+    pub fn with_tensors(&self, parameters: Vec<Tensor>, buffers: Vec<Tensor>) -> Result<Network> {
+        let layout = (self.shapes.clone(), self.layout.clone());
+        let spec = self.spec.clone();
+        let network = Self::assemble(spec, layout, parameters, buffers, &self.device)?;
+        let (mean, metadata) = (self.mean.clone(), self.metadata.clone());
+        Ok(Network { mean, metadata, ..network })
     }
 
     /// The specification.
@@ -122,9 +231,46 @@ impl Network {
         &self.device
     }
 
-    /// The weights and biases, one entry a layer; `None` for layers without.
-    pub fn parameters(&self) -> &[Option<LayerParameters>] {
+    /// The parameters, by [`ParameterId`](crate::ParameterId).
+    pub fn parameters(&self) -> &[Tensor] {
         &self.parameters
+    }
+
+    /// What each parameter is, by [`ParameterId`](crate::ParameterId).
+    pub fn parameter_infos(&self) -> &[ParameterInfo] {
+        &self.layout.parameters
+    }
+
+    /// The parameter of this layer that has this role there.
+    pub fn parameter_id(&self, layer: usize, role: Role) -> Option<ParameterId> {
+        let is = |info: &ParameterInfo| info.layer == layer && info.role == role;
+        let place = self.layout.parameters.iter().position(is)?;
+        Some(ParameterId(place as u32))
+    }
+
+    /// The buffers, by [`BufferId`](crate::BufferId).
+    pub fn buffers(&self) -> &[Buffer] {
+        &self.buffers
+    }
+
+    /// What each buffer is, by [`BufferId`](crate::BufferId).
+    pub fn buffer_infos(&self) -> &[BufferInfo] {
+        &self.layout.buffers
+    }
+
+    /// The weights and biases, one entry a layer; `None` for layers that have not both.
+    pub fn layer_parameters(&self) -> Vec<Option<LayerParameters>> {
+        let mut layers = vec![None; self.spec.nodes.len()];
+        let pairs = self.layout.parameters.windows(2).zip(self.parameters.windows(2));
+        for (infos, tensors) in pairs {
+            let ([weight, bias], [a, b]) = (infos, tensors) else { continue };
+            if (weight.role, bias.role) == (Role::Weight, Role::Bias) && weight.layer == bias.layer
+            {
+                let (weight_tensor, bias) = (a.clone(), b.clone());
+                layers[weight.layer] = Some(LayerParameters { weight: weight_tensor, bias });
+            }
+        }
+        layers
     }
 
     /// The shapes of the layers, for the input that the network is made for.
@@ -154,6 +300,12 @@ impl Network {
         Ok(Network { mean, ..self })
     }
 
+    /// Without its mean image.
+    #[must_use]
+    pub fn without_mean(self) -> Network {
+        Network { mean: None, ..self }
+    }
+
     /// What the model file says beside the numbers.
     pub fn metadata(&self) -> &Metadata {
         &self.metadata
@@ -167,18 +319,16 @@ impl Network {
 
     /// A table of the layers, with the bytes that the weights take as they are stored here.
     pub fn summary(&self) -> Summary {
-        let bytes = self.parameters.iter().map(|parameters| {
-            parameters.as_ref().map_or(0, |parameters| {
-                let LayerParameters { weight, bias } = parameters;
-                (weight.ty().size_bytes() + bias.ty().size_bytes()) as u64
-            })
-        });
-        Summary::with_bytes(&self.spec, &self.shapes, bytes)
+        let mut bytes = vec![0u64; self.spec.nodes.len()];
+        for (info, tensor) in self.layout.parameters.iter().zip(&self.parameters) {
+            bytes[info.layer] += tensor.ty().size_bytes() as u64;
+        }
+        Summary::with_bytes(&self.spec, &self.shapes, bytes.into_iter())
     }
 
-    /// The same network with weights and biases of another float type. The mean image stays f32.
-    /// Halving rounds to the nearest number; ccv's files cut instead, which its writer does. A
-    /// [leaf](Tensor::require_grad) of another type becomes a leaf of its own, and clones of one leaf
+    /// The same network with parameters of another float type. The mean image and running statistics
+    /// stay f32. Halving rounds to the nearest number; ccv's files cut instead, which its writer does.
+    /// A [leaf](Tensor::require_grad) of another type becomes a leaf of its own, and clones of one leaf
     /// stay tied.
     ///
     /// # Errors
@@ -188,105 +338,55 @@ impl Network {
             return Err(Error::network("weights of f32 or f16", dtype.name()));
         }
         let mut cast = self.clone();
+        cast.plans = Plans::default();
         let mut leaves = Leaves::default();
-        for (parameters, shape) in cast.parameters.iter_mut().zip(&self.shapes) {
-            if let Some(LayerParameters { weight, bias }) = parameters {
-                for tensor in [weight, bias] {
-                    if tensor.dtype() != dtype {
-                        let changed = leaves.change(tensor, |tensor| tensor.cast(dtype));
-                        *tensor = changed.map_err(|e| in_layer(shape, e))?;
-                    }
-                }
+        for (tensor, info) in cast.parameters.iter_mut().zip(&self.layout.parameters) {
+            if tensor.dtype() != dtype {
+                let changed = leaves.change(tensor, |tensor| tensor.cast(dtype));
+                *tensor = changed.map_err(|source| Error::op(&self.spec, info.layer, source))?;
             }
         }
         Ok(cast)
     }
+
+    /// The same network on another device, with its mean image and metadata.
+    ///
+    /// # Errors
+    /// [`Error::Op`] where a device fails.
+    pub fn to(&self, device: &Device) -> Result<Network> {
+        let buffers = self.buffers.iter().map(|buffer| buffer.value().clone()).collect();
+        let layout = (self.shapes.clone(), self.layout.clone());
+        let (spec, parameters) = (self.spec.clone(), self.parameters.clone());
+        let moved = Self::assemble(spec, layout, parameters, buffers, device)?;
+        let mean = self.mean.as_ref().map(|mean| mean.to(device)).transpose()?;
+        Ok(Network { mean, metadata: self.metadata.clone(), ..moved })
+    }
 }
 
-/// A network among other modules. Parameters are named `0.weight`, `0.bias` and so on, by layer.
+/// A network among other modules. Parameters are named by their nodes: `0.weight`, `0.bias` and so on
+/// where these have no names.
 impl Module for Network {
     fn forward(&self, x: &Tensor, cx: &Context) -> striate_tensor::Result<Tensor> {
         self.forward_with(x, cx).map_err(Error::into_tensor_error)
     }
 
-    fn parameters(&self, visit: &mut Visitor) {
-        for (layer, parameters) in self.parameters.iter().enumerate() {
-            if let Some(LayerParameters { weight, bias }) = parameters {
-                visit.parameter(&format!("{layer}.weight"), weight);
-                visit.parameter(&format!("{layer}.bias"), bias);
-            }
+    fn parameters<'a>(&'a self, visit: &mut Visitor<'a>) {
+        for (info, tensor) in self.layout.parameters.iter().zip(&self.parameters) {
+            visit.parameter(&info.name, tensor);
+        }
+        for (info, buffer) in self.layout.buffers.iter().zip(&self.buffers) {
+            visit.buffer(&info.name, buffer);
         }
     }
 
-    fn parameters_mut(&mut self, visit: &mut VisitorMut) {
-        for (layer, parameters) in self.parameters.iter_mut().enumerate() {
-            if let Some(LayerParameters { weight, bias }) = parameters {
-                visit.parameter(&format!("{layer}.weight"), weight);
-                visit.parameter(&format!("{layer}.bias"), bias);
-            }
+    fn parameters_mut<'a>(&'a mut self, visit: &mut VisitorMut<'a>) {
+        // Whoever has these may change them: what was computed of them is out of date.
+        self.plans.forget_prepared();
+        for (info, tensor) in self.layout.parameters.iter().zip(&mut self.parameters) {
+            visit.parameter(&info.name, tensor);
+        }
+        for (info, buffer) in self.layout.buffers.iter().zip(&mut self.buffers) {
+            visit.buffer(&info.name, buffer);
         }
     }
-}
-
-fn in_layer(shape: &LayerShape, source: striate_tensor::Error) -> Error {
-    Error::Op { layer: shape.layer, kind: shape.kind, source }
-}
-
-/// The leaves of a network that have been moved or cast, so that clones of one stay one.
-#[derive(Default)]
-struct Leaves {
-    changed: BTreeMap<LeafId, Tensor>,
-}
-
-impl Leaves {
-    /// Changes a parameter. A leaf is changed once, into a leaf.
-    fn change(
-        &mut self,
-        tensor: &Tensor,
-        change: impl FnOnce(&Tensor) -> striate_tensor::Result<Tensor>,
-    ) -> striate_tensor::Result<Tensor> {
-        let Some(leaf) = tensor.leaf_id() else { return change(tensor) };
-        if let Some(changed) = self.changed.get(&leaf) {
-            return Ok(changed.clone());
-        }
-        let changed = no_grad(|| change(tensor))?.require_grad();
-        self.changed.insert(leaf, changed.clone());
-        Ok(changed)
-    }
-}
-
-/// The layer's weights, checked and on the device.
-fn check_layer(
-    parameters: Option<LayerParameters>,
-    shape: &LayerShape,
-    device: &Device,
-    leaves: &mut Leaves,
-) -> Result<Option<LayerParameters>> {
-    let refuse =
-        |expected: String, got: Given| Err(Error::layer(shape.layer, shape.kind, expected, got));
-    let (Some(weight), Some(bias)) = (&shape.weight, &shape.bias) else {
-        return match parameters {
-            None => Ok(None),
-            Some(given) => refuse("no weights".into(), given.weight.ty().into()),
-        };
-    };
-    let Some(given) = parameters else {
-        return refuse(format!("weights {weight} and biases {bias}"), "none".into());
-    };
-    for (what, expected, tensor) in
-        [("weights", weight, &given.weight), ("biases", bias, &given.bias)]
-    {
-        if tensor.shape() != expected || !tensor.dtype().is_float() {
-            let expected = format!("{what} {expected} of f32 or f16");
-            return refuse(expected, tensor.ty().into());
-        }
-    }
-    let mut on_device = |tensor: &Tensor| {
-        if tensor.device().is(device) {
-            return Ok(tensor.clone());
-        }
-        leaves.change(tensor, |tensor| tensor.to(device)).map_err(|e| in_layer(shape, e))
-    };
-    let (weight, bias) = (on_device(&given.weight)?, on_device(&given.bias)?);
-    Ok(Some(LayerParameters { weight, bias }))
 }

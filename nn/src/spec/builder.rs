@@ -1,165 +1,39 @@
-//! Writing a specification down layer by layer.
+//! Writing a network down layer by layer.
 
-use super::{ConvSpec, FullConnectSpec, Init, LayerSpec, LrnSpec, NetworkSpec, PoolSpec};
+use striate_tensor::ops::UnaryKind;
+
+use super::node::INPUT;
+use super::{
+    Activation, Auxiliary, BatchNormSpec, ConvSpec, DropoutSpec, FullConnectSpec, Inputs,
+    LayerSpec, LrnSpec, NetworkSpec, Node, PlainSpec, PoolSpec, batch_norm,
+};
 use crate::Error;
 
-/// A convolution of `count` square kernels: stride 1, no padding, one group, ReLU.
-pub fn conv(count: usize, kernel: usize) -> ConvSpec {
-    ConvSpec {
-        count,
-        kernel: [kernel; 2],
-        stride: 1,
-        padding: 0,
-        groups: 1,
-        out_groups: 1,
-        relu: true,
-        init: Init::default(),
-    }
+macro_rules! activations {
+    ($($(#[$doc:meta])* $method:ident $kind:expr;)*) => {$(
+        $(#[$doc])*
+        #[must_use]
+        pub fn $method(self) -> Self {
+            self.activation(Activation::new($kind))
+        }
+    )*};
 }
 
-/// Pooling over windows of `size` side by side (stride `size`), no padding.
-pub fn pool(size: usize) -> PoolSpec {
-    PoolSpec { size, stride: size, padding: 0, groups: 1 }
-}
-
-/// Local response normalization over `size` channels, with the constants of AlexNet: kappa 2, alpha
-/// 0.0001 (not divided by the size), beta 0.75; one group.
-pub fn lrn(size: usize) -> LrnSpec {
-    LrnSpec { size, kappa: 2.0, alpha: 1e-4, beta: 0.75, groups: 1 }
-}
-
-/// A full-connect layer of `count` outputs, without ReLU and dropout.
-pub fn full_connect(count: usize) -> FullConnectSpec {
-    FullConnectSpec { count, relu: false, dropout: 0.0, init: Init::default() }
-}
-
-impl From<usize> for FullConnectSpec {
-    fn from(count: usize) -> Self {
-        full_connect(count)
-    }
-}
-
-impl ConvSpec {
-    /// With a kernel of other rows and cols.
-    #[must_use]
-    pub fn kernel(self, rows_cols: [usize; 2]) -> Self {
-        ConvSpec { kernel: rows_cols, ..self }
-    }
-
-    /// With another stride.
-    #[must_use]
-    pub fn stride(self, stride: usize) -> Self {
-        ConvSpec { stride, ..self }
-    }
-
-    /// With zeros around the image.
-    #[must_use]
-    pub fn padding(self, padding: usize) -> Self {
-        ConvSpec { padding, ..self }
-    }
-
-    /// In groups (ccv's input partition). The output partition follows, unless it was set to
-    /// something else.
-    #[must_use]
-    pub fn groups(self, groups: usize) -> Self {
-        let follows = self.out_groups == self.groups;
-        let out_groups = if follows { groups } else { self.out_groups };
-        ConvSpec { groups, out_groups, ..self }
-    }
-
-    /// With another output partition, which ccv stores and nothing uses.
-    #[must_use]
-    pub fn out_groups(self, out_groups: usize) -> Self {
-        ConvSpec { out_groups, ..self }
-    }
-
-    /// Without the ReLU that ends a convolution. ccv has no such layer.
-    #[must_use]
-    pub fn linear(self) -> Self {
-        ConvSpec { relu: false, ..self }
-    }
-
-    /// With biases that start at this.
-    #[must_use]
-    pub fn bias(self, bias: f32) -> Self {
-        ConvSpec { init: Init { bias, ..self.init }, ..self }
-    }
-}
-
-impl PoolSpec {
-    /// With another stride.
-    #[must_use]
-    pub fn stride(self, stride: usize) -> Self {
-        PoolSpec { stride, ..self }
-    }
-
-    /// With windows that reach over the edge.
-    #[must_use]
-    pub fn padding(self, padding: usize) -> Self {
-        PoolSpec { padding, ..self }
-    }
-
-    /// With a partition, which ccv stores and nothing uses.
-    #[must_use]
-    pub fn groups(self, groups: usize) -> Self {
-        PoolSpec { groups, ..self }
-    }
-}
-
-impl LrnSpec {
-    /// With another constant in the denominator.
-    #[must_use]
-    pub fn kappa(self, kappa: f32) -> Self {
-        LrnSpec { kappa, ..self }
-    }
-
-    /// With another factor of the sum of squares. Caffe and PyTorch divide theirs by the size:
-    /// divide it here.
-    #[must_use]
-    pub fn alpha(self, alpha: f32) -> Self {
-        LrnSpec { alpha, ..self }
-    }
-
-    /// With another power.
-    #[must_use]
-    pub fn beta(self, beta: f32) -> Self {
-        LrnSpec { beta, ..self }
-    }
-
-    /// In groups: a window stays inside its own.
-    #[must_use]
-    pub fn groups(self, groups: usize) -> Self {
-        LrnSpec { groups, ..self }
-    }
-}
-
-impl FullConnectSpec {
-    /// With ReLU.
-    #[must_use]
-    pub fn relu(self) -> Self {
-        FullConnectSpec { relu: true, ..self }
-    }
-
-    /// With outputs muted at this rate in training.
-    #[must_use]
-    pub fn dropout(self, rate: f32) -> Self {
-        FullConnectSpec { dropout: rate, ..self }
-    }
-
-    /// With biases that start at this.
-    #[must_use]
-    pub fn bias(self, bias: f32) -> Self {
-        FullConnectSpec { init: Init { bias, ..self.init }, ..self }
-    }
-}
-
+/// Each method adds a layer after the last one; none edits an earlier layer.
 impl NetworkSpec {
     /// A network without layers that sees `[rows, cols, channels]`, cut from whole images of the
     /// same size.
     #[must_use]
     pub fn new(input: [usize; 3]) -> Self {
-        let image = [input[0], input[1]];
-        NetworkSpec { name: String::new(), input, image, layers: Vec::new(), misplaced: Vec::new() }
+        NetworkSpec {
+            name: String::new(),
+            input,
+            image: [input[0], input[1]],
+            nodes: Vec::new(),
+            auxiliary: Vec::new(),
+            misplaced: Vec::new(),
+            head: None,
+        }
     }
 
     /// With a name.
@@ -176,8 +50,9 @@ impl NetworkSpec {
 
     /// And then this layer.
     #[must_use]
-    pub fn layer(mut self, layer: LayerSpec) -> Self {
-        self.layers.push(layer);
+    pub fn layer(mut self, layer: impl Into<LayerSpec>) -> Self {
+        let inputs = self.head.take().map_or(Inputs::Previous, |head| Inputs::Of(vec![head]));
+        self.nodes.push(Node { name: String::new(), layer: layer.into(), inputs });
         self
     }
 
@@ -199,10 +74,34 @@ impl NetworkSpec {
         self.layer(LayerSpec::AvgPool(pool))
     }
 
+    /// And then the mean of all pixels, for each channel: `[n, 1, 1, channels]`.
+    #[must_use]
+    pub fn global_avg_pool(self) -> Self {
+        self.layer(LayerSpec::GlobalAvgPool(PlainSpec {}))
+    }
+
+    /// And then the maximum of all pixels, for each channel: `[n, 1, 1, channels]`.
+    #[must_use]
+    pub fn global_max_pool(self) -> Self {
+        self.layer(LayerSpec::GlobalMaxPool(PlainSpec {}))
+    }
+
     /// And then local response normalization.
     #[must_use]
     pub fn lrn(self, lrn: LrnSpec) -> Self {
         self.layer(LayerSpec::Lrn(lrn))
+    }
+
+    /// And then batch normalization with the usual constants.
+    #[must_use]
+    pub fn batch_norm(self) -> Self {
+        self.batch_norm_with(batch_norm())
+    }
+
+    /// And then batch normalization.
+    #[must_use]
+    pub fn batch_norm_with(self, norm: BatchNormSpec) -> Self {
+        self.layer(LayerSpec::BatchNorm(norm))
     }
 
     /// And then a full-connect layer: a number of outputs, or a whole [`FullConnectSpec`].
@@ -211,42 +110,185 @@ impl NetworkSpec {
         self.layer(LayerSpec::FullConnect(full.into()))
     }
 
-    /// With ReLU on the layer before, which must be a convolution or full-connect: what these put
-    /// out becomes at least 0. (Convolutions have it from the start, so there it changes nothing
-    /// unless the layer is [linear](ConvSpec::linear).)
-    ///
-    /// After any other layer, or first, there is nothing that it could be put on: that is kept in
-    /// [`misplaced`](NetworkSpec::misplaced), and [`shapes`](NetworkSpec::shapes),
-    /// [`verify`](NetworkSpec::verify) and [`build`](NetworkSpec::build) refuse the network.
+    /// And then a function of each element.
     #[must_use]
-    pub fn relu(mut self) -> Self {
-        match self.layers.last_mut() {
-            Some(LayerSpec::FullConnect(full)) => full.relu = true,
-            Some(LayerSpec::Conv(conv)) => conv.relu = true,
-            _ => return self.misplace("relu", "a conv or full-connect layer right before relu"),
-        }
-        self
+    pub fn activation(self, function: Activation) -> Self {
+        self.layer(LayerSpec::Activation(function))
     }
 
-    /// With outputs muted at this rate in training, on the layer before, which must be full-connect
-    /// and have no dropout yet. (A [ReLU](NetworkSpec::relu) before or after it gives the same.)
-    ///
-    /// After any other layer, or first, it cannot be: see [`relu`](NetworkSpec::relu).
+    activations! {
+        /// And then ReLU: negative elements become 0.
+        relu UnaryKind::Relu;
+        /// And then the sigmoid, `1 / (1 + e⁻ˣ)`.
+        sigmoid UnaryKind::Sigmoid;
+        /// And then the hyperbolic tangent.
+        tanh UnaryKind::Tanh;
+        /// And then SiLU, `x · sigmoid(x)`.
+        silu UnaryKind::Silu;
+        /// And then GELU by its tanh approximation.
+        gelu UnaryKind::Gelu;
+        /// And then hard swish, `x · min(max(x + 3, 0), 6) / 6`.
+        hard_swish UnaryKind::HardSwish;
+        /// And then the hard sigmoid, `min(max(x + 3, 0), 6) / 6`.
+        hard_sigmoid UnaryKind::HardSigmoid;
+    }
+
+    /// And then leaky ReLU: negative elements are multiplied by the slope.
     #[must_use]
-    pub fn dropout(mut self, rate: f32) -> Self {
-        match self.layers.last_mut() {
-            Some(LayerSpec::FullConnect(full)) if full.dropout == 0.0 => full.dropout = rate,
-            Some(LayerSpec::FullConnect(_)) => {
-                return self.misplace("dropout", "one dropout on a full-connect layer");
+    pub fn leaky_relu(self, slope: f32) -> Self {
+        self.activation(Activation::new(UnaryKind::LeakyRelu { slope }))
+    }
+
+    /// And then ELU: negative elements become `alpha · (eˣ - 1)`.
+    #[must_use]
+    pub fn elu(self, alpha: f32) -> Self {
+        self.activation(Activation::new(UnaryKind::Elu { alpha }))
+    }
+
+    /// And then dropout: training mutes elements at this rate, and scales the others so that sums
+    /// keep their size.
+    #[must_use]
+    pub fn dropout(self, rate: f32) -> Self {
+        self.layer(LayerSpec::Dropout(DropoutSpec { rate }))
+    }
+
+    /// And then each image as one row of numbers.
+    #[must_use]
+    pub fn flatten(self) -> Self {
+        self.layer(LayerSpec::Flatten(PlainSpec {}))
+    }
+
+    /// A residual connection (He, Zhang, Ren and Sun, "Deep residual learning for image recognition",
+    /// 2016): the sum of `main`'s output and its input.
+    ///
+    /// ```
+    /// use striate_nn::{NetworkSpec, conv2d};
+    ///
+    /// let block = NetworkSpec::new([8, 8, 4])
+    ///     .residual(|x| x.conv(conv2d(4, 3).padding(1)).batch_norm().relu()
+    ///                    .conv(conv2d(4, 3).padding(1)).batch_norm())
+    ///     .relu();
+    /// assert_eq!(block.shapes()?.last().map(|shape| shape.output), Some([8, 8, 4]));
+    /// # Ok::<(), striate_nn::Error>(())
+    /// ```
+    #[must_use]
+    pub fn residual(self, main: impl FnOnce(Self) -> Self) -> Self {
+        self.residual_with(main, |x| x)
+    }
+
+    /// A residual connection whose input goes through a `shortcut` of its own, such as a 1x1
+    /// convolution where `main` changes the shape.
+    #[must_use]
+    pub fn residual_with(
+        self,
+        main: impl FnOnce(Self) -> Self,
+        shortcut: impl FnOnce(Self) -> Self,
+    ) -> Self {
+        self.branches(|b| b.path(main).path(shortcut).add())
+    }
+
+    /// Paths that all see the same input, and come together again.
+    ///
+    /// ```
+    /// use striate_nn::{NetworkSpec, conv2d};
+    ///
+    /// let spec = NetworkSpec::new([8, 8, 3])
+    ///     .branches(|b| b.path(|x| x.conv(conv2d(4, 1)).relu())
+    ///                    .path(|x| x.conv(conv2d(6, 3).padding(1)).relu())
+    ///                    .concatenate());
+    /// assert_eq!(spec.shapes()?.last().map(|shape| shape.output), Some([8, 8, 10]));
+    /// # Ok::<(), striate_nn::Error>(())
+    /// ```
+    #[must_use]
+    pub fn branches(mut self, paths: impl FnOnce(Branches) -> Self) -> Self {
+        let from = self.head_name();
+        self.head = None;
+        paths(Branches { spec: self, from, ends: Vec::new() })
+    }
+
+    /// The layers that `block` adds are named below this: a block of one layer has the name itself,
+    /// layers with names of their own have `name.own`, others `name.0`, `name.1`, … by their place.
+    #[must_use]
+    pub fn named(mut self, name: &str, block: impl FnOnce(Self) -> Self) -> Self {
+        let start = self.nodes.len();
+        // Within the block a layer may be called as the one that the block sees, until it gets its full
+        // name. So that they are not taken for each other, the one outside goes by another name.
+        let seen = self.head_name();
+        let outside = self.node(&seen).filter(|&node| !self.nodes[node].name.is_empty());
+        let mut aside = format!("../{seen}");
+        while self.node(&aside).is_some() {
+            aside.insert_str(0, "../");
+        }
+        if let Some(node) = outside {
+            self.nodes[node].name.clone_from(&aside);
+            self.rename(&seen, &aside);
+        }
+        let mut spec = block(self);
+        let added = spec.nodes.len().saturating_sub(start);
+        let mut renamed = Vec::with_capacity(added);
+        for place in start..spec.nodes.len() {
+            let before = spec.node_name(place);
+            let own = &mut spec.nodes[place].name;
+            *own = match (own.is_empty(), added) {
+                (true, 1) => name.to_owned(),
+                (true, _) => format!("{name}.{}", place - start),
+                (false, _) => format!("{name}.{own}"),
+            };
+            renamed.push((before, own.clone()));
+        }
+        let rename = |reference: &mut String| {
+            if let Some((_, after)) = renamed.iter().find(|(before, _)| before == reference) {
+                reference.clone_from(after);
             }
-            _ => return self.misplace("dropout", "a full-connect layer right before dropout"),
+        };
+        for node in &mut spec.nodes[start..] {
+            if let Inputs::Of(names) = &mut node.inputs {
+                names.iter_mut().for_each(rename);
+            }
         }
-        self
+        spec.auxiliary.iter_mut().for_each(|auxiliary| rename(&mut auxiliary.node));
+        spec.head.iter_mut().for_each(rename);
+        if let Some(node) = outside {
+            spec.nodes[node].name.clone_from(&seen);
+            spec.rename(&aside, &seen);
+        }
+        spec
     }
 
-    /// With another number of classes: of outputs of the last layer, which must be full-connect.
+    /// What is called by the one name is called by the other.
+    fn rename(&mut self, from: &str, to: &str) {
+        let inputs = self.nodes.iter_mut().filter_map(|node| match &mut node.inputs {
+            Inputs::Of(names) => Some(names),
+            Inputs::Previous => None,
+        });
+        let ends = self.auxiliary.iter_mut().map(|auxiliary| &mut auxiliary.node);
+        for name in inputs.flatten().chain(ends).chain(&mut self.head) {
+            if name == from {
+                to.clone_into(name);
+            }
+        }
+    }
+
+    /// An output for training alone, made by the layers that `head` adds: its loss, times `weight`, is
+    /// added to the network's. The next layer sees what `head` saw.
+    #[must_use]
+    pub fn auxiliary(mut self, name: &str, weight: f32, head: impl FnOnce(Self) -> Self) -> Self {
+        let from = self.head_name();
+        self.head = Some(from.clone());
+        let mut spec = head(self);
+        let node = spec.head_name();
+        spec.auxiliary.push(Auxiliary { name: name.to_owned(), node, weight });
+        spec.head = Some(from);
+        spec
+    }
+
+    /// With another number of classes: of outputs of the last layer that has a number of outputs, where
+    /// only activations, dropout, global pooling and flattening follow it. The last layers of auxiliary
+    /// outputs get the same number.
     ///
-    /// After any other layer, or without layers, it cannot be: see [`relu`](NetworkSpec::relu).
+    /// Without such a layer it cannot be: that is kept in [`misplaced`](NetworkSpec::misplaced), and
+    /// [`shapes`](NetworkSpec::shapes), [`verify`](NetworkSpec::verify) and
+    /// [`build`](NetworkSpec::build) refuse the network.
     ///
     /// ```
     /// use striate_nn::NetworkSpec;
@@ -256,17 +298,102 @@ impl NetworkSpec {
     /// ```
     #[must_use]
     pub fn with_classes(mut self, classes: usize) -> Self {
-        match self.layers.last_mut() {
-            Some(LayerSpec::FullConnect(last)) => last.count = classes,
-            _ => return self.misplace("with_classes", "a full-connect layer last"),
+        let last = self.nodes.len().checked_sub(1);
+        let auxiliary: Vec<_> = self.auxiliary.iter().map(|out| self.node(&out.node)).collect();
+        for end in auxiliary.into_iter().chain([last]) {
+            let Some(counted) = end.and_then(|end| self.counted(end)) else {
+                return self.misplace("with_classes", "a layer of as many outputs as classes last");
+            };
+            match &mut self.nodes[counted].layer {
+                LayerSpec::FullConnect(full) => full.count = classes,
+                LayerSpec::Conv(conv) => conv.count = classes,
+                _ => {}
+            }
         }
         self
     }
 
+    /// The node that decides how many outputs this one has: itself, or what it sees through layers
+    /// that keep the number.
+    pub(crate) fn counted(&self, end: usize) -> Option<usize> {
+        let sources = self.sources().ok()?;
+        let mut place = end;
+        loop {
+            match self.nodes.get(place)?.layer {
+                LayerSpec::Conv(_) | LayerSpec::FullConnect(_) => return Some(place),
+                LayerSpec::Activation(_)
+                | LayerSpec::Dropout(_)
+                | LayerSpec::GlobalAvgPool(_)
+                | LayerSpec::GlobalMaxPool(_)
+                | LayerSpec::Flatten(_) => match sources.get(place)?[..] {
+                    [Some(before)] => place = before,
+                    _ => return None,
+                },
+                _ => return None,
+            }
+        }
+    }
+
+    /// What the next layer would see, by name.
+    fn head_name(&self) -> String {
+        match (&self.head, self.nodes.len().checked_sub(1)) {
+            (Some(head), _) => head.clone(),
+            (None, Some(last)) => self.node_name(last),
+            (None, None) => INPUT.to_owned(),
+        }
+    }
+
     /// Keeps that a method was called where it cannot be.
     fn misplace(mut self, method: &'static str, expected: &'static str) -> Self {
-        self.misplaced.push(Misplaced { method, expected, layers: self.layers.len() });
+        self.misplaced.push(Misplaced { method, expected, layers: self.nodes.len() });
         self
+    }
+}
+
+/// Paths that see the same input: what [`NetworkSpec::branches`] hands out. It ends in a method that
+/// brings them together.
+#[must_use]
+pub struct Branches {
+    spec: NetworkSpec,
+    /// What all of them see.
+    from: String,
+    /// Their last nodes.
+    ends: Vec<String>,
+}
+
+impl Branches {
+    /// And a path. One that adds no layer is the input itself.
+    pub fn path(mut self, path: impl FnOnce(NetworkSpec) -> NetworkSpec) -> Self {
+        self.spec.head = Some(self.from.clone());
+        self.spec = path(self.spec);
+        self.ends.push(self.spec.head_name());
+        self.spec.head = None;
+        self
+    }
+
+    /// Their channels, one path's after another's.
+    #[must_use]
+    pub fn concatenate(self) -> NetworkSpec {
+        self.join(LayerSpec::Concatenate(PlainSpec {}))
+    }
+
+    /// Their sum.
+    #[must_use]
+    pub fn add(self) -> NetworkSpec {
+        self.join(LayerSpec::Add(PlainSpec {}))
+    }
+
+    /// Their product, such as of an image and a factor for each of its channels.
+    #[must_use]
+    pub fn multiply(self) -> NetworkSpec {
+        self.join(LayerSpec::Multiply(PlainSpec {}))
+    }
+
+    fn join(self, layer: LayerSpec) -> NetworkSpec {
+        let Branches { mut spec, ends, .. } = self;
+        spec.head = None;
+        spec.nodes.push(Node { name: String::new(), layer, inputs: Inputs::Of(ends) });
+        spec
     }
 }
 
@@ -284,11 +411,11 @@ pub struct Misplaced {
 
 impl Misplaced {
     /// The error that it is.
-    pub(crate) fn error(&self, layers: &[LayerSpec]) -> Error {
-        let Misplaced { method, expected, layers: count } = *self;
-        match count.checked_sub(1).and_then(|layer| Some((layer, layers.get(layer)?.kind()))) {
+    pub(crate) fn error(&self, spec: &NetworkSpec) -> Error {
+        let Misplaced { method, expected, layers } = *self;
+        match layers.checked_sub(1).and_then(|layer| Some((layer, spec.nodes.get(layer)?.kind()))) {
             Some((layer, kind)) => {
-                Error::layer(layer, kind, expected, format!("{method} after this {kind} layer"))
+                Error::layer(spec, layer, expected, format!("{method} after this {kind} layer"))
             }
             None => Error::network(expected, format!("{method} before any layer")),
         }

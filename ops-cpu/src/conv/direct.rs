@@ -5,9 +5,10 @@ use std::sync::Arc;
 use striate_tensor::ops::Conv2d;
 use striate_tensor::{Operand, Result};
 
-use super::{Extents, padded_bias};
-use crate::backend::Context;
+use super::residual::AddRows;
+use super::{Added, Extents, padded_bias};
 use crate::buffer::{PackKey, floats, own};
+use crate::context::Context;
 use crate::gemm::{Ahead, Block, Packing, TileShape, pack_panels, tile_shape};
 use crate::memory::Memory;
 use crate::threads::SharedOutput;
@@ -32,6 +33,7 @@ struct Images<'a> {
     rows: usize,
     cols: usize,
     channels: usize,
+    /// Before them, `[rows, cols]`.
     padding: [usize; 2],
     /// Taps that have their own row pointer, `[rows, cols]`, and channels under each.
     taps: [usize; 2],
@@ -44,7 +46,7 @@ pub(super) fn conv2d(
     e: &Extents,
     x: &[f32],
     weights: &Operand<'_>,
-    bias: Option<&Operand<'_>>,
+    added: Added<'_>,
 ) -> Result<Memory> {
     let tile = tile_shape(cx.level);
     let group_channels = e.channels / op.groups;
@@ -52,9 +54,13 @@ pub(super) fn conv2d(
     let pixels = e.n * e.out_rows * e.out_cols;
 
     let framed;
-    let row_taps = op.groups == 1 && e.channels <= FEW_CHANNELS && e.kernel[1] > 1 && fits(op, e);
+    let row_taps = op.groups == 1
+        && e.channels <= FEW_CHANNELS
+        && e.kernel[1] > 1
+        && op.dilation[1] == 1
+        && fits(op, e);
     let images = if row_taps {
-        let pixels = if op.padding == [0, 0] {
+        let pixels = if op.padding == [[0, 0], [0, 0]] {
             x
         } else {
             framed = frame(cx, x, e, op.padding)?;
@@ -62,8 +68,8 @@ pub(super) fn conv2d(
         };
         Images {
             pixels,
-            rows: e.rows + 2 * op.padding[0],
-            cols: e.cols + 2 * op.padding[1],
+            rows: e.rows + op.padding[0][0] + op.padding[0][1],
+            cols: e.cols + op.padding[1][0] + op.padding[1][1],
             channels: e.channels,
             padding: [0, 0],
             taps: [e.kernel[0], 1],
@@ -75,7 +81,7 @@ pub(super) fn conv2d(
             rows: e.rows,
             cols: e.cols,
             channels: e.channels,
-            padding: op.padding,
+            padding: [op.padding[0][0], op.padding[1][0]],
             taps: e.kernel,
             run: group_channels,
         }
@@ -85,7 +91,8 @@ pub(super) fn conv2d(
     let depth = e.kernel[0] * e.kernel[1] * group_channels;
     let group_panels = group_out.div_ceil(tile.cols);
     let padded = group_panels * tile.cols;
-    let bias = bias.map(|bias| padded_bias(cx, bias, op.groups, group_out, padded)).transpose()?;
+    let bias =
+        added.bias.map(|bias| padded_bias(cx, bias, op.groups, group_out, padded)).transpose()?;
     let mut zeros = cx.pool.take(4 * images.run)?;
     zeros.slice_mut::<f32>().fill(0.0);
     let zeros: &[f32] = zeros.slice();
@@ -127,18 +134,20 @@ pub(super) fn conv2d(
         let first_panel = panel_block * block_panels;
         let first_out = first_panel * tile.cols;
         let panel_offset = (group * group_panels + first_panel) * tile.cols;
+        let at = first * e.out + group * group_out + first_out;
+        let n = (group_out - first_out).min(block_panels * tile.cols);
         let block = Block {
             rows: pointers.as_ptr(),
             m,
             taps,
             run: images.run,
             panels: panels[panel_offset * depth..].as_ptr(),
-            n: (group_out - first_out).min(block_panels * tile.cols),
+            n,
             // SAFETY: pixel `first` and output `first_out` of the group are inside `y`.
-            output: unsafe { target.at(first * e.out + group * group_out + first_out) },
+            output: unsafe { target.at(at) },
             pitch: e.out,
             bias: bias.map_or(std::ptr::null(), |bias| bias[panel_offset..].as_ptr()),
-            relu: op.relu,
+            relu: op.relu && added.residual.is_none(),
             add: false,
             ahead: Ahead::NOTHING,
         };
@@ -146,6 +155,12 @@ pub(super) fn conv2d(
         // biases are padded to whole tiles; blocks of different tasks do not overlap, and all of
         // them lie inside `y`, which nobody else uses until `for_each` is over.
         unsafe { block.run(cx.level) };
+        if let Some(residual) = added.residual {
+            let rows =
+                AddRows { from: &residual[at..], to: block.output, rows: m, n, pitch: e.out };
+            // SAFETY: the block's own outputs, which are in the cache.
+            unsafe { rows.run(cx.level, op.relu) };
+        }
         Ok(())
     })?;
     Ok(y)
@@ -154,12 +169,14 @@ pub(super) fn conv2d(
 /// Whether the last windows end inside the images with their padding. (Those of a gradient may
 /// reach further, and its padding may be less than none.)
 fn fits(op: &Conv2d, e: &Extents) -> bool {
-    let axis = |out: usize, stride: usize, kernel: usize, extent: usize, padding: usize| {
-        let padded = padding.checked_mul(2).and_then(|p| p.checked_add(extent));
-        padded.is_some_and(|padded| out.saturating_sub(1) * stride + kernel <= padded)
+    let window = op.window(e.kernel);
+    let fits = |axis: usize, out: usize, extent: usize| {
+        let [before, after] = op.padding[axis];
+        let padded = before.checked_add(after).and_then(|p| p.checked_add(extent));
+        let end = out.saturating_sub(1) * op.stride[axis] + window[axis];
+        padded.is_some_and(|padded| end <= padded)
     };
-    axis(e.out_rows, op.stride[0], e.kernel[0], e.rows, op.padding[0])
-        && axis(e.out_cols, op.stride[1], e.kernel[1], e.cols, op.padding[1])
+    fits(0, e.out_rows, e.rows) && fits(1, e.out_cols, e.cols)
 }
 
 /// Fills in the addresses of the pixels under each tap, `[tiles][taps][tile rows]`, of outputs
@@ -187,8 +204,8 @@ fn point(
         let col = (at % e.out_cols * op.stride[1]).wrapping_sub(images.padding[1]);
         let base = i / tile_rows * taps * tile_rows + i % tile_rows;
         for tap in 0..taps {
-            let row = row.wrapping_add(tap / images.taps[1]);
-            let col = col.wrapping_add(tap % images.taps[1]);
+            let row = row.wrapping_add(tap / images.taps[1] * op.dilation[0]);
+            let col = col.wrapping_add(tap % images.taps[1] * op.dilation[1]);
             let address = if row < images.rows && col < images.cols {
                 let offset = n * image + (row * images.cols + col) * images.channels + channel;
                 images.pixels[offset..].as_ptr()
@@ -201,17 +218,18 @@ fn point(
 }
 
 /// The images inside a frame of zeros.
-fn frame(cx: &Context, x: &[f32], e: &Extents, padding: [usize; 2]) -> Result<Memory> {
-    let (rows, cols) = (e.rows + 2 * padding[0], (e.cols + 2 * padding[1]) * e.channels);
+fn frame(cx: &Context, x: &[f32], e: &Extents, padding: [[usize; 2]; 2]) -> Result<Memory> {
+    let [[top, bottom], [left, right]] = padding;
+    let (rows, cols) = (top + e.rows + bottom, (left + e.cols + right) * e.channels);
     let mut framed = cx.pool.take(4 * e.n * rows * cols)?;
     if rows * cols > 0 {
         cx.threads.for_each_part(framed.slice_mut::<f32>(), cols, |index, line| {
-            let (n, row) = (index / rows, (index % rows).wrapping_sub(padding[0]));
+            let (n, row) = (index / rows, (index % rows).wrapping_sub(top));
             line.fill(0.0);
             if row < e.rows {
                 let width = e.cols * e.channels;
                 let from = &x[(n * e.rows + row) * width..][..width];
-                line[padding[1] * e.channels..][..width].copy_from_slice(from);
+                line[left * e.channels..][..width].copy_from_slice(from);
             }
         });
     }

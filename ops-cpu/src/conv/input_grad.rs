@@ -1,7 +1,8 @@
 //! The gradient in the input: a convolution of `dy` with the kernels turned round.
 //!
 //! Without strides it is one convolution, by any of the algorithms. With strides, the pixels fall
-//! into phases by their remainder, each of which saw taps of its own: a convolution a phase.
+//! into phases by their remainder, each of which saw taps of its own: a convolution a phase. With a
+//! dilation too, taps may share a phase sooner, and some phases see none.
 //!
 //! Where `dy` ends, such a convolution multiplies weights by zeros that no output stands for. That
 //! adds nothing, unless a weight is NaN or infinite: then each product of the definition is summed
@@ -12,9 +13,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use striate_tensor::ops::Conv2d;
 use striate_tensor::{Operand, Result, Shape, TensorType};
 
-use super::{Extents, execute, form, winograd};
-use crate::backend::Context;
+use super::{Added, Extents, execute, form, winograd};
 use crate::buffer::{CpuBuffer, Floats, floats};
+use crate::context::Context;
 use crate::memory::Memory;
 use crate::simd::Level;
 use crate::threads::SharedOutput;
@@ -24,9 +25,12 @@ use crate::threads::SharedOutput;
 struct Phase {
     first: usize,
     count: usize,
-    /// The first tap, and how many, a stride apart.
+    /// The first tap, how many, and from one to the next.
     tap: usize,
     taps: usize,
+    step: usize,
+    /// Outputs of `dy` between what two taps in a row see.
+    dilation: usize,
     /// Zeros before `dy`; fewer than none wrap, as the convolutions take them.
     padding: usize,
 }
@@ -36,18 +40,31 @@ fn phases(
     extent: usize,
     kernel: usize,
     stride: usize,
+    dilation: usize,
     padding: usize,
 ) -> impl Iterator<Item = Phase> {
-    (0..stride.min(kernel)).filter_map(move |tap| {
-        let taps = (kernel - tap).div_ceil(stride);
-        // Pixel `r` of the phase has `r + padding = stride · t + tap`, and saw `dy[t - j]` under
-        // its tap `j`.
-        let t = padding.saturating_sub(tap).div_ceil(stride);
-        let first = (stride * t + tap).checked_sub(padding)?;
+    let common = greatest_common_divisor(stride, dilation);
+    // So many taps further, the pixels have the same remainder again.
+    let (step, outputs) = (stride / common, dilation / common);
+    (0..step.min(kernel)).filter_map(move |tap| {
+        let taps = (kernel - tap).div_ceil(step);
+        // Pixel `r` of the phase has `r + padding = stride · t + tap · dilation`, and saw
+        // `dy[t - j · outputs]` under its tap `j`. No extent has more than 32 bits.
+        let beyond = tap as isize * dilation as isize - padding as isize;
+        let first = beyond.rem_euclid(stride as isize) as usize;
+        let t = (first as isize - beyond) / stride as isize;
         let count = extent.checked_sub(first)?.div_ceil(stride);
-        let padding = (taps - 1).wrapping_sub(t);
-        (count > 0).then_some(Phase { first, count, tap, taps, padding })
+        let padding = ((taps - 1) * outputs).wrapping_sub(t as usize);
+        let phase = Phase { first, count, tap, taps, step, dilation: outputs, padding };
+        (count > 0).then_some(phase)
     })
+}
+
+fn greatest_common_divisor(a: usize, b: usize) -> usize {
+    match b {
+        0 => a,
+        _ => greatest_common_divisor(b, a % b),
+    }
 }
 
 /// The gradient in the input of a convolution to `dy`, whose extents are `e`.
@@ -76,7 +93,14 @@ pub(super) fn input_grad(
         let shape = Shape::new(&[e.channels, row.taps, col.taps, e.out / op.groups])?;
         let (turned, ty) = (CpuBuffer::pooled(turned), TensorType::f32(shape));
         let (conv, extents) = of_phase(op, e, row, col);
-        execute(cx, &conv, &extents, dy.slice(), &Operand { buffer: &turned, ty: &ty }, None)
+        execute(
+            cx,
+            &conv,
+            &extents,
+            dy.slice(),
+            &Operand { buffer: &turned, ty: &ty },
+            Added::default(),
+        )
     };
     if op.stride == [1, 1]
         && let ([row], [col]) = (&rows[..], &cols[..])
@@ -131,7 +155,7 @@ fn exact(cx: &Context, op: &Conv2d, e: &Extents, dy: &[f32], weights: &[f32]) ->
     let (group_channels, group_out) = (e.channels / op.groups, e.out / op.groups);
     // The output that saw the pixel `at` of an axis under the tap `tap`, if any did.
     let seen_by = |axis: usize, at: usize, tap: usize, outputs: usize| {
-        let from = (at + op.padding[axis]).checked_sub(tap)?;
+        let from = (at + op.padding[axis][0]).checked_sub(tap * op.dilation[axis])?;
         let output = from / op.stride[axis];
         (from.is_multiple_of(op.stride[axis]) && output < outputs).then_some(output)
     };
@@ -161,18 +185,22 @@ fn exact(cx: &Context, op: &Conv2d, e: &Extents, dy: &[f32], weights: &[f32]) ->
 
 /// The phases of rows and of cols.
 fn all_phases(op: &Conv2d, e: &Extents) -> [Vec<Phase>; 2] {
-    [
-        phases(e.rows, e.kernel[0], op.stride[0], op.padding[0]).collect(),
-        phases(e.cols, e.kernel[1], op.stride[1], op.padding[1]).collect(),
-    ]
+    let along = |axis: usize, extent: usize| -> Vec<Phase> {
+        let (stride, dilation) = (op.stride[axis], op.dilation[axis]);
+        phases(extent, e.kernel[axis], stride, dilation, op.padding[axis][0]).collect()
+    };
+    [along(0, e.rows), along(1, e.cols)]
 }
 
 /// The convolution of `dy` that gives the pixels of a phase.
 fn of_phase(op: &Conv2d, e: &Extents, row: Phase, col: Phase) -> (Conv2d, Extents) {
     let conv = Conv2d {
         stride: [1, 1],
-        padding: [row.padding, col.padding],
+        // Behind `dy` there are as many zeros as anything reads.
+        padding: [[row.padding; 2], [col.padding; 2]],
+        dilation: [row.dilation, col.dilation],
         bias: false,
+        residual: false,
         relu: false,
         ..*op
     };
@@ -217,15 +245,21 @@ fn by_winograd(
 ) -> Result<Option<Memory>> {
     let Some((conv, extents, form)) = whole_form(cx.level, op, e) else { return Ok(None) };
     let kernels = winograd::Kernels::new(&conv, &extents, weights, true)?;
-    winograd::conv2d(cx, form, &conv, &extents, dy, &kernels, None).map(Some)
+    winograd::conv2d(cx, form, &conv, &extents, dy, &kernels, [None; 2]).map(Some)
 }
 
 /// The gradient as one convolution of `dy` by a form of Winograd's algorithm, where one is expected
 /// to win.
 fn whole_form(level: Level, op: &Conv2d, e: &Extents) -> Option<(Conv2d, Extents, winograd::Form)> {
     // Padding beyond the kernel would begin inside `dy`.
-    let [rows, cols] = [0, 1].map(|axis| (e.kernel[axis]).checked_sub(op.padding[axis] + 1));
-    let conv = Conv2d { padding: [rows?, cols?], bias: false, relu: false, ..*op };
+    let [rows, cols] = [0, 1].map(|axis| (e.kernel[axis]).checked_sub(op.padding[axis][0] + 1));
+    let conv = Conv2d {
+        padding: [[rows?; 2], [cols?; 2]],
+        bias: false,
+        residual: false,
+        relu: false,
+        ..*op
+    };
     let extents = Extents {
         rows: e.out_rows,
         cols: e.out_cols,
@@ -263,8 +297,8 @@ fn turned(
             let count = (first + to.len() / line - channel).min(group_channels - inner);
             let to = &mut to[(channel - first) * line..][..count * line];
             for tap in 0..row.taps * col.taps {
-                let kernel_row = row.tap + (row.taps - 1 - tap / col.taps) * op.stride[0];
-                let kernel_col = col.tap + (col.taps - 1 - tap % col.taps) * op.stride[1];
+                let kernel_row = row.tap + (row.taps - 1 - tap / col.taps) * row.step;
+                let kernel_col = col.tap + (col.taps - 1 - tap % col.taps) * col.step;
                 for o in 0..group_out {
                     let out = group * group_out + o;
                     let from = ((out * e.kernel[0] + kernel_row) * e.kernel[1] + kernel_col)

@@ -5,13 +5,14 @@
 
 mod direct;
 mod input_grad;
+mod residual;
 mod weight_grad;
 mod winograd;
 
 use striate_tensor::ops::{Algorithm, Conv2d, Conv2dInputGrad, Conv2dWeightGrad};
 use striate_tensor::{Operand, Result, TensorType};
 
-use crate::backend::Context;
+use crate::context::Context;
 use crate::memory::Memory;
 use crate::simd::Level;
 
@@ -52,7 +53,12 @@ pub(crate) fn conv2d(
     let extents = Extents::of("conv2d", inputs[0].ty, inputs[1].ty, output)?;
     let x = cx.widen(&inputs[0])?;
     let bias = if op.bias { Some(&inputs[2]) } else { None };
-    let y = execute(cx, op, &extents, x.slice(), &inputs[1], bias)?;
+    let residual = match (op.residual, inputs.last()) {
+        (true, Some(last)) => Some(cx.widen(last)?),
+        _ => None,
+    };
+    let added = Added { bias, residual: residual.as_ref().map(|residual| residual.slice()) };
+    let y = execute(cx, op, &extents, x.slice(), &inputs[1], added)?;
     cx.narrow(y, output)
 }
 
@@ -78,21 +84,30 @@ pub(crate) fn conv2d_weight_grad(
     weight_grad::weight_grad(cx, &op.conv, &extents, inputs, output)
 }
 
-/// A convolution in f32 by the algorithm that is expected to win. Its padding may be less than
-/// none, wrapped: then it begins inside the images.
+/// What is added to the sums of a convolution.
+#[derive(Clone, Copy, Default)]
+struct Added<'a> {
+    bias: Option<&'a Operand<'a>>,
+    /// Of the output's shape.
+    residual: Option<&'a [f32]>,
+}
+
+/// A convolution in f32 by the algorithm that is expected to win. Its padding before may be less
+/// than none, wrapped: then it begins inside the images.
 fn execute(
     cx: &Context,
     op: &Conv2d,
     e: &Extents,
     x: &[f32],
     weights: &Operand<'_>,
-    bias: Option<&Operand<'_>>,
+    added: Added<'_>,
 ) -> Result<Memory> {
     let form = form(cx.level, op, e);
-    let Some(form) = form else { return direct::conv2d(cx, op, e, x, weights, bias) };
+    let Some(form) = form else { return direct::conv2d(cx, op, e, x, weights, added) };
     let kernels = winograd::Kernels::new(op, e, weights, false)?;
-    let bias = bias.map(|bias| cx.widen(bias)).transpose()?;
-    winograd::conv2d(cx, form, op, e, x, &kernels, bias.as_ref().map(|bias| bias.slice()))
+    let bias = added.bias.map(|bias| cx.widen(bias)).transpose()?;
+    let bias = bias.as_ref().map(|bias| bias.slice());
+    winograd::conv2d(cx, form, op, e, x, &kernels, [bias, added.residual])
 }
 
 /// The form of Winograd's algorithm that computes a convolution; the direct one does if none.

@@ -9,7 +9,7 @@ use striate_tensor::{Operand, Result, TensorType};
 
 use super::winograd::weight_grad as by_winograd;
 use super::{DIRECT, Extents};
-use crate::backend::Context;
+use crate::context::Context;
 use crate::elementwise::PART_ELEMS;
 use crate::gemm::outer::{Outer, Pieces, even};
 use crate::gemm::{DEPTH_BLOCK, TileShape, tile_shape};
@@ -223,8 +223,8 @@ impl Places<'_> {
         let Images { e, op, .. } = self.images;
         let pixel = self.first + k;
         let (n, at) = (pixel / (e.out_rows * e.out_cols), pixel % (e.out_rows * e.out_cols));
-        let row = (at / e.out_cols * op.stride[0]).wrapping_sub(op.padding[0]);
-        let col = (at % e.out_cols * op.stride[1]).wrapping_sub(op.padding[1]);
+        let row = (at / e.out_cols * op.stride[0]).wrapping_sub(op.padding[0][0]);
+        let col = (at % e.out_cols * op.stride[1]).wrapping_sub(op.padding[1][0]);
         (n, row, col)
     }
 
@@ -236,11 +236,12 @@ impl Places<'_> {
         let (mut tap_row, mut tap_col) = (tap / e.kernel[1], tap % e.kernel[1]);
         let mut line = line;
         while !line.is_empty() {
-            let (row, col) = (row.wrapping_add(tap_row), col.wrapping_add(tap_col));
+            let row = row.wrapping_add(tap_row * op.dilation[0]);
+            let col = col.wrapping_add(tap_col * op.dilation[1]);
             let inside = row < e.rows && col < e.cols;
-            // Without groups, the columns under a row of the kernel lie side by side.
-            let taps = match (op.groups, inside) {
-                (1, true) => (e.kernel[1] - tap_col).min(e.cols - col),
+            // Without groups and dilation, the columns under a row of the kernel lie side by side.
+            let taps = match (op.groups, op.dilation[1], inside) {
+                (1, 1, true) => (e.kernel[1] - tap_col).min(e.cols - col),
                 _ => 1,
             };
             let run = (taps * group_channels - channel).min(line.len());
@@ -276,7 +277,7 @@ impl Kernel for PackVectors<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let PackVectors { places, shape, col, n, to } = self;
-        let Images { x, e, group_channels, .. } = *places.images;
+        let Images { x, e, op, group_channels } = *places.images;
         let mut windows = [(0, 0, 0); DEPTH_BLOCK];
         for (k, window) in windows[..places.depth].iter_mut().enumerate() {
             *window = places.window(k);
@@ -286,7 +287,8 @@ impl Kernel for PackVectors<'_> {
             for v in 0..shape.vectors {
                 let at = p * shape.cols + v * S::LANES;
                 let (tap, channel) = ((col + at) / group_channels, (col + at) % group_channels);
-                let (tap_row, tap_col) = (tap / e.kernel[1], tap % e.kernel[1]);
+                let tap_row = tap / e.kernel[1] * op.dilation[0];
+                let tap_col = tap % e.kernel[1] * op.dilation[1];
                 let channel = places.group * group_channels + channel;
                 let rows = to.chunks_exact_mut(shape.cols);
                 for (&(n_, row, col), to) in windows.iter().zip(rows) {

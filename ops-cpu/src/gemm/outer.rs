@@ -7,7 +7,7 @@
 use striate_tensor::Result;
 
 use super::{TileShape, tile_shape};
-use crate::backend::Context;
+use crate::context::Context;
 use crate::simd::{Instructions, Kernel, Level, Simd};
 use crate::threads::SharedOutput;
 

@@ -1,5 +1,6 @@
 // y = f(a, b), or whether a and b compare, element by element, with broadcasting.
 
+// BINARY_ADD and so on, or COMPARE_EQ: the numbers come from the tables of kinds.
 override KIND: u32;
 // The type of a and b: 0 f32, 1 f16, 2 u32.
 override TYPE: u32;
@@ -25,10 +26,10 @@ struct Params {
 
 fn float(a: f32, b: f32) -> f32 {
     switch (KIND) {
-        case 0u: { return a + b; }
-        case 1u: { return a - b; }
-        case 2u: { return a * b; }
-        case 3u: {
+        case BINARY_ADD: { return a + b; }
+        case BINARY_SUB: { return a - b; }
+        case BINARY_MUL: { return a * b; }
+        case BINARY_DIV: {
             // By the letter: a device may give anything for a quotient by 0.
             if ((bitcast<u32>(b) << 1u) == 0u && !is_nan(a)) {
                 if ((bitcast<u32>(a) << 1u) == 0u) { return float_of(QUIET_NAN); }
@@ -37,19 +38,21 @@ fn float(a: f32, b: f32) -> f32 {
             }
             return a / b;
         }
-        case 4u: { return maximum(a, b); }
-        case 5u: { return minimum(a, b); }
-        default: { return power(a, b); }
+        case BINARY_MAXIMUM: { return maximum(a, b); }
+        case BINARY_MINIMUM: { return minimum(a, b); }
+        case BINARY_POW: { return power(a, b); }
+        default: { return float_of(QUIET_NAN); }
     }
 }
 
 fn unsigned(a: u32, b: u32) -> u32 {
     switch (KIND) {
-        case 0u: { return a + b; }
-        case 1u: { return a - b; }
-        case 2u: { return a * b; }
-        case 4u: { return max(a, b); }
-        default: { return min(a, b); }
+        case BINARY_ADD: { return a + b; }
+        case BINARY_SUB: { return a - b; }
+        case BINARY_MUL: { return a * b; }
+        case BINARY_MAXIMUM: { return max(a, b); }
+        case BINARY_MINIMUM: { return min(a, b); }
+        default: { return 0u; }
     }
 }
 
@@ -57,12 +60,13 @@ fn unsigned(a: u32, b: u32) -> u32 {
 fn holds(a: u32, b: u32, nan: bool) -> u32 {
     var result: bool;
     switch (KIND) {
-        case 0u: { result = a == b && !nan; }
-        case 1u: { result = a != b || nan; }
-        case 2u: { result = a < b && !nan; }
-        case 3u: { result = a <= b && !nan; }
-        case 4u: { result = a > b && !nan; }
-        default: { result = a >= b && !nan; }
+        case COMPARE_EQ: { result = a == b && !nan; }
+        case COMPARE_NE: { result = a != b || nan; }
+        case COMPARE_LT: { result = a < b && !nan; }
+        case COMPARE_LE: { result = a <= b && !nan; }
+        case COMPARE_GT: { result = a > b && !nan; }
+        case COMPARE_GE: { result = a >= b && !nan; }
+        default: { result = false; }
     }
     return select(0u, 1u, result);
 }

@@ -57,7 +57,7 @@ impl fmt::Display for Algorithm {
 }
 
 /// Extents that a [`Case`] has room for.
-const EXTENTS: usize = 14;
+const EXTENTS: usize = 16;
 
 /// What a choice depends on: the op, its extents and the precision of its operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -68,7 +68,8 @@ pub(crate) struct Case {
 }
 
 impl Case {
-    /// Of images, their and the outputs' rows, columns and channels, kernel, stride, padding, groups.
+    /// Of images, their and the outputs' rows, columns and channels, kernel, stride,
+    /// padding, dilation, groups.
     pub(super) fn conv2d(extents: [usize; EXTENTS], half: [bool; 2]) -> Self {
         Case { op: "conv2d", extents, half }
     }

@@ -4,32 +4,45 @@ use striate_tensor::ops::{Binary, BinaryKind, Compare, CompareKind, Unary, Unary
 use striate_tensor::{DType, Result, TensorType};
 
 use super::indices::{broadcast_strides, joined};
-use super::{BOTH, Constants, WORKGROUP, combinations, half, word};
+use super::{BOTH, Constants, WORKGROUP, combinations, half, kinds, word};
 use crate::buffer::{GpuBuffer, Source, parts};
 use crate::pipelines::{Shader, flag, shader};
 use crate::queue::{Context, Groups, Launch};
 
-static UNARY: Shader = shader!("unary.wgsl", 1, 1);
-static BINARY: Shader = shader!("binary.wgsl", 1, 2);
+static UNARY: Shader = shader!("unary.wgsl", 1, 1; kinds::unary);
+static BINARY: Shader = shader!("binary.wgsl", 1, 2; kinds::binary, kinds::compare);
 static SELECT: Shader = shader!("select.wgsl", 1, 3);
 static CAST: Shader = shader!("cast.wgsl", 1, 1);
 
 const TYPES: &[f64] = &[0.0, 1.0, 2.0];
 
 pub(super) fn variants() -> Vec<(&'static Shader, Constants)> {
-    let kinds: Vec<f64> = (0..24).map(f64::from).collect();
-    let mut all = combinations(&UNARY, &[("KIND", &kinds), ("HALF", BOTH)]);
-    for (types, compares, kinds) in [
-        (&TYPES[..2], 0.0, &kinds[..7]),
-        (&TYPES[2..], 0.0, &[0.0, 1.0, 2.0, 4.0, 5.0]),
-        (TYPES, 1.0, &kinds[..6]),
-    ] {
-        let constants = [("KIND", kinds), ("TYPE", types), ("COMPARES", &[compares])];
+    let unary = numbers(UnaryKind::ALL.iter().map(UnaryKind::number));
+    let mut all = combinations(&UNARY, &[("KIND", &unary), ("HALF", BOTH)]);
+    let binary = numbers(BinaryKind::ALL.iter().map(BinaryKind::number));
+    let of_words = BinaryKind::ALL.iter().filter(|kind| takes_words(kind));
+    let of_words = numbers(of_words.map(BinaryKind::number));
+    let compare = numbers(CompareKind::ALL.iter().map(CompareKind::number));
+    for (types, compares, kinds) in
+        [(&TYPES[..2], 0.0, &binary), (&TYPES[2..], 0.0, &of_words), (TYPES, 1.0, &compare)]
+    {
+        let constants = [("KIND", &kinds[..]), ("TYPE", types), ("COMPARES", &[compares])];
         all.extend(combinations(&BINARY, &constants));
     }
     all.extend(combinations(&SELECT, &[("HALF", BOTH)]));
     all.extend(combinations(&CAST, &[("FROM", TYPES), ("TO", TYPES)]));
     all
+}
+
+/// Numbers of kinds as values of a constant.
+fn numbers(kinds: impl Iterator<Item = u32>) -> Vec<f64> {
+    kinds.map(f64::from).collect()
+}
+
+/// Whether a function takes unsigned integers: the shape rule of the op says so.
+fn takes_words(kind: &BinaryKind) -> bool {
+    let words = TensorType::new(striate_tensor::Shape::scalar(), DType::U32);
+    striate_tensor::Op::from(Binary { kind: *kind }).output(&[words; 2]).is_ok()
 }
 
 /// The number of an element type in shaders.
@@ -48,33 +61,9 @@ fn groups(count: usize, half: bool) -> Groups {
 }
 
 pub(super) fn unary(cx: &Context, op: &Unary, x: Source<'_>) -> Result<GpuBuffer> {
-    let (kind, a, b) = match op.kind {
-        UnaryKind::Neg => (0, 0.0, 0.0),
-        UnaryKind::Abs => (1, 0.0, 0.0),
-        UnaryKind::Sign => (2, 0.0, 0.0),
-        UnaryKind::Square => (3, 0.0, 0.0),
-        UnaryKind::Sqrt => (4, 0.0, 0.0),
-        UnaryKind::Rsqrt => (5, 0.0, 0.0),
-        UnaryKind::Recip => (6, 0.0, 0.0),
-        UnaryKind::Exp => (7, 0.0, 0.0),
-        UnaryKind::Log => (8, 0.0, 0.0),
-        UnaryKind::Sin => (9, 0.0, 0.0),
-        UnaryKind::Cos => (10, 0.0, 0.0),
-        UnaryKind::Tanh => (11, 0.0, 0.0),
-        UnaryKind::Sigmoid => (12, 0.0, 0.0),
-        UnaryKind::Relu => (13, 0.0, 0.0),
-        UnaryKind::LeakyRelu { slope } => (14, slope, 0.0),
-        UnaryKind::Elu { alpha } => (15, alpha, 0.0),
-        UnaryKind::Silu => (16, 0.0, 0.0),
-        UnaryKind::Gelu => (17, 0.0, 0.0),
-        UnaryKind::Floor => (18, 0.0, 0.0),
-        UnaryKind::Ceil => (19, 0.0, 0.0),
-        UnaryKind::Round => (20, 0.0, 0.0),
-        UnaryKind::Affine { scale, shift } => (21, scale, shift),
-        UnaryKind::Powf { exponent } => (22, exponent, 0.0),
-        UnaryKind::Clamp { min, max } => (23, min, max),
-        _ => return Err(cx.gpu.unsupported("unary", format!("no kernel for {:?}", op.kind))),
-    };
+    // `a` and `b` of the shader.
+    let mut parameters = op.kind.parameters().into_iter().map(|(_, value)| value);
+    let [a, b] = [(); 2].map(|()| parameters.next().unwrap_or_default());
     let y = cx.allocate_for(&x.ty)?;
     let count = x.ty.count();
     for part in parts(&[cx.cuts(count, x.ty.dtype.size_bytes())]) {
@@ -82,7 +71,7 @@ pub(super) fn unary(cx: &Context, op: &Unary, x: Source<'_>) -> Result<GpuBuffer
         cx.launch(Launch {
             op: striate_tensor::Op::from(*op).name(),
             shader: &UNARY,
-            constants: &[("KIND", f64::from(kind)), ("HALF", half(x))],
+            constants: &[("KIND", f64::from(op.kind.number())), ("HALF", half(x))],
             params: &[word(part.len()), f32::to_bits(a), f32::to_bits(b)],
             outputs: &[&written.view],
             inputs: &[&cx.view(x, part.clone())?],
@@ -125,17 +114,7 @@ pub(super) fn binary(
     operands: [Source<'_>; 2],
     output: &TensorType,
 ) -> Result<GpuBuffer> {
-    let kind = match op.kind {
-        BinaryKind::Add => 0,
-        BinaryKind::Sub => 1,
-        BinaryKind::Mul => 2,
-        BinaryKind::Div => 3,
-        BinaryKind::Maximum => 4,
-        BinaryKind::Minimum => 5,
-        BinaryKind::Pow => 6,
-        _ => return Err(cx.gpu.unsupported("binary", format!("no kernel for {:?}", op.kind))),
-    };
-    pairs(cx, striate_tensor::Op::from(*op).name(), kind, false, operands, output)
+    pairs(cx, striate_tensor::Op::from(*op).name(), op.kind.number(), false, operands, output)
 }
 
 pub(super) fn compare(
@@ -144,15 +123,7 @@ pub(super) fn compare(
     operands: [Source<'_>; 2],
     output: &TensorType,
 ) -> Result<GpuBuffer> {
-    let kind = match op.kind {
-        CompareKind::Eq => 0,
-        CompareKind::Ne => 1,
-        CompareKind::Lt => 2,
-        CompareKind::Le => 3,
-        CompareKind::Gt => 4,
-        CompareKind::Ge => 5,
-    };
-    pairs(cx, striate_tensor::Op::from(*op).name(), kind, true, operands, output)
+    pairs(cx, striate_tensor::Op::from(*op).name(), op.kind.number(), true, operands, output)
 }
 
 fn pairs(

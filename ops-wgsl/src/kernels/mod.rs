@@ -3,14 +3,17 @@
 //! Each `.wgsl` stands beside the `.rs` that launches it, behind `prelude.wgsl`. Ops that compute
 //! write f32, which is narrowed afterwards where the output is f16; ops that move numbers move bits.
 
+mod batch_norm;
 mod choice;
 mod conv2d;
 mod counted;
+mod custom;
 mod elementwise;
 mod gemm;
 mod gradients;
 mod images;
 mod indices;
+mod kinds;
 mod lrn;
 mod matmul;
 mod movement;
@@ -48,6 +51,7 @@ pub struct Specialisation {
 /// Every pipeline that an op may ask for, for tests that translate them all.
 pub fn specialisations() -> Vec<Specialisation> {
     let all = [
+        batch_norm::variants(),
         conv2d::variants(),
         counted::variants(),
         elementwise::variants(),
@@ -63,7 +67,7 @@ pub fn specialisations() -> Vec<Specialisation> {
     ];
     let make = |(shader, constants): (&'static Shader, Constants)| Specialisation {
         shader: shader.name,
-        source: shader.source,
+        source: shader.source.as_str(),
         constants,
     };
     all.into_iter().flatten().map(make).collect()
@@ -88,8 +92,8 @@ pub(crate) fn of_class(class: Class) -> String {
 pub(crate) fn fingerprint() -> u64 {
     let mut sources: Vec<&str> = Vec::new();
     for (shader, _) in [conv2d::variants(), gemm::variants(), matmul::variants()].concat() {
-        if !sources.contains(&shader.source) {
-            sources.push(shader.source);
+        if !sources.contains(&shader.source.as_str()) {
+            sources.push(&shader.source);
         }
     }
     crate::file::hash(sources.concat().as_bytes())
@@ -171,16 +175,24 @@ fn run(cx: &Context, op: &Op, x: &[Source<'_>], output: &TensorType) -> Result<G
         Op::AvgPool2dGrad(op) => pool2d::average_grad(cx, &op.pool, x[0], output),
         Op::Lrn(op) => lrn::lrn(cx, op, x[0], output),
         Op::LrnGrad(op) => lrn::lrn_grad(cx, &op.0, [x[0], x[1]], output),
+        Op::Moments(_) => batch_norm::moments(cx, x[0], output),
+        Op::BatchNorm(op) => batch_norm::batch_norm(cx, op, [x[0], x[1], x[2], x[3]], output),
+        Op::BatchNormSums(_) => batch_norm::sums(cx, [x[0], x[1], x[2]], output),
+        Op::BatchNormGrad(op) => batch_norm::grad(cx, op, [x[0], x[1], x[2], x[3], x[4]], output),
         Op::Dropout(op) => counted::dropout(cx, op, x[0]),
         Op::Uniform(op) => counted::uniform(cx, op, output),
         Op::Normal(op) => counted::normal(cx, op, output),
         Op::Fill(op) => counted::fill(cx, op, output),
+        Op::Custom(op) => custom::custom(cx, op, x, output),
         other => Err(cx.gpu.unsupported(other.name(), "there is no kernel for it")),
     }
 }
 
 /// Whether there is a kernel for an op.
-pub(crate) fn supports(op: &Op) -> bool {
+pub(crate) fn supports(op: &Op, inputs: &[TensorType]) -> bool {
+    if let Op::Custom(op) = op {
+        return custom::supports(op, inputs);
+    }
     // A list, since `Op` grows and a new one has no kernel here yet.
     matches!(
         op,
@@ -212,6 +224,10 @@ pub(crate) fn supports(op: &Op) -> bool {
             | Op::AvgPool2dGrad(_)
             | Op::Lrn(_)
             | Op::LrnGrad(_)
+            | Op::Moments(_)
+            | Op::BatchNorm(_)
+            | Op::BatchNormSums(_)
+            | Op::BatchNormGrad(_)
             | Op::Dropout(_)
             | Op::Uniform(_)
             | Op::Normal(_)
@@ -273,4 +289,26 @@ fn word(n: usize) -> u32 {
 /// Whether an operand is f16, as a constant.
 fn half(source: Source<'_>) -> f64 {
     flag(source.half())
+}
+
+#[cfg(test)]
+mod tests {
+    use striate_tensor::conformance::samples;
+
+    /// The ops without a kernel, and why.
+    const DECLINED: &[(&str, &str)] = &[];
+
+    #[test]
+    fn every_op_is_supported_but_for_those_that_are_listed() {
+        for sample in samples() {
+            let name = sample.op.name();
+            let listed = DECLINED.iter().any(|(listed, _)| *listed == name);
+            let supported = super::supports(&sample.op, &sample.types());
+            assert!(
+                supported != listed,
+                "{:?} supported: {supported}, listed: {listed}",
+                sample.op
+            );
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! Pooling, and its gradients.
 
-use striate_tensor::ops::Pool2d;
+use striate_tensor::ops::{Pool2d, Ties};
 use striate_tensor::{DType, Result, Shape, TensorType};
 
 use super::images::{Rows, bands};
@@ -19,15 +19,21 @@ pub(super) fn variants() -> Vec<(&'static Shader, Constants)> {
 }
 
 /// The sizes of images and windows as shaders take them, after their count: `x` is `[n, rows, cols,
-/// channels]`, `y` `[n, out rows, out cols, channels]`.
-fn sizes(pool: &Pool2d, x: &Shape, y: &Shape) -> Result<[usize; 11]> {
+/// channels]`, `y` `[n, out rows, out cols, channels]`. What an average counts is given as the cells
+/// `low..high` of each axis, with the padding before it.
+fn sizes(pool: &Pool2d, x: &Shape, y: &Shape) -> Result<[usize; 15]> {
     let [_, rows, cols, channels] = x.nhwc("pool2d", "x")?;
     let [_, out_rows, out_cols, _] = y.nhwc("pool2d", "y")?;
-    let Pool2d { size, stride, padding } = *pool;
-    let windows = [size[0], size[1], stride[0], stride[1], padding[0], padding[1]];
-    let mut sizes = [rows, cols, channels, out_rows, out_cols, 0, 0, 0, 0, 0, 0];
-    sizes[5..].copy_from_slice(&windows);
-    Ok(sizes)
+    let Pool2d { size, stride, padding: [[top, bottom], [left, right]], .. } = *pool;
+    let (low, high) = match pool.count_padding {
+        true => ([0, 0], [top + rows + bottom, left + cols + right]),
+        false => ([top, left], [top + rows, left + cols]),
+    };
+    let [size, stride, low, high] = [size, stride, low, high].map(|[row, col]| (row, col));
+    Ok([
+        rows, cols, channels, out_rows, out_cols, size.0, size.1, stride.0, stride.1, top, left,
+        low.0, low.1, high.0, high.1,
+    ])
 }
 
 /// Elements of one image.
@@ -43,15 +49,22 @@ pub(super) fn pool(
     output: &TensorType,
 ) -> Result<GpuBuffer> {
     let sizes = sizes(op, &x.ty.shape, &output.shape)?;
-    let down = Rows { size: op.size[0], stride: op.stride[0], padding: op.padding[0] };
+    let down = Rows { size: op.size[0], stride: op.stride[0], padding: op.padding[0][0] };
     let name = if average { "avg_pool2d" } else { "max_pool2d" };
+    let [_, out_rows, out_cols, channels] = output.shape.nhwc(name, "y")?;
     computed(cx, output, |y| {
         for band in bands(cx, name, &x.ty, &y.ty, down)? {
+            // The rows of windows above the band.
+            let above = band.y.start / (out_cols * channels).max(1) % out_rows.max(1);
             let view = cx.view(x, band.x)?;
             let count = band.y.len();
             let written = cx.written(y.buffer, DType::F32, band.y)?;
             let mut sizes = sizes;
             (sizes[0], sizes[3], sizes[9]) = (band.rows, band.out_rows, band.padding);
+            // Rows are counted from where the first window of the band begins.
+            let above = above * op.stride[0];
+            (sizes[11], sizes[13]) =
+                (sizes[11].saturating_sub(above), sizes[13].saturating_sub(above));
             let mut params = vec![word(count)];
             params.extend(sizes.map(word));
             params.extend([view.skip, written.view.skip]);
@@ -117,6 +130,7 @@ fn gradient(
             let mut params = vec![word(cells.len())];
             params.extend(sizes.map(word));
             params.extend([x_view.skip, y_view.skip, dy_view.skip, written.view.skip]);
+            params.push(u32::from(op.ties == Ties::First));
             cx.launch(Launch {
                 op: name,
                 shader: &POOL_GRAD,

@@ -15,6 +15,9 @@ struct Params {
     size: vec2<u32>,
     stride: vec2<u32>,
     padding: vec2<u32>,
+    // What an average counts along each axis, from where the padding begins.
+    low: vec2<u32>,
+    high: vec2<u32>,
     skip: u32,
     skip_y: u32,
 }
@@ -53,7 +56,9 @@ fn main(
         }
     }
     if (AVERAGE) {
-        let cells = (max(high.x, low.x) - low.x) * (max(high.y, low.y) - low.y);
+        let first = max(start, params.low);
+        let past = max(min(start + params.size, params.high), first);
+        let cells = (past.x - first.x) * (past.y - first.y);
         if (cells == 0u) { value = float_of(QUIET_NAN); } else { value /= f32(cells); }
     }
     y[params.skip_y + i] = value;

@@ -3,12 +3,12 @@
 use striate_tensor::ops::{ArgReduce, ArgReduceKind, Reduce, ReduceKind};
 use striate_tensor::{DType, Result, Shape, TensorType};
 
-use super::{BOTH, Constants, WORKGROUP, combinations, elementwise, half, word};
+use super::{BOTH, Constants, WORKGROUP, combinations, elementwise, half, kinds, word};
 use crate::buffer::{GpuBuffer, Source, parts};
 use crate::pipelines::{Shader, flag, shader};
 use crate::queue::{Context, Groups, Launch};
 
-static REDUCE: Shader = shader!("reduce.wgsl", 1, 1);
+static REDUCE: Shader = shader!("reduce.wgsl", 1, 1; kinds::reduce);
 static ARG_REDUCE: Shader = shader!("arg_reduce.wgsl", 1, 1);
 
 /// Invocations of a workgroup of `reduce.wgsl`.
@@ -20,10 +20,17 @@ const PART_TOGETHER: usize = 4096;
 const PART_ALONE: usize = 512;
 
 pub(super) fn variants() -> Vec<(&'static Shader, Constants)> {
-    let kinds = [0.0, 1.0, 2.0, 3.0];
+    let kinds = ReduceKind::ALL.iter().map(|kind| f64::from(in_shader(*kind).number()));
+    let mut kinds: Vec<f64> = kinds.collect();
+    kinds.dedup();
     let mut all = combinations(&REDUCE, &[("KIND", &kinds), ("HALF", BOTH), ("TOGETHER", BOTH)]);
     all.extend(combinations(&ARG_REDUCE, &[("MIN", BOTH), ("HALF", BOTH)]));
     all
+}
+
+/// The kind that the shader knows: a mean is a sum, divided at the end.
+fn in_shader(kind: ReduceKind) -> ReduceKind {
+    if kind == ReduceKind::Mean { ReduceKind::Sum } else { kind }
 }
 
 /// A tensor `[outer, extent, inner]` of which the extent is to go.
@@ -61,13 +68,7 @@ pub(super) fn reduce(
     x: Source<'_>,
     output: &TensorType,
 ) -> Result<GpuBuffer> {
-    let kind = match op.kind {
-        ReduceKind::Sum | ReduceKind::Mean => 0.0,
-        ReduceKind::Product => 1.0,
-        ReduceKind::Max => 2.0,
-        ReduceKind::Min => 3.0,
-        _ => return Err(cx.gpu.unsupported("reduce", format!("no kernel for {:?}", op.kind))),
-    };
+    let kind = f64::from(in_shader(op.kind).number());
     let each: usize = op.axes.iter().map(|axis| x.ty.shape.dims()[axis]).product();
     let mut divisor = (op.kind == ReduceKind::Mean).then_some(each);
     let mut steps = steps(&x.ty.shape, |axis| op.axes.contains(axis));

@@ -2,7 +2,7 @@
 // shorter at the end. Where the extent lies next in memory (inner = 1) a workgroup makes an element,
 // its invocations taking turns; else each invocation makes one. The order is the same every time.
 
-// 0 sum, 1 product, 2 maximum, 3 minimum.
+// REDUCE_SUM and so on: the numbers come from the table of kinds. A mean is a sum that is divided.
 override KIND: u32;
 override HALF: bool;
 // inner = 1.
@@ -29,19 +29,21 @@ struct Params {
 
 fn start_value() -> f32 {
     switch (KIND) {
-        case 0u: { return 0.0; }
-        case 1u: { return 1.0; }
-        case 2u: { return -float_of(INFINITY_BITS); }
-        default: { return float_of(INFINITY_BITS); }
+        case REDUCE_SUM: { return 0.0; }
+        case REDUCE_PRODUCT: { return 1.0; }
+        case REDUCE_MAX: { return -float_of(INFINITY_BITS); }
+        case REDUCE_MIN: { return float_of(INFINITY_BITS); }
+        default: { return float_of(QUIET_NAN); }
     }
 }
 
 fn combine(a: f32, b: f32) -> f32 {
     switch (KIND) {
-        case 0u: { return a + b; }
-        case 1u: { return a * b; }
-        case 2u: { return maximum(a, b); }
-        default: { return minimum(a, b); }
+        case REDUCE_SUM: { return a + b; }
+        case REDUCE_PRODUCT: { return a * b; }
+        case REDUCE_MAX: { return maximum(a, b); }
+        case REDUCE_MIN: { return minimum(a, b); }
+        default: { return float_of(QUIET_NAN); }
     }
 }
 

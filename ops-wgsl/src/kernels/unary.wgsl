@@ -17,53 +17,122 @@ fn sigmoid(x: f32) -> f32 {
     return 1.0 / (1.0 + exponent(-x));
 }
 
-fn apply(x: f32) -> f32 {
+// The functions, by the names of their kinds: the table of kinds makes `apply` of them.
+
+fn unary_neg(x: f32) -> f32 {
     let bits = bitcast<u32>(x);
-    switch (KIND) {
-        case 0u: { return bitcast<f32>(bits ^ 0x80000000u); }
-        case 1u: { return bitcast<f32>(bits & 0x7fffffffu); }
-        case 2u: {
-            if (is_nan(x) || (bits << 1u) == 0u) { return x; }
-            return select(1.0, -1.0, bits > 0x7fffffffu);
-        }
-        case 3u: { return x * x; }
-        case 4u: { return square_root(x); }
-        case 5u: {
-            if (is_infinite(x) && bits < 0x80000000u) { return 0.0; }
-            if ((bits << 1u) == 0u) { return float_of(INFINITY_BITS); }
-            return 1.0 / square_root(x);
-        }
-        case 6u: {
-            if ((bits << 1u) == 0u) { return bitcast<f32>(bits | INFINITY_BITS); }
-            return 1.0 / x;
-        }
-        case 7u: { return exponent(x); }
-        case 8u: { return logarithm(x); }
-        case 9u: { return sine(x, 0); }
-        case 10u: { return sine(x, 1); }
-        case 11u: { return hyperbolic_tangent(x); }
-        case 12u: { return sigmoid(x); }
-        case 13u: { return relu(x); }
-        case 14u: {
-            if (is_nan(x) || less(0.0, x)) { return x; }
-            return params.a * x;
-        }
-        case 15u: {
-            if (is_nan(x) || less(0.0, x)) { return x; }
-            return params.a * (exponent(x) - 1.0);
-        }
-        case 16u: { return x * sigmoid(x); }
-        case 17u: {
-            let inner = 0.7978845608 * (x + 0.044715 * x * x * x);
-            return 0.5 * x * (1.0 + hyperbolic_tangent(inner));
-        }
-        case 18u: { return floor(x); }
-        case 19u: { return ceil(x); }
-        case 20u: { return round(x); }
-        case 21u: { return params.a * x + params.b; }
-        case 22u: { return power(x, params.a); }
-        default: { return minimum(maximum(x, params.a), params.b); }
-    }
+    return bitcast<f32>(bits ^ 0x80000000u);
+}
+
+fn unary_abs(x: f32) -> f32 {
+    let bits = bitcast<u32>(x);
+    return bitcast<f32>(bits & 0x7fffffffu);
+}
+
+fn unary_sign(x: f32) -> f32 {
+    let bits = bitcast<u32>(x);
+    if (is_nan(x) || (bits << 1u) == 0u) { return x; }
+    return select(1.0, -1.0, bits > 0x7fffffffu);
+}
+
+fn unary_square(x: f32) -> f32 {
+    return x * x;
+}
+
+fn unary_sqrt(x: f32) -> f32 {
+    return square_root(x);
+}
+
+fn unary_rsqrt(x: f32) -> f32 {
+    let bits = bitcast<u32>(x);
+    if (is_infinite(x) && bits < 0x80000000u) { return 0.0; }
+    if ((bits << 1u) == 0u) { return float_of(INFINITY_BITS); }
+    return 1.0 / square_root(x);
+}
+
+fn unary_recip(x: f32) -> f32 {
+    let bits = bitcast<u32>(x);
+    if ((bits << 1u) == 0u) { return bitcast<f32>(bits | INFINITY_BITS); }
+    return 1.0 / x;
+}
+
+fn unary_exp(x: f32) -> f32 {
+    return exponent(x);
+}
+
+fn unary_log(x: f32) -> f32 {
+    return logarithm(x);
+}
+
+fn unary_sin(x: f32) -> f32 {
+    return sine(x, 0);
+}
+
+fn unary_cos(x: f32) -> f32 {
+    return sine(x, 1);
+}
+
+fn unary_tanh(x: f32) -> f32 {
+    return hyperbolic_tangent(x);
+}
+
+fn unary_sigmoid(x: f32) -> f32 {
+    return sigmoid(x);
+}
+
+fn unary_relu(x: f32) -> f32 {
+    return relu(x);
+}
+
+fn unary_leaky_relu(x: f32) -> f32 {
+    if (is_nan(x) || less(0.0, x)) { return x; }
+    return params.a * x;
+}
+
+fn unary_elu(x: f32) -> f32 {
+    if (is_nan(x) || less(0.0, x)) { return x; }
+    return params.a * (exponent(x) - 1.0);
+}
+
+fn unary_silu(x: f32) -> f32 {
+    return x * sigmoid(x);
+}
+
+fn unary_gelu(x: f32) -> f32 {
+    let inner = 0.7978845608 * (x + 0.044715 * x * x * x);
+    return 0.5 * x * (1.0 + hyperbolic_tangent(inner));
+}
+
+fn unary_hard_swish(x: f32) -> f32 {
+    return x * unary_hard_sigmoid(x);
+}
+
+fn unary_hard_sigmoid(x: f32) -> f32 {
+    return minimum(maximum(x + 3.0, 0.0), 6.0) / 6.0;
+}
+
+fn unary_floor(x: f32) -> f32 {
+    return floor(x);
+}
+
+fn unary_ceil(x: f32) -> f32 {
+    return ceil(x);
+}
+
+fn unary_round(x: f32) -> f32 {
+    return round(x);
+}
+
+fn unary_affine(x: f32) -> f32 {
+    return params.a * x + params.b;
+}
+
+fn unary_powf(x: f32) -> f32 {
+    return power(x, params.a);
+}
+
+fn unary_clamp(x: f32) -> f32 {
+    return minimum(maximum(x, params.a), params.b);
 }
 
 @compute @workgroup_size(256)

@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 use striate_tensor::{DType, Device, Error, Op, RandomKey, Result, Tensor, TensorType};
 
 use crate::adapter::AdapterChoice;
-use crate::backend::{Options, Wgpu};
+use crate::backend::Wgpu;
 use crate::kernels::{Algorithm, Case, Choices};
+use crate::options::Options;
 use crate::profile::Clock;
 pub(crate) use store::winners;
 use store::{Entry, Store};
@@ -290,7 +291,7 @@ mod tests {
     }
 
     fn cases() -> [TuneCase; 2] {
-        let conv = Conv2d { padding: [1, 1], groups: 2, ..Conv2d::default() };
+        let conv = Conv2d { padding: [[1; 2]; 2], groups: 2, ..Conv2d::default() };
         let full = MatMul { transpose_b: true, ..MatMul::default() };
         [
             TuneCase { op: conv.into(), inputs: types(&[&[2, 9, 7, 16], &[24, 3, 3, 8]]) },

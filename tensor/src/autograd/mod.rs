@@ -30,7 +30,7 @@ mod pass;
 
 pub use checkpoint::checkpoint;
 pub use leaves::LeafId;
-pub use mode::no_grad;
+pub use mode::{is_recording, no_grad};
 pub(crate) use node::Node;
 pub use pass::Gradients;
 

@@ -46,8 +46,8 @@ pub(super) fn noticing<T>(function: impl FnOnce() -> T) -> (T, Vec<Arc<Node>>) {
     (result, NOTICED.replace(before).into_values().collect())
 }
 
-/// Whether this thread records.
-pub(super) fn is_recording() -> bool {
+/// Whether this thread records what a gradient needs: not within [`no_grad`].
+pub fn is_recording() -> bool {
     MODE.get() == Mode::Record
 }
 

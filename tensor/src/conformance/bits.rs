@@ -7,19 +7,23 @@ use crate::ops::*;
 use crate::{DType, Device, HostTensor, RandomKey, Shape, reference};
 
 /// Ops large enough to be split among threads, whose bits depend on how.
-fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<Case> {
     let signed = |dims: &[usize], seed| tensor(dims, DType::F32, SIGNED, seed);
     let half = |dims: &[usize], seed| tensor(dims, DType::F16, SIGNED, seed);
     let case = |op: Op, inputs: Vec<HostTensor>| Case::new(op, inputs, Tolerance::Bits);
     let axes = |axes: &[usize]| Axes::new(axes).expect("the axes of a case");
     let reduce = |kind, set: &[usize]| Reduce { kind, axes: axes(set), keep_axes: false }.into();
     let weights = MatMul { transpose_b: true, bias: true, relu: true, ..MatMul::default() };
-    let conv = Conv2d { padding: [1, 1], bias: true, relu: true, ..Conv2d::default() };
-    let first = Conv2d { stride: [4, 4], padding: [1, 1], ..Conv2d::default() };
+    let conv = Conv2d { padding: [[1; 2]; 2], bias: true, relu: true, ..Conv2d::default() };
+    let first = Conv2d { stride: [4, 4], padding: [[1; 2]; 2], ..Conv2d::default() };
+    let dilated = Conv2d { stride: [2, 2], dilation: [2, 3], padding: [[2, 3], [1, 2]], ..first };
     let pool = Pool2d::square(3, 2, 1);
+    let first_pool = Pool2d { ties: Ties::First, ..pool };
     let lrn = Lrn { size: 5, kappa: 2.0, alpha: 0.1, beta: 0.75, groups: 2 };
     let image = || signed(&[3, 37, 41, 48], 1);
     let shape = Shape::new(&[77_777]).expect("the shape of a case");
+    let statistics =
+        || reference::execute(&Moments.into(), &[&image()]).expect("the moments of a case");
     let key = RandomKey::new(3, 4);
     let sigmoid = Unary { kind: UnaryKind::Sigmoid };
     let add = Binary { kind: BinaryKind::Add };
@@ -59,6 +63,24 @@ fn cases() -> Vec<Case> {
         ),
         case(conv.into(), vec![image(), signed(&[65, 3, 3, 48], 2), signed(&[65], 3)]),
         case(
+            Conv2d { residual: true, ..conv }.into(),
+            vec![
+                image(),
+                signed(&[64, 3, 3, 48], 2),
+                signed(&[64], 3),
+                signed(&[3, 37, 41, 64], 4),
+            ],
+        ),
+        case(
+            Conv2d { dilation: [2, 3], residual: true, ..conv }.into(),
+            vec![
+                image(),
+                signed(&[65, 3, 3, 48], 2),
+                signed(&[65], 3),
+                signed(&[3, 35, 37, 65], 4),
+            ],
+        ),
+        case(
             Conv2d { groups: 2, ..conv }.into(),
             vec![image(), signed(&[64, 3, 3, 24], 2), signed(&[64], 3)],
         ),
@@ -71,12 +93,39 @@ fn cases() -> Vec<Case> {
             Conv2dWeightGrad { conv, kernel: [3, 3] }.into(),
             vec![image(), signed(&[3, 37, 41, 16], 2)],
         ),
+        case(
+            Conv2dInputGrad { conv: dilated, input: [37, 41] }.into(),
+            vec![signed(&[3, 19, 19, 16], 1), signed(&[16, 3, 3, 48], 2)],
+        ),
+        case(
+            Conv2dWeightGrad { conv: dilated, kernel: [3, 3] }.into(),
+            vec![image(), signed(&[3, 19, 19, 16], 2)],
+        ),
         case(pool.into(), vec![image()]),
-        case(MaxPool2dGrad(pool).into(), vec![image(), pooled, signed(&windows, 3)]),
+        case(MaxPool2dGrad(pool).into(), vec![image(), pooled.clone(), signed(&windows, 3)]),
+        case(MaxPool2dGrad(first_pool).into(), vec![image(), pooled, signed(&windows, 3)]),
         case(AvgPool2d(pool).into(), vec![image()]),
         case(AvgPool2dGrad { pool, input: [37, 41] }.into(), vec![signed(&windows, 3)]),
         case(lrn.into(), vec![image()]),
         case(LrnGrad(lrn).into(), vec![image(), signed(&[3, 37, 41, 48], 2)]),
+        case(Moments.into(), vec![image()]),
+        // Few channels and many rows.
+        case(Moments.into(), vec![signed(&[100_003, 3], 1)]),
+        case(
+            BatchNorm { epsilon: 1e-5, batch: true, relu: true }.into(),
+            vec![image(), statistics(), signed(&[48], 2), signed(&[48], 3)],
+        ),
+        case(BatchNormSums.into(), vec![image(), signed(&[3, 37, 41, 48], 2), statistics()]),
+        case(
+            BatchNormGrad { epsilon: 1e-5 }.into(),
+            vec![
+                image(),
+                signed(&[3, 37, 41, 48], 2),
+                statistics(),
+                signed(&[2, 48], 3),
+                signed(&[48], 4),
+            ],
+        ),
         case(Dropout { rate: 0.4, scale: 1.7, key }.into(), vec![image()]),
         case(Uniform { shape, low: -0.3, high: 0.9, key }.into(), vec![]),
         case(Normal { shape, mean: 0.1, deviation: 0.7, key }.into(), vec![]),

@@ -69,7 +69,7 @@ impl Case {
             Ok(None) => return self.declined(device, settings).or_else(fail),
             Err(error) => return fail(format!("the device says: {error}")),
         };
-        report::executed();
+        report::executed(self.op.name());
         if got.ty() != want.ty() {
             return fail(format!("the device gives {}, the reference {}", got.ty(), want.ty()));
         }

@@ -21,7 +21,7 @@ struct Setup {
 
 /// A square kernel, `stride` and `padding` the same both ways, one group.
 fn square(x: [usize; 4], out: usize, kernel: usize, stride: usize, padding: usize) -> Setup {
-    let conv = Conv2d { stride: [stride; 2], padding: [padding; 2], ..Conv2d::default() };
+    let conv = Conv2d { stride: [stride; 2], padding: [[padding; 2]; 2], ..Conv2d::default() };
     Setup { x, out, kernel: [kernel; 2], conv }
 }
 
@@ -30,8 +30,20 @@ impl Setup {
         Setup { conv: Conv2d { groups, ..self.conv }, ..self }
     }
 
+    fn sides(self, padding: [[usize; 2]; 2]) -> Self {
+        Setup { conv: Conv2d { padding, ..self.conv }, ..self }
+    }
+
+    fn dilated(self, dilation: [usize; 2]) -> Self {
+        Setup { conv: Conv2d { dilation, ..self.conv }, ..self }
+    }
+
     fn epilogue(self, bias: bool, relu: bool) -> Self {
         Setup { conv: Conv2d { bias, relu, ..self.conv }, ..self }
+    }
+
+    fn residual(self, residual: bool) -> Self {
+        Setup { conv: Conv2d { residual, ..self.conv }, ..self }
     }
 
     fn direct(self) -> Self {
@@ -51,21 +63,22 @@ impl Setup {
     }
 
     fn dy(&self, dtype: DType, seed: u64) -> HostTensor {
-        let conv = Conv2d { bias: false, ..self.conv };
+        let conv = Conv2d { bias: false, residual: false, ..self.conv };
         let types = [self.x(dtype, 0).ty(), self.w(dtype, 0).ty()];
         let y: TensorType = Op::from(conv).output(&types).expect("the convolution of a case");
         tensor(y.shape.dims(), dtype, SIGNED, seed ^ 3)
     }
 
     fn of(&self, inputs: Vec<HostTensor>) -> Case {
-        let terms = self.weights()[1..].iter().product::<usize>() + 1;
+        let added = &inputs[2..];
+        let terms = self.weights()[1..].iter().product::<usize>() + added.len().max(1);
         let product = finite_max(&inputs[0]) * finite_max(&inputs[1]);
-        let product = inputs.get(2).map_or(product, |bias| product.max(finite_max(bias)));
+        let product = added.iter().map(finite_max).fold(product, f64::max);
         let case = Case::new(self.conv, inputs, Tolerance::Sum { terms, product });
         self.spreading(case, |output, operand, place| match operand {
             0 => self.share_a_tile(output, place),
             1 => output[3] == place[0],
-            // A bias is added to what has been transformed back.
+            // Bias and residual are added to what has been transformed back.
             _ => false,
         })
     }
@@ -102,8 +115,8 @@ impl Setup {
         let near = |axis: usize| {
             let beyond = (TILE - 1) * self.conv.stride[axis];
             let from = output[axis + 1] * self.conv.stride[axis];
-            let to = from + self.kernel[axis] + beyond;
-            let place = pixel[axis + 1] + self.conv.padding[axis] + beyond;
+            let to = from + self.conv.window(self.kernel)[axis] + beyond;
+            let place = pixel[axis + 1] + self.conv.padding[axis][0] + beyond;
             (from..to + beyond).contains(&place)
         };
         let group = |channel: usize, channels: usize| channel / (channels / self.conv.groups);
@@ -117,6 +130,9 @@ impl Setup {
         let mut inputs = vec![self.x(x, seed), self.w(w, seed)];
         if self.conv.bias {
             inputs.push(tensor(&[self.out], w, SIGNED, seed ^ 2));
+        }
+        if self.conv.residual {
+            inputs.push(self.dy(w, seed ^ 4));
         }
         self.of(inputs)
     }
@@ -191,6 +207,28 @@ fn setups() -> Vec<Setup> {
         square([2, 7, 7, 16], 16, 3, 1, 1).groups(16),
         square([2, 7, 7, 6], 18, 3, 2, 1).groups(6),
         square([1, 6, 6, 34], 10, 3, 1, 1).groups(2),
+        // Sides that differ: for each way that a device may take, and with nothing but padding.
+        square([2, 7, 6, 5], 6, 3, 1, 0).sides([[0, 2], [1, 0]]),
+        square([2, 9, 10, 3], 12, 5, 2, 0).sides([[3, 0], [1, 4]]),
+        square([1, 8, 9, 18], 9, 4, 3, 0).sides([[1, 2], [0, 5]]).groups(3),
+        square([1, 14, 13, 32], 32, 3, 1, 0).sides([[0, 2], [1, 0]]),
+        square([1, 13, 14, 32], 64, 5, 1, 0).sides([[4, 1], [0, 3]]),
+        square([4, 17, 16, 32], 32, 3, 1, 0).sides([[2, 0], [0, 1]]),
+        square([1, 0, 3, 4], 5, 2, 1, 0).sides([[0, 3], [1, 0]]),
+        square([1, 1, 1, 2], 3, 3, 1, 0).sides([[5, 0], [0, 4]]),
+        // Dilations: of a stride's, which share nothing with it, and which share a part.
+        square([2, 9, 8, 5], 6, 3, 1, 2).dilated([2, 2]),
+        square([2, 12, 13, 3], 9, 3, 1, 3).dilated([3, 2]),
+        square([1, 11, 10, 3], 8, 3, 2, 2).dilated([2, 1]),
+        square([1, 11, 10, 3], 8, 3, 2, 1).dilated([1, 2]),
+        square([2, 13, 12, 6], 4, 4, 2, 3).dilated([3, 2]).groups(2),
+        square([1, 17, 18, 4], 5, 3, 4, 3).dilated([2, 6]),
+        square([1, 15, 16, 7], 6, 3, 3, 4).dilated([2, 3]),
+        square([1, 16, 15, 32], 32, 3, 1, 2).dilated([2, 2]),
+        square([4, 16, 17, 32], 32, 3, 2, 2).dilated([2, 2]),
+        square([1, 9, 9, 3], 4, 3, 1, 0).sides([[0, 5], [2, 1]]).dilated([3, 4]),
+        square([1, 2, 2, 3], 4, 2, 1, 4).dilated([5, 7]),
+        square([1, 4, 4, 3], 4, 1, 1, 0).dilated([9, 1 << 20]),
         // Channels beyond a block of the sum.
         square([1, 5, 5, 600], 9, 3, 1, 1),
         square([1, 5, 4, 1040], 12, 3, 1, 1).groups(2),
@@ -220,14 +258,14 @@ fn setups() -> Vec<Setup> {
         }
     }
     // Rows and columns that differ in everything.
-    let conv = Conv2d { stride: [2, 3], padding: [0, 2], ..Conv2d::default() };
+    let conv = Conv2d { stride: [2, 3], padding: [[0; 2], [2; 2]], ..Conv2d::default() };
     setups.push(Setup { x: [2, 9, 10, 6], out: 7, kernel: [1, 5], conv });
     setups.push(Setup { x: [2, 10, 9, 6], out: 8, kernel: [4, 2], conv });
     setups.push(Setup {
         x: [1, 8, 8, 9],
         out: 6,
         kernel: [2, 7],
-        conv: Conv2d { stride: [1, 1], padding: [1, 0], groups: 3, ..conv },
+        conv: Conv2d { stride: [1, 1], padding: [[1; 2], [0; 2]], groups: 3, ..conv },
     });
     // Enough for several threads.
     setups.push(square([1, 30, 31, 32], 70, 3, 1, 1));
@@ -248,6 +286,7 @@ fn thin_setups() -> Vec<Setup> {
         });
         let stride = [1 + turn % 2, 1 + turn / 2 % 2];
         let groups = if channels % 2 == 0 && out % 2 == 0 { 2 } else { 1 };
+        let padding = padding.map(|padding| [padding + turn % 5 / 4, padding]);
         let conv = Conv2d { stride, padding, groups, ..Conv2d::default() };
         setups.push(Setup { x: [n, rows, cols, channels], out, kernel, conv });
     }
@@ -276,6 +315,9 @@ fn non_finite_setups() -> Vec<Setup> {
         square([2, 5, 5, 2], 3, 4, 1, 0),
         Setup { x: [1, 3, 1, 1], out: 1, kernel: [2, 1], conv: between },
         Setup { x: [1, 6, 5, 2], out: 4, kernel: [2, 3], conv: between },
+        square([1, 9, 9, 5], 6, 3, 1, 0).sides([[2, 0], [1, 3]]),
+        square([1, 10, 9, 5], 6, 3, 2, 1).dilated([2, 3]),
+        square([1, 14, 13, 32], 32, 3, 1, 0).sides([[1, 0], [0, 2]]),
     ];
     for (kernel, padding) in [(3, 1), (3, 0), (5, 2), (5, 1)] {
         setups.push(square([1, 14, 13, 32], 32, kernel, 1, padding));
@@ -312,19 +354,26 @@ pub fn conv2d(device: &Device, settings: &Settings) {
     let check = |case: Case| table(device, settings, [case]);
     for (setup, seed) in thin_setups().into_iter().chain(setups()).zip(0..) {
         // Each epilogue in turn.
-        let setup = setup.epilogue(seed % 2 == 0, seed % 4 < 2);
+        let setup = setup.epilogue(seed % 2 == 0, seed % 4 < 2).residual(seed % 8 < 4);
         check(setup.forward(F32S, seed));
         check(setup.direct().forward(F32S, seed));
     }
     for setup in some_setups() {
         for (bias, relu) in [(false, false), (false, true), (true, false), (true, true)] {
-            type_pairs().for_each(|types| check(setup.epilogue(bias, relu).forward(types, 5)));
+            let setup = setup.epilogue(bias, relu);
+            type_pairs().for_each(|types| check(setup.forward(types, 5)));
+            // Once: each combination is a kernel of its own on some devices, and slow to compile.
+            if bias && relu {
+                let setup = setup.residual(true);
+                type_pairs().for_each(|types| check(setup.forward(types, 5)));
+            }
         }
     }
     for setup in non_finite_setups() {
         for (bias, relu) in [(false, false), (true, true)] {
-            let setup = setup.epilogue(bias, relu);
-            for place in 0..2 + usize::from(bias) {
+            // With the bias, a residual too.
+            let setup = setup.epilogue(bias, relu).residual(bias);
+            for place in 0..if bias { 4 } else { 2 } {
                 for among in NON_FINITES {
                     let mut inputs = setup.forward(F32S, 6).inputs;
                     inputs[0] = with_zeros(inputs[0].clone());
@@ -392,21 +441,31 @@ fn parameters() -> impl Strategy<Value = (Setup, [DType; 2], u64)> {
     let image = (0..4usize, 0..12usize, 0..12usize);
     let channels = (1..4usize, 0..9usize, 0..12usize);
     let pair = |range: std::ops::Range<usize>| prop::array::uniform2(range);
-    let window = (pair(1..6), pair(1..4), pair(0..4));
-    let epilogue = (any::<bool>(), any::<bool>(), any::<bool>());
+    let padding = prop::array::uniform2(pair(0..4));
+    // Half of them without dilation, which more kernels take.
+    let dilation = prop_oneof![Just([1, 1]), pair(1..4)];
+    let window = (pair(1..6), pair(1..4), padding, dilation);
+    let epilogue = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
     (image, channels, window, epilogue, (float(), float()), seed()).prop_map(
-        |((n, rows, cols), (groups, c, out), (kernel, stride, padding), flags, types, seed)| {
-            let (bias, relu, direct) = flags;
+        |((n, rows, cols), (groups, c, out), window, flags, types, seed)| {
+            let (bias, residual, relu, direct) = flags;
+            // As the table has it, where the types are mixed.
+            let residual = residual && bias && relu;
+            let (kernel, stride, padding, dilation) = window;
             // A kernel fits into the image with its padding, so that one of them has an extent.
-            let padding = [(padding[0], rows), (padding[1], cols)]
-                .map(|(padding, extent)| if extent == 0 { padding.max(1) } else { padding });
-            let fit = |axis: usize, extent: usize| kernel[axis].min(extent + 2 * padding[axis]);
+            let [[top, bottom], [left, right]] = padding;
+            let least = |extent: usize| usize::from(extent == 0);
+            let padding = [[top.max(least(rows)), bottom], [left.max(least(cols)), right]];
+            let fit = |axis: usize, extent: usize| {
+                let padded = extent + padding[axis][0] + padding[axis][1];
+                kernel[axis].min((padded - 1) / dilation[axis] + 1)
+            };
             let algorithm = if direct { Algorithm::Direct } else { Algorithm::Auto };
             let setup = Setup {
                 x: [n, rows, cols, c * groups],
                 out: out * groups,
                 kernel: [fit(0, rows), fit(1, cols)],
-                conv: Conv2d { stride, padding, groups, bias, relu, algorithm },
+                conv: Conv2d { stride, padding, dilation, groups, bias, residual, relu, algorithm },
             };
             (setup, [types.0, types.1], seed)
         },

@@ -38,39 +38,19 @@ const SHAPES: &[&[usize]] = &[
     &[70_001],
 ];
 
-const UNARY: &[UnaryKind] = &[
-    UnaryKind::Neg,
-    UnaryKind::Abs,
-    UnaryKind::Sign,
-    UnaryKind::Square,
-    UnaryKind::Sqrt,
-    UnaryKind::Rsqrt,
-    UnaryKind::Recip,
-    UnaryKind::Exp,
-    UnaryKind::Log,
-    UnaryKind::Sin,
-    UnaryKind::Cos,
-    UnaryKind::Tanh,
-    UnaryKind::Sigmoid,
-    UnaryKind::Relu,
-    UnaryKind::LeakyRelu { slope: 0.01 },
-    UnaryKind::Elu { alpha: 1.0 },
-    UnaryKind::Elu { alpha: 0.3 },
-    UnaryKind::Silu,
-    UnaryKind::Gelu,
-    UnaryKind::Floor,
-    UnaryKind::Ceil,
-    UnaryKind::Round,
-    UnaryKind::Affine { scale: -2.5, shift: 0.75 },
-    UnaryKind::Affine { scale: 1.0 / 256.0, shift: 0.0 },
-    UnaryKind::Powf { exponent: -0.75 },
-    UnaryKind::Powf { exponent: 0.0 },
-    UnaryKind::Powf { exponent: 0.5 },
-    UnaryKind::Powf { exponent: 2.0 },
-    UnaryKind::Powf { exponent: 3.0 },
-    UnaryKind::Clamp { min: -1.0, max: 1.5 },
-    UnaryKind::Clamp { min: 0.0, max: f32::INFINITY },
-];
+/// Every function, and some with other parameters than those of the table.
+fn unary_kinds() -> Vec<UnaryKind> {
+    const MORE: &[UnaryKind] = &[
+        UnaryKind::Elu { alpha: 0.3 },
+        UnaryKind::Affine { scale: 1.0 / 256.0, shift: 0.0 },
+        UnaryKind::Powf { exponent: 0.0 },
+        UnaryKind::Powf { exponent: 0.5 },
+        UnaryKind::Powf { exponent: 2.0 },
+        UnaryKind::Powf { exponent: 3.0 },
+        UnaryKind::Clamp { min: 0.0, max: f32::INFINITY },
+    ];
+    [UnaryKind::ALL, MORE].concat()
+}
 
 fn unary_tolerance(kind: UnaryKind) -> Tolerance {
     match kind {
@@ -97,7 +77,9 @@ fn unary_tolerance(kind: UnaryKind) -> Tolerance {
         | UnaryKind::Sigmoid
         | UnaryKind::Elu { .. }
         | UnaryKind::Silu
-        | UnaryKind::Gelu => Tolerance::Each { floor: 0.1 },
+        | UnaryKind::Gelu
+        | UnaryKind::HardSwish
+        | UnaryKind::HardSigmoid => Tolerance::Each { floor: 0.1 },
         // So does the sum, of terms as large as the shift.
         UnaryKind::Affine { shift, .. } => Tolerance::Each { floor: f64::from(shift.abs()) },
     }
@@ -132,7 +114,7 @@ fn unary_edges(kind: UnaryKind, settings: &Settings) -> Vec<f32> {
 /// # Panics
 /// Where the device disagrees with the reference.
 pub fn unary(device: &Device, settings: &Settings) {
-    for &kind in UNARY {
+    for kind in unary_kinds() {
         let tolerance = unary_tolerance(kind);
         let case = |dims: &[usize], dtype, values, seed| {
             Case::new(Unary { kind }, [tensor(dims, dtype, values, seed)], tolerance)
@@ -147,22 +129,12 @@ pub fn unary(device: &Device, settings: &Settings) {
             }
         }
     }
-    let kinds = prop::sample::select(UNARY.to_vec());
+    let kinds = prop::sample::select(unary_kinds());
     random(device, settings, (kinds, dims(0..=5), float(), seed()), |(kind, dims, dtype, seed)| {
         let x = tensor(&dims, dtype, unary_values(kind), seed);
         Case::new(Unary { kind }, [x], unary_tolerance(kind))
     });
 }
-
-const BINARY: [BinaryKind; 7] = [
-    BinaryKind::Add,
-    BinaryKind::Sub,
-    BinaryKind::Mul,
-    BinaryKind::Div,
-    BinaryKind::Maximum,
-    BinaryKind::Minimum,
-    BinaryKind::Pow,
-];
 
 fn takes(kind: BinaryKind, dtype: DType) -> bool {
     dtype.is_float() || !matches!(kind, BinaryKind::Div | BinaryKind::Pow)
@@ -222,7 +194,7 @@ const PAIRS: &[(&[usize], &[usize])] = &[
 /// # Panics
 /// Where the device disagrees with the reference.
 pub fn binary(device: &Device, settings: &Settings) {
-    for kind in BINARY {
+    for &kind in BinaryKind::ALL {
         for dtype in DTYPES.into_iter().filter(|&dtype| takes(kind, dtype)) {
             let pairs = PAIRS.iter().zip(0..);
             table(device, settings, pairs.map(|((a, b), i)| binary_case(kind, dtype, a, b, i)));
@@ -247,22 +219,13 @@ pub fn binary(device: &Device, settings: &Settings) {
         Case::new(Binary { kind: BinaryKind::Pow }, [a, b], Tolerance::Each { floor: 0.0 })
     };
     table(device, settings, [negative_bases(&[0.0, 1.0, 2.0, 3.0, -1.0, -2.0, 0.5, -1.5])]);
-    let kinds = prop::sample::select(BINARY.to_vec());
+    let kinds = prop::sample::select(BinaryKind::ALL.to_vec());
     let parameters = (kinds, dtype(), broadcasting::<2>(), seed());
     random(device, settings, parameters, |(kind, dtype, [a, b], seed)| {
         let dtype = if takes(kind, dtype) { dtype } else { DType::F32 };
         binary_case(kind, dtype, &a, &b, seed)
     });
 }
-
-const COMPARE: [CompareKind; 6] = [
-    CompareKind::Eq,
-    CompareKind::Ne,
-    CompareKind::Lt,
-    CompareKind::Le,
-    CompareKind::Gt,
-    CompareKind::Ge,
-];
 
 /// Every [`Compare`], with broadcasting.
 ///
@@ -276,7 +239,7 @@ pub fn compare(device: &Device, settings: &Settings) {
     };
     let subnormal = if settings.subnormals { SUBNORMAL } else { &[] };
     let edges: Vec<f32> = EDGES.iter().chain(subnormal).copied().collect();
-    for kind in COMPARE {
+    for &kind in CompareKind::ALL {
         for dtype in DTYPES {
             let pairs = PAIRS.iter().zip(0..);
             table(device, settings, pairs.map(|((a, b), i)| case(kind, dtype, a, b, i)));
@@ -289,7 +252,7 @@ pub fn compare(device: &Device, settings: &Settings) {
             .map(|v| crate::HostTensor::new(crate::Shape::new(&[3]).unwrap(), v.to_vec()).unwrap());
         table(device, settings, [Case::new(Compare { kind }, [a, b], Tolerance::Bits)]);
     }
-    let kinds = prop::sample::select(COMPARE.to_vec());
+    let kinds = prop::sample::select(CompareKind::ALL.to_vec());
     let parameters = (kinds, dtype(), broadcasting::<2>(), seed());
     random(device, settings, parameters, |(kind, dtype, [a, b], seed)| {
         case(kind, dtype, &a, &b, seed)

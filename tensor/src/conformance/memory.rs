@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use super::cases::{Tolerance, difference};
 use super::values::{DTYPES, Values, tensor};
-use super::{Settings, report};
+use super::{Settings, report, samples};
 use crate::ops::{
-    Algorithm, Axes, Binary, BinaryKind, Concatenate, Conv2d, CrossEntropyGrad, Flip, Gather,
-    GatherGrad, Lrn, MatMul, Permute, Pool2d, Reduce, ReduceKind, ReluGrad, SgdMomentum, Slice,
-    Softmax, Unary, UnaryKind,
+    Algorithm, Axes, BatchNorm, BatchNormGrad, BatchNormSums, Binary, BinaryKind, Concatenate,
+    Conv2d, CrossEntropyGrad, Flip, Gather, GatherGrad, Lrn, MatMul, Moments, Permute, Pool2d,
+    Reduce, ReduceKind, ReluGrad, SgdMomentum, Slice, Softmax, Unary, UnaryKind,
 };
 use crate::{
     DType, Device, Error, HostTensor, Op, Reference, SharedBytes, Tensor, TensorType, reference,
@@ -104,7 +104,7 @@ pub fn sgd_momentum(device: &Device, settings: &Settings) {
             report::declined(op.name(), &[w.ty(), v.ty(), gradient.ty()]);
             return;
         }
-        report::executed();
+        report::executed(op.name());
         for step in [step, SgdMomentum { rate: 0.5, scale: 1.0, ..step }, still] {
             let (mut want_w, mut want_v) = (w.clone(), v.clone());
             let [mut got_w, mut got_v, g] = [&w, &v, &gradient].map(|x| upload(x, device));
@@ -168,6 +168,7 @@ pub fn bad_operands(device: &Device, _: &Settings) {
         keep_axes: false,
     };
     let lrn = Lrn { size: 5, kappa: 1.0, alpha: 1.0, beta: 0.75, groups: 3 };
+    let norm = BatchNorm::default();
     let relu = Op::from(Unary { kind: UnaryKind::Relu });
     let bad: Vec<(Op, Vec<HostTensor>)> = vec![
         (relu.clone(), vec![]),
@@ -180,12 +181,17 @@ pub fn bad_operands(device: &Device, _: &Settings) {
         (conv.into(), vec![image(), f32(&[6, 6, 3, 4])]),
         (conv.into(), vec![f32(&[5, 5, 4]), f32(&[6, 3, 3, 4])]),
         (Conv2d { stride: [0, 1], ..conv }.into(), vec![image(), f32(&[6, 3, 3, 4])]),
+        (Conv2d { dilation: [1, 0], ..conv }.into(), vec![image(), f32(&[6, 3, 3, 4])]),
         (Conv2d { groups: 3, ..conv }.into(), vec![image(), f32(&[6, 3, 3, 4])]),
+        (Conv2d { residual: true, ..conv }.into(), vec![image(), f32(&[6, 3, 3, 4])]),
         (
             Conv2d { algorithm: Algorithm::Direct, groups: 0, ..conv }.into(),
             vec![image(), f32(&[6, 3, 3, 4])],
         ),
-        (Conv2d { padding: [usize::MAX; 2], ..conv }.into(), vec![image(), f32(&[6, 3, 3, 4])]),
+        (
+            Conv2d { padding: [[usize::MAX; 2]; 2], ..conv }.into(),
+            vec![image(), f32(&[6, 3, 3, 4])],
+        ),
         (Pool2d::square(3, 1, 3).into(), vec![image()]),
         (Pool2d::square(usize::MAX, 1, 0).into(), vec![image()]),
         (lrn.into(), vec![image()]),
@@ -197,6 +203,14 @@ pub fn bad_operands(device: &Device, _: &Settings) {
         (Concatenate { axis: 0 }.into(), vec![f32(&[3, 1]), f32(&[3, 2])]),
         (Gather { axis: 0 }.into(), vec![f32(&[3]), f32(&[3])]),
         (ReluGrad.into(), vec![f32(&[3]), f32(&[2])]),
+        (Moments.into(), vec![f32(&[3])]),
+        (norm.into(), vec![f32(&[5, 3]), f32(&[2, 3]), f32(&[3]), f32(&[4])]),
+        (norm.into(), vec![f32(&[5, 3]), f32(&[3]), f32(&[3]), f32(&[3])]),
+        (BatchNormSums.into(), vec![f32(&[5, 3]), f32(&[3, 5]), f32(&[2, 3])]),
+        (
+            BatchNormGrad { epsilon: -1.0 }.into(),
+            vec![f32(&[5, 3]), f32(&[5, 3]), f32(&[2, 3]), f32(&[2, 3]), f32(&[3])],
+        ),
         (CrossEntropyGrad.into(), vec![f32(&[2, 3]), u32(&[2]), f32(&[3])]),
         (GatherGrad { axis: 0, extent: 4 }.into(), vec![u32(&[2]), f32(&[3])]),
         // It updates in place, and has no output to give.
@@ -205,7 +219,12 @@ pub fn bad_operands(device: &Device, _: &Settings) {
             vec![f32(&[3]), f32(&[3]), f32(&[3])],
         ),
     ];
-    for (op, inputs) in &bad {
+    // Of every op, the wrong number of operands.
+    let counts = samples().into_iter().map(|sample| match sample.inputs.is_empty() {
+        true => (sample.op, vec![f32(&[2])]),
+        false => (sample.op, vec![]),
+    });
+    for (op, inputs) in &bad.into_iter().chain(counts).collect::<Vec<_>>() {
         let types: Vec<TensorType> = inputs.iter().map(HostTensor::ty).collect();
         let tensors: Vec<Tensor> = inputs.iter().map(|x| upload(x, device)).collect();
         match device.execute(op, &tensors.iter().collect::<Vec<_>>()) {

@@ -45,6 +45,7 @@
 // It is a test suite, though another crate's tests run it: failing is what it is for.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod batch_norm;
 mod bits;
 mod cases;
 mod conv2d;
@@ -57,12 +58,14 @@ mod pool2d;
 mod random;
 mod reduce;
 mod report;
+mod samples;
 mod softmax;
 mod strategies;
 mod values;
 
 pub use bits::{bits, digest};
 pub use report::{FamilyReport, run, run_family};
+pub use samples::{Sample, samples};
 
 use crate::Device;
 
@@ -155,6 +158,10 @@ families! { $
     pool2d::avg_pool2d_grad,
     lrn::lrn,
     lrn::lrn_grad,
+    batch_norm::moments,
+    batch_norm::batch_norm,
+    batch_norm::batch_norm_sums,
+    batch_norm::batch_norm_grad,
     random::dropout,
     random::uniform,
     random::normal,
@@ -165,5 +172,7 @@ families! { $
     bits::same_bits_twice,
 }
 
+#[cfg(test)]
+mod table_tests;
 #[cfg(test)]
 mod tests;

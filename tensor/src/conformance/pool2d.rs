@@ -6,7 +6,7 @@ use super::Settings;
 use super::cases::{Case, Tolerance, finite_max, random, table};
 use super::strategies::{float, seed};
 use super::values::{EDGES, FLOATS, NON_FINITE, Values, sprinkled, tensor};
-use crate::ops::{AvgPool2d, AvgPool2dGrad, MaxPool2dGrad, Pool2d};
+use crate::ops::{AvgPool2d, AvgPool2dGrad, MaxPool2dGrad, Pool2d, Ties};
 use crate::{DType, Device, HostTensor, Op, reference};
 
 type Setup = ([usize; 4], Pool2d);
@@ -32,8 +32,19 @@ fn setups() -> Vec<Setup> {
         ([2, 15, 17, 33], Pool2d::square(3, 2, 1)),
         ([1, 28, 28, 20], Pool2d::square(2, 2, 0)),
         // Rows and columns that differ in everything.
-        ([2, 9, 10, 6], Pool2d { size: [2, 5], stride: [3, 1], padding: [1, 4] }),
-        ([1, 20, 1, 3], Pool2d { size: [4, 1], stride: [2, 7], padding: [3, 0] }),
+        ([2, 9, 10, 6], pool([2, 5], [3, 1], [[1; 2], [4; 2]])),
+        ([1, 20, 1, 3], pool([4, 1], [2, 7], [[3; 2], [0; 2]])),
+        // Sides that differ in everything, and a window that only they make room for.
+        ([2, 9, 8, 5], pool([3, 4], [2, 3], [[2, 0], [1, 3]])),
+        ([1, 5, 6, 16], pool([5, 2], [1, 2], [[0, 4], [0, 1]])),
+        ([1, 1, 2, 9], pool([4, 5], [1, 1], [[0, 3], [3, 0]])),
+        // Windows that are larger than the image with its padding fit once the number is rounded
+        // up; 3 fits into the first where 2 do, and one that would begin in the padding is left out.
+        ([1, 2, 2, 3], Pool2d::square(3, 2, 0).with_ceil(2, 2)),
+        ([1, 1, 5, 4], pool([6, 3], [5, 4], [[0, 1], [1, 0]]).with_ceil(1, 5)),
+        ([1, 3, 2, 2], Pool2d::square(2, 2, 1).with_ceil(3, 2)),
+        // The first pool of GoogLeNet, smaller.
+        ([1, 28, 28, 16], Pool2d::square(3, 2, 0).with_ceil(28, 28)),
         // Enough for several threads.
         ([5, 40, 41, 17], Pool2d::square(3, 2, 1)),
     ];
@@ -51,32 +62,47 @@ fn setups() -> Vec<Setup> {
         // A window of one cell has no padding, and no place over nothing.
         let fits = (0..2).all(|axis| dims[axis + 1] + 2 * padding[axis] >= size[axis]);
         let stride = [1 + code % 2, 1 + code / 2 % 2];
-        setups.extend(fits.then_some((dims, Pool2d { size, stride, padding })));
+        let padding = padding.map(|padding| [padding; 2]);
+        setups.extend(fits.then_some((dims, pool(size, stride, padding))));
     }
     // Channels around vectors.
     for channels in [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 47, 48, 49, 64, 65] {
         setups.push(([1, 6, 7, channels], Pool2d::square(3, 2, 1)));
         setups.push(([2, 6, 6, channels], Pool2d::square(2, 2, 0)));
     }
+    let all = |(dims, pool): &Setup| {
+        let all = Pool2d { count_padding: true, ties: Ties::First, ..*pool };
+        (*dims, all.with_ceil(dims[1], dims[2]))
+    };
+    let others: Vec<Setup> = setups.iter().map(all).collect();
+    setups.extend(others);
     setups
+}
+
+fn pool(size: [usize; 2], stride: [usize; 2], padding: [[usize; 2]; 2]) -> Pool2d {
+    Pool2d { size, stride, padding, ..Pool2d::default() }
 }
 
 fn parameters() -> impl Strategy<Value = (Setup, DType, u64)> {
     let image = (0..4usize, 0..12usize, 0..12usize, 0..20usize);
     let pair = |range: std::ops::Range<usize>| prop::array::uniform2(range);
-    (image, pair(1..6), pair(1..4), pair(0..5), float(), seed()).prop_map(
-        |((n, rows, cols, c), size, stride, padding, dtype, seed)| {
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>());
+    let padding = prop::array::uniform2(pair(0..5));
+    (image, pair(1..6), pair(1..4), padding, flags, float(), seed()).prop_map(
+        |((n, rows, cols, c), size, stride, padding, (ceil, count_padding, first), dtype, seed)| {
             // A window is larger than its padding, and fits into the image with it. Over an image
             // without cells it is of 2 at least, one of them in the padding of either side.
             let fit = |axis: usize, extent: usize| {
-                let least = if extent == 0 { 2 } else { 1 };
-                let padding = padding[axis].max(least - 1);
-                let size = size[axis].max(padding + 1).min(extent + 2 * padding);
-                (size, padding.min(size - 1))
+                let padding = padding[axis].map(|side| side.max(usize::from(extent == 0)));
+                let [before, after] = padding;
+                let least = before.max(after) + 1;
+                (size[axis].clamp(least, extent + before + after), padding)
             };
             let ((s0, p0), (s1, p1)) = (fit(0, rows), fit(1, cols));
-            let (size, padding) = ([s0, s1], [p0, p1]);
-            (([n, rows, cols, c], Pool2d { size, stride, padding }), dtype, seed)
+            let ties = if first { Ties::First } else { Ties::All };
+            let pool = Pool2d { count_padding, ties, ..pool([s0, s1], stride, [p0, p1]) };
+            let pool = if ceil { pool.with_ceil(rows, cols) } else { pool };
+            (([n, rows, cols, c], pool), dtype, seed)
         },
     )
 }
@@ -126,7 +152,8 @@ pub fn avg_pool2d(device: &Device, settings: &Settings) {
     }
 }
 
-/// [`MaxPool2dGrad`], with ties: each cell that equals the maximum gets the gradient.
+/// [`MaxPool2dGrad`], with ties: each cell that equals the maximum gets the gradient, or the first
+/// does.
 ///
 /// # Panics
 /// Where the device disagrees with the reference.

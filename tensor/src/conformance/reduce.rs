@@ -9,9 +9,6 @@ use super::values::{EDGES, FLOATS, NON_FINITE, Values, sprinkled, tensor};
 use crate::ops::{ArgReduce, ArgReduceKind, Axes, Reduce, ReduceKind};
 use crate::{DType, Device, HostTensor};
 
-const KINDS: [ReduceKind; 5] =
-    [ReduceKind::Sum, ReduceKind::Mean, ReduceKind::Product, ReduceKind::Max, ReduceKind::Min];
-
 fn case(kind: ReduceKind, x: HostTensor, axes: &[usize], keep_axes: bool) -> Case {
     let terms: usize = axes.iter().map(|&axis| x.shape().dims()[axis]).product();
     let tolerance = match kind {
@@ -69,7 +66,8 @@ pub fn reduce(device: &Device, settings: &Settings) {
         &[2, 1, 5, 16],
         &[2, 3, 2, 3, 2],
     ];
-    for (kind, dtype) in KINDS.into_iter().flat_map(|kind| FLOATS.map(|dtype| (kind, dtype))) {
+    for (kind, dtype) in ReduceKind::ALL.iter().flat_map(|&kind| FLOATS.map(|dtype| (kind, dtype)))
+    {
         for (dims, seed) in shapes.iter().zip(0..) {
             for axes in subsets(dims.len()) {
                 let x = tensor(dims, dtype, values(kind), seed);
@@ -98,7 +96,7 @@ pub fn reduce(device: &Device, settings: &Settings) {
         let ones = tensor(&[3, 5000], DType::F16, Values::Among(&[1.0]), 0);
         table(device, settings, [case(kind, ones, &[1], false)]);
     }
-    let kinds = prop::sample::select(KINDS.to_vec());
+    let kinds = prop::sample::select(ReduceKind::ALL.to_vec());
     let parameters = (kinds, dims(0..=5), any::<u8>(), any::<bool>(), float(), seed());
     random(device, settings, parameters, |(kind, dims, set, keep, dtype, seed)| {
         let axes: Vec<usize> = (0..dims.len()).filter(|axis| set >> axis & 1 != 0).collect();
@@ -117,7 +115,7 @@ pub fn reduce(device: &Device, settings: &Settings) {
 /// # Panics
 /// Where the device disagrees with the reference.
 pub fn arg_reduce(device: &Device, settings: &Settings) {
-    let kinds = [ArgReduceKind::Max, ArgReduceKind::Min];
+    let kinds = ArgReduceKind::ALL;
     let case = |kind, x: HostTensor, axis, keep_axis| {
         Case::new(ArgReduce { kind, axis, keep_axis }, [x], Tolerance::Bits)
     };
@@ -133,7 +131,7 @@ pub fn arg_reduce(device: &Device, settings: &Settings) {
         &[2, 3, 4, 5],
         &[2, 1, 1, 2, 9],
     ];
-    for (kind, dtype) in kinds.into_iter().flat_map(|kind| FLOATS.map(|dtype| (kind, dtype))) {
+    for (kind, dtype) in kinds.iter().flat_map(|&kind| FLOATS.map(|dtype| (kind, dtype))) {
         for (dims, seed) in shapes.iter().zip(0..) {
             for axis in (0..dims.len()).filter(|&axis| dims[axis] > 0) {
                 let x = tensor(dims, dtype, Values::Quarters, seed);

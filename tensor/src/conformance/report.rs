@@ -1,7 +1,7 @@
 //! What a run of the suite executed, and what the backend declined.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{FAMILIES, Settings};
 use crate::{Device, TensorType};
@@ -13,6 +13,8 @@ pub struct FamilyReport {
     pub family: &'static str,
     /// Cases that the device executed as the reference does.
     pub executed: usize,
+    /// The [names](crate::Op::name) of the ops of these cases.
+    pub ops: BTreeSet<&'static str>,
     /// Cases that the device declined, counted by op and element types: `conv2d of f16, f32`.
     pub declined: BTreeMap<String, usize>,
 }
@@ -33,8 +35,11 @@ thread_local! {
 }
 
 /// Counts a case that was executed.
-pub(super) fn executed() {
-    CURRENT.with_borrow_mut(|report| report.executed += 1);
+pub(super) fn executed(op: &'static str) {
+    CURRENT.with_borrow_mut(|report| {
+        report.executed += 1;
+        report.ops.insert(op);
+    });
 }
 
 /// Counts a case that was declined.

@@ -1,27 +1,30 @@
 //! Element by element: two numbers to one.
 
 use super::gradient::{sum_to, zero};
+use super::kinds::kinds;
 use super::{Backward, OpRule, Saved, operands};
 use crate::{DType, Error, Result, Tensor, TensorType};
 
-/// Which function.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum BinaryKind {
-    /// `a + b`
-    Add,
-    /// `a - b`
-    Sub,
-    /// `a · b`
-    Mul,
-    /// `a / b`; floats only
-    Div,
-    /// The larger one; NaN where either is.
-    Maximum,
-    /// The smaller one; NaN where either is.
-    Minimum,
-    /// `a` to the power `b`, as [`f32::powf`]: a negative `a` has whole powers only; floats only
-    Pow,
+kinds! {
+    /// Which function.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    #[non_exhaustive]
+    pub enum BinaryKind {
+        /// `a + b`
+        Add => "add",
+        /// `a - b`
+        Sub => "sub",
+        /// `a · b`
+        Mul => "mul",
+        /// `a / b`; floats only
+        Div => "div",
+        /// The larger one; NaN where either is.
+        Maximum => "maximum",
+        /// The smaller one; NaN where either is.
+        Minimum => "minimum",
+        /// `a` to the power `b`, as [`f32::powf`]: a negative `a` has whole powers only; floats only
+        Pow => "pow",
+    }
 }
 
 /// Element by element, two numbers to one. Operands: two tensors of one type whose shapes
@@ -34,15 +37,7 @@ pub struct Binary {
 
 impl OpRule for Binary {
     fn name(&self) -> &'static str {
-        match self.kind {
-            BinaryKind::Add => "add",
-            BinaryKind::Sub => "sub",
-            BinaryKind::Mul => "mul",
-            BinaryKind::Div => "div",
-            BinaryKind::Maximum => "maximum",
-            BinaryKind::Minimum => "minimum",
-            BinaryKind::Pow => "pow",
-        }
+        self.kind.name()
     }
 
     fn output(&self, inputs: &[TensorType]) -> Result<TensorType> {

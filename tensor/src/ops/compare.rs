@@ -1,23 +1,26 @@
 //! Element by element: two numbers to a truth value.
 
+use super::kinds::kinds;
 use super::{OpRule, of_dtype, operands};
 use crate::{DType, Result, Tensor, TensorType};
 
-/// Which comparison. As in IEEE arithmetic, NaN is unequal to everything.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum CompareKind {
-    /// `a == b`
-    Eq,
-    /// `a != b`
-    Ne,
-    /// `a < b`
-    Lt,
-    /// `a <= b`
-    Le,
-    /// `a > b`
-    Gt,
-    /// `a >= b`
-    Ge,
+kinds! {
+    /// Which comparison. As in IEEE arithmetic, NaN is unequal to everything.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub enum CompareKind {
+        /// `a == b`
+        Eq => "eq",
+        /// `a != b`
+        Ne => "ne",
+        /// `a < b`
+        Lt => "lt",
+        /// `a <= b`
+        Le => "le",
+        /// `a > b`
+        Gt => "gt",
+        /// `a >= b`
+        Ge => "ge",
+    }
 }
 
 /// Element by element comparison. Operands: two tensors of one type whose shapes broadcast.
@@ -30,14 +33,7 @@ pub struct Compare {
 
 impl OpRule for Compare {
     fn name(&self) -> &'static str {
-        match self.kind {
-            CompareKind::Eq => "eq",
-            CompareKind::Ne => "ne",
-            CompareKind::Lt => "lt",
-            CompareKind::Le => "le",
-            CompareKind::Gt => "gt",
-            CompareKind::Ge => "ge",
-        }
+        self.kind.name()
     }
 
     fn output(&self, inputs: &[TensorType]) -> Result<TensorType> {

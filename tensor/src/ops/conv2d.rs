@@ -1,7 +1,7 @@
 //! Convolution over images, and its gradients.
 
 use super::gradient::{before_relu, bias_gradient, epilogue_saved};
-use super::{Backward, OpRule, Saved, float, operands, operands_and_bias, same_shape};
+use super::{Backward, OpRule, Saved, float, operands, same_shape};
 use crate::{Error, Op, Result, Shape, Tensor, TensorType};
 
 /// How a convolution is computed.
@@ -16,21 +16,26 @@ pub enum Algorithm {
 }
 
 /// Convolution (correlation: the kernel is not flipped) over images. Operands: `x [n, rows, cols,
-/// channels]`, `weights [out, kernel rows, kernel cols, channels / groups]` and `bias [out]` where
-/// asked. Output: `[n, out rows, out cols, out]` of the type of `x`, where `out rows = (rows + 2 ·
-/// padding - kernel rows) / stride + 1`, rounded down, and cols alike.
+/// channels]`, `weights [out, kernel rows, kernel cols, channels / groups]` and where asked `bias
+/// [out]`, then `residual` of the output's shape. Output: `[n, out rows, out cols, out]` of the type of `x`, where `out rows = (rows + top +
+/// bottom - (kernel rows - 1) · dilation - 1) / stride + 1`, rounded down, and cols alike.
 ///
 /// Padding is zeros that take part like any pixel: an infinite weight over them gives NaN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Conv2d {
     /// Pixels from one output to the next, `[rows, cols]`.
     pub stride: [usize; 2],
-    /// Zeros before and after, `[rows, cols]`.
-    pub padding: [usize; 2],
+    /// Zeros around the images, `[[top, bottom], [left, right]]`.
+    pub padding: [[usize; 2]; 2],
+    /// Pixels from one tap of the kernel to the next, `[rows, cols]`.
+    pub dilation: [usize; 2],
     /// Parts that the channels fall into: an output sees the inputs of its own part only.
     pub groups: usize,
-    /// A third operand is added.
+    /// A third operand is added to each pixel.
     pub bias: bool,
+    /// The last operand is added after the bias, before the ReLU: the other branch of a residual
+    /// block.
+    pub residual: bool,
     /// Negative results become 0.
     pub relu: bool,
     /// How it is computed.
@@ -38,13 +43,15 @@ pub struct Conv2d {
 }
 
 impl Default for Conv2d {
-    /// Stride 1, no padding, one group, no bias, no ReLU.
+    /// Stride and dilation 1, no padding, one group, no bias, no residual, no ReLU.
     fn default() -> Self {
         Conv2d {
             stride: [1, 1],
-            padding: [0, 0],
+            padding: [[0, 0], [0, 0]],
+            dilation: [1, 1],
             groups: 1,
             bias: false,
+            residual: false,
             relu: false,
             algorithm: Algorithm::Auto,
         }
@@ -55,27 +62,34 @@ impl Default for Conv2d {
 /// since those in the padding are negative.
 const MAX_EXTENT: usize = i32::MAX as usize;
 
-/// The number of windows of `size` along an axis: the common rule of convolutions and pools.
+/// The number of windows of `size` along an axis with padding before and after: the common rule of
+/// convolutions and pools.
 pub(crate) fn windows(
     op: &'static str,
     extent: usize,
     size: usize,
     stride: usize,
-    padding: usize,
+    [before, after]: [usize; 2],
 ) -> Result<usize> {
     if stride == 0 || stride > MAX_EXTENT {
         return Err(Error::parameter(op, "stride", format!("from 1 to {MAX_EXTENT}"), stride));
     }
-    let padded = (padding.checked_mul(2))
+    let padded = (before.checked_add(after))
         .and_then(|p| p.checked_add(extent))
         .filter(|&padded| padded <= MAX_EXTENT);
     match padded.and_then(|padded| padded.checked_sub(size)) {
         Some(span) if size > 0 => Ok(span / stride + 1),
-        _ => Err(Error::shape(
-            op,
-            format!("a window of 1 to {} (the image with its padding)", padded.unwrap_or(0)),
-            format!("a window of {size} over {extent} with padding {padding}"),
-        )),
+        _ => {
+            let padding = match before == after {
+                true => format!("padding {before}"),
+                false => format!("padding {before} before and {after} after"),
+            };
+            Err(Error::shape(
+                op,
+                format!("a window of 1 to {} (the image with its padding)", padded.unwrap_or(0)),
+                format!("a window of {size} over {extent} with {padding}"),
+            ))
+        }
     }
 }
 
@@ -98,9 +112,26 @@ impl Conv2d {
             );
             return Err(Error::shape(op, expected, weights));
         }
-        let out_rows = windows(op, rows, kernel_rows, self.stride[0], self.padding[0])?;
-        let out_cols = windows(op, cols, kernel_cols, self.stride[1], self.padding[1])?;
+        for dilation in self.dilation {
+            if dilation == 0 || dilation > MAX_EXTENT {
+                let expected = format!("from 1 to {MAX_EXTENT}");
+                return Err(Error::parameter(op, "dilation", expected, self.dilation));
+            }
+        }
+        let [size_rows, size_cols] = self.window([kernel_rows, kernel_cols]);
+        let out_rows = windows(op, rows, size_rows, self.stride[0], self.padding[0])?;
+        let out_cols = windows(op, cols, size_cols, self.stride[1], self.padding[1])?;
         Shape::new(&[n, out_rows, out_cols, out])
+    }
+
+    /// The pixels from the first tap of a kernel of these `[rows, cols]` to the last:
+    /// `(kernel - 1) · dilation + 1`.
+    pub fn window(&self, kernel: [usize; 2]) -> [usize; 2] {
+        // Saturated, it is larger than any image.
+        [0, 1].map(|axis| match kernel[axis] {
+            0 => 0,
+            taps => (taps - 1).saturating_mul(self.dilation[axis]).saturating_add(1),
+        })
     }
 
     fn macs(output: &Shape, weights: &Shape) -> u64 {
@@ -116,13 +147,22 @@ impl OpRule for Conv2d {
     }
 
     fn output(&self, inputs: &[TensorType]) -> Result<TensorType> {
-        let (x, weights, bias) = operands_and_bias("conv2d", inputs, self.bias)?;
+        let epilogue = usize::from(self.bias) + usize::from(self.residual);
+        let (&[x, weights, ref added @ ..], true) = (inputs, inputs.len() == 2 + epilogue) else {
+            let expected = (2 + epilogue).to_string();
+            return Err(Error::Operands { op: "conv2d", expected, got: inputs.len() });
+        };
+        let (bias, residual) = added.split_at(usize::from(self.bias));
         float("conv2d", "x", &x)?;
         float("conv2d", "weights", &weights)?;
         let output = self.check("conv2d", &x.shape, &weights.shape)?;
-        if let Some(bias) = bias {
-            float("conv2d", "bias", &bias)?;
+        if let [bias] = bias {
+            float("conv2d", "bias", bias)?;
             same_shape("conv2d", "bias", &Shape::new(&[output.dims()[3]])?, &bias.shape)?;
+        }
+        if let [residual] = residual {
+            float("conv2d", "residual", residual)?;
+            same_shape("conv2d", "residual", &output, &residual.shape)?;
         }
         Ok(TensorType::new(output, x.dtype))
     }
@@ -148,7 +188,14 @@ impl OpRule for Conv2d {
             let op = Conv2dWeightGrad { conv: *self, kernel: [kernel_rows, kernel_cols] };
             execute(op.into(), &[cx.operand(0)?, dy])
         })?;
-        Ok(vec![dx, dw, cx.wanted(2, || bias_gradient(dy))?])
+        let mut gradients = vec![dx, dw];
+        if self.bias {
+            gradients.push(cx.wanted(2, || bias_gradient(dy))?);
+        }
+        if self.residual {
+            gradients.push(cx.wanted(gradients.len(), || Ok(dy.clone()))?);
+        }
+        Ok(gradients)
     }
 }
 
@@ -157,7 +204,7 @@ impl OpRule for Conv2d {
 /// 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Conv2dInputGrad {
-    /// The convolution; `bias` and `relu` play no part.
+    /// The convolution; `bias`, `residual` and `relu` play no part.
     pub conv: Conv2d,
     /// Rows and cols of its input.
     pub input: [usize; 2],
@@ -192,7 +239,7 @@ impl OpRule for Conv2dInputGrad {
 /// The zeros of the padding take part as they do in the convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Conv2dWeightGrad {
-    /// The convolution; `bias` and `relu` play no part.
+    /// The convolution; `bias`, `residual` and `relu` play no part.
     pub conv: Conv2d,
     /// Rows and cols of its kernel.
     pub kernel: [usize; 2],
@@ -225,7 +272,7 @@ impl OpRule for Conv2dWeightGrad {
 impl Tensor {
     /// Convolution of these images `[n, rows, cols, channels]` with `weights [out, kernel rows,
     /// kernel cols, channels / groups]` and `bias [out]` (`options.bias` is set by whether there is
-    /// one).
+    /// one, and nothing else is added: see [`conv2d_residual`](Tensor::conv2d_residual)).
     ///
     /// ```
     /// # use striate_tensor::{Device, Reference, Tensor, ops::Conv2d};
@@ -235,7 +282,7 @@ impl Tensor {
     /// let images = Tensor::zeros([2, 35, 35, 3], &device)?;
     /// let weights = Tensor::ones([96, 11, 11, 3], &device)?;
     /// let bias = Tensor::ones([96], &device)?;
-    /// let conv = Conv2d { stride: [4, 4], padding: [1, 1], relu: true, ..Conv2d::default() };
+    /// let conv = Conv2d { stride: [4, 4], padding: [[1; 2]; 2], relu: true, ..Conv2d::default() };
     /// let y = images.conv2d(&weights, Some(&bias), conv)?;
     /// assert_eq!(y.dims(), [2, 7, 7, 96]);
     /// # Ok(())
@@ -250,10 +297,51 @@ impl Tensor {
         bias: Option<&Tensor>,
         options: Conv2d,
     ) -> Result<Tensor> {
-        let op = Conv2d { bias: bias.is_some(), ..options }.into();
-        match bias {
-            Some(bias) => self.device().execute(&op, &[self, weights, bias]),
-            None => self.device().execute(&op, &[self, weights]),
-        }
+        self.convolved(weights, bias, None, options)
+    }
+
+    /// Convolution as [`conv2d`](Tensor::conv2d), with `residual` (of the output's shape) added after
+    /// the bias and before the ReLU.
+    ///
+    /// ```
+    /// # use striate_tensor::{Device, Reference, Tensor, ops::Conv2d};
+    /// # fn main() -> striate_tensor::Result<()> {
+    /// # let device = Device::new(Reference::new());
+    /// // The end of a residual block: its input comes back where it leaves.
+    /// let input = Tensor::ones([1, 2, 2, 1], &device)?;
+    /// let inner = Tensor::ones([1, 2, 2, 1], &device)?;
+    /// let weights = Tensor::full([1, 1, 1, 1], -3.0, input.dtype(), &device)?;
+    /// let conv = Conv2d { relu: true, ..Conv2d::default() };
+    /// assert_eq!(inner.conv2d(&weights, None, conv)?.to_vec::<f32>()?, [0.0; 4]);
+    /// let shifted = input.affine(5.0, 0.0)?;
+    /// let y = inner.conv2d_residual(&weights, None, &shifted, conv)?;
+    /// assert_eq!(y.to_vec::<f32>()?, [2.0; 4]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Where the shapes do not fit, or the device fails.
+    pub fn conv2d_residual(
+        &self,
+        weights: &Tensor,
+        bias: Option<&Tensor>,
+        residual: &Tensor,
+        options: Conv2d,
+    ) -> Result<Tensor> {
+        self.convolved(weights, bias, Some(residual), options)
+    }
+
+    fn convolved(
+        &self,
+        weights: &Tensor,
+        bias: Option<&Tensor>,
+        residual: Option<&Tensor>,
+        options: Conv2d,
+    ) -> Result<Tensor> {
+        let op = Conv2d { bias: bias.is_some(), residual: residual.is_some(), ..options };
+        let inputs: Vec<&Tensor> =
+            [Some(self), Some(weights), bias, residual].into_iter().flatten().collect();
+        self.device().execute(&op.into(), &inputs)
     }
 }

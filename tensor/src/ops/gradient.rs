@@ -183,7 +183,7 @@ pub(super) fn zero(like: &Tensor) -> Result<Tensor> {
     Tensor::full([], 0.0, like.dtype(), like.device())
 }
 
-/// What a convolution or a product keeps, operands `x`, weights and bias: each factor for the
+/// What a convolution or a product keeps, operands `x`, weights and what is added: each factor for the
 /// gradient of the other, and the output where the sign of it decides.
 pub(super) fn epilogue_saved(relu: bool, wanted: &[bool]) -> Saved {
     let wants = |i| wanted.get(i).copied().unwrap_or(false);

@@ -4,17 +4,20 @@
 //! cost, its gradient rule and the [`Tensor`] methods that ask for it. [`Op`] is the sum of them.
 //! What an op computes is defined by its plain version in [`reference`](mod@crate::reference).
 
+mod batch_norm;
 mod binary;
 mod cast;
 mod compare;
 mod concatenate;
 mod conv2d;
 mod cross_entropy;
+mod custom;
 mod dropout;
 mod fill;
 mod flip;
 mod gather;
 mod gradient;
+mod kinds;
 mod lrn;
 mod matmul;
 mod pad;
@@ -27,14 +30,17 @@ mod select;
 mod sgd;
 mod slice;
 mod softmax;
+mod table;
 mod unary;
 
+pub use batch_norm::{BatchNorm, BatchNormGrad, BatchNormSums, Moments};
 pub use binary::{Binary, BinaryKind};
 pub use cast::Cast;
 pub use compare::{Compare, CompareKind};
 pub use concatenate::Concatenate;
 pub use conv2d::{Algorithm, Conv2d, Conv2dInputGrad, Conv2dWeightGrad};
 pub use cross_entropy::{CrossEntropy, CrossEntropyGrad};
+pub use custom::{CpuKernel, Custom, CustomOp, MAX_SHADER_OPERANDS};
 pub use dropout::Dropout;
 pub use fill::Fill;
 pub use flip::Flip;
@@ -44,7 +50,7 @@ pub use lrn::Lrn;
 pub use matmul::{MatMul, MatMulExtents};
 pub use pad::Pad;
 pub use permute::Permute;
-pub use pool2d::{AvgPool2dGrad, Pool2d};
+pub use pool2d::{AvgPool2dGrad, Pool2d, Ties};
 pub use random::{Normal, Uniform};
 pub use reduce::{ArgReduce, ArgReduceKind, Axes, Reduce, ReduceKind};
 pub use relu::ReluGrad;
@@ -52,6 +58,7 @@ pub use select::Select;
 pub use sgd::SgdMomentum;
 pub use slice::Slice;
 pub use softmax::Softmax;
+pub use table::{Differentiable, OpFacts};
 pub use unary::{Unary, UnaryKind};
 
 use crate::{DType, Error, Result, Shape, Tensor, TensorType};
@@ -98,7 +105,7 @@ pub trait OpRule {
 }
 
 macro_rules! ops {
-    ($($(#[$doc:meta])* $variant:ident($rule:ty),)*) => {
+    ($($(#[$doc:meta])* $variant:ident($rule:ty): $names:expr, $gradient:expr;)*) => {
         /// An op: what to compute, without the operands.
         #[derive(Clone, Debug, PartialEq)]
         #[non_exhaustive]
@@ -107,8 +114,25 @@ macro_rules! ops {
         }
 
         impl Op {
+            /// What is known of each op without its parameters. Lists of ops are made of it, or
+            /// tests compare them with it, so that an op cannot be left out of one unseen.
+            pub const TABLE: &'static [OpFacts] = &[
+                $(OpFacts {
+                    variant: stringify!($variant),
+                    names: $names,
+                    gradient: $gradient,
+                },)*
+            ];
+
             fn rule(&self) -> &dyn OpRule {
                 match self { $(Op::$variant(rule) => rule,)* }
+            }
+
+            /// What the table says of this op.
+            pub fn facts(&self) -> &'static OpFacts {
+                enum Place { $($variant,)* }
+                let place = match self { $(Op::$variant(_) => Place::$variant as usize,)* };
+                &Op::TABLE[place]
             }
         }
 
@@ -118,73 +142,86 @@ macro_rules! ops {
     };
 }
 
+use Differentiable::{All, Of, Without};
+use table::{CONSTANT, SECOND};
+
 ops! {
     /// One number to one number, element by element.
-    Unary(Unary),
+    Unary(Unary): UnaryKind::NAMES, Of(&[0]);
     /// Two numbers to one, with broadcasting.
-    Binary(Binary),
+    Binary(Binary): BinaryKind::NAMES, Of(&[0, 1]);
     /// Two numbers to a truth value, with broadcasting.
-    Compare(Compare),
+    Compare(Compare): CompareKind::NAMES, Without("a truth value has no slope");
     /// One of two values by a truth value, with broadcasting.
-    Select(Select),
+    Select(Select): &["select"], Of(&[1, 2]);
     /// Matrix product, with bias and ReLU where asked.
-    MatMul(MatMul),
+    MatMul(MatMul): &["matmul"], Of(&[0, 1, 2]);
     /// Sum, mean, product, maximum or minimum over axes.
-    Reduce(Reduce),
+    Reduce(Reduce): ReduceKind::NAMES, Of(&[0]);
     /// The index of the maximum or minimum along an axis.
-    ArgReduce(ArgReduce),
+    ArgReduce(ArgReduce): ArgReduceKind::NAMES, Without("an index has no slope");
     /// Softmax or its logarithm along an axis.
-    Softmax(Softmax),
+    Softmax(Softmax): &["softmax", "log_softmax"], Of(&[0]);
     /// Cross-entropy of logits against labels.
-    CrossEntropy(CrossEntropy),
+    CrossEntropy(CrossEntropy): &["cross_entropy"], Of(&[0]);
     /// The gradient of cross-entropy in the logits.
-    CrossEntropyGrad(CrossEntropyGrad),
+    CrossEntropyGrad(CrossEntropyGrad): &["cross_entropy_grad"], Without(SECOND);
     /// The gradient of ReLU.
-    ReluGrad(ReluGrad),
+    ReluGrad(ReluGrad): &["relu_grad"], Without(SECOND);
     /// Axes in another order.
-    Permute(Permute),
+    Permute(Permute): &["permute"], Of(&[0]);
     /// A range of each axis.
-    Slice(Slice),
+    Slice(Slice): &["slice"], Of(&[0]);
     /// Tensors end to end along an axis.
-    Concatenate(Concatenate),
+    Concatenate(Concatenate): &["concatenate"], All;
     /// A border of one value around a tensor.
-    Pad(Pad),
+    Pad(Pad): &["pad"], Of(&[0]);
     /// Entries of an axis by index.
-    Gather(Gather),
+    Gather(Gather): &["gather"], Of(&[0]);
     /// The gradient of taking entries by index.
-    GatherGrad(GatherGrad),
+    GatherGrad(GatherGrad): &["gather_grad"], Without(SECOND);
     /// Another element type.
-    Cast(Cast),
+    Cast(Cast): &["cast"], Of(&[0]);
     /// Convolution, with bias and ReLU where asked.
-    Conv2d(Conv2d),
+    Conv2d(Conv2d): &["conv2d"], Of(&[0, 1, 2, 3]);
     /// The gradient of a convolution in its input.
-    Conv2dInputGrad(Conv2dInputGrad),
+    Conv2dInputGrad(Conv2dInputGrad): &["conv2d_input_grad"], Without(SECOND);
     /// The gradient of a convolution in its weights.
-    Conv2dWeightGrad(Conv2dWeightGrad),
+    Conv2dWeightGrad(Conv2dWeightGrad): &["conv2d_weight_grad"], Without(SECOND);
     /// The maximum of each window.
-    MaxPool2d(Pool2d),
+    MaxPool2d(Pool2d): &["max_pool2d"], Of(&[0]);
     /// The gradient of max pooling.
-    MaxPool2dGrad(pool2d::MaxPool2dGrad),
+    MaxPool2dGrad(pool2d::MaxPool2dGrad): &["max_pool2d_grad"], Without(SECOND);
     /// The mean of each window.
-    AvgPool2d(pool2d::AvgPool2d),
+    AvgPool2d(pool2d::AvgPool2d): &["avg_pool2d"], Of(&[0]);
     /// The gradient of average pooling.
-    AvgPool2dGrad(AvgPool2dGrad),
+    AvgPool2dGrad(AvgPool2dGrad): &["avg_pool2d_grad"], Without(SECOND);
     /// Local response normalization across channels.
-    Lrn(Lrn),
+    Lrn(Lrn): &["lrn"], Of(&[0]);
     /// The gradient of local response normalization.
-    LrnGrad(lrn::LrnGrad),
+    LrnGrad(lrn::LrnGrad): &["lrn_grad"], Without(SECOND);
+    /// The mean and the variance of each channel.
+    Moments(Moments): &["moments"], Of(&[0]);
+    /// Batch normalization, with ReLU where asked.
+    BatchNorm(BatchNorm): &["batch_norm"], Of(&[0, 1, 2, 3]);
+    /// The sums that the gradients of batch normalization are made of.
+    BatchNormSums(BatchNormSums): &["batch_norm_sums"], Without(SECOND);
+    /// The gradient of batch normalization in its input.
+    BatchNormGrad(BatchNormGrad): &["batch_norm_grad"], Without(SECOND);
     /// Elements zeroed at random.
-    Dropout(Dropout),
+    Dropout(Dropout): &["dropout"], Of(&[0]);
     /// Uniform random numbers.
-    Uniform(Uniform),
+    Uniform(Uniform): &["uniform"], Without(CONSTANT);
     /// Normal random numbers.
-    Normal(Normal),
+    Normal(Normal): &["normal"], Without(CONSTANT);
     /// One value everywhere.
-    Fill(Fill),
+    Fill(Fill): &["fill"], Without(CONSTANT);
     /// Axes reversed.
-    Flip(Flip),
+    Flip(Flip): &["flip"], Of(&[0]);
     /// A step of gradient descent with momentum, in place.
-    SgdMomentum(SgdMomentum),
+    SgdMomentum(SgdMomentum): &["sgd_momentum"], Without("it updates its operands in place");
+    /// A user's own op: its names and its gradient are its own.
+    Custom(Custom): &[], Without("a user's own op says itself whether it has one");
 }
 
 pub use lrn::LrnGrad;

@@ -1,6 +1,7 @@
 //! Reductions over axes.
 
 use super::gradient::{broadcast_to, zero};
+use super::kinds::kinds;
 use super::{Backward, OpRule, Saved, float, operands};
 use crate::{DType, Error, MAX_RANK, Result, Shape, Tensor, TensorType};
 
@@ -49,20 +50,22 @@ impl Axes {
     }
 }
 
-/// Which reduction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ReduceKind {
-    /// The sum; 0 of nothing.
-    Sum,
-    /// The mean; NaN of nothing.
-    Mean,
-    /// The product; 1 of nothing.
-    Product,
-    /// The maximum, NaN where one is; -∞ of nothing.
-    Max,
-    /// The minimum, NaN where one is; +∞ of nothing.
-    Min,
+kinds! {
+    /// Which reduction.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    #[non_exhaustive]
+    pub enum ReduceKind {
+        /// The sum; 0 of nothing.
+        Sum => "sum",
+        /// The mean; NaN of nothing.
+        Mean => "mean",
+        /// The product; 1 of nothing.
+        Product => "product",
+        /// The maximum, NaN where one is; -∞ of nothing.
+        Max => "max",
+        /// The minimum, NaN where one is; +∞ of nothing.
+        Min => "min",
+    }
 }
 
 /// A reduction over axes. Operand: floats of any shape. Output: as it, without the reduced axes or
@@ -91,13 +94,7 @@ fn reduced(shape: &Shape, axes: &Axes, keep: bool) -> Result<Shape> {
 
 impl OpRule for Reduce {
     fn name(&self) -> &'static str {
-        match self.kind {
-            ReduceKind::Sum => "sum",
-            ReduceKind::Mean => "mean",
-            ReduceKind::Product => "product",
-            ReduceKind::Max => "max",
-            ReduceKind::Min => "min",
-        }
+        self.kind.name()
     }
 
     fn output(&self, inputs: &[TensorType]) -> Result<TensorType> {
@@ -160,13 +157,15 @@ impl OpRule for Reduce {
     }
 }
 
-/// Which end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ArgReduceKind {
-    /// The largest.
-    Max,
-    /// The smallest.
-    Min,
+kinds! {
+    /// Which end.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub enum ArgReduceKind {
+        /// The largest.
+        Max => "arg_max",
+        /// The smallest.
+        Min => "arg_min",
+    }
 }
 
 /// The index of the largest or smallest along an axis. Operand: floats. Output: u32 without that
@@ -183,10 +182,7 @@ pub struct ArgReduce {
 
 impl OpRule for ArgReduce {
     fn name(&self) -> &'static str {
-        match self.kind {
-            ArgReduceKind::Max => "arg_max",
-            ArgReduceKind::Min => "arg_min",
-        }
+        self.kind.name()
     }
 
     fn output(&self, inputs: &[TensorType]) -> Result<TensorType> {

@@ -1,81 +1,88 @@
 //! Element by element: one number to one number.
 
 use super::gradient::zero;
+use super::kinds::kinds;
 use super::relu::relu_grad;
 use super::{Backward, OpRule, Saved, float, operands};
 use crate::{Error, Result, Tensor, TensorType};
 
-/// Which function.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum UnaryKind {
-    /// `-x`
-    Neg,
-    /// `|x|`
-    Abs,
-    /// -1, 0 or 1; NaN stays NaN
-    Sign,
-    /// `x²`
-    Square,
-    /// `√x`
-    Sqrt,
-    /// `1 / √x`
-    Rsqrt,
-    /// `1 / x`
-    Recip,
-    /// `eˣ`
-    Exp,
-    /// The natural logarithm.
-    Log,
-    /// The sine, of radians.
-    Sin,
-    /// The cosine, of radians.
-    Cos,
-    /// The hyperbolic tangent.
-    Tanh,
-    /// `1 / (1 + e⁻ˣ)`
-    Sigmoid,
-    /// `max(x, 0)`; NaN stays NaN
-    Relu,
-    /// `x` where positive, `slope · x` elsewhere.
-    LeakyRelu {
-        /// The slope below zero.
-        slope: f32,
-    },
-    /// `x` where positive, `alpha · (eˣ - 1)` elsewhere.
-    Elu {
-        /// The limit below zero, negated.
-        alpha: f32,
-    },
-    /// `x · sigmoid(x)`
-    Silu,
-    /// `x · Φ(x)` by its tanh approximation.
-    Gelu,
-    /// The largest integer not above.
-    Floor,
-    /// The smallest integer not below.
-    Ceil,
-    /// The nearest integer, halves to even.
-    Round,
-    /// `scale · x + shift`
-    Affine {
-        /// The factor.
-        scale: f32,
-        /// The term.
-        shift: f32,
-    },
-    /// `x` to a constant power, as [`f32::powf`]: a negative `x` has whole powers only.
-    Powf {
-        /// The power.
-        exponent: f32,
-    },
-    /// `x` kept between two bounds; NaN stays NaN.
-    Clamp {
-        /// The lower bound.
-        min: f32,
-        /// The upper bound.
-        max: f32,
-    },
+kinds! {
+    /// Which function.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    #[non_exhaustive]
+    pub enum UnaryKind {
+        /// `-x`
+        Neg => "neg",
+        /// `|x|`
+        Abs => "abs",
+        /// -1, 0 or 1; NaN stays NaN
+        Sign => "sign",
+        /// `x²`
+        Square => "square",
+        /// `√x`
+        Sqrt => "sqrt",
+        /// `1 / √x`
+        Rsqrt => "rsqrt",
+        /// `1 / x`
+        Recip => "recip",
+        /// `eˣ`
+        Exp => "exp",
+        /// The natural logarithm.
+        Log => "log",
+        /// The sine, of radians.
+        Sin => "sin",
+        /// The cosine, of radians.
+        Cos => "cos",
+        /// The hyperbolic tangent.
+        Tanh => "tanh",
+        /// `1 / (1 + e⁻ˣ)`
+        Sigmoid => "sigmoid",
+        /// `max(x, 0)`; NaN stays NaN
+        Relu => "relu",
+        /// `x` where positive, `slope · x` elsewhere.
+        LeakyRelu {
+            /// The slope below zero.
+            slope: f32 = 0.01,
+        } => "leaky_relu",
+        /// `x` where positive, `alpha · (eˣ - 1)` elsewhere.
+        Elu {
+            /// The limit below zero, negated.
+            alpha: f32 = 1.0,
+        } => "elu",
+        /// `x · sigmoid(x)`
+        Silu => "silu",
+        /// `x · Φ(x)` by its tanh approximation.
+        Gelu => "gelu",
+        /// `x · min(max(x + 3, 0), 6) / 6`
+        HardSwish => "hard_swish",
+        /// `min(max(x + 3, 0), 6) / 6`
+        HardSigmoid => "hard_sigmoid",
+        /// The largest integer not above.
+        Floor => "floor",
+        /// The smallest integer not below.
+        Ceil => "ceil",
+        /// The nearest integer, halves to even.
+        Round => "round",
+        /// `scale · x + shift`
+        Affine {
+            /// The factor.
+            scale: f32 = -2.5,
+            /// The term.
+            shift: f32 = 0.75,
+        } => "affine",
+        /// `x` to a constant power, as [`f32::powf`]: a negative `x` has whole powers only.
+        Powf {
+            /// The power.
+            exponent: f32 = -0.75,
+        } => "powf",
+        /// `x` kept between two bounds; NaN stays NaN.
+        Clamp {
+            /// The lower bound.
+            min: f32 = -1.0,
+            /// The upper bound.
+            max: f32 = 1.5,
+        } => "clamp",
+    }
 }
 
 /// Element by element, one number to one number. Operand: floats of any shape. Output: as it.
@@ -87,32 +94,7 @@ pub struct Unary {
 
 impl OpRule for Unary {
     fn name(&self) -> &'static str {
-        match self.kind {
-            UnaryKind::Neg => "neg",
-            UnaryKind::Abs => "abs",
-            UnaryKind::Sign => "sign",
-            UnaryKind::Square => "square",
-            UnaryKind::Sqrt => "sqrt",
-            UnaryKind::Rsqrt => "rsqrt",
-            UnaryKind::Recip => "recip",
-            UnaryKind::Exp => "exp",
-            UnaryKind::Log => "log",
-            UnaryKind::Sin => "sin",
-            UnaryKind::Cos => "cos",
-            UnaryKind::Tanh => "tanh",
-            UnaryKind::Sigmoid => "sigmoid",
-            UnaryKind::Relu => "relu",
-            UnaryKind::LeakyRelu { .. } => "leaky_relu",
-            UnaryKind::Elu { .. } => "elu",
-            UnaryKind::Silu => "silu",
-            UnaryKind::Gelu => "gelu",
-            UnaryKind::Floor => "floor",
-            UnaryKind::Ceil => "ceil",
-            UnaryKind::Round => "round",
-            UnaryKind::Affine { .. } => "affine",
-            UnaryKind::Powf { .. } => "powf",
-            UnaryKind::Clamp { .. } => "clamp",
-        }
+        self.kind.name()
     }
 
     fn output(&self, inputs: &[TensorType]) -> Result<TensorType> {
@@ -154,6 +136,8 @@ impl OpRule for Unary {
             | UnaryKind::Elu { .. }
             | UnaryKind::Silu
             | UnaryKind::Gelu
+            | UnaryKind::HardSwish
+            | UnaryKind::HardSigmoid
             | UnaryKind::Powf { .. }
             | UnaryKind::Clamp { .. } => Saved::operand(0),
         }
@@ -205,6 +189,15 @@ impl OpRule for Unary {
                 times(s.mul(&x.mul(&s.affine(-1.0, 1.0)?)?.affine(1.0, 1.0)?)?)
             }
             UnaryKind::Gelu => times(gelu_slope(&x()?)?),
+            UnaryKind::HardSwish => {
+                let x = x()?;
+                // Outside the bend it is 0 or 1, which the hard sigmoid is there.
+                let bend = x.affine(1.0 / 3.0, 0.5)?;
+                times(bends(&x)?.select(&bend, &x.hard_sigmoid()?)?)
+            }
+            UnaryKind::HardSigmoid => {
+                bends(&x()?)?.select(&dy.affine(1.0 / 6.0, 0.0)?, &zero(&dy)?)
+            }
             UnaryKind::Affine { scale, .. } => dy.affine(scale, 0.0),
             UnaryKind::Powf { exponent } => {
                 times(x()?.powf(exponent - 1.0)?.affine(exponent, 0.0)?)
@@ -216,6 +209,11 @@ impl OpRule for Unary {
         };
         Ok(vec![Some(dx?)])
     }
+}
+
+/// Whether `x` is between -3 and 3, where the hard sigmoid is neither 0 nor 1.
+fn bends(x: &Tensor) -> Result<Tensor> {
+    x.abs()?.affine(-1.0, 3.0)?.gt(&zero(x)?)
 }
 
 /// Of `x / 2 · (1 + t)` with `t = tanh(c · (x + d · x³))`: `(1 + t) / 2 + x / 2 · (1 - t²) · c · (1 +
@@ -283,6 +281,10 @@ methods! {
     silu() => UnaryKind::Silu;
     /// The Gaussian error linear unit (tanh approximation), element by element.
     gelu() => UnaryKind::Gelu;
+    /// `x · hard_sigmoid(x)`, element by element: SiLU of straight lines.
+    hard_swish() => UnaryKind::HardSwish;
+    /// `min(max(x + 3, 0), 6) / 6`, element by element.
+    hard_sigmoid() => UnaryKind::HardSigmoid;
     /// The largest integer not above, element by element.
     floor() => UnaryKind::Floor;
     /// The smallest integer not below, element by element.

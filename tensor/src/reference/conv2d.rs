@@ -18,8 +18,8 @@ struct Tap {
 /// Every tap of every output of a convolution of `x [n, rows, cols, _]` to `y`.
 fn taps(conv: &Conv2d, x: &Shape, y: &Shape, kernel: [usize; 2], mut visit: impl FnMut(Tap)) {
     let place = |axis: usize, out: usize, tap: usize| {
-        (out * conv.stride[axis] + tap)
-            .checked_sub(conv.padding[axis])
+        (out * conv.stride[axis] + tap * conv.dilation[axis])
+            .checked_sub(conv.padding[axis][0])
             .filter(|&i| i < x.dims()[axis + 1])
     };
     for n in 0..y.dims()[0] {
@@ -54,7 +54,7 @@ pub(super) fn conv2d(
     conv: &Conv2d,
     x: &Floats,
     weights: &Floats,
-    bias: Option<&Floats>,
+    [bias, residual]: [Option<Floats>; 2],
     output: &Shape,
 ) -> Vec<f64> {
     let &[outs, kernel_rows, kernel_cols, per_group] = weights.shape.dims() else { unreachable!() };
@@ -74,7 +74,8 @@ pub(super) fn conv2d(
         }
     });
     for (i, y) in y.iter_mut().enumerate() {
-        *y += bias.map_or(0.0, |bias| bias.values[i % outs]);
+        *y += bias.as_ref().map_or(0.0, |bias| bias.values[i % outs]);
+        *y += residual.as_ref().map_or(0.0, |residual| residual.values[i]);
         *y = if conv.relu { relu(*y) } else { *y };
     }
     y

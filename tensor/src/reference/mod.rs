@@ -5,6 +5,7 @@
 //! output. Other backends are tested against it, and use it for ops that they have no kernel for.
 
 mod backend;
+mod batch_norm;
 mod binary;
 mod cast;
 mod compare;
@@ -34,7 +35,7 @@ pub use backend::Reference;
 
 use crate::{Error, HostTensor, HostValues, Op, Result, TensorType};
 pub(crate) use values::Floats;
-use values::rounded;
+use values::rounded as rounded_values;
 
 /// Executes an op on tensors in host memory.
 ///
@@ -58,7 +59,7 @@ pub fn execute(op: &Op, inputs: &[&HostTensor]) -> Result<HostTensor> {
     check_memory(&output)?;
 
     let float = |i: usize| Floats::of(inputs[i]);
-    let floats = |values: Vec<f64>| rounded(output.dtype, &values);
+    let floats = |values: Vec<f64>| rounded_values(output.dtype, &values);
     let bias = |present: bool| present.then(|| float(2));
     let shape = &output.shape;
 
@@ -84,7 +85,9 @@ pub fn execute(op: &Op, inputs: &[&HostTensor]) -> Result<HostTensor> {
         Op::GatherGrad(op) => floats(gather::gather_grad(op, &float(0), &float(1), shape)),
         Op::Cast(_) => cast::cast(inputs[0], output.dtype),
         Op::Conv2d(op) => {
-            floats(conv2d::conv2d(op, &float(0), &float(1), bias(op.bias).as_ref(), shape))
+            let residual = op.residual.then(|| float(inputs.len() - 1));
+            let added = [bias(op.bias), residual];
+            floats(conv2d::conv2d(op, &float(0), &float(1), added, shape))
         }
         Op::Conv2dInputGrad(op) => {
             floats(conv2d::input_grad(&op.conv, &float(0), &float(1), shape))
@@ -98,14 +101,37 @@ pub fn execute(op: &Op, inputs: &[&HostTensor]) -> Result<HostTensor> {
         Op::AvgPool2dGrad(op) => floats(pool2d::average_grad(&op.pool, &float(0), shape)),
         Op::Lrn(op) => floats(lrn::lrn(op, &float(0))),
         Op::LrnGrad(op) => floats(lrn::lrn_grad(&op.0, &float(0), &float(1))),
+        Op::Moments(_) => floats(batch_norm::moments(&float(0))),
+        Op::BatchNorm(op) => {
+            floats(batch_norm::batch_norm(op, &float(0), &float(1), &float(2), &float(3)))
+        }
+        Op::BatchNormSums(_) => floats(batch_norm::sums(&float(0), &float(1), &float(2))),
+        Op::BatchNormGrad(op) => {
+            floats(batch_norm::grad(op, &float(0), &float(1), &float(2), &float(3), &float(4)))
+        }
         Op::Dropout(op) => floats(dropout::dropout(op, &float(0))),
         Op::Uniform(op) => random::uniform(op).into(),
         Op::Normal(op) => random::normal(op).into(),
         Op::Fill(op) => fill::fill(op),
         Op::Flip(op) => flip::flip(op, inputs[0]),
         Op::SgdMomentum(_) => return Err(in_place(op, true)),
+        Op::Custom(op) => return op.reference(inputs, &output),
     };
     HostTensor::new(*shape, values)
+}
+
+/// The elements of a tensor, widened: what a plain version of an op computes with.
+pub fn widened(x: &HostTensor) -> Vec<f64> {
+    Floats::of(x).values
+}
+
+/// A tensor of these elements, each rounded once to the element type: what a plain version of an op
+/// gives.
+///
+/// # Errors
+/// [`Error::Shape`] where the shape has another number of elements.
+pub fn rounded(ty: &TensorType, values: &[f64]) -> Result<HostTensor> {
+    HostTensor::new(ty.shape, rounded_values(ty.dtype, values))
 }
 
 /// Executes an op that updates its targets in place: the optimizer steps, nothing else.

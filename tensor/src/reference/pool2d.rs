@@ -2,7 +2,7 @@
 
 use super::values::{Floats, indices, maximum, offset};
 use crate::Shape;
-use crate::ops::Pool2d;
+use crate::ops::{Pool2d, Ties};
 
 /// Every channel of every window of `y [n, out rows, out cols, channels]`: its index, and the
 /// indices of its cells in `x [n, rows, cols, channels]`.
@@ -32,12 +32,16 @@ pub(super) fn max(pool: &Pool2d, x: &Floats, output: &Shape) -> Vec<f64> {
 
 pub(super) fn average(pool: &Pool2d, x: &Floats, output: &Shape) -> Vec<f64> {
     let mut y = Vec::with_capacity(output.count());
-    windows(pool, &x.shape, output, |_, cells| {
-        let (sum, count) =
-            cells.fold((0.0, 0.0), |(sum, count), cell| (sum + x.at(&cell), count + 1.0));
-        y.push(sum / count);
+    windows(pool, &x.shape, output, |window, cells| {
+        let sum: f64 = cells.fold(0.0, |sum, cell| sum + x.at(&cell));
+        y.push(sum / counted(pool, &x.shape, window));
     });
     y
+}
+
+/// What the average over a window divides by.
+fn counted(pool: &Pool2d, x: &Shape, [_, row, col, _]: [usize; 4]) -> f64 {
+    (pool.counted(0, row, x.dims()[1]) * pool.counted(1, col, x.dims()[2])) as f64
 }
 
 pub(super) fn max_grad(pool: &Pool2d, x: &Floats, y: &Floats, dy: &Floats) -> Vec<f64> {
@@ -46,6 +50,9 @@ pub(super) fn max_grad(pool: &Pool2d, x: &Floats, y: &Floats, dy: &Floats) -> Ve
         for cell in cells {
             if x.at(&cell) == y.at(&window) {
                 dx[offset(&x.shape, &cell)] += dy.at(&window);
+                if pool.ties == Ties::First {
+                    break;
+                }
             }
         }
     });
@@ -55,9 +62,8 @@ pub(super) fn max_grad(pool: &Pool2d, x: &Floats, y: &Floats, dy: &Floats) -> Ve
 pub(super) fn average_grad(pool: &Pool2d, dy: &Floats, input: &Shape) -> Vec<f64> {
     let mut dx = vec![0.0; input.count()];
     windows(pool, input, &dy.shape, |window, cells| {
-        let cells: Vec<[usize; 4]> = cells.collect();
-        for cell in &cells {
-            dx[offset(input, cell)] += dy.at(&window) / cells.len() as f64;
+        for cell in cells {
+            dx[offset(input, &cell)] += dy.at(&window) / counted(pool, input, window);
         }
     });
     dx

@@ -29,6 +29,8 @@ fn apply(kind: UnaryKind, x: f64) -> f64 {
         UnaryKind::Elu { alpha } => if_positive(x, f64::from(alpha) * x.exp_m1()),
         UnaryKind::Silu => x * sigmoid(x),
         UnaryKind::Gelu => gelu(x),
+        UnaryKind::HardSwish => x * hard_sigmoid(x),
+        UnaryKind::HardSigmoid => hard_sigmoid(x),
         UnaryKind::Floor => x.floor(),
         UnaryKind::Ceil => x.ceil(),
         UnaryKind::Round => x.round_ties_even(),
@@ -44,6 +46,11 @@ fn if_positive(x: f64, otherwise: f64) -> f64 {
 
 fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
+}
+
+/// Howard et al., "Searching for MobileNetV3", 2019.
+fn hard_sigmoid(x: f64) -> f64 {
+    (x + 3.0).clamp(0.0, 6.0) / 6.0
 }
 
 /// Hendrycks and Gimpel, "Gaussian error linear units", 2016.

@@ -3,12 +3,13 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use striate_nn::named_parameters;
+use striate_nn::{BatchMoments, ParameterId};
 use striate_tensor::{RandomKey, Tensor};
 
 use super::Exchange;
-use super::gradients::{Buckets, Leaves, Named, Plan, ShardSums};
+use super::gradients::{Buckets, Leaves, Numbered, Plan, ShardSums};
 use super::reports::{BatchReport, gather_reports};
+use super::statistics::{gather_statistics, merge_shards};
 use crate::{Error, Result, Trainer};
 
 /// Numbers of a mini-batch's random sequence from here on choose those of its shards.
@@ -32,9 +33,7 @@ impl DataRank {
         own: Range<usize>,
         mixed: bool,
     ) -> Self {
-        let parameters = named_parameters(trainer.network());
-        let parameters = parameters.into_iter().map(|(name, tensor)| (name, *tensor.shape()));
-        let plan = Plan::new(parameters.collect());
+        let plan = Plan::of(trainer.network());
         DataRank { trainer, exchange, plan, own, mixed }
     }
 
@@ -63,46 +62,49 @@ impl DataRank {
         let device = self.trainer.network().device().clone();
         let mut reports = Vec::with_capacity(shards.len());
         let mut sums = ShardSums::default();
+        let mut statistics: Vec<Option<Vec<BatchMoments>>> = Vec::with_capacity(shards.len());
         let mut buckets = Buckets::new(&self.plan, &self.exchange);
         // One rank alone sends nothing, so that nothing leaves its device.
-        let mut alone = (self.exchange.size() == 1).then(Named::new);
+        let mut alone = (self.exchange.size() == 1).then(Numbered::new);
         let leaves = Leaves::of(self.trainer.network());
         for (i, shard) in shards.iter().enumerate() {
             let loss = match shard {
                 Some((images, labels)) => {
                     let key = shard_key(self.trainer.key(iteration), self.own.start + i);
-                    let (loss, report) = self.trainer.forward(images, labels, key)?;
+                    let (loss, report, records) = self.trainer.forward(images, labels, key)?;
                     reports.push(report);
+                    statistics.push(Some(records));
                     Some(loss)
                 }
                 None => {
                     reports.push(Default::default());
+                    statistics.push(None);
                     None
                 }
             };
             let is_last = i + 1 == shards.len();
-            let mut own = Named::new();
+            let mut own = Numbered::new();
             // Of the last shard, what is complete goes to the others while the pass goes on.
-            let mut take = |name: &str, gradient: Tensor| -> Result<()> {
+            let mut take = |id: ParameterId, gradient: Tensor| -> Result<()> {
                 if !is_last {
-                    own.insert(name.to_owned(), gradient);
+                    own.insert(id, gradient);
                     return Ok(());
                 }
-                let sum = sums.with_last(name, gradient)?;
+                let sum = sums.with_last(id, gradient)?;
                 match &mut alone {
-                    Some(alone) => drop(alone.insert(name.to_owned(), sum)),
-                    None => buckets.give(name, sum)?,
+                    Some(alone) => drop(alone.insert(id, sum)),
+                    None => buckets.give(id, sum)?,
                 }
                 Ok(())
             };
             match loss {
-                Some(loss) => loss.backward_each(|leaf, gradient| match leaves.name(leaf) {
-                    Some(name) => take(name, gradient),
+                Some(loss) => loss.backward_each(|leaf, gradient| match leaves.id(leaf) {
+                    Some(id) => take(id, gradient),
                     None => Ok(()),
                 })?,
                 None => {
-                    for (name, zeros) in self.plan.zeros(&device)? {
-                        take(&name, zeros)?;
+                    for (id, zeros) in self.plan.zeros(&device)? {
+                        take(id, zeros)?;
                     }
                 }
             }
@@ -120,6 +122,9 @@ impl DataRank {
         }
         if all.step.samples > 0 {
             self.trainer.learn(gradients, all.step.samples, factor)?;
+            let own = merge_shards(statistics)?;
+            let all = gather_statistics(&self.exchange, self.trainer.network(), own)?;
+            self.trainer.remember(&all)?;
         }
         Ok(all)
     }
@@ -132,7 +137,7 @@ impl DataRank {
         }
         let network = super::state::broadcast_network(&self.exchange, self.trainer.network())?;
         let velocities = self.trainer.velocities();
-        let velocities = super::state::broadcast_named(&self.exchange, velocities)?;
+        let velocities = super::state::broadcast_numbered(&self.exchange, velocities)?;
         self.trainer.replace(network, velocities);
         Ok(())
     }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use striate_nn::{Module, named_parameters};
+use striate_nn::{Module, Network, ParameterId, leaf_parameters};
 use striate_tensor::{HostTensor, LeafId, Shape, Tensor};
 
 use super::{Exchange, Pending};
@@ -13,19 +13,19 @@ use crate::Result;
 /// Numbers of a bucket at least: short arrays travel together. (1 MiB: 4 messages to each rank.)
 const BUCKET: usize = 256 * 1024;
 
-/// Gradients by the names of their parameters.
-pub(super) type Named = BTreeMap<String, Tensor>;
+/// Gradients by the numbers of their parameters.
+pub(super) type Numbered = BTreeMap<ParameterId, Tensor>;
 
 /// Sums of so many shards in a tree: neighbours, then neighbouring pairs, and so on. Counts as a
 /// binary number does: two sums of the same height become one of the next.
 #[derive(Debug, Default)]
 pub(super) struct ShardSums {
-    heights: Vec<Option<Named>>,
+    heights: Vec<Option<Numbered>>,
 }
 
 impl ShardSums {
     /// Adds the gradients of the next shard.
-    pub(super) fn push(&mut self, mut gradients: Named) -> Result<()> {
+    pub(super) fn push(&mut self, mut gradients: Numbered) -> Result<()> {
         for height in 0.. {
             if height == self.heights.len() {
                 self.heights.push(None);
@@ -36,9 +36,9 @@ impl ShardSums {
             };
             gradients = left
                 .into_iter()
-                .map(|(name, sum)| match gradients.remove(&name) {
-                    Some(right) => Ok((name, sum.add(&right)?)),
-                    None => Ok((name, sum)),
+                .map(|(id, sum)| match gradients.remove(&id) {
+                    Some(right) => Ok((id, sum.add(&right)?)),
+                    None => Ok((id, sum)),
                 })
                 .collect::<Result<_>>()?;
         }
@@ -47,10 +47,10 @@ impl ShardSums {
 
     /// The sum with the gradient that the last shard has of this parameter. Shards must have come
     /// as many as makes a power of two with it.
-    pub(super) fn with_last(&mut self, name: &str, last: Tensor) -> Result<Tensor> {
+    pub(super) fn with_last(&mut self, id: ParameterId, last: Tensor) -> Result<Tensor> {
         let mut sum = last;
         for height in self.heights.iter_mut().flatten() {
-            if let Some(left) = height.remove(name) {
+            if let Some(left) = height.remove(&id) {
                 sum = left.add(&sum)?;
             }
         }
@@ -62,24 +62,32 @@ impl ShardSums {
 /// which of them travel together. All ranks have the same.
 #[derive(Debug)]
 pub(super) struct Plan {
-    parameters: Vec<(String, Shape)>,
+    parameters: Vec<(ParameterId, Shape)>,
+    /// The place of each in this order.
+    places: BTreeMap<ParameterId, usize>,
     /// Where each bucket ends.
     ends: Vec<usize>,
 }
 
 impl Plan {
     /// For parameters in the order of the forward pass.
-    pub(super) fn new(forward: Vec<(String, Shape)>) -> Self {
+    pub(super) fn new(forward: Vec<(ParameterId, Shape)>) -> Self {
         let mut parameters = forward;
         parameters.reverse();
         let ends = bucket_ends(parameters.iter().map(|(_, shape)| shape.count()));
-        Plan { parameters, ends }
+        let places = parameters.iter().enumerate().map(|(place, (id, _))| (*id, place)).collect();
+        Plan { parameters, places, ends }
+    }
+
+    /// For a network, or the part of one that every rank has.
+    pub(super) fn of(network: &Network) -> Self {
+        let infos = network.parameter_infos().iter().enumerate();
+        Plan::new(infos.map(|(id, info)| (ParameterId(id as u32), info.shape)).collect())
     }
 
     /// Gradients of 0: of a shard without samples.
-    pub(super) fn zeros(&self, device: &striate_tensor::Device) -> Result<Named> {
-        let zero =
-            |(name, shape): &(String, Shape)| Ok((name.clone(), Tensor::zeros(*shape, device)?));
+    pub(super) fn zeros(&self, device: &striate_tensor::Device) -> Result<Numbered> {
+        let zero = |(id, shape): &(ParameterId, Shape)| Ok((*id, Tensor::zeros(*shape, device)?));
         self.parameters.iter().map(zero).collect()
     }
 }
@@ -98,18 +106,17 @@ pub(crate) fn bucket_ends(counts: impl ExactSizeIterator<Item = usize>) -> Vec<u
 }
 
 /// Which leaves the parameters of a module are, by which a backward pass tells of them.
-pub(super) struct Leaves(BTreeMap<LeafId, String>);
+pub(super) struct Leaves(BTreeMap<LeafId, ParameterId>);
 
 impl Leaves {
     /// Of a module whose parameters are tracked.
     pub(super) fn of(module: &dyn Module) -> Self {
-        let named = named_parameters(module).into_iter();
-        Leaves(named.filter_map(|(name, tensor)| Some((tensor.leaf_id()?, name))).collect())
+        Leaves(leaf_parameters(module))
     }
 
     /// The parameter of a leaf.
-    pub(super) fn name(&self, leaf: LeafId) -> Option<&str> {
-        self.0.get(&leaf).map(String::as_str)
+    pub(super) fn id(&self, leaf: LeafId) -> Option<ParameterId> {
+        self.0.get(&leaf).copied()
     }
 }
 
@@ -129,10 +136,9 @@ impl<'a> Buckets<'a> {
 
     /// Takes a gradient. Buckets leave in the order of the plan, on all ranks alike, as soon as
     /// they and all before them are full.
-    pub(super) fn give(&mut self, name: &str, gradient: Tensor) -> Result<()> {
-        let place = self.plan.parameters.iter().position(|(known, _)| known == name);
-        if let Some(place) = place {
-            self.come.insert(place, gradient);
+    pub(super) fn give(&mut self, id: ParameterId, gradient: Tensor) -> Result<()> {
+        if let Some(place) = self.plan.places.get(&id) {
+            self.come.insert(*place, gradient);
         }
         while let Some(&end) = self.plan.ends.get(self.sent.len()) {
             let start = match self.sent.len() {
@@ -154,23 +160,23 @@ impl<'a> Buckets<'a> {
     }
 
     /// Waits for the sums of all. What has not come is 0 on this rank.
-    pub(super) fn finish(mut self, device: &striate_tensor::Device) -> Result<Named> {
-        for (place, (name, shape)) in self.plan.parameters.iter().enumerate() {
+    pub(super) fn finish(mut self, device: &striate_tensor::Device) -> Result<Numbered> {
+        for (place, (id, shape)) in self.plan.parameters.iter().enumerate() {
             let sent = self.plan.ends[..self.sent.len()].last().copied().unwrap_or(0);
             if place >= sent && !self.come.contains_key(&place) {
-                self.give(name, Tensor::zeros(*shape, device)?)?;
+                self.give(*id, Tensor::zeros(*shape, device)?)?;
             }
         }
         let mut parameters = self.plan.parameters.iter();
-        let mut sums = Named::new();
+        let mut sums = Numbered::new();
         let mut start = 0;
         for (pending, &end) in self.sent.into_iter().zip(&self.plan.ends) {
             let data = pending.wait()?;
             let mut rest = &data[..];
-            for (name, shape) in parameters.by_ref().take(end - start) {
+            for (id, shape) in parameters.by_ref().take(end - start) {
                 let (own, after) = rest.split_at(shape.count());
                 let sum = HostTensor::new(*shape, own.to_vec())?;
-                sums.insert(name.clone(), Tensor::from_host(sum, device)?);
+                sums.insert(*id, Tensor::from_host(sum, device)?);
                 rest = after;
             }
             start = end;
@@ -200,8 +206,9 @@ mod tests {
     /// Three layers: the weights of the last fill a bucket, those of the others share one.
     fn plan() -> Plan {
         let shape = |count| Shape::new(&[count]).unwrap();
-        let counts = [("0.weight", 5), ("0.bias", 2), ("2.weight", 7), ("5.weight", BUCKET)];
-        Plan::new(counts.map(|(name, count)| (name.to_owned(), shape(count))).to_vec())
+        let counts = [5, 2, 7, BUCKET];
+        let numbered = counts.iter().enumerate();
+        Plan::new(numbered.map(|(id, &count)| (ParameterId(id as u32), shape(count))).collect())
     }
 
     #[test]
@@ -211,33 +218,33 @@ mod tests {
         let exchange = Arc::new(Exchange::new(Local::group(1).remove(0)).unwrap());
         let mut buckets = Buckets::new(&plan, &exchange);
         // What comes early waits for its turn: all ranks send in the same order.
-        buckets.give("2.weight", gradient(7, 2.0)).unwrap();
+        buckets.give(ParameterId(2), gradient(7, 2.0)).unwrap();
         assert_eq!(buckets.sent.len(), 0);
-        buckets.give("5.weight", gradient(BUCKET, 5.0)).unwrap();
+        buckets.give(ParameterId(3), gradient(BUCKET, 5.0)).unwrap();
         assert_eq!(buckets.sent.len(), 1, "the last layer is on its way");
-        buckets.give("0.weight", gradient(5, 1.0)).unwrap();
+        buckets.give(ParameterId(0), gradient(5, 1.0)).unwrap();
         assert_eq!(buckets.sent.len(), 1);
         // The bias never comes: it is 0 here.
         let sums = buckets.finish(&device()).unwrap();
-        let values = |name: &str| sums[name].to_vec::<f32>().unwrap();
-        assert_eq!(values("0.weight"), [1.0; 5]);
-        assert_eq!(values("0.bias"), [0.0; 2]);
-        assert_eq!(values("2.weight"), [2.0; 7]);
-        assert!(values("5.weight").iter().all(|&v| v == 5.0));
+        let values = |id: u32| sums[&ParameterId(id)].to_vec::<f32>().unwrap();
+        assert_eq!(values(0), [1.0; 5]);
+        assert_eq!(values(1), [0.0; 2]);
+        assert_eq!(values(2), [2.0; 7]);
+        assert!(values(3).iter().all(|&v| v == 5.0));
     }
 
     #[test]
     fn shards_are_summed_in_the_documented_tree() {
         // Numbers whose sum depends on the order.
         let numbers = [1e8f32, 3.0, -1e8, 5.0, 7.0, 1e7, 2.0, -1e7];
-        let one = |i: usize| Named::from([("w".to_owned(), gradient(1, numbers[i]))]);
+        let one = |i: usize| Numbered::from([(ParameterId(0), gradient(1, numbers[i]))]);
         let sum_of = |range: std::ops::Range<usize>| {
             let mut sums = ShardSums::default();
             for i in range.start..range.end - 1 {
                 sums.push(one(i)).unwrap();
             }
             let last = gradient(1, numbers[range.end - 1]);
-            sums.with_last("w", last).unwrap().to_vec::<f32>().unwrap()[0]
+            sums.with_last(ParameterId(0), last).unwrap().to_vec::<f32>().unwrap()[0]
         };
         let [a, b, c, d, e, f, g, h] = numbers;
         assert_eq!(sum_of(0..8), ((a + b) + (c + d)) + ((e + f) + (g + h)));

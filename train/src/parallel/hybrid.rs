@@ -12,15 +12,16 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use striate_nn::{
-    Context, FullConnectSpec, LayerParameters, LayerSpec, Module, Network, Visitor, VisitorMut,
-    named_parameters, require_grad,
+    Context, FullConnectSpec, LayerKind, LayerParameters, LayerSpec, Module, Network, NetworkSpec,
+    ParameterId, Role, Visitor, VisitorMut, require_grad, update_statistics,
 };
 use striate_tensor::{Device, HostTensor, Shape, Tensor};
 
 use super::collective::{consecutive, shares};
-use super::gradients::{Buckets, Leaves, Named, Plan};
+use super::gradients::{Buckets, Leaves, Numbered, Plan};
 use super::reports::{BatchReport, gather_numbers};
-use super::state::{broadcast_named, broadcast_network, with_parameters};
+use super::state::{broadcast_network, broadcast_numbered};
+use super::statistics::gather_statistics;
 use super::{Exchange, Pending};
 use crate::descent::Descent;
 use crate::trainer::{batch_key, loss_of};
@@ -61,15 +62,15 @@ impl Module for Part {
         Module::forward(&self.features, x, cx)
     }
 
-    fn parameters(&self, visit: &mut Visitor) {
+    fn parameters<'a>(&'a self, visit: &mut Visitor<'a>) {
         Module::parameters(&self.features, visit);
         for SplitLayer { layer, parameters, .. } in &self.layers {
-            visit.parameter(&format!("{layer}.weight"), &parameters.weight);
-            visit.parameter(&format!("{layer}.bias"), &parameters.bias);
+            visit.parameter(&format!("{layer}.{}", Role::Weight.name()), &parameters.weight);
+            visit.parameter(&format!("{layer}.{}", Role::Bias.name()), &parameters.bias);
         }
     }
 
-    fn parameters_mut(&mut self, visit: &mut VisitorMut) {
+    fn parameters_mut<'a>(&'a mut self, visit: &mut VisitorMut<'a>) {
         self.features.parameters_mut(visit);
         for SplitLayer { layer, parameters, .. } in &mut self.layers {
             visit.parameter(&format!("{layer}.weight"), &mut parameters.weight);
@@ -94,7 +95,7 @@ impl HybridRank {
     /// [`Error::Option`] where the network cannot be split over so many ranks.
     pub(crate) fn new(
         network: Network,
-        velocities: BTreeMap<String, Tensor>,
+        velocities: BTreeMap<ParameterId, Tensor>,
         options: TrainOptions,
         exchange: Arc<Exchange>,
         pieces: usize,
@@ -111,19 +112,18 @@ impl HybridRank {
         if pieces == 0 {
             return refuse("a piece of a mini-batch or more", "0".into());
         }
-        let is_full = |layer: &LayerSpec| matches!(layer, LayerSpec::FullConnect(_));
-        let join = network.spec().layers.iter().position(is_full).unwrap_or(0);
-        if join == 0 {
-            return refuse("layers before the first full-connect one", "none".into());
-        }
-        let mut features = network.spec().clone();
-        features.layers.truncate(join);
-        let parameters = network.parameters()[..join].to_vec();
+        let (features, full) = halves(network.spec())?;
+        let count = network
+            .parameter_infos()
+            .iter()
+            .filter(|info| info.layer < features.nodes.len())
+            .count();
+        let parameters = network.parameters()[..count].to_vec();
+        let all = network.layer_parameters();
         let mut layers = Vec::new();
-        for (layer, spec) in network.spec().layers.iter().enumerate().skip(join) {
-            let (LayerSpec::FullConnect(spec), Some(whole)) = (spec, &network.parameters()[layer])
-            else {
-                return refuse("full-connect layers last", format!("layer {layer}"));
+        for (layer, spec) in full {
+            let Some(whole) = &all[layer] else {
+                return refuse("full-connect layers with biases", format!("layer {layer}"));
             };
             if spec.count < size {
                 let expected = format!("at least {size} outputs of layer {layer}");
@@ -135,15 +135,15 @@ impl HybridRank {
                 weight: whole.weight.detach().narrow(0, own.clone())?,
                 bias: whole.bias.detach().narrow(0, own)?,
             };
-            layers.push(SplitLayer { layer, spec: *spec, outputs, parameters });
+            layers.push(SplitLayer { layer, spec, outputs, parameters });
         }
-        let features = Network::new(features, parameters, network.device())?;
-        let plan = named_parameters(&features).into_iter().map(|(n, t)| (n, *t.shape()));
-        let plan = Plan::new(plan.collect());
+        let buffers = network.buffers().iter().map(|buffer| buffer.value().clone()).collect();
+        let features = Network::of(features, parameters, buffers, network.device())?;
+        let plan = Plan::of(&features);
         let mut part = Part { features, layers };
         require_grad(&mut part);
         let velocities = part.own_of(velocities, rank)?;
-        let descent = Descent::new(network.spec(), velocities, options);
+        let descent = Descent::new(&network, velocities, options);
         Ok(HybridRank { part, descent, exchange, plan, pieces, mixed, whole: network })
     }
 
@@ -182,13 +182,13 @@ impl HybridRank {
         if all == 0 {
             return Ok(BatchReport { missing, stop, ..BatchReport::default() });
         }
-        let layers = 0..self.part.features.spec().layers.len();
-        let joined = own.map(|(images, _)| self.part.features.forward_layers(layers, images));
+        let cx = Context::training(batch_key(self.descent.options().seed, iteration));
+        let joined = own.map(|(images, _)| self.part.features.forward_with(images, &cx));
         let joined = joined.transpose()?;
         let values = joined.as_ref().map(Tensor::to_vec::<f32>).transpose()?.unwrap_or_default();
         let pieces = pieces(&labels, self.pieces);
         let masks = self.masks(iteration, all)?;
-        let mut gradients = Named::new();
+        let mut gradients = Numbered::new();
         let mut step = StepReport { samples: all, ..StepReport::default() };
 
         let width = self.width();
@@ -219,8 +219,8 @@ impl HybridRank {
             let dy = HostTensor::new(*joined.shape(), back)?;
             let dy = Tensor::from_host(dy, joined.device())?;
             let leaves = Leaves::of(&self.part.features);
-            joined.backward_with_each(&dy, |leaf, gradient| match leaves.name(leaf) {
-                Some(name) => buckets.give(name, gradient),
+            joined.backward_with_each(&dy, |leaf, gradient| match leaves.id(leaf) {
+                Some(id) => buckets.give(id, gradient),
                 None => Ok(()),
             })?;
         }
@@ -234,6 +234,9 @@ impl HybridRank {
             return Err(Error::Diverged { iteration, loss: step.loss() });
         }
         self.descent.learn(&mut self.part, gradients, all, factor)?;
+        let records = own.map(|_| cx.take_records());
+        let records = gather_statistics(&self.exchange, &self.part.features, records)?;
+        update_statistics(&mut self.part.features, &records)?;
         Ok(BatchReport { step, missing, stop })
     }
 
@@ -285,7 +288,7 @@ impl HybridRank {
         x: Vec<f32>,
         piece: &Piece,
         masks: &[Option<Tensor>],
-        gradients: &mut Named,
+        gradients: &mut Numbered,
     ) -> Result<(Vec<f32>, StepReport)> {
         let rows = piece.labels.len();
         if rows == 0 {
@@ -327,16 +330,14 @@ impl HybridRank {
         for (at, (x, y)) in passed.into_iter().enumerate().rev() {
             let layer = &self.part.layers[at];
             let mut back = y.backward_with(&dy)?;
-            for (kind, tensor) in
-                [("weight", &layer.parameters.weight), ("bias", &layer.parameters.bias)]
-            {
+            let LayerParameters { weight, bias } = &layer.parameters;
+            for (id, tensor) in self.part.ids(at).into_iter().zip([weight, bias]) {
                 if let Some(gradient) = back.take(tensor) {
-                    let name = format!("{}.{kind}", layer.layer);
-                    let sum = match gradients.remove(&name) {
+                    let sum = match gradients.remove(&id) {
                         Some(before) => before.add(&gradient)?,
                         None => gradient,
                     };
-                    gradients.insert(name, sum);
+                    gradients.insert(id, sum);
                 }
             }
             let dx = match back.take(&x) {
@@ -359,31 +360,26 @@ impl HybridRank {
 
     /// Brings the whole network together, on every rank.
     pub(crate) fn gather(&mut self) -> Result<Network> {
-        let detach = |LayerParameters { weight, bias }: &LayerParameters| LayerParameters {
-            weight: weight.detach(),
-            bias: bias.detach(),
-        };
-        let replicas = self.part.features.parameters().iter();
-        let mut parameters: Vec<_> = replicas.map(|own| own.as_ref().map(detach)).collect();
+        let features = &self.part.features;
+        let mut parameters: Vec<Tensor> =
+            features.parameters().iter().map(Tensor::detach).collect();
         for SplitLayer { outputs, parameters: own, .. } in &self.part.layers {
-            let weight = self.whole_of(&own.weight, outputs)?;
-            let bias = self.whole_of(&own.bias, outputs)?;
-            parameters.push(Some(LayerParameters { weight, bias }));
+            parameters.push(self.whole_of(&own.weight, outputs)?);
+            parameters.push(self.whole_of(&own.bias, outputs)?);
         }
-        self.whole = with_parameters(&self.whole, parameters)?;
+        let buffers = features.buffers().iter().map(|buffer| buffer.value().clone()).collect();
+        self.whole = self.whole.with_tensors(parameters, buffers)?;
         Ok(self.whole.clone())
     }
 
     /// Brings the velocities together, on every rank.
-    pub(crate) fn gather_velocities(&self) -> Result<BTreeMap<String, Tensor>> {
-        let whole = |(name, velocity): (&String, &Tensor)| {
-            let (number, _) = crate::descent::layer_of(name);
-            let layer = self.part.layers.iter().find(|layer| layer.layer == number);
-            let velocity = match layer {
+    pub(crate) fn gather_velocities(&self) -> Result<BTreeMap<ParameterId, Tensor>> {
+        let whole = |(id, velocity): (&ParameterId, &Tensor)| {
+            let velocity = match self.part.split(*id) {
                 Some(layer) => self.whole_of(velocity, &layer.outputs)?,
                 None => velocity.clone(),
             };
-            Ok((name.clone(), velocity))
+            Ok((*id, velocity))
         };
         self.descent.velocities().iter().map(whole).collect()
     }
@@ -407,31 +403,85 @@ impl HybridRank {
         }
         self.part.features = broadcast_network(&self.exchange, &self.part.features)?;
         require_grad(&mut self.part.features);
-        let join = self.part.features.spec().layers.len();
-        let is_replica = |name: &str| crate::descent::layer_of(name).0 < join;
         let (replicas, mut split): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            self.descent.velocities().clone().into_iter().partition(|(name, _)| is_replica(name));
-        split.append(&mut broadcast_named(&self.exchange, &replicas)?);
+            (self.descent.velocities().clone().into_iter())
+                .partition(|(id, _)| self.part.split(*id).is_none());
+        split.append(&mut broadcast_numbered(&self.exchange, &replicas)?);
         self.descent.set_velocities(split);
         Ok(())
     }
 }
 
+/// A network in two: the layers before the first full-connect one, which must be all that the rest
+/// sees, and the full-connect layers with the ReLU and dropout nodes that follow them, by node.
+fn halves(spec: &NetworkSpec) -> Result<(NetworkSpec, Vec<(usize, FullConnectSpec)>)> {
+    let refuse = |expected: &str, got: String| {
+        Err(Error::Option { expected: format!("for hybrid training {expected}"), got })
+    };
+    let join = spec.first_full_connect().unwrap_or(0);
+    if join == 0 {
+        return refuse("layers before the first full-connect one", "none".into());
+    }
+    if let Some(auxiliary) = spec.auxiliary.first() {
+        return refuse("one output", format!("the auxiliary output {}", auxiliary.name));
+    }
+    if !spec.cuts()?.contains(&(join - 1)) {
+        let got =
+            format!("layer {}, which is not all that is seen after it", spec.node_name(join - 1));
+        return refuse("a cut before the first full-connect layer", got);
+    }
+    let mut features = spec.clone();
+    let full =
+        NetworkSpec { nodes: features.nodes.split_off(join), ..NetworkSpec::new(spec.input) };
+    if let Some(dropout) = features.nodes.iter().position(|node| node.kind() == LayerKind::Dropout)
+    {
+        // Its random numbers would be those of a rank's own samples.
+        let got = format!("layer {}", spec.node_name(dropout));
+        return refuse("no dropout before the first full-connect layer", got);
+    }
+    let named = |node: usize| format!("layer {}", spec.node_name(join + node));
+    let chain = match full.chain() {
+        Ok(chain) => chain,
+        Err(striate_nn::Error::Layer { layer, .. }) => {
+            return refuse("full-connect layers last", named(layer));
+        }
+        Err(other) => return Err(other.into()),
+    };
+    let mut layers = Vec::with_capacity(chain.len());
+    for layer in chain {
+        let LayerSpec::FullConnect(full) = layer.layer else {
+            return refuse("full-connect layers last", named(layer.node));
+        };
+        layers.push((join + layer.node, full));
+    }
+    Ok((features, layers))
+}
+
 impl Part {
+    /// The parameters of a full-connect layer, weights and biases: in the order of the whole network.
+    fn ids(&self, place: usize) -> [ParameterId; 2] {
+        let first = self.features.parameters().len() + 2 * place;
+        [first, first + 1].map(|id| ParameterId(id as u32))
+    }
+
+    /// The split layer that has this parameter.
+    fn split(&self, id: ParameterId) -> Option<&SplitLayer> {
+        let place = id.index().checked_sub(self.features.parameters().len())?;
+        self.layers.get(place / 2)
+    }
+
     /// Of velocities of the whole network those of this part.
     fn own_of(
         &self,
-        velocities: BTreeMap<String, Tensor>,
+        velocities: BTreeMap<ParameterId, Tensor>,
         rank: usize,
-    ) -> Result<BTreeMap<String, Tensor>> {
-        let own = |(name, velocity): (String, Tensor)| {
-            let (number, _) = crate::descent::layer_of(&name);
-            let layer = self.layers.iter().find(|layer| layer.layer == number);
-            let own = match layer {
+    ) -> Result<BTreeMap<ParameterId, Tensor>> {
+        let own = |(id, velocity): (ParameterId, Tensor)| {
+            let own = match self.split(id) {
                 Some(layer) => velocity.narrow(0, layer.outputs[rank].clone())?,
                 None => velocity,
             };
-            Ok((name, own))
+            Ok((id, own))
         };
         velocities.into_iter().map(own).collect()
     }

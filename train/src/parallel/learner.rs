@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use striate_data::loader::{Batch, Loader};
-use striate_nn::Network;
+use striate_nn::{Network, ParameterId};
 use striate_tensor::{HostTensor, Shape, Tensor};
 
 use super::data::DataRank;
@@ -193,7 +193,7 @@ impl Learner {
     }
 
     /// The velocities of the whole network.
-    pub(crate) fn gather_velocities(&self) -> Result<BTreeMap<String, Tensor>> {
+    pub(crate) fn gather_velocities(&self) -> Result<BTreeMap<ParameterId, Tensor>> {
         match self {
             Learner::Alone(trainer) => Ok(trainer.velocities().clone()),
             Learner::Data(rank) => Ok(rank.trainer().velocities().clone()),

@@ -8,7 +8,7 @@
 //! ```
 //! use std::sync::atomic::AtomicBool;
 //! use striate_data::{Dataset, Image};
-//! use striate_nn::{NetworkSpec, conv, pool};
+//! use striate_nn::{NetworkSpec, conv2d, pool};
 //! use striate_tensor::{Device, Reference};
 //! use striate_train::parallel::{Exchange, Local, Parallel, Ranks};
 //! use striate_train::{Result, Session, SessionOptions, TrainOptions};
@@ -16,7 +16,7 @@
 //! # fn main() -> Result<()> {
 //! # let folder = tempfile::tempdir().expect("a folder for the example");
 //! # let working = folder.path().join("digits.sqlite3");
-//! let spec = NetworkSpec::new([8, 8, 1]).conv(conv(4, 3)).max_pool(pool(2)).full_connect(2);
+//! let spec = NetworkSpec::new([8, 8, 1]).conv(conv2d(4, 3).relu()).max_pool(pool(2)).full_connect(2);
 //! let pictures = (0..8).map(|i| Image::filled(8, 8, 1, i * 30)).collect::<Result<Vec<_>, _>>()?;
 //! let samples = Dataset::from_images(pictures, vec![0, 0, 0, 0, 1, 1, 1, 1])?;
 //! let train = TrainOptions { mini_batch: 4, max_epoch: 2, ..TrainOptions::default() };
@@ -75,6 +75,7 @@ mod local;
 mod mpi;
 mod reports;
 mod state;
+mod statistics;
 
 use std::sync::Arc;
 

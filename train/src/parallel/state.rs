@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use striate_data::statistics::ColorComponents;
-use striate_nn::{LayerParameters, Metadata, Network, NetworkSpec};
+use striate_nn::{Metadata, Network, NetworkSpec, ParameterId, Seed};
 use striate_tensor::{Device, HostTensor, Shape, Tensor};
 
 use super::Exchange;
@@ -15,7 +15,7 @@ use crate::{Error, History, Position, Result};
 pub(crate) struct Beginning {
     /// With its mean image and metadata.
     pub(crate) network: Network,
-    pub(crate) velocities: BTreeMap<String, Tensor>,
+    pub(crate) velocities: BTreeMap<ParameterId, Tensor>,
     pub(crate) position: Position,
     pub(crate) history: History,
     pub(crate) colours: Option<ColorComponents>,
@@ -36,7 +36,7 @@ struct Header {
     colours: Option<ColorComponents>,
     metadata: Metadata,
     has_mean: bool,
-    velocities: Vec<String>,
+    velocities: Vec<u32>,
     resumed: bool,
     shards: usize,
 }
@@ -54,8 +54,7 @@ impl Beginning {
         let header: Header = serde_json::from_slice(&header).map_err(described)?;
         let spec = &header.spec;
         let network = own.as_ref().map(|own| &own.network);
-        let parameters = broadcast_parameters(exchange, spec, network, device)?;
-        let mut network = Network::new(spec.clone(), parameters, device)?;
+        let mut network = broadcast_tensors(exchange, &spec.build(device, Seed(0))?, network)?;
         if header.has_mean {
             let [rows, cols] = spec.image;
             let shape = Shape::new(&[rows, cols, spec.input[2]])?;
@@ -64,13 +63,11 @@ impl Beginning {
         }
         let network = network.with_metadata(header.metadata);
         let mut velocities = BTreeMap::new();
-        for name in header.velocities {
-            let shape = striate_nn::named_parameters(&network)
-                .into_iter()
-                .find_map(|(known, tensor)| (known == name).then_some(*tensor.shape()));
-            let Some(shape) = shape else { return Err(damaged(&name)) };
-            let velocity = own.as_ref().and_then(|own| own.velocities.get(&name));
-            velocities.insert(name, broadcast_tensor(exchange, shape, velocity, device)?);
+        for id in header.velocities.into_iter().map(ParameterId) {
+            let info = network.parameter_infos().get(id.index());
+            let Some(shape) = info.map(|info| info.shape) else { return Err(damaged(id.0)) };
+            let velocity = own.as_ref().and_then(|own| own.velocities.get(&id));
+            velocities.insert(id, broadcast_tensor(exchange, shape, velocity, device)?);
         }
         Ok(Beginning {
             network,
@@ -95,7 +92,7 @@ impl Header {
             colours: own.colours.clone(),
             metadata: own.network.metadata().clone(),
             has_mean: own.network.mean().is_some(),
-            velocities: own.velocities.keys().cloned().collect(),
+            velocities: own.velocities.keys().map(|id| id.0).collect(),
             resumed: own.resumed,
             shards: own.shards,
         }
@@ -113,54 +110,40 @@ fn described(source: serde_json::Error) -> Error {
 /// Rank 0's weights, to all, in a network like this one.
 pub(super) fn broadcast_network(exchange: &Exchange, like: &Network) -> Result<Network> {
     let own = (exchange.rank() == 0).then_some(like);
-    let parameters = broadcast_parameters(exchange, like.spec(), own, like.device())?;
-    with_parameters(like, parameters)
+    broadcast_tensors(exchange, like, own)
 }
 
-/// The same network with other weights.
-pub(super) fn with_parameters(
-    like: &Network,
-    parameters: Vec<Option<LayerParameters>>,
-) -> Result<Network> {
-    let network = Network::new(like.spec().clone(), parameters, like.device())?
-        .with_metadata(like.metadata().clone());
-    Ok(match like.mean() {
-        Some(mean) => network.with_mean(mean.clone())?,
-        None => network,
-    })
-}
-
-/// Rank 0's tensors, to all, which have the same by name.
-pub(super) fn broadcast_named(
+/// Rank 0's tensors, to all, which have the same by number.
+pub(super) fn broadcast_numbered(
     exchange: &Exchange,
-    own: &BTreeMap<String, Tensor>,
-) -> Result<BTreeMap<String, Tensor>> {
-    let broadcast = |(name, tensor): (&String, &Tensor)| {
+    own: &BTreeMap<ParameterId, Tensor>,
+) -> Result<BTreeMap<ParameterId, Tensor>> {
+    let broadcast = |(id, tensor): (&ParameterId, &Tensor)| {
         let root = (exchange.rank() == 0).then_some(tensor);
         let tensor = broadcast_tensor(exchange, *tensor.shape(), root, tensor.device())?;
-        Ok((name.clone(), tensor))
+        Ok((*id, tensor))
     };
     own.iter().map(broadcast).collect()
 }
 
-fn broadcast_parameters(
+/// Rank 0's parameters and buffers, to all, in a network like this one.
+fn broadcast_tensors(
     exchange: &Exchange,
-    spec: &NetworkSpec,
+    like: &Network,
     own: Option<&Network>,
-    device: &Device,
-) -> Result<Vec<Option<LayerParameters>>> {
-    let mut all = Vec::new();
-    for (layer, shape) in spec.shapes()?.into_iter().enumerate() {
-        let (Some(weight), Some(bias)) = (shape.weight, shape.bias) else {
-            all.push(None);
-            continue;
-        };
-        let own = own.and_then(|own| own.parameters()[layer].as_ref());
-        let weight = broadcast_tensor(exchange, weight, own.map(|own| &own.weight), device)?;
-        let bias = broadcast_tensor(exchange, bias, own.map(|own| &own.bias), device)?;
-        all.push(Some(LayerParameters { weight, bias }));
+) -> Result<Network> {
+    let device = like.device();
+    let mut parameters = Vec::with_capacity(like.parameters().len());
+    for (id, info) in like.parameter_infos().iter().enumerate() {
+        let own = own.and_then(|own| own.parameters().get(id));
+        parameters.push(broadcast_tensor(exchange, info.shape, own, device)?);
     }
-    Ok(all)
+    let mut buffers = Vec::with_capacity(like.buffers().len());
+    for (id, info) in like.buffer_infos().iter().enumerate() {
+        let own = own.and_then(|own| own.buffers().get(id)).map(striate_nn::Buffer::value);
+        buffers.push(broadcast_tensor(exchange, info.shape, own, device)?);
+    }
+    Ok(like.with_tensors(parameters, buffers)?)
 }
 
 /// In f32, in which all training is.

@@ -10,13 +10,13 @@ use crate::{Error, Result};
 /// A device: all of a training are alike.
 ///
 /// ```
-/// use striate_nn::{NetworkSpec, conv};
+/// use striate_nn::{NetworkSpec, conv2d};
 /// use striate_train::plan::Machine;
 ///
 /// let device = Machine::new(4.5e12)?.with_memory(12_000_000_000);
 /// assert_eq!(device.flops, 4.5e12);
 /// // Or by what a step was measured to take: 16 samples in half a second.
-/// let spec = NetworkSpec::new([32, 32, 3]).conv(conv(64, 3)).full_connect(10);
+/// let spec = NetworkSpec::new([32, 32, 3]).conv(conv2d(64, 3).relu()).full_connect(10);
 /// let device = Machine::measured(&spec, 16, 0.5)?;
 /// assert!(device.flops > 1e8);
 /// # Ok::<(), striate_train::Error>(())

@@ -1,14 +1,14 @@
 //! What training on many devices would take, on paper: before anybody rents them.
 //!
 //! ```
-//! use striate_nn::{NetworkSpec, conv, pool};
+//! use striate_nn::{NetworkSpec, conv2d, full_connect, pool};
 //! use striate_train::parallel::Parallel;
 //! use striate_train::plan::{Link, Machine, Plan};
 //!
 //! # fn main() -> striate_train::Result<()> {
 //! let spec = NetworkSpec::new([28, 28, 1])
-//!     .conv(conv(20, 5)).max_pool(pool(2).stride(2))
-//!     .full_connect(500).relu().full_connect(10);
+//!     .conv(conv2d(20, 5).relu()).max_pool(pool(2).stride(2))
+//!     .full_connect(full_connect(500).relu()).full_connect(10);
 //! let plan = Plan::new(&spec, Machine::new(50e9)?, "10GbE".parse()?)?;
 //! let [data, hybrid] = [Parallel::Data, Parallel::Hybrid].map(|how| plan.step(how, 4, 128));
 //! let (data, hybrid) = (data?, hybrid?);

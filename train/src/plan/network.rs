@@ -1,8 +1,6 @@
 //! What the layers of a network cost on a device.
 
-use striate_nn::{LayerKind, LayerShape, LayerSpec, NetworkSpec};
-use striate_tensor::ops::{AvgPool2d, Op};
-use striate_tensor::{Shape, TensorType};
+use striate_nn::{LayerKind, LayerSpec, NetworkSpec};
 
 use super::Machine;
 use crate::Result;
@@ -70,37 +68,34 @@ impl Layer {
 /// The layers of a network that can be trained.
 pub(super) fn layers(spec: &NetworkSpec) -> Result<Vec<Layer>> {
     spec.verify(spec.classes())?;
-    let mut learns = false;
-    let mut layers = Vec::with_capacity(spec.layers.len());
-    for (layer, shape) in spec.layers.iter().zip(spec.shapes()?) {
-        let flops = match shape.weight {
-            Some(_) => 2.0 * shape.macs as f64,
-            None => flops(layer, &shape)?,
+    let shapes = spec.shapes()?;
+    let count = |dims: &[usize]| dims.iter().map(|&extent| extent as u64).product::<u64>();
+    // Whether a layer, or anything that it sees, learns.
+    let mut learns: Vec<bool> = Vec::with_capacity(shapes.len());
+    let mut layers = Vec::with_capacity(shapes.len());
+    for (node, shape) in spec.nodes.iter().zip(&shapes) {
+        let seen = |input: &Option<usize>| match input {
+            Some(before) => count(&shapes[*before].output),
+            None => count(&spec.input),
         };
+        let needs_input_gradient = shape.from.iter().flatten().any(|&before| learns[before]);
+        // As the op counts them, without what a bias or a ReLU adds.
+        let products = 2.0 * shape.macs as f64;
         layers.push(Layer {
             is_full: shape.kind == LayerKind::FullConnect,
-            input: shape.input.iter().map(|&extent| extent as u64).product(),
+            input: shape.from.iter().map(seen).sum(),
             output: shape.outputs(),
             weights: shape.weights(),
-            biases: shape.parameters() - shape.weights(),
-            has_dropout: matches!(layer, LayerSpec::FullConnect(full) if full.dropout > 0.0),
-            needs_input_gradient: learns,
-            flops,
+            biases: shape.parameter_count() - shape.weights(),
+            has_dropout: match node.layer {
+                LayerSpec::FullConnect(full) => full.dropout > 0.0,
+                LayerSpec::Dropout(dropout) => dropout.rate > 0.0,
+                _ => false,
+            },
+            needs_input_gradient,
+            flops: if shape.macs > 0 { products } else { shape.flops as f64 },
         });
-        learns |= shape.weight.is_some();
+        learns.push(needs_input_gradient || !shape.parameters.is_empty());
     }
     Ok(layers)
-}
-
-/// Arithmetic of a layer without weights, for one image.
-fn flops(layer: &LayerSpec, shape: &LayerShape) -> Result<f64> {
-    let op: Op = match layer {
-        LayerSpec::MaxPool(pool) => pool.op().into(),
-        LayerSpec::AvgPool(pool) => AvgPool2d(pool.op()).into(),
-        LayerSpec::Lrn(lrn) => lrn.op().into(),
-        LayerSpec::Conv(_) | LayerSpec::FullConnect(_) => return Ok(0.0),
-    };
-    let [rows, cols, channels] = shape.input;
-    let image = TensorType::f32(Shape::new(&[1, rows, cols, channels])?);
-    Ok(op.cost(&[image])?.flops as f64)
 }

@@ -1,19 +1,18 @@
 //! Opening a training: what is checked before it begins or resumes.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use striate_data::augment::Augmenter;
 use striate_data::loader::{Loader, LoaderOptions, Purpose, Shards};
 use striate_data::{Dataset, Geometry};
-use striate_importers::ccv;
 use striate_nn::NetworkSpec;
 use striate_tensor::Device;
 
 use super::{Session, SessionOptions};
 use crate::begin::{Begin, float_image, same_everywhere};
 use crate::beside;
-use crate::checkpoint::{Identity, Known};
+use crate::checkpoint::{self, Identity, Known};
 use crate::learning::Judge;
 use crate::lock::Lock;
 use crate::parallel::{Beginning, Learner, Parallel, Ranks, shards_of};
@@ -75,11 +74,15 @@ impl Session {
     /// [`Error::Option`] where options make no sense, [`Error::Network`] where the network is no
     /// classifier, [`Error::Samples`] where it does not take pictures, [`Error::Unstorable`] where the
     /// working file has no place for one of its layers.
-    pub fn check(spec: &NetworkSpec, options: &SessionOptions) -> Result<()> {
-        options.train.check(spec.layers.len())?;
+    pub fn check(
+        working: impl AsRef<Path>,
+        spec: &NetworkSpec,
+        options: &SessionOptions,
+    ) -> Result<()> {
+        options.train.check(spec.nodes.len())?;
         spec.verify(spec.classes())?;
         geometry_of(spec).check()?;
-        ccv::check_representable(spec).map_err(|source| Error::Unstorable { source })
+        checkpoint::check_storable(working.as_ref(), spec)
     }
 
     fn prepare(
@@ -93,7 +96,7 @@ impl Session {
     ) -> Result<Session> {
         let ranks = options.ranks.as_ref();
         // Checks that need no time come first: an error after hours of reading helps nobody.
-        Self::check(spec, &options)?;
+        Self::check(&working, spec, &options)?;
         let classes = spec.classes();
         // A class is what the training samples call so.
         let test = test.map(|test| test.aligned_to(&train)).transpose()?;

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 
 use striate_data::augment::Recipe;
 use striate_data::{Dataset, Image};
-use striate_nn::{NetworkSpec, conv, pool};
+use striate_nn::{NetworkSpec, conv2d, full_connect, pool};
 use striate_ops_cpu::Cpu;
 use striate_tensor::{Device, RandomKey};
 use striate_train::{SessionOptions, TrainOptions};
@@ -38,11 +38,9 @@ pub(crate) fn spec() -> NetworkSpec {
     NetworkSpec::new([8, 8, 1])
         .with_name("bars")
         .with_image([9, 9])
-        .conv(conv(6, 3))
+        .conv(conv2d(6, 3).relu())
         .max_pool(pool(2).stride(2))
-        .full_connect(12)
-        .relu()
-        .dropout(0.5)
+        .full_connect(full_connect(12).relu().dropout(0.5))
         .full_connect(CLASSES)
 }
 

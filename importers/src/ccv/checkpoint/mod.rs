@@ -42,8 +42,8 @@ pub struct ColourStatistics {
 /// /// A training at its very beginning, its velocities those of `still`.
 /// fn beginning(still: &Network) -> TrainingState {
 ///     TrainingState {
-///         velocities: still.parameters().to_vec(),
-///         exact: vec![None; still.spec().layers.len()],
+///         velocities: still.layer_parameters(),
+///         exact: vec![None; still.spec().nodes.len()],
 ///         ..TrainingState::default()
 ///     }
 /// }

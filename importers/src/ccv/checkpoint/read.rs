@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use striate_nn::{LayerParameters, LayerShape};
+use striate_nn::{LayerParameters, Network};
 use striate_tensor::{DType, Device};
 
 use super::{Checkpoint, ColourStatistics, TrainingState};
 use crate::ccv::database::{Database, Fields, Place};
+use crate::ccv::layers::table_layers;
 use crate::ccv::notes::read_notes;
 use crate::ccv::read::{describe, read_network};
 use crate::ccv::schema::{EXACT_WEIGHTS, FUNCTION_STATE, MOMENTUM_DATA, Table};
@@ -59,14 +60,14 @@ fn read_database(database: &Database, device: &Device) -> Result<Checkpoint> {
     let mut description = describe(database)?;
     let notes = std::mem::take(&mut description.notes);
     let network = read_network(database, description, device, &ReadOptions::default())?;
-    let state = read_state(database, network.shapes(), notes, device)?;
+    let state = read_state(database, &network, notes, device)?;
     database.check_unchanged()?;
     Ok(Checkpoint { network, state })
 }
 
 fn read_state(
     database: &Database,
-    shapes: &[LayerShape],
+    network: &Network,
     notes: BTreeMap<String, String>,
     device: &Device,
 ) -> Result<Option<TrainingState>> {
@@ -79,19 +80,23 @@ fn read_state(
     database.check_table(&MOMENTUM_DATA)?;
     let order = read_order(database, &head)?;
     let colour = read_colour(database, &head)?;
-    let velocities = read_parameters(database, &MOMENTUM_DATA, shapes, device)?;
+    let velocities = read_parameters(database, &MOMENTUM_DATA, network, device)?;
     // The exact weights are of some layers, the velocities of all.
-    for (shape, velocity) in shapes.iter().zip(&velocities) {
-        if shape.weight.is_some() && velocity.is_none() {
-            StoredRow::require(database, &MOMENTUM_DATA, shape.layer, "velocities")?;
+    let layers = table_layers(network.spec());
+    for (shape, velocity) in network.shapes().iter().zip(&velocities) {
+        if shape.weight().is_some()
+            && velocity.is_none()
+            && let Some(layer) = layers[shape.layer]
+        {
+            StoredRow::require(database, &MOMENTUM_DATA, layer, "velocities")?;
         }
     }
     let exact = match has_exact {
         true => {
             database.check_table(&EXACT_WEIGHTS)?;
-            read_parameters(database, &EXACT_WEIGHTS, shapes, device)?
+            read_parameters(database, &EXACT_WEIGHTS, network, device)?
         }
-        false => vec![None; shapes.len()],
+        false => vec![None; network.shapes().len()],
     };
     let TrainingPosition { epoch, iteration, .. } = head.position;
     let line = head.line;
@@ -207,24 +212,26 @@ fn read_colour(database: &Database, head: &Head) -> Result<Option<ColourStatisti
 fn read_parameters(
     database: &Database,
     table: &'static Table,
-    shapes: &[LayerShape],
+    network: &Network,
     device: &Device,
 ) -> Result<Vec<Option<LayerParameters>>> {
-    check_layers(database, table, shapes)?;
+    check_layers(database, table, network)?;
     let find = |layer| StoredRow::find(database, table, layer);
     let options = ReadOptions::default().dtype(DType::F32);
-    load_parameters(database, shapes, find, device, &options)
+    load_parameters(database, network.spec(), network.shapes(), find, device, &options)
 }
 
 /// Refuses a row of a layer that has no weights or is not there: the state of another network.
-fn check_layers(database: &Database, table: &Table, shapes: &[LayerShape]) -> Result<()> {
+fn check_layers(database: &Database, table: &Table, network: &Network) -> Result<()> {
     let sql = format!("SELECT layer FROM {} ORDER BY layer LIMIT {}", table.name, MAX_LAYERS + 1);
     let file = &database.file;
     let layers = database.query(table.name, &sql, [], |row| {
         Ok(row.get_ref(0).map_or_else(|_| "?".into(), crate::ccv::database::describe))
     })?;
-    let with = shapes.iter().filter(|shape| shape.weight.is_some());
-    let known: BTreeSet<String> = with.map(|shape| shape.layer.to_string()).collect();
+    let numbers = table_layers(network.spec());
+    let with = network.shapes().iter().filter(|shape| shape.weight().is_some());
+    let known: BTreeSet<String> =
+        with.filter_map(|shape| numbers[shape.layer]).map(|layer| layer.to_string()).collect();
     match layers.iter().find(|layer| !known.contains(*layer)) {
         Some(layer) => {
             let expected = "only rows of this network's layers with weights";

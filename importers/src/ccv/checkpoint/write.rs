@@ -9,6 +9,7 @@ use striate_tensor::{DType, Shape, Tensor};
 use super::TrainingState;
 use super::read::check_order;
 use crate::ccv::database::MAX_COUNT;
+use crate::ccv::layers::table_layers;
 use crate::ccv::notes::{MAX_NOTES, RESERVED, place, write_notes};
 use crate::ccv::schema::{
     EXACT_WEIGHTS, FUNCTION_STATE, MOMENTUM_DATA, NOTES, TRAINING_TABLES, Table,
@@ -58,7 +59,7 @@ pub fn write_checkpoint_with(
         return write_model(path, network, Some(state), options);
     }
     let mut state = state.clone();
-    for (exact, held) in state.exact.iter_mut().zip(network.parameters()) {
+    for (exact, held) in state.exact.iter_mut().zip(network.layer_parameters()) {
         let wide = held.as_ref().filter(|held| {
             [&held.weight, &held.bias].iter().any(|tensor| tensor.dtype() != DType::F16)
         });
@@ -117,7 +118,8 @@ fn check_layer(
         let place = format!("{}, layer {layer}{column}", table.name);
         Err(Error::content(file, place, expected, got))
     };
-    let (weight, bias) = match (&shape.weight, &shape.bias, parameters) {
+    let (weight, bias) = (shape.weight(), shape.bias());
+    let (weight, bias) = match (&weight, &bias, parameters) {
         (Some(weight), Some(bias), Some(given)) => {
             ((", column weight", weight, &given.weight), (", column bias", bias, &given.bias))
         }
@@ -174,8 +176,8 @@ pub(in crate::ccv) fn write_state(
         ],
     )?;
     for (table, all) in [(&MOMENTUM_DATA, &state.velocities), (&EXACT_WEIGHTS, &state.exact)] {
-        for (layer, parameters) in all.iter().enumerate() {
-            if let Some(parameters) = parameters {
+        for (layer, parameters) in table_layers(network.spec()).into_iter().zip(all) {
+            if let (Some(layer), Some(parameters)) = (layer, parameters) {
                 writer.write_parameters(table, layer, parameters, DType::F32, Vec::new())?;
             }
         }

@@ -1,12 +1,13 @@
 //! A state dict's numbers, brought into the order and the units used here.
 
 use striate_models::imagenet::{Order, labels};
-use striate_nn::{LayerParameters, LayerShape, LayerSpec, Metadata, Network};
+use striate_nn::{LayerShape, LayerSpec, Metadata, Network, Role};
 use striate_tensor::{DType, Device, HostTensor, HostValues, Shape, Tensor, f16};
 
 use super::layout::Layout;
 use crate::options::ReadOptions;
 use crate::safetensors::file::TensorFile;
+use crate::safetensors::model::read_running;
 use crate::values::{
     Counts, Narrowing, PIECE_BYTES, Run, Stored, load_runs, narrow, non_finite_f16, non_finite_f32,
     threads_for, value, widen,
@@ -34,22 +35,25 @@ pub(super) fn import(
     device: &Device,
     options: &ReadOptions,
 ) -> Result<Network> {
-    let mut parameters = Vec::with_capacity(layout.prefixes.len());
+    let (mut parameters, mut buffers) = (Vec::new(), Vec::new());
     let shapes = layout.shapes(file.name())?;
     for (shape, prefix) in shapes.iter().zip(&layout.prefixes) {
-        let Some(prefix) = prefix else {
-            parameters.push(None);
-            continue;
-        };
-        let weight =
-            Weight::new(layout, shape, normalisation).load(file, prefix, device, options)?;
-        let bias = file.tensor_with(&format!("{prefix}.bias"), device, options)?;
-        parameters.push(Some(LayerParameters { weight, bias }));
+        let Some(prefix) = prefix else { continue };
+        for parameter in &shape.parameters {
+            parameters.push(match parameter.role {
+                Role::Weight => Weight::new(layout, &shapes, shape, normalisation)
+                    .load(file, prefix, device, options)?,
+                role => file.tensor_with(&format!("{prefix}.{}", role.name()), device, options)?,
+            });
+        }
+        for buffer in &shape.buffers {
+            buffers.push(read_running(file, prefix, buffer, device)?);
+        }
     }
     let failed = |e| Error::network(file.name(), e);
     let mean = mean_image(layout, normalisation, device)
         .map_err(|e| Error::tensor(file.name(), "the mean image", e))?;
-    Network::new(layout.spec.clone(), parameters, device)
+    Network::of(layout.spec.clone(), parameters, buffers, device)
         .and_then(|network| network.with_metadata(metadata(layout)).with_mean(mean))
         .map_err(failed)
 }
@@ -76,6 +80,23 @@ fn mean_image(
     Tensor::from_vec(pixel.repeat(rows * cols), [rows, cols, pixel.len()], device)
 }
 
+/// The image that a layer sees, where it may be a row of numbers by now: PyTorch flattens channel, row,
+/// col.
+fn flattened(shapes: &[LayerShape], shape: &LayerShape) -> [usize; 3] {
+    let mut seen = shape;
+    while let Some(Some(before)) = seen.from.first() {
+        let before = &shapes[*before];
+        if !before.flat {
+            return before.output;
+        }
+        if before.weight().is_some() {
+            break;
+        }
+        seen = before;
+    }
+    seen.input
+}
+
 /// What happens to a weight: `[out, channels, spatial]` becomes `[out, spatial, channels]`, and a
 /// channel may be scaled.
 struct Weight<'a> {
@@ -88,11 +109,16 @@ struct Weight<'a> {
 }
 
 impl<'a> Weight<'a> {
-    fn new(layout: &Layout, shape: &'a LayerShape, normalisation: &Normalisation) -> Self {
+    fn new(
+        layout: &Layout,
+        shapes: &[LayerShape],
+        shape: &'a LayerShape,
+        normalisation: &Normalisation,
+    ) -> Self {
         let first = shape.layer == 0 && shape.input[2] == normalisation.deviation.len();
         let scale = first.then(|| normalisation.deviation.map(|d| 1.0 / (PIXEL_MAX * d)));
-        let [rows, cols, channels] = shape.input;
-        let (channels, spatial) = match &layout.spec.layers[shape.layer] {
+        let [rows, cols, channels] = flattened(shapes, shape);
+        let (channels, spatial) = match &layout.spec.nodes[shape.layer].layer {
             LayerSpec::Conv(conv) => (channels / conv.groups, conv.kernel.iter().product()),
             _ => (channels, rows * cols),
         };
@@ -118,7 +144,7 @@ impl<'a> Weight<'a> {
         let fill = |bytes: &mut [u8], at: usize| file.read(entry, bytes, at);
         let (values, counts) = self.permute(file.name(), stored, dtype, fill)?;
         file.report(entry, dtype, options.allow_overflow, counts)?;
-        let shape = self.shape.weight.unwrap_or(Shape::scalar());
+        let shape = self.shape.weight().unwrap_or(Shape::scalar());
         HostTensor::new(shape, values)
             .and_then(|host| Tensor::from_host(host, device))
             .map_err(|e| Error::tensor(file.name(), format!("tensor {name}"), e))
@@ -132,7 +158,7 @@ impl<'a> Weight<'a> {
         dtype: DType,
         fill: impl Fn(&mut [u8], usize) -> Result<()> + Sync,
     ) -> Result<(HostValues, Counts)> {
-        let count = self.shape.weight.map_or(0, |shape| shape.count());
+        let count = self.shape.weight().map_or(0, |shape| shape.count());
         let mut values = HostValues::zeros(dtype, count);
         let Some(run) = Run::of(&mut values) else { return Ok((values, Counts::default())) };
         let threads = threads_for(count * stored.size_bytes());

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use striate_nn::{NetworkSpec, conv, full_connect, pool};
+use striate_nn::{NetworkSpec, conv2d, full_connect, pool};
 use striate_tensor::{RandomKey, Reference};
 
 use super::*;
@@ -63,12 +63,12 @@ fn plain(
         values
     };
     let layers: Vec<_> = spec
-        .layers
+        .nodes
         .iter()
         .zip(prefixes)
         .map(|(layer, prefix)| {
             let part = |part| prefix.as_ref().map_or(vec![], |p| find(format!("{p}.{part}")));
-            (layer.clone(), part("weight"), part("bias"))
+            (layer.layer, part("weight"), part("bias"))
         })
         .collect();
     move |mut x| {
@@ -76,7 +76,7 @@ fn plain(
             x = match layer {
                 LayerSpec::Conv(conv) => {
                     let k = conv.kernel[0];
-                    let geometry = [k, conv.stride, conv.padding];
+                    let geometry = [k, conv.stride[0], conv.padding[0][0]];
                     x.windows(conv.count, geometry, |out, row, col| {
                         let mut sum = bias[out];
                         for channel in 0..x.channels {
@@ -90,10 +90,10 @@ fn plain(
                     })
                 }
                 LayerSpec::MaxPool(pool) => {
-                    let geometry = [pool.size, pool.stride, pool.padding];
+                    let geometry = [pool.size[0], pool.stride[0], pool.padding[0][0]];
                     x.windows(x.channels, geometry, |channel, row, col| {
-                        let cells = (0..pool.size * pool.size)
-                            .map(|n| ((n / pool.size) as isize, (n % pool.size) as isize));
+                        let cells = (0..pool.size[0] * pool.size[1])
+                            .map(|n| ((n / pool.size[1]) as isize, (n % pool.size[1]) as isize));
                         let values = cells.filter_map(|(i, j)| x.at(channel, row + i, col + j));
                         values.fold(f64::NEG_INFINITY, f64::max)
                     })
@@ -129,7 +129,7 @@ fn dict(layout: &Layout, dtype: DType) -> Vec<(String, HostTensor)> {
     let mut dict = Vec::new();
     let shapes = layout.spec.shapes().unwrap();
     for (shape, prefix) in shapes.iter().zip(&layout.prefixes) {
-        let (Some(prefix), Some(weight)) = (prefix, shape.weight) else { continue };
+        let (Some(prefix), Some(weight)) = (prefix, shape.weight()) else { continue };
         let dims = match *weight.dims() {
             [out, rows, cols, channels] => vec![out, channels, rows, cols],
             ref dims => dims.to_vec(),
@@ -170,7 +170,7 @@ fn compare(layout: &Layout, stored: DType, wanted: Option<DType>, tolerance: f64
     assert!(layout.differences(&file).describe().is_none());
     let options = ReadOptions::default().dtype(wanted);
     let network = import(&file, layout, &IMAGENET, &device, &options).unwrap();
-    for (layer, parameters) in network.parameters().iter().enumerate() {
+    for (layer, parameters) in network.layer_parameters().iter().enumerate() {
         let Some(parameters) = parameters else { continue };
         let kept = if layer == 0 { DType::F32 } else { stored };
         assert_eq!(parameters.weight.dtype(), wanted.unwrap_or(kept));
@@ -207,10 +207,10 @@ fn compare(layout: &Layout, stored: DType, wanted: Option<DType>, tolerance: f64
 /// Square image and input, so that the whole mean image is the one to subtract.
 fn vgg_like() -> Layout {
     let spec = NetworkSpec::new([16, 12, 3])
-        .conv(conv(5, 3).padding(1))
-        .conv(conv(6, 3).padding(1))
+        .conv(conv2d(5, 3).padding(1).relu())
+        .conv(conv2d(6, 3).padding(1).relu())
         .max_pool(pool(2).stride(2))
-        .conv(conv(7, 3).padding(1))
+        .conv(conv2d(7, 3).padding(1).relu())
         .max_pool(pool(2).stride(2))
         .full_connect(full_connect(11).relu())
         .full_connect(full_connect(9).relu())
@@ -220,9 +220,9 @@ fn vgg_like() -> Layout {
 
 fn alexnet_like() -> Layout {
     let spec = NetworkSpec::new([32, 32, 3])
-        .conv(conv(6, 5).stride(3).padding(2))
+        .conv(conv2d(6, 5).stride(3).padding(2).relu())
         .max_pool(pool(3).stride(2))
-        .conv(conv(7, 3).padding(1))
+        .conv(conv2d(7, 3).padding(1).relu())
         .full_connect(full_connect(10).relu())
         .full_connect(full_connect(8).relu())
         .full_connect(5);
@@ -241,7 +241,8 @@ fn names_count_convolutions_their_relus_and_pools() {
     };
     // As torchvision's own state dicts name them.
     let expected = ["features.10", "features.18", "features.22", "features.28", "features.34"];
-    assert_eq!(known.iter().map(last_feature).collect::<Vec<_>>(), expected);
+    // The others are named as their nodes.
+    assert_eq!(known[..5].iter().map(last_feature).collect::<Vec<_>>(), expected);
 }
 
 #[test]
@@ -262,8 +263,8 @@ fn f64_and_bf16_become_f32() {
     let layout = alexnet_like();
     let shapes = layout.spec.shapes().unwrap();
     let normalisation = Normalisation { mean: [0.0; 3], deviation: [1.0 / 255.0; 3] };
-    let weight = Weight::new(&layout, &shapes[0], &normalisation);
-    let n = shapes[0].weight.unwrap().count();
+    let weight = Weight::new(&layout, &shapes, &shapes[0], &normalisation);
+    let n = shapes[0].weight().unwrap().count();
     let numbers: Vec<f32> = (0..n).map(|i| (i % 64) as f32).collect();
     let f64s: Vec<u8> = numbers.iter().flat_map(|v| f64::from(*v).to_le_bytes()).collect();
     let bf16: Vec<u8> =
@@ -288,8 +289,8 @@ fn an_overflow_is_named_by_its_place_in_the_file() {
     let layout = alexnet_like();
     let shapes = layout.spec.shapes().unwrap();
     // The second convolution: [7, 6, 3, 3] in the file, not scaled.
-    let weight = Weight::new(&layout, &shapes[2], &IMAGENET);
-    let n = shapes[2].weight.unwrap().count();
+    let weight = Weight::new(&layout, &shapes, &shapes[2], &IMAGENET);
+    let n = shapes[2].weight().unwrap().count();
     let mut numbers = vec![1.0f32; n];
     let at = ((2 * 6 + 5) * 3 + 1) * 3 + 2;
     numbers[at] = 1e6;

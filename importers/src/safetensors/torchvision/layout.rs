@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use striate_models::{alexnet, vgg};
-use striate_nn::{LayerShape, LayerSpec, NetworkSpec};
+use striate_models::{alexnet, googlenet, resnet, vgg};
+use striate_nn::{LayerShape, LayerSpec, NetworkSpec, Node};
 
 use crate::safetensors::file::TensorFile;
 use crate::{Error, Result};
@@ -30,15 +30,34 @@ pub(super) fn known() -> impl Iterator<Item = Layout> {
         ("vgg16", vgg::vgg16(), VGG_CLASSIFIER),
         ("vgg19", vgg::vgg19(), VGG_CLASSIFIER),
     ];
-    networks.into_iter().map(|(name, spec, classifier)| Layout::new(name, spec, &classifier))
+    let counted =
+        networks.into_iter().map(|(name, spec, classifier)| Layout::new(name, spec, &classifier));
+    let named: [(_, NetworkSpec); 8] = [
+        ("resnet18", resnet::resnet18()),
+        ("resnet34", resnet::resnet34()),
+        ("googlenet", googlenet::googlenet()),
+        ("googlenet without auxiliary heads", googlenet::googlenet_without_auxiliary()),
+        ("vgg11_bn", vgg::vgg11_bn()),
+        ("vgg13_bn", vgg::vgg13_bn()),
+        ("vgg16_bn", vgg::vgg16_bn()),
+        ("vgg19_bn", vgg::vgg19_bn()),
+    ];
+    counted.chain(named.into_iter().map(|(name, spec)| Layout::named(name, spec)))
 }
 
 impl Layout {
+    /// A network whose nodes are named as torchvision's modules.
+    pub(super) fn named(name: &'static str, spec: NetworkSpec) -> Self {
+        let has = |node: &Node| node.layer.has_parameters().then(|| node.name.clone());
+        let prefixes = spec.nodes.iter().map(has).collect();
+        Layout { name, spec, prefixes }
+    }
+
     /// `features` counts a convolution, its ReLU, and a pooling layer as one each.
     pub(super) fn new(name: &'static str, spec: NetworkSpec, classifier: &[usize]) -> Self {
         let mut feature = 0;
         let mut classifier = classifier.iter();
-        let prefixes = spec.layers.iter().map(|layer| match layer {
+        let prefixes = spec.nodes.iter().map(|node| match node.layer {
             LayerSpec::Conv(_) => {
                 feature += 2;
                 Some(format!("features.{}", feature - 2))
@@ -70,24 +89,27 @@ impl Layout {
     fn tensors(&self) -> Vec<(String, Vec<Option<usize>>)> {
         let shapes = self.spec.shapes().unwrap_or_default();
         let mut tensors = Vec::new();
-        let last = self.prefixes.len().saturating_sub(1);
+        let ends = self.ends();
         for (layer, (shape, prefix)) in shapes.iter().zip(&self.prefixes).enumerate() {
-            let (Some(prefix), Some(weight), Some(bias)) = (prefix, &shape.weight, &shape.bias)
-            else {
-                continue;
-            };
-            let weight = match *weight.dims() {
-                [out, rows, cols, channels] => vec![out, channels, rows, cols],
-                ref dims => dims.to_vec(),
-            };
-            for (part, dims) in [("weight", weight), ("bias", bias.dims().to_vec())] {
+            let Some(prefix) = prefix else { continue };
+            for parameter in &shape.parameters {
+                let dims = match *parameter.shape.dims() {
+                    [out, rows, cols, channels] => vec![out, channels, rows, cols],
+                    ref dims => dims.to_vec(),
+                };
                 let mut dims: Vec<Option<usize>> = dims.into_iter().map(Some).collect();
-                if layer == last
+                if ends.contains(&layer)
                     && let Some(classes) = dims.first_mut()
                 {
                     *classes = None;
                 }
-                tensors.push((format!("{prefix}.{part}"), dims));
+                tensors.push((format!("{prefix}.{}", parameter.role.name()), dims));
+            }
+            for buffer in &shape.buffers {
+                let channels = buffer.shape.dims().get(1).copied();
+                for part in ["running_mean", "running_var"] {
+                    tensors.push((format!("{prefix}.{part}"), vec![channels]));
+                }
             }
         }
         tensors
@@ -112,18 +134,26 @@ impl Layout {
             }
         }
         let known: HashSet<&str> = tensors.iter().map(|(name, _)| name.as_str()).collect();
-        differences.extra = file.names().filter(|n| !known.contains(n)).map(Into::into).collect();
+        // PyTorch counts the batches of training, which nothing here asks for.
+        let is_extra = |n: &&str| !known.contains(n) && !n.ends_with(".num_batches_tracked");
+        differences.extra = file.names().filter(is_extra).map(Into::into).collect();
         differences
+    }
+
+    /// The layers that have an output for each class, the network's own last.
+    fn ends(&self) -> Vec<usize> {
+        let auxiliary = self.spec.auxiliary.iter().filter_map(|out| self.spec.node(&out.node));
+        let last = self.prefixes.iter().rposition(Option::is_some);
+        auxiliary.chain(last).collect()
     }
 
     /// The same network with as many classes as the file's last layer has.
     pub(super) fn for_classes_of(mut self, file: &TensorFile) -> Result<Layout> {
-        let last = self.prefixes.last().cloned().flatten().unwrap_or_default();
+        let last = self.ends().last().and_then(|&end| self.prefixes[end].clone());
+        let last = last.unwrap_or_default();
         let classes = file.shape(&format!("{last}.weight")).and_then(|s| s.first().copied());
-        if let (Some(classes), Some(LayerSpec::FullConnect(full))) =
-            (classes, self.spec.layers.last_mut())
-        {
-            full.count = classes;
+        if let Some(classes) = classes {
+            self.spec = self.spec.with_classes(classes);
         }
         self.spec.verify(self.spec.classes()).map_err(|e| Error::network(file.name(), e))?;
         Ok(self)
@@ -143,8 +173,10 @@ pub(super) struct Differences {
 }
 
 impl Differences {
-    pub(super) fn count(&self) -> usize {
-        self.missing.len() + self.extra.len() + self.shapes.len()
+    /// How far the file is from the network: what the network does not have counts more than what the
+    /// file leaves out.
+    pub(super) fn distance(&self) -> (usize, usize) {
+        (self.extra.len() + self.shapes.len(), self.missing.len())
     }
 
     /// In words, the first few of each kind; nothing where there are none.

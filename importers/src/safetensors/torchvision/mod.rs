@@ -1,4 +1,4 @@
-//! torchvision's state dicts of `alexnet` and `vgg*`: recognised by names and shapes, imported.
+//! torchvision's state dicts, recognised by names and shapes, imported.
 
 mod import;
 mod layout;
@@ -28,12 +28,12 @@ pub(super) fn inspect(file: &TensorFile) -> Result<Inspection> {
             layers.push(None);
             continue;
         };
-        let (_, weights) = file.floats(&format!("{prefix}.weight"))?;
-        let (_, biases) = file.floats(&format!("{prefix}.bias"))?;
-        let counts = [shape.weight, shape.bias].map(|s| s.map_or(0, |s| s.count()));
-        let parameters =
-            StoredParameters::new(weights.dtype(), counts[0], biases.dtype(), counts[1]);
-        layers.push(Some(parameters));
+        let mut stored = None;
+        for parameter in &shape.parameters {
+            let (_, floats) = file.floats(&format!("{prefix}.{}", parameter.role.name()))?;
+            stored = Some(StoredParameters::with(stored, floats.dtype(), parameter.shape.count()));
+        }
+        layers.push(stored);
     }
     Ok(Inspection {
         file: file.name().into(),
@@ -49,7 +49,8 @@ pub(super) fn inspect(file: &TensorFile) -> Result<Inspection> {
 }
 
 /// What the names of torchvision's tensors begin with.
-const BEGINNINGS: [&str; 2] = ["features.", "classifier."];
+const BEGINNINGS: [&str; 6] =
+    ["features.", "classifier.", "conv1.", "layer1.", "inception3a.", "fc."];
 
 /// What comes before the names of torchvision's tensors, such as `module.` where the network was trained
 /// on several devices, or `state_dict.model.`: nothing for a plain state dict. `None` where no name is
@@ -74,22 +75,20 @@ fn recognise(file: &TensorFile) -> Result<Layout> {
             [] => "no tensors".into(),
             first => format!("neither it, nor such tensors: {}, …", first.join(", ")),
         };
-        let expected = "the network's specification, or the tensors of torchvision's alexnet, vgg11, \
-                        vgg13, vgg16 or vgg19 (features.0.weight, …)";
-        return fail(&format!("metadata {SPEC}"), expected, got);
+        let names: Vec<&str> = layout::known().map(|layout| layout.name).collect();
+        let expected = format!(
+            "the network's specification, or the tensors of torchvision's networks \
+             (features.0.weight, …): {}",
+            names.join(", ")
+        );
+        return fail(&format!("metadata {SPEC}"), &expected, got);
     };
-    if let Some(name) = file.names().find(|name| name.ends_with(".running_mean")) {
-        let expected = "a network without batch normalization (a `_bn` variant has no import; fold \
-                        its normalization into the convolutions first)";
-        return fail(&format!("tensor {name}"), expected, "one with it".into());
-    }
-
     let differences =
         layout::known().map(|layout| layout.with_beginning(beginning)).map(|layout| {
             let differences = layout.differences(file);
             (layout, differences)
         });
-    let Some((layout, differences)) = differences.min_by_key(|(_, d)| d.count()) else {
+    let Some((layout, differences)) = differences.min_by_key(|(_, d)| d.distance()) else {
         return fail("tensors", "a known network", "none".into());
     };
     match differences.describe() {

@@ -9,7 +9,7 @@ use striate_tensor::Result;
 
 use super::weights::{Kernels, Piece};
 use super::{PAD, POSITIONS, Results, Step};
-use crate::backend::Context;
+use crate::context::Context;
 use crate::gemm::{Ahead, Block};
 use crate::threads::SharedOutput;
 

@@ -27,7 +27,7 @@ use striate_tensor::ops::Conv2d;
 use self::transform::{Back, Forward};
 pub(super) use self::weights::Kernels;
 use super::Extents;
-use crate::backend::Context;
+use crate::context::Context;
 use crate::gemm::{TileShape, tile_shape};
 use crate::memory::Memory;
 use crate::simd::Level;
@@ -79,6 +79,7 @@ pub(super) fn form(level: Level, op: &Conv2d, e: &Extents) -> Option<Form> {
     let lanes = level.lanes();
     let tiles = e.out_rows.div_ceil(form.out) * e.out_cols.div_ceil(form.out);
     let wins = op.stride == [1, 1]
+        && op.dilation == [1, 1]
         && channels.is_multiple_of(lanes)
         && out.is_multiple_of(lanes)
         && channels >= MIN_CHANNELS
@@ -89,7 +90,7 @@ pub(super) fn form(level: Level, op: &Conv2d, e: &Extents) -> Option<Form> {
     wins.then_some(form)
 }
 
-/// The convolution of `x` with these kernels, with biases for whole groups.
+/// The convolution of `x` with these kernels, with biases for whole groups and a residual.
 pub(super) fn conv2d(
     cx: &Context,
     form: Form,
@@ -97,7 +98,7 @@ pub(super) fn conv2d(
     e: &Extents,
     x: &[f32],
     kernels: &Kernels<'_>,
-    bias: Option<&[f32]>,
+    [bias, residual]: [Option<&[f32]>; 2],
 ) -> Result<Memory> {
     let mut y = cx.pool.take(4 * e.n * e.out_rows * e.out_cols * e.out)?;
     if e.n * e.out_rows * e.out_cols * e.out == 0 {
@@ -119,6 +120,7 @@ pub(super) fn conv2d(
         x,
         zeros: zeros.slice(),
         bias,
+        residual,
         y: SharedOutput::new(y.slice_mut()),
     };
     match is_near(op, e) {
@@ -144,6 +146,8 @@ struct Step<'a> {
     x: &'a [f32],
     zeros: &'a [f32],
     bias: Option<&'a [f32]>,
+    /// Of the shape of `y`.
+    residual: Option<&'a [f32]>,
     y: SharedOutput,
 }
 
@@ -180,8 +184,8 @@ impl Step<'_> {
         let mut pixels = [self.zeros.as_ptr(); POSITIONS];
         for (i, pixel) in pixels.iter_mut().enumerate() {
             // One less than zero wraps to a huge number, which no image reaches.
-            let row = (row + i / IN).wrapping_sub(self.op.padding[0]);
-            let col = (col + i % IN).wrapping_sub(self.op.padding[1]);
+            let row = (row + i / IN).wrapping_sub(self.op.padding[0][0]);
+            let col = (col + i % IN).wrapping_sub(self.op.padding[1][0]);
             if row < e.rows && col < e.cols {
                 let offset = ((n * e.rows + row) * e.cols + col) * e.channels + group * channels;
                 *pixel = self.x[offset..offset + channels].as_ptr();
@@ -220,6 +224,8 @@ impl Step<'_> {
             let rows = (e.out_rows - row).min(self.form.out);
             let cols = (e.out_cols - col).min(self.form.out);
             let to = ((n * e.out_rows + row) * e.out_cols + col) * e.out + out;
+            // It is read where the outputs are written.
+            let residual = self.residual.map_or(std::ptr::null(), |from| from[to..].as_ptr());
             // SAFETY: the caller vouches for the results; the outputs, clipped to the image, are
             // inside `y`.
             let (from, to) = unsafe { (results.from.at(index * results.columns), self.y.at(to)) };
@@ -231,6 +237,7 @@ impl Step<'_> {
                     pitch,
                     out,
                     bias,
+                    residual,
                     relu,
                     to,
                     row_pitch,
@@ -245,6 +252,7 @@ impl Step<'_> {
                     pitch,
                     out,
                     bias,
+                    residual,
                     relu,
                     to,
                     row_pitch,

@@ -4,7 +4,7 @@ use striate_tensor::Result;
 
 use super::weights::Kernels;
 use super::{POSITIONS, Results, Step};
-use crate::backend::Context;
+use crate::context::Context;
 use crate::gemm::{Ahead, Block};
 use crate::threads::SharedOutput;
 

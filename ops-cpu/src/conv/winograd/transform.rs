@@ -82,13 +82,15 @@ fn back_line<S: Simd, const OUT: usize>(simd: S, m: [S::V; IN]) -> [S::V; OUT] {
     y
 }
 
-/// `AᵀmA` of a tile, for some outputs (a multiple of the vector), with bias and ReLU. Only made by
+/// `AᵀmA` of a tile, for some outputs (a multiple of the vector), with bias, residual and ReLU. Only made by
 /// [`Step::restore`](super::Step::restore), which vouches for the pointers.
 pub(super) struct Back<const OUT: usize> {
     pub(super) from: *const f32,
     pub(super) pitch: usize,
     pub(super) out: usize,
     pub(super) bias: *const f32,
+    /// As `to`, or null.
+    pub(super) residual: *const f32,
     pub(super) relu: bool,
     pub(super) to: *mut f32,
     pub(super) row_pitch: usize,
@@ -125,12 +127,16 @@ impl<const OUT: usize> Kernel for Back<OUT> {
                 }
                 let line: [S::V; OUT] = back_line(simd, row);
                 for (j, v) in line.into_iter().enumerate().take(self.cols) {
+                    let at = i * self.row_pitch + j * self.col_pitch + o;
                     let v = simd.add(v, bias);
+                    let v = match self.residual.is_null() {
+                        true => v,
+                        // SAFETY: of the shape of the output, as below.
+                        false => simd.add(v, unsafe { simd.load(self.residual.add(at)) }),
+                    };
                     let v = if self.relu { simd.relu(v) } else { v };
                     // SAFETY: inside the part of the image that the tile covers.
-                    unsafe {
-                        simd.store(self.to.add(i * self.row_pitch + j * self.col_pitch + o), v)
-                    };
+                    unsafe { simd.store(self.to.add(at), v) };
                 }
             }
             o += S::LANES;

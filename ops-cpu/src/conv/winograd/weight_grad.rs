@@ -9,7 +9,7 @@ use striate_tensor::ops::Conv2d;
 
 use super::transform::{Back3x3, Forward, Forward4x4};
 use super::{IN, MIN_CHANNELS, POSITIONS};
-use crate::backend::Context;
+use crate::context::Context;
 use crate::conv::Extents;
 use crate::gemm::outer::{Outer, Pieces};
 use crate::gemm::{DEPTH_BLOCK, tile_shape};
@@ -38,6 +38,7 @@ pub(in crate::conv) fn wins(level: Level, op: &Conv2d, e: &Extents) -> bool {
     let tiles = e.out_rows.div_ceil(OUT) * e.out_cols.div_ceil(OUT);
     e.kernel == [3, 3]
         && op.stride == [1, 1]
+        && op.dilation == [1, 1]
         && channels.is_multiple_of(lanes)
         && out.is_multiple_of(lanes)
         && channels >= MIN_CHANNELS
@@ -82,8 +83,8 @@ pub(in crate::conv) fn weight_grad(
                     let (row, col) = (at / tile_cols * OUT, at % tile_cols * OUT);
                     let pixels = std::array::from_fn(|i| {
                         // One less than zero wraps to a huge number, which no image reaches.
-                        let row = (row + i / IN).wrapping_sub(op.padding[0]);
-                        let col = (col + i % IN).wrapping_sub(op.padding[1]);
+                        let row = (row + i / IN).wrapping_sub(op.padding[0][0]);
+                        let col = (col + i % IN).wrapping_sub(op.padding[1][0]);
                         if row >= e.rows || col >= e.cols {
                             return zeros.as_ptr();
                         }

@@ -7,8 +7,8 @@ use striate_tensor::ops::Conv2d;
 use striate_tensor::{Operand, Result};
 
 use super::POSITIONS;
-use crate::backend::Context;
 use crate::buffer::{Floats, PackKey, floats, own};
+use crate::context::Context;
 use crate::conv::Extents;
 use crate::gemm::tile_shape;
 use crate::memory::Memory;

@@ -21,6 +21,7 @@ struct Params {
     kernel: vec2<u32>,
     stride: vec2<u32>,
     padding: vec2<u32>,
+    dilation: vec2<u32>,
     skip_dx: u32,
 }
 
@@ -46,13 +47,15 @@ fn main(
     var sum = 0.0;
     for (var kernel_row = 0u; kernel_row < params.kernel.x; kernel_row++) {
         // The output row that saw this one under that row of the kernel, if any did.
-        let row = (place.x - kernel_row) / params.stride.x;
-        if (kernel_row > place.x || row >= params.out_rows
-            || row * params.stride.x + kernel_row != place.x) { continue; }
+        let down = kernel_row * params.dilation.x;
+        let row = (place.x - down) / params.stride.x;
+        if (down > place.x || row >= params.out_rows
+            || row * params.stride.x + down != place.x) { continue; }
         for (var kernel_col = 0u; kernel_col < params.kernel.y; kernel_col++) {
-            let col = (place.y - kernel_col) / params.stride.y;
-            if (kernel_col > place.y || col >= params.out_cols
-                || col * params.stride.y + kernel_col != place.y) { continue; }
+            let right = kernel_col * params.dilation.y;
+            let col = (place.y - right) / params.stride.y;
+            if (right > place.y || col >= params.out_cols
+                || col * params.stride.y + right != place.y) { continue; }
             var at_dy = params.skip_dy
                 + ((image * params.out_rows + row) * params.out_cols + col) * params.out + first_out;
             var at_w = params.skip_w + first_out * per_out

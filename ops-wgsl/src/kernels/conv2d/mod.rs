@@ -12,7 +12,7 @@ use striate_tensor::ops::{self, Conv2d};
 use striate_tensor::{DType, Result, Shape, TensorType};
 
 use super::choice::{Algorithm, Case};
-use super::gemm::{Class, tile};
+use super::gemm::{Added, Class, tile};
 use super::images::{Band, Rows, bands};
 use super::{Constants, computed, word};
 use crate::buffer::{GpuBuffer, Source, View, parts};
@@ -41,7 +41,9 @@ struct Extents {
     /// Rows and cols.
     kernel: [usize; 2],
     stride: [usize; 2],
+    /// Above and left. What there is below and right, the outputs say.
     padding: [usize; 2],
+    dilation: [usize; 2],
     groups: usize,
 }
 
@@ -60,7 +62,8 @@ impl Extents {
             out,
             kernel: [kernel_rows, kernel_cols],
             stride: conv.stride,
-            padding: conv.padding,
+            padding: [conv.padding[0][0], conv.padding[1][0]],
+            dilation: conv.dilation,
             groups: conv.groups,
         })
     }
@@ -74,9 +77,9 @@ impl Extents {
         [rows, cols, channels, out_rows, out_cols, out, per_group[0], per_group[1]]
     }
 
-    /// As shaders take them: kernel, stride and padding.
+    /// As shaders take them: kernel, stride, padding and dilation.
     fn windows(&self) -> impl Iterator<Item = u32> {
-        [self.kernel, self.stride, self.padding].into_iter().flatten().map(word)
+        [self.kernel, self.stride, self.padding, self.dilation].into_iter().flatten().map(word)
     }
 
     /// Elements of an image of the input.
@@ -98,6 +101,8 @@ struct Convolution<'a> {
     /// The weights, and where they are bound. Winograd's algorithm keeps its form with them.
     w: (Source<'a>, &'a View),
     bias: Option<(&'a View, bool)>,
+    /// Of the shape of `y`.
+    residual: Option<Added<'a>>,
     relu: bool,
     /// Each product of the definition is to be summed.
     direct: bool,
@@ -148,7 +153,7 @@ impl Asked<'_> {
 
     fn case(&self) -> Case {
         let Extents { rows, cols, channels, out_rows, out_cols, out, groups, .. } = *self.extents;
-        let Extents { kernel, stride, padding, .. } = *self.extents;
+        let Extents { kernel, stride, padding, dilation, .. } = *self.extents;
         let extents = [
             self.images,
             rows,
@@ -163,6 +168,8 @@ impl Asked<'_> {
             stride[1],
             padding[0],
             padding[1],
+            dilation[0],
+            dilation[1],
             groups,
         ];
         Case::conv2d(extents, self.half)
@@ -189,8 +196,8 @@ fn banded(
     x: &TensorType,
     y: &TensorType,
 ) -> Result<Vec<(Band, Extents)>> {
-    let down =
-        Rows { size: extents.kernel[0], stride: extents.stride[0], padding: extents.padding[0] };
+    let size = (extents.kernel[0] - 1) * extents.dilation[0] + 1;
+    let down = Rows { size, stride: extents.stride[0], padding: extents.padding[0] };
     let of_band = |band: Band| {
         let extents = Extents {
             rows: band.rows,
@@ -237,13 +244,18 @@ pub(super) fn conv2d(
     let (x, w) = (inputs[0], inputs[1]);
     let extents = Extents::new(op, &x.ty.shape, &w.ty.shape, &output.shape)?;
     let weights = cx.whole(w)?;
-    let bias = match inputs.get(2) {
-        Some(&bias) => Some((cx.whole(bias)?, bias.half())),
-        None => None,
+    let bias = match (op.bias, inputs.get(2)) {
+        (true, Some(&bias)) => Some((cx.whole(bias)?, bias.half())),
+        _ => None,
     };
+    let residual = inputs.last().filter(|_| op.residual);
     computed(cx, output, |y| {
         for (band, extents) in banded(cx, &extents, &x.ty, &y.ty)? {
             let view = cx.view(x, band.x)?;
+            let residual = match residual {
+                Some(&from) => Some((cx.view(from, band.y.clone())?, from.half())),
+                None => None,
+            };
             let written = cx.written(y.buffer, DType::F32, band.y)?;
             launch(
                 cx,
@@ -253,6 +265,7 @@ pub(super) fn conv2d(
                     x: (&view, x.half()),
                     w: (w, &weights),
                     bias: bias.as_ref().map(|(view, half)| (view, *half)),
+                    residual: residual.as_ref().map(|(view, half)| Added { view, half: *half }),
                     relu: op.relu,
                     direct: op.algorithm == ops::Algorithm::Direct,
                     y: &written.view,

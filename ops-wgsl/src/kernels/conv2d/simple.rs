@@ -1,23 +1,26 @@
 //! Any convolution, an invocation an element.
 
 use super::Convolution;
+use crate::kernels::gemm::{Added, RESIDUALS};
 use crate::kernels::{BOTH, Constants, combinations, half, word};
 use crate::pipelines::{Shader, flag, shader};
 use crate::queue::{Context, Groups, Launch};
 
-static SIMPLE: Shader = shader!("conv2d/simple.wgsl", 1, 3);
+static SIMPLE: Shader = shader!("conv2d/simple.wgsl", 1, 4);
 
 /// Invocations of a workgroup.
 pub(super) const INVOCATIONS: usize = 64;
 
 pub(super) fn variants() -> Vec<(&'static Shader, Constants)> {
     let names = ["HALF_X", "HALF_W", "HALF_BIAS", "BIAS", "RELU"];
-    combinations(&SIMPLE, &names.map(|name| (name, BOTH)))
+    let mut constants = names.map(|name| (name, BOTH)).to_vec();
+    constants.push(("RESIDUAL", RESIDUALS));
+    combinations(&SIMPLE, &constants)
 }
 
 pub(super) fn launch(cx: &Context, convolution: &Convolution<'_>) -> striate_tensor::Result<()> {
-    let Convolution { extents, images, x: (x, half_x), w: (w, weights), bias, relu, y, .. } =
-        convolution;
+    let Convolution { extents, images, x: (x, half_x), w: (w, weights), .. } = convolution;
+    let Convolution { bias, residual, relu, y, .. } = convolution;
     let (bias_view, bias_half) = bias.unwrap_or((x, false));
     let count = images * extents.out_image();
     let mut params = vec![word(count)];
@@ -25,6 +28,7 @@ pub(super) fn launch(cx: &Context, convolution: &Convolution<'_>) -> striate_ten
     params.extend([x.skip, weights.skip, bias_view.skip]);
     params.extend(extents.windows());
     params.push(y.skip);
+    params.push(Added::skip(residual.as_ref()));
     cx.launch(Launch {
         op: "conv2d",
         shader: &SIMPLE,
@@ -34,10 +38,11 @@ pub(super) fn launch(cx: &Context, convolution: &Convolution<'_>) -> striate_ten
             ("HALF_BIAS", flag(bias_half)),
             ("BIAS", flag(bias.is_some())),
             ("RELU", flag(*relu)),
+            ("RESIDUAL", Added::flag(residual.as_ref())),
         ],
         params: &params,
         outputs: &[y],
-        inputs: &[x, weights, bias_view],
+        inputs: &[x, weights, bias_view, residual.map_or(x, |residual| residual.view)],
         groups: Groups::Flat(count.div_ceil(INVOCATIONS)),
     })
 }

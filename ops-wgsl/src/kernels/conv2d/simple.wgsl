@@ -1,12 +1,14 @@
 // Convolution of x [n, rows, cols, channels] with weights [out, kernel rows, kernel cols,
 // channels / groups] to y [n, out rows, out cols, out], an invocation an element. Any stride,
-// padding and groups.
+// padding, dilation and groups.
 
 override HALF_X: bool;
 override HALF_W: bool;
 override HALF_BIAS: bool;
 override BIAS: bool;
 override RELU: bool;
+// What is added element by element: nothing (0), f32 (1) or f16 (2).
+override RESIDUAL: u32;
 
 struct Params {
     // Elements of y.
@@ -26,7 +28,10 @@ struct Params {
     kernel: vec2<u32>,
     stride: vec2<u32>,
     padding: vec2<u32>,
+    dilation: vec2<u32>,
     skip_y: u32,
+    // Elements before the first one of the residual.
+    skip_residual: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -34,6 +39,8 @@ struct Params {
 @group(0) @binding(2) var<storage, read> x: array<u32>;
 @group(0) @binding(3) var<storage, read> w: array<u32>;
 @group(0) @binding(4) var<storage, read> bias: array<u32>;
+// As y.
+@group(0) @binding(5) var<storage, read> residual: array<u32>;
 
 @compute @workgroup_size(64)
 fn main(
@@ -52,9 +59,9 @@ fn main(
     var at_w = params.skip_w + out * params.kernel.x * params.kernel.y * params.group_channels;
     var sum = 0.0;
     for (var kernel_row = 0u; kernel_row < params.kernel.x; kernel_row++) {
-        let row = start.x + kernel_row;
+        let row = start.x + kernel_row * params.dilation.x;
         for (var kernel_col = 0u; kernel_col < params.kernel.y; kernel_col++) {
-            let col = start.y + kernel_col;
+            let col = start.y + kernel_col * params.dilation.y;
             // Places in the padding have wrapped around to beyond the image.
             let inside = row < params.rows && col < params.cols;
             let cell = ((image * params.rows + row) * params.cols + col) * params.channels;
@@ -72,6 +79,11 @@ fn main(
     if (BIAS) {
         let at = params.skip_bias + out;
         sum += widen(bias[word_of(at, HALF_BIAS)], at, HALF_BIAS);
+    }
+    if (RESIDUAL > 0u) {
+        let at = params.skip_residual + i;
+        let half = RESIDUAL == 2u;
+        sum += widen(residual[word_of(at, half)], at, half);
     }
     if (RELU) { sum = relu(sum); }
     y[params.skip_y + i] = sum;

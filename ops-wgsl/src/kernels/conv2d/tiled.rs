@@ -11,8 +11,10 @@ pub(super) fn launch(
     convolution: &Convolution<'_>,
     tile: Option<Tile>,
 ) -> striate_tensor::Result<()> {
-    let Convolution { extents, images, x, w: (w, weights), bias, relu, y, .. } = convolution;
-    let Extents { rows, cols, out_rows, out_cols, kernel, stride, padding, groups, .. } = **extents;
+    let Convolution { extents, images, x, w: (w, weights), bias, residual, .. } = convolution;
+    let Convolution { relu, y, .. } = convolution;
+    let Extents { rows, cols, out_rows, out_cols, kernel, stride, padding, .. } = **extents;
+    let Extents { dilation, groups, .. } = **extents;
     let channels = extents.channels / groups;
     let out = extents.out / groups;
     let depth = kernel[0] * kernel[1] * channels;
@@ -22,13 +24,14 @@ pub(super) fn launch(
         m: images * out_rows * out_cols,
         n: out,
         channels,
-        windows: Windows { rows, cols, out_rows, out_cols, kernel, stride, padding },
+        windows: Windows { rows, cols, out_rows, out_cols, kernel, stride, padding, dilation },
         a: Side { view: x.0, half: x.1, line: extents.channels, step: 1 },
         b: Side { view: weights, half: w.half(), line: depth, step: 1 },
         y,
         row_y: extents.out,
         bias: *bias,
         step_bias: out,
+        residual: *residual,
         relu: *relu,
         accumulate: false,
         axes: &[axis],

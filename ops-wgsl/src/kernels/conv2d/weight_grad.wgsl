@@ -23,6 +23,7 @@ struct Params {
     kernel: vec2<u32>,
     stride: vec2<u32>,
     padding: vec2<u32>,
+    dilation: vec2<u32>,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -40,7 +41,8 @@ fn main(
     if (i >= params.count) { return; }
     let channel = i % params.group_channels;
     let tap = i / params.group_channels;
-    let kernel = vec2<u32>((tap / params.kernel.y) % params.kernel.x, tap % params.kernel.y);
+    let kernel = vec2<u32>((tap / params.kernel.y) % params.kernel.x, tap % params.kernel.y)
+        * params.dilation;
     let out = tap / (params.kernel.x * params.kernel.y);
     let first_channel = (out / params.group_out) * params.group_channels;
     var sum = 0.0;

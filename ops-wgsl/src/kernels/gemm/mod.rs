@@ -16,27 +16,39 @@ pub use table::Class;
 pub(crate) use table::class_of;
 pub(super) use table::{TILES, Tile, tile, tiles};
 
-static TILED: Shader = shader!("gemm/tiled.wgsl", 1, 5, "gemm/product.wgsl");
-static WIDE: Shader = shader!("gemm/wide.wgsl", 1, 3, "gemm/product.wgsl");
+static TILED: Shader = shader!("gemm/tiled.wgsl", 1, 6, "gemm/product.wgsl");
+static WIDE: Shader = shader!("gemm/wide.wgsl", 1, 4, "gemm/product.wgsl");
 
 /// Rows and columns of an invocation of `wide.wgsl`, and invocations of its workgroups.
 const WIDE_ROWS: usize = 16;
 const WIDE_COLS: usize = 16;
 const WIDE_INVOCATIONS: usize = 8;
 
+/// What a product is added to, and what to it: never both.
+const SUMS: [&[(&str, &[f64])]; 2] = [
+    &[("ACCUMULATE", BOTH), ("RESIDUAL", &[0.0])],
+    &[("ACCUMULATE", &[0.0]), ("RESIDUAL", &[1.0, 2.0])],
+];
+
+/// The values of the constant `RESIDUAL`.
+pub(super) const RESIDUALS: &[f64] = &[0.0, 1.0, 2.0];
+
 /// Axes that the parameters have room for.
 pub(super) const MAX_AXES: usize = 6;
 
 pub(super) fn variants() -> Vec<(&'static Shader, Constants)> {
-    let names = ["HALF_A", "HALF_B", "HALF_BIAS", "BIAS", "RELU", "ACCUMULATE"];
-    let mut all = combinations(&WIDE, &names.map(|name| (name, BOTH)));
-    let mut names: Vec<_> = names.into();
-    names.extend(["VECTOR_A", "VECTOR_B"]);
-    let names: Vec<(&'static str, &[f64])> = names.into_iter().map(|name| (name, BOTH)).collect();
-    for tile in TILES {
-        for (shader, mut constants) in combinations(&TILED, &names) {
-            constants.extend(tile.constants());
-            all.push((shader, constants));
+    let names = ["HALF_A", "HALF_B", "HALF_BIAS", "BIAS", "RELU"].map(|name| (name, BOTH));
+    let vectors = ["VECTOR_A", "VECTOR_B"].map(|name| (name, BOTH));
+    let mut all = Vec::new();
+    for sums in SUMS {
+        all.extend(combinations(&WIDE, &[&names[..], sums].concat()));
+        for tile in TILES {
+            for (shader, mut constants) in
+                combinations(&TILED, &[&names[..], &vectors, sums].concat())
+            {
+                constants.extend(tile.constants());
+                all.push((shader, constants));
+            }
         }
     }
     all
@@ -53,6 +65,25 @@ pub(super) struct Side<'a> {
     pub(super) step: usize,
 }
 
+/// What is added to a product element by element: it lies as `y` does.
+#[derive(Clone, Copy)]
+pub(super) struct Added<'a> {
+    pub(super) view: &'a View,
+    pub(super) half: bool,
+}
+
+impl Added<'_> {
+    /// The value of the constant `RESIDUAL`: 0 for nothing, 1 for f32, 2 for f16.
+    pub(super) fn flag(added: Option<&Self>) -> f64 {
+        added.map_or(0.0, |added| 1.0 + flag(added.half))
+    }
+
+    /// Elements before the first one.
+    pub(super) fn skip(added: Option<&Self>) -> u32 {
+        added.map_or(0, |added| added.view.skip)
+    }
+}
+
 /// The rows of a product as windows of images; a matrix is an image of one row with a kernel of one
 /// cell.
 #[derive(Clone, Copy)]
@@ -64,6 +95,7 @@ pub(super) struct Windows {
     pub(super) kernel: [usize; 2],
     pub(super) stride: [usize; 2],
     pub(super) padding: [usize; 2],
+    pub(super) dilation: [usize; 2],
 }
 
 impl Windows {
@@ -77,11 +109,12 @@ impl Windows {
             kernel: [1, 1],
             stride: [1, 1],
             padding: [0, 0],
+            dilation: [1, 1],
         }
     }
 }
 
-/// `y [m, n] = a b`, or `y + a b`, with bias and ReLU at the end; for each of the groups or matrices
+/// `y [m, n] = a b`, or `y + a b`, with bias, residual and ReLU at the end; for each of the groups or matrices
 /// of `axes`.
 pub(super) struct Gemm<'a> {
     pub(super) op: &'static str,
@@ -97,6 +130,7 @@ pub(super) struct Gemm<'a> {
     pub(super) bias: Option<(&'a View, bool)>,
     /// Elements of the bias from one index of the first axis to the next.
     pub(super) step_bias: usize,
+    pub(super) residual: Option<Added<'a>>,
     pub(super) relu: bool,
     pub(super) accumulate: bool,
     /// At most [`MAX_AXES`], the last one first: extent, strides in a, b and y.
@@ -105,15 +139,17 @@ pub(super) struct Gemm<'a> {
 
 impl Gemm<'_> {
     fn params(&self) -> Vec<u32> {
-        let Windows { rows, cols, out_rows, out_cols, kernel, stride, padding } = self.windows;
+        let Windows { rows, cols, out_rows, out_cols, .. } = self.windows;
+        let Windows { kernel, stride, padding, dilation, .. } = self.windows;
         let bias = self.bias.map_or(0, |(view, _)| view.skip);
         let mut params: Vec<u32> =
             [self.m, self.n, rows, cols, out_rows, out_cols].map(word).into();
-        params.extend([kernel, stride, padding].into_iter().flatten().map(word));
+        params.extend([kernel, stride, padding, dilation].into_iter().flatten().map(word));
         let (a, b) = (&self.a, &self.b);
         params.extend([self.channels, a.line, a.step, b.line, b.step, self.row_y].map(word));
         params.extend([a.view.skip, b.view.skip, bias, self.y.skip]);
         params.extend([self.step_bias, self.axes.len()].map(word));
+        params.push(Added::skip(self.residual.as_ref()));
         // Vectors begin at multiples of 16 bytes.
         params.resize(params.len().next_multiple_of(4), 0);
         for &(extent, [a, b, y]) in self.axes {
@@ -145,10 +181,11 @@ impl Gemm<'_> {
             ("HALF_BIAS", flag(half_bias)),
             ("BIAS", flag(self.bias.is_some())),
             ("RELU", flag(self.relu)),
+            ("RESIDUAL", Added::flag(self.residual.as_ref())),
             ("ACCUMULATE", flag(self.accumulate)),
         ];
         let (a, b) = (self.a.view, self.b.view);
-        let mut inputs = vec![a, b, bias];
+        let mut inputs = vec![a, b, bias, self.residual.map_or(a, |residual| residual.view)];
         let shader = match tile {
             None => {
                 let tiles = self.m.div_ceil(WIDE_ROWS) * self.n.div_ceil(WIDE_COLS) * self.batch();

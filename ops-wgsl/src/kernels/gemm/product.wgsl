@@ -6,6 +6,8 @@ override HALF_B: bool;
 override HALF_BIAS: bool;
 override BIAS: bool;
 override RELU: bool;
+// What is added element by element: nothing (0), f32 (1) or f16 (2).
+override RESIDUAL: u32;
 // Adds to what y holds.
 override ACCUMULATE: bool;
 
@@ -21,6 +23,7 @@ struct Params {
     kernel: vec2<u32>,
     stride: vec2<u32>,
     padding: vec2<u32>,
+    dilation: vec2<u32>,
     // The depth of a cell of the kernel.
     channels: u32,
     // Elements between pixels of a and between channels; between columns of b and along its depth;
@@ -38,6 +41,8 @@ struct Params {
     // Of the first of the axes in the bias.
     step_bias: u32,
     rank: u32,
+    // Elements before the first one of the residual.
+    skip_residual: u32,
     // Groups or matrices, the last axis first: extent, strides in a, b and y.
     axes: array<vec4<u32>, 6>,
 }
@@ -47,6 +52,8 @@ struct Params {
 @group(0) @binding(2) var<storage, read> a: array<u32>;
 @group(0) @binding(3) var<storage, read> b: array<u32>;
 @group(0) @binding(4) var<storage, read> bias: array<u32>;
+// As y.
+@group(0) @binding(5) var<storage, read> residual: array<u32>;
 
 // Where a group (or a matrix) begins.
 struct Places {
@@ -82,6 +89,11 @@ fn finish(at: Places, row: u32, col: u32, sum: f32) {
     if (BIAS) {
         let i = at.bias + col;
         value += widen(bias[word_of(i, HALF_BIAS)], i, HALF_BIAS);
+    }
+    if (RESIDUAL > 0u) {
+        let i = place - params.skip_y + params.skip_residual;
+        let half = RESIDUAL == 2u;
+        value += widen(residual[word_of(i, half)], i, half);
     }
     if (RELU) { value = relu(value); }
     y[place] = value;

@@ -20,8 +20,8 @@ override ROWS: u32;
 override COLS: u32;
 
 // The operands again, for loads of vectors.
-@group(0) @binding(5) var<storage, read> a4: array<vec4<u32>>;
-@group(0) @binding(6) var<storage, read> b4: array<vec4<u32>>;
+@group(0) @binding(6) var<storage, read> a4: array<vec4<u32>>;
+@group(0) @binding(7) var<storage, read> b4: array<vec4<u32>>;
 
 // Steps of the depth at a time.
 const DEPTH = 16u;
@@ -65,25 +65,31 @@ fn vector_b(place: u32) -> vec4<f32> {
     return bitcast<vec4<f32>>(b4[place >> 2u]);
 }
 
-// A step of the depth as a channel, and a row and column of the kernel.
+// A step of the depth as a channel, and a row and column of the window.
 fn cell(k: u32) -> vec3<u32> {
     let number = k / params.channels;
     return vec3<u32>(
-        k % params.channels, number / params.kernel.y, number % params.kernel.y);
+        k % params.channels,
+        vec2<u32>(number / params.kernel.y, number % params.kernel.y) * params.dilation);
+}
+
+// Whether a cell is below the last row of the kernel.
+fn beyond(cell: vec3<u32>) -> bool {
+    return cell.y >= params.kernel.x * params.dilation.x;
 }
 
 // An element of a; zero in the padding and beyond the depth.
 fn element_a(first: u32, window: vec3<u32>, cell: vec3<u32>) -> f32 {
     let at = window.xy + cell.yz;
     // Padding wraps around to beyond the image; so do rows below the last one.
-    if (at.x >= params.rows || at.y >= params.cols || cell.y >= params.kernel.x) { return 0.0; }
+    if (at.x >= params.rows || at.y >= params.cols || beyond(cell)) { return 0.0; }
     let pixel = window.z + (at.x * params.cols + at.y) * params.pixel_a;
     return load_a(first + pixel + cell.x * params.step_a);
 }
 
 fn elements_a(first: u32, window: vec3<u32>, cell: vec3<u32>) -> vec4<f32> {
     let at = window.xy + cell.yz;
-    if (at.x >= params.rows || at.y >= params.cols || cell.y >= params.kernel.x) {
+    if (at.x >= params.rows || at.y >= params.cols || beyond(cell)) {
         return vec4<f32>();
     }
     return vector_a(first + window.z + (at.x * params.cols + at.y) * params.pixel_a + cell.x);

@@ -149,7 +149,7 @@ fn main(
     let cells = select(params.kernel.x, 0u, at.beyond);
     for (var kernel_row = 0u; kernel_row < cells; kernel_row++) {
         for (var kernel_col = 0u; kernel_col < params.kernel.y; kernel_col++) {
-            let offset = vec2<u32>(kernel_row, kernel_col);
+            let offset = vec2<u32>(kernel_row, kernel_col) * params.dilation;
             let cell0 = cell(window0, offset);
             let in0 = cell0.y == 1u;
             let cell1 = cell(window1, offset);

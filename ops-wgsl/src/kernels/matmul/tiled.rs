@@ -23,6 +23,7 @@ pub(super) fn launch(
         row_y: y.row,
         bias: *bias,
         step_bias: 0,
+        residual: None,
         relu: *relu,
         accumulate: *accumulate,
         axes: batch,

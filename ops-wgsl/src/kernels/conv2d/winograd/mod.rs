@@ -3,7 +3,7 @@
 //!
 //! A tile of 6×6 pixels is transformed (`BᵀdB`), each of the 36 positions becomes a product over the
 //! channels with the transformed weights (`GgGᵀ`, kept with their buffer), and the results are
-//! transformed back (`AᵀmA`) to 4×4 outputs, with bias and ReLU on the way out. The matrices are
+//! transformed back (`AᵀmA`) to 4×4 outputs, with bias, residual and ReLU on the way out. The matrices are
 //! those of the CPU's; sums of channels are in f32 as in the direct algorithm; the transforms cost
 //! about two bits of it.
 
@@ -13,14 +13,14 @@ use striate_tensor::{Result, Shape, TensorType};
 
 use super::{Asked, Convolution, Extents};
 use crate::buffer::{GpuBuffer, Source, View};
-use crate::kernels::gemm::{Class, Gemm, Side, Windows, tile};
+use crate::kernels::gemm::{Added, Class, Gemm, RESIDUALS, Side, Windows, tile};
 use crate::kernels::{BOTH, Constants, combinations, half, word};
 use crate::pipelines::{Shader, flag, shader};
 use crate::queue::{Context, Groups, Launch};
 
 static WEIGHTS: Shader = shader!("conv2d/winograd/weights.wgsl", 1, 1);
 static INPUT: Shader = shader!("conv2d/winograd/input.wgsl", 1, 1, "conv2d/winograd/tiles.wgsl");
-static OUTPUT: Shader = shader!("conv2d/winograd/output.wgsl", 1, 2, "conv2d/winograd/tiles.wgsl");
+static OUTPUT: Shader = shader!("conv2d/winograd/output.wgsl", 1, 3, "conv2d/winograd/tiles.wgsl");
 
 /// Positions of a transformed tile.
 const POSITIONS: usize = 36;
@@ -38,7 +38,9 @@ pub(super) fn variants() -> Vec<(&'static Shader, Constants)> {
     let mut all = combinations(&WEIGHTS, &[("HALF_W", BOTH)]);
     all.extend(combinations(&INPUT, &[("HALF_X", BOTH)]));
     let names = ["HALF_BIAS", "BIAS", "RELU"];
-    all.extend(combinations(&OUTPUT, &names.map(|name| (name, BOTH))));
+    let mut constants = names.map(|name| (name, BOTH)).to_vec();
+    constants.push(("RESIDUAL", RESIDUALS));
+    all.extend(combinations(&OUTPUT, &constants));
     all
 }
 
@@ -58,7 +60,7 @@ struct Tiles {
 /// bound.
 fn tiles(cx: &Context, asked: &Asked<'_>) -> Option<Tiles> {
     let e = asked.extents;
-    if asked.direct || e.kernel != [3, 3] || e.stride != [1, 1] {
+    if asked.direct || e.kernel != [3, 3] || e.stride != [1, 1] || e.dilation != [1, 1] {
         return None;
     }
     let (down, across) = (e.out_rows.div_ceil(OUT), e.out_cols.div_ceil(OUT));
@@ -181,12 +183,19 @@ struct Part<'a> {
 }
 
 impl Part<'_> {
-    /// The parameters of a transform of images `[rows, cols, channels]`.
-    fn params(&self, sizes: [usize; 3], padding: [usize; 2], skips: [u32; 3]) -> Vec<u32> {
+    /// The parameters of a transform of images `[rows, cols, channels]`, with what is added to them.
+    fn params(
+        &self,
+        sizes: [usize; 3],
+        padding: [usize; 2],
+        skips: [u32; 3],
+        residual: Option<&Added<'_>>,
+    ) -> Vec<u32> {
         let Tiles { down, across, .. } = *self.tiles;
         let mut params: Vec<u32> = [self.first, self.count, down, across].map(word).into();
         params.extend(sizes.into_iter().chain(padding).map(word));
         params.extend(skips);
+        params.push(Added::skip(residual));
         params
     }
 
@@ -201,7 +210,7 @@ impl Part<'_> {
             op: "conv2d input",
             shader: &INPUT,
             constants: &[("HALF_X", flag(*half))],
-            params: &self.params(sizes, e.padding, [x.skip, 0, to.skip]),
+            params: &self.params(sizes, e.padding, [x.skip, 0, to.skip], None),
             outputs: &[to],
             inputs: &[x],
             groups: self.groups(e.channels),
@@ -225,6 +234,7 @@ impl Part<'_> {
             row_y: e.out,
             bias: None,
             step_bias: 0,
+            residual: None,
             relu: false,
             accumulate: false,
             axes: &[groups, (POSITIONS, position)],
@@ -234,9 +244,11 @@ impl Part<'_> {
     }
 
     fn output(&self, cx: &Context, sums: &View) -> Result<()> {
-        let Convolution { extents: e, y, bias, relu, .. } = self.convolution;
+        let Convolution { extents: e, y, bias, residual, relu, .. } = self.convolution;
         let (bias_view, bias_half) = bias.unwrap_or((sums, false));
         let sizes = [e.out_rows, e.out_cols, e.out];
+        let skips = [sums.skip, bias_view.skip, y.skip];
+        let params = self.params(sizes, [0, 0], skips, residual.as_ref());
         cx.launch(Launch {
             op: "conv2d output",
             shader: &OUTPUT,
@@ -244,10 +256,11 @@ impl Part<'_> {
                 ("HALF_BIAS", flag(bias_half)),
                 ("BIAS", flag(bias.is_some())),
                 ("RELU", flag(*relu)),
+                ("RESIDUAL", Added::flag(residual.as_ref())),
             ],
-            params: &self.params(sizes, [0, 0], [sums.skip, bias_view.skip, y.skip]),
+            params: &params,
             outputs: &[y],
-            inputs: &[sums, bias_view],
+            inputs: &[sums, bias_view, residual.map_or(sums, |residual| residual.view)],
             groups: self.groups(e.out),
         })
     }

@@ -1,13 +1,17 @@
-// The transform back to tiles of the output: AᵀmA, columns first, then bias and ReLU.
+// The transform back to tiles of the output: AᵀmA, columns first, then bias, residual and ReLU.
 
 override HALF_BIAS: bool;
 override BIAS: bool;
 override RELU: bool;
+// What is added element by element: nothing (0), f32 (1) or f16 (2).
+override RESIDUAL: u32;
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read_write> y: array<f32>;
 @group(0) @binding(2) var<storage, read> sums: array<f32>;
 @group(0) @binding(3) var<storage, read> bias: array<u32>;
+// As y.
+@group(0) @binding(4) var<storage, read> residual: array<u32>;
 
 // Aᵀm
 fn line(m: Six) -> vec4<f32> {
@@ -30,7 +34,14 @@ fn column(col: u32, tile: u32, channel: u32) -> vec4<f32> {
 // The last tiles reach beyond the image.
 fn store(image: u32, row: u32, col: u32, value: f32) {
     if (row >= params.rows || col >= params.cols) { return; }
-    y[image + (row * params.cols + col) * params.channels] = select(value, relu(value), RELU);
+    let at = image + (row * params.cols + col) * params.channels;
+    var sum = value;
+    if (RESIDUAL > 0u) {
+        let i = at - params.skip_to + params.skip_residual;
+        let half = RESIDUAL == 2u;
+        sum += widen(residual[word_of(i, half)], i, half);
+    }
+    y[at] = select(sum, relu(sum), RELU);
 }
 
 fn store_row(image: u32, row: u32, col: u32, values: Six, bias: f32) {

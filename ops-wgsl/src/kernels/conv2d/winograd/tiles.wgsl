@@ -19,6 +19,8 @@ struct Params {
     skip_from: u32,
     skip_bias: u32,
     skip_to: u32,
+    // Elements before the first one of the residual.
+    skip_residual: u32,
 }
 
 // Image, and row and column of tiles.

@@ -1,11 +1,11 @@
-//! Checkpoints: a training in ccv's model file.
+//! Checkpoints: a training in its working file.
 //!
-//! ccv's tables hold the network, the velocities and the position; what ccv never stored (options,
-//! seed, curves) is in a table of ours beside them.
-//!
-//! ccv's training weights are ours divided by `1 - dropout rate`, and so are its velocities. They
-//! are stored as it has them where that costs no bit (a rate of 0.5, the only one that its own
-//! program uses), as ours otherwise.
+//! The file is a model file at every moment, which anything can classify with. Its form follows its
+//! name: [safetensors](safetensors) holds any network; [ccv's](ccv) sqlite, for names that end in
+//! `.sqlite3`, `.sqlite` or `.db`, holds those that ccv's tables can describe.
+
+mod ccv;
+mod safetensors;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,10 +15,11 @@ use serde::{Deserialize, Serialize};
 use striate_data::Dataset;
 use striate_data::augment::Recipe;
 use striate_data::source::Samples;
+use striate_importers::Format;
 use striate_importers::ModelFile;
-use striate_importers::ccv::{self, ColourStatistics, TrainingState};
-use striate_nn::{LayerParameters, LayerSpec, Network};
-use striate_tensor::{Device, HostTensor, Tensor};
+use striate_importers::ccv::ColourStatistics;
+use striate_nn::{Network, NetworkSpec, ParameterId};
+use striate_tensor::{Device, Tensor};
 
 use crate::{Error, History, Result, TrainOptions};
 
@@ -126,7 +127,7 @@ pub struct Position {
 
 /// A training as it was saved.
 pub(crate) struct Saved {
-    pub(crate) velocities: BTreeMap<String, Tensor>,
+    pub(crate) velocities: BTreeMap<ParameterId, Tensor>,
     pub(crate) position: Position,
     pub(crate) colour: Option<ColourStatistics>,
     /// None in a file that ccv itself left.
@@ -136,10 +137,10 @@ pub(crate) struct Saved {
 /// The curves of a training, out of its working file; `None` where the file holds none.
 ///
 /// # Errors
-/// Where the file is no ccv model file, or its notes are damaged.
+/// Where the file is no model file, or its notes are damaged.
 pub fn read_history(path: impl AsRef<Path>) -> Result<Option<History>> {
     let path = path.as_ref();
-    history(path, &ccv::read_training_notes(path)?)
+    history_of(&ModelFile::open(path)?)
 }
 
 /// As [`read_history`], of a model file that is open: standard input, for example.
@@ -164,98 +165,98 @@ fn history(path: &Path, notes: &BTreeMap<String, String>) -> Result<Option<Histo
 
 /// Whether a file is the working file of a training. What cannot be read is none.
 pub(crate) fn holds_training(path: &Path) -> bool {
-    path.is_file() && ccv::read_training_notes(path).is_ok_and(|notes| notes.contains_key(NOTES))
+    let notes = || ModelFile::open(path)?.training_notes();
+    path.is_file() && notes().is_ok_and(|notes| notes.contains_key(NOTES))
+}
+
+/// The forms of working files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Safetensors,
+    Ccv,
+}
+
+/// Endings of names that mean ccv's form.
+const CCV_ENDINGS: [&str; 3] = ["sqlite3", "sqlite", "db"];
+
+/// The form of a working file: that of a file that is there, else that of its name.
+fn form(path: &Path) -> Form {
+    let known = path.is_file().then(|| ModelFile::open(path).ok()).flatten();
+    match known.map(|file| file.format()) {
+        Some(Format::Ccv) => Form::Ccv,
+        Some(_) => Form::Safetensors,
+        None => {
+            let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+            match CCV_ENDINGS.iter().any(|ccv| ending.eq_ignore_ascii_case(ccv)) {
+                true => Form::Ccv,
+                false => Form::Safetensors,
+            }
+        }
+    }
+}
+
+/// Whether a training of this network can be stored in this file: worth asking before a training of
+/// days.
+///
+/// # Errors
+/// [`Error::Unstorable`] with the layer that the file's form has no place for.
+pub(crate) fn check_storable(path: &Path, spec: &NetworkSpec) -> Result<()> {
+    match form(path) {
+        Form::Safetensors => Ok(()),
+        Form::Ccv => striate_importers::ccv::check_representable(spec)
+            .map_err(|source| Error::Unstorable { source }),
+    }
 }
 
 /// What a working file holds: the network alone where nobody has trained in it.
 pub(crate) fn read(path: &Path, device: &Device) -> Result<(Network, Option<Saved>)> {
-    let ccv::Checkpoint { network, state } = ccv::read_checkpoint(path, device)?;
-    let Some(state) = state else { return Ok((network, None)) };
-    let network = with_exact(network, state.exact, device)?;
-    let mut velocities = BTreeMap::new();
-    for (layer, (spec, stored)) in network.spec().layers.iter().zip(state.velocities).enumerate() {
-        if let Some(stored) = stored {
-            let LayerParameters { weight, bias } = scaled(&stored, stored_scale(spec).recip())?;
-            velocities.insert(format!("{layer}.weight"), weight);
-            velocities.insert(format!("{layer}.bias"), bias);
-        }
+    match form(path) {
+        Form::Safetensors => safetensors::read(path, device),
+        Form::Ccv => ccv::read(path, device),
     }
-    let mut notes = state.notes.get(NOTES).map(|text| parse::<Notes>(path, text)).transpose()?;
-    if let Some(Notes { identity: Identity { train, test, .. }, .. }) = &mut notes {
-        for (known, key) in [train, test].into_iter().zip(SAMPLES) {
-            if let Some(known) = known {
-                known.list = state.notes.get(key).map(|list| list.as_str().into());
-            }
-        }
-    }
-    let position = Position { epoch: state.epoch, iteration: state.iteration };
-    Ok((network, Some(Saved { velocities, position, colour: state.colour, notes })))
 }
 
-/// The network with the weights that training has, where the file holds others to classify with
-/// (half-precision ones).
-fn with_exact(
-    network: Network,
-    exact: Vec<Option<LayerParameters>>,
-    device: &Device,
-) -> Result<Network> {
-    if exact.iter().all(Option::is_none) {
-        return Ok(network);
-    }
-    let parameters = exact.into_iter().zip(network.parameters());
-    let parameters = parameters.map(|(exact, held)| exact.or_else(|| held.clone())).collect();
-    let mut whole = Network::new(network.spec().clone(), parameters, device)?
-        .with_metadata(network.metadata().clone());
-    if let Some(mean) = network.mean() {
-        whole = whole.with_mean(mean.clone())?;
-    }
-    Ok(whole)
+/// A training at a moment, to be saved.
+pub(crate) struct Snapshot<'a> {
+    pub(crate) network: &'a Network,
+    pub(crate) velocities: &'a BTreeMap<ParameterId, Tensor>,
+    pub(crate) position: Position,
+    /// The order of the samples in this epoch.
+    pub(crate) order: Vec<u32>,
+    pub(crate) colour: Option<ColourStatistics>,
+    pub(crate) notes: &'a Notes,
 }
 
 /// Saves a training: the file is whole, or as it was before.
-pub(crate) fn write(
-    path: &Path,
-    (network, velocities_by_name): (&Network, &BTreeMap<String, Tensor>),
-    position: Position,
-    order: Vec<u32>,
-    colour: Option<ColourStatistics>,
-    notes: &Notes,
-) -> Result<()> {
-    let mut velocities = Vec::new();
-    for (layer, parameters) in network.parameters().iter().enumerate() {
-        let Some(parameters) = parameters else {
-            velocities.push(None);
-            continue;
-        };
-        let velocity =
-            |kind: &str, like: &Tensor| match velocities_by_name.get(&format!("{layer}.{kind}")) {
-                Some(velocity) => Ok(velocity.clone()),
-                None => Tensor::zeros(*like.shape(), like.device()),
-            };
-        let own = LayerParameters {
-            weight: velocity("weight", &parameters.weight)?,
-            bias: velocity("bias", &parameters.bias)?,
-        };
-        velocities.push(Some(scaled(&own, stored_scale(&network.spec().layers[layer]))?));
+pub(crate) fn write(path: &Path, snapshot: Snapshot<'_>) -> Result<()> {
+    match form(path) {
+        Form::Safetensors => safetensors::write(path, &snapshot),
+        Form::Ccv => ccv::write(path, snapshot),
     }
+}
+
+/// The notes as text, and the lists of samples that they are too short for.
+fn texts(path: &Path, notes: &Notes) -> Result<(String, BTreeMap<String, String>)> {
     let text = serde_json::to_string(notes).map_err(|e| notes_error(path, e))?;
-    let mut texts = BTreeMap::from([(NOTES.to_owned(), text)]);
+    let mut lists = BTreeMap::new();
     for (known, key) in [&notes.identity.train, &notes.identity.test].into_iter().zip(SAMPLES) {
         if let Some(list) = known.as_ref().and_then(|known| known.list.as_deref()) {
-            texts.insert(key.to_owned(), list.to_owned());
+            lists.insert(key.to_owned(), list.to_owned());
         }
     }
-    let state = TrainingState {
-        velocities,
-        exact: vec![None; network.spec().layers.len()],
-        epoch: position.epoch,
-        iteration: position.iteration,
-        order,
-        colour,
-        notes: texts,
-        ..TrainingState::default()
-    };
-    Ok(ccv::write_checkpoint(path, network, &state)?)
+    Ok((text, lists))
+}
+
+/// The notes out of their text and the lists of samples beside it.
+fn notes(path: &Path, text: &str, lists: &BTreeMap<String, String>) -> Result<Notes> {
+    let mut notes = parse::<Notes>(path, text)?;
+    let Identity { train, test, .. } = &mut notes.identity;
+    for (known, key) in [train, test].into_iter().zip(SAMPLES) {
+        if let Some(known) = known {
+            known.list = lists.get(key).map(|list| list.as_str().into());
+        }
+    }
+    Ok(notes)
 }
 
 fn parse<T: serde::de::DeserializeOwned>(path: &Path, text: &str) -> Result<T> {
@@ -277,29 +278,4 @@ fn parse<T: serde::de::DeserializeOwned>(path: &Path, text: &str) -> Result<T> {
 
 fn notes_error(path: &Path, error: serde_json::Error) -> Error {
     Error::Notes { file: path.display().to_string(), source: error }
-}
-
-/// What velocities of a layer are multiplied by in the file.
-fn stored_scale(spec: &LayerSpec) -> f32 {
-    match spec {
-        // A power of two moves the exponent only.
-        LayerSpec::FullConnect(full) if (1.0 - full.dropout).log2().fract() == 0.0 => {
-            full.kept_scale()
-        }
-        _ => 1.0,
-    }
-}
-
-fn scaled(parameters: &LayerParameters, factor: f32) -> Result<LayerParameters> {
-    if factor == 1.0 {
-        return Ok(parameters.clone());
-    }
-    let scale = |tensor: &Tensor| -> Result<Tensor> {
-        let host = tensor.to_host()?;
-        let shape = host.ty().shape;
-        let values = host.into_values().into_vec::<f32>().unwrap_or_default();
-        let values: Vec<f32> = values.into_iter().map(|v| v * factor).collect();
-        Ok(Tensor::from_host(HostTensor::new(shape, values)?, tensor.device())?)
-    };
-    Ok(LayerParameters { weight: scale(&parameters.weight)?, bias: scale(&parameters.bias)? })
 }

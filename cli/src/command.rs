@@ -1,0 +1,89 @@
+//! The command line: the commands. Each command's own options stand in its file.
+
+use clap::{Parser, Subcommand};
+
+use crate::args::Global;
+#[cfg(feature = "plot")]
+use crate::plot;
+use crate::{
+    bench, classify, completions, convert, draw, encode, inspect, plan, prepare, train, tune,
+    validate, visualize,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  striate classify samples/digit-7.png                  what digit is this? (embedded model)
+  striate classify --model vgg-d.sqlite3 photo.jpg      five likeliest classes of a photo
+  striate classify --model vgg-d.sqlite3 --format json --list photos.txt > ranks.jsonl
+  striate inspect vgg-d.sqlite3                         layers, shapes, parameters
+  striate convert vgg-d.sqlite3 vgg-d.safetensors --dtype f16
+  striate bench vgg-d --layers                          where the time goes
+  striate plan --model vgg-d --devices 4..64 --link 100GbE --flops 4.5T   would it pay?
+  striate tune vgg-d                                    choose the GPU's kernels by measuring
+
+Model files are recognised by their content: ccv's .sqlite3, and .safetensors.
+Exit codes: 0 done, 1 failed (the reason is on stderr, after `error:`), 2 wrong usage (an option that
+can be no right one, whatever the files hold).
+Text files (lists, labels, truth, results, JSON) are UTF-8, or UTF-16 with a byte order mark. Empty
+lines are skipped, and no character begins a comment. Control characters in names are printed as
+escapes (`\\u{1b}`); JSON keeps every name whole.
+`striate help COMMAND` tells more about a command.";
+
+/// Convolutional networks on whatever CPU or GPU is there: classify photos, inspect, convert and
+/// time models.
+#[derive(Debug, Parser)]
+#[command(name = "striate", version, after_help = EXAMPLES, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Rank the classes of photos.
+    Classify(classify::ClassifyArgs),
+    /// Run the raw network on a tensor, and save what a layer puts out.
+    Encode(encode::EncodeArgs),
+    /// Show what a model file holds: layers, shapes, parameters, metadata.
+    Inspect(inspect::InspectArgs),
+    /// Convert a model file between formats and precisions.
+    Convert(convert::ConvertArgs),
+    /// Train a network, or resume its training.
+    Train(Box<train::TrainArgs>),
+    /// Predict what training on many devices would take: step times, bytes sent, the best way.
+    Plan(Box<plan::PlanArgs>),
+    /// Resize a set of labelled images once, for training.
+    Prepare(prepare::PrepareArgs),
+    /// Compute top-1 and top-5 error rates of classification results.
+    Validate(validate::ValidateArgs),
+    /// Paint the ranks of a classification over its picture.
+    Draw(draw::DrawArgs),
+    /// Show what a network has learnt: filters, activations, where it looks.
+    Visualize(visualize::VisualizeArgs),
+    /// Draw the loss and the error rates of trainings.
+    #[cfg(feature = "plot")]
+    Plot(plot::PlotArgs),
+    /// Time ops and networks, and compare with what the machine can do.
+    Bench(bench::BenchArgs),
+    /// Measure which kernels are the fastest on your GPU, and use them from then on.
+    Tune(tune::TuneArgs),
+    /// List the devices of this machine.
+    Devices,
+    /// Print a completion script for a shell.
+    Completions(completions::CompletionsArgs),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,108 @@
+//! What an op can do to its output before it writes it.
+
+use striate_tensor::{Op, Shape, ops};
+
+use super::rewrite::{Rewrite, is_before, sole_readers};
+use crate::Result;
+use crate::graph::{Graph, Node, NodeOp, Value};
+
+/// Where convolutions and products have their bias.
+const BIAS: usize = 2;
+
+/// A node that has taken up others.
+struct Fused {
+    op: Op,
+    inputs: Vec<Value>,
+    /// The output of the last one.
+    output: Value,
+}
+
+/// Makes what follows a convolution or a product part of it: a bias, a residual addend, ReLU; and ReLU
+/// part of batch normalization. *Both*; *exact* for ReLU, *tolerance* an ulp of the largest term for
+/// addends.
+///
+/// The joint node stands where the convolution stood, so that nothing lives longer than before: an addend
+/// is taken up where it is there already. Of two convolutions that are added up, that is the second.
+pub(super) fn epilogues(graph: &Graph) -> Result<Option<Graph>> {
+    let readers = sole_readers(graph);
+    let mut absorbed = vec![false; graph.nodes().len()];
+    let mut rewrite = Rewrite::new(graph);
+    for (place, node) in graph.nodes().iter().enumerate() {
+        if absorbed[place] {
+            continue;
+        }
+        let NodeOp::Op(op) = &node.op else {
+            rewrite.keep(node)?;
+            continue;
+        };
+        let (op, inputs) = (op.clone(), node.inputs.clone());
+        let mut fused = Fused { op, inputs, output: node.output };
+        while let Some(reader) = readers[fused.output.index()]
+            && graph.nodes()[reader].detached == node.detached
+            && fused.absorb(graph, place, &graph.nodes()[reader])
+        {
+            absorbed[reader] = true;
+        }
+        let inputs = rewrite.values(&fused.inputs)?;
+        let output = rewrite.push(node, fused.op.into(), &inputs, node.detached)?;
+        rewrite.set(fused.output, output);
+    }
+    if absorbed.contains(&true) { rewrite.finish().map(Some) } else { Ok(None) }
+}
+
+impl Fused {
+    /// Takes up the node that alone reads it, if it can.
+    fn absorb(&mut self, graph: &Graph, place: usize, reader: &Node) -> bool {
+        let taken = match &reader.op {
+            NodeOp::Op(Op::Unary(ops::Unary { kind: ops::UnaryKind::Relu })) => self.absorb_relu(),
+            NodeOp::Op(Op::Binary(ops::Binary { kind: ops::BinaryKind::Add })) => {
+                let addend = reader.inputs.iter().copied().find(|&input| input != self.output);
+                addend.is_some_and(|addend| {
+                    is_before(graph, addend, place) && self.absorb_addend(graph, addend)
+                })
+            }
+            _ => false,
+        };
+        if taken {
+            self.output = reader.output;
+        }
+        taken
+    }
+
+    fn absorb_relu(&mut self) -> bool {
+        let relu = match &mut self.op {
+            Op::Conv2d(conv) => &mut conv.relu,
+            Op::MatMul(product) => &mut product.relu,
+            Op::BatchNorm(norm) => &mut norm.relu,
+            _ => return false,
+        };
+        !std::mem::replace(relu, true)
+    }
+
+    fn absorb_addend(&mut self, graph: &Graph, addend: Value) -> bool {
+        let (y, ty) = (graph.ty(self.output), graph.ty(addend));
+        let (bias, relu) = match &mut self.op {
+            Op::Conv2d(conv) => (&mut conv.bias, conv.relu),
+            Op::MatMul(product) => (&mut product.bias, product.relu),
+            _ => return false,
+        };
+        if relu {
+            return false;
+        }
+        let columns = y.shape.dims().last().map(|&columns| Shape::new(&[columns]));
+        let is_bias = matches!(columns, Some(Ok(columns)) if columns == ty.shape);
+        if is_bias && !*bias {
+            *bias = true;
+            self.inputs.insert(BIAS, addend);
+            return true;
+        }
+        match &mut self.op {
+            Op::Conv2d(conv) if ty == y && !conv.residual => {
+                conv.residual = true;
+                self.inputs.push(addend);
+                true
+            }
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Passes: a graph made smaller or quicker that computes the same.
+//!
+//! A pass rebuilds a graph node by node and leaves some out, joins some, or puts others in their
+//! place. Inputs, outputs and records stay, by name and in their order. No pass makes the
+//! [peak](crate::Plan::peak_bytes) larger.
+//!
+//! | Pass | For | The outputs |
+//! | --- | --- | --- |
+//! | [`constants`](Passes::constants) | inference | exact |
+//! | [`permutes`](Passes::permutes) | both | exact |
+//! | [`fold_batch_norm`](Passes::fold_batch_norm) | inference | 1e-5 of the largest magnitude |
+//! | [`epilogues`](Passes::epilogues) | both | exact for ReLU; an addend rounds once less |
+//! | [`dead`](Passes::dead) | both | exact |
+//!
+//! Exact means the same bits on one device, the sign of a zero aside.
+
+mod constants;
+mod dead;
+mod epilogues;
+mod fold;
+mod permutes;
+mod rewrite;
+
+use crate::{Graph, Result};
+
+/// Which passes are applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Passes {
+    /// A bias, a residual addend and ReLU become part of the convolution or product before them, and
+    /// ReLU part of batch normalization. *Both* training and inference: ReLU's gradient is found in
+    /// its output. ReLU is *exact*. With an addend the sum is rounded once and no more twice:
+    /// *tolerance* an ulp of the largest term.
+    pub epilogues: bool,
+    /// Batch normalization by stored statistics becomes part of the weights and the bias before it.
+    /// *Inference* only: weights cannot be learnt through it as they should. *Tolerance* 1e-5 of the
+    /// largest magnitude in the output.
+    pub fold_batch_norm: bool,
+    /// Nodes that read constants alone are computed once; casts, reshapes and permutes that change
+    /// nothing vanish. *Inference*; *exact*.
+    pub constants: bool,
+    /// Nodes, parameters, buffers and constants that nobody reads vanish; inputs stay. *Both*; *exact*.
+    pub dead: bool,
+    /// Permutes after permutes and reshapes after reshapes become one, or none. *Both*; *exact*.
+    pub permutes: bool,
+}
+
+impl Passes {
+    /// None.
+    pub fn none() -> Self {
+        Passes {
+            epilogues: false,
+            fold_batch_norm: false,
+            constants: false,
+            dead: false,
+            permutes: false,
+        }
+    }
+
+    /// All of them.
+    pub fn inference() -> Self {
+        Passes {
+            epilogues: true,
+            fold_batch_norm: true,
+            constants: true,
+            dead: true,
+            permutes: true,
+        }
+    }
+
+    /// Those through which gradients go as before.
+    pub fn training() -> Self {
+        Passes { epilogues: true, dead: true, permutes: true, ..Passes::none() }
+    }
+}
+
+/// A pass: the graph that it makes, none where it finds nothing to do.
+type Pass = fn(&Graph) -> Result<Option<Graph>>;
+
+/// Applies passes in a fixed order, again and again until nothing changes.
+///
+/// ```
+/// use striate_graph::{Graph, ParameterId, passes, passes::Passes};
+/// use striate_tensor::{Shape, TensorType, ops};
+///
+/// # fn main() -> striate_graph::Result<()> {
+/// let mut graph = Graph::new();
+/// let x = graph.input("x", TensorType::f32(Shape::new(&[1, 8, 8, 3])?));
+/// let weights = graph.parameter(ParameterId(0), TensorType::f32(Shape::new(&[4, 3, 3, 3])?));
+/// let y = graph.push("conv", ops::Conv2d::default(), &[x, weights])?;
+/// let y = graph.push("relu", ops::Unary { kind: ops::UnaryKind::Relu }, &[y])?;
+/// graph.output("y", y);
+///
+/// let graph = passes::apply(&graph, &Passes::inference())?;
+/// assert_eq!(graph.nodes().len(), 1, "ReLU is part of the convolution");
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// [`Error::Node`](crate::Error::Node) where a node on constants fails.
+pub fn apply(graph: &Graph, passes: &Passes) -> Result<Graph> {
+    // Folding goes before epilogues: a ReLU in between would keep batch normalization apart. Dead nodes
+    // go last, since the others leave some.
+    let order: [(bool, Pass); 5] = [
+        (passes.constants, constants::constants),
+        (passes.permutes, permutes::permutes),
+        (passes.fold_batch_norm, fold::fold_batch_norm),
+        (passes.epilogues, epilogues::epilogues),
+        (passes.dead, dead::dead),
+    ];
+    let mut graph = graph.clone();
+    // Every round that changes something leaves fewer nodes or folds a batch normalization.
+    for _ in 0..=2 * graph.nodes().len() + 1 {
+        let mut changed = false;
+        for (_, pass) in order.iter().filter(|(is_on, _)| *is_on) {
+            if let Some(better) = pass(&graph)? {
+                graph = better;
+                changed = true;
+            }
+        }
+        if !changed {
+            break;
+        }
+    }
+    Ok(graph)
+}

@@ -1,0 +1,161 @@
+//! Folding batch normalization: by numbers, and where it is not done.
+
+#![allow(clippy::unwrap_used, reason = "a test that unwraps says where it failed")]
+
+mod common;
+
+use common::{Tensors, numbers};
+use striate_graph::passes::{self, Passes};
+use striate_graph::{BufferId, Graph, NodeOp, ParameterId, Plan, Run, Value};
+use striate_tensor::{DType, Device, Op, Reference, Shape, Tensor, TensorType, ops};
+
+fn ty(dims: &[usize]) -> TensorType {
+    TensorType::f32(Shape::new(dims).unwrap())
+}
+
+const FOLD: Passes = Passes {
+    fold_batch_norm: true,
+    epilogues: false,
+    constants: false,
+    dead: false,
+    permutes: false,
+};
+
+/// A convolution of one input and two output channels by one weight each, then batch normalization.
+fn normalized(conv: ops::Conv2d, norm: ops::BatchNorm, dtype: DType) -> (Graph, Value) {
+    let mut graph = Graph::new();
+    let x = graph.input("x", ty(&[1, 1, 1, 1]));
+    let weights = TensorType::new(Shape::new(&[2, 1, 1, 1]).unwrap(), dtype);
+    let mut inputs = vec![x, graph.parameter(ParameterId(0), weights)];
+    if conv.bias {
+        inputs.push(graph.parameter(ParameterId(1), ty(&[2])));
+    }
+    graph.set_origin(Some(0));
+    let y = graph.push("conv", conv, &inputs).unwrap();
+    let moments = graph.buffer(BufferId(0), ty(&[2, 2]));
+    let scale = graph.parameter(ParameterId(2), ty(&[2]));
+    let shift = graph.parameter(ParameterId(3), ty(&[2]));
+    graph.set_origin(Some(1));
+    let z = graph.push("norm", norm, &[y, moments, scale, shift]).unwrap();
+    graph.output("z", z);
+    (graph, y)
+}
+
+#[test]
+fn a_convolution_takes_up_the_normalization_after_it() {
+    let device = Device::new(Reference::new());
+    let tensor = |values: &[f32], dims: &[usize]| {
+        Tensor::from_vec(values.to_vec(), Shape::new(dims).unwrap(), &device).unwrap()
+    };
+    let norm = ops::BatchNorm { epsilon: 0.0, batch: false, relu: true };
+    let conv = ops::Conv2d { bias: true, ..ops::Conv2d::default() };
+    for dtype in [DType::F32, DType::F16] {
+        let tensors = Tensors {
+            parameters: vec![
+                tensor(&[2.0, -1.0], &[2, 1, 1, 1]).cast(dtype).unwrap(),
+                tensor(&[1.0, 3.0], &[2]),
+                tensor(&[3.0, 0.5], &[2]),
+                tensor(&[-1.0, 0.25], &[2]),
+            ],
+            buffers: vec![tensor(&[1.0, 2.0, 4.0, 0.25], &[2, 2])],
+        };
+        let (graph, _) = normalized(conv, norm, dtype);
+        let passed = passes::apply(&graph, &FOLD).unwrap();
+        let last = passed.nodes().last().unwrap();
+        let expected = ops::Conv2d { bias: true, relu: true, ..ops::Conv2d::default() };
+        assert_eq!(last.op, NodeOp::Op(expected.into()));
+        assert_eq!((last.name.as_str(), last.origin), ("conv", Some(0)));
+        let plan = Plan::new(passed);
+        let nodes = plan.graph().nodes().len();
+        assert!((0..nodes - 1).all(|place| plan.is_fixed(place)), "all else is computed once");
+
+        let prepared = plan.prepare(&tensors).unwrap();
+        // Channel 0: (2x + 1 - 1) · 3 / 2 - 1; channel 1: (-x + 3 - 2) · 0.5 / 0.5 + 0.25.
+        let kept: Vec<Vec<f32>> =
+            prepared.iter().flatten().map(|tensor| tensor.to_vec().unwrap()).collect();
+        assert_eq!(kept, [[3.0, -1.0], [-1.0, 1.25]], "weights, then bias");
+        let x = tensor(&[2.0], &[1, 1, 1, 1]);
+        let mut run = Run { prepared: Some(&prepared), ..Run::default() };
+        let z = plan.run(&[&x], &tensors, &mut run).unwrap().values[0].to_vec::<f32>().unwrap();
+        assert_eq!(z, [5.0, 0.0]);
+    }
+}
+
+#[test]
+fn a_full_connect_layer_takes_up_the_normalization_after_it() {
+    let device = Device::new(Reference::new());
+    for transpose_b in [false, true] {
+        let mut graph = Graph::new();
+        let x = graph.input("x", ty(&[3, 4]));
+        let shape = if transpose_b { [5, 4] } else { [4, 5] };
+        let weights = graph.parameter(ParameterId(0), ty(&shape));
+        let product = ops::MatMul { transpose_b, ..ops::MatMul::default() };
+        let y = graph.push("full", product, &[x, weights]).unwrap();
+        let moments = graph.buffer(BufferId(0), ty(&[2, 5]));
+        let scale = graph.parameter(ParameterId(1), ty(&[5]));
+        let shift = graph.parameter(ParameterId(2), ty(&[5]));
+        let norm = ops::BatchNorm::default();
+        let y = graph.push("norm", norm, &[y, moments, scale, shift]).unwrap();
+        graph.output("y", y);
+        let tensors = Tensors {
+            parameters: vec![
+                numbers(&shape, 1, &device),
+                numbers(&[5], 2, &device),
+                numbers(&[5], 3, &device),
+            ],
+            buffers: vec![numbers(&[2, 5], 4, &device).affine(0.4, 1.0).unwrap()],
+        };
+        let x = numbers(&[3, 4], 5, &device);
+        let run = |graph: &Graph| {
+            let plan = Plan::new(graph.clone());
+            let outputs = plan.run(&[&x], &tensors, &mut Run::default()).unwrap();
+            outputs.values[0].to_vec::<f32>().unwrap()
+        };
+        let passed = passes::apply(&graph, &FOLD).unwrap();
+        assert_eq!(passed.nodes().last().unwrap().op.name(), "matmul");
+        for (a, b) in run(&graph).into_iter().zip(run(&passed)) {
+            assert!((a - b).abs() < 1e-6, "{a} became {b}");
+        }
+    }
+}
+
+/// The graph has its normalization after all.
+fn stays(graph: &Graph) {
+    let passed = passes::apply(graph, &Passes::inference()).unwrap();
+    let is_norm = |op: &NodeOp| matches!(op, NodeOp::Op(Op::BatchNorm(_)));
+    assert!(passed.nodes().iter().any(|node| is_norm(&node.op)));
+}
+
+#[test]
+fn normalization_stays_where_it_cannot_be_folded() {
+    let (conv, norm) = (ops::Conv2d::default(), ops::BatchNorm::default());
+    // ReLU in between.
+    stays(&normalized(ops::Conv2d { relu: true, ..conv }, norm, DType::F32).0);
+    // A residual, which would have to be scaled too.
+    let mut graph = Graph::new();
+    let x = graph.input("x", ty(&[1, 1, 1, 2]));
+    let weights = graph.parameter(ParameterId(0), ty(&[2, 1, 1, 2]));
+    let sum = ops::Conv2d { residual: true, ..conv };
+    let y = graph.push("conv", sum, &[x, weights, x]).unwrap();
+    let moments = graph.buffer(BufferId(0), ty(&[2, 2]));
+    let scale = graph.parameter(ParameterId(2), ty(&[2]));
+    let z = graph.push("norm", norm, &[y, moments, scale, scale]).unwrap();
+    graph.output("z", z);
+    stays(&graph);
+    // Statistics of the batch.
+    stays(&normalized(conv, ops::BatchNorm { batch: true, ..norm }, DType::F32).0);
+    // The convolution's output is read elsewhere.
+    let (mut graph, y) = normalized(conv, norm, DType::F32);
+    graph.output("y", y);
+    stays(&graph);
+    // Statistics that depend on the input.
+    let (mut graph, y) = normalized(conv, norm, DType::F32);
+    let x = graph.inputs()[0].1;
+    let weights = graph.parameter(ParameterId(0), ty(&[2, 1, 1, 1]));
+    let scale = graph.parameter(ParameterId(2), ty(&[2]));
+    let moments = graph.push("moments", ops::Moments, &[y]).unwrap();
+    let other = graph.push("other", conv, &[x, weights]).unwrap();
+    let z = graph.push("second", norm, &[other, moments, scale, scale]).unwrap();
+    graph.output("second", z);
+    stays(&graph);
+}

@@ -1,0 +1,134 @@
+//! A layer as data, of any kind.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Activation, BatchNormSpec, ConvSpec, DropoutSpec, FullConnectSpec, LrnSpec, PoolSpec};
+use crate::lower::Layer;
+
+macro_rules! layers {
+    ($($(#[$doc:meta])* $variant:ident($spec:ty) $name:literal,)*) => {
+        /// A layer as data.
+        #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(tag = "kind")]
+        #[non_exhaustive]
+        pub enum LayerSpec {
+            $($(#[$doc])* #[serde(rename = $name)] $variant($spec),)*
+        }
+
+        /// The kinds of layers, named as in the stored form.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[non_exhaustive]
+        pub enum LayerKind {
+            $(#[doc = concat!("`", $name, "`")] #[serde(rename = $name)] $variant,)*
+        }
+
+        impl LayerSpec {
+            /// What kind of layer it is.
+            pub fn kind(&self) -> LayerKind {
+                match self { $(LayerSpec::$variant(_) => LayerKind::$variant,)* }
+            }
+
+            /// What every kind of layer knows of itself.
+            pub(crate) fn rule(&self) -> &dyn Layer {
+                match self { $(LayerSpec::$variant(spec) => spec,)* }
+            }
+        }
+
+        impl LayerKind {
+            /// All kinds.
+            pub const ALL: &[LayerKind] = &[$(LayerKind::$variant,)*];
+
+            /// The name in messages, tables and files.
+            pub const fn name(self) -> &'static str {
+                match self { $(LayerKind::$variant => $name,)* }
+            }
+        }
+    };
+}
+
+layers! {
+    /// A convolution, with bias and ReLU where it says so.
+    Conv(ConvSpec) "conv",
+    /// The maximum of each window.
+    MaxPool(PoolSpec) "max-pool",
+    /// The mean of each window.
+    AvgPool(PoolSpec) "avg-pool",
+    /// The mean of all pixels, for each channel.
+    GlobalAvgPool(PlainSpec) "global-avg-pool",
+    /// The maximum of all pixels, for each channel.
+    GlobalMaxPool(PlainSpec) "global-max-pool",
+    /// Local response normalization.
+    Lrn(LrnSpec) "lrn",
+    /// Batch normalization.
+    BatchNorm(BatchNormSpec) "batch-norm",
+    /// A full-connect layer: every output sees every input.
+    FullConnect(FullConnectSpec) "full-connect",
+    /// A function of each element.
+    Activation(Activation) "activation",
+    /// Elements muted at random, in training.
+    Dropout(DropoutSpec) "dropout",
+    /// Each image as one row of numbers.
+    Flatten(PlainSpec) "flatten",
+    /// The sum of its inputs.
+    Add(PlainSpec) "add",
+    /// The product of its inputs.
+    Multiply(PlainSpec) "multiply",
+    /// The channels of its inputs, one after another.
+    Concatenate(PlainSpec) "concatenate",
+}
+
+/// The specification of a layer that has nothing to specify: its kind says all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlainSpec {}
+
+impl LayerSpec {
+    /// Without what inference does not depend on: dropout and initial values.
+    pub(crate) fn as_computed(&self) -> LayerSpec {
+        let mut layer = *self;
+        match &mut layer {
+            LayerSpec::Conv(conv) => conv.init = Init::default(),
+            LayerSpec::FullConnect(full) => (full.init, full.dropout) = (Init::default(), 0.0),
+            LayerSpec::Dropout(dropout) => dropout.rate = 0.0,
+            _ => {}
+        }
+        layer
+    }
+
+    /// Whether it has parameters.
+    pub fn has_parameters(&self) -> bool {
+        matches!(self, LayerSpec::Conv(_) | LayerSpec::FullConnect(_) | LayerSpec::BatchNorm(_))
+    }
+
+    /// What a fresh layer starts with, where it has weights.
+    pub fn init(&self) -> Option<Init> {
+        match self {
+            LayerSpec::Conv(conv) => Some(conv.init),
+            LayerSpec::FullConnect(full) => Some(full.init),
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Display for LayerKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// What a fresh layer starts with: weights uniform in `±gain / √(fan in + count)`, constant biases.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Init {
+    /// The factor of the weights' range, ccv's `glorot`.
+    pub gain: f32,
+    /// All biases.
+    pub bias: f32,
+}
+
+impl Default for Init {
+    /// A gain of √2, as all of ccv's networks have, and biases of 0.
+    fn default() -> Self {
+        Init { gain: std::f32::consts::SQRT_2, bias: 0.0 }
+    }
+}

@@ -1,0 +1,182 @@
+//! Batch normalization: moments, the normalization, and its gradients.
+
+use striate_tensor::ops::{BatchNorm, BatchNormGrad};
+use striate_tensor::{Operand, Result, TensorType};
+
+use crate::channels::{self, rows_in_line};
+use crate::context::Context;
+use crate::elementwise::PART_ELEMS;
+use crate::memory::Memory;
+use crate::simd::{Kernel, Simd};
+
+/// The number of channels.
+fn channels_of(ty: &TensorType) -> usize {
+    ty.shape.dims().last().copied().unwrap_or(1)
+}
+
+/// The moments of operand `x`.
+pub(crate) fn moments(cx: &Context, inputs: &[Operand<'_>], output: &TensorType) -> Result<Memory> {
+    let x = cx.widen(&inputs[0])?;
+    channels::moments(cx, x.slice(), channels_of(inputs[0].ty), output)
+}
+
+/// The sums of `dy` and of `dy · (x - mean)`: operands `x`, `dy`, moments.
+pub(crate) fn sums(cx: &Context, inputs: &[Operand<'_>], output: &TensorType) -> Result<Memory> {
+    let (x, dy) = (cx.widen(&inputs[0])?, cx.widen(&inputs[1])?);
+    let moments = cx.widen(&inputs[2])?;
+    let means = &moments.slice()[..channels_of(output)];
+    channels::products(cx, [x.slice(), dy.slice()], means, output)
+}
+
+/// Numbers of each channel for a line of some rows: `N` lines of them.
+struct Coefficients<const N: usize> {
+    memory: Memory,
+    line: usize,
+}
+
+impl<const N: usize> Coefficients<N> {
+    fn new(cx: &Context, channels: usize, of: impl Fn(usize) -> [f32; N]) -> Result<Self> {
+        let line = channels * rows_in_line(channels);
+        let mut memory = cx.pool.take(4 * N * line)?;
+        let all = memory.slice_mut::<f32>();
+        for channel in 0..channels {
+            for (number, to) in of(channel).into_iter().zip(all.chunks_exact_mut(line)) {
+                to[channel..].iter_mut().step_by(channels).for_each(|to| *to = number);
+            }
+        }
+        Ok(Coefficients { memory, line })
+    }
+
+    /// Elements of a task: whole lines.
+    fn part(&self) -> usize {
+        PART_ELEMS.div_ceil(self.line) * self.line
+    }
+
+    fn lines(&self) -> [&[f32]; N] {
+        let all = self.memory.slice::<f32>();
+        std::array::from_fn(|i| &all[i * self.line..(i + 1) * self.line])
+    }
+}
+
+/// `scale / √(variance + epsilon)`, of the numbers of a channel.
+fn slope(scale: f32, variance: f32, epsilon: f32) -> f64 {
+    f64::from(scale) / (f64::from(variance) + f64::from(epsilon)).sqrt()
+}
+
+/// The normalization: operands `x`, moments, scale, shift.
+pub(crate) fn batch_norm(
+    cx: &Context,
+    op: &BatchNorm,
+    inputs: &[Operand<'_>],
+    output: &TensorType,
+) -> Result<Memory> {
+    let channels = channels_of(output);
+    let mut y = cx.pool.take(4 * output.count())?;
+    if output.count() == 0 {
+        return cx.narrow(y, output);
+    }
+    let x = cx.widen(&inputs[0])?;
+    let [moments, scale, shift] = [1, 2, 3].map(|i| cx.widen(&inputs[i]));
+    let (moments, scale, shift) = (moments?, scale?, shift?);
+    let (means, variances) = moments.slice().split_at(channels);
+    let (scale, shift) = (scale.slice(), shift.slice());
+    let coefficients = Coefficients::new(cx, channels, |c| {
+        [means[c], slope(scale[c], variances[c], op.epsilon) as f32, shift[c]]
+    })?;
+    let (x, part) = (x.slice(), coefficients.part());
+    cx.threads.for_each_part(y.slice_mut::<f32>(), part, |index, y| {
+        let x = &x[index * part..][..y.len()];
+        let lines = coefficients.lines();
+        match op.relu {
+            false => cx.level.run(Normalize { x, y, lines, last: |y| y }),
+            true => {
+                cx.level.run(Normalize { x, y, lines, last: |y| if y < 0.0 { 0.0 } else { y } })
+            }
+        }
+    });
+    cx.narrow(y, output)
+}
+
+struct Normalize<'a, F> {
+    x: &'a [f32],
+    y: &'a mut [f32],
+    /// Mean, slope and shift.
+    lines: [&'a [f32]; 3],
+    /// What is done to the result.
+    last: F,
+}
+
+impl<F: Fn(f32) -> f32> Kernel for Normalize<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let [mean, slope, shift] = self.lines;
+        for (x, y) in self.x.chunks(mean.len()).zip(self.y.chunks_mut(mean.len())) {
+            let coefficients = mean.iter().zip(slope).zip(shift);
+            for ((y, &x), ((&mean, &slope), &shift)) in y.iter_mut().zip(x).zip(coefficients) {
+                *y = (self.last)((x - mean) * slope + shift);
+            }
+        }
+    }
+}
+
+/// The gradient through the moments: operands `x`, `dy`, moments, sums, scale.
+pub(crate) fn grad(
+    cx: &Context,
+    op: &BatchNormGrad,
+    inputs: &[Operand<'_>],
+    output: &TensorType,
+) -> Result<Memory> {
+    let channels = channels_of(output);
+    let mut dx = cx.pool.take(4 * output.count())?;
+    if output.count() == 0 {
+        return cx.narrow(dx, output);
+    }
+    let (x, dy) = (cx.widen(&inputs[0])?, cx.widen(&inputs[1])?);
+    let [moments, sums, scale] = [2, 3, 4].map(|i| cx.widen(&inputs[i]));
+    let (moments, sums, scale) = (moments?, sums?, scale?);
+    let (means, variances) = moments.slice().split_at(channels);
+    let (of_dy, of_products) = sums.slice().split_at(channels);
+    let scale = scale.slice();
+    let count = (output.count() / channels) as f64;
+    let coefficients = Coefficients::new(cx, channels, |c| {
+        let along =
+            f64::from(of_products[c]) / count / (f64::from(variances[c]) + f64::from(op.epsilon));
+        let slope = slope(scale[c], variances[c], op.epsilon);
+        [means[c], slope as f32, (f64::from(of_dy[c]) / count) as f32, along as f32]
+    })?;
+    let (x, dy, part) = (x.slice(), dy.slice(), coefficients.part());
+    cx.threads.for_each_part(dx.slice_mut::<f32>(), part, |index, dx| {
+        let here = index * part..index * part + dx.len();
+        let (x, dy) = (&x[here.clone()], &dy[here]);
+        cx.level.run(Gradient { x, dy, dx, lines: coefficients.lines() });
+    });
+    cx.narrow(dx, output)
+}
+
+struct Gradient<'a> {
+    x: &'a [f32],
+    dy: &'a [f32],
+    dx: &'a mut [f32],
+    /// Mean, slope, the mean of `dy`, and how much of `x - mean` is in it.
+    lines: [&'a [f32]; 4],
+}
+
+impl Kernel for Gradient<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let [mean, slope, mean_dy, along] = self.lines;
+        let line = mean.len();
+        let rows = self.x.chunks(line).zip(self.dy.chunks(line)).zip(self.dx.chunks_mut(line));
+        for ((x, dy), dx) in rows {
+            let coefficients = mean.iter().zip(slope).zip(mean_dy).zip(along);
+            let elements = dx.iter_mut().zip(x).zip(dy);
+            for (((dx, x), dy), (((mean, slope), mean_dy), along)) in elements.zip(coefficients) {
+                *dx = slope * (dy - mean_dy - (x - mean) * along);
+            }
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Batch normalization: moments, the normalization, and its gradients.
+
+use proptest::prelude::*;
+
+use super::Settings;
+use super::cases::{Case, Tolerance, finite_max, random, table};
+use super::strategies::{dims, float, seed};
+use super::values::{FLOATS, NON_FINITE, Values, sprinkled, tensor};
+use crate::ops::{BatchNorm, BatchNormGrad, BatchNormSums, Moments};
+use crate::reference::Floats;
+use crate::{DType, Device, HostTensor};
+
+/// Empty, one, one channel, odd numbers of them, around vector widths, more than a kernel holds at
+/// a time, and many rows, which are summed in parts.
+const SHAPES: [&[usize]; 22] = [
+    &[0, 3],
+    &[3, 0],
+    &[0, 0],
+    &[1, 1],
+    &[1, 5],
+    &[7, 1],
+    &[2, 3],
+    &[9, 8],
+    &[33, 17],
+    &[1, 1, 1],
+    &[2, 0, 4],
+    &[5, 7, 3],
+    &[3, 5, 31],
+    &[2, 3, 4, 64],
+    &[3, 5, 5, 48],
+    &[1, 2, 3, 2, 33],
+    &[2, 65],
+    &[5, 700],
+    &[3, 1100],
+    &[70_003, 1],
+    &[30_011, 5],
+    &[1500, 70],
+];
+
+fn channels(dims: &[usize]) -> usize {
+    dims.last().copied().unwrap_or(1)
+}
+
+/// Means from -1 to 1 and variances from 1/4 to 2.
+fn statistics(channels: usize, seed: u64) -> HostTensor {
+    let means = tensor(&[channels], DType::F32, Values::Range(-1.0, 1.0), seed);
+    let variances = tensor(&[channels], DType::F32, Values::Range(0.25, 2.0), seed ^ 1);
+    let both = [means, variances].map(|x| x.values().as_slice::<f32>().unwrap().to_vec());
+    let shape = crate::Shape::new(&[2, channels]).expect("the shape of a case");
+    HostTensor::new(shape, both.concat()).expect("the values of a case")
+}
+
+fn moments_case(x: HostTensor, floor: f64) -> Case {
+    Case::new(Moments, [x], Tolerance::Each { floor })
+}
+
+/// [`Moments`]: also where the mean is a thousand times the deviation, and of equal numbers.
+///
+/// # Panics
+/// Where the device disagrees with the reference.
+pub fn moments(device: &Device, settings: &Settings) {
+    for (dims, seed) in SHAPES.into_iter().zip(0..) {
+        for dtype in FLOATS {
+            // Means near 0 are off by what the largest elements are rounded to.
+            let x = tensor(dims, dtype, Values::Range(-2.0, 2.0), seed);
+            let odd = sprinkled(x.clone(), NON_FINITE, 50, seed);
+            let infinite = sprinkled(x.clone(), &NON_FINITE[1..2], 50, seed);
+            table(device, settings, [x, odd, infinite].map(|x| moments_case(x, 1.0)));
+        }
+        // Uniform with a deviation of 1. Here each number has to be right by itself.
+        let far = tensor(
+            dims,
+            DType::F32,
+            Values::Range(1000.0 - 3f32.sqrt(), 1000.0 + 3f32.sqrt()),
+            seed,
+        );
+        let negative = tensor(dims, DType::F32, Values::Range(-1e4 - 1.0, -1e4 + 1.0), seed);
+        let equal = tensor(dims, DType::F32, Values::Among(&[1000.3]), seed);
+        table(device, settings, [far, negative, equal].map(|x| moments_case(x, 1e-6)));
+        // An outlier in the first row is no measure for the others.
+        let mut outlier = tensor(dims, DType::F32, Values::Range(9.0, 11.0), seed);
+        if let crate::HostValues::F32(values) = outlier.values_mut() {
+            values.iter_mut().take(channels(dims)).for_each(|x| *x = -1000.0);
+        }
+        table(device, settings, [moments_case(outlier, 1e-3)]);
+    }
+    let parameters = (dims(2..=5), float(), 0..3u32, seed());
+    random(device, settings, parameters, |(dims, dtype, far, seed)| {
+        let center = 20.0 * far as f32;
+        let range = Values::Range(center - 2.0, center + 2.0);
+        moments_case(tensor(&dims, dtype, range, seed), 1.0)
+    });
+}
+
+const NORMS: [BatchNorm; 3] = [
+    BatchNorm { epsilon: 1e-5, batch: false, relu: false },
+    BatchNorm { epsilon: 1e-3, batch: true, relu: true },
+    BatchNorm { epsilon: 0.0, batch: false, relu: true },
+];
+
+/// An operand of this shape and `[2, c]`, `[c]` and `[c]` to go with it.
+fn operands(dims: &[usize], [dtype, parameters]: [DType; 2], seed: u64) -> [HostTensor; 4] {
+    let c = channels(dims);
+    [
+        tensor(dims, dtype, Values::Range(-2.0, 2.0), seed),
+        statistics(c, seed ^ 2),
+        tensor(&[c], parameters, Values::Range(-1.5, 1.5), seed ^ 4),
+        tensor(&[c], parameters, Values::Range(-1.0, 1.0), seed ^ 5),
+    ]
+}
+
+fn types() -> impl Iterator<Item = [DType; 2]> {
+    FLOATS.into_iter().flat_map(|dtype| FLOATS.map(|other| [dtype, other]))
+}
+
+fn norm_case(norm: BatchNorm, inputs: [HostTensor; 4]) -> Case {
+    // A sum of two: where they cancel, the shift is as large as the other.
+    let floor = finite_max(&inputs[3]);
+    Case::new(norm, inputs, Tolerance::Each { floor })
+}
+
+/// [`BatchNorm`].
+///
+/// # Panics
+/// Where the device disagrees with the reference.
+pub fn batch_norm(device: &Device, settings: &Settings) {
+    for norm in NORMS {
+        for (dims, seed) in SHAPES.into_iter().zip(0..) {
+            for types in types() {
+                table(device, settings, [norm_case(norm, operands(dims, types, seed))]);
+            }
+        }
+        // NaN and infinities stay in their element, or in their channel.
+        for which in 0..4 {
+            let mut inputs = operands(&[6, 5, 37], [DType::F32; 2], 1);
+            inputs[which] = sprinkled(inputs[which].clone(), NON_FINITE, 10, 2);
+            table(device, settings, [norm_case(norm, inputs)]);
+        }
+        // Constant and impossible channels: a variance of 0, and one below.
+        let mut inputs = operands(&[6, 4], [DType::F32; 2], 3);
+        let pairs = Values::Cycle(&[0.5, -0.5, 0.0, 0.25, 0.0, 1.0, -1.0, 2.0]);
+        inputs[1] = tensor(&[2, 4], DType::F32, pairs, 0);
+        table(device, settings, [norm_case(norm, inputs)]);
+    }
+    let types = prop::sample::select(types().collect::<Vec<_>>());
+    let norm = prop::sample::select(NORMS.to_vec());
+    random(device, settings, (norm, dims(2..=5), types, seed()), |(norm, dims, types, seed)| {
+        norm_case(norm, operands(&dims, types, seed))
+    });
+}
+
+/// `x`, `dy` and the moments.
+fn gradient_operands(dims: &[usize], [dtype, other]: [DType; 2], seed: u64) -> [HostTensor; 3] {
+    let dy = tensor(dims, other, Values::Range(-2.0, 2.0), seed ^ 6);
+    let [x, moments, ..] = operands(dims, [dtype, other], seed);
+    [x, dy, moments]
+}
+
+fn sums_case(inputs: [HostTensor; 3]) -> Case {
+    let c = channels(inputs[0].shape().dims());
+    let terms = inputs[0].ty().count() / c.max(1);
+    let difference = finite_max(&inputs[0]) + finite_max(&inputs[2]);
+    let product = finite_max(&inputs[1]) * difference.max(1.0);
+    Case::new(BatchNormSums, inputs, Tolerance::Sum { terms, product })
+}
+
+/// [`BatchNormSums`].
+///
+/// # Panics
+/// Where the device disagrees with the reference.
+pub fn batch_norm_sums(device: &Device, settings: &Settings) {
+    for (dims, seed) in SHAPES.into_iter().zip(0..) {
+        for types in types() {
+            table(device, settings, [sums_case(gradient_operands(dims, types, seed))]);
+        }
+    }
+    for which in 0..3 {
+        let mut inputs = gradient_operands(&[6, 5, 37], [DType::F32; 2], 1);
+        inputs[which] = sprinkled(inputs[which].clone(), NON_FINITE, 100, 2);
+        table(device, settings, [sums_case(inputs)]);
+    }
+    let types = prop::sample::select(types().collect::<Vec<_>>());
+    random(device, settings, (dims(2..=5), types, seed()), |(dims, types, seed)| {
+        sums_case(gradient_operands(&dims, types, seed))
+    });
+}
+
+fn grad_case(epsilon: f32, dims: &[usize], types: [DType; 2], seed: u64) -> Case {
+    let c = channels(dims);
+    let [x, dy, moments] = gradient_operands(dims, types, seed);
+    let count = (dims.iter().product::<usize>() / c.max(1)).max(1) as f32;
+    // As large as sums of so many terms of random signs, so that every term counts.
+    let range = 2.0 * count.sqrt();
+    let sums = tensor(&[2, c], DType::F32, Values::Range(-range, range), seed ^ 7);
+    let scale = tensor(&[c], types[1], Values::Range(-1.5, 1.5), seed ^ 8);
+    let inputs = [x, dy, moments, sums, scale];
+    let tolerance = grad_tolerance(epsilon, count, &inputs);
+    Case::new(BatchNormGrad { epsilon }, inputs, tolerance)
+}
+
+/// Three terms, the largest of which decides.
+fn grad_tolerance(epsilon: f32, count: f32, inputs: &[HostTensor; 5]) -> Tolerance {
+    let least = Floats::of(&inputs[2]).values.into_iter().skip(inputs[4].ty().count());
+    let least = least.filter(|x| x.is_finite()).fold(2.0, f64::min) + f64::from(epsilon);
+    let [x, dy, means, sums, scale] = [0, 1, 2, 3, 4].map(|i| finite_max(&inputs[i]));
+    let of_sums = sums / f64::from(count);
+    let product = scale / least.sqrt() * (dy + of_sums + (x + means) / least * of_sums);
+    Tolerance::Sum { terms: 1, product }
+}
+
+/// [`BatchNormGrad`].
+///
+/// # Panics
+/// Where the device disagrees with the reference.
+pub fn batch_norm_grad(device: &Device, settings: &Settings) {
+    for (dims, seed) in SHAPES.into_iter().zip(0..) {
+        for types in types() {
+            let cases = [1e-5, 0.25].map(|epsilon| grad_case(epsilon, dims, types, seed));
+            table(device, settings, cases);
+        }
+    }
+    for which in 0..5 {
+        let mut case = grad_case(1e-5, &[6, 5, 37], [DType::F32; 2], 1);
+        case.inputs[which] = sprinkled(case.inputs[which].clone(), NON_FINITE, 20, 2);
+        table(device, settings, [case]);
+    }
+    let types = prop::sample::select(types().collect::<Vec<_>>());
+    random(device, settings, (dims(2..=5), types, seed()), |(dims, types, seed)| {
+        grad_case(1e-5, &dims, types, seed)
+    });
+}

@@ -1,0 +1,317 @@
+//! Batch normalization: the statistics of channels, and normalization by them.
+//!
+//! Channels are the last axis; the batch is all other axes together.
+
+use super::gradient::{before_relu, bias_gradient};
+use super::{Backward, Op, OpRule, Saved, float, of_dtype, operands, same_shape};
+use crate::{DType, Error, Result, Shape, Tensor, TensorType};
+
+/// The number of channels.
+fn channels(op: &'static str, x: &TensorType) -> Result<usize> {
+    float(op, "x", x)?;
+    match x.shape.dims() {
+        [_, .., channels] => Ok(*channels),
+        _ => Err(Error::shape(op, "x of 2 or more axes, channels last", x.shape)),
+    }
+}
+
+/// Checks a pair of numbers for each channel.
+fn pairs(op: &'static str, what: &'static str, ty: &TensorType, channels: usize) -> Result<()> {
+    of_dtype(op, what, ty, DType::F32)?;
+    same_shape(op, what, &Shape::new(&[2, channels])?, &ty.shape)
+}
+
+/// Checks a number for each channel.
+fn per_channel(
+    op: &'static str,
+    what: &'static str,
+    ty: &TensorType,
+    channels: usize,
+) -> Result<()> {
+    float(op, what, ty)?;
+    same_shape(op, what, &Shape::new(&[channels])?, &ty.shape)
+}
+
+fn check_epsilon(op: &'static str, epsilon: f32) -> Result<()> {
+    if epsilon.is_finite() && epsilon >= 0.0 {
+        return Ok(());
+    }
+    Err(Error::parameter(op, "epsilon", "finite and not negative", epsilon))
+}
+
+/// Row `i` of `[2, channels]`, as `[channels]`.
+fn row(pairs: &Tensor, i: usize) -> Result<Tensor> {
+    let channels = pairs.dims()[1];
+    pairs.slice(&[i..i + 1, 0..channels])?.reshape([channels])
+}
+
+/// The mean and the variance of each channel. Operand: `x [.., channels]`, of 2 or more axes.
+/// Output: f32 `[2, channels]`; row 0 holds the means, row 1 the biased variances `Σ (x - mean)² /
+/// count`. Of an empty batch both are 0. An infinity makes a variance of NaN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Moments;
+
+impl OpRule for Moments {
+    fn name(&self) -> &'static str {
+        "moments"
+    }
+
+    fn output(&self, inputs: &[TensorType]) -> Result<TensorType> {
+        let [x] = operands("moments", inputs)?;
+        Ok(TensorType::f32(Shape::new(&[2, channels("moments", &x)?])?))
+    }
+
+    fn flops(&self, inputs: &[TensorType], _: &TensorType) -> u64 {
+        // A sum, and a sum of squared differences.
+        4 * inputs[0].count() as u64
+    }
+
+    fn saved(&self, _: &[bool]) -> Saved {
+        Saved::operand(0).and(Saved::OUTPUT)
+    }
+
+    /// `dx = (dmean + 2 · (x - mean) · dvariance) / count`: the variance does not change with the
+    /// mean, since the differences from it sum to 0.
+    fn gradient(&self, cx: &Backward<'_>) -> Result<Vec<Option<Tensor>>> {
+        let x = cx.wide_operand(0)?;
+        let batch: usize = x.dims().iter().rev().skip(1).product();
+        let each = cx.dy().affine(1.0 / batch as f32, 0.0)?;
+        let slope = row(&each, 1)?.affine(2.0, 0.0)?;
+        let dx = x.sub(&row(cx.output()?, 0)?)?.mul(&slope)?.add(&row(&each, 0)?)?;
+        Ok(vec![Some(dx)])
+    }
+}
+
+/// Batch normalization (Ioffe and Szegedy 2015): `y = (x - mean) · scale / √(variance + epsilon) +
+/// shift`, each channel by its own numbers, then ReLU where asked. Operands: `x [.., channels]`, of
+/// 2 or more axes; moments, f32 `[2, channels]` (row 0 the means, row 1 the variances, as
+/// [`Moments`] gives them); `scale [channels]`; `shift [channels]`. Output: as `x`.
+///
+/// Gradients: with `batch` the moments are taken for those of `x` itself, and the gradient in `x`
+/// goes through them; the moments operand then gets none, so nothing is counted twice. Without it
+/// the moments are numbers like any other: `x` gets the gradient for fixed moments, and the moments
+/// get theirs where they want one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BatchNorm {
+    /// Added to the variance; finite and not negative.
+    pub epsilon: f32,
+    /// The moments are those of `x`: gradients go through them. The output is the same without.
+    pub batch: bool,
+    /// ReLU at the end.
+    pub relu: bool,
+}
+
+impl Default for BatchNorm {
+    /// An epsilon of 1e-5, stored moments, no ReLU.
+    fn default() -> Self {
+        BatchNorm { epsilon: 1e-5, batch: false, relu: false }
+    }
+}
+
+impl BatchNorm {
+    /// Whether the moments operand gets a gradient, where it wants one.
+    fn moments_have_gradient(&self) -> bool {
+        !self.batch
+    }
+
+    /// Which of the operands get a gradient.
+    fn given(&self, wants: impl Fn(usize) -> bool) -> [bool; 4] {
+        [wants(0), wants(1) && self.moments_have_gradient(), wants(2), wants(3)]
+    }
+
+    /// Whether the sums of [`BatchNormSums`] are needed for these gradients.
+    fn needs_sums(&self, [x, moments, scale, _]: [bool; 4]) -> bool {
+        scale || moments || (x && self.batch)
+    }
+}
+
+impl OpRule for BatchNorm {
+    fn name(&self) -> &'static str {
+        "batch_norm"
+    }
+
+    fn output(&self, inputs: &[TensorType]) -> Result<TensorType> {
+        let op = self.name();
+        let [x, moments, scale, shift] = operands(op, inputs)?;
+        check_epsilon(op, self.epsilon)?;
+        let channels = channels(op, &x)?;
+        pairs(op, "moments", &moments, channels)?;
+        per_channel(op, "scale", &scale, channels)?;
+        per_channel(op, "shift", &shift, channels)?;
+        Ok(x)
+    }
+
+    fn flops(&self, _: &[TensorType], output: &TensorType) -> u64 {
+        (3 + u64::from(self.relu)) * output.count() as u64
+    }
+
+    fn saved(&self, wanted: &[bool]) -> Saved {
+        let given = self.given(|i| wanted.get(i).copied().unwrap_or(false));
+        let [x, moments, scale, _] = given;
+        let sums = self.needs_sums(given);
+        (Saved::operand(0).when(sums))
+            .and(Saved::operand(1).when(sums || x))
+            .and(Saved::operand(2).when(x || moments))
+            .and(Saved::OUTPUT.when(self.relu && (x || moments || scale || given[3])))
+    }
+
+    fn gradient(&self, cx: &Backward<'_>) -> Result<Vec<Option<Tensor>>> {
+        let given = self.given(|i| cx.wants(i));
+        if given == [false; 4] {
+            return Ok(vec![None; 4]);
+        }
+        let dy = &before_relu(self.relu, cx)?;
+        let execute = |op: Op, inputs: &[&Tensor]| dy.device().execute(&op, inputs);
+        let sums = match self.needs_sums(given) {
+            true => Some(execute(BatchNormSums.into(), &[cx.operand(0)?, dy, cx.operand(1)?])?),
+            false => None,
+        };
+        let sums = || sums.as_ref().ok_or_else(|| Error::gradient(self.name(), "no sums"));
+        // 1 / √(variance + epsilon), and how much y changes with x.
+        let inverse = || row(cx.operand(1)?, 1)?.affine(1.0, self.epsilon)?.rsqrt();
+        let slope = || cx.wide_operand(2)?.mul(&inverse()?);
+
+        let [x, moments, scale, shift] = given;
+        let dx = || match self.batch {
+            true => {
+                let op = BatchNormGrad { epsilon: self.epsilon }.into();
+                execute(op, &[cx.operand(0)?, dy, cx.operand(1)?, sums()?, cx.operand(2)?])
+            }
+            false => dy.cast(DType::F32)?.mul(&slope()?),
+        };
+        // dmean = -scale / √.. · Σ dy, dvariance = -1/2 · scale / √..³ · Σ dy · (x - mean)
+        let dmoments = || {
+            let slope = slope()?;
+            let mean = row(sums()?, 0)?.mul(&slope)?.neg()?;
+            let variance = row(sums()?, 1)?.mul(&slope)?.mul(&inverse()?.square()?)?;
+            let variance = variance.affine(-0.5, 0.0)?;
+            let channels = mean.ty().count();
+            Tensor::concatenate(&[&mean, &variance], 0)?.reshape([2, channels])
+        };
+        let dscale = || row(sums()?, 1)?.mul(&inverse()?);
+        let dshift = || match self.needs_sums(given) {
+            true => row(sums()?, 0),
+            false => bias_gradient(dy),
+        };
+        Ok(vec![
+            x.then(dx).transpose()?,
+            moments.then(dmoments).transpose()?,
+            scale.then(dscale).transpose()?,
+            shift.then(dshift).transpose()?,
+        ])
+    }
+}
+
+/// The sums that the gradients of batch normalization are made of. Operands: `x [.., channels]`,
+/// `dy` of its shape, and moments, f32 `[2, channels]`. Output: f32 `[2, channels]`; row 0 is `Σ
+/// dy`, row 1 `Σ dy · (x - mean)`, over the batch. Of an empty batch both are 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct BatchNormSums;
+
+impl OpRule for BatchNormSums {
+    fn name(&self) -> &'static str {
+        "batch_norm_sums"
+    }
+
+    fn output(&self, inputs: &[TensorType]) -> Result<TensorType> {
+        let op = self.name();
+        let [x, dy, moments] = operands(op, inputs)?;
+        let channels = channels(op, &x)?;
+        float(op, "dy", &dy)?;
+        same_shape(op, "dy", &x.shape, &dy.shape)?;
+        pairs(op, "moments", &moments, channels)?;
+        Ok(moments)
+    }
+
+    fn flops(&self, inputs: &[TensorType], _: &TensorType) -> u64 {
+        4 * inputs[0].count() as u64
+    }
+}
+
+/// The gradient of batch normalization in `x`, through the moments of the batch. Operands: `x [..,
+/// channels]`; `dy` of its shape; the moments of `x`, f32 `[2, channels]`; the sums that
+/// [`BatchNormSums`] makes of these three; `scale [channels]`. Output: of the shape of `x` and the
+/// type of `dy`. With `inverse = 1 / √(variance + epsilon)` and `count` elements in a channel,
+/// `dx = scale · inverse · (dy - Σ dy / count - (x - mean) · inverse² · Σ dy · (x - mean) / count)`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BatchNormGrad {
+    /// As [`BatchNorm::epsilon`].
+    pub epsilon: f32,
+}
+
+impl OpRule for BatchNormGrad {
+    fn name(&self) -> &'static str {
+        "batch_norm_grad"
+    }
+
+    fn output(&self, inputs: &[TensorType]) -> Result<TensorType> {
+        let op = self.name();
+        let [x, dy, moments, sums, scale] = operands(op, inputs)?;
+        check_epsilon(op, self.epsilon)?;
+        let channels = channels(op, &x)?;
+        float(op, "dy", &dy)?;
+        same_shape(op, "dy", &x.shape, &dy.shape)?;
+        pairs(op, "moments", &moments, channels)?;
+        pairs(op, "sums", &sums, channels)?;
+        per_channel(op, "scale", &scale, channels)?;
+        Ok(dy)
+    }
+
+    fn flops(&self, _: &[TensorType], output: &TensorType) -> u64 {
+        5 * output.count() as u64
+    }
+}
+
+impl Tensor {
+    /// The mean and the biased variance of each channel (the last axis) over all other axes, f32
+    /// `[2, channels]`: see [`Moments`].
+    ///
+    /// ```
+    /// # use striate_tensor::{Device, Reference, Tensor};
+    /// # fn main() -> striate_tensor::Result<()> {
+    /// # let device = Device::new(Reference::new());
+    /// // Two samples of three channels.
+    /// let x = Tensor::from_vec(vec![1.0f32, 0.0, 5.0, 3.0, 4.0, 5.0], [2, 3], &device)?;
+    /// let moments = x.moments()?;
+    /// assert_eq!(moments.dims(), [2, 3]);
+    /// assert_eq!(moments.to_vec::<f32>()?, [2.0, 2.0, 5.0, 1.0, 4.0, 0.0]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Where the tensor has fewer than 2 axes or is not of floats, or the device fails.
+    pub fn moments(&self) -> Result<Tensor> {
+        self.device().execute(&Moments.into(), &[self])
+    }
+
+    /// Batch normalization of this tensor `[.., channels]` by `moments [2, channels]`, `scale
+    /// [channels]` and `shift [channels]`: see [`BatchNorm`].
+    ///
+    /// ```
+    /// # use striate_tensor::{DType, Device, Reference, Tensor, ops::BatchNorm};
+    /// # fn main() -> striate_tensor::Result<()> {
+    /// # let device = Device::new(Reference::new());
+    /// let x = Tensor::from_vec(vec![1.0f32, 0.0, 3.0, 4.0], [2, 2], &device)?;
+    /// let scale = Tensor::ones([2], &device)?;
+    /// let shift = Tensor::full([2], 0.5, DType::F32, &device)?;
+    /// // In training: by the statistics of the batch, through which the gradient goes.
+    /// let norm = BatchNorm { epsilon: 0.0, batch: true, relu: true };
+    /// let y = x.batch_norm(&x.detach().moments()?, &scale, &shift, norm)?;
+    /// assert_eq!(y.to_vec::<f32>()?, [0.0, 0.0, 1.5, 1.5]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Where types or shapes do not fit or `epsilon` is out of its range, or the device fails.
+    pub fn batch_norm(
+        &self,
+        moments: &Tensor,
+        scale: &Tensor,
+        shift: &Tensor,
+        norm: BatchNorm,
+    ) -> Result<Tensor> {
+        self.device().execute(&norm.into(), &[self, moments, scale, shift])
+    }
+}

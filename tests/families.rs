@@ -1,0 +1,106 @@
+//! A network of each family of the catalogue trains: two steps at its smallest input, saved between them
+//! and resumed, are the bits of two steps without.
+
+#![allow(clippy::unwrap_used, reason = "a test that unwraps says where it failed")]
+
+use striate::importers::safetensors::{Training, read_training, write_training};
+use striate::models;
+use striate::nn::{Network, NetworkSpec, Seed, named_buffers};
+use striate::prelude::*;
+use striate::tensor::RandomKey;
+use striate::train::{TrainOptions, Trainer};
+
+const CLASSES: usize = 5;
+
+/// The network for the smallest square pictures that its layers can see.
+fn smallest(name: &str) -> NetworkSpec {
+    let spec = models::by_name(name).unwrap().with_classes(CLASSES);
+    let channels = spec.input[2];
+    let sized = |side: usize| NetworkSpec {
+        input: [side, side, channels],
+        image: [side, side],
+        ..spec.clone()
+    };
+    let fits = |side: &usize| sized(*side).verify(CLASSES).is_ok();
+    sized((1..=spec.input[0]).find(fits).unwrap())
+}
+
+fn options() -> TrainOptions {
+    let mut options = TrainOptions::default();
+    (options.weights.rate, options.biases.rate) = (1e-4, 1e-4);
+    options
+}
+
+fn step(trainer: &mut Trainer, iteration: u64) {
+    let [rows, cols, channels] = trainer.network().spec().input;
+    let device = trainer.network().device().clone();
+    let key = RandomKey::new(5, iteration);
+    let images = Tensor::uniform([2, rows, cols, channels], -1.0, 1.0, key, &device).unwrap();
+    let labels = Tensor::from_vec(vec![1u32, 3], [2], &device).unwrap();
+    let report = trainer.step(&images, &labels, iteration, 1.0).unwrap();
+    assert!(report.loss_sum.is_finite());
+}
+
+/// The bits of all parameters, buffers and velocities.
+fn bits(trainer: &Trainer) -> Vec<u32> {
+    let network: &Network = trainer.network();
+    let buffers = named_buffers(network).into_iter().map(|(_, buffer)| buffer.value().clone());
+    let velocities = trainer.velocities().values().cloned();
+    let all = network.parameters().iter().cloned().chain(buffers).chain(velocities);
+    all.flat_map(|tensor| tensor.to_vec::<f32>().unwrap()).map(f32::to_bits).collect()
+}
+
+fn trains(name: &str) {
+    let device = Device::cpu(Some(2)).unwrap();
+    let spec = smallest(name);
+    let fresh = || Trainer::new(spec.build(&device, Seed(3)).unwrap(), options()).unwrap();
+    let mut whole = fresh();
+    let before = bits(&whole);
+    step(&mut whole, 0);
+    step(&mut whole, 1);
+    let after = bits(&whole);
+    assert_ne!(before, after, "{name}");
+    drop(whole);
+
+    let mut first = fresh();
+    step(&mut first, 0);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("half.safetensors");
+    let training = Training {
+        velocities: first.velocities().clone(),
+        texts: [("next".to_owned(), "1".to_owned())].into(),
+    };
+    write_training(&path, first.network(), &training).unwrap();
+    drop(first);
+    let (network, training) = read_training(&path, &device).unwrap();
+    let training = training.unwrap();
+    assert_eq!(training.texts["next"], "1");
+    assert_eq!(network.spec(), &spec);
+    let mut second = Trainer::resumed(network, training.velocities, options()).unwrap();
+    step(&mut second, 1);
+    assert!(bits(&second) == after, "{name}: a resumed training has other bits");
+}
+
+macro_rules! families {
+    ($($test:ident $name:literal;)*) => {$(
+        #[test]
+        fn $test() {
+            trains($name);
+        }
+    )*};
+}
+
+families! {
+    alexnet_trains "alexnet";
+    alexnet_2014_trains "alexnet-2014";
+    caffenet_trains "caffenet";
+    mattnet_trains "mattnet-a";
+    vgg_trains "vgg-a";
+    vgg_with_batch_norm_trains "vgg11-bn";
+    lenet_trains "lenet";
+    googlenet_trains "googlenet";
+    googlenet_2014_trains "googlenet-2014";
+    overfeat_trains "overfeat-fast";
+    network_in_network_trains "nin-cifar10";
+    resnet_trains "resnet18";
+}
