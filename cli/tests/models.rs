@@ -96,6 +96,24 @@ fn encode_refuses_what_does_not_fit() {
 }
 
 #[test]
+fn inspect_shows_the_graph_that_is_run() {
+    let scene = Scene::new();
+    let inspect = |args: &[&str]| scene.striate(&[&["inspect", "tiny.sqlite3"], args].concat());
+    let table = inspect(&["--graph"]).done();
+    assert!(table.contains("+bias +relu") && table.contains("at a time"), "{table}");
+    let report = &json(&inspect(&["--graph", "--format", "json", "--batch", "2"]).done())[0];
+    assert_eq!(report["batch"], 2);
+    let nodes = report["nodes"].as_array().unwrap();
+    assert!(nodes.iter().any(|node| node["op"].as_str().unwrap().starts_with("conv2d")));
+    assert!(report["peak_bytes"].as_u64().unwrap() > 0);
+    // As Graphviz reads it: a node or an arrow a line.
+    let drawing = inspect(&["--graph", "--dot"]).done();
+    assert!(drawing.starts_with("digraph {\n") && drawing.lines().count() > 5, "{drawing}");
+    inspect(&["--dot"]).wrong_usage();
+    inspect(&["--graph", "--batch", "0"]).wrong_usage();
+}
+
+#[test]
 fn inspect_tells_what_is_there() {
     let scene = Scene::new();
     let line = json(&scene.striate(&["inspect", "tiny.sqlite3", "--format", "json"]).done());

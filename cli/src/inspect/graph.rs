@@ -47,7 +47,8 @@ pub(super) fn run(args: &InspectArgs, spec: &NetworkSpec, output: &mut Output) -
     let names = names(spec, &graph)?;
     let name = |value: Value| names[value.index()].clone();
     if args.dot {
-        return output.line(graph.to_dot_with(name).trim_end());
+        // As it is: lines of a table are escaped.
+        return output.bytes(graph.to_dot_with(name).as_bytes());
     }
     let table = graph.table_with(name);
     if output.format() == Format::Json {
