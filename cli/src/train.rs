@@ -41,7 +41,7 @@ the same command resumes it, and ends with the same weights, bit for bit, as if 
 happened. Rates, schedule and length may change on the way; seed, mini-batch, recipe and samples may
 not. A working file that holds a network but no training gives the weights to begin with.
 Beside it, NAME.best.safetensors gets the network with the lowest error rate on the test samples:
-m.best.safetensors for m.sqlite3, m.lr001.best.safetensors for m.lr001. Files of --metrics and
+m.best.safetensors for m.safetensors, m.lr001.best.safetensors for m.lr001. Files of --metrics and
 --tensorboard follow the working file: what a killed run wrote after its last save is cut off.
 
 Over several devices (--devices) or processes (mpirun) the mini-batch stays as large as --mini-batch

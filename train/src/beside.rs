@@ -21,8 +21,13 @@ use crate::checkpoint::holds_training;
 use crate::lock::Lock;
 use crate::{Error, History, Position, Result};
 
-/// The extension that the names of other files leave out.
-const EXTENSION: &str = "sqlite3";
+/// The extensions of working files, which the names of other files leave out.
+const EXTENSIONS: [&str; 2] = ["sqlite3", "safetensors"];
+
+/// Whether a name ends as working files' usually do.
+fn is_usual(working: &Path) -> bool {
+    working.extension().is_some_and(|own| EXTENSIONS.iter().any(|usual| own == *usual))
+}
 
 /// The file of the best network beside a working file.
 pub(crate) fn best_of(working: &Path) -> PathBuf {
@@ -34,24 +39,27 @@ fn pending_best(working: &Path, epoch: u64) -> PathBuf {
     named(working, &format!(".best.epoch-{epoch}.safetensors"))
 }
 
-/// The working file's name without `.sqlite3`, and this after it.
+/// The working file's name without `.sqlite3` or `.safetensors`, and this after it.
 fn named(working: &Path, suffix: &str) -> PathBuf {
-    let is_usual = working.extension().is_some_and(|extension| extension == EXTENSION);
-    let stem = if is_usual { working.file_stem() } else { working.file_name() };
+    let stem = if is_usual(working) { working.file_stem() } else { working.file_name() };
     let mut name = stem.unwrap_or(working.as_os_str()).to_owned();
     name.push(suffix);
     working.with_file_name(name)
 }
 
-/// The other working file whose best network would have the same name.
-fn sharing(working: &Path) -> PathBuf {
-    if working.extension().is_some_and(|extension| extension == EXTENSION) {
-        return working.with_extension("");
-    }
-    let mut name = OsString::from(working.as_os_str());
-    name.push(".");
-    name.push(EXTENSION);
-    PathBuf::from(name)
+/// The other working files whose best network would have the same name.
+fn sharing(working: &Path) -> Vec<PathBuf> {
+    let stem = if is_usual(working) { working.with_extension("") } else { working.to_owned() };
+    let with = |extension: &str| {
+        let mut name = OsString::from(stem.as_os_str());
+        name.push(".");
+        name.push(extension);
+        PathBuf::from(name)
+    };
+    let mut others: Vec<PathBuf> = EXTENSIONS.into_iter().map(with).collect();
+    others.insert(0, stem);
+    others.retain(|other| other != working);
+    others
 }
 
 /// Refuses a working file whose best network would overwrite that of another training. Who calls
@@ -60,10 +68,8 @@ fn sharing(working: &Path) -> PathBuf {
 /// # Errors
 /// [`Error::SharedBest`].
 pub(crate) fn refuse_shared_best(working: &Path) -> Result<()> {
-    let other = sharing(working);
-    if !Lock::is_held(&other) && !holds_training(&other) {
-        return Ok(());
-    }
+    let is_training = |other: &PathBuf| Lock::is_held(other) || holds_training(other);
+    let Some(other) = sharing(working).into_iter().find(is_training) else { return Ok(()) };
     Err(Error::SharedBest {
         file: working.display().to_string(),
         other: other.display().to_string(),
@@ -158,6 +164,7 @@ mod tests {
         for (working, best) in [
             ("a/m.sqlite3", "a/m.best.safetensors"),
             ("m", "m.best.safetensors"),
+            ("m.safetensors", "m.best.safetensors"),
             ("m.lr001", "m.lr001.best.safetensors"),
             ("m.lr0", "m.lr0.best.safetensors"),
             ("m.db", "m.db.best.safetensors"),
@@ -166,8 +173,9 @@ mod tests {
         ] {
             assert_eq!(best_of(Path::new(working)), Path::new(best));
         }
-        assert_eq!(sharing(Path::new("a/m.sqlite3")), Path::new("a/m"));
-        assert_eq!(sharing(Path::new("a/m.lr1")), Path::new("a/m.lr1.sqlite3"));
+        assert_eq!(sharing(Path::new("a/m.sqlite3")), ["a/m", "a/m.safetensors"].map(Path::new));
+        let others = ["a/m.lr1.sqlite3", "a/m.lr1.safetensors"].map(Path::new);
+        assert_eq!(sharing(Path::new("a/m.lr1")), others);
     }
 
     fn tested(epoch: u64, misses: u64) -> EpochReport {

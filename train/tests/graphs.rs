@@ -137,7 +137,7 @@ fn what_a_form_or_a_way_cannot_hold_is_said_before_the_first_step() {
     assert!(message.contains(".safetensors"), "{message}");
     assert!(message.contains("stem.1"), "{message}");
     // A chain of ccv's layers fits both forms, to the same weights.
-    let both = ["c.sqlite3", "c.safetensors"].map(|name| {
+    let both = ["one.sqlite3", "other.safetensors"].map(|name| {
         let working = folder.path().join(name);
         let (train, test) = (pictures(61, 1), Some(pictures(30, 2)));
         let session = Session::open(&working, &spec(), train, test, options(), &device(1));
