@@ -28,12 +28,12 @@
 //! # }
 //! ```
 
-mod cut;
 mod draw;
 mod error;
 mod graph;
 pub mod passes;
 mod plan;
+mod reads;
 mod run;
 
 pub use draw::{Row, Table};

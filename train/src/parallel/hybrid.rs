@@ -418,17 +418,17 @@ fn halves(spec: &NetworkSpec) -> Result<(NetworkSpec, Vec<(usize, FullConnectSpe
     let refuse = |expected: &str, got: String| {
         Err(Error::Option { expected: format!("for hybrid training {expected}"), got })
     };
-    let join = spec.first_full_connect().unwrap_or(0);
-    if join == 0 {
-        return refuse("layers before the first full-connect one", "none".into());
-    }
+    let full = spec.nodes.iter().position(|node| node.kind() == LayerKind::FullConnect);
+    let join = match (spec.first_full_connect(), full) {
+        (Some(join), _) if join > 0 => join,
+        (None, Some(full)) => {
+            let got = format!("layer {}, within branches", spec.node_name(full));
+            return refuse("a full-connect layer that sees all that what follows it sees", got);
+        }
+        _ => return refuse("layers before the first full-connect one", "none".into()),
+    };
     if let Some(auxiliary) = spec.auxiliary.first() {
         return refuse("one output", format!("the auxiliary output {}", auxiliary.name));
-    }
-    if !spec.cuts()?.contains(&(join - 1)) {
-        let got =
-            format!("layer {}, which is not all that is seen after it", spec.node_name(join - 1));
-        return refuse("a cut before the first full-connect layer", got);
     }
     let mut features = spec.clone();
     let full =
