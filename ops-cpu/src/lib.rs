@@ -34,6 +34,7 @@ mod fill;
 mod flip;
 mod gather;
 mod gemm;
+mod group_norm;
 mod lrn;
 mod lrn_grad;
 mod math;
