@@ -28,3 +28,5 @@ pub use crate::layers::dropout::DropoutSpec;
 pub use crate::layers::full_connect::{FullConnectSpec, full_connect};
 pub use crate::layers::lrn::{LrnSpec, lrn};
 pub use crate::layers::pool::{PoolSpec, pool};
+pub use crate::layers::rearrange::{BlockSpec, ChannelShuffleSpec};
+pub use crate::layers::stochastic_depth::StochasticDepthSpec;
