@@ -144,6 +144,29 @@ fn what_does_not_fit_is_refused_by_name_with_what_would() {
             "layer 0 (batch-norm): expected a momentum from 0 to 1, got 1.5".into(),
         ),
         (
+            NetworkSpec::new([4, 4, 6]).channel_shuffle(4).full_connect(3),
+            "layer 0 (channel-shuffle): expected groups that divide the 6 channels evenly, got 4 groups"
+                .into(),
+        ),
+        (
+            NetworkSpec::new([4, 4, 2]).depth_to_space(2).full_connect(3),
+            "layer 0 (depth-to-space): expected a block whose pixels divide 2 channels, got a block of 2"
+                .into(),
+        ),
+        (
+            NetworkSpec::new([4, 4, 2]).pixel_unshuffle(3).full_connect(3),
+            "layer 0 (space-to-depth): expected a block that divides 4 rows and 4 cols, got a block of 3"
+                .into(),
+        ),
+        (
+            NetworkSpec::new([4, 4, 2]).space_to_depth(0).full_connect(3),
+            "layer 0 (space-to-depth): expected a block of at least 1, got 0".into(),
+        ),
+        (
+            NetworkSpec::new([4, 4, 2]).stochastic_depth(1.0).full_connect(3),
+            "layer 0 (stochastic-depth): expected a rate from 0 to less than 1, got 1".into(),
+        ),
+        (
             NetworkSpec::new([4, 4, 2]).leaky_relu(f32::NAN).full_connect(3),
             "layer 0 (activation): expected a finite slope, got NaN".into(),
         ),

@@ -12,7 +12,9 @@ pub(super) fn describe(op: &NodeOp, inputs: &[TensorType]) -> String {
     let mut text = op.name().to_owned();
     let words = match op {
         NodeOp::Reshape(_) => String::new(),
-        NodeOp::Dropout { rate, .. } => format!(" {rate}"),
+        NodeOp::Dropout { rate, images, .. } => {
+            format!(" {rate}{}", if *images { " images" } else { "" })
+        }
         NodeOp::Op(op) => parameters(op, inputs),
     };
     text.push_str(&words);

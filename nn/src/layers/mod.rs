@@ -17,8 +17,10 @@ pub(crate) mod lrn;
 mod module;
 mod part;
 pub(crate) mod pool;
+pub(crate) mod rearrange;
 pub(crate) mod scale;
 mod sequential;
+pub(crate) mod stochastic_depth;
 
 pub use activation::Relu;
 pub use batch_norm::BatchNorm2d;
@@ -37,5 +39,7 @@ pub use module::{
 pub(crate) use part::Leaves;
 pub use part::{Part, parameter_count, set_tensors, to};
 pub use pool::{AvgPool2d, GlobalAvgPool2d, MaxPool2d};
+pub use rearrange::{ChannelShuffle, DepthToSpace, SpaceToDepth};
 pub use scale::LayerScale;
 pub use sequential::Sequential;
+pub use stochastic_depth::StochasticDepth;

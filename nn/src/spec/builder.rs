@@ -1,12 +1,12 @@
 //! Writing a network down layer by layer.
 
-use striate_tensor::ops::UnaryKind;
+use striate_tensor::ops::{BlockOrder, UnaryKind};
 
 use super::node::INPUT;
 use super::{
-    Activation, Auxiliary, BatchNormSpec, ConvSpec, DropoutSpec, FullConnectSpec, GroupNormSpec,
-    Inputs, InstanceNormSpec, LayerNormSpec, LayerSpec, LrnSpec, NetworkSpec, Node, PlainSpec,
-    PoolSpec, ScaleSpec, batch_norm,
+    Activation, Auxiliary, BatchNormSpec, BlockSpec, ChannelShuffleSpec, ConvSpec, DropoutSpec,
+    FullConnectSpec, GroupNormSpec, Inputs, InstanceNormSpec, LayerNormSpec, LayerSpec, LrnSpec,
+    NetworkSpec, Node, PlainSpec, PoolSpec, ScaleSpec, StochasticDepthSpec, batch_norm,
 };
 use crate::Error;
 
@@ -189,6 +189,53 @@ impl NetworkSpec {
     #[must_use]
     pub fn dropout(self, rate: f32) -> Self {
         self.layer(LayerSpec::Dropout(DropoutSpec { rate }))
+    }
+
+    /// And then stochastic depth: training mutes the branch of whole images at this rate, and scales
+    /// that of others so that sums keep their size.
+    ///
+    /// ```
+    /// use striate_nn::{NetworkSpec, conv2d};
+    ///
+    /// let block = NetworkSpec::new([8, 8, 4])
+    ///     .residual(|x| x.conv(conv2d(4, 3).padding(1)).batch_norm().stochastic_depth(0.1));
+    /// # assert!(block.shapes().is_ok());
+    /// ```
+    #[must_use]
+    pub fn stochastic_depth(self, rate: f32) -> Self {
+        self.layer(LayerSpec::StochasticDepth(StochasticDepthSpec { rate }))
+    }
+
+    /// And then a shuffle of channels: those of so many groups in turn.
+    #[must_use]
+    pub fn channel_shuffle(self, groups: usize) -> Self {
+        self.layer(LayerSpec::ChannelShuffle(ChannelShuffleSpec { groups }))
+    }
+
+    /// And then channels as blocks of `block` rows and cols of pixels, in the order of ONNX and
+    /// TensorFlow.
+    #[must_use]
+    pub fn depth_to_space(self, block: usize) -> Self {
+        self.layer(LayerSpec::DepthToSpace(BlockSpec { block, order: BlockOrder::Dcr }))
+    }
+
+    /// And then blocks of `block` rows and cols of pixels as channels, in the order of ONNX and
+    /// TensorFlow.
+    #[must_use]
+    pub fn space_to_depth(self, block: usize) -> Self {
+        self.layer(LayerSpec::SpaceToDepth(BlockSpec { block, order: BlockOrder::Dcr }))
+    }
+
+    /// And then channels as blocks of pixels, in PyTorch's order: its `PixelShuffle`.
+    #[must_use]
+    pub fn pixel_shuffle(self, block: usize) -> Self {
+        self.layer(LayerSpec::DepthToSpace(BlockSpec { block, order: BlockOrder::Crd }))
+    }
+
+    /// And then blocks of pixels as channels, in PyTorch's order: its `PixelUnshuffle`.
+    #[must_use]
+    pub fn pixel_unshuffle(self, block: usize) -> Self {
+        self.layer(LayerSpec::SpaceToDepth(BlockSpec { block, order: BlockOrder::Crd }))
     }
 
     /// And then each image as one row of numbers.

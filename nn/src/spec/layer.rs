@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Activation, BatchNormSpec, ConvSpec, DropoutSpec, FullConnectSpec, GroupNormSpec,
-    InstanceNormSpec, LayerNormSpec, LrnSpec, PoolSpec, ScaleSpec,
+    Activation, BatchNormSpec, BlockSpec, ChannelShuffleSpec, ConvSpec, DropoutSpec,
+    FullConnectSpec, GroupNormSpec, InstanceNormSpec, LayerNormSpec, LrnSpec, PoolSpec, ScaleSpec,
+    StochasticDepthSpec,
 };
 use crate::lower::Layer;
 
@@ -78,6 +79,14 @@ layers! {
     Activation(Activation) "activation",
     /// Elements muted at random, in training.
     Dropout(DropoutSpec) "dropout",
+    /// Whole images muted at random, in training: a branch is dropped.
+    StochasticDepth(StochasticDepthSpec) "stochastic-depth",
+    /// Channels of several groups in turn.
+    ChannelShuffle(ChannelShuffleSpec) "channel-shuffle",
+    /// Channels become blocks of pixels.
+    DepthToSpace(BlockSpec) "depth-to-space",
+    /// Blocks of pixels become channels.
+    SpaceToDepth(BlockSpec) "space-to-depth",
     /// Each image as one row of numbers.
     Flatten(PlainSpec) "flatten",
     /// The sum of its inputs.
@@ -102,9 +111,15 @@ impl LayerSpec {
             LayerSpec::FullConnect(full) => (full.init, full.dropout) = (Init::default(), 0.0),
             LayerSpec::Dropout(dropout) => dropout.rate = 0.0,
             LayerSpec::Scale(scale) => scale.initial = 1.0,
+            LayerSpec::StochasticDepth(depth) => depth.rate = 0.0,
             _ => {}
         }
         layer
+    }
+
+    /// Whether it does nothing in inference.
+    pub(crate) fn is_for_training(&self) -> bool {
+        matches!(self, LayerSpec::Dropout(_) | LayerSpec::StochasticDepth(_))
     }
 
     /// Whether it has parameters.

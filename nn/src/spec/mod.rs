@@ -30,4 +30,6 @@ pub use crate::layers::group_norm::{GroupNormSpec, InstanceNormSpec, group_norm,
 pub use crate::layers::layer_norm::{LayerNormSpec, layer_norm};
 pub use crate::layers::lrn::{LrnSpec, lrn};
 pub use crate::layers::pool::{PoolSpec, pool};
+pub use crate::layers::rearrange::{BlockSpec, ChannelShuffleSpec};
 pub use crate::layers::scale::ScaleSpec;
+pub use crate::layers::stochastic_depth::StochasticDepthSpec;
