@@ -1,7 +1,10 @@
 //! A network of each family of the catalogue trains: two steps at its smallest input, saved between them
-//! and resumed, are the bits of two steps without.
+//! and resumed, are the bits of two steps without. One that is ignored takes a step of every network:
+//!
+//!     cargo test --release --test families -- --ignored --nocapture
 
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says where it failed")]
+#![allow(clippy::print_stdout, reason = "what each network is, with --nocapture")]
 
 use striate::importers::safetensors::{Training, read_training, write_training};
 use striate::models;
@@ -103,4 +106,53 @@ families! {
     overfeat_trains "overfeat-fast";
     network_in_network_trains "nin-cifar10";
     resnet_trains "resnet18";
+    resnext_trains "resnext50-32x4d";
+    cifar_resnet_trains "resnet20";
+    zfnet_trains "zfnet";
+    squeezenet_trains "squeezenet1-1";
+    densenet_trains "densenet121";
+    inception_trains "inception-v3-no-aux";
+    mobilenet_v1_trains "mobilenet-v1";
+    mobilenet_v2_trains "mobilenet-v2";
+    mobilenet_v3_trains "mobilenet-v3-small";
+    shufflenet_v2_trains "shufflenet-v2-x0-5";
+    mnasnet_trains "mnasnet0-5";
+    efficientnet_trains "efficientnet-b0";
+    efficientnet_v2_trains "efficientnet-v2-s";
+    efficientnet_lite_trains "efficientnet-lite0";
+    regnet_trains "regnet-y-400mf";
+    convnext_trains "convnext-tiny";
+}
+
+/// More parameters than this are gigabytes with gradients and velocities.
+const MOST_PARAMETERS: u64 = 300_000_000;
+
+/// Every network makes sense, and takes a step at its smallest input.
+#[test]
+#[ignore = "it takes minutes"]
+fn every_network_takes_a_step() {
+    let device = Device::cpu(None).unwrap();
+    for model in models::names() {
+        let start = std::time::Instant::now();
+        let whole = model.spec();
+        let summary = whole.verify(model.classes).unwrap().summary();
+        let spec = smallest(model.name);
+        let side = spec.input[0];
+        let trained = if summary.parameters > MOST_PARAMETERS {
+            "not trained".to_owned()
+        } else {
+            let network = spec.build(&device, Seed(3)).unwrap();
+            let mut trainer = Trainer::new(network, options()).unwrap();
+            step(&mut trainer, 0);
+            format!("a step at {side}x{side}")
+        };
+        println!(
+            "{:24} {:>11} parameters {:>7.3} G products at {}, {trained}, {:.1} s",
+            model.name,
+            summary.parameters,
+            summary.macs as f64 / 1e9,
+            whole.input[0],
+            start.elapsed().as_secs_f64()
+        );
+    }
 }

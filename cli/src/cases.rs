@@ -35,10 +35,21 @@ impl OpCase {
     }
 }
 
-/// All cases.
+/// The cases that are listed: those of the usual networks, and of no network. Those of the other networks
+/// are found by name.
 pub(crate) fn all(batch: usize, dtype: DType) -> Result<Vec<OpCase>> {
+    let usual = USUAL_MODELS.iter().filter_map(|name| models::find(name));
+    of_networks(usual, batch, dtype)
+}
+
+/// The cases of these networks, and of no network.
+fn of_networks<'a>(
+    networks: impl IntoIterator<Item = &'a models::Model>,
+    batch: usize,
+    dtype: DType,
+) -> Result<Vec<OpCase>> {
     let mut cases = Vec::new();
-    for model in models::names() {
+    for model in networks {
         of_network(&model.spec(), batch, |_| dtype, &mut cases)?;
     }
     others(batch, &mut cases)?;
@@ -59,13 +70,9 @@ const ASKED_FOR: &str = "/features";
 
 /// The cases of every op, of networks those of the usual ones, each shape once.
 fn of_usual_networks(batch: usize, dtype: DType) -> Result<Vec<OpCase>> {
-    let is_usual = |case: &OpCase| {
-        let network = case.name.split('/').nth(1).unwrap_or_default();
-        USUAL_MODELS.contains(&network) || models::by_name(network).is_err()
-    };
     let mut cases: Vec<OpCase> = Vec::new();
     for case in all(batch, dtype)? {
-        if is_usual(&case) && !cases.iter().any(|other| other.same_work(&case)) {
+        if !cases.iter().any(|other| other.same_work(&case)) {
             cases.push(case);
         }
     }
@@ -76,10 +83,15 @@ fn of_usual_networks(batch: usize, dtype: DType) -> Result<Vec<OpCase>> {
 
 /// The cases of this name: of an op the usual ones, of an op and a network all, of a case itself.
 pub(crate) fn find(name: &str, batch: usize, dtype: DType) -> Result<Vec<OpCase>> {
-    if name.contains('/') {
-        let prefix = format!("{}/", name.trim_end_matches('/'));
-        let mut cases = all(batch, dtype)?;
-        cases.retain(|case| case.name == name || case.name.starts_with(&prefix));
+    if let Some((op, place)) = name.trim_end_matches('/').split_once('/') {
+        let (network, rest) = place.split_once('/').unwrap_or((place, ""));
+        let model = models::find(network);
+        let network = model.map_or(network, |model| model.name);
+        let whole = format!("{op}/{network}/{rest}");
+        let whole = whole.trim_end_matches('/');
+        let within = format!("{whole}/");
+        let mut cases = of_networks(model, batch, dtype)?;
+        cases.retain(|case| case.name == whole || case.name.starts_with(&within));
         return Ok(cases);
     }
     let mut cases = of_usual_networks(batch, dtype)?;
@@ -268,11 +280,12 @@ mod tests {
 
     #[test]
     fn every_case_is_one_that_its_op_accepts_and_has_a_name_of_its_own() {
-        let cases = all(2, DType::F16).unwrap();
+        let cases = of_networks(models::names(), 2, DType::F16).unwrap();
         assert!(cases.len() > 100);
-        for (i, case) in cases.iter().enumerate() {
+        let mut names = std::collections::HashSet::new();
+        for case in &cases {
             assert!(case.op.cost(&case.inputs).is_ok(), "{}", case.name);
-            assert!(cases[..i].iter().all(|other| other.name != case.name), "{}", case.name);
+            assert!(names.insert(&case.name), "{}", case.name);
         }
     }
 
@@ -295,6 +308,8 @@ mod tests {
         assert_eq!(case.inputs[1].shape.dims(), [512, 3, 3, 512]);
         assert_eq!(case.inputs[0].shape.dims()[3], 512);
         assert_eq!(found("conv2d/vgg-d").len(), 13);
+        assert_eq!(found("conv2d/resnet18").len(), 20);
+        assert_eq!(found("conv2d/mobilenet_v2"), found("conv2d/mobilenet-v2/"));
         assert_eq!(found("matmul/square").len(), 3);
         assert!(found("conv2d").len() > 15 && found("lrn").len() > 2);
         assert!(found("conv2d/none").is_empty() && found("vgg-d").is_empty());

@@ -4,6 +4,7 @@
 //!   checkpoints in them.
 //! * [`safetensors`]: our own form, safetensors with the network's specification in its metadata;
 //!   and torchvision's state dicts, imported.
+//! * [`torch`]: where each tensor of a PyTorch state dict is in a network.
 //!
 //! [`read`], [`write`](write()), [`convert`] and [`inspect`] choose by the file: what is read is recognised by its
 //! content, what is written by its extension (`.sqlite3` or `.safetensors`).
@@ -40,6 +41,7 @@ mod options;
 mod replace;
 pub mod safetensors;
 mod source;
+pub mod torch;
 mod values;
 
 use std::path::Path;

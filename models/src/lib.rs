@@ -12,18 +12,33 @@
 //! ```
 
 pub mod alexnet;
+mod blocks;
 mod catalogue;
+pub mod cifar_resnet;
+pub mod convnext;
+pub mod densenet;
 mod digits;
+pub mod efficientnet;
+pub mod efficientnet_lite;
 mod error;
 pub mod googlenet;
 pub mod imagenet;
+pub mod inception;
 pub mod lenet;
 pub mod mattnet;
+pub mod mnasnet;
+pub mod mobilenet_v1;
+pub mod mobilenet_v2;
+pub mod mobilenet_v3;
 pub mod nin;
 pub mod overfeat;
+pub mod regnet;
 pub mod resnet;
+pub mod shufflenet_v2;
+pub mod squeezenet;
 pub mod vgg;
+pub mod zfnet;
 
-pub use catalogue::{Model, by_name, names};
+pub use catalogue::{Model, by_name, find, names};
 pub use digits::digits;
 pub use error::{Error, Result};

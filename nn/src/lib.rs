@@ -49,10 +49,11 @@ pub use shapes::{LayerShape, MAX_ELEMENTS, Scan};
 pub use spec::conv;
 pub use spec::{
     Activation, Auxiliary, BatchNormSpec, BlockSpec, Branches, ChainLayer, ChannelShuffleSpec,
-    ConvSpec, DropoutSpec, FullConnectSpec, GroupNormSpec, Init, Inputs, InstanceNormSpec,
-    LayerKind, LayerNormSpec, LayerSpec, LrnSpec, Misplaced, NetworkSpec, Node, PerAxis, PerSide,
-    PlainSpec, PoolSpec, ScaleSpec, StochasticDepthSpec, activation, batch_norm, conv2d,
-    full_connect, group_norm, instance_norm, layer_norm, lrn, pool,
+    ChannelsSpec, ConvSpec, DropoutSpec, FullConnectSpec, GroupNormSpec, Init, Inputs,
+    InstanceNormSpec, LayerKind, LayerNormSpec, LayerSpec, LrnSpec, Misplaced, NetworkSpec, Node,
+    PerAxis, PerSide, PlainSpec, PoolSpec, ScaleSpec, SqueezeExcite, StochasticDepthSpec,
+    activation, batch_norm, conv2d, full_connect, group_norm, instance_norm, layer_norm, lrn, pool,
+    squeeze_excite,
 };
 pub use statistics::update_statistics;
 /// Makes a struct a module of its fields: it writes all of the trait [`Module`] but `forward`, for which

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use striate_nn::{
     Activation, Context, LayerKind, Module, Network, NetworkSpec, Seed, StochasticDepth,
     batch_norm, conv2d, full_connect, group_norm, instance_norm, layer_norm, lrn,
-    parameter_gradients, parameters_mut, pool, require_grad,
+    parameter_gradients, parameters_mut, pool, require_grad, squeeze_excite,
 };
 use striate_tensor::ops::UnaryKind;
 use striate_tensor::{Device, RandomKey, Reference, Tensor, no_grad};
@@ -133,6 +133,9 @@ fn cases() -> Vec<(NetworkSpec, Vec<usize>)> {
         (start().conv(conv2d(3, 2)).space_to_depth(1), vec![4, 3, 3]),
         (start().max_pool(pool([2, 1]).stride(1)).space_to_depth(2), vec![2, 2, 16]),
         (start().max_pool(pool([2, 1]).stride(1)).pixel_unshuffle(2), vec![2, 2, 16]),
+        (start().conv(same(3)).channels(1..3), vec![5, 4, 2]),
+        (start().full_connect(5).channels(0..2), vec![2]),
+        (start().conv(same(4)).squeeze_excite(squeeze_excite(4, 2)), vec![5, 4, 4]),
         (start().conv(same(2)).dropout(0.4), vec![5, 4, 2]),
         (start().conv(same(4)).sigmoid().residual(|x| x.conv(same(4)).relu()), vec![5, 4, 4]),
         (

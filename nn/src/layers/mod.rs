@@ -6,6 +6,7 @@
 
 pub(crate) mod activation;
 pub(crate) mod batch_norm;
+pub(crate) mod channels;
 pub(crate) mod conv2d;
 pub(crate) mod dropout;
 pub(crate) mod flatten;

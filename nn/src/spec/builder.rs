@@ -4,9 +4,10 @@ use striate_tensor::ops::{BlockOrder, UnaryKind};
 
 use super::node::INPUT;
 use super::{
-    Activation, Auxiliary, BatchNormSpec, BlockSpec, ChannelShuffleSpec, ConvSpec, DropoutSpec,
-    FullConnectSpec, GroupNormSpec, Inputs, InstanceNormSpec, LayerNormSpec, LayerSpec, LrnSpec,
-    NetworkSpec, Node, PlainSpec, PoolSpec, ScaleSpec, StochasticDepthSpec, batch_norm,
+    Activation, Auxiliary, BatchNormSpec, BlockSpec, ChannelShuffleSpec, ChannelsSpec, ConvSpec,
+    DropoutSpec, FullConnectSpec, GroupNormSpec, Inputs, InstanceNormSpec, LayerNormSpec,
+    LayerSpec, LrnSpec, NetworkSpec, Node, PlainSpec, PoolSpec, ScaleSpec, StochasticDepthSpec,
+    batch_norm,
 };
 use crate::Error;
 
@@ -236,6 +237,13 @@ impl NetworkSpec {
     #[must_use]
     pub fn pixel_unshuffle(self, block: usize) -> Self {
         self.layer(LayerSpec::SpaceToDepth(BlockSpec { block, order: BlockOrder::Crd }))
+    }
+
+    /// And then these channels alone.
+    #[must_use]
+    pub fn channels(self, channels: std::ops::Range<usize>) -> Self {
+        let (first, count) = (channels.start, channels.len());
+        self.layer(LayerSpec::Channels(ChannelsSpec { first, count }))
     }
 
     /// And then each image as one row of numbers.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Activation, BatchNormSpec, BlockSpec, ChannelShuffleSpec, ConvSpec, DropoutSpec,
+    Activation, BatchNormSpec, BlockSpec, ChannelShuffleSpec, ChannelsSpec, ConvSpec, DropoutSpec,
     FullConnectSpec, GroupNormSpec, InstanceNormSpec, LayerNormSpec, LrnSpec, PoolSpec, ScaleSpec,
     StochasticDepthSpec,
 };
@@ -93,6 +93,8 @@ layers! {
     Add(PlainSpec) "add",
     /// The product of its inputs.
     Multiply(PlainSpec) "multiply",
+    /// Some of the channels.
+    Channels(ChannelsSpec) "channels",
     /// The channels of its inputs, one after another.
     Concatenate(PlainSpec) "concatenate",
 }

@@ -11,6 +11,7 @@ mod chain;
 mod layer;
 mod network;
 mod node;
+mod squeeze_excite;
 
 pub use axes::{PerAxis, PerSide};
 pub use builder::{Branches, Misplaced};
@@ -19,9 +20,11 @@ pub use layer::{Init, LayerKind, LayerSpec, PlainSpec};
 pub use network::{Auxiliary, NetworkSpec};
 pub(crate) use node::INPUT;
 pub use node::{Inputs, Node};
+pub use squeeze_excite::{SqueezeExcite, squeeze_excite};
 
 pub use crate::layers::activation::{Activation, activation};
 pub use crate::layers::batch_norm::{BatchNormSpec, batch_norm};
+pub use crate::layers::channels::ChannelsSpec;
 #[allow(deprecated, reason = "the old name is exported as long as it is there")]
 pub use crate::layers::conv2d::{ConvSpec, conv, conv2d};
 pub use crate::layers::dropout::DropoutSpec;
