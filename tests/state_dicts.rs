@@ -57,7 +57,7 @@ fn files_compute_what_was_recorded() {
     ] {
         let text = std::fs::read_to_string(folder.join(format!("{name}.json"))).unwrap();
         let recorded: Recorded = serde_json::from_str(&text).unwrap();
-        let tensors: Vec<_> = recorded.parameters.iter().cloned().map(|listed| {
+        let tensors = recorded.parameters.iter().cloned().map(|listed| {
             let values = if listed.2 == "zero" { vec![0.0] } else { recorded.values(&listed) };
             (listed, values)
         });

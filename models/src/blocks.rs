@@ -1,12 +1,6 @@
 //! Pieces that several families share.
 
-use striate_nn::{Activation, BatchNormSpec, ConvSpec, NetworkSpec, activation, conv2d};
-use striate_tensor::ops::UnaryKind;
-
-/// ReLU that stops at 6, as low precision likes it.
-pub(crate) fn relu6() -> Activation {
-    activation(UnaryKind::Clamp { min: 0.0, max: 6.0 })
-}
+use striate_nn::{BatchNormSpec, ConvSpec, NetworkSpec, conv2d};
 
 /// A convolution without bias, and batch normalization.
 pub(crate) fn normalized(x: NetworkSpec, conv: ConvSpec, norm: BatchNormSpec) -> NetworkSpec {

@@ -14,8 +14,7 @@
 //! Departures from the paper: none in what is computed; fresh weights are drawn as in every network of
 //! this crate.
 
-use striate_nn::{NetworkSpec, activation, conv2d, pool};
-use striate_tensor::ops::UnaryKind;
+use striate_nn::{NetworkSpec, conv2d, pool};
 
 /// 20 layers with weights.
 pub fn resnet20() -> NetworkSpec {
@@ -72,7 +71,6 @@ fn block(x: NetworkSpec, width: usize, halves: bool) -> NetworkSpec {
 
 /// Every second pixel, with as many channels of zeros behind its own.
 fn shortcut(x: NetworkSpec) -> NetworkSpec {
-    let zeros = activation(UnaryKind::Clamp { min: 0.0, max: 0.0 });
     x.avg_pool(pool(1).stride(2))
-        .branches(|b| b.path(|x| x).path(|x| x.activation(zeros)).concatenate())
+        .branches(|b| b.path(|x| x).path(|x| x.clamp(0.0, 0.0)).concatenate())
 }

@@ -9,7 +9,7 @@
 
 use striate_nn::{BatchNormSpec, ConvSpec, NetworkSpec, batch_norm, conv2d};
 
-use crate::blocks::{relu6, rounded};
+use crate::blocks::rounded;
 
 /// A row of the EfficientNet paper's table 1: expansion, kernel, stride of the first, output channels,
 /// layers.
@@ -76,7 +76,7 @@ fn network(name: &str, side: usize, width: f64, depth: f64, dropout: f32) -> Net
         .with_image([image, image])
         .named("conv_stem", |x| x.conv(padded(conv2d(ENDS[0], 3), 2, &mut extent)))
         .named("bn1", |x| x.batch_norm_with(norm()))
-        .named("act1", |x| x.activation(relu6()));
+        .named("act1", NetworkSpec::relu6);
     let (mut channels, mut done) = (ENDS[0], 0);
     for (stage, ((expansion, kernel, stride, count, _), layers)) in
         ROWS.into_iter().zip(layers).enumerate()
@@ -95,11 +95,11 @@ fn network(name: &str, side: usize, width: f64, depth: f64, dropout: f32) -> Net
                         .named(&norms.next().unwrap_or_default(), |x| x.batch_norm_with(norm()))
                 };
                 if expansion == 1 {
-                    let x = part(x, "conv_dw", depthwise).activation(relu6());
+                    let x = part(x, "conv_dw", depthwise).relu6();
                     return part(x, "conv_pw", conv2d(count, 1));
                 }
-                let x = part(x, "conv_pw", conv2d(expanded, 1)).activation(relu6());
-                let x = part(x, "conv_dw", depthwise).activation(relu6());
+                let x = part(x, "conv_pw", conv2d(expanded, 1)).relu6();
+                let x = part(x, "conv_dw", depthwise).relu6();
                 part(x, "conv_pwl", conv2d(count, 1))
             };
             let name = format!("blocks.{stage}.{layer}");
@@ -112,7 +112,7 @@ fn network(name: &str, side: usize, width: f64, depth: f64, dropout: f32) -> Net
     }
     spec.named("conv_head", |x| x.conv(conv2d(ENDS[1], 1).without_bias()))
         .named("bn2", |x| x.batch_norm_with(norm()))
-        .named("act2", |x| x.activation(relu6()))
+        .named("act2", NetworkSpec::relu6)
         .named("global_pool", NetworkSpec::global_avg_pool)
         .named("dropout", |x| x.dropout(dropout))
         .named("classifier", |x| x.full_connect(1000))

@@ -1,4 +1,4 @@
-//! The classic convolutional networks as specifications, and their class labels.
+//! Convolutional networks from LeNet to ConvNeXt as specifications, and their class labels.
 //!
 //! Each family has a file; [`by_name`] finds a network by the name that the command line uses, and
 //! [`names`] lists them. [`imagenet`] has the classes that most of them tell apart.

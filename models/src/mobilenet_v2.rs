@@ -6,7 +6,7 @@
 
 use striate_nn::{NetworkSpec, batch_norm, conv2d};
 
-use crate::blocks::{depthwise, normalized, relu6};
+use crate::blocks::{depthwise, normalized};
 
 /// A row of the paper's table: expansion t, output channels c, repeats n, stride s of the first.
 type Row = (usize, usize, usize, usize);
@@ -29,7 +29,7 @@ pub fn mobilenet_v2() -> NetworkSpec {
     let features = |x: NetworkSpec| {
         let mut channels = ENDS[0];
         let first = conv2d(channels, 3).stride(2).padding(1);
-        let mut x = x.named("0", |x| normalized(x, first, batch_norm()).activation(relu6()));
+        let mut x = x.named("0", |x| normalized(x, first, batch_norm()).relu6());
         let mut place = 1;
         for (expansion, count, repeats, stride) in ROWS {
             for repeat in 0..repeats {
@@ -40,7 +40,7 @@ pub fn mobilenet_v2() -> NetworkSpec {
             }
         }
         let last = conv2d(ENDS[1], 1);
-        x.named(&place.to_string(), |x| normalized(x, last, batch_norm()).activation(relu6()))
+        x.named(&place.to_string(), |x| normalized(x, last, batch_norm()).relu6())
     };
     NetworkSpec::new([224, 224, 3])
         .with_name("mobilenet-v2")
@@ -73,7 +73,7 @@ impl Block {
             }
             let last = parts.len();
             for (place, conv) in parts.into_iter().enumerate() {
-                let part = |x| normalized(x, conv, norm).activation(relu6());
+                let part = |x| normalized(x, conv, norm).relu6();
                 x = x.named(&place.to_string(), part);
             }
             x.named(&last.to_string(), |x| x.conv(conv2d(count, 1).without_bias()))
