@@ -182,6 +182,11 @@ fn features(batch: usize, cases: &mut Vec<OpCase>) -> Result<()> {
     for &kind in ArgReduceKind::ALL {
         add(ArgReduce { kind, axis: 3, keep_axis: false }.into(), &[x])?;
     }
+    add(CumulativeSum { axis: 3, exclusive: false, reverse: false }.into(), &[x])?;
+    add(TakeAlong { axis: 3 }.into(), &[x, condition])?;
+    for added in [false, true] {
+        add(Scatter { axis: 3, add: added }.into(), &[x, condition, x])?;
+    }
     add(Select.into(), &[condition, x, x])?;
     add(ReluGrad.into(), &[x, x])?;
     add(Permute { order: vec![0, 3, 1, 2] }.into(), &[x])?;
@@ -194,6 +199,7 @@ fn features(batch: usize, cases: &mut Vec<OpCase>) -> Result<()> {
 
     let logits = (&[batch, 1000][..], DType::F32);
     let (labels, losses) = ((&[batch][..], DType::U32), (&[batch][..], DType::F32));
+    add(ArgSort { axis: 1, descending: true, count: 5 }.into(), &[logits])?;
     add(CrossEntropy.into(), &[logits, labels])?;
     add(CrossEntropyGrad.into(), &[logits, labels, losses])?;
 

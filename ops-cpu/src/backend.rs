@@ -12,9 +12,9 @@ use crate::memory::{Memory, Pool};
 use crate::simd::Level;
 use crate::threads::Threads;
 use crate::{
-    batch_norm, binary, cast, compare, concatenate, conv, cross_entropy, dropout, fill, flip,
-    gather, lrn, lrn_grad, matmul, pad, permute, pool2d, pool2d_grad, random, reduce, select, sgd,
-    slice, softmax, unary,
+    along, arg_sort, batch_norm, binary, cast, compare, concatenate, conv, cross_entropy,
+    cumulative_sum, dropout, fill, flip, gather, lrn, lrn_grad, matmul, pad, permute, pool2d,
+    pool2d_grad, random, reduce, select, sgd, slice, softmax, unary,
 };
 
 /// The CPU: its threads, its instruction set, its memory.
@@ -169,6 +169,8 @@ fn execute(
         Op::MatMul(op) => Some(matmul::matmul(cx, op, inputs, output)?),
         Op::Reduce(op) => reduce::reduce(cx, op, inputs, output)?,
         Op::ArgReduce(op) => Some(reduce::arg_reduce(cx, op, inputs, output)?),
+        Op::CumulativeSum(op) => Some(cumulative_sum::cumulative_sum(cx, op, inputs, output)?),
+        Op::ArgSort(op) => Some(arg_sort::arg_sort(cx, op, inputs, output)?),
         Op::Softmax(op) => Some(softmax::softmax(cx, op, inputs, output)?),
         Op::CrossEntropy(_) => Some(cross_entropy::cross_entropy(cx, inputs, output)?),
         Op::CrossEntropyGrad(_) => Some(cross_entropy::cross_entropy_grad(cx, inputs, output)?),
@@ -178,6 +180,8 @@ fn execute(
         Op::Concatenate(op) => Some(concatenate::concatenate(cx, op, inputs, output)?),
         Op::Pad(op) => Some(pad::pad(cx, op, inputs, output)?),
         Op::Gather(op) => Some(gather::gather(cx, op, inputs, output)?),
+        Op::TakeAlong(op) => Some(along::take_along(cx, op, inputs, output)?),
+        Op::Scatter(op) => Some(along::scatter(cx, op, inputs, output)?),
         Op::Cast(_) => Some(cast::cast(cx, inputs, output)?),
         Op::Conv2d(op) => Some(conv::conv2d(cx, op, inputs, output)?),
         Op::Conv2dInputGrad(op) => Some(conv::conv2d_input_grad(cx, op, inputs, output)?),

@@ -273,6 +273,21 @@ proptest! {
             let last = dims[axis] as u32 - 1;
             let indices = labels(vec![last, 0, last, last, 0]);
             check(x, LINEAR, |t| t[0].gather(&indices, axis));
+            check(x, LINEAR, |t| t[0].cumulative_sum(axis));
+            // In each line one is taken twice; places are put to twice, and one is beyond.
+            let mut own = dims.clone();
+            own[axis] = 3;
+            let count: usize = own.iter().product();
+            let places: Vec<u32> = (0..count as u32).map(|i| i * 7 % 3 % (last + 2)).collect();
+            let places = Tensor::from_vec(places, own.clone(), &device()).unwrap();
+            let within: Vec<u32> = places.to_vec::<u32>().unwrap().iter().map(|&i| i.min(last)).collect();
+            let within = Tensor::from_vec(within, own.clone(), &device()).unwrap();
+            check(x, LINEAR, |t| t[0].take_along(&within, axis));
+            let both = [halves(&dims, 4), halves(&own, 5)];
+            check(&both, LINEAR, |t| t[0].scatter(axis, &places, &t[1]));
+            check(&both, LINEAR, |t| t[0].scatter_add(axis, &places, &t[1]));
+            check(x, LINEAR, |t| Tensor::stack(&[&t[0], &t[0]], axis));
+            check(x, LINEAR, |t| t[0].unsqueeze(axis)?.repeat(&vec![2; rank + 1]));
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Each `.wgsl` stands beside the `.rs` that launches it, behind `prelude.wgsl`. Ops that compute
 //! write f32, which is narrowed afterwards where the output is f16; ops that move numbers move bits.
 
+mod along;
 mod batch_norm;
 mod choice;
 mod conv2d;
@@ -21,6 +22,7 @@ mod pool2d;
 mod reduce;
 mod sgd;
 mod softmax;
+mod sort;
 
 use striate_tensor::{DType, Error, Op, Result, TensorType};
 
@@ -51,6 +53,7 @@ pub struct Specialisation {
 /// Every pipeline that an op may ask for, for tests that translate them all.
 pub fn specialisations() -> Vec<Specialisation> {
     let all = [
+        along::variants(),
         batch_norm::variants(),
         conv2d::variants(),
         counted::variants(),
@@ -64,6 +67,7 @@ pub fn specialisations() -> Vec<Specialisation> {
         reduce::variants(),
         sgd::variants(),
         softmax::variants(),
+        sort::variants(),
     ];
     let make = |(shader, constants): (&'static Shader, Constants)| Specialisation {
         shader: shader.name,
@@ -155,6 +159,8 @@ fn run(cx: &Context, op: &Op, x: &[Source<'_>], output: &TensorType) -> Result<G
         Op::MatMul(op) => matmul::matmul(cx, op, x, output),
         Op::Reduce(op) => reduce::reduce(cx, op, x[0], output),
         Op::ArgReduce(op) => reduce::arg_reduce(cx, op, x[0], output),
+        Op::CumulativeSum(op) => sort::cumulative_sum(cx, op, x[0], output),
+        Op::ArgSort(op) => sort::arg_sort(cx, op, x[0], output),
         Op::Softmax(op) => softmax::softmax(cx, op, x[0], output),
         Op::CrossEntropy(_) => softmax::cross_entropy(cx, x[0], x[1], output),
         Op::CrossEntropyGrad(_) => gradients::cross_entropy_grad(cx, [x[0], x[1], x[2]], output),
@@ -166,6 +172,8 @@ fn run(cx: &Context, op: &Op, x: &[Source<'_>], output: &TensorType) -> Result<G
         Op::Flip(op) => movement::flip(cx, op, x[0], output),
         Op::Gather(op) => movement::gather(cx, op, x[0], x[1], output),
         Op::GatherGrad(op) => gradients::gather_grad(cx, op, [x[0], x[1]], output),
+        Op::TakeAlong(op) => along::take_along(cx, op, [x[0], x[1]], output),
+        Op::Scatter(op) => along::scatter(cx, op, [x[0], x[1], x[2]], output),
         Op::Conv2d(op) => conv2d::conv2d(cx, op, x, output),
         Op::Conv2dInputGrad(op) => conv2d::input_grad(cx, op, [x[0], x[1]], output),
         Op::Conv2dWeightGrad(op) => conv2d::weight_grad(cx, op, [x[0], x[1]], output),
@@ -204,6 +212,8 @@ pub(crate) fn supports(op: &Op, inputs: &[TensorType]) -> bool {
             | Op::MatMul(_)
             | Op::Reduce(_)
             | Op::ArgReduce(_)
+            | Op::CumulativeSum(_)
+            | Op::ArgSort(_)
             | Op::Softmax(_)
             | Op::CrossEntropy(_)
             | Op::CrossEntropyGrad(_)
@@ -215,6 +225,8 @@ pub(crate) fn supports(op: &Op, inputs: &[TensorType]) -> bool {
             | Op::Flip(_)
             | Op::Gather(_)
             | Op::GatherGrad(_)
+            | Op::TakeAlong(_)
+            | Op::Scatter(_)
             | Op::Conv2d(_)
             | Op::Conv2dInputGrad(_)
             | Op::Conv2dWeightGrad(_)

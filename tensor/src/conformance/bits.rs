@@ -43,6 +43,18 @@ pub(super) fn cases() -> Vec<Case> {
         case(reduce(ReduceKind::Sum, &[0]), vec![signed(&[200_003], 1)]),
         case(reduce(ReduceKind::Mean, &[0, 1, 2]), vec![image()]),
         case(reduce(ReduceKind::Sum, &[3]), vec![image()]),
+        case(
+            CumulativeSum { axis: 1, exclusive: false, reverse: true }.into(),
+            vec![signed(&[70, 1000], 1)],
+        ),
+        case(
+            Scatter { axis: 1, add: true }.into(),
+            vec![
+                signed(&[70, 100], 1),
+                tensor(&[70, 900], DType::U32, Values::Range(0.0, 101.0), 2),
+                signed(&[70, 900], 3),
+            ],
+        ),
         case(Softmax { axis: 1, log: false }.into(), vec![signed(&[70, 1000], 1)]),
         case(
             CrossEntropy.into(),

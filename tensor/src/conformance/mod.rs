@@ -45,6 +45,7 @@
 // It is a test suite, though another crate's tests run it: failing is what it is for.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod along;
 mod batch_norm;
 mod bits;
 mod cases;
@@ -139,6 +140,10 @@ families! { $
     matmul::matmul,
     reduce::reduce,
     reduce::arg_reduce,
+    along::cumulative_sum,
+    along::arg_sort,
+    along::take_along,
+    along::scatter,
     softmax::softmax,
     softmax::cross_entropy,
     softmax::cross_entropy_grad,

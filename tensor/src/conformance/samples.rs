@@ -90,6 +90,19 @@ fn elementwise(all: &mut Vec<Sample>) {
     for &kind in ArgReduceKind::ALL {
         add(ArgReduce { kind, axis: 1, keep_axis: false }.into(), vec![floats(&[2, 3], 0)]);
     }
+    add(
+        Reduce {
+            kind: ReduceKind::Sum,
+            axes: Axes::new(&[0]).expect("the axes of a sample"),
+            keep_axes: true,
+        }
+        .into(),
+        vec![words(&[3, 2], &[1.0, 5.0, 2.0])],
+    );
+    let sums = CumulativeSum { axis: 1, exclusive: false, reverse: false };
+    add(sums.into(), vec![floats(&[2, 3], 0)]);
+    add(CumulativeSum { exclusive: true, reverse: true, ..sums }.into(), vec![floats(&[2, 3], 1)]);
+    add(ArgSort { axis: 1, descending: true, count: 2 }.into(), vec![floats(&[2, 3], 0)]);
     let condition = words(&[6], &[0.0, 1.0, 1.0]);
     add(Select.into(), vec![condition, floats(&[6], 0), floats(&[6], 3)]);
     add(ReluGrad.into(), vec![floats(&[6], 0), floats(&[6], 3)]);
@@ -120,6 +133,12 @@ fn others(all: &mut Vec<Sample>) {
     let indices = words(&[4], &[2.0, 0.0, 2.0, 1.0]);
     add(Gather { axis: 0 }.into(), vec![floats(&[3, 2], 0), indices.clone()]);
     add(GatherGrad { axis: 0, extent: 3 }.into(), vec![indices, floats(&[4, 2], 0)]);
+    let chosen = words(&[2, 4], &[2.0, 0.0, 2.0, 1.0, 7.0]);
+    add(TakeAlong { axis: 1 }.into(), vec![floats(&[2, 3], 0), words(&[2, 2], &[2.0, 0.0, 1.0])]);
+    for add_up in [false, true] {
+        let op = Scatter { axis: 1, add: add_up };
+        add(op.into(), vec![floats(&[2, 3], 0), chosen.clone(), floats(&[2, 4], 5)]);
+    }
     let axes = Axes::new(&[1]).expect("the axes of a sample");
     add(Flip { axes }.into(), vec![floats(&[2, 3], 0)]);
 

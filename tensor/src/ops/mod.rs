@@ -4,6 +4,8 @@
 //! cost, its gradient rule and the [`Tensor`] methods that ask for it. [`Op`] is the sum of them.
 //! What an op computes is defined by its plain version in [`reference`](mod@crate::reference).
 
+mod along;
+mod arg_sort;
 mod batch_norm;
 mod binary;
 mod cast;
@@ -11,6 +13,7 @@ mod compare;
 mod concatenate;
 mod conv2d;
 mod cross_entropy;
+mod cumulative_sum;
 mod custom;
 mod dropout;
 mod fill;
@@ -33,6 +36,8 @@ mod softmax;
 mod table;
 mod unary;
 
+pub use along::{Scatter, TakeAlong};
+pub use arg_sort::ArgSort;
 pub use batch_norm::{BatchNorm, BatchNormGrad, BatchNormSums, Moments};
 pub use binary::{Binary, BinaryKind};
 pub use cast::Cast;
@@ -40,6 +45,7 @@ pub use compare::{Compare, CompareKind};
 pub use concatenate::Concatenate;
 pub use conv2d::{Algorithm, Conv2d, Conv2dInputGrad, Conv2dWeightGrad};
 pub use cross_entropy::{CrossEntropy, CrossEntropyGrad};
+pub use cumulative_sum::CumulativeSum;
 pub use custom::{CpuKernel, Custom, CustomOp, MAX_SHADER_OPERANDS};
 pub use dropout::Dropout;
 pub use fill::Fill;
@@ -160,6 +166,10 @@ ops! {
     Reduce(Reduce): ReduceKind::NAMES, Of(&[0]);
     /// The index of the maximum or minimum along an axis.
     ArgReduce(ArgReduce): ArgReduceKind::NAMES, Without("an index has no slope");
+    /// For each entry along an axis the sum of those up to it.
+    CumulativeSum(CumulativeSum): &["cumulative_sum"], Of(&[0]);
+    /// The indices that put an axis in order.
+    ArgSort(ArgSort): &["arg_sort"], Without("an index has no slope");
     /// Softmax or its logarithm along an axis.
     Softmax(Softmax): &["softmax", "log_softmax"], Of(&[0]);
     /// Cross-entropy of logits against labels.
@@ -180,6 +190,10 @@ ops! {
     Gather(Gather): &["gather"], Of(&[0]);
     /// The gradient of taking entries by index.
     GatherGrad(GatherGrad): &["gather_grad"], Without(SECOND);
+    /// For each index the entry along an axis that it names, in its own line.
+    TakeAlong(TakeAlong): &["take_along"], Of(&[0]);
+    /// Entries along an axis replaced, or added to, by an index each.
+    Scatter(Scatter): &["scatter", "scatter_add"], Of(&[0, 2]);
     /// Another element type.
     Cast(Cast): &["cast"], Of(&[0]);
     /// Convolution, with bias and ReLU where asked.

@@ -4,6 +4,8 @@
 //! widened to f64, all arithmetic is done there, and the result is rounded once to the type of the
 //! output. Other backends are tested against it, and use it for ops that they have no kernel for.
 
+mod along;
+mod arg_sort;
 mod backend;
 mod batch_norm;
 mod binary;
@@ -12,6 +14,7 @@ mod compare;
 mod concatenate;
 mod conv2d;
 mod cross_entropy;
+mod cumulative_sum;
 mod dropout;
 mod fill;
 mod flip;
@@ -33,7 +36,7 @@ mod values;
 
 pub use backend::Reference;
 
-use crate::{Error, HostTensor, HostValues, Op, Result, TensorType};
+use crate::{DType, Error, HostTensor, HostValues, Op, Result, TensorType};
 pub(crate) use values::Floats;
 use values::rounded as rounded_values;
 
@@ -69,8 +72,20 @@ pub fn execute(op: &Op, inputs: &[&HostTensor]) -> Result<HostTensor> {
         Op::Compare(op) => compare::compare(op, &float(0), &float(1), shape).into(),
         Op::Select(_) => select::select(inputs[0], inputs[1], inputs[2], shape),
         Op::MatMul(op) => floats(matmul::matmul(op, &float(0), &float(1), bias(op.bias).as_ref())?),
+        Op::Reduce(op) if output.dtype == DType::U32 => {
+            reduce::reduce_words(op, inputs[0], shape).into()
+        }
         Op::Reduce(op) => floats(reduce::reduce(op, &float(0), shape)),
         Op::ArgReduce(op) => reduce::arg_reduce(op, &float(0))?.into(),
+        Op::CumulativeSum(op) => {
+            let mut sums = cumulative_sum::cumulative_sum(op, &float(0))?;
+            if output.dtype == DType::U32 {
+                // Integers are summed modulo 2^32.
+                sums.iter_mut().for_each(|sum| *sum = sum.rem_euclid(4_294_967_296.0));
+            }
+            floats(sums)
+        }
+        Op::ArgSort(op) => arg_sort::arg_sort(op, &float(0))?.into(),
         Op::Softmax(op) => floats(softmax::softmax(op, &float(0))?),
         Op::CrossEntropy(_) => floats(cross_entropy::cross_entropy(&float(0), &float(1))),
         Op::CrossEntropyGrad(_) => {
@@ -83,6 +98,11 @@ pub fn execute(op: &Op, inputs: &[&HostTensor]) -> Result<HostTensor> {
         Op::Pad(op) => pad::pad(op, inputs[0], shape),
         Op::Gather(op) => gather::gather(op, inputs[0], &float(1), shape),
         Op::GatherGrad(op) => floats(gather::gather_grad(op, &float(0), &float(1), shape)),
+        Op::TakeAlong(op) => along::take_along(op, inputs[0], &float(1), shape),
+        Op::Scatter(op) if op.add => {
+            floats(along::scatter_add(op, &float(0), &float(1), &float(2)))
+        }
+        Op::Scatter(op) => along::scatter(op, inputs[0], &float(1), inputs[2]),
         Op::Cast(_) => cast::cast(inputs[0], output.dtype),
         Op::Conv2d(op) => {
             let residual = op.residual.then(|| float(inputs.len() - 1));
