@@ -45,7 +45,7 @@ fn labels(values: Vec<u32>) -> Tensor {
 
 #[test]
 fn unary() {
-    let any: [UnaryKind; 15] = [
+    let any: [UnaryKind; 20] = [
         UnaryKind::Neg,
         UnaryKind::Abs,
         UnaryKind::Square,
@@ -59,6 +59,11 @@ fn unary() {
         UnaryKind::Elu { alpha: 0.5 },
         UnaryKind::Silu,
         UnaryKind::Gelu,
+        UnaryKind::GeluErf,
+        UnaryKind::HardSigmoid,
+        UnaryKind::Softplus,
+        UnaryKind::Mish,
+        UnaryKind::Erf,
         UnaryKind::Affine { scale: -2.5, shift: 0.75 },
         UnaryKind::Clamp { min: -1.0, max: 1.0 },
     ];
@@ -81,13 +86,18 @@ fn unary() {
 }
 
 #[test]
-fn the_slope_of_gelu_is_flat_far_out() {
-    let far = [-1e30f32, -1e4, -11.0, 11.0, 1e4, 1e30, f32::INFINITY];
-    let x = Tensor::from_vec(far.to_vec(), [7], &device()).unwrap().require_grad();
-    let y = x.gelu().unwrap();
-    let dy = Tensor::ones([7], &device()).unwrap();
-    let gradient = y.backward_with(&dy).unwrap().take(&x).unwrap();
-    assert_eq!(gradient.to_vec::<f32>().unwrap(), [0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0]);
+fn the_slope_of_gelu_and_its_like_is_flat_far_out() {
+    let far = [-1e30f32, -1e4, -110.0, 21.0, 1e4, 1e30, f32::INFINITY];
+    for function in [Tensor::gelu, Tensor::gelu_erf, Tensor::mish, Tensor::softplus] {
+        let x = Tensor::from_vec(far.to_vec(), [7], &device()).unwrap().require_grad();
+        let y = function(&x).unwrap();
+        let dy = Tensor::ones([7], &device()).unwrap();
+        let gradient = y.backward_with(&dy).unwrap().take(&x).unwrap();
+        let slopes = gradient.to_vec::<f32>().unwrap();
+        // As good as 0: Mish's and softplus's own is a power of e.
+        assert!(slopes[..3].iter().all(|slope| slope.abs() < 1e-40), "{slopes:?}");
+        assert_eq!(slopes[3..], [1.0; 4]);
+    }
 }
 
 #[test]

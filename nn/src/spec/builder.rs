@@ -127,16 +127,30 @@ impl NetworkSpec {
         silu UnaryKind::Silu;
         /// And then GELU by its tanh approximation.
         gelu UnaryKind::Gelu;
+        /// And then GELU as it is defined, `x · (1 + erf(x / √2)) / 2`: PyTorch's.
+        gelu_exact UnaryKind::GeluErf;
         /// And then hard swish, `x · min(max(x + 3, 0), 6) / 6`.
         hard_swish UnaryKind::HardSwish;
         /// And then the hard sigmoid, `min(max(x + 3, 0), 6) / 6`.
         hard_sigmoid UnaryKind::HardSigmoid;
+        /// And then ReLU up to 6, `min(max(x, 0), 6)`.
+        relu6 UnaryKind::RELU6;
+        /// And then softplus, `ln(1 + eˣ)`.
+        softplus UnaryKind::Softplus;
+        /// And then Mish, `x · tanh(ln(1 + eˣ))`.
+        mish UnaryKind::Mish;
     }
 
     /// And then leaky ReLU: negative elements are multiplied by the slope.
     #[must_use]
     pub fn leaky_relu(self, slope: f32) -> Self {
         self.activation(Activation::new(UnaryKind::LeakyRelu { slope }))
+    }
+
+    /// And then no element is below `min` or above `max`.
+    #[must_use]
+    pub fn clamp(self, min: f32, max: f32) -> Self {
+        self.activation(Activation::new(UnaryKind::Clamp { min, max }))
     }
 
     /// And then ELU: negative elements become `alpha · (eˣ - 1)`.
