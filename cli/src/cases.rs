@@ -252,7 +252,20 @@ fn others(batch: usize, cases: &mut Vec<OpCase>) -> Result<()> {
     add("activation", norm.into(), &[x, pairs, each, each])?;
     add("activation", BatchNormSums.into(), &[x, x, pairs])?;
     let grad = BatchNormGrad { epsilon: norm.epsilon };
-    add("activation", grad.into(), &[x, x, pairs, pairs, each])
+    add("activation", grad.into(), &[x, x, pairs, pairs, each])?;
+    // In the first stage of a ConvNeXt, and group normalization where a residual network has it.
+    let (wide, each_wide) = ((&[batch, 56, 56, 96][..], DType::F32), (&[96][..], DType::F32));
+    let (x, each) = ((&[batch, 56, 56, 64][..], DType::F32), (&[64][..], DType::F32));
+    let norms = [
+        ("layer", GroupNorm::layer(1e-6), wide, each_wide),
+        ("group", GroupNorm::group(32, 1e-5), x, each),
+    ];
+    for (place, norm, x, each) in norms {
+        add(place, norm.into(), &[x, each, each])?;
+        add(place, GroupNormSums(norm).into(), &[x, x])?;
+        add(place, GroupNormGrad(norm).into(), &[x, x, each])?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -34,9 +34,9 @@ pub use error::{Error, Result};
 pub use init::Seed;
 pub use layers::{
     AvgPool2d, BatchMoments, BatchNorm2d, Buffer, BufferKey, Context, Conv2d, Dropout, Flatten,
-    FullConnect, GlobalAvgPool2d, Lrn, MaxPool2d, Module, Part, Relu, Sequential, Visitor,
-    VisitorMut, named_buffers, named_parameters, parameter_count, parameters_mut, require_grad,
-    set_tensors, to,
+    FullConnect, GlobalAvgPool2d, GroupNorm, InstanceNorm2d, LayerNorm, LayerScale, Lrn, MaxPool2d,
+    Module, Part, Relu, Sequential, Visitor, VisitorMut, named_buffers, named_parameters,
+    parameter_count, parameters_mut, require_grad, set_tensors, to,
 };
 pub use network::{LayerParameters, Metadata, Network, RunLimits};
 pub use optimizer::{
@@ -48,8 +48,10 @@ pub use shapes::{LayerShape, MAX_ELEMENTS, Scan};
 pub use spec::conv;
 pub use spec::{
     Activation, Auxiliary, BatchNormSpec, Branches, ChainLayer, ConvSpec, DropoutSpec,
-    FullConnectSpec, Init, Inputs, LayerKind, LayerSpec, LrnSpec, Misplaced, NetworkSpec, Node,
-    PerAxis, PerSide, PlainSpec, PoolSpec, activation, batch_norm, conv2d, full_connect, lrn, pool,
+    FullConnectSpec, GroupNormSpec, Init, Inputs, InstanceNormSpec, LayerKind, LayerNormSpec,
+    LayerSpec, LrnSpec, Misplaced, NetworkSpec, Node, PerAxis, PerSide, PlainSpec, PoolSpec,
+    ScaleSpec, activation, batch_norm, conv2d, full_connect, group_norm, instance_norm, layer_norm,
+    lrn, pool,
 };
 pub use statistics::update_statistics;
 /// Makes a struct a module of its fields: it writes all of the trait [`Module`] but `forward`, for which

@@ -476,5 +476,8 @@ pub(crate) fn is_local(layer: &LayerSpec) -> bool {
             | LayerSpec::Flatten(_)
             | LayerSpec::GlobalAvgPool(_)
             | LayerSpec::GlobalMaxPool(_)
+            // Their statistics are those of whole images.
+            | LayerSpec::GroupNorm(_)
+            | LayerSpec::InstanceNorm(_)
     )
 }

@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 
 use striate_nn::{
     Activation, Context, LayerKind, Module, Network, NetworkSpec, Seed, batch_norm, conv2d,
-    full_connect, lrn, parameter_gradients, parameters_mut, pool, require_grad,
+    full_connect, group_norm, instance_norm, layer_norm, lrn, parameter_gradients, parameters_mut,
+    pool, require_grad,
 };
 use striate_tensor::ops::UnaryKind;
 use striate_tensor::{Device, RandomKey, Reference, Tensor, no_grad};
@@ -113,6 +114,13 @@ fn cases() -> Vec<(NetworkSpec, Vec<usize>)> {
         (start().conv(same(3)).batch_norm(), vec![5, 4, 3]),
         (start().batch_norm_with(batch_norm().epsilon(0.1)).full_connect(2), vec![2]),
         (start().full_connect(3).batch_norm(), vec![3]),
+        (start().conv(same(6)).layer_norm(layer_norm().epsilon(1e-2)), vec![5, 4, 6]),
+        (start().full_connect(5).layer_norm(layer_norm().epsilon(0.1)), vec![5]),
+        (start().conv(same(6)).group_norm(group_norm(3)), vec![5, 4, 6]),
+        (start().group_norm(group_norm(1).epsilon(0.1)), vec![5, 4, 4]),
+        (start().conv(same(3)).instance_norm(instance_norm()), vec![5, 4, 3]),
+        (start().instance_norm(instance_norm().epsilon(0.1)).full_connect(2), vec![2]),
+        (start().layer_scale(0.25).full_connect(3).layer_scale(-1.0), vec![3]),
         (start().full_connect(full_connect(3).relu().dropout(0.3)), vec![3]),
         (start().full_connect(full_connect(3).without_bias()), vec![3]),
         (start().flatten().full_connect(2), vec![2]),

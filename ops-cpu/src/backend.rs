@@ -13,8 +13,8 @@ use crate::simd::Level;
 use crate::threads::Threads;
 use crate::{
     along, arg_sort, batch_norm, binary, cast, compare, concatenate, conv, cross_entropy,
-    cumulative_sum, dropout, fill, flip, gather, lrn, lrn_grad, matmul, pad, permute, pool2d,
-    pool2d_grad, random, reduce, select, sgd, slice, softmax, unary,
+    cumulative_sum, dropout, fill, flip, gather, group_norm, lrn, lrn_grad, matmul, pad, permute,
+    pool2d, pool2d_grad, random, reduce, select, sgd, slice, softmax, unary,
 };
 
 /// The CPU: its threads, its instruction set, its memory.
@@ -196,6 +196,9 @@ fn execute(
         Op::BatchNorm(op) => Some(batch_norm::batch_norm(cx, op, inputs, output)?),
         Op::BatchNormSums(_) => Some(batch_norm::sums(cx, inputs, output)?),
         Op::BatchNormGrad(op) => Some(batch_norm::grad(cx, op, inputs, output)?),
+        Op::GroupNorm(op) => Some(group_norm::group_norm(cx, op, inputs, output)?),
+        Op::GroupNormSums(op) => Some(group_norm::sums(cx, &op.0, inputs, output)?),
+        Op::GroupNormGrad(op) => Some(group_norm::grad(cx, &op.0, inputs, output)?),
         Op::Dropout(op) => Some(dropout::dropout(cx, op, inputs, output)?),
         Op::Uniform(op) => Some(random::uniform(cx, op, output)?),
         Op::Normal(op) => Some(random::normal(cx, op, output)?),

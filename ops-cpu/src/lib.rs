@@ -37,6 +37,7 @@ mod fill;
 mod flip;
 mod gather;
 mod gemm;
+mod group_norm;
 mod lrn;
 mod lrn_grad;
 mod math;

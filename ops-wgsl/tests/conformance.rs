@@ -71,7 +71,9 @@ families! {
     // 16 KiB: `tests/large.rs` has others for them.
     whole matmul whole softmax whole conv2d whole conv2d_input_grad whole conv2d_weight_grad whole max_pool2d
     whole max_pool2d_grad whole avg_pool2d whole avg_pool2d_grad whole bad_operands
-    whole cumulative_sum whole scatter whole same_bits_twice whole moments whole batch_norm whole batch_norm_sums whole batch_norm_grad
+    whole same_bits_twice whole moments whole batch_norm whole batch_norm_sums whole batch_norm_grad
+    whole group_norm whole group_norm_sums whole group_norm_grad
+    whole cumulative_sum whole scatter
 }
 
 /// A product goes in as many dispatches as its operands have pairs of parts, so that the chunks of the
@@ -87,6 +89,14 @@ fn small_chunks_matmul() {
 fn small_chunks_batch_norm() {
     for family in ["moments", "batch_norm", "batch_norm_sums", "batch_norm_grad"] {
         run(family, common::small_chunks(256 << 10));
+    }
+}
+
+/// An image is bound as a whole.
+#[test]
+fn small_chunks_group_norm() {
+    for family in ["group_norm", "group_norm_sums", "group_norm_grad"] {
+        run(family, common::small_chunks(512 << 10));
     }
 }
 

@@ -63,6 +63,10 @@ fn outputs_have_the_type_that_the_op_says() {
     gives(BatchNormSums, &[f32(&[5, 3]), f16(&[5, 3]), f32(&[2, 3])], f32(&[2, 3]));
     let operands = [f32(&[5, 3]), f16(&[5, 3]), f32(&[2, 3]), f32(&[2, 3]), f32(&[3])];
     gives(BatchNormGrad { epsilon: 0. }, &operands, f16(&[5, 3]));
+    let layer = GroupNorm::layer(0.);
+    gives(layer, &[f16(&[5, 3]), f32(&[3]), f16(&[3])], f16(&[5, 3]));
+    gives(GroupNormSums(layer), &[f16(&[5, 3]), f16(&[5, 3])], f32(&[2, 3]));
+    gives(GroupNormGrad(layer), &[f32(&[5, 3]), f16(&[5, 3]), f32(&[3])], f16(&[5, 3]));
     gives(Permute { order: vec![2, 0, 1] }, &[u32(&[2, 3, 4])], u32(&[4, 2, 3]));
     gives(Concatenate { axis: 1 }, &[u32(&[2, 3]), u32(&[2, 0]), u32(&[2, 1])], u32(&[2, 4]));
     gives(Pad { widths: vec![[1, 2]], value: 0. }, &[f32(&[0])], f32(&[3]));
@@ -216,6 +220,10 @@ fn shapes_are_named_in_errors() {
     refuses(BatchNorm::default(), &norm(&[2, 3], &[5]), &["shift of shape [3]", "[5]"]);
     let message = ["dy of shape [5, 3]", "[3, 5]"];
     refuses(BatchNormSums, &[f32(&[5, 3]), f32(&[3, 5]), f32(&[2, 3])], &message);
+    let group = GroupNorm::group(1, 0.);
+    refuses(group, &[f32(&[3]), f32(&[3]), f32(&[3])], &["2 or more axes", "[3]"]);
+    refuses(group, &[f32(&[2, 3]), f32(&[3]), f32(&[2])], &["shift of shape [3]", "[2]"]);
+    refuses(GroupNormSums(group), &[f32(&[5, 3]), f32(&[3, 5])], &["dy of shape [5, 3]"]);
     refuses(Concatenate { axis: 1 }, &[f32(&[2, 3]), f32(&[3, 3])], &["axis 1 only", "[3, 3]"]);
     refuses(Gather { axis: 0 }, &[f32(&[2]), u32(&[2, 2])], &["indices of 1 axis", "[2, 2]"]);
     refuses(Gather { axis: 1 }, &[f32(&[2]), u32(&[2])], &["axis 1", "[2]"]);
@@ -250,6 +258,10 @@ fn parameters_are_named_in_errors() {
         let norm = BatchNorm { epsilon, ..BatchNorm::default() };
         refuses(norm, &normed, &["epsilon", "not negative"]);
     }
+    let normed = [f32(&[2, 4]), f32(&[4]), f32(&[4])];
+    refuses(GroupNorm::group(3, 0.), &normed, &["groups", "divisor of the 4 channels", "got 3"]);
+    refuses(GroupNorm::group(0, 0.), &normed, &["groups", "divisor of the 4 channels", "got 0"]);
+    refuses(GroupNorm::layer(-1.), &normed, &["epsilon", "not negative"]);
     for order in [vec![0, 0], vec![0], vec![0, 2], vec![0, 1, 2]] {
         refuses(Permute { order }, &[f32(&[2, 3])], &["order", "2 axes once"]);
     }

@@ -45,6 +45,11 @@ fn parameters(op: &Op, inputs: &[TensorType]) -> String {
         Op::MaxPool2d(pool) => pooling(pool),
         Op::AvgPool2d(ops::AvgPool2d(pool)) => pooling(pool),
         Op::BatchNorm(norm) => flags(&[("batch", norm.batch), ("relu", norm.relu)]),
+        Op::GroupNorm(norm) => match norm.pixelwise {
+            true if norm.groups == 1 => " of each pixel".into(),
+            true => format!(" groups {} of each pixel", norm.groups),
+            false => format!(" groups {}", norm.groups),
+        },
         Op::Permute(permute) => format!(" {:?}", permute.order),
         Op::Concatenate(concatenate) => format!(" axis {}", concatenate.axis),
         Op::Softmax(softmax) => format!(" axis {}", softmax.axis),

@@ -10,11 +10,14 @@ pub(crate) mod conv2d;
 pub(crate) mod dropout;
 pub(crate) mod flatten;
 pub(crate) mod full_connect;
+pub(crate) mod group_norm;
 pub(crate) mod join;
+pub(crate) mod layer_norm;
 pub(crate) mod lrn;
 mod module;
 mod part;
 pub(crate) mod pool;
+pub(crate) mod scale;
 mod sequential;
 
 pub use activation::Relu;
@@ -23,6 +26,8 @@ pub use conv2d::Conv2d;
 pub use dropout::Dropout;
 pub use flatten::Flatten;
 pub use full_connect::FullConnect;
+pub use group_norm::{GroupNorm, InstanceNorm2d};
+pub use layer_norm::LayerNorm;
 pub use lrn::Lrn;
 pub(crate) use module::buffers_mut;
 pub use module::{
@@ -32,4 +37,5 @@ pub use module::{
 pub(crate) use part::Leaves;
 pub use part::{Part, parameter_count, set_tensors, to};
 pub use pool::{AvgPool2d, GlobalAvgPool2d, MaxPool2d};
+pub use scale::LayerScale;
 pub use sequential::Sequential;

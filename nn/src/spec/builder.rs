@@ -4,8 +4,9 @@ use striate_tensor::ops::UnaryKind;
 
 use super::node::INPUT;
 use super::{
-    Activation, Auxiliary, BatchNormSpec, ConvSpec, DropoutSpec, FullConnectSpec, Inputs,
-    LayerSpec, LrnSpec, NetworkSpec, Node, PlainSpec, PoolSpec, batch_norm,
+    Activation, Auxiliary, BatchNormSpec, ConvSpec, DropoutSpec, FullConnectSpec, GroupNormSpec,
+    Inputs, InstanceNormSpec, LayerNormSpec, LayerSpec, LrnSpec, NetworkSpec, Node, PlainSpec,
+    PoolSpec, ScaleSpec, batch_norm,
 };
 use crate::Error;
 
@@ -102,6 +103,30 @@ impl NetworkSpec {
     #[must_use]
     pub fn batch_norm_with(self, norm: BatchNormSpec) -> Self {
         self.layer(LayerSpec::BatchNorm(norm))
+    }
+
+    /// And then layer normalization: each pixel over its channels.
+    #[must_use]
+    pub fn layer_norm(self, norm: LayerNormSpec) -> Self {
+        self.layer(LayerSpec::LayerNorm(norm))
+    }
+
+    /// And then group normalization: groups of channels, each image by itself.
+    #[must_use]
+    pub fn group_norm(self, norm: GroupNormSpec) -> Self {
+        self.layer(LayerSpec::GroupNorm(norm))
+    }
+
+    /// And then instance normalization: each channel of an image by itself.
+    #[must_use]
+    pub fn instance_norm(self, norm: InstanceNormSpec) -> Self {
+        self.layer(LayerSpec::InstanceNorm(norm))
+    }
+
+    /// And then a learnt factor for each channel, which is `initial` at first.
+    #[must_use]
+    pub fn layer_scale(self, initial: f32) -> Self {
+        self.layer(LayerSpec::Scale(ScaleSpec { initial }))
     }
 
     /// And then a full-connect layer: a number of outputs, or a whole [`FullConnectSpec`].

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Activation, BatchNormSpec, ConvSpec, DropoutSpec, FullConnectSpec, LrnSpec, PoolSpec};
+use super::{
+    Activation, BatchNormSpec, ConvSpec, DropoutSpec, FullConnectSpec, GroupNormSpec,
+    InstanceNormSpec, LayerNormSpec, LrnSpec, PoolSpec, ScaleSpec,
+};
 use crate::lower::Layer;
 
 macro_rules! layers {
@@ -61,6 +64,14 @@ layers! {
     Lrn(LrnSpec) "lrn",
     /// Batch normalization.
     BatchNorm(BatchNormSpec) "batch-norm",
+    /// Normalization of each pixel over its channels.
+    LayerNorm(LayerNormSpec) "layer-norm",
+    /// Normalization of groups of channels, each image by itself.
+    GroupNorm(GroupNormSpec) "group-norm",
+    /// Normalization of each channel of an image by itself.
+    InstanceNorm(InstanceNormSpec) "instance-norm",
+    /// A learnt factor for each channel.
+    Scale(ScaleSpec) "scale",
     /// A full-connect layer: every output sees every input.
     FullConnect(FullConnectSpec) "full-connect",
     /// A function of each element.
@@ -90,6 +101,7 @@ impl LayerSpec {
             LayerSpec::Conv(conv) => conv.init = Init::default(),
             LayerSpec::FullConnect(full) => (full.init, full.dropout) = (Init::default(), 0.0),
             LayerSpec::Dropout(dropout) => dropout.rate = 0.0,
+            LayerSpec::Scale(scale) => scale.initial = 1.0,
             _ => {}
         }
         layer
@@ -97,7 +109,16 @@ impl LayerSpec {
 
     /// Whether it has parameters.
     pub fn has_parameters(&self) -> bool {
-        matches!(self, LayerSpec::Conv(_) | LayerSpec::FullConnect(_) | LayerSpec::BatchNorm(_))
+        matches!(
+            self,
+            LayerSpec::Conv(_)
+                | LayerSpec::FullConnect(_)
+                | LayerSpec::BatchNorm(_)
+                | LayerSpec::LayerNorm(_)
+                | LayerSpec::GroupNorm(_)
+                | LayerSpec::InstanceNorm(_)
+                | LayerSpec::Scale(_)
+        )
     }
 
     /// What a fresh layer starts with, where it has weights.

@@ -26,5 +26,8 @@ pub use crate::layers::batch_norm::{BatchNormSpec, batch_norm};
 pub use crate::layers::conv2d::{ConvSpec, conv, conv2d};
 pub use crate::layers::dropout::DropoutSpec;
 pub use crate::layers::full_connect::{FullConnectSpec, full_connect};
+pub use crate::layers::group_norm::{GroupNormSpec, InstanceNormSpec, group_norm, instance_norm};
+pub use crate::layers::layer_norm::{LayerNormSpec, layer_norm};
 pub use crate::layers::lrn::{LrnSpec, lrn};
 pub use crate::layers::pool::{PoolSpec, pool};
+pub use crate::layers::scale::ScaleSpec;

@@ -12,6 +12,7 @@ mod custom;
 mod elementwise;
 mod gemm;
 mod gradients;
+mod group_norm;
 mod images;
 mod indices;
 mod kinds;
@@ -60,6 +61,7 @@ pub fn specialisations() -> Vec<Specialisation> {
         elementwise::variants(),
         gemm::variants(),
         gradients::variants(),
+        group_norm::variants(),
         lrn::variants(),
         matmul::variants(),
         movement::variants(),
@@ -187,6 +189,9 @@ fn run(cx: &Context, op: &Op, x: &[Source<'_>], output: &TensorType) -> Result<G
         Op::BatchNorm(op) => batch_norm::batch_norm(cx, op, [x[0], x[1], x[2], x[3]], output),
         Op::BatchNormSums(_) => batch_norm::sums(cx, [x[0], x[1], x[2]], output),
         Op::BatchNormGrad(op) => batch_norm::grad(cx, op, [x[0], x[1], x[2], x[3], x[4]], output),
+        Op::GroupNorm(op) => group_norm::group_norm(cx, op, [x[0], x[1], x[2]], output),
+        Op::GroupNormSums(op) => group_norm::sums(cx, &op.0, [x[0], x[1]], output),
+        Op::GroupNormGrad(op) => group_norm::grad(cx, &op.0, [x[0], x[1], x[2]], output),
         Op::Dropout(op) => counted::dropout(cx, op, x[0]),
         Op::Uniform(op) => counted::uniform(cx, op, output),
         Op::Normal(op) => counted::normal(cx, op, output),
@@ -240,6 +245,9 @@ pub(crate) fn supports(op: &Op, inputs: &[TensorType]) -> bool {
             | Op::BatchNorm(_)
             | Op::BatchNormSums(_)
             | Op::BatchNormGrad(_)
+            | Op::GroupNorm(_)
+            | Op::GroupNormSums(_)
+            | Op::GroupNormGrad(_)
             | Op::Dropout(_)
             | Op::Uniform(_)
             | Op::Normal(_)

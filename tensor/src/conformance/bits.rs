@@ -138,6 +138,24 @@ pub(super) fn cases() -> Vec<Case> {
                 signed(&[48], 4),
             ],
         ),
+        case(GroupNorm::layer(1e-5).into(), vec![image(), signed(&[48], 2), signed(&[48], 3)]),
+        case(GroupNorm::group(8, 1e-5).into(), vec![image(), signed(&[48], 2), signed(&[48], 3)]),
+        case(
+            GroupNormSums(GroupNorm::layer(1e-5)).into(),
+            vec![image(), signed(&[3, 37, 41, 48], 2)],
+        ),
+        case(
+            GroupNormSums(GroupNorm::group(8, 1e-5)).into(),
+            vec![image(), signed(&[3, 37, 41, 48], 2)],
+        ),
+        case(
+            GroupNormGrad(GroupNorm::layer(1e-5)).into(),
+            vec![image(), signed(&[3, 37, 41, 48], 2), signed(&[48], 3)],
+        ),
+        case(
+            GroupNormGrad(GroupNorm::group(8, 1e-5)).into(),
+            vec![image(), signed(&[3, 37, 41, 48], 2), signed(&[48], 3)],
+        ),
         case(Dropout { rate: 0.4, scale: 1.7, key }.into(), vec![image()]),
         case(Uniform { shape, low: -0.3, high: 0.9, key }.into(), vec![]),
         case(Normal { shape, mean: 0.1, deviation: 0.7, key }.into(), vec![]),

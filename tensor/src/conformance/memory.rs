@@ -7,8 +7,9 @@ use super::values::{DTYPES, Values, tensor};
 use super::{Settings, report, samples};
 use crate::ops::{
     Algorithm, Axes, BatchNorm, BatchNormGrad, BatchNormSums, Binary, BinaryKind, Concatenate,
-    Conv2d, CrossEntropyGrad, Flip, Gather, GatherGrad, Lrn, MatMul, Moments, Permute, Pool2d,
-    Reduce, ReduceKind, ReluGrad, SgdMomentum, Slice, Softmax, Unary, UnaryKind,
+    Conv2d, CrossEntropyGrad, Flip, Gather, GatherGrad, GroupNorm, GroupNormGrad, GroupNormSums,
+    Lrn, MatMul, Moments, Permute, Pool2d, Reduce, ReduceKind, ReluGrad, SgdMomentum, Slice,
+    Softmax, Unary, UnaryKind,
 };
 use crate::{
     DType, Device, Error, HostTensor, Op, Reference, SharedBytes, Tensor, TensorType, reference,
@@ -211,6 +212,11 @@ pub fn bad_operands(device: &Device, _: &Settings) {
             BatchNormGrad { epsilon: -1.0 }.into(),
             vec![f32(&[5, 3]), f32(&[5, 3]), f32(&[2, 3]), f32(&[2, 3]), f32(&[3])],
         ),
+        (GroupNorm::group(1, 1e-5).into(), vec![f32(&[3]), f32(&[3]), f32(&[3])]),
+        (GroupNorm::group(2, 1e-5).into(), vec![f32(&[5, 3]), f32(&[3]), f32(&[3])]),
+        (GroupNorm::layer(1e-5).into(), vec![f32(&[5, 3]), f32(&[3]), f32(&[5])]),
+        (GroupNormSums(GroupNorm::layer(1e-5)).into(), vec![f32(&[5, 3]), f32(&[3, 5])]),
+        (GroupNormGrad(GroupNorm::layer(-1.0)).into(), vec![f32(&[2, 3]), f32(&[2, 3]), f32(&[3])]),
         (CrossEntropyGrad.into(), vec![f32(&[2, 3]), u32(&[2]), f32(&[3])]),
         (GatherGrad { axis: 0, extent: 4 }.into(), vec![u32(&[2]), f32(&[3])]),
         // It updates in place, and has no output to give.

@@ -51,6 +51,7 @@ mod bits;
 mod cases;
 mod conv2d;
 mod elementwise;
+mod group_norm;
 mod lrn;
 mod matmul;
 mod memory;
@@ -167,6 +168,9 @@ families! { $
     batch_norm::batch_norm,
     batch_norm::batch_norm_sums,
     batch_norm::batch_norm_grad,
+    group_norm::group_norm,
+    group_norm::group_norm_sums,
+    group_norm::group_norm_grad,
     random::dropout,
     random::uniform,
     random::normal,

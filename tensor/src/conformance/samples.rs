@@ -177,6 +177,14 @@ fn others(all: &mut Vec<Sample>) {
     let operands = vec![x.clone(), dy, moments, sums, of_channels(1)];
     add(BatchNormGrad { epsilon: 1e-5 }.into(), operands);
 
+    let norm = GroupNorm::group(2, 1e-5);
+    let images = floats(&[2, 2, 4], 0);
+    let of_channels = |seed| floats(&[4], seed);
+    add(norm.into(), vec![images.clone(), of_channels(1), of_channels(4)]);
+    add(GroupNorm::layer(1e-5).into(), vec![images.clone(), of_channels(1), of_channels(4)]);
+    add(GroupNormSums(norm).into(), vec![images.clone(), floats(&[2, 2, 4], 4)]);
+    add(GroupNormGrad(norm).into(), vec![images, floats(&[2, 2, 4], 4), of_channels(1)]);
+
     add(Dropout { rate: 0.4, scale: 1.5, key }.into(), vec![x]);
     add(Uniform { shape, low: -1.0, high: 2.0, key }.into(), vec![]);
     add(Normal { shape, mean: 0.5, deviation: 2.0, key }.into(), vec![]);

@@ -20,6 +20,7 @@ mod fill;
 mod flip;
 mod gather;
 mod gradient;
+mod group_norm;
 mod kinds;
 mod lrn;
 mod matmul;
@@ -52,6 +53,7 @@ pub use fill::Fill;
 pub use flip::Flip;
 pub use gather::{Gather, GatherGrad};
 pub use gradient::{Backward, Saved};
+pub use group_norm::{GroupExtents, GroupNorm, GroupNormGrad, GroupNormSums};
 pub use lrn::Lrn;
 pub use matmul::{MatMul, MatMulExtents};
 pub use pad::Pad;
@@ -222,6 +224,12 @@ ops! {
     BatchNormSums(BatchNormSums): &["batch_norm_sums"], Without(SECOND);
     /// The gradient of batch normalization in its input.
     BatchNormGrad(BatchNormGrad): &["batch_norm_grad"], Without(SECOND);
+    /// Normalization of groups of channels: layer, group and instance normalization.
+    GroupNorm(GroupNorm): &["group_norm"], Of(&[0, 1, 2]);
+    /// The gradients of group normalization in scale and shift.
+    GroupNormSums(GroupNormSums): &["group_norm_sums"], Without(SECOND);
+    /// The gradient of group normalization in its input.
+    GroupNormGrad(GroupNormGrad): &["group_norm_grad"], Without(SECOND);
     /// Elements zeroed at random.
     Dropout(Dropout): &["dropout"], Of(&[0]);
     /// Uniform random numbers.

@@ -19,6 +19,7 @@ mod dropout;
 mod fill;
 mod flip;
 mod gather;
+mod group_norm;
 mod lrn;
 mod matmul;
 mod pad;
@@ -129,6 +130,9 @@ pub fn execute(op: &Op, inputs: &[&HostTensor]) -> Result<HostTensor> {
         Op::BatchNormGrad(op) => {
             floats(batch_norm::grad(op, &float(0), &float(1), &float(2), &float(3), &float(4)))
         }
+        Op::GroupNorm(op) => floats(group_norm::group_norm(op, &float(0), &float(1), &float(2))?),
+        Op::GroupNormSums(op) => floats(group_norm::sums(&op.0, &float(0), &float(1))?),
+        Op::GroupNormGrad(op) => floats(group_norm::grad(&op.0, &float(0), &float(1), &float(2))?),
         Op::Dropout(op) => floats(dropout::dropout(op, &float(0))),
         Op::Uniform(op) => random::uniform(op).into(),
         Op::Normal(op) => random::normal(op).into(),
