@@ -46,6 +46,7 @@ fn parameters(op: &Op, inputs: &[TensorType]) -> String {
         }
         Op::MaxPool2d(pool) => pooling(pool),
         Op::AvgPool2d(ops::AvgPool2d(pool)) => pooling(pool),
+        Op::Resize(resize) => format!(" {}", pair(resize.output)),
         Op::BatchNorm(norm) => flags(&[("batch", norm.batch), ("relu", norm.relu)]),
         Op::Permute(permute) => format!(" {:?}", permute.order),
         Op::Concatenate(concatenate) => format!(" axis {}", concatenate.axis),

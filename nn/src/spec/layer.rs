@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Activation, BatchNormSpec, BlockSpec, ChannelShuffleSpec, ConvSpec, DropoutSpec,
-    FullConnectSpec, LrnSpec, PoolSpec, StochasticDepthSpec,
+    Activation, AdaptivePoolSpec, BatchNormSpec, BlockSpec, ChannelShuffleSpec, ConvSpec,
+    DropoutSpec, FullConnectSpec, LrnSpec, PadSpec, PoolSpec, PreluSpec, ResizeSpec,
+    StochasticDepthSpec,
 };
 use crate::lower::Layer;
 
@@ -60,6 +61,14 @@ layers! {
     GlobalAvgPool(PlainSpec) "global-avg-pool",
     /// The maximum of all pixels, for each channel.
     GlobalMaxPool(PlainSpec) "global-max-pool",
+    /// The means of as many windows as asked for.
+    AdaptiveAvgPool(AdaptivePoolSpec) "adaptive-avg-pool",
+    /// The maxima of as many windows as asked for.
+    AdaptiveMaxPool(AdaptivePoolSpec) "adaptive-max-pool",
+    /// Images of another size.
+    Resize(ResizeSpec) "resize",
+    /// A border around images.
+    Pad(PadSpec) "pad",
     /// Local response normalization.
     Lrn(LrnSpec) "lrn",
     /// Batch normalization.
@@ -68,6 +77,8 @@ layers! {
     FullConnect(FullConnectSpec) "full-connect",
     /// A function of each element.
     Activation(Activation) "activation",
+    /// ReLU with slopes below zero that are learnt.
+    Prelu(PreluSpec) "prelu",
     /// Elements muted at random, in training.
     Dropout(DropoutSpec) "dropout",
     /// Whole images muted at random, in training: a branch is dropped.
@@ -102,6 +113,7 @@ impl LayerSpec {
             LayerSpec::FullConnect(full) => (full.init, full.dropout) = (Init::default(), 0.0),
             LayerSpec::Dropout(dropout) => dropout.rate = 0.0,
             LayerSpec::StochasticDepth(depth) => depth.rate = 0.0,
+            LayerSpec::Prelu(prelu) => prelu.initial = PreluSpec::default().initial,
             _ => {}
         }
         layer
@@ -114,7 +126,13 @@ impl LayerSpec {
 
     /// Whether it has parameters.
     pub fn has_parameters(&self) -> bool {
-        matches!(self, LayerSpec::Conv(_) | LayerSpec::FullConnect(_) | LayerSpec::BatchNorm(_))
+        matches!(
+            self,
+            LayerSpec::Conv(_)
+                | LayerSpec::FullConnect(_)
+                | LayerSpec::BatchNorm(_)
+                | LayerSpec::Prelu(_)
+        )
     }
 
     /// What a fresh layer starts with, where it has weights.

@@ -19,6 +19,7 @@ mod matmul;
 mod movement;
 mod pool2d;
 mod reduce;
+mod resample;
 mod sgd;
 mod softmax;
 
@@ -62,6 +63,7 @@ pub fn specialisations() -> Vec<Specialisation> {
         movement::variants(),
         pool2d::variants(),
         reduce::variants(),
+        resample::variants(),
         sgd::variants(),
         softmax::variants(),
     ];
@@ -164,6 +166,10 @@ fn run(cx: &Context, op: &Op, x: &[Source<'_>], output: &TensorType) -> Result<G
         Op::Concatenate(op) => movement::concatenate(cx, op, x, output),
         Op::Pad(op) => movement::pad(cx, op, x[0], output),
         Op::Flip(op) => movement::flip(cx, op, x[0], output),
+        Op::PadImage(pad) => resample::forward(cx, op.name(), |a, n| pad.taps(a, n), x[0], output),
+        Op::PadImageGrad(grad) => {
+            resample::gradient(cx, op.name(), |a, n| grad.pad.taps(a, n), x[0], output)
+        }
         Op::Gather(op) => movement::gather(cx, op, x[0], x[1], output),
         Op::GatherGrad(op) => gradients::gather_grad(cx, op, [x[0], x[1]], output),
         Op::Conv2d(op) => conv2d::conv2d(cx, op, x, output),
@@ -173,6 +179,12 @@ fn run(cx: &Context, op: &Op, x: &[Source<'_>], output: &TensorType) -> Result<G
         Op::AvgPool2d(op) => pool2d::pool(cx, &op.0, true, x[0], output),
         Op::MaxPool2dGrad(op) => pool2d::max_grad(cx, &op.0, [x[0], x[1], x[2]], output),
         Op::AvgPool2dGrad(op) => pool2d::average_grad(cx, &op.pool, x[0], output),
+        Op::Resize(resize) => {
+            resample::forward(cx, op.name(), |a, n| resize.taps(a, n), x[0], output)
+        }
+        Op::ResizeGrad(grad) => {
+            resample::gradient(cx, op.name(), |a, n| grad.resize.taps(a, n), x[0], output)
+        }
         Op::Lrn(op) => lrn::lrn(cx, op, x[0], output),
         Op::LrnGrad(op) => lrn::lrn_grad(cx, &op.0, [x[0], x[1]], output),
         Op::Moments(_) => batch_norm::moments(cx, x[0], output),
@@ -212,6 +224,8 @@ pub(crate) fn supports(op: &Op, inputs: &[TensorType]) -> bool {
             | Op::Slice(_)
             | Op::Concatenate(_)
             | Op::Pad(_)
+            | Op::PadImage(_)
+            | Op::PadImageGrad(_)
             | Op::Flip(_)
             | Op::Gather(_)
             | Op::GatherGrad(_)
@@ -222,6 +236,8 @@ pub(crate) fn supports(op: &Op, inputs: &[TensorType]) -> bool {
             | Op::MaxPool2dGrad(_)
             | Op::AvgPool2d(_)
             | Op::AvgPool2dGrad(_)
+            | Op::Resize(_)
+            | Op::ResizeGrad(_)
             | Op::Lrn(_)
             | Op::LrnGrad(_)
             | Op::Moments(_)
