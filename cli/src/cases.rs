@@ -193,6 +193,13 @@ fn features(batch: usize, cases: &mut Vec<OpCase>) -> Result<()> {
     add(Slice { ranges: vec![0..batch, 1..55, 1..55, 0..64] }.into(), &[x])?;
     add(Concatenate { axis: 3 }.into(), &[x, x])?;
     add(Pad { widths: vec![[0, 0], [1, 1], [1, 1], [0, 0]], value: 0.0 }.into(), &[x])?;
+    let pad = PadImage { widths: [[1, 1]; 2], border: Border::Reflect };
+    add(pad.into(), &[x])?;
+    add(PadImageGrad { pad, input: [54, 54] }.into(), &[x])?;
+    let resize = Resize::linear([112, 112]);
+    add(resize.into(), &[x])?;
+    let larger = (&[batch, 112, 112, 64][..], DType::F32);
+    add(ResizeGrad { resize, input: [56, 56] }.into(), &[larger])?;
     add(Flip { axes: Axes::new(&[2])? }.into(), &[x])?;
     add(Gather { axis: 0 }.into(), &[f32(&[1000, 64]), indices])?;
     add(GatherGrad { axis: 0, extent: 1000 }.into(), &[indices, (&[rows[0], 64], DType::F32)])?;

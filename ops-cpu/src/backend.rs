@@ -14,7 +14,7 @@ use crate::threads::Threads;
 use crate::{
     along, arg_sort, batch_norm, binary, cast, compare, concatenate, conv, cross_entropy,
     cumulative_sum, dropout, fill, flip, gather, group_norm, lrn, lrn_grad, matmul, pad, permute,
-    pool2d, pool2d_grad, random, reduce, select, sgd, slice, softmax, unary,
+    pool2d, pool2d_grad, random, reduce, resample, select, sgd, slice, softmax, unary,
 };
 
 /// The CPU: its threads, its instruction set, its memory.
@@ -179,6 +179,10 @@ fn execute(
         Op::Slice(op) => Some(slice::slice(cx, op, inputs, output)?),
         Op::Concatenate(op) => Some(concatenate::concatenate(cx, op, inputs, output)?),
         Op::Pad(op) => Some(pad::pad(cx, op, inputs, output)?),
+        Op::PadImage(op) => Some(resample::forward(cx, |a, n| op.taps(a, n), inputs, output)?),
+        Op::PadImageGrad(op) => {
+            Some(resample::gradient(cx, |a, n| op.pad.taps(a, n), inputs, output)?)
+        }
         Op::Gather(op) => Some(gather::gather(cx, op, inputs, output)?),
         Op::TakeAlong(op) => Some(along::take_along(cx, op, inputs, output)?),
         Op::Scatter(op) => Some(along::scatter(cx, op, inputs, output)?),
@@ -190,6 +194,10 @@ fn execute(
         Op::AvgPool2d(op) => Some(pool2d::avg_pool2d(cx, &op.0, inputs, output)?),
         Op::MaxPool2dGrad(op) => Some(pool2d_grad::max_pool2d_grad(cx, &op.0, inputs, output)?),
         Op::AvgPool2dGrad(op) => Some(pool2d_grad::avg_pool2d_grad(cx, &op.pool, inputs, output)?),
+        Op::Resize(op) => Some(resample::forward(cx, |a, n| op.taps(a, n), inputs, output)?),
+        Op::ResizeGrad(op) => {
+            Some(resample::gradient(cx, |a, n| op.resize.taps(a, n), inputs, output)?)
+        }
         Op::LrnGrad(op) => Some(lrn_grad::lrn_grad(cx, &op.0, inputs, output)?),
         Op::Lrn(op) => Some(lrn::lrn(cx, op, inputs, output)?),
         Op::Moments(_) => Some(batch_norm::moments(cx, inputs, output)?),

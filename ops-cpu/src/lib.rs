@@ -51,6 +51,7 @@ mod pool2d_grad;
 pub mod probe;
 mod random;
 mod reduce;
+mod resample;
 mod select;
 mod sgd;
 pub mod simd;

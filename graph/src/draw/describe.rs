@@ -12,7 +12,9 @@ pub(super) fn describe(op: &NodeOp, inputs: &[TensorType]) -> String {
     let mut text = op.name().to_owned();
     let words = match op {
         NodeOp::Reshape(_) => String::new(),
-        NodeOp::Dropout { rate, .. } => format!(" {rate}"),
+        NodeOp::Dropout { rate, images, .. } => {
+            format!(" {rate}{}", if *images { " images" } else { "" })
+        }
         NodeOp::Op(op) => parameters(op, inputs),
     };
     text.push_str(&words);
@@ -44,6 +46,7 @@ fn parameters(op: &Op, inputs: &[TensorType]) -> String {
         }
         Op::MaxPool2d(pool) => pooling(pool),
         Op::AvgPool2d(ops::AvgPool2d(pool)) => pooling(pool),
+        Op::Resize(resize) => format!(" {}", pair(resize.output)),
         Op::BatchNorm(norm) => flags(&[("batch", norm.batch), ("relu", norm.relu)]),
         Op::GroupNorm(norm) => match norm.pixelwise {
             true if norm.groups == 1 => " of each pixel".into(),

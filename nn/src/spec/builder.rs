@@ -6,7 +6,7 @@ use super::node::INPUT;
 use super::{
     Activation, Auxiliary, BatchNormSpec, ConvSpec, DropoutSpec, FullConnectSpec, GroupNormSpec,
     Inputs, InstanceNormSpec, LayerNormSpec, LayerSpec, LrnSpec, NetworkSpec, Node, PlainSpec,
-    PoolSpec, ScaleSpec, batch_norm,
+    PoolSpec, PreluSpec, ScaleSpec, StochasticDepthSpec, batch_norm, prelu,
 };
 use crate::Error;
 
@@ -172,6 +172,18 @@ impl NetworkSpec {
         self.activation(Activation::new(UnaryKind::LeakyRelu { slope }))
     }
 
+    /// And then PReLU: ReLU with a slope below zero for each channel, which is learnt.
+    #[must_use]
+    pub fn prelu(self) -> Self {
+        self.prelu_with(prelu())
+    }
+
+    /// And then PReLU, with one slope for all channels or other slopes at first.
+    #[must_use]
+    pub fn prelu_with(self, prelu: PreluSpec) -> Self {
+        self.layer(LayerSpec::Prelu(prelu))
+    }
+
     /// And then no element is below `min` or above `max`.
     #[must_use]
     pub fn clamp(self, min: f32, max: f32) -> Self {
@@ -189,6 +201,21 @@ impl NetworkSpec {
     #[must_use]
     pub fn dropout(self, rate: f32) -> Self {
         self.layer(LayerSpec::Dropout(DropoutSpec { rate }))
+    }
+
+    /// And then stochastic depth: training mutes the branch of whole images at this rate, and scales
+    /// that of others so that sums keep their size.
+    ///
+    /// ```
+    /// use striate_nn::{NetworkSpec, conv2d};
+    ///
+    /// let block = NetworkSpec::new([8, 8, 4])
+    ///     .residual(|x| x.conv(conv2d(4, 3).padding(1)).batch_norm().stochastic_depth(0.1));
+    /// # assert!(block.shapes().is_ok());
+    /// ```
+    #[must_use]
+    pub fn stochastic_depth(self, rate: f32) -> Self {
+        self.layer(LayerSpec::StochasticDepth(StochasticDepthSpec { rate }))
     }
 
     /// And then each image as one row of numbers.
@@ -361,9 +388,12 @@ impl NetworkSpec {
             match self.nodes.get(place)?.layer {
                 LayerSpec::Conv(_) | LayerSpec::FullConnect(_) => return Some(place),
                 LayerSpec::Activation(_)
+                | LayerSpec::Prelu(_)
                 | LayerSpec::Dropout(_)
                 | LayerSpec::GlobalAvgPool(_)
                 | LayerSpec::GlobalMaxPool(_)
+                | LayerSpec::AdaptiveAvgPool(_)
+                | LayerSpec::AdaptiveMaxPool(_)
                 | LayerSpec::Flatten(_) => match sources.get(place)?[..] {
                     [Some(before)] => place = before,
                     _ => return None,

@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Activation, BatchNormSpec, ConvSpec, DropoutSpec, FullConnectSpec, GroupNormSpec,
-    InstanceNormSpec, LayerNormSpec, LrnSpec, PoolSpec, ScaleSpec,
+    Activation, AdaptivePoolSpec, BatchNormSpec, BlockSpec, ChannelShuffleSpec, ConvSpec,
+    DropoutSpec, FullConnectSpec, GroupNormSpec, InstanceNormSpec, LayerNormSpec, LrnSpec, PadSpec,
+    PoolSpec, PreluSpec, ResizeSpec, ScaleSpec, StochasticDepthSpec,
 };
 use crate::lower::Layer;
 
@@ -60,6 +61,14 @@ layers! {
     GlobalAvgPool(PlainSpec) "global-avg-pool",
     /// The maximum of all pixels, for each channel.
     GlobalMaxPool(PlainSpec) "global-max-pool",
+    /// The means of as many windows as asked for.
+    AdaptiveAvgPool(AdaptivePoolSpec) "adaptive-avg-pool",
+    /// The maxima of as many windows as asked for.
+    AdaptiveMaxPool(AdaptivePoolSpec) "adaptive-max-pool",
+    /// Images of another size.
+    Resize(ResizeSpec) "resize",
+    /// A border around images.
+    Pad(PadSpec) "pad",
     /// Local response normalization.
     Lrn(LrnSpec) "lrn",
     /// Batch normalization.
@@ -76,8 +85,18 @@ layers! {
     FullConnect(FullConnectSpec) "full-connect",
     /// A function of each element.
     Activation(Activation) "activation",
+    /// ReLU with slopes below zero that are learnt.
+    Prelu(PreluSpec) "prelu",
     /// Elements muted at random, in training.
     Dropout(DropoutSpec) "dropout",
+    /// Whole images muted at random, in training: a branch is dropped.
+    StochasticDepth(StochasticDepthSpec) "stochastic-depth",
+    /// Channels of several groups in turn.
+    ChannelShuffle(ChannelShuffleSpec) "channel-shuffle",
+    /// Channels become blocks of pixels.
+    DepthToSpace(BlockSpec) "depth-to-space",
+    /// Blocks of pixels become channels.
+    SpaceToDepth(BlockSpec) "space-to-depth",
     /// Each image as one row of numbers.
     Flatten(PlainSpec) "flatten",
     /// The sum of its inputs.
@@ -102,9 +121,16 @@ impl LayerSpec {
             LayerSpec::FullConnect(full) => (full.init, full.dropout) = (Init::default(), 0.0),
             LayerSpec::Dropout(dropout) => dropout.rate = 0.0,
             LayerSpec::Scale(scale) => scale.initial = 1.0,
+            LayerSpec::StochasticDepth(depth) => depth.rate = 0.0,
+            LayerSpec::Prelu(prelu) => prelu.initial = PreluSpec::default().initial,
             _ => {}
         }
         layer
+    }
+
+    /// Whether it does nothing in inference.
+    pub(crate) fn is_for_training(&self) -> bool {
+        matches!(self, LayerSpec::Dropout(_) | LayerSpec::StochasticDepth(_))
     }
 
     /// Whether it has parameters.
@@ -118,6 +144,7 @@ impl LayerSpec {
                 | LayerSpec::GroupNorm(_)
                 | LayerSpec::InstanceNorm(_)
                 | LayerSpec::Scale(_)
+                | LayerSpec::Prelu(_)
         )
     }
 

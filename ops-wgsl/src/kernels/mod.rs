@@ -21,6 +21,7 @@ mod matmul;
 mod movement;
 mod pool2d;
 mod reduce;
+mod resample;
 mod sgd;
 mod softmax;
 mod sort;
@@ -67,6 +68,7 @@ pub fn specialisations() -> Vec<Specialisation> {
         movement::variants(),
         pool2d::variants(),
         reduce::variants(),
+        resample::variants(),
         sgd::variants(),
         softmax::variants(),
         sort::variants(),
@@ -172,6 +174,10 @@ fn run(cx: &Context, op: &Op, x: &[Source<'_>], output: &TensorType) -> Result<G
         Op::Concatenate(op) => movement::concatenate(cx, op, x, output),
         Op::Pad(op) => movement::pad(cx, op, x[0], output),
         Op::Flip(op) => movement::flip(cx, op, x[0], output),
+        Op::PadImage(pad) => resample::forward(cx, op.name(), |a, n| pad.taps(a, n), x[0], output),
+        Op::PadImageGrad(grad) => {
+            resample::gradient(cx, op.name(), |a, n| grad.pad.taps(a, n), x[0], output)
+        }
         Op::Gather(op) => movement::gather(cx, op, x[0], x[1], output),
         Op::GatherGrad(op) => gradients::gather_grad(cx, op, [x[0], x[1]], output),
         Op::TakeAlong(op) => along::take_along(cx, op, [x[0], x[1]], output),
@@ -183,6 +189,12 @@ fn run(cx: &Context, op: &Op, x: &[Source<'_>], output: &TensorType) -> Result<G
         Op::AvgPool2d(op) => pool2d::pool(cx, &op.0, true, x[0], output),
         Op::MaxPool2dGrad(op) => pool2d::max_grad(cx, &op.0, [x[0], x[1], x[2]], output),
         Op::AvgPool2dGrad(op) => pool2d::average_grad(cx, &op.pool, x[0], output),
+        Op::Resize(resize) => {
+            resample::forward(cx, op.name(), |a, n| resize.taps(a, n), x[0], output)
+        }
+        Op::ResizeGrad(grad) => {
+            resample::gradient(cx, op.name(), |a, n| grad.resize.taps(a, n), x[0], output)
+        }
         Op::Lrn(op) => lrn::lrn(cx, op, x[0], output),
         Op::LrnGrad(op) => lrn::lrn_grad(cx, &op.0, [x[0], x[1]], output),
         Op::Moments(_) => batch_norm::moments(cx, x[0], output),
@@ -227,6 +239,8 @@ pub(crate) fn supports(op: &Op, inputs: &[TensorType]) -> bool {
             | Op::Slice(_)
             | Op::Concatenate(_)
             | Op::Pad(_)
+            | Op::PadImage(_)
+            | Op::PadImageGrad(_)
             | Op::Flip(_)
             | Op::Gather(_)
             | Op::GatherGrad(_)
@@ -239,6 +253,8 @@ pub(crate) fn supports(op: &Op, inputs: &[TensorType]) -> bool {
             | Op::MaxPool2dGrad(_)
             | Op::AvgPool2d(_)
             | Op::AvgPool2dGrad(_)
+            | Op::Resize(_)
+            | Op::ResizeGrad(_)
             | Op::Lrn(_)
             | Op::LrnGrad(_)
             | Op::Moments(_)

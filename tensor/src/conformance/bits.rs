@@ -118,6 +118,11 @@ pub(super) fn cases() -> Vec<Case> {
         case(MaxPool2dGrad(first_pool).into(), vec![image(), pooled, signed(&windows, 3)]),
         case(AvgPool2d(pool).into(), vec![image()]),
         case(AvgPool2dGrad { pool, input: [37, 41] }.into(), vec![signed(&windows, 3)]),
+        case(Resize::linear([50, 61]).into(), vec![image()]),
+        case(
+            ResizeGrad { resize: Resize::cubic([50, 61]), input: [37, 41] }.into(),
+            vec![signed(&[3, 50, 61, 48], 2)],
+        ),
         case(lrn.into(), vec![image()]),
         case(LrnGrad(lrn).into(), vec![image(), signed(&[3, 37, 41, 48], 2)]),
         case(Moments.into(), vec![image()]),

@@ -60,6 +60,7 @@ mod pool2d;
 mod random;
 mod reduce;
 mod report;
+mod resample;
 mod samples;
 mod softmax;
 mod strategies;
@@ -152,6 +153,8 @@ families! { $
     movement::slice,
     movement::concatenate,
     movement::pad,
+    resample::pad_image,
+    resample::pad_image_grad,
     movement::gather,
     movement::gather_grad,
     movement::flip,
@@ -162,6 +165,8 @@ families! { $
     pool2d::max_pool2d_grad,
     pool2d::avg_pool2d,
     pool2d::avg_pool2d_grad,
+    resample::resize,
+    resample::resize_grad,
     lrn::lrn,
     lrn::lrn_grad,
     batch_norm::moments,

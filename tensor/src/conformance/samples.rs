@@ -130,6 +130,13 @@ fn others(all: &mut Vec<Sample>) {
     let parts = vec![floats(&[2, 3], 0), floats(&[2, 1], 3), floats(&[2, 2], 5)];
     add(Concatenate { axis: 1 }.into(), parts);
     add(Pad { widths: vec![[1, 2], [0, 1]], value: 0.5 }.into(), vec![floats(&[2, 3], 0)]);
+    let images = || floats(&[1, 2, 3, 2], 3);
+    let pad = PadImage { widths: [[1, 0], [2, 1]], border: Border::Reflect };
+    add(pad.into(), vec![images()]);
+    add(PadImageGrad { pad, input: [2, 3] }.into(), vec![floats(&[1, 3, 6, 2], 0)]);
+    let resize = Resize::linear([3, 4]);
+    add(resize.into(), vec![images()]);
+    add(ResizeGrad { resize, input: [2, 3] }.into(), vec![floats(&[1, 3, 4, 2], 0)]);
     let indices = words(&[4], &[2.0, 0.0, 2.0, 1.0]);
     add(Gather { axis: 0 }.into(), vec![floats(&[3, 2], 0), indices.clone()]);
     add(GatherGrad { axis: 0, extent: 3 }.into(), vec![indices, floats(&[4, 2], 0)]);

@@ -4,6 +4,7 @@
 //! cost, its gradient rule and the [`Tensor`] methods that ask for it. [`Op`] is the sum of them.
 //! What an op computes is defined by its plain version in [`reference`](mod@crate::reference).
 
+mod adaptive;
 mod along;
 mod arg_sort;
 mod batch_norm;
@@ -25,18 +26,23 @@ mod kinds;
 mod lrn;
 mod matmul;
 mod pad;
+mod pad_image;
 mod permute;
 mod pool2d;
 mod random;
+mod rearrange;
 mod reduce;
 mod relu;
+mod resize;
 mod select;
 mod sgd;
 mod slice;
 mod softmax;
 mod table;
+mod taps;
 mod unary;
 
+pub use adaptive::adaptive_windows;
 pub use along::{Scatter, TakeAlong};
 pub use arg_sort::ArgSort;
 pub use batch_norm::{BatchNorm, BatchNormGrad, BatchNormSums, Moments};
@@ -57,16 +63,20 @@ pub use group_norm::{GroupExtents, GroupNorm, GroupNormGrad, GroupNormSums};
 pub use lrn::Lrn;
 pub use matmul::{MatMul, MatMulExtents};
 pub use pad::Pad;
+pub use pad_image::{Border, PadImage, PadImageGrad};
 pub use permute::Permute;
 pub use pool2d::{AvgPool2dGrad, Pool2d, Ties};
 pub use random::{Normal, Uniform};
+pub use rearrange::{BlockOrder, Rearrangement};
 pub use reduce::{ArgReduce, ArgReduceKind, Axes, Reduce, ReduceKind};
 pub use relu::ReluGrad;
+pub use resize::{Coordinates, Interpolation, Nearest, Resize, ResizeGrad};
 pub use select::Select;
 pub use sgd::SgdMomentum;
 pub use slice::Slice;
 pub use softmax::Softmax;
 pub use table::{Differentiable, OpFacts};
+pub use taps::Taps;
 pub use unary::{Unary, UnaryKind};
 
 use crate::{DType, Error, Result, Shape, Tensor, TensorType};
@@ -188,6 +198,10 @@ ops! {
     Concatenate(Concatenate): &["concatenate"], All;
     /// A border of one value around a tensor.
     Pad(Pad): &["pad"], Of(&[0]);
+    /// A border of an image's own pixels around it.
+    PadImage(PadImage): &["pad_image"], Of(&[0]);
+    /// The gradient of a border of an image's own pixels.
+    PadImageGrad(PadImageGrad): &["pad_image_grad"], Without(SECOND);
     /// Entries of an axis by index.
     Gather(Gather): &["gather"], Of(&[0]);
     /// The gradient of taking entries by index.
@@ -212,6 +226,10 @@ ops! {
     AvgPool2d(pool2d::AvgPool2d): &["avg_pool2d"], Of(&[0]);
     /// The gradient of average pooling.
     AvgPool2dGrad(AvgPool2dGrad): &["avg_pool2d_grad"], Without(SECOND);
+    /// Images of another size.
+    Resize(Resize): &["resize"], Of(&[0]);
+    /// The gradient of images of another size.
+    ResizeGrad(ResizeGrad): &["resize_grad"], Without(SECOND);
     /// Local response normalization across channels.
     Lrn(Lrn): &["lrn"], Of(&[0]);
     /// The gradient of local response normalization.

@@ -28,6 +28,7 @@ mod pool2d;
 mod random;
 mod reduce;
 mod relu;
+mod resample;
 mod select;
 mod sgd;
 mod slice;
@@ -97,6 +98,13 @@ pub fn execute(op: &Op, inputs: &[&HostTensor]) -> Result<HostTensor> {
         Op::Slice(op) => slice::slice(op, inputs[0], shape),
         Op::Concatenate(op) => concatenate::concatenate(op, inputs, &output)?,
         Op::Pad(op) => pad::pad(op, inputs[0], shape),
+        Op::PadImage(op) => {
+            floats(resample::forward(|axis, extent| op.taps(axis, extent), &float(0), shape))
+        }
+        Op::PadImageGrad(op) => {
+            let taps = [0, 1].map(|axis| op.pad.taps(axis, op.input[axis]));
+            floats(resample::gradient(&taps, &float(0), shape))
+        }
         Op::Gather(op) => gather::gather(op, inputs[0], &float(1), shape),
         Op::GatherGrad(op) => floats(gather::gather_grad(op, &float(0), &float(1), shape)),
         Op::TakeAlong(op) => along::take_along(op, inputs[0], &float(1), shape),
@@ -120,6 +128,13 @@ pub fn execute(op: &Op, inputs: &[&HostTensor]) -> Result<HostTensor> {
         Op::MaxPool2dGrad(op) => floats(pool2d::max_grad(&op.0, &float(0), &float(1), &float(2))),
         Op::AvgPool2d(op) => floats(pool2d::average(&op.0, &float(0), shape)),
         Op::AvgPool2dGrad(op) => floats(pool2d::average_grad(&op.pool, &float(0), shape)),
+        Op::Resize(op) => {
+            floats(resample::forward(|axis, extent| op.taps(axis, extent), &float(0), shape))
+        }
+        Op::ResizeGrad(op) => {
+            let taps = [0, 1].map(|axis| op.resize.taps(axis, op.input[axis]));
+            floats(resample::gradient(&taps, &float(0), shape))
+        }
         Op::Lrn(op) => floats(lrn::lrn(op, &float(0))),
         Op::LrnGrad(op) => floats(lrn::lrn_grad(&op.0, &float(0), &float(1))),
         Op::Moments(_) => floats(batch_norm::moments(&float(0))),
