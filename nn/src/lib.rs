@@ -33,10 +33,10 @@ mod verify;
 pub use error::{Error, Result};
 pub use init::Seed;
 pub use layers::{
-    AvgPool2d, BatchMoments, BatchNorm2d, Buffer, BufferKey, Context, Conv2d, Dropout, Flatten,
-    FullConnect, GlobalAvgPool2d, GroupNorm, InstanceNorm2d, LayerNorm, LayerScale, Lrn, MaxPool2d,
-    Module, Part, Relu, Sequential, Visitor, VisitorMut, named_buffers, named_parameters,
-    parameter_count, parameters_mut, require_grad, set_tensors, to,
+    AvgPool2d, BatchMoments, BatchNorm2d, Buffer, BufferKey, Context, Conv2d, ConvTranspose2d,
+    Dropout, Flatten, FullConnect, GlobalAvgPool2d, GroupNorm, InstanceNorm2d, LayerNorm,
+    LayerScale, Lrn, MaxPool2d, Module, Part, Relu, Sequential, Visitor, VisitorMut, named_buffers,
+    named_parameters, parameter_count, parameters_mut, require_grad, set_tensors, to,
 };
 pub use network::{LayerParameters, Metadata, Network, RunLimits};
 pub use optimizer::{
@@ -47,11 +47,11 @@ pub use shapes::{LayerShape, MAX_ELEMENTS, Scan};
 #[allow(deprecated, reason = "the old name is exported as long as it is there")]
 pub use spec::conv;
 pub use spec::{
-    Activation, Auxiliary, BatchNormSpec, Branches, ChainLayer, ConvSpec, DropoutSpec,
-    FullConnectSpec, GroupNormSpec, Init, Inputs, InstanceNormSpec, LayerKind, LayerNormSpec,
-    LayerSpec, LrnSpec, Misplaced, NetworkSpec, Node, PerAxis, PerSide, PlainSpec, PoolSpec,
-    ScaleSpec, activation, batch_norm, conv2d, full_connect, group_norm, instance_norm, layer_norm,
-    lrn, pool,
+    Activation, Auxiliary, BatchNormSpec, Branches, ChainLayer, ConvSpec, ConvTransposeSpec,
+    DropoutSpec, FullConnectSpec, GroupNormSpec, Init, Inputs, InstanceNormSpec, LayerKind,
+    LayerNormSpec, LayerSpec, LrnSpec, Misplaced, NetworkSpec, Node, PerAxis, PerSide, PlainSpec,
+    PoolSpec, ScaleSpec, activation, batch_norm, conv_transpose2d, conv2d, full_connect,
+    group_norm, instance_norm, layer_norm, lrn, pool,
 };
 pub use statistics::update_statistics;
 /// Makes a struct a module of its fields: it writes all of the trait [`Module`] but `forward`, for which

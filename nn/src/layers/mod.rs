@@ -7,6 +7,7 @@
 pub(crate) mod activation;
 pub(crate) mod batch_norm;
 pub(crate) mod conv2d;
+pub(crate) mod conv_transpose2d;
 pub(crate) mod dropout;
 pub(crate) mod flatten;
 pub(crate) mod full_connect;
@@ -22,6 +23,7 @@ mod sequential;
 
 pub use activation::Relu;
 pub use batch_norm::BatchNorm2d;
+pub use conv_transpose2d::ConvTranspose2d;
 pub use conv2d::Conv2d;
 pub use dropout::Dropout;
 pub use flatten::Flatten;

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Activation, BatchNormSpec, ConvSpec, DropoutSpec, FullConnectSpec, GroupNormSpec,
-    InstanceNormSpec, LayerNormSpec, LrnSpec, PoolSpec, ScaleSpec,
+    Activation, BatchNormSpec, ConvSpec, ConvTransposeSpec, DropoutSpec, FullConnectSpec,
+    GroupNormSpec, InstanceNormSpec, LayerNormSpec, LrnSpec, PoolSpec, ScaleSpec,
 };
 use crate::lower::Layer;
 
@@ -52,6 +52,8 @@ macro_rules! layers {
 layers! {
     /// A convolution, with bias and ReLU where it says so.
     Conv(ConvSpec) "conv",
+    /// A transposed convolution, with a bias where it says so.
+    ConvTranspose(ConvTransposeSpec) "conv-transpose",
     /// The maximum of each window.
     MaxPool(PoolSpec) "max-pool",
     /// The mean of each window.
@@ -99,6 +101,7 @@ impl LayerSpec {
         let mut layer = *self;
         match &mut layer {
             LayerSpec::Conv(conv) => conv.init = Init::default(),
+            LayerSpec::ConvTranspose(conv) => conv.init = Init::default(),
             LayerSpec::FullConnect(full) => (full.init, full.dropout) = (Init::default(), 0.0),
             LayerSpec::Dropout(dropout) => dropout.rate = 0.0,
             LayerSpec::Scale(scale) => scale.initial = 1.0,
@@ -112,6 +115,7 @@ impl LayerSpec {
         matches!(
             self,
             LayerSpec::Conv(_)
+                | LayerSpec::ConvTranspose(_)
                 | LayerSpec::FullConnect(_)
                 | LayerSpec::BatchNorm(_)
                 | LayerSpec::LayerNorm(_)
@@ -125,6 +129,7 @@ impl LayerSpec {
     pub fn init(&self) -> Option<Init> {
         match self {
             LayerSpec::Conv(conv) => Some(conv.init),
+            LayerSpec::ConvTranspose(conv) => Some(conv.init),
             LayerSpec::FullConnect(full) => Some(full.init),
             _ => None,
         }
