@@ -260,6 +260,38 @@ fn others(batch: usize, cases: &mut Vec<OpCase>) -> Result<()> {
     add("activation", BatchNormSums.into(), &[x, x, pairs])?;
     let grad = BatchNormGrad { epsilon: norm.epsilon };
     add("activation", grad.into(), &[x, x, pairs, pairs, each])?;
+    let f32 = |dims: &'static [usize]| (dims, DType::F32);
+    // Depthwise, as MobileNetV2, EfficientNet and ConvNeXt have them.
+    for (place, rows, channels, kernel, stride) in [
+        ("depthwise/3x3", 112, 32, 3, 1),
+        ("depthwise/3x3-wide", 28, 192, 3, 1),
+        ("depthwise/3x3-stride-2", 112, 96, 3, 2),
+        ("depthwise/5x5", 28, 240, 5, 1),
+        ("depthwise/7x7", 56, 96, 7, 1),
+        ("depthwise/7x7-last", 7, 768, 7, 1),
+    ] {
+        let padding = [[kernel / 2; 2]; 2];
+        let conv = Conv2d { stride: [stride; 2], padding, groups: channels, ..Conv2d::default() };
+        let x = [batch, rows, rows, channels];
+        let out = rows.div_ceil(stride);
+        let y = [batch, out, out, channels];
+        let (x, y) = ((&x[..], DType::F32), (&y[..], DType::F32));
+        let weights = [channels, kernel, kernel, 1];
+        let weights = (&weights[..], DType::F32);
+        add(place, conv.into(), &[x, weights])?;
+        add(place, Conv2dInputGrad { conv, input: [rows, rows] }.into(), &[y, weights])?;
+        add(place, Conv2dWeightGrad { conv, kernel: [kernel; 2] }.into(), &[x, y])?;
+    }
+    // The groups of a ResNeXt.
+    let conv = Conv2d { padding: [[1; 2]; 2], groups: 32, ..Conv2d::default() };
+    let x = (&[batch, 56, 56, 128][..], DType::F32);
+    add("groups/resnext", conv.into(), &[x, f32(&[128, 3, 3, 4])])?;
+    // Twice the size, as a decoder and as a network that draws have it.
+    let twice = ConvTranspose2d { stride: [2, 2], bias: true, ..ConvTranspose2d::default() };
+    let x = (&[batch, 28, 28, 128][..], DType::F32);
+    add("twice/2x2", twice.into(), &[x, f32(&[128, 2, 2, 64]), f32(&[64])])?;
+    let drawn = ConvTranspose2d { padding: [[1; 2]; 2], ..twice };
+    add("twice/4x4", drawn.into(), &[x, f32(&[128, 4, 4, 64]), f32(&[64])])?;
     // In the first stage of a ConvNeXt, and group normalization where a residual network has it.
     let (wide, each_wide) = ((&[batch, 56, 56, 96][..], DType::F32), (&[96][..], DType::F32));
     let (x, each) = ((&[batch, 56, 56, 64][..], DType::F32), (&[64][..], DType::F32));

@@ -486,6 +486,8 @@ pub(crate) fn is_local(layer: &LayerSpec) -> bool {
             | LayerSpec::Flatten(_)
             | LayerSpec::GlobalAvgPool(_)
             | LayerSpec::GlobalMaxPool(_)
+            // Its windows are of the output: a larger image has no pixel for each place of a scan.
+            | LayerSpec::ConvTranspose(_)
             // Their statistics are those of whole images.
             | LayerSpec::GroupNorm(_)
             | LayerSpec::InstanceNorm(_)

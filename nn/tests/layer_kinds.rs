@@ -7,9 +7,9 @@ use std::collections::BTreeSet;
 
 use striate_nn::{
     Activation, Context, LayerKind, Module, Network, NetworkSpec, ResizeSpec, Seed,
-    StochasticDepth, Target, batch_norm, conv2d, full_connect, group_norm, instance_norm,
-    layer_norm, lrn, pad, parameter_gradients, parameters_mut, pool, prelu, require_grad, resize,
-    upsample,
+    StochasticDepth, Target, batch_norm, conv_transpose2d, conv2d, full_connect, group_norm,
+    instance_norm, layer_norm, lrn, pad, parameter_gradients, parameters_mut, pool, prelu,
+    require_grad, resize, upsample,
 };
 use striate_tensor::ops::{Coordinates, Interpolation, Nearest, UnaryKind};
 use striate_tensor::{Device, RandomKey, Reference, Tensor, no_grad};
@@ -104,6 +104,19 @@ fn cases() -> Vec<(NetworkSpec, Vec<usize>)> {
         (start().conv(conv2d(2, [2, 3]).stride([2, 1]).padding([1, 0])), vec![3, 2, 2]),
         (start().conv(same(4).groups(4).relu().bias(0.25)), vec![5, 4, 4]),
         (start().conv(conv2d(2, 3).bias(1.0)).max_pool(pool(2)), vec![1, 1, 2]),
+        (start().conv_transpose(conv_transpose2d(3, 2).stride(2)), vec![10, 8, 3]),
+        (
+            start().conv_transpose(
+                conv_transpose2d(6, 3).stride([2, 3]).padding(1).output_padding([1, 2]).groups(2),
+            ),
+            vec![10, 12, 6],
+        ),
+        (
+            start().conv_transpose(
+                conv_transpose2d(2, [2, 3]).dilation(2).padding([[1, 0], [0, 2]]).without_bias(),
+            ),
+            vec![6, 6, 2],
+        ),
         (start().max_pool(pool(2).ceil()), vec![3, 2, 4]),
         (
             start().max_pool(pool([3, 2]).stride([2, 1]).padding([1, 0]).first_maximum()),

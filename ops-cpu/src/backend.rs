@@ -142,6 +142,7 @@ impl Backend for Cpu {
             Op::Conv2d(op) => conv::conv2d_name(level, op, inputs, output),
             Op::Conv2dInputGrad(op) => conv::conv2d_input_grad_name(level, op, inputs, output),
             Op::Conv2dWeightGrad(op) => conv::conv2d_weight_grad_name(level, op, inputs, output),
+            Op::ConvTranspose2d(op) => conv::conv_transpose2d_name(level, op, inputs, output),
             Op::MatMul(op) => matmul::name(op, inputs).map(Into::into),
             _ => return None,
         };
@@ -190,6 +191,7 @@ fn execute(
         Op::Conv2d(op) => Some(conv::conv2d(cx, op, inputs, output)?),
         Op::Conv2dInputGrad(op) => Some(conv::conv2d_input_grad(cx, op, inputs, output)?),
         Op::Conv2dWeightGrad(op) => Some(conv::conv2d_weight_grad(cx, op, inputs, output)?),
+        Op::ConvTranspose2d(op) => Some(conv::conv_transpose2d(cx, op, inputs, output)?),
         Op::MaxPool2d(op) => Some(pool2d::max_pool2d(cx, op, inputs, output)?),
         Op::AvgPool2d(op) => Some(pool2d::avg_pool2d(cx, &op.0, inputs, output)?),
         Op::MaxPool2dGrad(op) => Some(pool2d_grad::max_pool2d_grad(cx, &op.0, inputs, output)?),

@@ -4,9 +4,10 @@ use striate_tensor::ops::UnaryKind;
 
 use super::node::INPUT;
 use super::{
-    Activation, Auxiliary, BatchNormSpec, ConvSpec, DropoutSpec, FullConnectSpec, GroupNormSpec,
-    Inputs, InstanceNormSpec, LayerNormSpec, LayerSpec, LrnSpec, NetworkSpec, Node, PlainSpec,
-    PoolSpec, PreluSpec, ScaleSpec, StochasticDepthSpec, batch_norm, prelu,
+    Activation, Auxiliary, BatchNormSpec, ConvSpec, ConvTransposeSpec, DropoutSpec,
+    FullConnectSpec, GroupNormSpec, Inputs, InstanceNormSpec, LayerNormSpec, LayerSpec, LrnSpec,
+    NetworkSpec, Node, PlainSpec, PoolSpec, PreluSpec, ScaleSpec, StochasticDepthSpec, batch_norm,
+    prelu,
 };
 use crate::Error;
 
@@ -61,6 +62,12 @@ impl NetworkSpec {
     #[must_use]
     pub fn conv(self, conv: ConvSpec) -> Self {
         self.layer(LayerSpec::Conv(conv))
+    }
+
+    /// And then a transposed convolution.
+    #[must_use]
+    pub fn conv_transpose(self, conv: ConvTransposeSpec) -> Self {
+        self.layer(LayerSpec::ConvTranspose(conv))
     }
 
     /// And then max pooling.

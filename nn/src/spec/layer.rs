@@ -4,8 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Activation, AdaptivePoolSpec, BatchNormSpec, BlockSpec, ChannelShuffleSpec, ConvSpec,
-    DropoutSpec, FullConnectSpec, GroupNormSpec, InstanceNormSpec, LayerNormSpec, LrnSpec, PadSpec,
-    PoolSpec, PreluSpec, ResizeSpec, ScaleSpec, StochasticDepthSpec,
+    ConvTransposeSpec, DropoutSpec, FullConnectSpec, GroupNormSpec, InstanceNormSpec,
+    LayerNormSpec, LrnSpec, PadSpec, PoolSpec, PreluSpec, ResizeSpec, ScaleSpec,
+    StochasticDepthSpec,
 };
 use crate::lower::Layer;
 
@@ -53,6 +54,8 @@ macro_rules! layers {
 layers! {
     /// A convolution, with bias and ReLU where it says so.
     Conv(ConvSpec) "conv",
+    /// A transposed convolution, with a bias where it says so.
+    ConvTranspose(ConvTransposeSpec) "conv-transpose",
     /// The maximum of each window.
     MaxPool(PoolSpec) "max-pool",
     /// The mean of each window.
@@ -118,6 +121,7 @@ impl LayerSpec {
         let mut layer = *self;
         match &mut layer {
             LayerSpec::Conv(conv) => conv.init = Init::default(),
+            LayerSpec::ConvTranspose(conv) => conv.init = Init::default(),
             LayerSpec::FullConnect(full) => (full.init, full.dropout) = (Init::default(), 0.0),
             LayerSpec::Dropout(dropout) => dropout.rate = 0.0,
             LayerSpec::Scale(scale) => scale.initial = 1.0,
@@ -138,6 +142,7 @@ impl LayerSpec {
         matches!(
             self,
             LayerSpec::Conv(_)
+                | LayerSpec::ConvTranspose(_)
                 | LayerSpec::FullConnect(_)
                 | LayerSpec::BatchNorm(_)
                 | LayerSpec::LayerNorm(_)
@@ -152,6 +157,7 @@ impl LayerSpec {
     pub fn init(&self) -> Option<Init> {
         match self {
             LayerSpec::Conv(conv) => Some(conv.init),
+            LayerSpec::ConvTranspose(conv) => Some(conv.init),
             LayerSpec::FullConnect(full) => Some(full.init),
             _ => None,
         }

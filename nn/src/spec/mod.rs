@@ -24,6 +24,7 @@ pub use node::{Inputs, Node};
 pub use crate::layers::activation::{Activation, activation};
 pub use crate::layers::adaptive_pool::AdaptivePoolSpec;
 pub use crate::layers::batch_norm::{BatchNormSpec, batch_norm};
+pub use crate::layers::conv_transpose2d::{ConvTransposeSpec, conv_transpose2d};
 #[allow(deprecated, reason = "the old name is exported as long as it is there")]
 pub use crate::layers::conv2d::{ConvSpec, conv, conv2d};
 pub use crate::layers::dropout::DropoutSpec;

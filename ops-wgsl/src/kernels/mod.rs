@@ -185,6 +185,7 @@ fn run(cx: &Context, op: &Op, x: &[Source<'_>], output: &TensorType) -> Result<G
         Op::Conv2d(op) => conv2d::conv2d(cx, op, x, output),
         Op::Conv2dInputGrad(op) => conv2d::input_grad(cx, op, [x[0], x[1]], output),
         Op::Conv2dWeightGrad(op) => conv2d::weight_grad(cx, op, [x[0], x[1]], output),
+        Op::ConvTranspose2d(op) => conv2d::transposed(cx, op, x, output),
         Op::MaxPool2d(op) => pool2d::pool(cx, op, false, x[0], output),
         Op::AvgPool2d(op) => pool2d::pool(cx, &op.0, true, x[0], output),
         Op::MaxPool2dGrad(op) => pool2d::max_grad(cx, &op.0, [x[0], x[1], x[2]], output),
@@ -249,6 +250,7 @@ pub(crate) fn supports(op: &Op, inputs: &[TensorType]) -> bool {
             | Op::Conv2d(_)
             | Op::Conv2dInputGrad(_)
             | Op::Conv2dWeightGrad(_)
+            | Op::ConvTranspose2d(_)
             | Op::MaxPool2d(_)
             | Op::MaxPool2dGrad(_)
             | Op::AvgPool2d(_)

@@ -113,6 +113,22 @@ pub(super) fn cases() -> Vec<Case> {
             Conv2dWeightGrad { conv: dilated, kernel: [3, 3] }.into(),
             vec![image(), signed(&[3, 19, 19, 16], 2)],
         ),
+        case(
+            Conv2d { groups: 48, ..conv }.into(),
+            vec![image(), signed(&[48, 3, 3, 1], 2), signed(&[48], 3)],
+        ),
+        case(
+            Conv2dInputGrad { conv: Conv2d { groups: 48, ..dilated }, input: [37, 41] }.into(),
+            vec![signed(&[3, 19, 19, 48], 1), signed(&[48, 3, 3, 1], 2)],
+        ),
+        case(
+            Conv2dWeightGrad { conv: Conv2d { groups: 48, ..conv }, kernel: [3, 3] }.into(),
+            vec![image(), signed(&[3, 37, 41, 48], 2)],
+        ),
+        case(
+            ConvTranspose2d { stride: [2, 2], bias: true, ..ConvTranspose2d::default() }.into(),
+            vec![image(), signed(&[48, 2, 2, 33], 2), signed(&[33], 3)],
+        ),
         case(pool.into(), vec![image()]),
         case(MaxPool2dGrad(pool).into(), vec![image(), pooled.clone(), signed(&windows, 3)]),
         case(MaxPool2dGrad(first_pool).into(), vec![image(), pooled, signed(&windows, 3)]),

@@ -161,6 +161,7 @@ families! { $
     conv2d::conv2d,
     conv2d::conv2d_input_grad,
     conv2d::conv2d_weight_grad,
+    conv2d::conv_transpose2d,
     pool2d::max_pool2d,
     pool2d::max_pool2d_grad,
     pool2d::avg_pool2d,

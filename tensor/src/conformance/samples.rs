@@ -161,6 +161,14 @@ fn others(all: &mut Vec<Sample>) {
     let weight_grad = Conv2dWeightGrad { conv, kernel: [3, 3] };
     add(weight_grad.into(), vec![image.clone(), like_output]);
 
+    let padding = [[1, 0], [0, 1]];
+    let back =
+        ConvTranspose2d { stride: [2, 1], output_padding: [1, 0], padding, ..Default::default() };
+    let operands = vec![floats(&[1, 2, 3, 2], 0), floats(&[2, 3, 2, 3], 4)];
+    add(back.into(), operands.clone());
+    let operands = [operands, vec![floats(&[3], 2)]].concat();
+    add(ConvTranspose2d { bias: true, ..back }.into(), operands);
+
     let pool = Pool2d::square(2, 1, 0);
     let windows = || floats(&[1, 3, 4, 2], 1);
     let largest = reference::execute(&pool.into(), &[&image]).expect("the pooling of a sample");

@@ -13,6 +13,7 @@ mod cast;
 mod compare;
 mod concatenate;
 mod conv2d;
+mod conv_transpose2d;
 mod cross_entropy;
 mod cumulative_sum;
 mod custom;
@@ -50,6 +51,7 @@ pub use binary::{Binary, BinaryKind};
 pub use cast::Cast;
 pub use compare::{Compare, CompareKind};
 pub use concatenate::Concatenate;
+pub use conv_transpose2d::ConvTranspose2d;
 pub use conv2d::{Algorithm, Conv2d, Conv2dInputGrad, Conv2dWeightGrad};
 pub use cross_entropy::{CrossEntropy, CrossEntropyGrad};
 pub use cumulative_sum::CumulativeSum;
@@ -218,6 +220,8 @@ ops! {
     Conv2dInputGrad(Conv2dInputGrad): &["conv2d_input_grad"], Without(SECOND);
     /// The gradient of a convolution in its weights.
     Conv2dWeightGrad(Conv2dWeightGrad): &["conv2d_weight_grad"], Without(SECOND);
+    /// Transposed convolution, with bias where asked.
+    ConvTranspose2d(ConvTranspose2d): &["conv_transpose2d"], Of(&[0, 1, 2]);
     /// The maximum of each window.
     MaxPool2d(Pool2d): &["max_pool2d"], Of(&[0]);
     /// The gradient of max pooling.

@@ -124,6 +124,10 @@ pub fn execute(op: &Op, inputs: &[&HostTensor]) -> Result<HostTensor> {
         Op::Conv2dWeightGrad(op) => {
             floats(conv2d::weight_grad(&op.conv, &float(0), &float(1), shape))
         }
+        Op::ConvTranspose2d(op) => {
+            let y = conv2d::input_grad(&op.conv(), &float(0), &float(1), shape);
+            floats(conv2d::with_bias(y, bias(op.bias)))
+        }
         Op::MaxPool2d(op) => floats(pool2d::max(op, &float(0), shape)),
         Op::MaxPool2dGrad(op) => floats(pool2d::max_grad(&op.0, &float(0), &float(1), &float(2))),
         Op::AvgPool2d(op) => floats(pool2d::average(&op.0, &float(0), shape)),
