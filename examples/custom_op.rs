@@ -1,4 +1,4 @@
-//! An op of one's own: squareplus, `(x + √(x² + 4)) / 2`, with its gradient, a kernel for the CPU and a
+//! An op of one's own: squareplus, `(x + √(x² + ¼)) / 2`, with its gradient, a kernel for the CPU and a
 //! shader for the GPU. A small network with it trains, on the CPU and where there is one on the GPU.
 //!
 //!     cargo run --release --example custom_op
@@ -28,7 +28,7 @@ impl CustomOp for Squareplus {
     }
 
     fn reference(&self, inputs: &[&HostTensor]) -> Result<HostTensor> {
-        let squareplus = |x: f64| (x + (x * x + 4.0).sqrt()) / 2.0;
+        let squareplus = |x: f64| (x + (x * x + 0.25).sqrt()) / 2.0;
         let y: Vec<f64> = reference::widened(inputs[0]).into_iter().map(squareplus).collect();
         reference::rounded(&inputs[0].ty(), &y)
     }
@@ -37,12 +37,12 @@ impl CustomOp for Squareplus {
         Saved::operand(0)
     }
 
-    /// `(1 + x / r) / 2` with `r = √(x² + 4)`. Of a negative `x` that is `s = 2 / (r · (r + |x|))`, and of
+    /// `(1 + x / r) / 2` with `r = √(x² + ¼)`. Of a negative `x` that is `s = ⅛ / (r · (r + |x|))`, and of
     /// `-x` it is `1 - s`: so no digits cancel.
     fn gradient(&self, cx: &Backward<'_>) -> Result<Vec<Option<Tensor>>> {
         let x = cx.wide_operand(0)?;
-        let r = x.square()?.affine(1.0, 4.0)?.sqrt()?;
-        let s = r.mul(&r.add(&x.abs()?)?)?.recip()?.affine(2.0, 0.0)?;
+        let r = x.square()?.affine(1.0, 0.25)?.sqrt()?;
+        let s = r.mul(&r.add(&x.abs()?)?)?.recip()?.affine(0.125, 0.0)?;
         let zero = Tensor::zeros([], x.device())?;
         let slope = x.gt(&zero)?.select(&s.affine(-1.0, 1.0)?, &s)?;
         Ok(vec![Some(cx.wide_dy()?.mul(&slope)?)])
@@ -60,9 +60,9 @@ impl CustomOp for Squareplus {
 impl CpuKernel for Squareplus {
     fn run(&self, _: &[TensorType], inputs: &[&[f32]], first: usize, y: &mut [f32]) {
         for (y, &x) in y.iter_mut().zip(&inputs[0][first..]) {
-            let r = (x * x + 4.0).sqrt();
+            let r = (x * x + 0.25).sqrt();
             // The same, but far below zero the digits of the sum would cancel.
-            *y = if x > 0.0 { 0.5 * (x + r) } else { 2.0 / (r - x) };
+            *y = if x > 0.0 { 0.5 * (x + r) } else { 0.125 / (r - x) };
         }
     }
 }

@@ -33,11 +33,12 @@ mod verify;
 pub use error::{Error, Result};
 pub use init::Seed;
 pub use layers::{
-    AvgPool2d, BatchMoments, BatchNorm2d, Buffer, BufferKey, ChannelShuffle, Context, Conv2d,
-    DepthToSpace, Dropout, Flatten, FullConnect, GlobalAvgPool2d, GroupNorm, InstanceNorm2d,
-    LayerNorm, LayerScale, Lrn, MaxPool2d, Module, Part, Relu, Sequential, SpaceToDepth,
-    StochasticDepth, Visitor, VisitorMut, named_buffers, named_parameters, parameter_count,
-    parameters_mut, require_grad, set_tensors, to,
+    AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool2d, BatchMoments, BatchNorm2d, Buffer, BufferKey,
+    ChannelShuffle, Context, Conv2d, ConvTranspose2d, DepthToSpace, Dropout, Flatten, FullConnect,
+    GlobalAvgPool2d, GroupNorm, InstanceNorm2d, LayerNorm, LayerScale, Lrn, MaxPool2d, Module,
+    Pad2d, Part, Prelu, Relu, Resize2d, Sequential, SpaceToDepth, StochasticDepth, Visitor,
+    VisitorMut, named_buffers, named_parameters, parameter_count, parameters_mut, require_grad,
+    set_tensors, to,
 };
 pub use network::{LayerParameters, Metadata, Network, RunLimits};
 pub use optimizer::{
@@ -48,12 +49,13 @@ pub use shapes::{LayerShape, MAX_ELEMENTS, Scan};
 #[allow(deprecated, reason = "the old name is exported as long as it is there")]
 pub use spec::conv;
 pub use spec::{
-    Activation, Auxiliary, BatchNormSpec, BlockSpec, Branches, ChainLayer, ChannelShuffleSpec,
-    ChannelsSpec, ConvSpec, DropoutSpec, FullConnectSpec, GroupNormSpec, Init, Inputs,
-    InstanceNormSpec, LayerKind, LayerNormSpec, LayerSpec, LrnSpec, Misplaced, NetworkSpec, Node,
-    PerAxis, PerSide, PlainSpec, PoolSpec, ScaleSpec, SqueezeExcite, StochasticDepthSpec,
-    activation, batch_norm, conv2d, full_connect, group_norm, instance_norm, layer_norm, lrn, pool,
-    squeeze_excite,
+    Activation, AdaptivePoolSpec, Auxiliary, BatchNormSpec, BlockSpec, Border, Branches,
+    ChainLayer, ChannelShuffleSpec, ChannelsSpec, ConvSpec, ConvTransposeSpec, DropoutSpec,
+    FullConnectSpec, GroupNormSpec, Init, Inputs, InstanceNormSpec, LayerKind, LayerNormSpec,
+    LayerSpec, LrnSpec, Misplaced, NetworkSpec, Node, PadSpec, PerAxis, PerSide, PlainSpec,
+    PoolSpec, PreluSpec, ResizeSpec, ScaleSpec, SqueezeExcite, StochasticDepthSpec, Target,
+    activation, batch_norm, conv_transpose2d, conv2d, full_connect, group_norm, instance_norm,
+    layer_norm, lrn, pad, pool, prelu, resize, squeeze_excite, upsample,
 };
 pub use statistics::update_statistics;
 /// Makes a struct a module of its fields: it writes all of the trait [`Module`] but `forward`, for which

@@ -6,11 +6,12 @@
 use std::collections::BTreeSet;
 
 use striate_nn::{
-    Activation, Context, LayerKind, Module, Network, NetworkSpec, Seed, StochasticDepth,
-    batch_norm, conv2d, full_connect, group_norm, instance_norm, layer_norm, lrn,
-    parameter_gradients, parameters_mut, pool, require_grad, squeeze_excite,
+    Activation, Context, LayerKind, Module, Network, NetworkSpec, ResizeSpec, Seed,
+    StochasticDepth, Target, batch_norm, conv_transpose2d, conv2d, full_connect, group_norm,
+    instance_norm, layer_norm, lrn, pad, parameter_gradients, parameters_mut, pool, prelu,
+    require_grad, resize, squeeze_excite, upsample,
 };
-use striate_tensor::ops::UnaryKind;
+use striate_tensor::ops::{Coordinates, Interpolation, Nearest, UnaryKind};
 use striate_tensor::{Device, RandomKey, Reference, Tensor, no_grad};
 
 fn device() -> Device {
@@ -90,6 +91,11 @@ fn check_gradients(spec: &NetworkSpec, what: &str) {
     });
 }
 
+fn by(factor: [f32; 2], interpolation: Interpolation) -> ResizeSpec {
+    let coordinates = Coordinates::PytorchHalfPixel;
+    ResizeSpec { to: Target::Factor(factor), interpolation, coordinates, ..resize(1) }
+}
+
 fn cases() -> Vec<(NetworkSpec, Vec<usize>)> {
     let same = |count| conv2d(count, 3).padding(1);
     let mut cases = vec![
@@ -98,6 +104,19 @@ fn cases() -> Vec<(NetworkSpec, Vec<usize>)> {
         (start().conv(conv2d(2, [2, 3]).stride([2, 1]).padding([1, 0])), vec![3, 2, 2]),
         (start().conv(same(4).groups(4).relu().bias(0.25)), vec![5, 4, 4]),
         (start().conv(conv2d(2, 3).bias(1.0)).max_pool(pool(2)), vec![1, 1, 2]),
+        (start().conv_transpose(conv_transpose2d(3, 2).stride(2)), vec![10, 8, 3]),
+        (
+            start().conv_transpose(
+                conv_transpose2d(6, 3).stride([2, 3]).padding(1).output_padding([1, 2]).groups(2),
+            ),
+            vec![10, 12, 6],
+        ),
+        (
+            start().conv_transpose(
+                conv_transpose2d(2, [2, 3]).dilation(2).padding([[1, 0], [0, 2]]).without_bias(),
+            ),
+            vec![6, 6, 2],
+        ),
         (start().max_pool(pool(2).ceil()), vec![3, 2, 4]),
         (
             start().max_pool(pool([3, 2]).stride([2, 1]).padding([1, 0]).first_maximum()),
@@ -128,6 +147,34 @@ fn cases() -> Vec<(NetworkSpec, Vec<usize>)> {
         (start().residual(|x| x.conv(same(4)).stochastic_depth(0.5)), vec![5, 4, 4]),
         (start().full_connect(6).stochastic_depth(0.4).channel_shuffle(3), vec![6]),
         (start().channel_shuffle(2), vec![5, 4, 4]),
+        (start().adaptive_avg_pool([2, 3]), vec![2, 3, 4]),
+        (start().adaptive_avg_pool([5, 4]), vec![5, 4, 4]),
+        (start().adaptive_max_pool([2, 3]), vec![2, 3, 4]),
+        (start().adaptive_max_pool([1, 2]), vec![1, 2, 4]),
+        (start().upsample(2), vec![10, 8, 4]),
+        (start().resize(upsample([1, 3]).linear().align_corners()), vec![5, 12, 4]),
+        (start().resize(resize([3, 6]).cubic()), vec![3, 6, 4]),
+        (start().resize(resize(3).area()), vec![3, 3, 4]),
+        (start().resize(by([1.5, 0.6], Interpolation::Linear)), vec![7, 2, 4]),
+        (
+            start().resize(by([0.7, 2.5], Interpolation::Nearest(Nearest::PreferCeil))),
+            vec![3, 10, 4],
+        ),
+        (
+            start().resize(ResizeSpec {
+                exclude_outside: true,
+                ..by([2.0, 2.0], Interpolation::Cubic { coefficient: -0.5 })
+            }),
+            vec![10, 8, 4],
+        ),
+        (start().pad(pad(1)), vec![7, 6, 4]),
+        (start().pad(pad([[0, 1], [2, 0]]).value(0.5)), vec![6, 6, 4]),
+        (start().pad(pad([2, 1]).reflect()), vec![9, 6, 4]),
+        (start().pad(pad([1, 3]).edge()), vec![7, 10, 4]),
+        (start().pad(pad([[0, 0], [4, 5]]).wrap()), vec![5, 13, 4]),
+        (start().conv(same(3)).prelu(), vec![5, 4, 3]),
+        (start().conv(same(3)).prelu_with(prelu().shared().initial(0.1)), vec![5, 4, 3]),
+        (start().full_connect(3).prelu(), vec![3]),
         (start().depth_to_space(2), vec![10, 8, 1]),
         (start().conv(same(18)).pixel_shuffle(3), vec![15, 12, 2]),
         (start().conv(conv2d(3, 2)).space_to_depth(1), vec![4, 3, 3]),
@@ -241,6 +288,29 @@ fn channels_and_pixels_change_places() {
     let rows = values(&run(&start().depth_to_space(2)));
     // Row 1 of the image begins with the channels 4 to 7 of pixel (0, 0), then of (0, 1).
     assert_eq!(rows[16..24], [4., 5., 6., 7., 12., 13., 14., 15.]);
+}
+
+/// A small image by hand, as PyTorch's `interpolate`, `pad` and adaptive pooling give it.
+#[test]
+fn images_of_another_size_and_with_a_border() {
+    let run = |spec: NetworkSpec, x: &[f32]| {
+        let [rows, cols, channels] = spec.input;
+        let x = Tensor::from_vec(x.to_vec(), [1, rows, cols, channels], &device()).unwrap();
+        values(&spec.build(&device(), Seed(1)).unwrap().forward(&x).unwrap())
+    };
+    let line = |cols: usize| NetworkSpec::new([1, cols, 1]);
+    assert_eq!(run(line(2).upsample([1, 2]), &[1., 2.]), [1., 1., 2., 2.]);
+    let linear = upsample([1, 2]).linear();
+    assert_eq!(run(line(2).resize(linear), &[0., 4.]), [0., 1., 3., 4.]);
+    let cubic = line(2).resize(upsample([1, 2]).cubic());
+    assert_eq!(run(cubic, &[0., 64.]), [-6.75, 14.5, 49.5, 70.75]);
+    assert_eq!(run(line(5).adaptive_avg_pool([1, 2]), &[1., 2., 6., 4., 5.]), [3., 5.]);
+    assert_eq!(run(line(5).adaptive_max_pool([1, 2]), &[1., 2., 6., 4., 5.]), [6., 6.]);
+    let sides = pad([[0, 0], [2, 2]]);
+    assert_eq!(run(line(3).pad(sides), &[1., 2., 3.]), [0., 0., 1., 2., 3., 0., 0.]);
+    assert_eq!(run(line(3).pad(sides.reflect()), &[1., 2., 3.]), [3., 2., 1., 2., 3., 2., 1.]);
+    assert_eq!(run(line(3).pad(sides.edge()), &[1., 2., 3.]), [1., 1., 1., 2., 3., 3., 3.]);
+    assert_eq!(run(line(3).pad(sides.wrap()), &[1., 2., 3.]), [2., 3., 1., 2., 3., 1., 2.]);
 }
 
 /// Each image as a whole, about as often as the rate says; the others keep the mean.

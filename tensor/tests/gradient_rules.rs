@@ -126,7 +126,7 @@ fn broadcasting() -> impl Strategy<Value = (Vec<usize>, Vec<usize>)> {
     })
 }
 
-const BINARY: [BinaryKind; 7] = [
+const BINARY: [BinaryKind; 8] = [
     BinaryKind::Add,
     BinaryKind::Sub,
     BinaryKind::Mul,
@@ -134,6 +134,7 @@ const BINARY: [BinaryKind; 7] = [
     BinaryKind::Maximum,
     BinaryKind::Minimum,
     BinaryKind::Pow,
+    BinaryKind::Prelu,
 ];
 
 proptest! {
@@ -283,6 +284,21 @@ proptest! {
             let last = dims[axis] as u32 - 1;
             let indices = labels(vec![last, 0, last, last, 0]);
             check(x, LINEAR, |t| t[0].gather(&indices, axis));
+            check(x, LINEAR, |t| t[0].cumulative_sum(axis));
+            // In each line one is taken twice; places are put to twice, and one is beyond.
+            let mut own = dims.clone();
+            own[axis] = 3;
+            let count: usize = own.iter().product();
+            let places: Vec<u32> = (0..count as u32).map(|i| i * 7 % 3 % (last + 2)).collect();
+            let places = Tensor::from_vec(places, own.clone(), &device()).unwrap();
+            let within: Vec<u32> = places.to_vec::<u32>().unwrap().iter().map(|&i| i.min(last)).collect();
+            let within = Tensor::from_vec(within, own.clone(), &device()).unwrap();
+            check(x, LINEAR, |t| t[0].take_along(&within, axis));
+            let both = [halves(&dims, 4), halves(&own, 5)];
+            check(&both, LINEAR, |t| t[0].scatter(axis, &places, &t[1]));
+            check(&both, LINEAR, |t| t[0].scatter_add(axis, &places, &t[1]));
+            check(x, LINEAR, |t| Tensor::stack(&[&t[0], &t[0]], axis));
+            check(x, LINEAR, |t| t[0].unsqueeze(axis)?.repeat(&vec![2; rank + 1]));
         }
     }
 }
@@ -325,6 +341,10 @@ fn kinks_and_ends() {
     assert_eq!(sigmoid, [0.0, 0.0, 0.0, sixth, sixth, 0.0, 0.0, 0.0]);
     assert_eq!(gradient(vec![-1.0, 0.0, 2.0], Tensor::relu), [0.0, 0.0, 1.0]);
     assert_eq!(gradient(vec![-1.0, 0.0, 2.0], Tensor::abs), [-1.0, 0.0, 1.0]);
+    let slope = |x: &Tensor| x.prelu(&Tensor::full([], 0.25, DType::F32, &device())?);
+    assert_eq!(gradient(vec![-1.0, 0.0, 2.0], slope), [0.25, 0.25, 1.0]);
+    let of_slope = |s: &Tensor| Tensor::from_vec(vec![-3.0f32, 0.0, 2.0], [3], &device())?.prelu(s);
+    assert_eq!(gradient(vec![0.5, 0.5, 0.5], of_slope), [-3.0, 0.0, 0.0]);
     let clamp = |x: &Tensor| x.clamp(-1.0, 1.0);
     assert_eq!(gradient(vec![-2.0, -1.0, 0.5, 1.0, 1.5], clamp), [0.0, 1.0, 1.0, 1.0, 0.0]);
     // Powers at 0, where the letter of the rule has 0 · ∞.
@@ -366,6 +386,29 @@ fn pools() {
     for pool in [Pool2d::square(2, 2, 0), pool, Pool2d::square(2, 3, 1), other, ceil] {
         check(&[different(&[2, 5, 4, 3])], LINEAR, |t| t[0].max_pool2d(pool));
         check(&[halves(&[2, 5, 4, 3], 1)], 1e-5, |t| t[0].avg_pool2d(pool));
+    }
+}
+
+#[test]
+fn images_of_another_size_and_with_a_border() {
+    let x = || halves(&[2, 4, 5, 2], 1);
+    let sizes = [[7, 6], [2, 9], [4, 5], [1, 1]];
+    for output in sizes {
+        let area = Resize::area(output);
+        for resize in [Resize::nearest(output), Resize::linear(output), Resize::cubic(output), area]
+        {
+            check(&[x()], 1e-4, |t| t[0].resize(resize));
+        }
+        check(&[x()], 1e-4, |t| t[0].adaptive_avg_pool2d(output));
+        check(&[different(&[2, 4, 5, 2])], LINEAR, |t| t[0].adaptive_max_pool2d(output));
+    }
+    for border in [Border::Reflect, Border::Edge, Border::Wrap] {
+        check(&[x()], LINEAR, |t| t[0].pad_image([[2, 1], [0, 3]], border));
+    }
+    check(&[halves(&[2, 3, 2, 8], 1)], LINEAR, |t| t[0].channel_shuffle(4));
+    for order in [BlockOrder::Dcr, BlockOrder::Crd] {
+        check(&[halves(&[2, 3, 2, 8], 1)], LINEAR, |t| t[0].depth_to_space(2, order));
+        check(&[halves(&[2, 4, 2, 3], 1)], LINEAR, |t| t[0].space_to_depth(2, order));
     }
 }
 

@@ -33,7 +33,7 @@ struct ParameterRates {
 
 impl ParameterRates {
     fn of(network: &Network, info: &ParameterInfo, options: &TrainOptions) -> Self {
-        // Biases, and the scales and shifts of normalization, are few: they learn alike.
+        // Biases, slopes, and the scales and shifts of normalization are few: they learn alike.
         let rates = match info.role {
             Role::Weight => options.weights_of(info.layer),
             _ => options.biases_of(info.layer),

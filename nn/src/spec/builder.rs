@@ -1,13 +1,13 @@
 //! Writing a network down layer by layer.
 
-use striate_tensor::ops::{BlockOrder, UnaryKind};
+use striate_tensor::ops::UnaryKind;
 
 use super::node::INPUT;
 use super::{
-    Activation, Auxiliary, BatchNormSpec, BlockSpec, ChannelShuffleSpec, ChannelsSpec, ConvSpec,
-    DropoutSpec, FullConnectSpec, GroupNormSpec, Inputs, InstanceNormSpec, LayerNormSpec,
-    LayerSpec, LrnSpec, NetworkSpec, Node, PlainSpec, PoolSpec, ScaleSpec, StochasticDepthSpec,
-    batch_norm,
+    Activation, Auxiliary, BatchNormSpec, ConvSpec, ConvTransposeSpec, DropoutSpec,
+    FullConnectSpec, GroupNormSpec, Inputs, InstanceNormSpec, LayerNormSpec, LayerSpec, LrnSpec,
+    NetworkSpec, Node, PlainSpec, PoolSpec, PreluSpec, ScaleSpec, StochasticDepthSpec, batch_norm,
+    prelu,
 };
 use crate::Error;
 
@@ -62,6 +62,12 @@ impl NetworkSpec {
     #[must_use]
     pub fn conv(self, conv: ConvSpec) -> Self {
         self.layer(LayerSpec::Conv(conv))
+    }
+
+    /// And then a transposed convolution.
+    #[must_use]
+    pub fn conv_transpose(self, conv: ConvTransposeSpec) -> Self {
+        self.layer(LayerSpec::ConvTranspose(conv))
     }
 
     /// And then max pooling.
@@ -173,6 +179,18 @@ impl NetworkSpec {
         self.activation(Activation::new(UnaryKind::LeakyRelu { slope }))
     }
 
+    /// And then PReLU: ReLU with a slope below zero for each channel, which is learnt.
+    #[must_use]
+    pub fn prelu(self) -> Self {
+        self.prelu_with(prelu())
+    }
+
+    /// And then PReLU, with one slope for all channels or other slopes at first.
+    #[must_use]
+    pub fn prelu_with(self, prelu: PreluSpec) -> Self {
+        self.layer(LayerSpec::Prelu(prelu))
+    }
+
     /// And then no element is below `min` or above `max`.
     #[must_use]
     pub fn clamp(self, min: f32, max: f32) -> Self {
@@ -205,45 +223,6 @@ impl NetworkSpec {
     #[must_use]
     pub fn stochastic_depth(self, rate: f32) -> Self {
         self.layer(LayerSpec::StochasticDepth(StochasticDepthSpec { rate }))
-    }
-
-    /// And then a shuffle of channels: those of so many groups in turn.
-    #[must_use]
-    pub fn channel_shuffle(self, groups: usize) -> Self {
-        self.layer(LayerSpec::ChannelShuffle(ChannelShuffleSpec { groups }))
-    }
-
-    /// And then channels as blocks of `block` rows and cols of pixels, in the order of ONNX and
-    /// TensorFlow.
-    #[must_use]
-    pub fn depth_to_space(self, block: usize) -> Self {
-        self.layer(LayerSpec::DepthToSpace(BlockSpec { block, order: BlockOrder::Dcr }))
-    }
-
-    /// And then blocks of `block` rows and cols of pixels as channels, in the order of ONNX and
-    /// TensorFlow.
-    #[must_use]
-    pub fn space_to_depth(self, block: usize) -> Self {
-        self.layer(LayerSpec::SpaceToDepth(BlockSpec { block, order: BlockOrder::Dcr }))
-    }
-
-    /// And then channels as blocks of pixels, in PyTorch's order: its `PixelShuffle`.
-    #[must_use]
-    pub fn pixel_shuffle(self, block: usize) -> Self {
-        self.layer(LayerSpec::DepthToSpace(BlockSpec { block, order: BlockOrder::Crd }))
-    }
-
-    /// And then blocks of pixels as channels, in PyTorch's order: its `PixelUnshuffle`.
-    #[must_use]
-    pub fn pixel_unshuffle(self, block: usize) -> Self {
-        self.layer(LayerSpec::SpaceToDepth(BlockSpec { block, order: BlockOrder::Crd }))
-    }
-
-    /// And then these channels alone.
-    #[must_use]
-    pub fn channels(self, channels: std::ops::Range<usize>) -> Self {
-        let (first, count) = (channels.start, channels.len());
-        self.layer(LayerSpec::Channels(ChannelsSpec { first, count }))
     }
 
     /// And then each image as one row of numbers.
@@ -416,9 +395,12 @@ impl NetworkSpec {
             match self.nodes.get(place)?.layer {
                 LayerSpec::Conv(_) | LayerSpec::FullConnect(_) => return Some(place),
                 LayerSpec::Activation(_)
+                | LayerSpec::Prelu(_)
                 | LayerSpec::Dropout(_)
                 | LayerSpec::GlobalAvgPool(_)
                 | LayerSpec::GlobalMaxPool(_)
+                | LayerSpec::AdaptiveAvgPool(_)
+                | LayerSpec::AdaptiveMaxPool(_)
                 | LayerSpec::Flatten(_) => match sources.get(place)?[..] {
                     [Some(before)] => place = before,
                     _ => return None,

@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Activation, BatchNormSpec, BlockSpec, ChannelShuffleSpec, ChannelsSpec, ConvSpec, DropoutSpec,
-    FullConnectSpec, GroupNormSpec, InstanceNormSpec, LayerNormSpec, LrnSpec, PoolSpec, ScaleSpec,
+    Activation, AdaptivePoolSpec, BatchNormSpec, BlockSpec, ChannelShuffleSpec, ChannelsSpec,
+    ConvSpec, ConvTransposeSpec, DropoutSpec, FullConnectSpec, GroupNormSpec, InstanceNormSpec,
+    LayerNormSpec, LrnSpec, PadSpec, PoolSpec, PreluSpec, ResizeSpec, ScaleSpec,
     StochasticDepthSpec,
 };
 use crate::lower::Layer;
@@ -53,6 +54,8 @@ macro_rules! layers {
 layers! {
     /// A convolution, with bias and ReLU where it says so.
     Conv(ConvSpec) "conv",
+    /// A transposed convolution, with a bias where it says so.
+    ConvTranspose(ConvTransposeSpec) "conv-transpose",
     /// The maximum of each window.
     MaxPool(PoolSpec) "max-pool",
     /// The mean of each window.
@@ -61,6 +64,14 @@ layers! {
     GlobalAvgPool(PlainSpec) "global-avg-pool",
     /// The maximum of all pixels, for each channel.
     GlobalMaxPool(PlainSpec) "global-max-pool",
+    /// The means of as many windows as asked for.
+    AdaptiveAvgPool(AdaptivePoolSpec) "adaptive-avg-pool",
+    /// The maxima of as many windows as asked for.
+    AdaptiveMaxPool(AdaptivePoolSpec) "adaptive-max-pool",
+    /// Images of another size.
+    Resize(ResizeSpec) "resize",
+    /// A border around images.
+    Pad(PadSpec) "pad",
     /// Local response normalization.
     Lrn(LrnSpec) "lrn",
     /// Batch normalization.
@@ -77,6 +88,8 @@ layers! {
     FullConnect(FullConnectSpec) "full-connect",
     /// A function of each element.
     Activation(Activation) "activation",
+    /// ReLU with slopes below zero that are learnt.
+    Prelu(PreluSpec) "prelu",
     /// Elements muted at random, in training.
     Dropout(DropoutSpec) "dropout",
     /// Whole images muted at random, in training: a branch is dropped.
@@ -110,10 +123,12 @@ impl LayerSpec {
         let mut layer = *self;
         match &mut layer {
             LayerSpec::Conv(conv) => conv.init = Init::default(),
+            LayerSpec::ConvTranspose(conv) => conv.init = Init::default(),
             LayerSpec::FullConnect(full) => (full.init, full.dropout) = (Init::default(), 0.0),
             LayerSpec::Dropout(dropout) => dropout.rate = 0.0,
             LayerSpec::Scale(scale) => scale.initial = 1.0,
             LayerSpec::StochasticDepth(depth) => depth.rate = 0.0,
+            LayerSpec::Prelu(prelu) => prelu.initial = PreluSpec::default().initial,
             _ => {}
         }
         layer
@@ -129,12 +144,14 @@ impl LayerSpec {
         matches!(
             self,
             LayerSpec::Conv(_)
+                | LayerSpec::ConvTranspose(_)
                 | LayerSpec::FullConnect(_)
                 | LayerSpec::BatchNorm(_)
                 | LayerSpec::LayerNorm(_)
                 | LayerSpec::GroupNorm(_)
                 | LayerSpec::InstanceNorm(_)
                 | LayerSpec::Scale(_)
+                | LayerSpec::Prelu(_)
         )
     }
 
@@ -142,6 +159,7 @@ impl LayerSpec {
     pub fn init(&self) -> Option<Init> {
         match self {
             LayerSpec::Conv(conv) => Some(conv.init),
+            LayerSpec::ConvTranspose(conv) => Some(conv.init),
             LayerSpec::FullConnect(full) => Some(full.init),
             _ => None,
         }

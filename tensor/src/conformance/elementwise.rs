@@ -142,7 +142,7 @@ pub fn unary(device: &Device, settings: &Settings) {
 }
 
 fn takes(kind: BinaryKind, dtype: DType) -> bool {
-    dtype.is_float() || !matches!(kind, BinaryKind::Div | BinaryKind::Pow)
+    dtype.is_float() || !matches!(kind, BinaryKind::Div | BinaryKind::Pow | BinaryKind::Prelu)
 }
 
 fn binary_case(kind: BinaryKind, dtype: DType, a: &[usize], b: &[usize], seed: u64) -> Case {

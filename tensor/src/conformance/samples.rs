@@ -90,6 +90,19 @@ fn elementwise(all: &mut Vec<Sample>) {
     for &kind in ArgReduceKind::ALL {
         add(ArgReduce { kind, axis: 1, keep_axis: false }.into(), vec![floats(&[2, 3], 0)]);
     }
+    add(
+        Reduce {
+            kind: ReduceKind::Sum,
+            axes: Axes::new(&[0]).expect("the axes of a sample"),
+            keep_axes: true,
+        }
+        .into(),
+        vec![words(&[3, 2], &[1.0, 5.0, 2.0])],
+    );
+    let sums = CumulativeSum { axis: 1, exclusive: false, reverse: false };
+    add(sums.into(), vec![floats(&[2, 3], 0)]);
+    add(CumulativeSum { exclusive: true, reverse: true, ..sums }.into(), vec![floats(&[2, 3], 1)]);
+    add(ArgSort { axis: 1, descending: true, count: 2 }.into(), vec![floats(&[2, 3], 0)]);
     let condition = words(&[6], &[0.0, 1.0, 1.0]);
     add(Select.into(), vec![condition, floats(&[6], 0), floats(&[6], 3)]);
     add(ReluGrad.into(), vec![floats(&[6], 0), floats(&[6], 3)]);
@@ -117,9 +130,22 @@ fn others(all: &mut Vec<Sample>) {
     let parts = vec![floats(&[2, 3], 0), floats(&[2, 1], 3), floats(&[2, 2], 5)];
     add(Concatenate { axis: 1 }.into(), parts);
     add(Pad { widths: vec![[1, 2], [0, 1]], value: 0.5 }.into(), vec![floats(&[2, 3], 0)]);
+    let images = || floats(&[1, 2, 3, 2], 3);
+    let pad = PadImage { widths: [[1, 0], [2, 1]], border: Border::Reflect };
+    add(pad.into(), vec![images()]);
+    add(PadImageGrad { pad, input: [2, 3] }.into(), vec![floats(&[1, 3, 6, 2], 0)]);
+    let resize = Resize::linear([3, 4]);
+    add(resize.into(), vec![images()]);
+    add(ResizeGrad { resize, input: [2, 3] }.into(), vec![floats(&[1, 3, 4, 2], 0)]);
     let indices = words(&[4], &[2.0, 0.0, 2.0, 1.0]);
     add(Gather { axis: 0 }.into(), vec![floats(&[3, 2], 0), indices.clone()]);
     add(GatherGrad { axis: 0, extent: 3 }.into(), vec![indices, floats(&[4, 2], 0)]);
+    let chosen = words(&[2, 4], &[2.0, 0.0, 2.0, 1.0, 7.0]);
+    add(TakeAlong { axis: 1 }.into(), vec![floats(&[2, 3], 0), words(&[2, 2], &[2.0, 0.0, 1.0])]);
+    for add_up in [false, true] {
+        let op = Scatter { axis: 1, add: add_up };
+        add(op.into(), vec![floats(&[2, 3], 0), chosen.clone(), floats(&[2, 4], 5)]);
+    }
     let axes = Axes::new(&[1]).expect("the axes of a sample");
     add(Flip { axes }.into(), vec![floats(&[2, 3], 0)]);
 
@@ -134,6 +160,14 @@ fn others(all: &mut Vec<Sample>) {
     add(input_grad.into(), vec![like_output.clone(), weights]);
     let weight_grad = Conv2dWeightGrad { conv, kernel: [3, 3] };
     add(weight_grad.into(), vec![image.clone(), like_output]);
+
+    let padding = [[1, 0], [0, 1]];
+    let back =
+        ConvTranspose2d { stride: [2, 1], output_padding: [1, 0], padding, ..Default::default() };
+    let operands = vec![floats(&[1, 2, 3, 2], 0), floats(&[2, 3, 2, 3], 4)];
+    add(back.into(), operands.clone());
+    let operands = [operands, vec![floats(&[3], 2)]].concat();
+    add(ConvTranspose2d { bias: true, ..back }.into(), operands);
 
     let pool = Pool2d::square(2, 1, 0);
     let windows = || floats(&[1, 3, 4, 2], 1);
