@@ -20,6 +20,7 @@ mod gradient;
 mod kinds;
 mod lrn;
 mod matmul;
+mod optimize;
 mod pad;
 mod permute;
 mod pool2d;
@@ -32,6 +33,7 @@ mod slice;
 mod softmax;
 mod table;
 mod unary;
+mod weighted_cross_entropy;
 
 pub use batch_norm::{BatchNorm, BatchNormGrad, BatchNormSums, Moments};
 pub use binary::{Binary, BinaryKind};
@@ -48,6 +50,7 @@ pub use gather::{Gather, GatherGrad};
 pub use gradient::{Backward, Saved};
 pub use lrn::Lrn;
 pub use matmul::{MatMul, MatMulExtents};
+pub use optimize::{Optimize, OptimizeFactors};
 pub use pad::Pad;
 pub use permute::Permute;
 pub use pool2d::{AvgPool2dGrad, Pool2d, Ties};
@@ -60,6 +63,7 @@ pub use slice::Slice;
 pub use softmax::Softmax;
 pub use table::{Differentiable, OpFacts};
 pub use unary::{Unary, UnaryKind};
+pub use weighted_cross_entropy::{WeightedCrossEntropy, WeightedCrossEntropyGrad};
 
 use crate::{DType, Error, Result, Shape, Tensor, TensorType};
 
@@ -166,6 +170,11 @@ ops! {
     CrossEntropy(CrossEntropy): &["cross_entropy"], Of(&[0]);
     /// The gradient of cross-entropy in the logits.
     CrossEntropyGrad(CrossEntropyGrad): &["cross_entropy_grad"], Without(SECOND);
+    /// Cross-entropy with smoothed labels, weights of classes and ignored labels.
+    WeightedCrossEntropy(WeightedCrossEntropy): &["weighted_cross_entropy"], Of(&[0]);
+    /// The gradient of that in the logits.
+    WeightedCrossEntropyGrad(WeightedCrossEntropyGrad): &["weighted_cross_entropy_grad"],
+        Without(SECOND);
     /// The gradient of ReLU.
     ReluGrad(ReluGrad): &["relu_grad"], Without(SECOND);
     /// Axes in another order.
@@ -220,6 +229,8 @@ ops! {
     Flip(Flip): &["flip"], Of(&[0]);
     /// A step of gradient descent with momentum, in place.
     SgdMomentum(SgdMomentum): &["sgd_momentum"], Without("it updates its operands in place");
+    /// A step of another optimizer, in place.
+    Optimize(Optimize): Optimize::NAMES, Without("it updates its operands in place");
     /// A user's own op: its names and its gradient are its own.
     Custom(Custom): &[], Without("a user's own op says itself whether it has one");
 }
