@@ -191,18 +191,31 @@ fn features(batch: usize, cases: &mut Vec<OpCase>) -> Result<()> {
     for &kind in ArgReduceKind::ALL {
         add(ArgReduce { kind, axis: 3, keep_axis: false }.into(), &[x])?;
     }
+    add(CumulativeSum { axis: 3, exclusive: false, reverse: false }.into(), &[x])?;
+    add(TakeAlong { axis: 3 }.into(), &[x, condition])?;
+    for added in [false, true] {
+        add(Scatter { axis: 3, add: added }.into(), &[x, condition, x])?;
+    }
     add(Select.into(), &[condition, x, x])?;
     add(ReluGrad.into(), &[x, x])?;
     add(Permute { order: vec![0, 3, 1, 2] }.into(), &[x])?;
     add(Slice { ranges: vec![0..batch, 1..55, 1..55, 0..64] }.into(), &[x])?;
     add(Concatenate { axis: 3 }.into(), &[x, x])?;
     add(Pad { widths: vec![[0, 0], [1, 1], [1, 1], [0, 0]], value: 0.0 }.into(), &[x])?;
+    let pad = PadImage { widths: [[1, 1]; 2], border: Border::Reflect };
+    add(pad.into(), &[x])?;
+    add(PadImageGrad { pad, input: [54, 54] }.into(), &[x])?;
+    let resize = Resize::linear([112, 112]);
+    add(resize.into(), &[x])?;
+    let larger = (&[batch, 112, 112, 64][..], DType::F32);
+    add(ResizeGrad { resize, input: [56, 56] }.into(), &[larger])?;
     add(Flip { axes: Axes::new(&[2])? }.into(), &[x])?;
     add(Gather { axis: 0 }.into(), &[f32(&[1000, 64]), indices])?;
     add(GatherGrad { axis: 0, extent: 1000 }.into(), &[indices, (&[rows[0], 64], DType::F32)])?;
 
     let logits = (&[batch, 1000][..], DType::F32);
     let (labels, losses) = ((&[batch][..], DType::U32), (&[batch][..], DType::F32));
+    add(ArgSort { axis: 1, descending: true, count: 5 }.into(), &[logits])?;
     add(CrossEntropy.into(), &[logits, labels])?;
     add(CrossEntropyGrad.into(), &[logits, labels, losses])?;
     let (smoothed, weights) =
@@ -259,7 +272,52 @@ fn others(batch: usize, cases: &mut Vec<OpCase>) -> Result<()> {
     add("activation", norm.into(), &[x, pairs, each, each])?;
     add("activation", BatchNormSums.into(), &[x, x, pairs])?;
     let grad = BatchNormGrad { epsilon: norm.epsilon };
-    add("activation", grad.into(), &[x, x, pairs, pairs, each])
+    add("activation", grad.into(), &[x, x, pairs, pairs, each])?;
+    let f32 = |dims: &'static [usize]| (dims, DType::F32);
+    // Depthwise, as MobileNetV2, EfficientNet and ConvNeXt have them.
+    for (place, rows, channels, kernel, stride) in [
+        ("depthwise/3x3", 112, 32, 3, 1),
+        ("depthwise/3x3-wide", 28, 192, 3, 1),
+        ("depthwise/3x3-stride-2", 112, 96, 3, 2),
+        ("depthwise/5x5", 28, 240, 5, 1),
+        ("depthwise/7x7", 56, 96, 7, 1),
+        ("depthwise/7x7-last", 7, 768, 7, 1),
+    ] {
+        let padding = [[kernel / 2; 2]; 2];
+        let conv = Conv2d { stride: [stride; 2], padding, groups: channels, ..Conv2d::default() };
+        let x = [batch, rows, rows, channels];
+        let out = rows.div_ceil(stride);
+        let y = [batch, out, out, channels];
+        let (x, y) = ((&x[..], DType::F32), (&y[..], DType::F32));
+        let weights = [channels, kernel, kernel, 1];
+        let weights = (&weights[..], DType::F32);
+        add(place, conv.into(), &[x, weights])?;
+        add(place, Conv2dInputGrad { conv, input: [rows, rows] }.into(), &[y, weights])?;
+        add(place, Conv2dWeightGrad { conv, kernel: [kernel; 2] }.into(), &[x, y])?;
+    }
+    // The groups of a ResNeXt.
+    let conv = Conv2d { padding: [[1; 2]; 2], groups: 32, ..Conv2d::default() };
+    let x = (&[batch, 56, 56, 128][..], DType::F32);
+    add("groups/resnext", conv.into(), &[x, f32(&[128, 3, 3, 4])])?;
+    // Twice the size, as a decoder and as a network that draws have it.
+    let twice = ConvTranspose2d { stride: [2, 2], bias: true, ..ConvTranspose2d::default() };
+    let x = (&[batch, 28, 28, 128][..], DType::F32);
+    add("twice/2x2", twice.into(), &[x, f32(&[128, 2, 2, 64]), f32(&[64])])?;
+    let drawn = ConvTranspose2d { padding: [[1; 2]; 2], ..twice };
+    add("twice/4x4", drawn.into(), &[x, f32(&[128, 4, 4, 64]), f32(&[64])])?;
+    // In the first stage of a ConvNeXt, and group normalization where a residual network has it.
+    let (wide, each_wide) = ((&[batch, 56, 56, 96][..], DType::F32), (&[96][..], DType::F32));
+    let (x, each) = ((&[batch, 56, 56, 64][..], DType::F32), (&[64][..], DType::F32));
+    let norms = [
+        ("layer", GroupNorm::layer(1e-6), wide, each_wide),
+        ("group", GroupNorm::group(32, 1e-5), x, each),
+    ];
+    for (place, norm, x, each) in norms {
+        add(place, norm.into(), &[x, each, each])?;
+        add(place, GroupNormSums(norm).into(), &[x, x])?;
+        add(place, GroupNormGrad(norm).into(), &[x, x, each])?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -33,8 +33,10 @@ mod verify;
 pub use error::{Error, Result};
 pub use init::Seed;
 pub use layers::{
-    AvgPool2d, BatchMoments, BatchNorm2d, Buffer, BufferKey, Context, Conv2d, Dropout, Flatten,
-    FullConnect, GlobalAvgPool2d, Lrn, MaxPool2d, Module, Part, Relu, Sequential, Visitor,
+    AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool2d, BatchMoments, BatchNorm2d, Buffer, BufferKey,
+    ChannelShuffle, Context, Conv2d, ConvTranspose2d, DepthToSpace, Dropout, Flatten, FullConnect,
+    GlobalAvgPool2d, GroupNorm, InstanceNorm2d, LayerNorm, LayerScale, Lrn, MaxPool2d, Module,
+    Pad2d, Part, Prelu, Relu, Resize2d, Sequential, SpaceToDepth, StochasticDepth, Visitor,
     VisitorMut, named_buffers, named_parameters, parameter_count, parameters_mut, require_grad,
     set_tensors, to,
 };
@@ -48,9 +50,13 @@ pub use shapes::{LayerShape, MAX_ELEMENTS, Scan};
 #[allow(deprecated, reason = "the old name is exported as long as it is there")]
 pub use spec::conv;
 pub use spec::{
-    Activation, Auxiliary, BatchNormSpec, Branches, ChainLayer, ConvSpec, DropoutSpec,
-    FullConnectSpec, Init, Inputs, LayerKind, LayerSpec, LrnSpec, Misplaced, NetworkSpec, Node,
-    PerAxis, PerSide, PlainSpec, PoolSpec, activation, batch_norm, conv2d, full_connect, lrn, pool,
+    Activation, AdaptivePoolSpec, Auxiliary, BatchNormSpec, BlockSpec, Border, Branches,
+    ChainLayer, ChannelShuffleSpec, ConvSpec, ConvTransposeSpec, DropoutSpec, FullConnectSpec,
+    GroupNormSpec, Init, Inputs, InstanceNormSpec, LayerKind, LayerNormSpec, LayerSpec, LrnSpec,
+    Misplaced, NetworkSpec, Node, PadSpec, PerAxis, PerSide, PlainSpec, PoolSpec, PreluSpec,
+    ResizeSpec, ScaleSpec, StochasticDepthSpec, Target, activation, batch_norm, conv_transpose2d,
+    conv2d, full_connect, group_norm, instance_norm, layer_norm, lrn, pad, pool, prelu, resize,
+    upsample,
 };
 pub use statistics::update_statistics;
 /// Makes a struct a module of its fields: it writes all of the trait [`Module`] but `forward`, for which

@@ -18,13 +18,15 @@ pub enum Role {
     Scale,
     /// What is added to normalized channels.
     Shift,
+    /// What an activation multiplies negative elements by.
+    Slope,
 }
 
 impl Role {
     /// The last part of the parameter's name in files.
     pub const fn name(self) -> &'static str {
         match self {
-            Role::Weight | Role::Scale => "weight",
+            Role::Weight | Role::Scale | Role::Slope => "weight",
             Role::Bias | Role::Shift => "bias",
         }
     }

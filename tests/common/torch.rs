@@ -218,6 +218,7 @@ pub(crate) fn without_dropout(mut spec: NetworkSpec, size: usize) -> NetworkSpec
     for node in &mut spec.nodes {
         match &mut node.layer {
             LayerSpec::Dropout(dropout) => dropout.rate = 0.0,
+            LayerSpec::StochasticDepth(depth) => depth.rate = 0.0,
             LayerSpec::FullConnect(full) => full.dropout = 0.0,
             _ => {}
         }

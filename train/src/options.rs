@@ -149,7 +149,7 @@ impl TrainOptions {
         let of_role = self.roles.get(&parameter.role).copied();
         let (own, usual) = match parameter.role {
             Role::Weight => (layer.and_then(|layer| layer.weights), self.weights),
-            // Biases, and the scales and shifts of normalization, are few: they learn alike.
+            // Biases, slopes, and the scales and shifts of normalization are few: they learn alike.
             _ => (layer.and_then(|layer| layer.biases), self.biases),
         };
         own.or(of_role).unwrap_or(usual)

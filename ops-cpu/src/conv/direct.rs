@@ -249,6 +249,7 @@ fn packed_weights(
     let key = PackKey {
         winograd: false,
         turned: false,
+        depthwise: false,
         depth,
         outputs: e.out,
         groups: op.groups,

@@ -8,7 +8,7 @@ use striate_tensor::ops::{Algorithm, Conv2d};
 use striate_tensor::{Operand, Result, TensorType};
 
 use super::winograd::weight_grad as by_winograd;
-use super::{DIRECT, Extents};
+use super::{DIRECT, Extents, depthwise};
 use crate::context::Context;
 use crate::elementwise::PART_ELEMS;
 use crate::gemm::outer::{Outer, Pieces, even};
@@ -47,6 +47,9 @@ pub(super) fn weight_grad(
     if output.count() == 0 || pixels == 0 {
         dw.slice_mut::<f32>().fill(0.0);
         return Ok(dw);
+    }
+    if depthwise::takes(cx.level, op, e) {
+        return depthwise::weight_grad(cx, op, e, x.slice(), dy.slice());
     }
     if takes_winograd(cx.level, op, e) {
         by_winograd::weight_grad(cx, op, e, x.slice(), dy.slice(), dw.slice_mut())?;
@@ -129,6 +132,9 @@ fn takes_winograd(level: Level, op: &Conv2d, e: &Extents) -> bool {
 
 /// What [`weight_grad`] runs, for people.
 pub(super) fn name(level: Level, op: &Conv2d, e: &Extents) -> String {
+    if depthwise::takes(level, op, e) {
+        return depthwise::NAME.into();
+    }
     match takes_winograd(level, op, e) {
         true => by_winograd::NAME.into(),
         false => DIRECT.into(),

@@ -445,8 +445,8 @@ fn halves(spec: &NetworkSpec) -> Result<(NetworkSpec, Vec<(usize, FullConnectSpe
     let mut features = spec.clone();
     let full =
         NetworkSpec { nodes: features.nodes.split_off(join), ..NetworkSpec::new(spec.input) };
-    if let Some(dropout) = features.nodes.iter().position(|node| node.kind() == LayerKind::Dropout)
-    {
+    let drops = |kind| matches!(kind, LayerKind::Dropout | LayerKind::StochasticDepth);
+    if let Some(dropout) = features.nodes.iter().position(|node| drops(node.kind())) {
         // Its random numbers would be those of a rank's own samples.
         let got = format!("layer {}", spec.node_name(dropout));
         return refuse("no dropout before the first full-connect layer", got);
