@@ -1,6 +1,7 @@
 //! `striate inspect`.
 
 mod graph;
+mod training;
 
 use std::path::PathBuf;
 
@@ -21,6 +22,7 @@ use crate::output::{self, Output, bytes, dims, grouped};
 Examples:
   striate inspect vgg-d.sqlite3
   striate inspect --format json vgg-d.sqlite3 | jq .parameters
+  striate inspect --state working.safetensors
   striate inspect --graph resnet18.safetensors
   striate inspect --graph --dot resnet18.safetensors | dot -Tsvg > resnet18.svg")]
 pub(crate) struct InspectArgs {
@@ -30,6 +32,10 @@ pub(crate) struct InspectArgs {
     /// is freed, and the memory that activations take.
     #[arg(long)]
     graph: bool,
+    /// List every tensor of a training's state, not only what kinds there are. (`--format json` always
+    /// does.)
+    #[arg(long)]
+    state: bool,
     /// With --graph: draw it, in the language of Graphviz.
     #[arg(long, requires = "graph")]
     dot: bool,
@@ -64,6 +70,9 @@ struct Report<'a> {
     training_state: &'a [String],
     /// `null` where the file is of no training.
     training: Option<TrainingPosition>,
+    /// The options of that training, as `train --options` takes them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    training_options: Option<&'a serde_json::Value>,
     layers: Vec<LayerRow<'a>>,
     metadata: &'a Metadata,
     /// What ccv itself would refuse about this network.
@@ -131,13 +140,14 @@ pub(crate) fn run(args: &InspectArgs, output: &mut Output) -> Result<()> {
             mean: inspection.mean,
             training_state: &inspection.training_state,
             training: inspection.training,
+            training_options: inspection.training_options.as_ref(),
             layers: layers.collect(),
             metadata: &inspection.metadata,
             ccv_limits: limits,
         });
     }
 
-    facts(&inspection, output)?;
+    facts(&inspection, args.state, output)?;
     output.line("")?;
     // Columns that would say nothing are left out.
     let is_named = summary.layers.iter().any(|layer| !layer.name.is_empty());
@@ -190,7 +200,7 @@ pub(crate) fn run(args: &InspectArgs, output: &mut Output) -> Result<()> {
 }
 
 /// What is not in the table of layers.
-fn facts(inspection: &Inspection, output: &mut Output) -> Result<()> {
+fn facts(inspection: &Inspection, lists_state: bool, output: &mut Output) -> Result<()> {
     let Inspection { spec, metadata, .. } = inspection;
     let mut facts = vec![
         ("file", inspection.file.clone()),
@@ -202,13 +212,20 @@ fn facts(inspection: &Inspection, output: &mut Output) -> Result<()> {
         ("mean image", if inspection.mean { "yes" } else { "none" }.into()),
     ];
     if !inspection.training_state.is_empty() {
-        facts.push(("training state", inspection.training_state.join(", ")));
+        let state = match lists_state {
+            true => inspection.training_state.join(", "),
+            false => training::kinds(&inspection.training_state),
+        };
+        facts.push(("training state", state));
     }
     if let Some(training) = &inspection.training {
         let TrainingPosition { epoch, iteration, samples, .. } = *training;
         let (iteration, samples) = (grouped(iteration), grouped(samples));
         facts
             .push(("training", format!("epoch {epoch}, iteration {iteration}, {samples} samples")));
+    }
+    if let Some(options) = &inspection.training_options {
+        facts.extend(training::settings(options));
     }
     if let Some(labels) = &metadata.labels {
         let first: Vec<&str> = labels.iter().take(3).map(String::as_str).collect();
