@@ -69,17 +69,15 @@ fn trains(name: &str) {
     step(&mut first, 0);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("half.safetensors");
-    let training = Training {
-        velocities: first.velocities().clone(),
-        texts: [("next".to_owned(), "1".to_owned())].into(),
-    };
+    let training =
+        Training { state: first.state(), texts: [("next".to_owned(), "1".to_owned())].into() };
     write_training(&path, first.network(), &training).unwrap();
     drop(first);
     let (network, training) = read_training(&path, &device).unwrap();
     let training = training.unwrap();
     assert_eq!(training.texts["next"], "1");
     assert_eq!(network.spec(), &spec);
-    let mut second = Trainer::resumed(network, training.velocities, options()).unwrap();
+    let mut second = Trainer::resumed_with(network, training.state, options()).unwrap();
     step(&mut second, 1);
     assert!(bits(&second) == after, "{name}: a resumed training has other bits");
 }

@@ -164,8 +164,17 @@ fn case(place: &str, op: Op, inputs: &[(&[usize], DType)]) -> Result<OpCase> {
 
 /// Ops of which a benchmark of single ops says nothing, and why.
 #[cfg(test)]
-const NOT_TIMED: [(&str, &str); 1] =
-    [("sgd_momentum", "it updates in place: `striate bench --pass step` has its time")];
+const NOT_TIMED: [(&str, &str); 5] = [
+    ("sgd_momentum", IN_PLACE),
+    ("sgd", IN_PLACE),
+    ("adam", IN_PLACE),
+    ("rms_prop", IN_PLACE),
+    ("average", IN_PLACE),
+];
+
+/// Why steps of optimizers are among them.
+#[cfg(test)]
+const IN_PLACE: &str = "it updates in place: `striate bench --pass step` has its time";
 
 /// Every op that no other list has, on the features of a convolution in the middle of a network.
 fn features(batch: usize, cases: &mut Vec<OpCase>) -> Result<()> {
@@ -221,6 +230,10 @@ fn features(batch: usize, cases: &mut Vec<OpCase>) -> Result<()> {
     add(ArgSort { axis: 1, descending: true, count: 5 }.into(), &[logits])?;
     add(CrossEntropy.into(), &[logits, labels])?;
     add(CrossEntropyGrad.into(), &[logits, labels, losses])?;
+    let (smoothed, weights) =
+        (WeightedCrossEntropy { smoothing: 0.1, ignored: None }, f32(&[1000]));
+    add(smoothed.into(), &[logits, labels, weights])?;
+    add(WeightedCrossEntropyGrad(smoothed).into(), &[logits, labels, weights, losses])?;
 
     let conv = Conv2d { padding: [[1; 2]; 2], ..Conv2d::default() };
     add(Conv2dInputGrad { conv, input: [56, 56] }.into(), &[x, f32(&[64, 3, 3, 64])])?;

@@ -1,6 +1,7 @@
 //! `striate inspect`.
 
 mod graph;
+mod training;
 
 use std::path::PathBuf;
 
@@ -23,6 +24,7 @@ Examples:
   striate inspect vgg-d.sqlite3
   striate inspect mobilenet_v2
   striate inspect --format json vgg-d.sqlite3 | jq .parameters
+  striate inspect --state working.safetensors
   striate inspect --graph resnet18.safetensors
   striate inspect --graph --dot resnet18.safetensors | dot -Tsvg > resnet18.svg")]
 pub(crate) struct InspectArgs {
@@ -32,6 +34,10 @@ pub(crate) struct InspectArgs {
     /// is freed, and the memory that activations take.
     #[arg(long)]
     graph: bool,
+    /// List every tensor of a training's state, not only what kinds there are. (`--format json` always
+    /// does.)
+    #[arg(long)]
+    state: bool,
     /// With --graph: draw it, in the language of Graphviz.
     #[arg(long, requires = "graph")]
     dot: bool,
@@ -67,6 +73,9 @@ struct Report<'a> {
     training_state: &'a [String],
     /// `null` where the file is of no training.
     training: Option<TrainingPosition>,
+    /// The options of that training, as `train --options` takes them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    training_options: Option<&'a serde_json::Value>,
     layers: Vec<LayerRow<'a>>,
     metadata: &'a Metadata,
     /// What ccv itself would refuse about this network.
@@ -142,13 +151,14 @@ pub(crate) fn run(args: &InspectArgs, output: &mut Output) -> Result<()> {
             mean: file.is_some_and(|file| file.mean),
             training_state: file.map_or(&[], |file| &file.training_state),
             training: file.and_then(|file| file.training),
+            training_options: file.and_then(|file| file.training_options.as_ref()),
             layers: layers.collect(),
             metadata: file.map_or(&none, |file| &file.metadata),
             ccv_limits: limits,
         });
     }
 
-    facts(&spec, file, output)?;
+    facts(&spec, file, args.state, output)?;
     output.line("")?;
     // Columns that would say nothing are left out.
     let is_named = summary.layers.iter().any(|layer| !layer.name.is_empty());
@@ -201,14 +211,19 @@ pub(crate) fn run(args: &InspectArgs, output: &mut Output) -> Result<()> {
 }
 
 /// What is not in the table of layers.
-fn facts(spec: &NetworkSpec, file: Option<&Inspection>, output: &mut Output) -> Result<()> {
+fn facts(
+    spec: &NetworkSpec,
+    file: Option<&Inspection>,
+    lists_state: bool,
+    output: &mut Output,
+) -> Result<()> {
     let mut facts = vec![
         ("network", if spec.name.is_empty() { "(no name)".into() } else { spec.name.clone() }),
         ("input", format!("{}, cut from {}", dims(&spec.input), dims(&spec.image))),
         ("classes", spec.classes().to_string()),
     ];
     match file {
-        Some(file) => facts_of_file(file, &mut facts),
+        Some(file) => facts_of_file(file, lists_state, &mut facts),
         None => {
             let known = striate::models::find(&spec.name);
             facts.extend(known.map(|known| ("description", known.description.to_owned())));
@@ -222,7 +237,11 @@ fn facts(spec: &NetworkSpec, file: Option<&Inspection>, output: &mut Output) -> 
 }
 
 /// What a file holds beside its network.
-fn facts_of_file<'a>(inspection: &'a Inspection, facts: &mut Vec<(&'a str, String)>) {
+fn facts_of_file<'a>(
+    inspection: &'a Inspection,
+    lists_state: bool,
+    facts: &mut Vec<(&'a str, String)>,
+) {
     let metadata = &inspection.metadata;
     facts.splice(
         0..0,
@@ -236,13 +255,20 @@ fn facts_of_file<'a>(inspection: &'a Inspection, facts: &mut Vec<(&'a str, Strin
         ("mean image", if inspection.mean { "yes" } else { "none" }.into()),
     ]);
     if !inspection.training_state.is_empty() {
-        facts.push(("training state", inspection.training_state.join(", ")));
+        let state = match lists_state {
+            true => inspection.training_state.join(", "),
+            false => training::kinds(&inspection.training_state),
+        };
+        facts.push(("training state", state));
     }
     if let Some(training) = &inspection.training {
         let TrainingPosition { epoch, iteration, samples, .. } = *training;
         let (iteration, samples) = (grouped(iteration), grouped(samples));
         facts
             .push(("training", format!("epoch {epoch}, iteration {iteration}, {samples} samples")));
+    }
+    if let Some(options) = &inspection.training_options {
+        facts.extend(training::settings(options));
     }
     if let Some(labels) = &metadata.labels {
         let first: Vec<&str> = labels.iter().take(3).map(String::as_str).collect();

@@ -10,7 +10,7 @@
 //!   specification without weights.
 //! * [`Network`]: a specification with its weights on a device.
 //! * [`layers`]: the same layers as modules; [`init`]: fresh weights; [`loss`]: what to minimise;
-//!   [`Sgd`]: gradient descent; [`update_statistics`]: what batch normalization remembers.
+//!   [`Optimizer`]: how to go down a gradient, [`Sgd`]: as ccv does; [`update_statistics`]: what batch normalization remembers.
 //!
 //! Activations are `[n, rows, cols, channels]`, convolution weights `[out, kernel rows, kernel
 //! cols, channels / groups]`, full-connect weights `[out, in]`. Weights may be half precision
@@ -42,7 +42,8 @@ pub use layers::{
 };
 pub use network::{LayerParameters, Metadata, Network, RunLimits};
 pub use optimizer::{
-    Parameters, Rates, Sgd, leaf_parameters, named_gradients, parameter_gradients,
+    Method, Optimizer, OptimizerState, Parameters, Rates, Sgd, leaf_parameters, named_gradients,
+    parameter_gradients,
 };
 pub use parameters::{BufferInfo, ParameterInfo, Role};
 pub use shapes::{LayerShape, MAX_ELEMENTS, Scan};

@@ -1,11 +1,13 @@
 //! What a network holds beside its layers: its parameters and buffers.
 
+use serde::{Deserialize, Serialize};
 use striate_tensor::Shape;
 
 use crate::init::Fresh;
 
 /// What a parameter is in its layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Role {
     /// The weights of products.

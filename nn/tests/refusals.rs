@@ -39,6 +39,25 @@ fn slips_in_json_are_found() {
         ),
         (r#"{ "kind": "dropout", "rate": 0.5, "scale": 2 }"#, "unknown field `scale`"),
         (r#"{ "kind": "batch-norm", "eps": 1 }"#, "unknown field `eps`"),
+        (
+            r#"{ "kind": "resize", "interpolation": "linear" }"#,
+            "a resize layer needs a `size` or a `factor`, and not both",
+        ),
+        (
+            r#"{ "kind": "resize", "size": [2, 2], "interpolation": "lanczos" }"#,
+            "no interpolation is called `lanczos`: there are nearest,",
+        ),
+        (
+            r#"{ "kind": "resize", "size": [2, 2], "interpolation": "linear", "rounding": "ceil" }"#,
+            "`linear` has no `rounding`",
+        ),
+        (
+            r#"{ "kind": "resize", "size": [2, 2], "interpolation": "area", "coordinates": "x" }"#,
+            "no kind of coordinates is called `x`: there are half-pixel,",
+        ),
+        (r#"{ "kind": "pad", "padding": 1, "border": "mirror" }"#, "unknown variant `mirror`"),
+        (r#"{ "kind": "depth-to-space", "block": 2, "order": "rcd" }"#, "expected `dcr` or `crd`"),
+        (r#"{ "kind": "prelu", "slope": 0.1 }"#, "unknown field `slope`"),
         ("3", "a layer: an object with its kind"),
     ] {
         let message = NetworkSpec::from_json(&text(layer)).unwrap_err().to_string();

@@ -13,8 +13,8 @@ use crate::simd::Level;
 use crate::threads::Threads;
 use crate::{
     along, arg_sort, batch_norm, binary, cast, compare, concatenate, conv, cross_entropy,
-    cumulative_sum, dropout, fill, flip, gather, group_norm, lrn, lrn_grad, matmul, pad, permute,
-    pool2d, pool2d_grad, random, reduce, resample, select, sgd, slice, softmax, unary,
+    cumulative_sum, dropout, fill, flip, gather, group_norm, lrn, lrn_grad, matmul, optimize, pad,
+    permute, pool2d, pool2d_grad, random, reduce, resample, select, sgd, slice, softmax, unary,
 };
 
 /// The CPU: its threads, its instruction set, its memory.
@@ -124,6 +124,9 @@ impl Backend for Cpu {
             (Op::SgdMomentum(op), [w, v], [gradient]) => {
                 sgd::sgd_momentum(&self.0, op, w, v, gradient)
             }
+            (Op::Optimize(op), targets, [gradient]) if targets.len() == 1 + op.states() => {
+                optimize::optimize(&self.0, op, targets, gradient)
+            }
             _ => Err(Error::Unsupported {
                 device: "cpu".into(),
                 op: op.name(),
@@ -175,6 +178,12 @@ fn execute(
         Op::Softmax(op) => Some(softmax::softmax(cx, op, inputs, output)?),
         Op::CrossEntropy(_) => Some(cross_entropy::cross_entropy(cx, inputs, output)?),
         Op::CrossEntropyGrad(_) => Some(cross_entropy::cross_entropy_grad(cx, inputs, output)?),
+        Op::WeightedCrossEntropy(op) => {
+            Some(cross_entropy::weighted_cross_entropy(cx, op, inputs, output)?)
+        }
+        Op::WeightedCrossEntropyGrad(op) => {
+            Some(cross_entropy::weighted_cross_entropy_grad(cx, &op.0, inputs, output)?)
+        }
         Op::ReluGrad(_) => Some(binary::relu_grad(cx, inputs, output)?),
         Op::Permute(op) => Some(permute::permute(cx, op, inputs, output)?),
         Op::Slice(op) => Some(slice::slice(cx, op, inputs, output)?),
@@ -268,10 +277,16 @@ mod tests {
 
     use super::*;
 
+    const IN_PLACE: &str = "it updates in place, and has a kernel for that";
+
     /// The ops that have no kernel here, and why that is as well.
     const BY_THE_REFERENCE: &[(&str, &str)] = &[
         ("gather_grad", "embeddings are trained by no network here; its rows are added in order"),
-        ("sgd_momentum", "it updates in place, and has a kernel for that"),
+        ("sgd_momentum", IN_PLACE),
+        ("sgd", IN_PLACE),
+        ("adam", IN_PLACE),
+        ("rms_prop", IN_PLACE),
+        ("average", IN_PLACE),
     ];
 
     /// The reference is slow: what falls back to it unseen is a kernel forgotten.

@@ -64,9 +64,10 @@ families! {
     small unary small binary small select small compare small cast small reduce
     small arg_reduce small arg_sort small take_along
     small cross_entropy small cross_entropy_grad
+    small weighted_cross_entropy small weighted_cross_entropy_grad
     small relu_grad small permute small slice small concatenate
     small pad small gather small gather_grad small flip small lrn small lrn_grad small dropout small uniform
-    small normal small fill small sgd_momentum small transfer
+    small normal small fill small sgd_momentum small optimize small transfer
     // Products and sums over rows have tests of their own below. The others have images, lines and weights beyond
     // 16 KiB: `tests/large.rs` has others for them.
     whole matmul whole softmax whole conv2d whole conv2d_input_grad whole conv2d_weight_grad whole conv_transpose2d whole max_pool2d

@@ -36,7 +36,7 @@ use striate_tensor::{Device, SharedBytes};
 
 pub use file::TensorFile;
 pub use modules::{load, load_file, save, save_with};
-pub use training::{Training, read_training, write_training};
+pub use training::{Training, read_training, state_name, write_training};
 pub use write::{write_numbers_to, write_tensors};
 
 use crate::options::{ReadOptions, WriteOptions};
@@ -115,6 +115,13 @@ pub(crate) fn read_source(
     options: &ReadOptions,
 ) -> Result<Network> {
     model::read(&TensorFile::of(source)?, device, options)
+}
+
+pub(crate) fn read_training_source(
+    source: Arc<Source>,
+    device: &Device,
+) -> Result<(Network, Option<Training>)> {
+    training::read_open(&TensorFile::of(source)?, device)
 }
 
 /// What whoever trained noted, texts by name.

@@ -19,12 +19,14 @@ mod kinds;
 mod lrn;
 mod matmul;
 mod movement;
+mod optimize;
 mod pool2d;
 mod reduce;
 mod resample;
 mod sgd;
 mod softmax;
 mod sort;
+mod weighted_cross_entropy;
 
 use striate_tensor::{DType, Error, Op, Result, TensorType};
 
@@ -66,12 +68,14 @@ pub fn specialisations() -> Vec<Specialisation> {
         lrn::variants(),
         matmul::variants(),
         movement::variants(),
+        optimize::variants(),
         pool2d::variants(),
         reduce::variants(),
         resample::variants(),
         sgd::variants(),
         softmax::variants(),
         sort::variants(),
+        weighted_cross_entropy::variants(),
     ];
     let make = |(shader, constants): (&'static Shader, Constants)| Specialisation {
         shader: shader.name,
@@ -168,6 +172,16 @@ fn run(cx: &Context, op: &Op, x: &[Source<'_>], output: &TensorType) -> Result<G
         Op::Softmax(op) => softmax::softmax(cx, op, x[0], output),
         Op::CrossEntropy(_) => softmax::cross_entropy(cx, x[0], x[1], output),
         Op::CrossEntropyGrad(_) => gradients::cross_entropy_grad(cx, [x[0], x[1], x[2]], output),
+        Op::WeightedCrossEntropy(op) => {
+            weighted_cross_entropy::weighted_cross_entropy(cx, op, [x[0], x[1], x[2]], None, output)
+        }
+        Op::WeightedCrossEntropyGrad(op) => weighted_cross_entropy::weighted_cross_entropy(
+            cx,
+            &op.0,
+            [x[0], x[1], x[2]],
+            Some(x[3]),
+            output,
+        ),
         Op::ReluGrad(_) => gradients::relu_grad(cx, [x[0], x[1]]),
         Op::Permute(op) => movement::permute(cx, op, x[0], output),
         Op::Slice(op) => movement::slice(cx, op, x[0], output),
@@ -235,6 +249,8 @@ pub(crate) fn supports(op: &Op, inputs: &[TensorType]) -> bool {
             | Op::Softmax(_)
             | Op::CrossEntropy(_)
             | Op::CrossEntropyGrad(_)
+            | Op::WeightedCrossEntropy(_)
+            | Op::WeightedCrossEntropyGrad(_)
             | Op::ReluGrad(_)
             | Op::Permute(_)
             | Op::Slice(_)
@@ -271,6 +287,7 @@ pub(crate) fn supports(op: &Op, inputs: &[TensorType]) -> bool {
             | Op::Normal(_)
             | Op::Fill(_)
             | Op::SgdMomentum(_)
+            | Op::Optimize(_)
     )
 }
 
@@ -300,6 +317,9 @@ pub(crate) fn execute_in_place(
 ) -> Result<()> {
     match (op, targets, inputs) {
         (Op::SgdMomentum(op), &[w, v], &[gradient]) => sgd::sgd_momentum(cx, op, w, v, gradient),
+        (Op::Optimize(step), targets, &[gradient]) if targets.len() == 1 + step.states() => {
+            optimize::optimize(cx, op.name(), step, targets, gradient)
+        }
         (op, ..) => Err(cx.gpu.unsupported(op.name(), "it updates no such targets in place")),
     }
 }

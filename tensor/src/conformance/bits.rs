@@ -68,6 +68,24 @@ pub(super) fn cases() -> Vec<Case> {
                 signed(&[70], 3),
             ],
         ),
+        case(
+            WeightedCrossEntropy { smoothing: 0.1, ignored: Some(3) }.into(),
+            vec![
+                signed(&[70, 1000], 1),
+                tensor(&[70], DType::U32, Values::Range(0.0, 1000.0), 2),
+                signed(&[1000], 4),
+            ],
+        ),
+        case(
+            WeightedCrossEntropyGrad(WeightedCrossEntropy { smoothing: 0.1, ignored: Some(3) })
+                .into(),
+            vec![
+                signed(&[70, 1000], 1),
+                tensor(&[70], DType::U32, Values::Range(0.0, 1000.0), 2),
+                signed(&[1000], 4),
+                signed(&[70], 3),
+            ],
+        ),
         case(ReluGrad.into(), vec![signed(&[300, 401], 1), signed(&[300, 401], 2)]),
         case(
             GatherGrad { axis: 0, extent: 40 }.into(),

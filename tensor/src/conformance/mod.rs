@@ -56,6 +56,7 @@ mod lrn;
 mod matmul;
 mod memory;
 mod movement;
+mod optimize;
 mod pool2d;
 mod random;
 mod reduce;
@@ -149,6 +150,8 @@ families! { $
     softmax::softmax,
     softmax::cross_entropy,
     softmax::cross_entropy_grad,
+    softmax::weighted_cross_entropy,
+    softmax::weighted_cross_entropy_grad,
     movement::permute,
     movement::slice,
     movement::concatenate,
@@ -182,6 +185,7 @@ families! { $
     random::normal,
     random::fill,
     memory::sgd_momentum,
+    optimize::optimize,
     memory::transfer,
     memory::bad_operands,
     bits::same_bits_twice,

@@ -25,7 +25,7 @@ impl Sample {
 
     /// Whether the op gives an output; others update their operands.
     pub fn executes(&self) -> bool {
-        !matches!(self.op, Op::SgdMomentum(_))
+        !matches!(self.op, Op::SgdMomentum(_) | Op::Optimize(_))
     }
 }
 
@@ -123,7 +123,12 @@ fn others(all: &mut Vec<Sample>) {
     }
     let labels = words(&[2], &[3.0, 1.0]);
     add(CrossEntropy.into(), vec![floats(&[2, 4], 0), labels.clone()]);
-    add(CrossEntropyGrad.into(), vec![floats(&[2, 4], 0), labels, floats(&[2], 3)]);
+    add(CrossEntropyGrad.into(), vec![floats(&[2, 4], 0), labels.clone(), floats(&[2], 3)]);
+    let weighted = WeightedCrossEntropy { smoothing: 0.25, ignored: Some(7) };
+    let mut inputs = vec![floats(&[2, 4], 0), labels, positive(&[4], 1)];
+    add(weighted.into(), inputs.clone());
+    inputs.push(floats(&[2], 3));
+    add(WeightedCrossEntropyGrad(weighted).into(), inputs);
 
     add(Permute { order: vec![1, 0] }.into(), vec![floats(&[2, 3], 0)]);
     add(Slice { ranges: vec![0..2, 1..3] }.into(), vec![floats(&[2, 3], 0)]);
@@ -206,4 +211,10 @@ fn others(all: &mut Vec<Sample>) {
     add(Fill { ty: TensorType::f32(shape), value: 1.5 }.into(), vec![]);
     let step = SgdMomentum { rate: 0.1, momentum: 0.9, decay: 0.01, scale: 0.5 };
     add(step.into(), vec![floats(&[5], 0), floats(&[5], 2), floats(&[5], 4)]);
+    for step in super::optimize::STEPS {
+        let mut inputs = vec![floats(&[5], 0)];
+        inputs.extend((0..step.states()).map(|i| positive(&[5], i)));
+        inputs.push(floats(&[5], 4));
+        add(step.into(), inputs);
+    }
 }

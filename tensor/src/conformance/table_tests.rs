@@ -78,6 +78,7 @@ fn every_op_is_asked_for_the_same_bits() {
         ("Fill", MOVES),
         ("Flip", MOVES),
         ("SgdMomentum", "element by element, and in place"),
+        ("Optimize", "element by element, and in place"),
     ];
     let ops = super::bits::cases().into_iter().map(|case| case.op.facts().variant);
     let variants = Op::TABLE.iter().filter(|facts| !facts.names.is_empty());

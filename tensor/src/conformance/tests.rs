@@ -118,6 +118,7 @@ fn a_nan_that_vanishes_is_found() {
         "uniform",
         "normal",
         "sgd_momentum",
+        "optimize",
         "bad_operands",
         "same_bits_twice",
     ];

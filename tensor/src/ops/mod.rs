@@ -26,6 +26,7 @@ mod group_norm;
 mod kinds;
 mod lrn;
 mod matmul;
+mod optimize;
 mod pad;
 mod pad_image;
 mod permute;
@@ -42,6 +43,7 @@ mod softmax;
 mod table;
 mod taps;
 mod unary;
+mod weighted_cross_entropy;
 
 pub use adaptive::adaptive_windows;
 pub use along::{Scatter, TakeAlong};
@@ -64,6 +66,7 @@ pub use gradient::{Backward, Saved};
 pub use group_norm::{GroupExtents, GroupNorm, GroupNormGrad, GroupNormSums};
 pub use lrn::Lrn;
 pub use matmul::{MatMul, MatMulExtents};
+pub use optimize::{Optimize, OptimizeFactors};
 pub use pad::Pad;
 pub use pad_image::{Border, PadImage, PadImageGrad};
 pub use permute::Permute;
@@ -80,6 +83,7 @@ pub use softmax::Softmax;
 pub use table::{Differentiable, OpFacts};
 pub use taps::Taps;
 pub use unary::{Unary, UnaryKind};
+pub use weighted_cross_entropy::{WeightedCrossEntropy, WeightedCrossEntropyGrad};
 
 use crate::{DType, Error, Result, Shape, Tensor, TensorType};
 
@@ -190,6 +194,11 @@ ops! {
     CrossEntropy(CrossEntropy): &["cross_entropy"], Of(&[0]);
     /// The gradient of cross-entropy in the logits.
     CrossEntropyGrad(CrossEntropyGrad): &["cross_entropy_grad"], Without(SECOND);
+    /// Cross-entropy with smoothed labels, weights of classes and ignored labels.
+    WeightedCrossEntropy(WeightedCrossEntropy): &["weighted_cross_entropy"], Of(&[0]);
+    /// The gradient of that in the logits.
+    WeightedCrossEntropyGrad(WeightedCrossEntropyGrad): &["weighted_cross_entropy_grad"],
+        Without(SECOND);
     /// The gradient of ReLU.
     ReluGrad(ReluGrad): &["relu_grad"], Without(SECOND);
     /// Axes in another order.
@@ -264,6 +273,8 @@ ops! {
     Flip(Flip): &["flip"], Of(&[0]);
     /// A step of gradient descent with momentum, in place.
     SgdMomentum(SgdMomentum): &["sgd_momentum"], Without("it updates its operands in place");
+    /// A step of another optimizer, in place.
+    Optimize(Optimize): Optimize::NAMES, Without("it updates its operands in place");
     /// A user's own op: its names and its gradient are its own.
     Custom(Custom): &[], Without("a user's own op says itself whether it has one");
 }

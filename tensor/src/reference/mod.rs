@@ -22,6 +22,7 @@ mod gather;
 mod group_norm;
 mod lrn;
 mod matmul;
+mod optimize;
 mod pad;
 mod permute;
 mod pool2d;
@@ -93,6 +94,16 @@ pub fn execute(op: &Op, inputs: &[&HostTensor]) -> Result<HostTensor> {
         Op::CrossEntropyGrad(_) => {
             floats(cross_entropy::cross_entropy_grad(&float(0), &float(1), &float(2)))
         }
+        Op::WeightedCrossEntropy(op) => {
+            floats(cross_entropy::weighted_cross_entropy(op, &float(0), &float(1), &float(2)))
+        }
+        Op::WeightedCrossEntropyGrad(op) => floats(cross_entropy::weighted_cross_entropy_grad(
+            &op.0,
+            &float(0),
+            &float(1),
+            &float(2),
+            &float(3),
+        )),
         Op::ReluGrad(_) => floats(relu::relu_grad(&float(0), &float(1))),
         Op::Permute(op) => permute::permute(op, inputs[0], shape),
         Op::Slice(op) => slice::slice(op, inputs[0], shape),
@@ -157,7 +168,7 @@ pub fn execute(op: &Op, inputs: &[&HostTensor]) -> Result<HostTensor> {
         Op::Normal(op) => random::normal(op).into(),
         Op::Fill(op) => fill::fill(op),
         Op::Flip(op) => flip::flip(op, inputs[0]),
-        Op::SgdMomentum(_) => return Err(in_place(op, true)),
+        Op::SgdMomentum(_) | Op::Optimize(_) => return Err(in_place(op, true)),
         Op::Custom(op) => return op.reference(inputs, &output),
     };
     HostTensor::new(*shape, values)
@@ -192,7 +203,13 @@ pub fn execute_in_place(
     op.output(&types)?;
     match (op, targets, inputs) {
         (Op::SgdMomentum(op), [w, v], [gradient]) => sgd::sgd_momentum(op, w, v, gradient),
-        _ => return Err(in_place(op, matches!(op, Op::SgdMomentum(_)))),
+        (Op::Optimize(op), [w, state @ ..], [gradient]) if state.len() == op.states() => {
+            optimize::optimize(op, w, state, gradient);
+        }
+        _ => {
+            let updates = matches!(op, Op::SgdMomentum(_) | Op::Optimize(_));
+            return Err(in_place(op, updates));
+        }
     }
     Ok(())
 }

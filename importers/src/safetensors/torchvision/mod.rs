@@ -42,6 +42,7 @@ pub(super) fn inspect(file: &TensorFile) -> Result<Inspection> {
         mean: true,
         training_state: Vec::new(),
         training: None,
+        training_options: None,
         metadata: import::metadata(&layout),
         layers,
         spec: layout.spec,
