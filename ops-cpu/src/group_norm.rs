@@ -3,7 +3,7 @@
 //! Where each pixel is taken by itself (an image may have just one), a task takes some rows: the sums
 //! of a row are made while it is in the cache. Where an image is taken whole, a task takes an image, and shares out the parts of
 //! large ones; its channels are summed as for batch normalization, then those of a group together.
-//! Sums are in f64 and in an order that follows from the shape alone.
+//! Short sums are in f32, sums of them in f64, in an order that follows from the shape alone.
 
 use striate_tensor::ops::{GroupExtents, GroupNorm};
 use striate_tensor::{Operand, Result, Shape, TensorType};
@@ -15,10 +15,14 @@ use crate::elementwise::PART_ELEMS;
 use crate::memory::Memory;
 use crate::simd::{Kernel, Simd};
 
-/// Sums side by side: enough that additions need not wait for each other.
-const SUMS: usize = 16;
+/// Vectors of sums side by side: enough that additions need not wait for each other.
+const SUMS: usize = 4;
+/// Numbers that are summed in f32.
+const BLOCK: usize = 4096;
 /// Rows whose terms are added to the sums of channels at a time.
 const ROWS: usize = 4;
+/// Rows that are summed in f32.
+const BLOCK_ROWS: usize = 64;
 
 /// The normalization: operands `x`, scale, shift.
 pub(crate) fn group_norm(
@@ -132,7 +136,9 @@ pub(crate) fn sums(
         let here = index * part..x.len().min((index + 1) * part);
         let (x, dy) = (&x[here.clone()], &dy[here]);
         if e.pixels == 1 {
-            cx.level.run(RowsSums { x, dy, sums, e, epsilon });
+            let mut near = cx.pool.take(4 * pair)?;
+            let near = near.slice_mut();
+            cx.level.run(RowsSums { x, dy, sums, near, e, epsilon });
             return Ok(());
         }
         let groups = of_image(cx, x, e, epsilon)?;
@@ -196,53 +202,82 @@ fn inverse(variance: f64, epsilon: f32) -> f64 {
     1.0 / (variance + f64::from(epsilon)).sqrt()
 }
 
-/// The sums of `N` terms of each place of some slices of one length.
+/// The sums of `N` terms of each place of some slices of one length: `terms` of vectors, `term` of what
+/// is left. Sums of a block of places are in f32, those of blocks in f64.
 #[inline(always)]
-fn summed<const M: usize, const N: usize>(
+fn summed<S: Simd, const M: usize, const N: usize>(
+    simd: S,
     slices: [&[f32]; M],
-    term: impl Fn([f32; M]) -> [f64; N],
+    terms: impl Fn([S::V; M]) -> [S::V; N],
+    term: impl Fn([f32; M]) -> [f32; N],
 ) -> [f64; N] {
-    let mut sums = [[0.0f64; SUMS]; N];
     let len = slices[0].len();
-    let whole = len - len % SUMS;
-    for at in (0..whole).step_by(SUMS) {
-        let parts: [&[f32]; M] = std::array::from_fn(|m| &slices[m][at..at + SUMS]);
-        for lane in 0..SUMS {
-            let terms = term(std::array::from_fn(|m| parts[m][lane]));
-            for n in 0..N {
-                sums[n][lane] += terms[n];
+    let mut all = [0.0f64; N];
+    for from in (0..len).step_by(BLOCK) {
+        let blocks: [&[f32]; M] =
+            std::array::from_fn(|m| &slices[m][from..slices[m].len().min(from + BLOCK)]);
+        let places = blocks.iter().map(|block| block.len()).min().unwrap_or(0);
+        let vectors = places / S::LANES;
+        // SAFETY: a vector inside every block.
+        let load = |i: usize| unsafe {
+            std::array::from_fn(|m| simd.load(blocks[m].as_ptr().add(i * S::LANES)))
+        };
+        let mut sums = [[simd.splat(0.0); N]; SUMS];
+        for first in (0..vectors - vectors % SUMS).step_by(SUMS) {
+            for (i, sums) in sums.iter_mut().enumerate() {
+                let terms = terms(load(first + i));
+                for (sum, term) in sums.iter_mut().zip(terms) {
+                    *sum = simd.add(*sum, term);
+                }
             }
         }
-    }
-    for at in whole..len {
-        let terms = term(std::array::from_fn(|m| slices[m][at]));
-        for n in 0..N {
-            sums[n][at - whole] += terms[n];
-        }
-    }
-    let mut half = SUMS / 2;
-    while half > 0 {
-        for sums in &mut sums {
-            for lane in 0..half {
-                sums[lane] += sums[lane + half];
+        for i in vectors - vectors % SUMS..vectors {
+            let terms = terms(load(i));
+            for (sum, term) in sums[0].iter_mut().zip(terms) {
+                *sum = simd.add(*sum, term);
             }
         }
-        half /= 2;
+        let mut rest = [0.0f32; N];
+        for at in vectors * S::LANES..places {
+            let terms = term(blocks.map(|block| block[at]));
+            for (sum, term) in rest.iter_mut().zip(terms) {
+                *sum += term;
+            }
+        }
+        for (n, all) in all.iter_mut().enumerate() {
+            let [a, b, c, d] = std::array::from_fn(|i| sums[i][n]);
+            let sum = simd.sum(simd.add(simd.add(a, b), simd.add(c, d)));
+            *all += f64::from(sum) + f64::from(rest[n]);
+        }
     }
-    sums.map(|sums| sums[0])
+    all
 }
 
 /// The mean and `1 / √(variance + epsilon)` of some numbers.
 #[inline(always)]
-fn moments(x: &[f32], epsilon: f32) -> [f64; 2] {
+fn moments<S: Simd>(simd: S, x: &[f32], epsilon: f32) -> [f64; 2] {
     let count = x.len() as f64;
-    let [sum] = summed([x], |[x]| [f64::from(x)]);
-    let mean = sum / count;
-    let [squares] = summed([x], |[x]| {
-        let d = f64::from(x) - mean;
-        [d * d]
-    });
-    [mean, inverse(squares / count, epsilon)]
+    let [sum] = summed(simd, [x], |x| x, |x| x);
+    // What this estimate is off by is corrected in both.
+    let estimate = (sum / count) as f32;
+    let center = simd.splat(estimate);
+    let [sum, squares] = summed(
+        simd,
+        [x],
+        |[x]| {
+            let d = simd.sub(x, center);
+            [d, simd.mul(d, d)]
+        },
+        |[x]| {
+            let d = x - estimate;
+            [d, d * d]
+        },
+    );
+    let off = sum / count;
+    let variance = squares / count - off * off;
+    // NaN stays.
+    let variance = if variance < 0.0 { 0.0 } else { variance };
+    [f64::from(estimate) + off, inverse(variance, epsilon)]
 }
 
 /// The normalization of rows.
@@ -259,14 +294,14 @@ impl Kernel for Rows<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
+    fn run<S: Simd>(self, simd: S) {
         let Rows { x, y, scale, shift, e, epsilon } = self;
         let group = e.per_group();
         for (x, y) in x.chunks_exact(e.channels).zip(y.chunks_exact_mut(e.channels)) {
             let groups = x.chunks_exact(group).zip(y.chunks_exact_mut(group));
             let affine = scale.chunks_exact(group).zip(shift.chunks_exact(group));
             for ((x, y), (scale, shift)) in groups.zip(affine) {
-                let [mean, inverse] = moments(x, epsilon);
+                let [mean, inverse] = moments(simd, x, epsilon);
                 let (mean, inverse) = (mean as f32, inverse as f32);
                 for (((y, x), scale), shift) in y.iter_mut().zip(x).zip(scale).zip(shift) {
                     *y = (x - mean) * inverse * scale + shift;
@@ -290,17 +325,26 @@ impl Kernel for RowsGrad<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
+    fn run<S: Simd>(self, simd: S) {
         let RowsGrad { x, dy, dx, scale, e, epsilon } = self;
         let (group, count) = (e.per_group(), e.per_group() as f64);
         let rows = x.chunks_exact(group).zip(dy.chunks_exact(group));
         let scales = scale.chunks_exact(group).cycle();
         for (((x, dy), dx), scale) in rows.zip(dx.chunks_exact_mut(group)).zip(scales) {
-            let [mean, inverse] = moments(x, epsilon);
-            let [of_dy, of_products] = summed([x, dy, scale], |[x, dy, scale]| {
-                let slope = f64::from(scale * dy);
-                [slope, slope * (f64::from(x) - mean)]
-            });
+            let [mean, inverse] = moments(simd, x, epsilon);
+            let (center, wide_center) = (mean as f32, simd.splat(mean as f32));
+            let [of_dy, of_products] = summed(
+                simd,
+                [x, dy, scale],
+                |[x, dy, scale]| {
+                    let slope = simd.mul(scale, dy);
+                    [slope, simd.mul(slope, simd.sub(x, wide_center))]
+                },
+                |[x, dy, scale]| {
+                    let slope = scale * dy;
+                    [slope, slope * (x - center)]
+                },
+            );
             let of_dy = (of_dy / count) as f32;
             let along = (of_products / count * inverse * inverse) as f32;
             let (mean, inverse) = (mean as f32, inverse as f32);
@@ -316,50 +360,79 @@ struct RowsSums<'a> {
     x: &'a [f32],
     dy: &'a [f32],
     sums: &'a mut [f64],
+    /// Room for the sums of some of them, `[2, channels]`.
+    near: &'a mut [f32],
     e: GroupExtents,
     epsilon: f32,
+}
+
+/// The channels of a group in all rows.
+#[derive(Clone, Copy)]
+struct Columns<'a> {
+    x: &'a [f32],
+    dy: &'a [f32],
+    channels: usize,
+    first: usize,
+    group: usize,
+    epsilon: f32,
+}
+
+impl<'a> Columns<'a> {
+    /// Those of a row, with their mean and `1 / √(variance + epsilon)`. It is no closure: one that is
+    /// called in several places is not inlined, and so compiled without the instruction set.
+    #[inline(always)]
+    fn row<S: Simd>(&self, simd: S, row: usize) -> (&'a [f32], &'a [f32], [f32; 2]) {
+        let at = row * self.channels + self.first;
+        let x = &self.x[at..at + self.group];
+        let [mean, inverse] = moments(simd, x, self.epsilon);
+        (x, &self.dy[at..at + self.group], [mean as f32, inverse as f32])
+    }
 }
 
 impl Kernel for RowsSums<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        let RowsSums { x, dy, sums, e, epsilon } = self;
+    fn run<S: Simd>(self, simd: S) {
+        let RowsSums { x, dy, sums, near, e, epsilon } = self;
         sums.fill(0.0);
         let (channels, group) = (e.channels, e.per_group());
-        let (of_dy, of_products) = sums.split_at_mut(channels);
         let rows = x.len() / channels;
-        for first in (0..channels).step_by(group) {
-            let of_dy = &mut of_dy[first..first + group];
-            let of_products = &mut of_products[first..first + group];
-            let row = |of: usize| {
-                let at = of * channels + first;
-                let x = &x[at..at + group];
-                (x, &dy[at..at + group], moments(x, epsilon))
-            };
-            let term = |x: f32, dy: f32, [mean, inverse]: [f64; 2]| {
-                let dy = f64::from(dy);
-                [dy, dy * ((f64::from(x) - mean) * inverse)]
-            };
-            for at in (0..rows - rows % ROWS).step_by(ROWS) {
-                let ((x0, dy0, m0), (x1, dy1, m1)) = (row(at), row(at + 1));
-                let ((x2, dy2, m2), (x3, dy3, m3)) = (row(at + 2), row(at + 3));
-                for i in 0..group {
-                    let ([a0, b0], [a1, b1]) = (term(x0[i], dy0[i], m0), term(x1[i], dy1[i], m1));
-                    let ([a2, b2], [a3, b3]) = (term(x2[i], dy2[i], m2), term(x3[i], dy3[i], m3));
-                    of_dy[i] += (a0 + a1) + (a2 + a3);
-                    of_products[i] += (b0 + b1) + (b2 + b3);
+        for block in (0..rows).step_by(BLOCK_ROWS) {
+            let range = block..rows.min(block + BLOCK_ROWS);
+            near.fill(0.0);
+            let (of_dy, of_products) = near.split_at_mut(channels);
+            for first in (0..channels).step_by(group) {
+                let of_dy = &mut of_dy[first..first + group];
+                let of_products = &mut of_products[first..first + group];
+                let here = Columns { x, dy, channels, first, group, epsilon };
+                let term =
+                    |x: f32, dy: f32, [mean, inverse]: [f32; 2]| [dy, dy * ((x - mean) * inverse)];
+                let whole = range.start + range.len() / ROWS * ROWS;
+                for at in (range.start..whole).step_by(ROWS) {
+                    let ((x0, dy0, m0), (x1, dy1, m1)) =
+                        (here.row(simd, at), here.row(simd, at + 1));
+                    let ((x2, dy2, m2), (x3, dy3, m3)) =
+                        (here.row(simd, at + 2), here.row(simd, at + 3));
+                    for i in 0..group {
+                        let [a0, b0] = term(x0[i], dy0[i], m0);
+                        let [a1, b1] = term(x1[i], dy1[i], m1);
+                        let [a2, b2] = term(x2[i], dy2[i], m2);
+                        let [a3, b3] = term(x3[i], dy3[i], m3);
+                        of_dy[i] += (a0 + a1) + (a2 + a3);
+                        of_products[i] += (b0 + b1) + (b2 + b3);
+                    }
+                }
+                for at in whole..range.end {
+                    let (x, dy, moments) = here.row(simd, at);
+                    for i in 0..group {
+                        let [a, b] = term(x[i], dy[i], moments);
+                        of_dy[i] += a;
+                        of_products[i] += b;
+                    }
                 }
             }
-            for at in rows - rows % ROWS..rows {
-                let (x, dy, moments) = row(at);
-                for i in 0..group {
-                    let [a, b] = term(x[i], dy[i], moments);
-                    of_dy[i] += a;
-                    of_products[i] += b;
-                }
-            }
+            sums.iter_mut().zip(&*near).for_each(|(sum, near)| *sum += f64::from(*near));
         }
     }
 }

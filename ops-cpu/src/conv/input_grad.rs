@@ -8,12 +8,10 @@
 //! adds nothing, unless a weight is NaN or infinite: then each product of the definition is summed
 //! by [`exact`], slower, and no pixel meets a weight that it did not see.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use striate_tensor::ops::Conv2d;
 use striate_tensor::{Operand, Result, Shape, TensorType};
 
-use super::{Added, Extents, depthwise, execute, form, winograd};
+use super::{Added, Extents, all_finite, depthwise, execute, form, winograd};
 use crate::buffer::{CpuBuffer, Floats, floats};
 use crate::context::Context;
 use crate::elementwise::PART_ELEMS;
@@ -161,21 +159,6 @@ fn begin(dx: &mut [f32], bias: Option<&[f32]>) {
         }
         _ => dx.fill(0.0),
     }
-}
-
-/// Weights that one task looks through.
-const CHECKED_ELEMS: usize = 1 << 16;
-
-/// Whether none of them is NaN or infinite.
-fn all_finite(cx: &Context, values: Floats<'_>) -> bool {
-    let finite = AtomicBool::new(true);
-    cx.threads.for_each(values.len().div_ceil(CHECKED_ELEMS), |task| {
-        let part = task * CHECKED_ELEMS..values.len().min((task + 1) * CHECKED_ELEMS);
-        if !values.range(part).all_finite() {
-            finite.store(false, Ordering::Relaxed);
-        }
-    });
-    finite.into_inner()
 }
 
 /// The gradient as it is defined: each pixel sums over the outputs that saw it, and over nothing

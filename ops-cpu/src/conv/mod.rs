@@ -10,10 +10,14 @@ mod residual;
 mod weight_grad;
 mod winograd;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use striate_tensor::ops::{Algorithm, Conv2d, Conv2dInputGrad, Conv2dWeightGrad, ConvTranspose2d};
 use striate_tensor::{Operand, Result, TensorType};
 
+use crate::buffer::Floats;
 use crate::context::Context;
+use crate::gemm::tile_shape;
 use crate::memory::Memory;
 use crate::simd::Level;
 
@@ -123,11 +127,42 @@ fn execute(
         }
     }
     let form = form(cx.level, op, e);
-    let Some(form) = form else { return direct::conv2d(cx, op, e, x, weights, added) };
+    let Some(form) = form else {
+        // The zeros between merged groups must not meet an infinity.
+        let merged = match merged_groups(cx.level, op, e) {
+            1 => 1,
+            merged if all_finite(cx, Floats::F32(x)) => merged,
+            _ => 1,
+        };
+        return direct::conv2d(cx, op, e, merged, x, weights, added);
+    };
     let kernels = winograd::Kernels::new(op, e, weights, false)?;
     let bias = added.bias.map(|bias| cx.widen(bias)).transpose()?;
     let bias = bias.as_ref().map(|bias| bias.slice());
     winograd::conv2d(cx, form, op, e, x, &kernels, [bias, added.residual])
+}
+
+/// Groups of few channels that are computed as one, with zeros between them: their products alone would
+/// fill a small part of a tile.
+fn merged_groups(level: Level, op: &Conv2d, e: &Extents) -> usize {
+    let widest = (e.channels.max(e.out)).checked_div(op.groups).unwrap_or(0);
+    let most = tile_shape(level).cols.checked_div(widest).unwrap_or(1).min(op.groups);
+    (1..=most).rev().find(|&merged| op.groups.is_multiple_of(merged)).unwrap_or(1)
+}
+
+/// Elements that one task looks through.
+const CHECKED_ELEMS: usize = 1 << 16;
+
+/// Whether none of them is NaN or infinite.
+fn all_finite(cx: &Context, values: Floats<'_>) -> bool {
+    let finite = AtomicBool::new(true);
+    cx.threads.for_each(values.len().div_ceil(CHECKED_ELEMS), |task| {
+        let part = task * CHECKED_ELEMS..values.len().min((task + 1) * CHECKED_ELEMS);
+        if !values.range(part).all_finite() {
+            finite.store(false, Ordering::Relaxed);
+        }
+    });
+    finite.into_inner()
 }
 
 /// The form of Winograd's algorithm that computes a convolution; the direct one does if none.

@@ -5,10 +5,10 @@
 //! into parts, whose sums are added up in their order at the end.
 
 use striate_tensor::ops::{Algorithm, Conv2d};
-use striate_tensor::{Operand, Result, TensorType};
+use striate_tensor::{Operand, Result, Shape, TensorType};
 
 use super::winograd::weight_grad as by_winograd;
-use super::{DIRECT, Extents, depthwise};
+use super::{DIRECT, Extents, depthwise, merged_groups};
 use crate::context::Context;
 use crate::elementwise::PART_ELEMS;
 use crate::gemm::outer::{Outer, Pieces, even};
@@ -53,6 +53,22 @@ pub(super) fn weight_grad(
     }
     if takes_winograd(cx.level, op, e) {
         by_winograd::weight_grad(cx, op, e, x.slice(), dy.slice(), dw.slice_mut())?;
+        return Ok(dw);
+    }
+
+    let merged = merged_groups(cx.level, op, e);
+    if merged > 1 {
+        // Several groups as one: more products than are asked for, but of whole tiles.
+        let whole = Conv2d { groups: op.groups / merged, algorithm: Algorithm::Direct, ..*op };
+        let [rows, cols] = e.kernel;
+        let ty = TensorType::f32(Shape::new(&[e.out, rows, cols, merged * group_channels])?);
+        let all = weight_grad(cx, &whole, e, inputs, &ty)?;
+        let lines = all.slice::<f32>().chunks_exact(merged * group_channels);
+        let to = dw.slice_mut::<f32>().chunks_exact_mut(group_channels);
+        for (index, (from, to)) in lines.zip(to).enumerate() {
+            let group = index / (rows * cols) / group_out % merged;
+            to.copy_from_slice(&from[group * group_channels..][..group_channels]);
+        }
         return Ok(dw);
     }
 

@@ -45,7 +45,7 @@ pub(in super::super) fn weight_grad(
     let parts = all_rows.div_ceil(part_rows);
     let blocks: Vec<Block> = blocks(e.channels, lanes).collect();
     // Each part's and block's sums, `[taps][channels of the block]`.
-    let most = taps * lanes * super::BLOCK_VECTORS;
+    let most = taps * super::BLOCK_CHANNELS;
     let whole = taps * padded(e.channels, lanes);
     let mut sums = cx.pool.take(4 * parts * blocks.len() * most)?;
     cx.threads.for_each_part(sums.slice_mut::<f32>(), most.max(1), |index, sums| {
@@ -92,13 +92,19 @@ struct Part<'a> {
 
 /// A row of `dy`, and one of `x` under a row of the kernel: where they begin, at the block's first
 /// channel.
+type Line = (*const f32, *const f32);
+
+/// Rows that are summed together, so that sums are seldom loaded: those of a block fit into the
+/// first-level cache.
 #[derive(Clone, Copy)]
-struct Lines {
-    dy: *const f32,
-    x: *const f32,
+struct Lines<'a> {
+    lines: &'a [Line],
     /// The sums of the kernel's row.
     sums: *mut f32,
 }
+
+/// Outputs whose channels of a block are summed together.
+const CHUNK: usize = 64;
 
 impl Kernel for Part<'_> {
     type Output = ();
@@ -115,24 +121,37 @@ impl Kernel for Part<'_> {
         assert!(self.sums.len() == e.kernel[0] * e.kernel[1] * width);
         let taps = &cols.phases[0];
         let sums = self.sums.as_mut_ptr();
-        for index in self.range.clone() {
-            let (n, row) = (index / e.out_rows, index % e.out_rows);
-            let dy = self.dy[index * dy_line + self.block.channel..].as_ptr();
-            let mut sources = self.rows.sources(row).peekable();
+        let chunk = (CHUNK / e.out_cols.max(1)).max(1);
+        let (mut seen, mut unseen) = (Vec::with_capacity(chunk), Vec::with_capacity(chunk));
+        for first_row in self.range.clone().step_by(chunk) {
+            let range = first_row..self.range.end.min(first_row + chunk);
             for tap_row in 0..e.kernel[0] {
                 // SAFETY: the sums of a row of the kernel.
                 let sums = unsafe { sums.add(tap_row * e.kernel[1] * width) };
-                let Some((row, _)) = sources.next_if(|&(_, tap)| tap == tap_row) else {
-                    let lines = Lines { dy, x: dy, sums };
-                    // SAFETY: the block's channels of all outputs of the row.
-                    unsafe { self.zeros(simd, lines, 0..taps.len(), 0..e.out_cols) };
-                    continue;
-                };
-                let x = self.x[(n * e.rows + row) * line + self.block.channel..].as_ptr();
-                let lines = Lines { dy, x, sums };
+                seen.clear();
+                unseen.clear();
+                for index in range.clone() {
+                    let (n, row) = (index / e.out_rows, index % e.out_rows);
+                    let dy = self.dy[index * dy_line + self.block.channel..].as_ptr();
+                    match self.rows.sources(row).find(|&(_, tap)| tap == tap_row) {
+                        Some((row, _)) => {
+                            let at = (n * e.rows + row) * line + self.block.channel;
+                            seen.push((dy, self.x[at..].as_ptr()));
+                        }
+                        None => unseen.push((dy, dy)),
+                    }
+                }
+                let lines = Lines { lines: &unseen, sums };
+                // SAFETY: the block's channels of all outputs of these rows.
+                unsafe { self.zeros(simd, lines, 0..taps.len(), 0..e.out_cols) };
+                let lines = Lines { lines: &seen, sums };
                 let mut first = 0;
                 while first < taps.len() {
-                    let left = taps.len() - first;
+                    // Many taps at a time where most outputs see pixels under all of them.
+                    let left = match e.out_cols < 16 {
+                        true => (taps.len() - first).min(3),
+                        false => taps.len() - first,
+                    };
                     // SAFETY: `first` and as many taps as it says are in the row of the kernel.
                     first += unsafe {
                         match left {
@@ -158,13 +177,13 @@ impl Part<'_> {
     unsafe fn taps<S: Simd, const TAPS: usize, const VECTORS: usize>(
         &self,
         simd: S,
-        lines: Lines,
+        lines: Lines<'_>,
         first: usize,
     ) -> usize {
         let cols = self.cols;
         let taps = &cols.phases[0][first..first + TAPS];
         let mut inside = cols.inside(0, taps);
-        if TAPS > 1 && inside.len() < 2 * TAPS {
+        if TAPS > 1 && inside.len() < TAPS {
             // Too few to be worth it: each tap by itself.
             inside = 0..0;
         }
@@ -196,11 +215,11 @@ impl Part<'_> {
     unsafe fn each<S: Simd, const TAPS: usize, const VECTORS: usize>(
         &self,
         simd: S,
-        lines: Lines,
+        lines: Lines<'_>,
         first: usize,
         range: Range<usize>,
     ) {
-        if range.is_empty() {
+        if range.is_empty() || lines.lines.is_empty() {
             return;
         }
         let mut vector = 0;
@@ -225,7 +244,7 @@ impl Part<'_> {
     unsafe fn vectors<S: Simd, const TAPS: usize, const VECTORS: usize>(
         &self,
         simd: S,
-        lines: Lines,
+        lines: Lines<'_>,
         first: usize,
         range: Range<usize>,
         vector: usize,
@@ -242,14 +261,17 @@ impl Part<'_> {
                 |tap: usize, v: usize| lines.sums.add((first + tap) * width + at + v * S::LANES);
             let mut sums: [[S::V; VECTORS]; TAPS] =
                 std::array::from_fn(|tap| std::array::from_fn(|v| simd.load(place(tap, v))));
-            for output in range {
-                let dy = lines.dy.add(output * channels + at);
-                let x = lines.x.add(output * step);
-                let dy: [S::V; VECTORS] = std::array::from_fn(|v| simd.load(dy.add(v * S::LANES)));
-                for (sums, offset) in sums.iter_mut().zip(offsets) {
-                    let x = x.offset(offset);
-                    for (v, sum) in sums.iter_mut().enumerate() {
-                        *sum = simd.mul_add(simd.load(x.add(v * S::LANES)), dy[v], *sum);
+            for &(dy, x) in lines.lines {
+                for output in range.clone() {
+                    let dy = dy.add(output * channels + at);
+                    let x = x.add(output * step);
+                    let dy: [S::V; VECTORS] =
+                        std::array::from_fn(|v| simd.load(dy.add(v * S::LANES)));
+                    for (sums, offset) in sums.iter_mut().zip(offsets) {
+                        let x = x.offset(offset);
+                        for (v, sum) in sums.iter_mut().enumerate() {
+                            *sum = simd.mul_add(simd.load(x.add(v * S::LANES)), dy[v], *sum);
+                        }
                     }
                 }
             }
@@ -270,11 +292,11 @@ impl Part<'_> {
     unsafe fn zeros<S: Simd>(
         &self,
         simd: S,
-        lines: Lines,
+        lines: Lines<'_>,
         taps: Range<usize>,
         range: Range<usize>,
     ) {
-        if range.is_empty() {
+        if range.is_empty() || lines.lines.is_empty() {
             return;
         }
         let (width, zero) = (self.block.vectors * S::LANES, simd.splat(0.0));
@@ -282,9 +304,11 @@ impl Part<'_> {
             // SAFETY: the caller's.
             unsafe {
                 let mut nothing = zero;
-                for output in range.clone() {
-                    let dy = simd.load(lines.dy.add(output * self.e.channels + at));
-                    nothing = simd.mul_add(dy, zero, nothing);
+                for &(dy, _) in lines.lines {
+                    for output in range.clone() {
+                        let dy = simd.load(dy.add(output * self.e.channels + at));
+                        nothing = simd.mul_add(dy, zero, nothing);
+                    }
                 }
                 for tap in taps.clone() {
                     let sum = lines.sums.add(tap * width + at);
