@@ -90,9 +90,8 @@ fn other_heads_and_older_names_are_read() {
     let path = folder.path().join("dict.safetensors");
     let spec = models::by_name("densenet121").unwrap().with_classes(7);
     let fresh = spec.build(&device, Seed(5)).unwrap();
-    let mut numbers = 0;
     let mut tensors = Vec::new();
-    for tensor in state_dict(&spec).unwrap() {
+    for (numbers, tensor) in state_dict(&spec).unwrap().into_iter().enumerate() {
         let older = |name: &str| {
             ["norm1", "norm2", "conv1", "conv2"].into_iter().fold(name.to_owned(), |name, part| {
                 let (kind, number) = part.split_at(4);
@@ -101,7 +100,6 @@ fn other_heads_and_older_names_are_read() {
         };
         let count = tensor.shape.iter().product();
         let values = (0..count).map(|i| ((i + numbers) % 17) as f32 / 64.0 + 0.1).collect();
-        numbers += 1;
         let name = format!("module.{}", older(&tensor.name));
         tensors.push((Listed(name, tensor.shape, String::new()), values));
     }

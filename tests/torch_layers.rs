@@ -70,7 +70,7 @@ fn numbers(name: &str, count: usize) -> Vec<f32> {
 fn operand(name: &str, shape: &[usize], device: &Device) -> Tensor {
     let values = numbers(name, shape.iter().product());
     let x = Tensor::from_vec(values, Shape::new(shape).unwrap(), device).unwrap();
-    if shape.len() == 4 { x.permute(&[0, 2, 3, 1]).unwrap() } else { x }
+    if shape.len() == 4 { x.permute([0, 2, 3, 1]).unwrap() } else { x }
 }
 
 fn run(op: &str, of: &Parameters, [x, weight, bias]: [&Tensor; 3]) -> Result<Tensor> {
@@ -107,7 +107,7 @@ fn run(op: &str, of: &Parameters, [x, weight, bias]: [&Tensor; 3]) -> Result<Ten
 fn check(tensor: &Tensor, expected: &Summary, what: &str) {
     let tensor = tensor.detach();
     let tensor =
-        if tensor.dims().len() == 4 { tensor.permute(&[0, 3, 1, 2]).unwrap() } else { tensor };
+        if tensor.dims().len() == 4 { tensor.permute([0, 3, 1, 2]).unwrap() } else { tensor };
     assert_eq!(tensor.dims(), expected.shape, "{what}");
     let values: Vec<f64> = tensor.to_vec::<f32>().unwrap().into_iter().map(f64::from).collect();
     let norm = values.iter().map(|x| x * x).sum::<f64>().sqrt();

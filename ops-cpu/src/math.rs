@@ -163,7 +163,7 @@ pub(crate) fn erf(x: f32) -> f32 {
     let p = p * z - 2.685_381_1e-2;
     let p = p * z + 1.128_358_54e-1;
     let p = p * z - 3.761_262_6e-1;
-    let p = p * z + 1.128_379_1;
+    let p = p * z + std::f32::consts::FRAC_2_SQRT_PI;
     let far = 1.0 - 2.0 * normal_tail(std::f32::consts::SQRT_2 * a);
     (if a < 1.0 { p * a } else { far }).copysign(x)
 }

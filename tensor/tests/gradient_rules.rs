@@ -272,7 +272,7 @@ proptest! {
         let inner: Vec<_> = dims.iter().map(|&d| d / 3..d - d / 4).collect();
         check(x, LINEAR, |t| t[0].slice(&inner));
         check(x, LINEAR, |t| t[0].pad(&vec![[1, 2]; rank], 7.0));
-        check(x, LINEAR, |t| t[0].flip(&[rank - 1]));
+        check(x, LINEAR, |t| t[0].flip([rank - 1]));
         check(x, LINEAR, |t| t[0].reshape([t[0].ty().count()]));
         check(x, LINEAR, |t| t[0].dropout(0.5, 2.0, RandomKey::new(seed, 1)));
         for axis in 0..rank {
@@ -313,7 +313,7 @@ fn gradient(x: Vec<f32>, function: impl Fn(&Tensor) -> Result<Tensor>) -> Vec<f3
 
 #[test]
 fn products_with_zeros() {
-    let product = |x: &Tensor| x.product(&[0]);
+    let product = |x: &Tensor| x.product([0]);
     assert_eq!(gradient(vec![2.0, 0.0, 3.0], product), [0.0, 6.0, 0.0]);
     assert_eq!(gradient(vec![0.0, 5.0, 0.0], product), [0.0, 0.0, 0.0]);
     assert_eq!(gradient(vec![2.0, -4.0, 3.0], product), [-12.0, 6.0, -8.0]);
@@ -321,7 +321,7 @@ fn products_with_zeros() {
 
 #[test]
 fn ties_share_the_gradient_and_nan_is_nobodys() {
-    let max = |x: &Tensor| x.max(&[0]);
+    let max = |x: &Tensor| x.max([0]);
     assert_eq!(gradient(vec![2.0, 1.0, 2.0], max), [0.5, 0.0, 0.5]);
     assert_eq!(gradient(vec![2.0, f32::NAN, 2.0], max), [0.0, 0.0, 0.0]);
     let two = |x: &Tensor| x.maximum(&Tensor::full([], 1.0, DType::F32, &device())?);
@@ -434,7 +434,7 @@ fn mixed_precision() {
     let dx = dy.matmul(&wide).unwrap().to_vec::<f32>().unwrap();
     assert_eq!(gradients.get(&x).unwrap().to_vec::<f32>().unwrap(), dx);
     assert_eq!(gradients.get(&w).unwrap().dtype(), DType::F16);
-    let db = dy.sum(&[0]).unwrap().cast(DType::F16).unwrap();
+    let db = dy.sum([0]).unwrap().cast(DType::F16).unwrap();
     assert_eq!(gradients.get(&b).unwrap().to_host().unwrap(), db.to_host().unwrap());
     for transpose_a in [false, true] {
         let a = halves(&[4, 4], 5).require_grad();

@@ -36,8 +36,8 @@ fn normalization_by_hand() {
 fn composed(x: &Tensor, scale: &Tensor, shift: &Tensor, norm: GroupNorm) -> Result<Tensor> {
     let e = norm.extents(x.shape())?;
     let parts = x.reshape([e.images, e.pixels, e.groups, e.per_group()])?;
-    let centered = parts.sub(&parts.reduce(ReduceKind::Mean, &[1, 3], true)?)?;
-    let variance = centered.square()?.reduce(ReduceKind::Mean, &[1, 3], true)?;
+    let centered = parts.sub(&parts.reduce(ReduceKind::Mean, [1, 3], true)?)?;
+    let variance = centered.square()?.reduce(ReduceKind::Mean, [1, 3], true)?;
     let y = centered.mul(&variance.affine(1.0, norm.epsilon)?.rsqrt()?)?;
     y.reshape(*x.shape())?.mul(scale)?.add(shift)
 }

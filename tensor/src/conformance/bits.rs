@@ -147,6 +147,14 @@ pub(super) fn cases() -> Vec<Case> {
             ConvTranspose2d { stride: [2, 2], bias: true, ..ConvTranspose2d::default() }.into(),
             vec![image(), signed(&[48, 2, 2, 33], 2), signed(&[33], 3)],
         ),
+        case(
+            PadImageGrad {
+                pad: PadImage { widths: [[3, 1], [2, 4]], border: Border::Reflect },
+                input: [33, 35],
+            }
+            .into(),
+            vec![image()],
+        ),
         case(pool.into(), vec![image()]),
         case(MaxPool2dGrad(pool).into(), vec![image(), pooled.clone(), signed(&windows, 3)]),
         case(MaxPool2dGrad(first_pool).into(), vec![image(), pooled, signed(&windows, 3)]),

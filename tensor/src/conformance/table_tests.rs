@@ -73,6 +73,7 @@ fn every_op_is_asked_for_the_same_bits() {
         ("Slice", MOVES),
         ("Concatenate", MOVES),
         ("Pad", MOVES),
+        ("PadImage", MOVES),
         ("Gather", MOVES),
         ("Cast", MOVES),
         ("Fill", MOVES),

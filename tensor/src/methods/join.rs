@@ -70,7 +70,7 @@ impl Tensor {
         let whole = self.dims()[axis];
         let each = whole.div_ceil(count).max(1);
         let mut extents = vec![each; whole / each];
-        if whole % each > 0 || whole == 0 {
+        if !whole.is_multiple_of(each) || whole == 0 {
             extents.push(whole % each);
         }
         self.split(&extents, axis)
