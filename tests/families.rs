@@ -121,6 +121,26 @@ families! {
     convnext_trains "convnext-tiny";
 }
 
+/// Layers whose parameters meet what they are multiplied by have to bring both to one type.
+#[test]
+fn half_precision_parameters_give_nearly_the_same() {
+    let device = Device::cpu(Some(2)).unwrap();
+    for name in ["convnext-tiny", "efficientnet-b0", "mobilenet-v3-small", "regnet-y-400mf"] {
+        let spec = smallest(name, 33);
+        let [rows, cols, channels] = spec.input;
+        let network = spec.build(&device, Seed(3)).unwrap();
+        let key = RandomKey::new(5, 0);
+        let x = Tensor::uniform([2, rows, cols, channels], -1.0, 1.0, key, &device).unwrap();
+        let whole = network.forward(&x).unwrap().to_vec::<f32>().unwrap();
+        let half = network.cast(DType::F16).unwrap().forward(&x).unwrap();
+        let half = half.cast(DType::F32).unwrap().to_vec::<f32>().unwrap();
+        let scale = whole.iter().fold(0.0f32, |most, value| most.max(value.abs()));
+        for (whole, half) in whole.iter().zip(&half) {
+            assert!((whole - half).abs() <= 0.02 * scale, "{name}: {whole} and {half}");
+        }
+    }
+}
+
 /// More parameters than this are gigabytes with gradients and velocities.
 const MOST_PARAMETERS: u64 = 300_000_000;
 

@@ -144,7 +144,8 @@ pub(crate) fn of_network(
             }
         };
         let types = node.inputs.iter().map(|&input| match graph.source(input) {
-            Source::Parameter(_) => {
+            // A factor is widened to the type of what it multiplies before it gets there.
+            Source::Parameter(_) if !matches!(op, Op::Binary(_)) => {
                 TensorType::new(graph.ty(input).shape, dtype(node.origin.unwrap_or(0)))
             }
             _ => *graph.ty(input),

@@ -74,7 +74,7 @@ families! {
     whole max_pool2d_grad whole avg_pool2d whole avg_pool2d_grad whole bad_operands
     whole same_bits_twice whole moments whole batch_norm whole batch_norm_sums whole batch_norm_grad
     whole group_norm whole group_norm_sums whole group_norm_grad
-    whole cumulative_sum whole scatter
+    whole cumulative_sum whole scatter whole resize whole resize_grad whole pad_image whole pad_image_grad
 }
 
 /// A product goes in as many dispatches as its operands have pairs of parts, so that the chunks of the

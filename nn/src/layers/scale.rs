@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use striate_graph::Value;
-use striate_tensor::ops::{Binary, BinaryKind};
+use striate_tensor::ops::{Binary, BinaryKind, Cast};
 use striate_tensor::{DType, Device, Result, Tensor};
 
 use super::module::{Context, Module, Visitor, VisitorMut};
@@ -29,7 +29,11 @@ impl Layer for ScaleSpec {
         let channels = cx.per_image(x).last().copied().unwrap_or(0);
         cx.at_least_one("input channels", channels)?;
         cx.finite("initial factor", self.initial)?;
-        let scale = cx.parameter(Role::Scale, &[channels], Fresh::Constant(self.initial))?;
+        let mut scale = cx.parameter(Role::Scale, &[channels], Fresh::Constant(self.initial))?;
+        let dtype = cx.dtype(x);
+        if cx.dtype(scale) != dtype {
+            scale = cx.push(Cast { dtype }, &[scale])?;
+        }
         cx.push(Binary { kind: BinaryKind::Mul }, &[x, scale])
     }
 }
@@ -58,7 +62,7 @@ impl LayerScale {
 
 impl Module for LayerScale {
     fn forward(&self, x: &Tensor, _: &Context) -> Result<Tensor> {
-        x.mul(&self.scale)
+        x.mul(&self.scale.cast(x.dtype())?)
     }
 
     fn parameters<'a>(&'a self, visit: &mut Visitor<'a>) {
