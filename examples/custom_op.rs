@@ -1,5 +1,5 @@
-//! An op of one's own: Mish, `x · tanh(ln(1 + eˣ))`, with its gradient, a kernel for the CPU and a shader
-//! for the GPU. A small network with it trains, on the CPU and where there is one on the GPU.
+//! An op of one's own: squareplus, `(x + √(x² + ¼)) / 2`, with its gradient, a kernel for the CPU and a
+//! shader for the GPU. A small network with it trains, on the CPU and where there is one on the GPU.
 //!
 //!     cargo run --release --example custom_op
 
@@ -11,16 +11,13 @@ use striate::tensor::ops::{Backward, CpuKernel, CustomOp, Saved};
 use striate::tensor::{Error, HostTensor, Result, TensorType, reference};
 use striate::train::{TrainOptions, Trainer};
 
-/// With `w = eˣ` and `n = w · (w + 2)` it is `x · n / (n + 2)`. From 20 on that is `x` in f32, and `w` is
-/// kept from becoming infinite.
-const LINEAR_FROM: f32 = 20.0;
-
+/// ReLU with a round bend, without exponentials (Barron, "Squareplus", 2021).
 #[derive(Debug)]
-struct Mish;
+struct Squareplus;
 
-impl CustomOp for Mish {
+impl CustomOp for Squareplus {
     fn name(&self) -> &'static str {
-        "mish"
+        "squareplus"
     }
 
     fn output(&self, inputs: &[TensorType]) -> Result<TensorType> {
@@ -31,8 +28,8 @@ impl CustomOp for Mish {
     }
 
     fn reference(&self, inputs: &[&HostTensor]) -> Result<HostTensor> {
-        let mish = |x: f64| x * x.exp().ln_1p().tanh();
-        let y: Vec<f64> = reference::widened(inputs[0]).into_iter().map(mish).collect();
+        let squareplus = |x: f64| (x + (x * x + 0.25).sqrt()) / 2.0;
+        let y: Vec<f64> = reference::widened(inputs[0]).into_iter().map(squareplus).collect();
         reference::rounded(&inputs[0].ty(), &y)
     }
 
@@ -40,14 +37,14 @@ impl CustomOp for Mish {
         Saved::operand(0)
     }
 
-    /// `n / (n + 2) + x · 4 w (w + 1) / (n + 2)²`
+    /// `(1 + x / r) / 2` with `r = √(x² + ¼)`. Of a negative `x` that is `s = ⅛ / (r · (r + |x|))`, and of
+    /// `-x` it is `1 - s`: so no digits cancel.
     fn gradient(&self, cx: &Backward<'_>) -> Result<Vec<Option<Tensor>>> {
-        let x = cx.wide_operand(0)?.clamp(-80.0, LINEAR_FROM)?;
-        let w = x.exp()?;
-        let n = w.mul(&w.affine(1.0, 2.0)?)?;
-        let below = n.affine(1.0, 2.0)?;
-        let bend = w.mul(&w.affine(4.0, 4.0)?)?.div(&below.square()?)?;
-        let slope = n.div(&below)?.add(&x.mul(&bend)?)?;
+        let x = cx.wide_operand(0)?;
+        let r = x.square()?.affine(1.0, 0.25)?.sqrt()?;
+        let s = r.mul(&r.add(&x.abs()?)?)?.recip()?.affine(0.125, 0.0)?;
+        let zero = Tensor::zeros([], x.device())?;
+        let slope = x.gt(&zero)?.select(&s.affine(-1.0, 1.0)?, &s)?;
         Ok(vec![Some(cx.wide_dy()?.mul(&slope)?)])
     }
 
@@ -60,20 +57,20 @@ impl CustomOp for Mish {
     }
 }
 
-impl CpuKernel for Mish {
+impl CpuKernel for Squareplus {
     fn run(&self, _: &[TensorType], inputs: &[&[f32]], first: usize, y: &mut [f32]) {
         for (y, &x) in y.iter_mut().zip(&inputs[0][first..]) {
-            let w = x.min(LINEAR_FROM).exp();
-            let n = w * (w + 2.0);
-            *y = x * (n / (n + 2.0));
+            let r = (x * x + 0.25).sqrt();
+            // The same, but far below zero the digits of the sum would cancel.
+            *y = if x > 0.0 { 0.5 * (x + r) } else { 0.125 / (r - x) };
         }
     }
 }
 
 /// The op as a layer, between others.
-impl Module for Mish {
+impl Module for Squareplus {
     fn forward(&self, x: &Tensor, _: &Context) -> Result<Tensor> {
-        Tensor::custom(Mish, &[x])
+        Tensor::custom(Squareplus, &[x])
     }
 }
 
@@ -82,7 +79,7 @@ fn train(device: &Device) -> Result<Vec<f64>, Box<dyn std::error::Error>> {
     let key = |stream| RandomKey::new(7, stream);
     let module = Sequential::new()
         .then(Conv2d::new(conv2d(8, 3), 1, key(0), device)?)
-        .then(Mish)
+        .then(Squareplus)
         .then(FullConnect::new(2, 6 * 6 * 8, key(1), device)?);
     let rates = Rates { rate: 0.1, momentum: 0.9, decay: 0.0 };
     let options = TrainOptions { weights: rates, biases: rates, ..TrainOptions::default() };
@@ -151,17 +148,17 @@ mod tests {
         let x: Vec<f32> = (-400..=400).map(|i| i as f32 * 0.25).collect();
         for dtype in [DType::F32, DType::F16] {
             let tolerance = if dtype == DType::F32 { 1e-5 } else { 1e-3 };
-            let mish = |device: &Device| {
+            let squareplus = |device: &Device| {
                 let x = Tensor::from_vec(x.clone(), [x.len()], device).unwrap();
                 let x = x.cast(dtype).unwrap().require_grad();
-                let y = Mish.forward(&x, &Context::inference()).unwrap();
+                let y = Squareplus.forward(&x, &Context::inference()).unwrap();
                 let values = |t: &Tensor| t.cast(DType::F32).unwrap().to_vec::<f32>().unwrap();
                 let gradients = y.clone().sum_all().unwrap().backward().unwrap();
                 [values(&y), values(gradients.get(&x).unwrap())].concat()
             };
-            let want = mish(&plain);
+            let want = squareplus(&plain);
             for device in devices() {
-                for (i, (got, want)) in mish(&device).into_iter().zip(&want).enumerate() {
+                for (i, (got, want)) in squareplus(&device).into_iter().zip(&want).enumerate() {
                     let error = (got - want).abs();
                     assert!(error <= tolerance * want.abs().max(1e-3), "{i}: {got}, not {want}");
                 }
@@ -173,14 +170,17 @@ mod tests {
     fn the_gradient_is_that_of_differences() {
         let plain = Device::new(Reference::new());
         let numbers: Vec<f32> = (-60..=60).map(|i| i as f32 * 0.125).collect();
-        let mish = |change: f32| {
+        let squareplus = |change: f32| {
             let x = Tensor::from_vec(numbers.clone(), [numbers.len()], &plain).unwrap();
-            Tensor::custom(Mish, &[&x.affine(1.0, change).unwrap()]).unwrap().to_vec().unwrap()
+            Tensor::custom(Squareplus, &[&x.affine(1.0, change).unwrap()])
+                .unwrap()
+                .to_vec()
+                .unwrap()
         };
         let step = 1.0 / 64.0;
-        let [above, below]: [Vec<f32>; 2] = [mish(step), mish(-step)];
+        let [above, below]: [Vec<f32>; 2] = [squareplus(step), squareplus(-step)];
         let x = Tensor::from_vec(numbers.clone(), [numbers.len()], &plain).unwrap().require_grad();
-        let y = Tensor::custom(Mish, &[&x]).unwrap();
+        let y = Tensor::custom(Squareplus, &[&x]).unwrap();
         let gradients = y.sum_all().unwrap().backward().unwrap();
         let slopes = gradients.get(&x).unwrap().to_vec::<f32>().unwrap();
         for (slope, (above, below)) in slopes.iter().zip(above.iter().zip(&below)) {

@@ -160,7 +160,7 @@ impl Classifier {
         let logits = self.network.forward_layers(layers, &features)?;
         let probabilities = logits.softmax(1)?;
         let views = self.protocol.views();
-        let mean = probabilities.reshape([images.len(), views, self.classes])?.mean(&[1])?;
+        let mean = probabilities.reshape([images.len(), views, self.classes])?.mean([1])?;
         let mean = mean.to_vec::<f32>()?;
         mean.chunks(self.classes).map(|confidences| self.rank(confidences.to_vec())).collect()
     }

@@ -121,7 +121,7 @@ fn assert_classifies(classifier: &Classifier, image: &Image, prefix: &Path) {
         let five = logits.narrow(0, 0..5).unwrap();
         let ccv = recorded(file("classify0.patchlogits.npy"));
         assert_close(&format!("{what} five logits"), &five.to_vec::<f32>().unwrap(), &ccv);
-        let mean = five.softmax(1).unwrap().mean(&[0]).unwrap().to_vec::<f32>().unwrap();
+        let mean = five.softmax(1).unwrap().mean([0]).unwrap().to_vec::<f32>().unwrap();
         assert_close(&format!("{what} five probabilities"), &mean, &recorded(unmirrored));
     }
 }

@@ -1,8 +1,11 @@
 //! Our networks beside what PyTorch computes in double precision for torchvision's, with the same
 //! weights: logits, and a step of training. Weights follow a formula (`tests/common/torch.rs`). All that
 //! was recorded is compared with where it is beside the repository, in `../shared/zoo`
-//! (`STRIATE_REQUIRE_GOLDEN=1` makes its absence a failure); two small networks of our own are in
-//! `tests/fixtures/zoo`.
+//! (`STRIATE_REQUIRE_GOLDEN=1` makes its absence a failure), or in the folder that `STRIATE_ZOO` names;
+//! two small networks of our own are in `tests/fixtures/zoo`.
+//!
+//! A software GPU takes minutes for the large ones: it computes those of few products, and all where
+//! `STRIATE_ZOO_ALL=1` says so.
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first failure")]
 #![allow(clippy::print_stdout, reason = "how far off each is, with --nocapture")]
@@ -13,9 +16,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use common::devices;
-use common::torch::{Held, Place, Recorded, doubles, without_dropout};
+use common::torch::{Recorded, doubles, sized, without_dropout};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use striate::importers::torch::Place;
 use striate::nn::{self, Rates, Sgd, parameter_gradients, require_grad, update_statistics};
 use striate::prelude::*;
 use striate::tensor::DeviceKind;
@@ -66,8 +70,16 @@ impl Step {
     }
 }
 
+/// A GPU computes networks of up to so many products for one image without `STRIATE_ZOO_ALL`, and the
+/// steps of those of up to so many layers.
+const GPU_PRODUCTS: u64 = 2_000_000_000;
+const GPU_LAYERS: usize = 300;
+
 /// The recorded values, where they are there.
 fn golden() -> Option<PathBuf> {
+    if let Some(folder) = std::env::var_os("STRIATE_ZOO") {
+        return Some(folder.into());
+    }
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/zoo/golden");
     if folder.is_dir() {
         return Some(folder);
@@ -75,6 +87,15 @@ fn golden() -> Option<PathBuf> {
     let required = std::env::var("STRIATE_REQUIRE_GOLDEN").is_ok_and(|value| value == "1");
     assert!(!required, "the golden values are required and {} is not there", folder.display());
     None
+}
+
+/// The CPU, and a GPU where that does not take too long.
+fn devices_where(is_short: bool) -> Vec<Device> {
+    let mut devices = devices();
+    if !is_short && std::env::var_os("STRIATE_ZOO_ALL").is_none() {
+        devices.truncate(1);
+    }
+    devices
 }
 
 fn json<T: DeserializeOwned>(path: &Path) -> T {
@@ -86,10 +107,11 @@ fn json<T: DeserializeOwned>(path: &Path) -> T {
 /// Compares a network of ours with what `folder` has under a name.
 fn compare(folder: &Path, name: &str, spec: &NetworkSpec) {
     let recorded: Recorded = json(&folder.join(format!("{name}.json")));
-    assert_eq!(spec.input[..2], [recorded.size; 2], "{name}");
+    let spec = &sized(spec.clone(), recorded.size);
     let golden = doubles(&folder.join(format!("{name}.logits.npy")));
-    for device in devices() {
+    for device in devices_where(spec.summary().unwrap().macs <= GPU_PRODUCTS) {
         let what = format!("{name} as {} on {}", spec.name, device.info().name);
+        let start = std::time::Instant::now();
         let (network, _) = recorded.network(spec.clone(), &device);
         let images = recorded.images(2, recorded.size, &device);
         let logits = network.forward(&images).unwrap().to_vec::<f32>().unwrap();
@@ -97,7 +119,8 @@ fn compare(folder: &Path, name: &str, spec: &NetworkSpec) {
         let scale = golden.iter().fold(1.0f64, |most, value| most.max(value.abs()));
         let worst = logits.iter().zip(&golden).map(|(a, b)| (f64::from(*a) - b).abs() / scale);
         let worst = worst.fold(0.0, f64::max);
-        println!("{what}: logits off by {worst:.1e} of {scale:.2}");
+        let seconds = start.elapsed().as_secs_f64();
+        println!("{what}: logits off by {worst:.1e} of {scale:.2}, {seconds:.1} s");
         assert!(worst <= LOGITS, "{what}: {worst:e}");
     }
 }
@@ -107,7 +130,8 @@ fn compare_step(folder: &Path, name: &str, spec: &NetworkSpec) {
     let recorded: Recorded = json(&folder.join(format!("{name}.json")));
     let step: Step = json(&folder.join(format!("{name}.train.json")));
     let spec = without_dropout(spec.clone(), step.train_size);
-    for device in devices() {
+    for device in devices_where(spec.nodes.len() <= GPU_LAYERS) {
+        let start = std::time::Instant::now();
         let limit = match device.info().kind {
             DeviceKind::Cpu => STEP.max(2.0 * step.f32_error),
             _ if step.f32_error > STEP => JUMP.max(2.0 * step.f32_error),
@@ -134,10 +158,10 @@ fn compare_step(folder: &Path, name: &str, spec: &NetworkSpec) {
         let gradients = parameter_gradients(&network, loss.backward().unwrap());
         assert_eq!(gradients.len(), step.gradients.len(), "{what}");
         let largest = step.gradients.values().fold(0.0f64, |most, (_, norm, _)| most.max(*norm));
-        for Held { torch, place, order } in &held {
-            let Place::Parameter(index) = *place else { continue };
-            let gradient = &gradients[&nn::ParameterId(index as u32)];
-            let gradient = order.to_torch(&gradient.to_vec::<f32>().unwrap());
+        for one in &held {
+            let torch = &one.torch;
+            let Place::Parameter(id) = one.tensor.place else { continue };
+            let gradient = one.to_torch(&gradients[&id].to_vec::<f32>().unwrap());
             let (sum, norm, first) = &step.gradients[&torch.0];
             let scale = norm.max(SMALL * largest);
             let ours = gradient.iter().map(|value| f64::from(*value));
@@ -156,10 +180,11 @@ fn compare_step(folder: &Path, name: &str, spec: &NetworkSpec) {
             .iter()
             .map(|(_, buffer)| buffer.value().to_vec::<f32>().unwrap())
             .collect();
-        for Held { torch, place, .. } in &held {
-            let Place::Buffer(index, row) = *place else { continue };
-            let channels = buffers[index].len() / 2;
-            let ours = &buffers[index][row * channels..][..channels];
+        for one in &held {
+            let torch = &one.torch;
+            let Place::Buffer { buffer, row } = one.tensor.place else { continue };
+            let channels = buffers[buffer].len() / 2;
+            let ours = &buffers[buffer][row * channels..][..channels];
             let (sum, first) = &step.running[&torch.0];
             // By the mean of all channels, or by 1.
             let scale = (sum / channels as f64).abs().max(1.0);
@@ -177,80 +202,118 @@ fn compare_step(folder: &Path, name: &str, spec: &NetworkSpec) {
         let after = f64::from(loss_of(&network).0.to_scalar::<f32>().unwrap());
         let error = (after - step.loss_after).abs() / step.loss_after.max(1.0);
         assert!(error <= step.limit_after(limit), "{what}, loss after: {error:e}");
+        let seconds = start.elapsed().as_secs_f64();
         println!(
-            "{what}: step off by {worst:.1e}, the limit is {limit:.1e}; loss after by {error:.1e}"
+            "{what}: step off by {worst:.1e}, the limit is {limit:.1e}; loss after by {error:.1e}, \
+             {seconds:.1} s"
         );
     }
 }
 
-/// Compares those of these networks that were recorded: torchvision's name and ours, and whether it must
-/// be there.
-fn compare_recorded(networks: &[(&str, &str, bool)]) {
+/// The names under which there are files that end so.
+fn recorded_names(folder: &Path, end: &str) -> Vec<String> {
+    let files = std::fs::read_dir(folder).unwrap();
+    let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names
+        .filter_map(|name| Some(name.strip_suffix(end)?.to_owned()))
+        .filter(|name| !name.contains('.'))
+        .collect();
+    names.sort_unstable();
+    names
+}
+
+/// Our network of a recorded name.
+fn network_of(folder: &Path, name: &str) -> NetworkSpec {
+    let recorded: Recorded = json(&folder.join(format!("{name}.json")));
+    let has_auxiliary = recorded.parameters.iter().any(|tensor| {
+        ["aux1.", "AuxLogits."].iter().any(|beginning| tensor.0.starts_with(beginning))
+    });
+    let ours = match name {
+        // ccv's has the plain name.
+        "alexnet" => "alexnet_torchvision".to_owned(),
+        "googlenet" | "inception_v3" if !has_auxiliary => format!("{name}_no_aux"),
+        _ => name.to_owned(),
+    };
+    models::by_name(&ours).unwrap()
+}
+
+/// The beginnings of names that a test compares; and names that must be there, of logits and of steps.
+struct Family {
+    names: &'static str,
+    logits: &'static [&'static str],
+    steps: &'static [&'static str],
+}
+
+/// Compares all networks of a family that were recorded.
+fn compare_family(family: &Family) {
     let Some(folder) = golden() else { return };
-    for &(name, ours, required) in networks {
-        if required || folder.join(format!("{name}.json")).exists() {
-            compare(&folder, name, &models::by_name(ours).unwrap());
+    let of_family = |end: &str, required: &[&str]| {
+        let mut names = recorded_names(&folder, end);
+        names.retain(|name| name.starts_with(family.names));
+        if std::env::var_os("STRIATE_ZOO").is_none() {
+            let is_there = |name: &&&str| names.iter().any(|there| there == **name);
+            assert_eq!(required.iter().find(|name| !is_there(name)), None);
         }
+        names
+    };
+    for name in of_family(".json", family.logits) {
+        compare(&folder, &name, &network_of(&folder, &name));
+    }
+    for name in of_family(".train.json", family.steps) {
+        compare_step(&folder, &name, &network_of(&folder, &name));
     }
 }
 
-/// As [`compare_recorded`], for steps of training.
-fn compare_recorded_steps(networks: &[(&str, &str, bool)]) {
+macro_rules! families {
+    ($($test:ident $names:literal $logits:expr, $steps:expr;)*) => {
+        const FAMILIES: &[Family] =
+            &[$(Family { names: $names, logits: &$logits, steps: &$steps },)*];
+
+        $(
+            #[test]
+            fn $test() {
+                compare_family(&Family { names: $names, logits: &$logits, steps: &$steps });
+            }
+        )*
+    };
+}
+
+families! {
+    alexnet_is_torchvisions "alexnet" ["alexnet"], [];
+    vgg_is_torchvisions "vgg" ["vgg11_bn", "vgg16"], [];
+    googlenet_is_torchvisions "googlenet" ["googlenet"], ["googlenet"];
+    inception_is_torchvisions "inception" ["inception_v3"], [];
+    residual_networks_are_torchvisions "resnet" ["resnet18", "resnet50"], ["resnet18"];
+    grouped_residual_networks_are_torchvisions "resnext" ["resnext50_32x4d"], [];
+    wide_residual_networks_are_torchvisions "wide_resnet" ["wide_resnet50_2"], [];
+    squeezenet_is_torchvisions "squeezenet" ["squeezenet1_1"], [];
+    densenet_is_torchvisions "densenet" ["densenet121"], ["densenet121"];
+    mobilenet_v2_is_torchvisions "mobilenet_v2" ["mobilenet_v2"], ["mobilenet_v2"];
+    mobilenet_v3_is_torchvisions "mobilenet_v3" ["mobilenet_v3_large"], ["mobilenet_v3_large"];
+    shufflenet_v2_is_torchvisions "shufflenet" ["shufflenet_v2_x1_0"], [];
+    mnasnet_is_torchvisions "mnasnet" ["mnasnet1_0"], [];
+    efficientnet_is_torchvisions "efficientnet_b" ["efficientnet_b0"], [];
+    efficientnet_v2_is_torchvisions "efficientnet_v2" ["efficientnet_v2_s"], [];
+    regnet_is_torchvisions "regnet" ["regnet_y_400mf"], [];
+    convnext_is_torchvisions "convnext" ["convnext_tiny"], [];
+}
+
+/// No recorded network is left out.
+#[test]
+fn every_recorded_network_is_of_a_family() {
     let Some(folder) = golden() else { return };
-    for &(name, ours, required) in networks {
-        if required || folder.join(format!("{name}.train.json")).exists() {
-            compare_step(&folder, name, &models::by_name(ours).unwrap());
-        }
+    for name in recorded_names(&folder, ".json") {
+        assert!(FAMILIES.iter().any(|family| name.starts_with(family.names)), "{name}");
     }
 }
 
+/// By places, where our nodes have no names.
 #[test]
-fn googlenet_is_torchvisions() {
-    compare_recorded(&[("googlenet", "googlenet-no-aux", true)]);
-}
-
-#[test]
-fn residual_networks_are_torchvisions() {
-    compare_recorded(&[("resnet18", "resnet18", true), ("resnet34", "resnet34", false)]);
-}
-
-#[test]
-fn vgg_with_batch_norm_is_torchvisions() {
-    compare_recorded(&[
-        ("vgg11_bn", "vgg11-bn", true),
-        ("vgg13_bn", "vgg13-bn", false),
-        ("vgg16_bn", "vgg16-bn", false),
-        ("vgg19_bn", "vgg19-bn", false),
-    ]);
-}
-
-#[test]
-fn vgg_is_torchvisions() {
-    compare_recorded(&[
-        ("vgg11", "vgg11", false),
-        ("vgg13", "vgg13", false),
-        ("vgg16", "vgg16", true),
-        ("vgg19", "vgg19", false),
-    ]);
-}
-
-/// By names, and by places.
-#[test]
-fn alexnet_is_torchvisions() {
-    compare_recorded(&[
-        ("alexnet", "alexnet-torchvision", true),
-        ("alexnet", "alexnet-2014", true),
-    ]);
-}
-
-#[test]
-fn steps_of_residual_networks_are_torchvisions() {
-    compare_recorded_steps(&[("resnet18", "resnet18", true), ("resnet34", "resnet34", false)]);
-}
-
-#[test]
-fn steps_of_googlenet_are_torchvisions() {
-    compare_recorded_steps(&[("googlenet", "googlenet-no-aux", true)]);
+fn alexnet_without_names_is_torchvisions() {
+    let Some(folder) = golden().filter(|folder| folder.join("alexnet.json").exists()) else {
+        return;
+    };
+    compare(&folder, "alexnet", &models::by_name("alexnet-2014").unwrap());
 }
 
 /// Two small networks, whose values stand in the repository: `make.py` there computes them.

@@ -35,10 +35,21 @@ impl OpCase {
     }
 }
 
-/// All cases.
+/// The cases that are listed: those of the usual networks, and of no network. Those of the other networks
+/// are found by name.
 pub(crate) fn all(batch: usize, dtype: DType) -> Result<Vec<OpCase>> {
+    let usual = USUAL_MODELS.iter().filter_map(|name| models::find(name));
+    of_networks(usual, batch, dtype)
+}
+
+/// The cases of these networks, and of no network.
+fn of_networks<'a>(
+    networks: impl IntoIterator<Item = &'a models::Model>,
+    batch: usize,
+    dtype: DType,
+) -> Result<Vec<OpCase>> {
     let mut cases = Vec::new();
-    for model in models::names() {
+    for model in networks {
         of_network(&model.spec(), batch, |_| dtype, &mut cases)?;
     }
     others(batch, &mut cases)?;
@@ -59,13 +70,9 @@ const ASKED_FOR: &str = "/features";
 
 /// The cases of every op, of networks those of the usual ones, each shape once.
 fn of_usual_networks(batch: usize, dtype: DType) -> Result<Vec<OpCase>> {
-    let is_usual = |case: &OpCase| {
-        let network = case.name.split('/').nth(1).unwrap_or_default();
-        USUAL_MODELS.contains(&network) || models::by_name(network).is_err()
-    };
     let mut cases: Vec<OpCase> = Vec::new();
     for case in all(batch, dtype)? {
-        if is_usual(&case) && !cases.iter().any(|other| other.same_work(&case)) {
+        if !cases.iter().any(|other| other.same_work(&case)) {
             cases.push(case);
         }
     }
@@ -76,10 +83,15 @@ fn of_usual_networks(batch: usize, dtype: DType) -> Result<Vec<OpCase>> {
 
 /// The cases of this name: of an op the usual ones, of an op and a network all, of a case itself.
 pub(crate) fn find(name: &str, batch: usize, dtype: DType) -> Result<Vec<OpCase>> {
-    if name.contains('/') {
-        let prefix = format!("{}/", name.trim_end_matches('/'));
-        let mut cases = all(batch, dtype)?;
-        cases.retain(|case| case.name == name || case.name.starts_with(&prefix));
+    if let Some((op, place)) = name.trim_end_matches('/').split_once('/') {
+        let (network, rest) = place.split_once('/').unwrap_or((place, ""));
+        let model = models::find(network);
+        let network = model.map_or(network, |model| model.name);
+        let whole = format!("{op}/{network}/{rest}");
+        let whole = whole.trim_end_matches('/');
+        let within = format!("{whole}/");
+        let mut cases = of_networks(model, batch, dtype)?;
+        cases.retain(|case| case.name == whole || case.name.starts_with(&within));
         return Ok(cases);
     }
     let mut cases = of_usual_networks(batch, dtype)?;
@@ -132,7 +144,8 @@ pub(crate) fn of_network(
             }
         };
         let types = node.inputs.iter().map(|&input| match graph.source(input) {
-            Source::Parameter(_) => {
+            // A factor is widened to the type of what it multiplies before it gets there.
+            Source::Parameter(_) if !matches!(op, Op::Binary(_)) => {
                 TensorType::new(graph.ty(input).shape, dtype(node.origin.unwrap_or(0)))
             }
             _ => *graph.ty(input),
@@ -152,8 +165,17 @@ fn case(place: &str, op: Op, inputs: &[(&[usize], DType)]) -> Result<OpCase> {
 
 /// Ops of which a benchmark of single ops says nothing, and why.
 #[cfg(test)]
-const NOT_TIMED: [(&str, &str); 1] =
-    [("sgd_momentum", "it updates in place: `striate bench --pass step` has its time")];
+const NOT_TIMED: [(&str, &str); 5] = [
+    ("sgd_momentum", IN_PLACE),
+    ("sgd", IN_PLACE),
+    ("adam", IN_PLACE),
+    ("rms_prop", IN_PLACE),
+    ("average", IN_PLACE),
+];
+
+/// Why steps of optimizers are among them.
+#[cfg(test)]
+const IN_PLACE: &str = "it updates in place: `striate bench --pass step` has its time";
 
 /// Every op that no other list has, on the features of a convolution in the middle of a network.
 fn features(batch: usize, cases: &mut Vec<OpCase>) -> Result<()> {
@@ -182,20 +204,37 @@ fn features(batch: usize, cases: &mut Vec<OpCase>) -> Result<()> {
     for &kind in ArgReduceKind::ALL {
         add(ArgReduce { kind, axis: 3, keep_axis: false }.into(), &[x])?;
     }
+    add(CumulativeSum { axis: 3, exclusive: false, reverse: false }.into(), &[x])?;
+    add(TakeAlong { axis: 3 }.into(), &[x, condition])?;
+    for added in [false, true] {
+        add(Scatter { axis: 3, add: added }.into(), &[x, condition, x])?;
+    }
     add(Select.into(), &[condition, x, x])?;
     add(ReluGrad.into(), &[x, x])?;
     add(Permute { order: vec![0, 3, 1, 2] }.into(), &[x])?;
     add(Slice { ranges: vec![0..batch, 1..55, 1..55, 0..64] }.into(), &[x])?;
     add(Concatenate { axis: 3 }.into(), &[x, x])?;
     add(Pad { widths: vec![[0, 0], [1, 1], [1, 1], [0, 0]], value: 0.0 }.into(), &[x])?;
+    let pad = PadImage { widths: [[1, 1]; 2], border: Border::Reflect };
+    add(pad.into(), &[x])?;
+    add(PadImageGrad { pad, input: [54, 54] }.into(), &[x])?;
+    let resize = Resize::linear([112, 112]);
+    add(resize.into(), &[x])?;
+    let larger = (&[batch, 112, 112, 64][..], DType::F32);
+    add(ResizeGrad { resize, input: [56, 56] }.into(), &[larger])?;
     add(Flip { axes: Axes::new(&[2])? }.into(), &[x])?;
     add(Gather { axis: 0 }.into(), &[f32(&[1000, 64]), indices])?;
     add(GatherGrad { axis: 0, extent: 1000 }.into(), &[indices, (&[rows[0], 64], DType::F32)])?;
 
     let logits = (&[batch, 1000][..], DType::F32);
     let (labels, losses) = ((&[batch][..], DType::U32), (&[batch][..], DType::F32));
+    add(ArgSort { axis: 1, descending: true, count: 5 }.into(), &[logits])?;
     add(CrossEntropy.into(), &[logits, labels])?;
     add(CrossEntropyGrad.into(), &[logits, labels, losses])?;
+    let (smoothed, weights) =
+        (WeightedCrossEntropy { smoothing: 0.1, ignored: None }, f32(&[1000]));
+    add(smoothed.into(), &[logits, labels, weights])?;
+    add(WeightedCrossEntropyGrad(smoothed).into(), &[logits, labels, weights, losses])?;
 
     let conv = Conv2d { padding: [[1; 2]; 2], ..Conv2d::default() };
     add(Conv2dInputGrad { conv, input: [56, 56] }.into(), &[x, f32(&[64, 3, 3, 64])])?;
@@ -246,7 +285,52 @@ fn others(batch: usize, cases: &mut Vec<OpCase>) -> Result<()> {
     add("activation", norm.into(), &[x, pairs, each, each])?;
     add("activation", BatchNormSums.into(), &[x, x, pairs])?;
     let grad = BatchNormGrad { epsilon: norm.epsilon };
-    add("activation", grad.into(), &[x, x, pairs, pairs, each])
+    add("activation", grad.into(), &[x, x, pairs, pairs, each])?;
+    let f32 = |dims: &'static [usize]| (dims, DType::F32);
+    // Depthwise, as MobileNetV2, EfficientNet and ConvNeXt have them.
+    for (place, rows, channels, kernel, stride) in [
+        ("depthwise/3x3", 112, 32, 3, 1),
+        ("depthwise/3x3-wide", 28, 192, 3, 1),
+        ("depthwise/3x3-stride-2", 112, 96, 3, 2),
+        ("depthwise/5x5", 28, 240, 5, 1),
+        ("depthwise/7x7", 56, 96, 7, 1),
+        ("depthwise/7x7-last", 7, 768, 7, 1),
+    ] {
+        let padding = [[kernel / 2; 2]; 2];
+        let conv = Conv2d { stride: [stride; 2], padding, groups: channels, ..Conv2d::default() };
+        let x = [batch, rows, rows, channels];
+        let out = rows.div_ceil(stride);
+        let y = [batch, out, out, channels];
+        let (x, y) = ((&x[..], DType::F32), (&y[..], DType::F32));
+        let weights = [channels, kernel, kernel, 1];
+        let weights = (&weights[..], DType::F32);
+        add(place, conv.into(), &[x, weights])?;
+        add(place, Conv2dInputGrad { conv, input: [rows, rows] }.into(), &[y, weights])?;
+        add(place, Conv2dWeightGrad { conv, kernel: [kernel; 2] }.into(), &[x, y])?;
+    }
+    // The groups of a ResNeXt.
+    let conv = Conv2d { padding: [[1; 2]; 2], groups: 32, ..Conv2d::default() };
+    let x = (&[batch, 56, 56, 128][..], DType::F32);
+    add("groups/resnext", conv.into(), &[x, f32(&[128, 3, 3, 4])])?;
+    // Twice the size, as a decoder and as a network that draws have it.
+    let twice = ConvTranspose2d { stride: [2, 2], bias: true, ..ConvTranspose2d::default() };
+    let x = (&[batch, 28, 28, 128][..], DType::F32);
+    add("twice/2x2", twice.into(), &[x, f32(&[128, 2, 2, 64]), f32(&[64])])?;
+    let drawn = ConvTranspose2d { padding: [[1; 2]; 2], ..twice };
+    add("twice/4x4", drawn.into(), &[x, f32(&[128, 4, 4, 64]), f32(&[64])])?;
+    // In the first stage of a ConvNeXt, and group normalization where a residual network has it.
+    let (wide, each_wide) = ((&[batch, 56, 56, 96][..], DType::F32), (&[96][..], DType::F32));
+    let (x, each) = ((&[batch, 56, 56, 64][..], DType::F32), (&[64][..], DType::F32));
+    let norms = [
+        ("layer", GroupNorm::layer(1e-6), wide, each_wide),
+        ("group", GroupNorm::group(32, 1e-5), x, each),
+    ];
+    for (place, norm, x, each) in norms {
+        add(place, norm.into(), &[x, each, each])?;
+        add(place, GroupNormSums(norm).into(), &[x, x])?;
+        add(place, GroupNormGrad(norm).into(), &[x, x, each])?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -255,11 +339,12 @@ mod tests {
 
     #[test]
     fn every_case_is_one_that_its_op_accepts_and_has_a_name_of_its_own() {
-        let cases = all(2, DType::F16).unwrap();
+        let cases = of_networks(models::names(), 2, DType::F16).unwrap();
         assert!(cases.len() > 100);
-        for (i, case) in cases.iter().enumerate() {
+        let mut names = std::collections::HashSet::new();
+        for case in &cases {
             assert!(case.op.cost(&case.inputs).is_ok(), "{}", case.name);
-            assert!(cases[..i].iter().all(|other| other.name != case.name), "{}", case.name);
+            assert!(names.insert(&case.name), "{}", case.name);
         }
     }
 
@@ -282,6 +367,8 @@ mod tests {
         assert_eq!(case.inputs[1].shape.dims(), [512, 3, 3, 512]);
         assert_eq!(case.inputs[0].shape.dims()[3], 512);
         assert_eq!(found("conv2d/vgg-d").len(), 13);
+        assert_eq!(found("conv2d/resnet18").len(), 20);
+        assert_eq!(found("conv2d/mobilenet_v2"), found("conv2d/mobilenet-v2/"));
         assert_eq!(found("matmul/square").len(), 3);
         assert!(found("conv2d").len() > 15 && found("lrn").len() > 2);
         assert!(found("conv2d/none").is_empty() && found("vgg-d").is_empty());

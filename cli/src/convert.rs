@@ -6,11 +6,13 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 use striate::DeviceByName;
 use striate::importers::{self, Inspection, WriteOptions};
+use striate::nn::Seed;
 use striate::tensor::{DType, Device};
 
 use crate::args::{Format, Global, Precision};
 use crate::error::{Error, Result, chain};
 use crate::inputs;
+use crate::model;
 use crate::output::{Output, bytes, grouped};
 use crate::outputs::{Destination, Files, is_same_file};
 
@@ -21,17 +23,19 @@ The extension of OUT says in which format: .safetensors, or .sqlite3 for ccv's.
 OUT is written beside its place and then renamed: it is whole or untouched. It may be IN itself
 where nothing is lost: not with a lower precision, not without the state of its training, and in
 the same format.
-The state of a training stays where both are ccv's and --strip is not given. Class names, the view
-that training tested, the recipe and the note stay in any case.
+The state of a training stays where both have the same form and --strip is not given; in safetensors
+not with --dtype f16. Class names, the view that training tested, the recipe and the note stay in any
+case.
 
 Examples:
   striate convert vgg-d.sqlite3 vgg-d.safetensors
   striate convert vgg-d.sqlite3 vgg-d.half.sqlite3 --dtype f16
   striate convert working.sqlite3 model.safetensors --strip
+  striate convert mobilenet_v2 fresh.safetensors --seed 7
   curl -s https://example.org/vgg-d.sqlite3 | striate convert - vgg-d.safetensors")]
 pub(crate) struct ConvertArgs {
     /// The model file to read: ccv's .sqlite3, .safetensors, or torchvision's state dict; `-` is
-    /// standard input.
+    /// standard input. The name of a network, where there is no such file, gives one with fresh weights.
     input: PathBuf,
     /// The model file to write; `-` is standard output.
     output: PathBuf,
@@ -80,8 +84,9 @@ pub(crate) fn run(args: &ConvertArgs, global: &Global, output: &mut Output) -> R
     }
     files.check()?;
     let form = form(args, &to)?;
-    let input = inputs::model(&args.input)?;
-    if in_place {
+    let known = model::catalogue(&args.input);
+    let input = known.is_none().then(|| inputs::model(&args.input)).transpose()?;
+    if let Some(input) = input.as_ref().filter(|_| in_place) {
         check_in_place(args, form, &input.inspect()?)?;
     }
 
@@ -107,7 +112,15 @@ pub(crate) fn run(args: &ConvertArgs, global: &Global, output: &mut Output) -> R
         (Some(spool), importers::Format::Ccv) => spool.path().join("model.sqlite3"),
         (Some(spool), _) => spool.path().join("model.safetensors"),
     };
-    input.convert(&path, &device, &options).map_err(|error| {
+    let written = match (&input, known) {
+        (Some(input), _) => input.convert(&path, &device, &options),
+        (None, Some(known)) => {
+            let fresh = known.spec().build(&device, Seed(global.seed.unwrap_or(1)))?;
+            importers::write(&path, &fresh, &options)
+        }
+        (None, None) => Ok(()),
+    };
+    written.map_err(|error| {
         let error = Error::from(error);
         match &spool {
             None => error,

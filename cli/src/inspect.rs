@@ -1,6 +1,7 @@
 //! `striate inspect`.
 
 mod graph;
+mod training;
 
 use std::path::PathBuf;
 
@@ -8,11 +9,12 @@ use clap::Args;
 use serde::Serialize;
 use striate::image::augment::{Recipe, TestView};
 use striate::importers::{self, Inspection, TrainingPosition};
-use striate::nn::{LayerSummary, Metadata};
+use striate::nn::{LayerSummary, Metadata, NetworkSpec};
 
 use crate::args::Format;
 use crate::error::Result;
 use crate::inputs::{self, is_stdin};
+use crate::model;
 use crate::output::{self, Output, bytes, dims, grouped};
 
 /// Options of `striate inspect`.
@@ -20,16 +22,22 @@ use crate::output::{self, Output, bytes, dims, grouped};
 #[command(after_help = "\
 Examples:
   striate inspect vgg-d.sqlite3
+  striate inspect mobilenet_v2
   striate inspect --format json vgg-d.sqlite3 | jq .parameters
+  striate inspect --state working.safetensors
   striate inspect --graph resnet18.safetensors
   striate inspect --graph --dot resnet18.safetensors | dot -Tsvg > resnet18.svg")]
 pub(crate) struct InspectArgs {
-    /// A model file; `-` is standard input.
+    /// A model file, or the name of a network; `-` is standard input.
     model: PathBuf,
     /// Show the graph that classifying runs: its ops after all passes, what each reads, when a value
     /// is freed, and the memory that activations take.
     #[arg(long)]
     graph: bool,
+    /// List every tensor of a training's state, not only what kinds there are. (`--format json` always
+    /// does.)
+    #[arg(long)]
+    state: bool,
     /// With --graph: draw it, in the language of Graphviz.
     #[arg(long, requires = "graph")]
     dot: bool,
@@ -46,12 +54,13 @@ fn batch_size(text: &str) -> std::result::Result<usize, String> {
     number.ok_or_else(|| format!("a number from 1 to {} is expected", 1 << 20))
 }
 
-/// A model file as one line of JSON.
+/// A model file, or a network of the catalogue, as one line of JSON.
 #[derive(Serialize)]
 struct Report<'a> {
+    /// Of a network its name, without format and bytes.
     file: &'a str,
-    format: importers::Format,
-    bytes: u64,
+    format: Option<importers::Format>,
+    bytes: Option<u64>,
     name: &'a str,
     input: [usize; 3],
     image: [usize; 2],
@@ -64,6 +73,9 @@ struct Report<'a> {
     training_state: &'a [String],
     /// `null` where the file is of no training.
     training: Option<TrainingPosition>,
+    /// The options of that training, as `train --options` takes them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    training_options: Option<&'a serde_json::Value>,
     layers: Vec<LayerRow<'a>>,
     metadata: &'a Metadata,
     /// What ccv itself would refuse about this network.
@@ -89,18 +101,25 @@ struct LayerRow<'a> {
     dtype: Option<&'static str>,
 }
 
-/// Prints what the file holds.
+/// Prints what the file holds, or what the network is.
 pub(crate) fn run(args: &InspectArgs, output: &mut Output) -> Result<()> {
-    let mut inspection = inputs::model(&args.model)?.inspect()?;
-    if is_stdin(&args.model) {
-        inspection.file = "-".to_owned();
-    }
+    let (spec, file) = match model::catalogue(&args.model) {
+        Some(known) => (known.spec(), None),
+        None => {
+            let mut file = inputs::model(&args.model)?.inspect()?;
+            if is_stdin(&args.model) {
+                file.file = "-".to_owned();
+            }
+            (file.spec.clone(), Some(file))
+        }
+    };
+    let file = file.as_ref();
     if args.graph {
-        return graph::run(args, &inspection.spec, output);
+        return graph::run(args, &spec, output);
     }
-    let summary = inspection.spec.summary()?;
-    let shapes = inspection.spec.shapes()?;
-    let limits = inspection.spec.ccv_limits()?;
+    let summary = spec.summary()?;
+    let shapes = spec.shapes()?;
+    let limits = spec.ccv_limits()?;
     let limits: Vec<String> = limits.iter().map(ToString::to_string).collect();
 
     if output.format() == Format::Json {
@@ -115,29 +134,31 @@ pub(crate) fn run(args: &InspectArgs, output: &mut Output) -> Result<()> {
             from: &layer.from,
             parameters: layer.parameters,
             macs: layer.macs,
-            dtype: stored(&inspection, layer),
+            dtype: stored(file, layer),
         });
+        let none = Metadata::default();
         return output.json(&Report {
-            file: &inspection.file,
-            format: inspection.format,
-            bytes: inspection.bytes,
-            name: &inspection.spec.name,
-            input: inspection.spec.input,
-            image: inspection.spec.image,
-            classes: inspection.spec.classes(),
-            dtype: inspection.dtype().map(|dtype| dtype.name()),
+            file: file.map_or(&spec.name, |file| &file.file),
+            format: file.map(|file| file.format),
+            bytes: file.map(|file| file.bytes),
+            name: &spec.name,
+            input: spec.input,
+            image: spec.image,
+            classes: spec.classes(),
+            dtype: file.and_then(Inspection::dtype).map(|dtype| dtype.name()),
             parameters: summary.parameters,
             macs: summary.macs,
-            mean: inspection.mean,
-            training_state: &inspection.training_state,
-            training: inspection.training,
+            mean: file.is_some_and(|file| file.mean),
+            training_state: file.map_or(&[], |file| &file.training_state),
+            training: file.and_then(|file| file.training),
+            training_options: file.and_then(|file| file.training_options.as_ref()),
             layers: layers.collect(),
-            metadata: &inspection.metadata,
+            metadata: file.map_or(&none, |file| &file.metadata),
             ccv_limits: limits,
         });
     }
 
-    facts(&inspection, output)?;
+    facts(&spec, file, args.state, output)?;
     output.line("")?;
     // Columns that would say nothing are left out.
     let is_named = summary.layers.iter().any(|layer| !layer.name.is_empty());
@@ -171,7 +192,7 @@ pub(crate) fn run(args: &InspectArgs, output: &mut Output) -> Result<()> {
             shape.weight().map(|weight| dims(weight.dims())).unwrap_or_default(),
             number(layer.parameters),
             number(layer.macs),
-            stored(&inspection, layer).unwrap_or_default().to_owned(),
+            stored(file, layer).unwrap_or_default().to_owned(),
         ]));
     }
     let mut total: [String; 10] = Default::default();
@@ -190,25 +211,64 @@ pub(crate) fn run(args: &InspectArgs, output: &mut Output) -> Result<()> {
 }
 
 /// What is not in the table of layers.
-fn facts(inspection: &Inspection, output: &mut Output) -> Result<()> {
-    let Inspection { spec, metadata, .. } = inspection;
+fn facts(
+    spec: &NetworkSpec,
+    file: Option<&Inspection>,
+    lists_state: bool,
+    output: &mut Output,
+) -> Result<()> {
     let mut facts = vec![
-        ("file", inspection.file.clone()),
-        ("format", format!("{}, {}", inspection.format, bytes(inspection.bytes))),
         ("network", if spec.name.is_empty() { "(no name)".into() } else { spec.name.clone() }),
         ("input", format!("{}, cut from {}", dims(&spec.input), dims(&spec.image))),
         ("classes", spec.classes().to_string()),
+    ];
+    match file {
+        Some(file) => facts_of_file(file, lists_state, &mut facts),
+        None => {
+            let known = striate::models::find(&spec.name);
+            facts.extend(known.map(|known| ("description", known.description.to_owned())));
+        }
+    }
+    let width = facts.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    for (name, value) in facts {
+        output.line(&format!("{name:width$}  {value}"))?;
+    }
+    Ok(())
+}
+
+/// What a file holds beside its network.
+fn facts_of_file<'a>(
+    inspection: &'a Inspection,
+    lists_state: bool,
+    facts: &mut Vec<(&'a str, String)>,
+) {
+    let metadata = &inspection.metadata;
+    facts.splice(
+        0..0,
+        [
+            ("file", inspection.file.clone()),
+            ("format", format!("{}, {}", inspection.format, bytes(inspection.bytes))),
+        ],
+    );
+    facts.extend([
         ("weights", inspection.dtype().map_or("mixed".into(), |dtype| dtype.name().to_owned())),
         ("mean image", if inspection.mean { "yes" } else { "none" }.into()),
-    ];
+    ]);
     if !inspection.training_state.is_empty() {
-        facts.push(("training state", inspection.training_state.join(", ")));
+        let state = match lists_state {
+            true => inspection.training_state.join(", "),
+            false => training::kinds(&inspection.training_state),
+        };
+        facts.push(("training state", state));
     }
     if let Some(training) = &inspection.training {
         let TrainingPosition { epoch, iteration, samples, .. } = *training;
         let (iteration, samples) = (grouped(iteration), grouped(samples));
         facts
             .push(("training", format!("epoch {epoch}, iteration {iteration}, {samples} samples")));
+    }
+    if let Some(options) = &inspection.training_options {
+        facts.extend(training::settings(options));
     }
     if let Some(labels) = &metadata.labels {
         let first: Vec<&str> = labels.iter().take(3).map(String::as_str).collect();
@@ -232,11 +292,6 @@ fn facts(inspection: &Inspection, output: &mut Output) -> Result<()> {
     for (name, value) in &metadata.extra {
         facts.push((name, value.clone()));
     }
-    let width = facts.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
-    for (name, value) in facts {
-        output.line(&format!("{name:width$}  {value}"))?;
-    }
-    Ok(())
 }
 
 /// A recipe by its name, where it has one, else in JSON.
@@ -251,7 +306,7 @@ fn recipe_name(recipe: &serde_json::Value) -> String {
     named.map_or(text, str::to_owned)
 }
 
-fn stored(inspection: &Inspection, layer: &LayerSummary) -> Option<&'static str> {
-    let stored = inspection.layers.get(layer.layer)?.as_ref()?;
+fn stored(file: Option<&Inspection>, layer: &LayerSummary) -> Option<&'static str> {
+    let stored = file?.layers.get(layer.layer)?.as_ref()?;
     Some(stored.weight_dtype.name())
 }

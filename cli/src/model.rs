@@ -30,6 +30,12 @@ pub(crate) fn load(
     Ok(network)
 }
 
+/// The network of the catalogue that a path names, where there is no such file.
+pub(crate) fn catalogue(path: &Path) -> Option<&'static models::Model> {
+    let name = path.to_str().filter(|_| !path.exists())?;
+    models::find(name)
+}
+
 /// The layers of a network by name, out of a JSON file, or of a model file (`-` is standard input); and whether it is one of
 /// a name.
 pub(crate) fn spec(text: &str) -> Result<(NetworkSpec, bool)> {

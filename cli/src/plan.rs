@@ -3,10 +3,12 @@
 mod quantity;
 
 use clap::Args;
+use clap::builder::PossibleValuesParser;
 use serde::Serialize;
-use striate::nn::NetworkSpec;
+use striate::nn::{Method, NetworkSpec};
 use striate::train::parallel::Parallel;
 use striate::train::plan::{Link, Machine, Plan, Prediction};
+use striate::train::{Clip, TrainOptions};
 
 use crate::args::{Format, Global};
 use crate::error::{Error, Result};
@@ -86,6 +88,16 @@ pub(crate) struct PlanArgs {
     /// Hybrid: pieces in which activations travel [default: as many as devices].
     #[arg(long, value_name = "N")]
     pieces: Option<u64>,
+    /// The optimizer, whose state counts among the memory; a plain name as `striate train` has it
+    /// [default: sgd].
+    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(Method::NAMES))]
+    optimizer: Option<String>,
+    /// Count an average of the weights among the memory.
+    #[arg(long)]
+    ema: bool,
+    /// Count all gradients at once among the memory, as a bound of their norm needs them.
+    #[arg(long)]
+    clip_norm: bool,
     /// Bytes a second of a device's memory, `900G`: no op takes less than reading and writing
     /// [default: without end].
     #[arg(long, value_name = "RATE", value_parser = rate)]
@@ -170,7 +182,14 @@ impl PlanArgs {
         if let Some(memory) = self.memory {
             machine = machine.with_memory(memory);
         }
+        let method = self.optimizer.as_deref().and_then(Method::by_name).unwrap_or_default();
+        let options = TrainOptions {
+            ema: self.ema.then_some(0.0),
+            clip: self.clip_norm.then_some(Clip::Norm { most: 1.0 }),
+            ..TrainOptions::default().with_optimizer(method)
+        };
         let plan = Plan::new(spec, machine, self.link.clone()).map_err(usage)?;
+        let plan = plan.with_options(&options);
         match self.pieces {
             Some(pieces) => plan.with_pieces(pieces).map_err(usage),
             None => Ok(plan),

@@ -2,11 +2,11 @@
 
 mod files;
 mod follow;
+mod learning;
 mod progress;
 mod spec;
 
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,11 +15,9 @@ use serde::Serialize;
 use striate::image::augment::Recipe;
 use striate::tensor::Device;
 use striate::train::parallel::{ExchangeReport, Launch, Parallel, Ranks};
-use striate::train::{
-    Decay, EpochReport, Observer, Outcome, Session, SessionOptions, TrainOptions,
-};
+use striate::train::{Clip, EpochReport, Observer, Outcome, Session, SessionOptions, TrainOptions};
 
-use crate::args::{Format, Global, number, positive};
+use crate::args::{Format, Global, positive};
 use crate::error::{Error, Result};
 use crate::inputs::{self, is_stdin};
 use crate::model;
@@ -29,6 +27,7 @@ use crate::ranks::{Rank, RankArgs, first_cause};
 use crate::text;
 
 use crate::progress::Progress;
+use learning::LearnArgs;
 use progress::Watch;
 
 /// Options of `striate train`.
@@ -38,8 +37,8 @@ The working file is a model file that also holds the state of the training: safe
 any network, or ccv's form where its name ends in .sqlite3, for networks of ccv's layers. It is
 replaced as a whole at the end of each epoch, every --checkpoint-every mini-batches, and when ctrl-C is pressed:
 the same command resumes it, and ends with the same weights, bit for bit, as if nothing had
-happened. Rates, schedule and length may change on the way; seed, mini-batch, recipe and samples may
-not. A working file that holds a network but no training gives the weights to begin with.
+happened. Rates, schedule and length may change on the way; seed, mini-batch, optimizer, recipe and
+samples may not. A working file that holds a network but no training gives the weights to begin with.
 Beside it, NAME.best.safetensors gets the network with the lowest error rate on the test samples:
 m.best.safetensors for m.safetensors, m.lr001.best.safetensors for m.lr001. Files of --metrics and
 --tensorboard follow the working file: what a killed run wrote after its last save is cut off.
@@ -61,6 +60,9 @@ Examples:
       --schedule cosine --max-epoch 12
   striate train --spec mattnet --train-list train.txt --test-list test.txt \\
       --working photos.sqlite3 --recipe ccv --schedule steps:30,60,80 --checkpoint-every 500
+  striate train --spec resnet18 --train-list photos --test-list held-back \\
+      --working photos.safetensors --recipe alex --optimizer adamw --weight-decay 0.05 \\
+      --schedule one-cycle --clip-norm 1 --ema 0.999 --max-epoch 30
   striate train --spec alexnet --train-list train.txt --working photos.sqlite3 \\
       --devices gpu:0,gpu:1 --parallel hybrid
   mpirun -n 4 striate train --spec alexnet --train-list train.txt --working photos.sqlite3 \\
@@ -85,42 +87,8 @@ pub(crate) struct TrainArgs {
     /// The file that holds the training: made if it is not there, else resumed.
     #[arg(long, value_name = "M.safetensors")]
     working: PathBuf,
-    /// Epochs in all [default: 100].
-    #[arg(long, value_name = "N")]
-    max_epoch: Option<u64>,
-    /// End after so many mini-batches in all, where that is earlier. What --sgd-frequency has summed
-    /// by then moves the weights.
-    #[arg(long, value_name = "N")]
-    max_iterations: Option<u64>,
-    /// Samples of a mini-batch [default: 64].
-    #[arg(long, value_name = "N", value_parser = positive::<usize>())]
-    mini_batch: Option<usize>,
-    /// Mini-batches whose gradients are summed for one step [default: 1]. At the end of an epoch
-    /// there is a step for those that are left.
-    #[arg(long, value_name = "N", value_parser = positive::<usize>())]
-    sgd_frequency: Option<usize>,
-    /// The learning rate of weights and biases [default: 0.01, and 0.001 for lenet].
-    #[arg(long, value_name = "R", value_parser = not_negative::<f32>)]
-    learn_rate: Option<f32>,
-    /// The momentum of weights and biases [default: 0.9].
-    #[arg(long, value_name = "M", value_parser = below_1)]
-    momentum: Option<f32>,
-    /// The decay of weights; biases have none [default: 0.0005].
-    #[arg(long, value_name = "D", value_parser = not_negative::<f32>)]
-    decay: Option<f32>,
-    /// How learning rates change: `constant`, `steps:30,60,80` (a tenth at the beginning of each of
-    /// these epochs), or `cosine` (down to 0 over all epochs) [default: constant].
-    #[arg(long, value_name = "SCHEDULE", value_parser = parse_decay)]
-    schedule: Option<Decay>,
-    /// Epochs (or a part of one) in which learning rates rise to the full ones: of n mini-batches the
-    /// first has 1/n of them [default: 0].
-    #[arg(long, value_name = "EPOCHS", value_parser = not_negative::<f64>)]
-    warm_up: Option<f64>,
-    /// All of these in a JSON file, rates of single layers too: an object as `--format json` prints
-    /// under `options` at the beginning. Options that are given here too, --seed among them, change
-    /// what it says.
-    #[arg(long, value_name = "FILE.json")]
-    options: Option<PathBuf>,
+    #[command(flatten)]
+    learn: LearnArgs,
     /// What is done to pictures: `ccv`, `alex`, `caffe`, `plain`, or a JSON file.
     #[arg(long, value_name = "RECIPE", default_value = "plain")]
     recipe: String,
@@ -128,10 +96,6 @@ pub(crate) struct TrainArgs {
     /// weights move next.
     #[arg(long, value_name = "N", value_parser = positive::<u64>())]
     checkpoint_every: Option<u64>,
-    /// Compute activations twice instead of keeping them: less memory, a third more time, the same
-    /// bits.
-    #[arg(long)]
-    recompute: bool,
     /// Threads that read and form pictures.
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
     workers: u16,
@@ -181,31 +145,9 @@ impl From<Scheme> for Parallel {
     }
 }
 
-fn not_negative<T: FromStr + PartialOrd + Copy + Into<f64> + Default>(
-    text: &str,
-) -> Result<T, String> {
-    number(text, T::default().., "a number of 0 or more")
-}
-
-fn below_1(text: &str) -> Result<f32, String> {
-    number(text, 0.0..1.0, "a momentum from 0 to less than 1")
-}
-
 fn power_of_two(text: &str) -> Result<usize, String> {
     let number = text.parse::<usize>().ok().filter(|number| number.is_power_of_two());
     number.ok_or_else(|| "expected a power of two: 1, 2, 4, …".into())
-}
-
-fn parse_decay(text: &str) -> Result<Decay, String> {
-    match text.split_once(':') {
-        None if text == "constant" => Ok(Decay::Constant),
-        None if text == "cosine" => Ok(Decay::Cosine { last: 0.0 }),
-        Some(("steps", epochs)) => {
-            let epochs: Result<Vec<u64>, _> = epochs.split(',').map(|e| e.trim().parse()).collect();
-            epochs.map(Decay::steps).map_err(|e| format!("epochs are numbers with commas: {e}"))
-        }
-        _ => Err("expected constant, cosine or steps:EPOCH,EPOCH,…".into()),
-    }
 }
 
 /// What a training begins with, as one line of JSON.
@@ -225,7 +167,7 @@ struct Beginning<'a> {
 pub(crate) fn run(args: &TrainArgs, global: &Global, output: &mut Output) -> Result<()> {
     files::check(args)?;
     let options = SessionOptions {
-        train: args.train_options(global)?,
+        train: args.learn.train_options(&args.spec, global)?,
         recipe: recipe(&args.recipe)?,
         checkpoint_every: args.checkpoint_every,
         allow_empty_classes: args.allow_empty_classes,
@@ -233,6 +175,10 @@ pub(crate) fn run(args: &TrainArgs, global: &Global, output: &mut Output) -> Res
         cache_bytes: args.cache.saturating_mul(1_000_000),
         ..SessionOptions::default()
     };
+    if let (Some(Scheme::Hybrid), Some(Clip::Norm { .. })) = (args.parallel, options.train.clip) {
+        let message = "'--clip-norm' is not for '--parallel hybrid': no device has all gradients";
+        return Err(Error::Usage(message.into()));
+    }
     // Before the samples and the device, which take their time: a slip in these is told at once.
     let (spec, is_named) = model::spec(&args.spec)?;
     spec::check(&args.working, &args.spec, &spec, &options)?;
@@ -242,6 +188,8 @@ pub(crate) fn run(args: &TrainArgs, global: &Global, output: &mut Output) -> Res
         true => spec::fit(&args.spec, spec, &train, output)?,
         false => spec,
     };
+    let mut options = options;
+    args.learn.see(&mut options.train, train.labels(), spec.classes());
     // The first process alone writes these.
     let leads = Launch::from_environment().is_none_or(|launch| launch.rank == 0);
     let files = if leads { files::observers(args)? } else { Vec::new() };
@@ -380,37 +328,7 @@ fn finished(session: &Session) -> String {
 impl TrainArgs {
     /// Whether some options stand in a file.
     pub(crate) fn has_options_file(&self) -> bool {
-        self.options.is_some()
-    }
-
-    /// What the options file says, or else the defaults; and what is given on the command line.
-    fn train_options(&self, global: &Global) -> Result<TrainOptions> {
-        let mut options = match &self.options {
-            None => {
-                let mut options = TrainOptions::default();
-                if let Some(rate) = spec::learn_rate(&self.spec) {
-                    (options.weights.rate, options.biases.rate) = (rate, rate);
-                }
-                options
-            }
-            Some(path) => text::read_json(path, "training options")?,
-        };
-        for rates in [&mut options.weights, &mut options.biases] {
-            rates.rate = self.learn_rate.unwrap_or(rates.rate);
-            rates.momentum = self.momentum.unwrap_or(rates.momentum);
-        }
-        options.weights.decay = self.decay.unwrap_or(options.weights.decay);
-        if let Some(decay) = &self.schedule {
-            options.schedule.decay = decay.clone();
-        }
-        options.schedule.warm_up = self.warm_up.unwrap_or(options.schedule.warm_up);
-        options.max_epoch = self.max_epoch.unwrap_or(options.max_epoch);
-        options.max_iterations = self.max_iterations.or(options.max_iterations);
-        options.mini_batch = self.mini_batch.unwrap_or(options.mini_batch);
-        options.sgd_frequency = self.sgd_frequency.unwrap_or(options.sgd_frequency);
-        options.recompute |= self.recompute;
-        options.seed = global.seed.unwrap_or(options.seed);
-        Ok(options)
+        self.learn.options.is_some()
     }
 }
 

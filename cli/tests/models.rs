@@ -226,3 +226,34 @@ fn convert_leaves_nothing_where_it_fails() {
     assert_eq!(std::fs::read(scene.path("tiny.safetensors")).unwrap(), before);
     assert!(!scene.path("x.onnx").exists());
 }
+
+/// torchvision's names, with dashes or underscores, where there is no file of that name.
+#[test]
+fn networks_are_known_by_their_names() {
+    let scene = Scene::new();
+    let inspect = |name: &str| {
+        let run = scene.striate(&["inspect", name, "--format", "json"]);
+        json(&run.done()).remove(0)
+    };
+    let known = inspect("mobilenet_v2");
+    assert_eq!(known, inspect("MobileNet-V2"));
+    assert_eq!(known["name"], "mobilenet-v2");
+    assert!(known["parameters"] == 3_504_872 && known["format"].is_null());
+    let table = scene.striate(&["inspect", "squeezenet1_1"]).done();
+    assert!(table.contains("squeezenet1-1") && table.contains("1,235,496"), "{table}");
+    scene.striate(&["inspect", "mobilenet_v4"]).failed(&["mobilenet_v4"]);
+
+    let convert = |seed: &str, file: &str| {
+        scene.striate(&["convert", "squeezenet1_1", file, "--seed", seed]).done();
+        std::fs::read(scene.path(file)).unwrap()
+    };
+    let fresh = convert("7", "a.safetensors");
+    assert!(fresh == convert("7", "b.safetensors") && fresh != convert("8", "c.safetensors"));
+    let stored = inspect("a.safetensors");
+    assert_eq!(stored["parameters"], 1_235_496);
+    let plan = "plan --model resnext50_32x4d --devices 4 --link 100GbE --flops 4.5T --batch 32";
+    let plan: Vec<&str> = plan.split(' ').collect();
+    assert!(scene.striate(&plan).done().contains("25,028,904"));
+    let bench = ["bench", "conv2d/squeezenet1_1/1_1", "--repeat", "1", "--format", "json"];
+    assert!(scene.striate(&bench).done().contains("conv2d/squeezenet1-1/1_1"));
+}

@@ -60,7 +60,7 @@ pub enum NodeOp {
     Op(Op),
     /// The same elements in another shape; costs nothing.
     Reshape(Shape),
-    /// Zeroes elements at random and scales the others. `slot` says which of the run's random
+    /// Zeroes elements, or whole images, at random and scales the others. `slot` says which of the run's random
     /// sequences it takes; without one, its input passes unchanged.
     Dropout {
         /// The probability of a zero.
@@ -69,6 +69,8 @@ pub enum NodeOp {
         scale: f32,
         /// Which of the [run](crate::Run)'s keys it takes.
         slot: usize,
+        /// Each image (whatever has one index of axis 0) is zeroed as a whole, or not at all.
+        images: bool,
     },
 }
 

@@ -240,7 +240,8 @@ pub(crate) fn compute(node: &Node, operands: &[&Tensor], key: Option<RandomKey>)
     let compute = || match &node.op {
         NodeOp::Op(op) => first.device().execute(op, operands),
         NodeOp::Reshape(shape) => first.reshape(*shape),
-        NodeOp::Dropout { rate, scale, .. } => match key {
+        NodeOp::Dropout { rate, scale, images, .. } => match key {
+            Some(key) if *images => first.dropout_images(*rate, *scale, key),
             Some(key) => {
                 let op = ops::Dropout { rate: *rate, scale: *scale, key }.into();
                 first.device().execute(&op, operands)

@@ -181,7 +181,7 @@ fn nodes_on_parameters_alone_run_once() {
     let inner = graph.push("inner", TANH, &[parameter]).unwrap();
     let fixed = graph.push("fixed", TANH, &[inner]).unwrap();
     let y = graph.push("y", ADD, &[x, fixed]).unwrap();
-    let dropped = NodeOp::Dropout { rate: 0.5, scale: 2.0, slot: 0 };
+    let dropped = NodeOp::Dropout { rate: 0.5, scale: 2.0, slot: 0, images: false };
     let dropped = graph.push_node("dropped", dropped, &[fixed], false).unwrap();
     let y = graph.push("z", ADD, &[y, dropped]).unwrap();
     graph.output("y", y);

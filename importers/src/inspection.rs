@@ -26,6 +26,8 @@ pub struct Inspection {
     pub training_state: Vec<String>,
     /// Where that training is; `None` where there is none, or its state cannot be read.
     pub training: Option<TrainingPosition>,
+    /// With which options it goes on, as the trainer noted them; `None` where it noted none.
+    pub training_options: Option<serde_json::Value>,
     /// Labels, protocol and notes.
     pub metadata: Metadata,
 }
@@ -52,7 +54,7 @@ pub struct TrainingPosition {
     pub epoch: u64,
     /// The iteration within the epoch, counted from 0.
     pub iteration: u64,
-    /// The number of training samples that the state has an order of.
+    /// The number of training samples.
     pub samples: u64,
 }
 

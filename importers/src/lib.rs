@@ -4,6 +4,7 @@
 //!   checkpoints in them.
 //! * [`safetensors`]: our own form, safetensors with the network's specification in its metadata;
 //!   and torchvision's state dicts, imported.
+//! * [`torch`]: where each tensor of a PyTorch state dict is in a network.
 //!
 //! [`read`], [`write`](write()), [`convert`] and [`inspect`] choose by the file: what is read is recognised by its
 //! content, what is written by its extension (`.sqlite3` or `.safetensors`).
@@ -40,6 +41,7 @@ mod options;
 mod replace;
 pub mod safetensors;
 mod source;
+pub mod torch;
 mod values;
 
 use std::path::Path;
@@ -79,9 +81,9 @@ pub fn write(path: impl AsRef<Path>, network: &Network, options: &WriteOptions) 
 /// Reads a model file and writes it as another, which may be of another format or precision, or the
 /// same file.
 ///
-/// From ccv's form to ccv's form the state of a training stays, unless `options` strip it; into
-/// safetensors, which has no place for it, a warning says that it is left out. The tensors pass
-/// through `device`.
+/// From a form to the same form the state of a training stays, unless `options` strip it, or ask for half
+/// precision in safetensors. Where it is left out without being asked for, a warning says so. The tensors
+/// pass through `device`.
 ///
 /// # Errors
 /// As [`read`] and [`write`](write()); then nothing has changed.

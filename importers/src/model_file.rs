@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use striate_nn::Network;
-use striate_tensor::Device;
+use striate_tensor::{DType, Device};
 
 use crate::source::Source;
 use crate::{Format, Inspection, ReadOptions, Result, WriteOptions, ccv, safetensors, write};
@@ -113,9 +113,26 @@ impl ModelFile {
             }
             return write(output, &checkpoint.network, options);
         }
+        // With weights of another precision no training could go on as it was.
+        let keeps_bits = options.dtype.is_none_or(|dtype| dtype == DType::F32);
+        if self.format() == Format::Safetensors
+            && to == Format::Safetensors
+            && !options.strip
+            && keeps_bits
+        {
+            let (network, training) =
+                safetensors::read_training_source(Arc::clone(&self.0), device)?;
+            if let Some(training) = training {
+                return safetensors::write_training(output, &network, &training);
+            }
+            return write(output, &network, options);
+        }
         if !options.strip && !self.inspect()?.training_state.is_empty() {
             let (output, input) = (output.display(), self.0.name());
-            log::warn!("{output}: the training state of {input} is left out");
+            log::warn!(
+                "{output}: the training state of {input} is left out: it stays from a file to one of its \
+                 own form, in the precision that it has"
+            );
         }
         write(output, &self.read(device, &ReadOptions::default())?, options)
     }

@@ -188,3 +188,46 @@ fn names_that_a_wrapper_begins_are_those_behind_it() {
 fn inspect_plain(folder: &tempfile::TempDir) -> Option<String> {
     inspect(write(folder.path(), "F32", &alexnet(7))).unwrap().metadata.note
 }
+
+/// Every network of torchvision that this crate knows by its nodes' names.
+#[test]
+fn state_dicts_of_all_families_are_recognised() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut recognised = 0;
+    for model in striate_models::names() {
+        let spec = model.spec();
+        let is_torchvisions = model.description.contains("torchvision's");
+        let is_named = spec.nodes.iter().all(|node| !node.name.is_empty());
+        let is_alexnet = model.name.starts_with("alexnet");
+        let is_lite = model.name.starts_with("efficientnet-lite");
+        if !is_named || is_alexnet || !(is_torchvisions || is_lite) {
+            continue;
+        }
+        let spec = spec.with_classes(9);
+        let tensors = striate_importers::torch::state_dict(&spec).unwrap();
+        let dict: Named = tensors.into_iter().map(|tensor| (tensor.name, tensor.shape)).collect();
+        let inspection = inspect(write(folder.path(), "F32", &dict)).unwrap();
+        assert_eq!(inspection.spec, spec, "{}", model.name);
+        assert_eq!(inspection.parameters() as u64, spec.summary().unwrap().parameters);
+        recognised += 1;
+    }
+    assert!(recognised > 60, "{recognised}");
+}
+
+/// ConvNeXt's 1x1 convolutions are matrices in PyTorch, and its factors have extents of 1.
+#[test]
+fn shapes_may_lack_extents_of_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = striate_models::by_name("convnext_tiny").unwrap();
+    let tensors = striate_importers::torch::state_dict(&spec).unwrap();
+    let mut dict: Named = tensors.into_iter().map(|tensor| (tensor.name, tensor.shape)).collect();
+    for (name, shape) in &mut dict {
+        if name.ends_with(".layer_scale") {
+            shape.extend([1, 1]);
+        } else if shape.ends_with(&[1, 1]) {
+            shape.truncate(2);
+        }
+    }
+    let inspection = inspect(write(folder.path(), "F32", &dict)).unwrap();
+    assert_eq!(inspection.spec.name, "convnext-tiny");
+}

@@ -35,11 +35,8 @@ const AUXILIARY_WEIGHT: f32 = 0.3;
 type Convolution = fn(NetworkSpec, ConvSpec) -> NetworkSpec;
 
 /// torchvision's `googlenet`, with its two auxiliary classifiers, which training alone computes: their
-/// losses count 0.3 each.
-///
-/// A departure from torchvision: it brings the auxiliary classifiers' inputs to 4x4 by adaptive
-/// pooling, whose windows on 14x14 pixels have a size of 4 and an uneven stride of 3, 4 and 3; here it
-/// is the paper's average pooling, 5x5 with a stride of 3. The parameters have the same shapes.
+/// losses count 0.3 each. Their inputs are brought to 4x4 pixels by adaptive pooling, where the paper has
+/// windows of 5x5 with a stride of 3.
 pub fn googlenet() -> NetworkSpec {
     torchvision("googlenet", true)
 }
@@ -65,7 +62,9 @@ pub fn googlenet_2014() -> NetworkSpec {
         .named("conv2", |x| biased(x, conv2d(192, 3).padding(1)))
         .named("norm2", |x| x.lrn(normalization))
         .named("maxpool2", |x| x.max_pool(halving()));
-    end(rows(spec, halving(), inception_2014, Some(biased)), 0.4)
+    let auxiliary =
+        |x: NetworkSpec| auxiliary(x.named("pool", |x| x.avg_pool(pool(5).stride(3))), biased);
+    end(rows(spec, halving(), inception_2014, Some(auxiliary)), 0.4)
 }
 
 fn torchvision(name: &str, has_auxiliary: bool) -> NetworkSpec {
@@ -76,8 +75,9 @@ fn torchvision(name: &str, has_auxiliary: bool) -> NetworkSpec {
         .named("conv3", |x| normalized(x, conv2d(192, 3).padding(1)))
         .named("maxpool2", |x| x.max_pool(halving()));
     let last_pool = pool(2).stride(2).ceil().first_maximum();
-    let auxiliary = has_auxiliary.then_some(normalized as Convolution);
-    end(rows(spec, last_pool, inception, auxiliary), 0.2)
+    let auxiliary =
+        |x: NetworkSpec| auxiliary(x.named("pool", |x| x.adaptive_avg_pool(4)), normalized);
+    end(rows(spec, last_pool, inception, has_auxiliary.then_some(auxiliary)), 0.2)
 }
 
 /// A module of the paper, whose parts have the names of its table's columns.
@@ -122,10 +122,9 @@ fn inception(x: NetworkSpec, row: Inception) -> NetworkSpec {
     })
 }
 
-/// An auxiliary classifier, for an input of 14x14 pixels.
+/// An auxiliary classifier but for its pooling to 4x4 pixels.
 fn auxiliary(x: NetworkSpec, convolution: Convolution) -> NetworkSpec {
-    x.named("pool", |x| x.avg_pool(pool(5).stride(3)))
-        .named("conv", |x| convolution(x, conv2d(128, 1)))
+    x.named("conv", |x| convolution(x, conv2d(128, 1)))
         .named("fc1", |x| x.full_connect(1024))
         .relu()
         .dropout(0.7)
@@ -141,7 +140,7 @@ fn rows(
     mut spec: NetworkSpec,
     last_pool: PoolSpec,
     inception: fn(NetworkSpec, Inception) -> NetworkSpec,
-    with_auxiliary: Option<Convolution>,
+    with_auxiliary: Option<fn(NetworkSpec) -> NetworkSpec>,
 ) -> NetworkSpec {
     let stages: [(&[Inception], _); 3] = [
         (&STAGE_3, Some(("maxpool3", halving()))),
@@ -152,8 +151,7 @@ fn rows(
         for &row in rows {
             spec = spec.named(row.0, |x| inception(x, row));
             let here = AUXILIARY.iter().find(|(_, follows)| *follows == row.0);
-            if let (Some((name, _)), Some(convolution)) = (here, with_auxiliary) {
-                let head = |x| auxiliary(x, convolution);
+            if let (Some((name, _)), Some(head)) = (here, with_auxiliary) {
                 spec = spec.auxiliary(name, AUXILIARY_WEIGHT, |x| x.named(name, head));
             }
         }

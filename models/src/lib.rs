@@ -1,4 +1,4 @@
-//! The classic convolutional networks as specifications, and their class labels.
+//! Convolutional networks from LeNet to ConvNeXt as specifications, and their class labels.
 //!
 //! Each family has a file; [`by_name`] finds a network by the name that the command line uses, and
 //! [`names`] lists them. [`imagenet`] has the classes that most of them tell apart.
@@ -12,18 +12,33 @@
 //! ```
 
 pub mod alexnet;
+mod blocks;
 mod catalogue;
+pub mod cifar_resnet;
+pub mod convnext;
+pub mod densenet;
 mod digits;
+pub mod efficientnet;
+pub mod efficientnet_lite;
 mod error;
 pub mod googlenet;
 pub mod imagenet;
+pub mod inception;
 pub mod lenet;
 pub mod mattnet;
+pub mod mnasnet;
+pub mod mobilenet_v1;
+pub mod mobilenet_v2;
+pub mod mobilenet_v3;
 pub mod nin;
 pub mod overfeat;
+pub mod regnet;
 pub mod resnet;
+pub mod shufflenet_v2;
+pub mod squeezenet;
 pub mod vgg;
+pub mod zfnet;
 
-pub use catalogue::{Model, by_name, names};
+pub use catalogue::{Model, by_name, find, names};
 pub use digits::digits;
 pub use error::{Error, Result};

@@ -10,7 +10,7 @@
 //!   specification without weights.
 //! * [`Network`]: a specification with its weights on a device.
 //! * [`layers`]: the same layers as modules; [`init`]: fresh weights; [`loss`]: what to minimise;
-//!   [`Sgd`]: gradient descent; [`update_statistics`]: what batch normalization remembers.
+//!   [`Optimizer`]: how to go down a gradient, [`Sgd`]: as ccv does; [`update_statistics`]: what batch normalization remembers.
 //!
 //! Activations are `[n, rows, cols, channels]`, convolution weights `[out, kernel rows, kernel
 //! cols, channels / groups]`, full-connect weights `[out, in]`. Weights may be half precision
@@ -33,23 +33,30 @@ mod verify;
 pub use error::{Error, Result};
 pub use init::Seed;
 pub use layers::{
-    AvgPool2d, BatchMoments, BatchNorm2d, Buffer, BufferKey, Context, Conv2d, Dropout, Flatten,
-    FullConnect, GlobalAvgPool2d, Lrn, MaxPool2d, Module, Part, Relu, Sequential, Visitor,
+    AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool2d, BatchMoments, BatchNorm2d, Buffer, BufferKey,
+    ChannelShuffle, Context, Conv2d, ConvTranspose2d, DepthToSpace, Dropout, Flatten, FullConnect,
+    GlobalAvgPool2d, GroupNorm, InstanceNorm2d, LayerNorm, LayerScale, Lrn, MaxPool2d, Module,
+    Pad2d, Part, Prelu, Relu, Resize2d, Sequential, SpaceToDepth, StochasticDepth, Visitor,
     VisitorMut, named_buffers, named_parameters, parameter_count, parameters_mut, require_grad,
     set_tensors, to,
 };
 pub use network::{LayerParameters, Metadata, Network, RunLimits};
 pub use optimizer::{
-    Parameters, Rates, Sgd, leaf_parameters, named_gradients, parameter_gradients,
+    Method, Optimizer, OptimizerState, Parameters, Rates, Sgd, leaf_parameters, named_gradients,
+    parameter_gradients,
 };
 pub use parameters::{BufferInfo, ParameterInfo, Role};
 pub use shapes::{LayerShape, MAX_ELEMENTS, Scan};
 #[allow(deprecated, reason = "the old name is exported as long as it is there")]
 pub use spec::conv;
 pub use spec::{
-    Activation, Auxiliary, BatchNormSpec, Branches, ChainLayer, ConvSpec, DropoutSpec,
-    FullConnectSpec, Init, Inputs, LayerKind, LayerSpec, LrnSpec, Misplaced, NetworkSpec, Node,
-    PerAxis, PerSide, PlainSpec, PoolSpec, activation, batch_norm, conv2d, full_connect, lrn, pool,
+    Activation, AdaptivePoolSpec, Auxiliary, BatchNormSpec, BlockSpec, Border, Branches,
+    ChainLayer, ChannelShuffleSpec, ChannelsSpec, ConvSpec, ConvTransposeSpec, DropoutSpec,
+    FullConnectSpec, GroupNormSpec, Init, Inputs, InstanceNormSpec, LayerKind, LayerNormSpec,
+    LayerSpec, LrnSpec, Misplaced, NetworkSpec, Node, PadSpec, PerAxis, PerSide, PlainSpec,
+    PoolSpec, PreluSpec, ResizeSpec, ScaleSpec, SqueezeExcite, StochasticDepthSpec, Target,
+    activation, batch_norm, conv_transpose2d, conv2d, full_connect, group_norm, instance_norm,
+    layer_norm, lrn, pad, pool, prelu, resize, squeeze_excite, upsample,
 };
 pub use statistics::update_statistics;
 /// Makes a struct a module of its fields: it writes all of the trait [`Module`] but `forward`, for which

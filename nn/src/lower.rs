@@ -286,6 +286,16 @@ impl Lowering<'_> {
         self.graph.ty(value).shape.dims().get(1..).unwrap_or_default().to_vec()
     }
 
+    /// The element type of a value.
+    pub(crate) fn dtype(&self, value: Value) -> DType {
+        self.graph.ty(value).dtype
+    }
+
+    /// The shape of a value.
+    pub(crate) fn shape(&self, value: Value) -> Shape {
+        self.graph.ty(value).shape
+    }
+
     /// How many elements of a value a channel has, the batch included.
     pub(crate) fn elements_a_channel(&self, value: Value) -> u64 {
         let dims = self.graph.ty(value).shape.dims();
@@ -476,5 +486,16 @@ pub(crate) fn is_local(layer: &LayerSpec) -> bool {
             | LayerSpec::Flatten(_)
             | LayerSpec::GlobalAvgPool(_)
             | LayerSpec::GlobalMaxPool(_)
+            // Its windows are of the output: a larger image has no pixel for each place of a scan.
+            | LayerSpec::ConvTranspose(_)
+            // Their statistics are those of whole images.
+            | LayerSpec::GroupNorm(_)
+            | LayerSpec::InstanceNorm(_)
+            | LayerSpec::AdaptiveAvgPool(_)
+            | LayerSpec::AdaptiveMaxPool(_)
+            // A scan counts steps of whole pixels from one output to the next.
+            | LayerSpec::Resize(_)
+            | LayerSpec::DepthToSpace(_)
+            | LayerSpec::SpaceToDepth(_)
     )
 }

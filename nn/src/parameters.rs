@@ -1,11 +1,13 @@
 //! What a network holds beside its layers: its parameters and buffers.
 
+use serde::{Deserialize, Serialize};
 use striate_tensor::Shape;
 
 use crate::init::Fresh;
 
 /// What a parameter is in its layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Role {
     /// The weights of products.
@@ -16,13 +18,15 @@ pub enum Role {
     Scale,
     /// What is added to normalized channels.
     Shift,
+    /// What an activation multiplies negative elements by.
+    Slope,
 }
 
 impl Role {
     /// The last part of the parameter's name in files.
     pub const fn name(self) -> &'static str {
         match self {
-            Role::Weight | Role::Scale => "weight",
+            Role::Weight | Role::Scale | Role::Slope => "weight",
             Role::Bias | Role::Shift => "bias",
         }
     }

@@ -277,7 +277,10 @@ impl NetworkSpec {
         for node in graph.nodes().iter().filter(|node| own(node.origin)) {
             let cost = graph.cost(node);
             flops = flops.saturating_add(cost.flops);
-            if let striate_graph::NodeOp::Op(Op::Conv2d(_) | Op::MatMul(_)) = node.op {
+            if let striate_graph::NodeOp::Op(
+                Op::Conv2d(_) | Op::ConvTranspose2d(_) | Op::MatMul(_),
+            ) = node.op
+            {
                 // The op's own count stops where a number of 64 bits does.
                 if cost.flops / 2 >= u64::MAX / 2 {
                     let got = format!("{} outputs", dims(graph.ty(node.output).shape.dims()));

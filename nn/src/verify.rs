@@ -150,7 +150,10 @@ impl NetworkSpec {
                 let got = format!("a dropout rate of {}", full.dropout);
                 refuse(end.layer, "a last layer without dropout", got)
             }
-            LayerSpec::Activation(_) | LayerSpec::Dropout(_) => {
+            LayerSpec::Activation(_)
+            | LayerSpec::Prelu(_)
+            | LayerSpec::Dropout(_)
+            | LayerSpec::StochasticDepth(_) => {
                 let expected = "a last layer without activation and dropout";
                 refuse(end.layer, expected, format!("a {} layer", end.kind))
             }

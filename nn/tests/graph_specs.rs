@@ -224,11 +224,11 @@ fn a_graph_is_what_its_layers_say() {
     let left = conv(&block, 3).relu().unwrap();
     let right = block.max_pool2d(pool(3).stride(1).padding(1).op(6, 5)).unwrap();
     let joined = Tensor::concatenate(&[&left, &right], 3).unwrap();
-    let mean = joined.reduce(striate_tensor::ops::ReduceKind::Mean, &[1, 2], true).unwrap();
+    let mean = joined.reduce(striate_tensor::ops::ReduceKind::Mean, [1, 2], true).unwrap();
     let factor = conv(&mean, 4).sigmoid().unwrap();
     let scaled = joined.mul(&factor).unwrap();
     let expected = scaled
-        .reduce(striate_tensor::ops::ReduceKind::Max, &[1, 2], true)
+        .reduce(striate_tensor::ops::ReduceKind::Max, [1, 2], true)
         .unwrap()
         .flatten()
         .unwrap();

@@ -6,10 +6,12 @@
 use std::collections::BTreeSet;
 
 use striate_nn::{
-    Activation, Context, LayerKind, Module, Network, NetworkSpec, Seed, batch_norm, conv2d,
-    full_connect, lrn, parameter_gradients, parameters_mut, pool, require_grad,
+    Activation, Context, LayerKind, Module, Network, NetworkSpec, ResizeSpec, Seed,
+    StochasticDepth, Target, batch_norm, conv_transpose2d, conv2d, full_connect, group_norm,
+    instance_norm, layer_norm, lrn, pad, parameter_gradients, parameters_mut, pool, prelu,
+    require_grad, resize, squeeze_excite, upsample,
 };
-use striate_tensor::ops::UnaryKind;
+use striate_tensor::ops::{Coordinates, Interpolation, Nearest, UnaryKind};
 use striate_tensor::{Device, RandomKey, Reference, Tensor, no_grad};
 
 fn device() -> Device {
@@ -89,6 +91,11 @@ fn check_gradients(spec: &NetworkSpec, what: &str) {
     });
 }
 
+fn by(factor: [f32; 2], interpolation: Interpolation) -> ResizeSpec {
+    let coordinates = Coordinates::PytorchHalfPixel;
+    ResizeSpec { to: Target::Factor(factor), interpolation, coordinates, ..resize(1) }
+}
+
 fn cases() -> Vec<(NetworkSpec, Vec<usize>)> {
     let same = |count| conv2d(count, 3).padding(1);
     let mut cases = vec![
@@ -97,6 +104,19 @@ fn cases() -> Vec<(NetworkSpec, Vec<usize>)> {
         (start().conv(conv2d(2, [2, 3]).stride([2, 1]).padding([1, 0])), vec![3, 2, 2]),
         (start().conv(same(4).groups(4).relu().bias(0.25)), vec![5, 4, 4]),
         (start().conv(conv2d(2, 3).bias(1.0)).max_pool(pool(2)), vec![1, 1, 2]),
+        (start().conv_transpose(conv_transpose2d(3, 2).stride(2)), vec![10, 8, 3]),
+        (
+            start().conv_transpose(
+                conv_transpose2d(6, 3).stride([2, 3]).padding(1).output_padding([1, 2]).groups(2),
+            ),
+            vec![10, 12, 6],
+        ),
+        (
+            start().conv_transpose(
+                conv_transpose2d(2, [2, 3]).dilation(2).padding([[1, 0], [0, 2]]).without_bias(),
+            ),
+            vec![6, 6, 2],
+        ),
         (start().max_pool(pool(2).ceil()), vec![3, 2, 4]),
         (
             start().max_pool(pool([3, 2]).stride([2, 1]).padding([1, 0]).first_maximum()),
@@ -113,9 +133,56 @@ fn cases() -> Vec<(NetworkSpec, Vec<usize>)> {
         (start().conv(same(3)).batch_norm(), vec![5, 4, 3]),
         (start().batch_norm_with(batch_norm().epsilon(0.1)).full_connect(2), vec![2]),
         (start().full_connect(3).batch_norm(), vec![3]),
+        (start().conv(same(6)).layer_norm(layer_norm().epsilon(1e-2)), vec![5, 4, 6]),
+        (start().full_connect(5).layer_norm(layer_norm().epsilon(0.1)), vec![5]),
+        (start().conv(same(6)).group_norm(group_norm(3)), vec![5, 4, 6]),
+        (start().group_norm(group_norm(1).epsilon(0.1)), vec![5, 4, 4]),
+        (start().conv(same(3)).instance_norm(instance_norm()), vec![5, 4, 3]),
+        (start().instance_norm(instance_norm().epsilon(0.1)).full_connect(2), vec![2]),
+        (start().layer_scale(0.25).full_connect(3).layer_scale(-1.0), vec![3]),
         (start().full_connect(full_connect(3).relu().dropout(0.3)), vec![3]),
         (start().full_connect(full_connect(3).without_bias()), vec![3]),
         (start().flatten().full_connect(2), vec![2]),
+        (start().conv(same(2)).stochastic_depth(0.4), vec![5, 4, 2]),
+        (start().residual(|x| x.conv(same(4)).stochastic_depth(0.5)), vec![5, 4, 4]),
+        (start().full_connect(6).stochastic_depth(0.4).channel_shuffle(3), vec![6]),
+        (start().channel_shuffle(2), vec![5, 4, 4]),
+        (start().adaptive_avg_pool([2, 3]), vec![2, 3, 4]),
+        (start().adaptive_avg_pool([5, 4]), vec![5, 4, 4]),
+        (start().adaptive_max_pool([2, 3]), vec![2, 3, 4]),
+        (start().adaptive_max_pool([1, 2]), vec![1, 2, 4]),
+        (start().upsample(2), vec![10, 8, 4]),
+        (start().resize(upsample([1, 3]).linear().align_corners()), vec![5, 12, 4]),
+        (start().resize(resize([3, 6]).cubic()), vec![3, 6, 4]),
+        (start().resize(resize(3).area()), vec![3, 3, 4]),
+        (start().resize(by([1.5, 0.6], Interpolation::Linear)), vec![7, 2, 4]),
+        (
+            start().resize(by([0.7, 2.5], Interpolation::Nearest(Nearest::PreferCeil))),
+            vec![3, 10, 4],
+        ),
+        (
+            start().resize(ResizeSpec {
+                exclude_outside: true,
+                ..by([2.0, 2.0], Interpolation::Cubic { coefficient: -0.5 })
+            }),
+            vec![10, 8, 4],
+        ),
+        (start().pad(pad(1)), vec![7, 6, 4]),
+        (start().pad(pad([[0, 1], [2, 0]]).value(0.5)), vec![6, 6, 4]),
+        (start().pad(pad([2, 1]).reflect()), vec![9, 6, 4]),
+        (start().pad(pad([1, 3]).edge()), vec![7, 10, 4]),
+        (start().pad(pad([[0, 0], [4, 5]]).wrap()), vec![5, 13, 4]),
+        (start().conv(same(3)).prelu(), vec![5, 4, 3]),
+        (start().conv(same(3)).prelu_with(prelu().shared().initial(0.1)), vec![5, 4, 3]),
+        (start().full_connect(3).prelu(), vec![3]),
+        (start().depth_to_space(2), vec![10, 8, 1]),
+        (start().conv(same(18)).pixel_shuffle(3), vec![15, 12, 2]),
+        (start().conv(conv2d(3, 2)).space_to_depth(1), vec![4, 3, 3]),
+        (start().max_pool(pool([2, 1]).stride(1)).space_to_depth(2), vec![2, 2, 16]),
+        (start().max_pool(pool([2, 1]).stride(1)).pixel_unshuffle(2), vec![2, 2, 16]),
+        (start().conv(same(3)).channels(1..3), vec![5, 4, 2]),
+        (start().full_connect(5).channels(0..2), vec![2]),
+        (start().conv(same(4)).squeeze_excite(squeeze_excite(4, 2)), vec![5, 4, 4]),
         (start().conv(same(2)).dropout(0.4), vec![5, 4, 2]),
         (start().conv(same(4)).sigmoid().residual(|x| x.conv(same(4)).relu()), vec![5, 4, 4]),
         (
@@ -192,6 +259,85 @@ fn every_kind_has_its_shape_and_its_gradients() {
     }
     let all: BTreeSet<&str> = LayerKind::ALL.iter().map(|kind| kind.name()).collect();
     assert_eq!(kinds, all);
+}
+
+/// PyTorch's `channel_shuffle`, `pixel_shuffle` and `pixel_unshuffle`, and ONNX's `DepthToSpace` and
+/// `SpaceToDepth`, of which one undoes the other, by their definitions.
+#[test]
+fn channels_and_pixels_change_places() {
+    let run = |spec: &NetworkSpec| {
+        let [rows, cols, channels] = spec.input;
+        let x = (0..2 * rows * cols * channels).map(|i| i as f32).collect();
+        let x = Tensor::from_vec(x, [2, rows, cols, channels], &device()).unwrap();
+        spec.build(&device(), Seed(1)).unwrap().forward(&x).unwrap()
+    };
+    let first = |spec: &NetworkSpec, count| values(&run(spec))[..count].to_vec();
+    let shuffled = NetworkSpec::new([1, 1, 6]).channel_shuffle(2);
+    assert_eq!(values(&run(&shuffled))[..6], [0., 3., 1., 4., 2., 5.]);
+    assert_eq!(values(&run(&shuffled))[6..], [6., 9., 7., 10., 8., 11.]);
+    // A pixel of 8 channels becomes 2 rows of 2 pixels of 2 channels.
+    let dcr = NetworkSpec::new([1, 1, 8]).depth_to_space(2);
+    assert_eq!(first(&dcr, 8), [0., 1., 2., 3., 4., 5., 6., 7.]);
+    let crd = NetworkSpec::new([1, 1, 8]).pixel_shuffle(2);
+    assert_eq!(first(&crd, 8), [0., 4., 1., 5., 2., 6., 3., 7.]);
+    let start = || NetworkSpec::new([6, 4, 8]);
+    let unchanged = values(&run(&start()));
+    assert_eq!(values(&run(&start().depth_to_space(2).space_to_depth(2))), unchanged);
+    assert_eq!(values(&run(&start().pixel_shuffle(2).pixel_unshuffle(2))), unchanged);
+    assert_eq!(values(&run(&start().channel_shuffle(2).channel_shuffle(4))), unchanged);
+    let rows = values(&run(&start().depth_to_space(2)));
+    // Row 1 of the image begins with the channels 4 to 7 of pixel (0, 0), then of (0, 1).
+    assert_eq!(rows[16..24], [4., 5., 6., 7., 12., 13., 14., 15.]);
+}
+
+/// A small image by hand, as PyTorch's `interpolate`, `pad` and adaptive pooling give it.
+#[test]
+fn images_of_another_size_and_with_a_border() {
+    let run = |spec: NetworkSpec, x: &[f32]| {
+        let [rows, cols, channels] = spec.input;
+        let x = Tensor::from_vec(x.to_vec(), [1, rows, cols, channels], &device()).unwrap();
+        values(&spec.build(&device(), Seed(1)).unwrap().forward(&x).unwrap())
+    };
+    let line = |cols: usize| NetworkSpec::new([1, cols, 1]);
+    assert_eq!(run(line(2).upsample([1, 2]), &[1., 2.]), [1., 1., 2., 2.]);
+    let linear = upsample([1, 2]).linear();
+    assert_eq!(run(line(2).resize(linear), &[0., 4.]), [0., 1., 3., 4.]);
+    let cubic = line(2).resize(upsample([1, 2]).cubic());
+    assert_eq!(run(cubic, &[0., 64.]), [-6.75, 14.5, 49.5, 70.75]);
+    assert_eq!(run(line(5).adaptive_avg_pool([1, 2]), &[1., 2., 6., 4., 5.]), [3., 5.]);
+    assert_eq!(run(line(5).adaptive_max_pool([1, 2]), &[1., 2., 6., 4., 5.]), [6., 6.]);
+    let sides = pad([[0, 0], [2, 2]]);
+    assert_eq!(run(line(3).pad(sides), &[1., 2., 3.]), [0., 0., 1., 2., 3., 0., 0.]);
+    assert_eq!(run(line(3).pad(sides.reflect()), &[1., 2., 3.]), [3., 2., 1., 2., 3., 2., 1.]);
+    assert_eq!(run(line(3).pad(sides.edge()), &[1., 2., 3.]), [1., 1., 1., 2., 3., 3., 3.]);
+    assert_eq!(run(line(3).pad(sides.wrap()), &[1., 2., 3.]), [2., 3., 1., 2., 3., 1., 2.]);
+}
+
+/// Each image as a whole, about as often as the rate says; the others keep the mean.
+#[test]
+fn stochastic_depth_drops_images_in_training_alone() {
+    let rate = 0.25;
+    let spec = NetworkSpec::new([2, 3, 4]).stochastic_depth(rate);
+    let network = spec.build(&device(), Seed(1)).unwrap();
+    let x = Tensor::ones([400, 2, 3, 4], &device()).unwrap();
+    assert_eq!(values(&network.forward(&x).unwrap()), values(&x));
+    let module = StochasticDepth::new(rate).unwrap();
+    let key = RandomKey::new(3, 4);
+    let of = |module: &dyn Module| {
+        let y = module.forward(&x, &Context::training(key)).unwrap();
+        assert_eq!(values(&module.forward(&x, &Context::inference()).unwrap()), values(&x));
+        values(&y)
+    };
+    let y = of(&network);
+    assert_eq!(y, of(&module), "a network and a module draw the same numbers");
+    let kept = y.chunks(24).filter(|image| image[0] != 0.0).count();
+    assert!((280..=320).contains(&kept), "{kept} of 400 images kept");
+    for image in y.chunks(24) {
+        let expected = if image[0] == 0.0 { 0.0 } else { 1.0 / (1.0 - rate) };
+        assert!(image.iter().all(|&x| x == expected), "{image:?}");
+    }
+    let message = StochasticDepth::new(1.0).unwrap_err().to_string();
+    assert!(message.contains("from 0 to less than 1"), "{message}");
 }
 
 /// Functions without a gradient worth the name: their form and their values.

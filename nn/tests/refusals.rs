@@ -4,6 +4,7 @@
 
 use striate_nn::{
     Context, Inputs, LayerSpec, NetworkSpec, Node, PlainSpec, Seed, conv2d, full_connect, pool,
+    prelu,
 };
 use striate_tensor::{Device, RandomKey, Reference, Tensor};
 
@@ -38,6 +39,25 @@ fn slips_in_json_are_found() {
         ),
         (r#"{ "kind": "dropout", "rate": 0.5, "scale": 2 }"#, "unknown field `scale`"),
         (r#"{ "kind": "batch-norm", "eps": 1 }"#, "unknown field `eps`"),
+        (
+            r#"{ "kind": "resize", "interpolation": "linear" }"#,
+            "a resize layer needs a `size` or a `factor`, and not both",
+        ),
+        (
+            r#"{ "kind": "resize", "size": [2, 2], "interpolation": "lanczos" }"#,
+            "no interpolation is called `lanczos`: there are nearest,",
+        ),
+        (
+            r#"{ "kind": "resize", "size": [2, 2], "interpolation": "linear", "rounding": "ceil" }"#,
+            "`linear` has no `rounding`",
+        ),
+        (
+            r#"{ "kind": "resize", "size": [2, 2], "interpolation": "area", "coordinates": "x" }"#,
+            "no kind of coordinates is called `x`: there are half-pixel,",
+        ),
+        (r#"{ "kind": "pad", "padding": 1, "border": "mirror" }"#, "unknown variant `mirror`"),
+        (r#"{ "kind": "depth-to-space", "block": 2, "order": "rcd" }"#, "expected `dcr` or `crd`"),
+        (r#"{ "kind": "prelu", "slope": 0.1 }"#, "unknown field `slope`"),
         ("3", "a layer: an object with its kind"),
     ] {
         let message = NetworkSpec::from_json(&text(layer)).unwrap_err().to_string();
@@ -142,6 +162,49 @@ fn what_does_not_fit_is_refused_by_name_with_what_would() {
         (
             NetworkSpec::new([4, 4, 2]).batch_norm_with(striate_nn::batch_norm().momentum(1.5)).full_connect(3),
             "layer 0 (batch-norm): expected a momentum from 0 to 1, got 1.5".into(),
+        ),
+        (
+            NetworkSpec::new([4, 4, 6]).channel_shuffle(4).full_connect(3),
+            "layer 0 (channel-shuffle): expected groups that divide the 6 channels evenly, got 4 groups"
+                .into(),
+        ),
+        (
+            NetworkSpec::new([4, 4, 2]).depth_to_space(2).full_connect(3),
+            "layer 0 (depth-to-space): expected a block whose pixels divide 2 channels, got a block of 2"
+                .into(),
+        ),
+        (
+            NetworkSpec::new([4, 4, 2]).pixel_unshuffle(3).full_connect(3),
+            "layer 0 (space-to-depth): expected a block that divides 4 rows and 4 cols, got a block of 3"
+                .into(),
+        ),
+        (
+            NetworkSpec::new([4, 4, 2]).space_to_depth(0).full_connect(3),
+            "layer 0 (space-to-depth): expected a block of at least 1, got 0".into(),
+        ),
+        (
+            NetworkSpec::new([4, 4, 2]).stochastic_depth(1.0).full_connect(3),
+            "layer 0 (stochastic-depth): expected a rate from 0 to less than 1, got 1".into(),
+        ),
+        (
+            NetworkSpec::new([4, 4, 2]).prelu_with(prelu().initial(f32::NAN)).full_connect(3),
+            "layer 0 (prelu): expected a finite initial slope, got NaN".into(),
+        ),
+        (
+            NetworkSpec::new([4, 4, 2]).full_connect(3).prelu(),
+            "layer 1 (prelu): expected a last layer without activation and dropout".into(),
+        ),
+        (
+            NetworkSpec::new([4, 4, 2]).adaptive_avg_pool([0, 2]).full_connect(3),
+            "layer 0 (adaptive-avg-pool): expected an output of at least 1, got 0".into(),
+        ),
+        (
+            NetworkSpec::new([4, 4, 2]).resize(striate_nn::resize([3, 0])).full_connect(3),
+            "layer 0 (resize): expected an output of at least 1, got 0".into(),
+        ),
+        (
+            NetworkSpec::new([4, 4, 2]).flatten().pad(striate_nn::pad(1)).full_connect(3),
+            "layer 1 (pad): expected images of rows, cols and channels, not flattened".into(),
         ),
         (
             NetworkSpec::new([4, 4, 2]).leaky_relu(f32::NAN).full_connect(3),

@@ -255,7 +255,7 @@ impl Net {
                 (Conv(_, kernel, stride, padding, groups), Some([w, b])) => {
                     let conv = convolution(stride, padding, groups);
                     dy = times.run(name, ReluGrad, &[&y, &dy])?;
-                    let db = times.time(format!("{name} bias"), 0, || dy.sum(&[0, 1, 2]))?;
+                    let db = times.time(format!("{name} bias"), 0, || dy.sum([0, 1, 2]))?;
                     let op = Conv2dWeightGrad { conv, kernel: [kernel; 2] };
                     let dw = times.run(name, op, &[&x, &dy])?;
                     let dx = match at {
@@ -273,7 +273,7 @@ impl Net {
                     if relu {
                         dy = times.run(name, ReluGrad, &[&y, &dy])?;
                     }
-                    let db = times.time(format!("{name} bias"), 0, || dy.sum(&[0]))?;
+                    let db = times.time(format!("{name} bias"), 0, || dy.sum([0]))?;
                     let flat = x.flatten()?;
                     let op = MatMul { transpose_a: true, ..MatMul::default() };
                     let dw = times.run(&format!("{name} dw"), op, &[&dy, &flat])?;

@@ -12,9 +12,9 @@ use crate::memory::{Memory, Pool};
 use crate::simd::Level;
 use crate::threads::Threads;
 use crate::{
-    batch_norm, binary, cast, compare, concatenate, conv, cross_entropy, dropout, fill, flip,
-    gather, lrn, lrn_grad, matmul, pad, permute, pool2d, pool2d_grad, random, reduce, select, sgd,
-    slice, softmax, unary,
+    along, arg_sort, batch_norm, binary, cast, compare, concatenate, conv, cross_entropy,
+    cumulative_sum, dropout, fill, flip, gather, group_norm, lrn, lrn_grad, matmul, optimize, pad,
+    permute, pool2d, pool2d_grad, random, reduce, resample, select, sgd, slice, softmax, unary,
 };
 
 /// The CPU: its threads, its instruction set, its memory.
@@ -124,6 +124,9 @@ impl Backend for Cpu {
             (Op::SgdMomentum(op), [w, v], [gradient]) => {
                 sgd::sgd_momentum(&self.0, op, w, v, gradient)
             }
+            (Op::Optimize(op), targets, [gradient]) if targets.len() == 1 + op.states() => {
+                optimize::optimize(&self.0, op, targets, gradient)
+            }
             _ => Err(Error::Unsupported {
                 device: "cpu".into(),
                 op: op.name(),
@@ -142,6 +145,7 @@ impl Backend for Cpu {
             Op::Conv2d(op) => conv::conv2d_name(level, op, inputs, output),
             Op::Conv2dInputGrad(op) => conv::conv2d_input_grad_name(level, op, inputs, output),
             Op::Conv2dWeightGrad(op) => conv::conv2d_weight_grad_name(level, op, inputs, output),
+            Op::ConvTranspose2d(op) => conv::conv_transpose2d_name(level, op, inputs, output),
             Op::MatMul(op) => matmul::name(op, inputs).map(Into::into),
             _ => return None,
         };
@@ -169,29 +173,51 @@ fn execute(
         Op::MatMul(op) => Some(matmul::matmul(cx, op, inputs, output)?),
         Op::Reduce(op) => reduce::reduce(cx, op, inputs, output)?,
         Op::ArgReduce(op) => Some(reduce::arg_reduce(cx, op, inputs, output)?),
+        Op::CumulativeSum(op) => Some(cumulative_sum::cumulative_sum(cx, op, inputs, output)?),
+        Op::ArgSort(op) => Some(arg_sort::arg_sort(cx, op, inputs, output)?),
         Op::Softmax(op) => Some(softmax::softmax(cx, op, inputs, output)?),
         Op::CrossEntropy(_) => Some(cross_entropy::cross_entropy(cx, inputs, output)?),
         Op::CrossEntropyGrad(_) => Some(cross_entropy::cross_entropy_grad(cx, inputs, output)?),
+        Op::WeightedCrossEntropy(op) => {
+            Some(cross_entropy::weighted_cross_entropy(cx, op, inputs, output)?)
+        }
+        Op::WeightedCrossEntropyGrad(op) => {
+            Some(cross_entropy::weighted_cross_entropy_grad(cx, &op.0, inputs, output)?)
+        }
         Op::ReluGrad(_) => Some(binary::relu_grad(cx, inputs, output)?),
         Op::Permute(op) => Some(permute::permute(cx, op, inputs, output)?),
         Op::Slice(op) => Some(slice::slice(cx, op, inputs, output)?),
         Op::Concatenate(op) => Some(concatenate::concatenate(cx, op, inputs, output)?),
         Op::Pad(op) => Some(pad::pad(cx, op, inputs, output)?),
+        Op::PadImage(op) => Some(resample::forward(cx, |a, n| op.taps(a, n), inputs, output)?),
+        Op::PadImageGrad(op) => {
+            Some(resample::gradient(cx, |a, n| op.pad.taps(a, n), inputs, output)?)
+        }
         Op::Gather(op) => Some(gather::gather(cx, op, inputs, output)?),
+        Op::TakeAlong(op) => Some(along::take_along(cx, op, inputs, output)?),
+        Op::Scatter(op) => Some(along::scatter(cx, op, inputs, output)?),
         Op::Cast(_) => Some(cast::cast(cx, inputs, output)?),
         Op::Conv2d(op) => Some(conv::conv2d(cx, op, inputs, output)?),
         Op::Conv2dInputGrad(op) => Some(conv::conv2d_input_grad(cx, op, inputs, output)?),
         Op::Conv2dWeightGrad(op) => Some(conv::conv2d_weight_grad(cx, op, inputs, output)?),
+        Op::ConvTranspose2d(op) => Some(conv::conv_transpose2d(cx, op, inputs, output)?),
         Op::MaxPool2d(op) => Some(pool2d::max_pool2d(cx, op, inputs, output)?),
         Op::AvgPool2d(op) => Some(pool2d::avg_pool2d(cx, &op.0, inputs, output)?),
         Op::MaxPool2dGrad(op) => Some(pool2d_grad::max_pool2d_grad(cx, &op.0, inputs, output)?),
         Op::AvgPool2dGrad(op) => Some(pool2d_grad::avg_pool2d_grad(cx, &op.pool, inputs, output)?),
+        Op::Resize(op) => Some(resample::forward(cx, |a, n| op.taps(a, n), inputs, output)?),
+        Op::ResizeGrad(op) => {
+            Some(resample::gradient(cx, |a, n| op.resize.taps(a, n), inputs, output)?)
+        }
         Op::LrnGrad(op) => Some(lrn_grad::lrn_grad(cx, &op.0, inputs, output)?),
         Op::Lrn(op) => Some(lrn::lrn(cx, op, inputs, output)?),
         Op::Moments(_) => Some(batch_norm::moments(cx, inputs, output)?),
         Op::BatchNorm(op) => Some(batch_norm::batch_norm(cx, op, inputs, output)?),
         Op::BatchNormSums(_) => Some(batch_norm::sums(cx, inputs, output)?),
         Op::BatchNormGrad(op) => Some(batch_norm::grad(cx, op, inputs, output)?),
+        Op::GroupNorm(op) => Some(group_norm::group_norm(cx, op, inputs, output)?),
+        Op::GroupNormSums(op) => Some(group_norm::sums(cx, &op.0, inputs, output)?),
+        Op::GroupNormGrad(op) => Some(group_norm::grad(cx, &op.0, inputs, output)?),
         Op::Dropout(op) => Some(dropout::dropout(cx, op, inputs, output)?),
         Op::Uniform(op) => Some(random::uniform(cx, op, output)?),
         Op::Normal(op) => Some(random::normal(cx, op, output)?),
@@ -251,10 +277,16 @@ mod tests {
 
     use super::*;
 
+    const IN_PLACE: &str = "it updates in place, and has a kernel for that";
+
     /// The ops that have no kernel here, and why that is as well.
     const BY_THE_REFERENCE: &[(&str, &str)] = &[
         ("gather_grad", "embeddings are trained by no network here; its rows are added in order"),
-        ("sgd_momentum", "it updates in place, and has a kernel for that"),
+        ("sgd_momentum", IN_PLACE),
+        ("sgd", IN_PLACE),
+        ("adam", IN_PLACE),
+        ("rms_prop", IN_PLACE),
+        ("average", IN_PLACE),
     ];
 
     /// The reference is slow: what falls back to it unseen is a kernel forgotten.

@@ -29,13 +29,17 @@ pub(crate) fn sums(cx: &Context, inputs: &[Operand<'_>], output: &TensorType) ->
 }
 
 /// Numbers of each channel for a line of some rows: `N` lines of them.
-struct Coefficients<const N: usize> {
+pub(crate) struct Coefficients<const N: usize> {
     memory: Memory,
     line: usize,
 }
 
 impl<const N: usize> Coefficients<N> {
-    fn new(cx: &Context, channels: usize, of: impl Fn(usize) -> [f32; N]) -> Result<Self> {
+    pub(crate) fn new(
+        cx: &Context,
+        channels: usize,
+        of: impl Fn(usize) -> [f32; N],
+    ) -> Result<Self> {
         let line = channels * rows_in_line(channels);
         let mut memory = cx.pool.take(4 * N * line)?;
         let all = memory.slice_mut::<f32>();
@@ -48,11 +52,11 @@ impl<const N: usize> Coefficients<N> {
     }
 
     /// Elements of a task: whole lines.
-    fn part(&self) -> usize {
+    pub(crate) fn part(&self) -> usize {
         PART_ELEMS.div_ceil(self.line) * self.line
     }
 
-    fn lines(&self) -> [&[f32]; N] {
+    pub(crate) fn lines(&self) -> [&[f32]; N] {
         let all = self.memory.slice::<f32>();
         std::array::from_fn(|i| &all[i * self.line..(i + 1) * self.line])
     }
@@ -97,13 +101,13 @@ pub(crate) fn batch_norm(
     cx.narrow(y, output)
 }
 
-struct Normalize<'a, F> {
-    x: &'a [f32],
-    y: &'a mut [f32],
+pub(crate) struct Normalize<'a, F> {
+    pub(crate) x: &'a [f32],
+    pub(crate) y: &'a mut [f32],
     /// Mean, slope and shift.
-    lines: [&'a [f32]; 3],
+    pub(crate) lines: [&'a [f32]; 3],
     /// What is done to the result.
-    last: F,
+    pub(crate) last: F,
 }
 
 impl<F: Fn(f32) -> f32> Kernel for Normalize<'_, F> {

@@ -33,6 +33,7 @@ pub(crate) fn binary(
         BinaryKind::Maximum => by!(|a, b| if a > b || a.is_nan() { a } else { b }),
         BinaryKind::Minimum => by!(|a, b| if a < b || a.is_nan() { a } else { b }),
         BinaryKind::Pow => by!(f32::powf),
+        BinaryKind::Prelu => by!(|a, b| if a > 0.0 { a } else { b * a }),
         _ => return Ok(None),
     };
     y.map(Some)

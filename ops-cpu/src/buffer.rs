@@ -27,6 +27,8 @@ pub(crate) struct PackKey {
     pub(crate) winograd: bool,
     /// Whether outputs and inputs are exchanged, for the gradient in the input.
     pub(crate) turned: bool,
+    /// Whether they are in blocks of channels, for depthwise convolutions.
+    pub(crate) depthwise: bool,
     /// Weights of one output.
     pub(crate) depth: usize,
     /// Outputs in all.

@@ -16,6 +16,8 @@
 //! # }
 //! ```
 
+mod along;
+mod arg_sort;
 mod backend;
 mod batch_norm;
 mod binary;
@@ -27,6 +29,7 @@ mod concatenate;
 mod context;
 mod conv;
 mod cross_entropy;
+mod cumulative_sum;
 mod custom;
 mod dropout;
 mod elementwise;
@@ -34,11 +37,13 @@ mod fill;
 mod flip;
 mod gather;
 mod gemm;
+mod group_norm;
 mod lrn;
 mod lrn_grad;
 mod math;
 mod matmul;
 mod memory;
+mod optimize;
 mod pad;
 mod permute;
 mod pool2d;
@@ -47,6 +52,7 @@ mod pool2d_grad;
 pub mod probe;
 mod random;
 mod reduce;
+mod resample;
 mod select;
 mod sgd;
 pub mod simd;

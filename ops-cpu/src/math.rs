@@ -112,6 +112,62 @@ pub(crate) fn sigmoid(x: f32) -> f32 {
     numerator / (1.0 + e)
 }
 
+/// `ln(1 + e^x)`: the larger of `x` and 0, and `ln(1 + w)` with `w = e^-|x|`. That is `2 artanh s` with
+/// `s = w / (2 + w)`, at most 1/3: the series up to `s^17 / 17`, whose rest is below 2e-9 of the first
+/// term.
+#[inline(always)]
+pub(crate) fn softplus(x: f32) -> f32 {
+    let w = exp(-x.abs());
+    let s = w / (2.0 + w);
+    let z = s * s;
+    let p = 1.0 / 17.0;
+    let p = p * z + 1.0 / 15.0;
+    let p = p * z + 1.0 / 13.0;
+    let p = p * z + 1.0 / 11.0;
+    let p = p * z + 1.0 / 9.0;
+    let p = p * z + 1.0 / 7.0;
+    let p = p * z + 1.0 / 5.0;
+    let p = p * z + 1.0 / 3.0;
+    let p = p * z + 1.0;
+    let above = if x < 0.0 { 0.0 } else { x };
+    above + 2.0 * s * p
+}
+
+/// The share of a normal distribution above `a`, which is not negative: `e^(-a² / 2)` times a
+/// polynomial in `t = 1 / (1 + 0.35 a)`. Its coefficients were fitted for the least relative error on
+/// `0 <= a <= 15`, which is 3.2e-8; beyond, the result is 0 in f32.
+#[inline(always)]
+pub(crate) fn normal_tail(a: f32) -> f32 {
+    let t = 1.0 / (1.0 + 0.35 * a);
+    let p = -0.029_163_793;
+    let p = p * t + 0.144_060_18;
+    let p = p * t - 0.255_900_62;
+    let p = p * t + 0.159_391_54;
+    let p = p * t - 0.023_262_937;
+    let p = p * t + 0.105_574_444;
+    let p = p * t + 0.119_815_58;
+    let p = p * t + 0.139_864_33;
+    let p = p * t + 0.139_621_26;
+    p * t * exp(-0.5 * (a * a))
+}
+
+/// The error function: up to 1 `x` times a polynomial in `x²`, fitted for the least relative error,
+/// which is 1.3e-9; beyond, `1 - 2 · normal_tail(√2 x)`.
+#[inline(always)]
+pub(crate) fn erf(x: f32) -> f32 {
+    let a = x.abs();
+    let z = a * a;
+    let p = 7.853_854e-5;
+    let p = p * z - 8.010_191_5e-4;
+    let p = p * z + 5.188_327_3e-3;
+    let p = p * z - 2.685_381_1e-2;
+    let p = p * z + 1.128_358_54e-1;
+    let p = p * z - 3.761_262_6e-1;
+    let p = p * z + std::f32::consts::FRAC_2_SQRT_PI;
+    let far = 1.0 - 2.0 * normal_tail(std::f32::consts::SQRT_2 * a);
+    (if a < 1.0 { p * a } else { far }).copysign(x)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,7 +189,7 @@ mod tests {
     fn are_within_two_units_of_the_last_digit() {
         let unit = f64::from(f32::EPSILON);
         type Case = (&'static str, fn(f32) -> f32, fn(f64) -> f64, f32, f32);
-        let cases: [Case; 12] = [
+        let cases: [Case; 14] = [
             ("exp", exp, f64::exp, -87.0, 88.7),
             ("exp", exp, f64::exp, -1.0, 1.0),
             ("exp_m1", exp_m1, f64::exp_m1, -40.0, 40.0),
@@ -146,10 +202,43 @@ mod tests {
             ("tanh", tanh, f64::tanh, -0.1, 0.1),
             ("sigmoid", sigmoid, |x| 1.0 / (1.0 + (-x).exp()), -87.0, 87.0),
             ("sigmoid", sigmoid, |x| 1.0 / (1.0 + (-x).exp()), -2.0, 2.0),
+            ("softplus", softplus, |x| x.max(0.0) + (-x.abs()).exp().ln_1p(), -87.0, 87.0),
+            ("softplus", softplus, |x| x.max(0.0) + (-x.abs()).exp().ln_1p(), -2.0, 2.0),
         ];
         for (name, f, exact, from, to) in cases {
             let error = worst(f, exact, from, to) / unit;
             assert!(error < 2.5, "{name} on {from}..{to}: {error} units");
+        }
+    }
+
+    /// Values of the functions with 20 digits, rounded: mpmath 1.3's `erf` and `erfc`.
+    #[test]
+    fn the_error_function_and_the_tail_of_the_normal_distribution() {
+        let known = [
+            (0.01f32, 0.011_283_415_307_1),
+            (0.25, 0.276_326_390_168_2),
+            (0.75, 0.711_155_633_653_5),
+            (0.999_999_94, 0.842_700_768_204_2),
+            (1.0, 0.842_700_792_949_7),
+            (1.25, 0.922_900_128_256_5),
+            (2.0, 0.995_322_265_019_0),
+            (3.5, 0.999_999_256_901_6),
+        ];
+        for (x, y) in known {
+            assert!((f64::from(erf(x)) - y).abs() < 1.2e-7, "erf({x}) is {}", erf(x));
+            assert_eq!(erf(-x), -erf(x));
+        }
+        let known = [
+            (0.0, 0.5),
+            (0.5, 0.308_537_538_726),
+            (1.0, 0.158_655_253_931),
+            (2.0, 2.275_013_194_818e-2),
+            (4.0, 3.167_124_183_312e-5),
+            (8.0, 6.220_960_574_272e-16),
+        ];
+        for (a, tail) in known {
+            let error = (f64::from(normal_tail(a)) / tail - 1.0).abs();
+            assert!(error < 2e-6, "normal_tail({a}) is {}, off by {error}", normal_tail(a));
         }
     }
 
@@ -174,7 +263,12 @@ mod tests {
         assert_eq!((tanh(f32::INFINITY), tanh(f32::NEG_INFINITY)), (1.0, -1.0));
         assert!(tanh(-0.0).is_sign_negative());
         assert_eq!((sigmoid(f32::INFINITY), sigmoid(f32::NEG_INFINITY)), (1.0, 0.0));
-        for f in [exp, exp_m1, ln, tanh, sigmoid] {
+        assert_eq!((softplus(f32::INFINITY), softplus(f32::NEG_INFINITY)), (f32::INFINITY, 0.0));
+        assert_eq!((softplus(f32::MAX), softplus(f32::MIN)), (f32::MAX, 0.0));
+        assert_eq!((erf(f32::INFINITY), erf(f32::NEG_INFINITY), erf(f32::MAX)), (1.0, -1.0, 1.0));
+        assert!(erf(-0.0).is_sign_negative());
+        assert_eq!(normal_tail(f32::INFINITY), 0.0);
+        for f in [exp, exp_m1, ln, tanh, sigmoid, softplus, erf, normal_tail] {
             assert!(f(f32::NAN).is_nan());
         }
     }

@@ -1,12 +1,13 @@
 //! Reductions over axes.
 //!
-//! Everything is accumulated in f64, which memory is too slow to notice, and in an order that the
-//! shape alone decides.
+//! Floats are accumulated in f64, which memory is too slow to notice, and in an order that the shape
+//! alone decides.
 
 use half::f16;
 use striate_tensor::ops::{ArgReduce, ArgReduceKind, Reduce, ReduceKind};
-use striate_tensor::{Operand, Result, TensorType};
+use striate_tensor::{DType, Operand, Result, TensorType};
 
+use crate::buffer::elements;
 use crate::context::Context;
 use crate::elementwise::{PART_ELEMS, is_half};
 use crate::memory::Memory;
@@ -21,46 +22,38 @@ const MANY_COLUMNS: usize = 1 << 12;
 
 /// What two numbers become.
 trait Fold {
+    /// What is folded: wider than floats, and integers as they are.
+    type Wide: Copy + bytemuck::Pod + Send + Sync;
     /// What nothing gives.
-    const START: f64;
-    fn join(a: f64, b: f64) -> f64;
+    const START: Self::Wide;
+    fn join(a: Self::Wide, b: Self::Wide) -> Self::Wide;
 }
 
-struct Sum;
-struct Product;
-struct Max;
-struct Min;
+macro_rules! folds {
+    ($($name:ident: $wide:ty, $start:expr, |$a:ident, $b:ident| $join:expr;)*) => {$(
+        struct $name;
 
-impl Fold for Sum {
-    const START: f64 = 0.0;
-    #[inline(always)]
-    fn join(a: f64, b: f64) -> f64 {
-        a + b
-    }
+        impl Fold for $name {
+            type Wide = $wide;
+            const START: $wide = $start;
+            #[inline(always)]
+            fn join($a: $wide, $b: $wide) -> $wide {
+                $join
+            }
+        }
+    )*};
 }
 
-impl Fold for Product {
-    const START: f64 = 1.0;
-    #[inline(always)]
-    fn join(a: f64, b: f64) -> f64 {
-        a * b
-    }
-}
-
-impl Fold for Max {
-    const START: f64 = f64::NEG_INFINITY;
-    #[inline(always)]
-    fn join(a: f64, b: f64) -> f64 {
-        if a > b || a.is_nan() { a } else { b }
-    }
-}
-
-impl Fold for Min {
-    const START: f64 = f64::INFINITY;
-    #[inline(always)]
-    fn join(a: f64, b: f64) -> f64 {
-        if a < b || a.is_nan() { a } else { b }
-    }
+folds! {
+    Sum: f64, 0.0, |a, b| a + b;
+    Product: f64, 1.0, |a, b| a * b;
+    Max: f64, f64::NEG_INFINITY, |a, b| if a > b || a.is_nan() { a } else { b };
+    Min: f64, f64::INFINITY, |a, b| if a < b || a.is_nan() { a } else { b };
+    // Of integers, modulo 2^32.
+    WordSum: u32, 0, |a, b| a.wrapping_add(b);
+    WordProduct: u32, 1, |a, b| a.wrapping_mul(b);
+    WordMax: u32, u32::MIN, |a, b| a.max(b);
+    WordMin: u32, u32::MAX, |a, b| a.min(b);
 }
 
 pub(crate) fn reduce(
@@ -69,17 +62,27 @@ pub(crate) fn reduce(
     inputs: &[Operand<'_>],
     output: &TensorType,
 ) -> Result<Option<Memory>> {
+    if output.dtype == DType::U32 {
+        return match op.kind {
+            ReduceKind::Sum => words::<WordSum>(cx, op, inputs, output),
+            ReduceKind::Product => words::<WordProduct>(cx, op, inputs, output),
+            ReduceKind::Max => words::<WordMax>(cx, op, inputs, output),
+            ReduceKind::Min => words::<WordMin>(cx, op, inputs, output),
+            _ => return Ok(None),
+        }
+        .map(Some);
+    }
     match op.kind {
-        ReduceKind::Sum | ReduceKind::Mean => by::<Sum>(cx, op, inputs, output),
-        ReduceKind::Product => by::<Product>(cx, op, inputs, output),
-        ReduceKind::Max => by::<Max>(cx, op, inputs, output),
-        ReduceKind::Min => by::<Min>(cx, op, inputs, output),
+        ReduceKind::Sum | ReduceKind::Mean => floats::<Sum>(cx, op, inputs, output),
+        ReduceKind::Product => floats::<Product>(cx, op, inputs, output),
+        ReduceKind::Max => floats::<Max>(cx, op, inputs, output),
+        ReduceKind::Min => floats::<Min>(cx, op, inputs, output),
         _ => return Ok(None),
     }
     .map(Some)
 }
 
-fn by<F: Fold>(
+fn floats<F: Fold<Wide = f64>>(
     cx: &Context,
     op: &Reduce,
     inputs: &[Operand<'_>],
@@ -87,9 +90,42 @@ fn by<F: Fold>(
 ) -> Result<Memory> {
     let x = cx.widen(&inputs[0])?;
     let dims = inputs[0].ty.shape.dims();
+    let reduced = passes::<f32, F>(cx, op, x.slice(), dims)?;
+    let each: usize = op.axes.iter().map(|axis| dims[axis]).product();
+    let divisor = if op.kind == ReduceKind::Mean { each as f64 } else { 1.0 };
+    let mut y = cx.pool.take(output.size_bytes())?;
+    match &reduced {
+        None => store(cx, x.slice(), divisor, output, &mut y),
+        Some(memory) => store(cx, memory.slice::<f64>(), divisor, output, &mut y),
+    }
+    Ok(y)
+}
+
+fn words<F: Fold<Wide = u32>>(
+    cx: &Context,
+    op: &Reduce,
+    inputs: &[Operand<'_>],
+    output: &TensorType,
+) -> Result<Memory> {
+    let x = elements::<u32>(&inputs[0])?;
+    if let Some(y) = passes::<u32, F>(cx, op, x, inputs[0].ty.shape.dims())? {
+        return Ok(y);
+    }
+    let mut y = cx.pool.take(output.size_bytes())?;
+    y.slice_mut().copy_from_slice(x);
+    Ok(y)
+}
+
+/// One set of neighbouring axes after another; none where nothing is reduced.
+fn passes<T: Copy + Into<F::Wide> + Sync, F: Fold>(
+    cx: &Context,
+    op: &Reduce,
+    x: &[T],
+    dims: &[usize],
+) -> Result<Option<Memory>> {
     // Neighbouring axes that are reduced together are one; the innermost of these goes first.
     let mut reduced: Option<Memory> = None;
-    let (mut inner, mut each) = (1, 1);
+    let mut inner = 1;
     let mut end = dims.len();
     while end > 0 {
         let reduces = op.axes.contains(end - 1);
@@ -99,22 +135,15 @@ fn by<F: Fold>(
         if reduces {
             let extents = [dims[..start].iter().product(), extent, inner];
             reduced = Some(match reduced {
-                None => pass::<f32, F>(cx, x.slice(), extents)?,
-                Some(memory) => pass::<f64, F>(cx, memory.slice(), extents)?,
+                None => pass::<T, F>(cx, x, extents)?,
+                Some(memory) => pass::<F::Wide, F>(cx, memory.slice(), extents)?,
             });
-            each *= extent;
         } else {
             inner *= extent;
         }
         end = start;
     }
-    let divisor = if op.kind == ReduceKind::Mean { each as f64 } else { 1.0 };
-    let mut y = cx.pool.take(output.size_bytes())?;
-    match &reduced {
-        None => store(cx, x.slice(), divisor, output, &mut y),
-        Some(memory) => store(cx, memory.slice::<f64>(), divisor, output, &mut y),
-    }
-    Ok(y)
+    Ok(reduced)
 }
 
 /// Divides, and rounds to the type of the output.
@@ -141,8 +170,8 @@ fn store<T: Copy + Into<f64> + Sync>(
     }
 }
 
-/// `[outer, extent, inner]` to `[outer, inner]` in f64.
-fn pass<T: Copy + Into<f64> + Sync, F: Fold>(
+/// `[outer, extent, inner]` to `[outer, inner]`.
+fn pass<T: Copy + Into<F::Wide> + Sync, F: Fold>(
     cx: &Context,
     x: &[T],
     [outer, extent, inner]: [usize; 3],
@@ -153,9 +182,9 @@ fn pass<T: Copy + Into<f64> + Sync, F: Fold>(
         _ => (PART_ELEMS / inner.max(1)).min(extent),
     };
     let chunks = extent.div_ceil(chunk.max(1)).max(1);
-    let mut partial = cx.pool.take(8 * outer * chunks * inner)?;
+    let mut partial = cx.pool.take(size_of::<F::Wide>() * outer * chunks * inner)?;
     let part = PART_ELEMS.div_ceil(chunk.max(1));
-    cx.threads.for_each_part(partial.slice_mut::<f64>(), part, |index, to| {
+    cx.threads.for_each_part(partial.slice_mut::<F::Wide>(), part, |index, to| {
         let first = index * part;
         cx.level.run(Partial {
             x,
@@ -171,23 +200,23 @@ fn pass<T: Copy + Into<f64> + Sync, F: Fold>(
     if chunks == 1 {
         return Ok(partial);
     }
-    pass::<f64, F>(cx, partial.slice(), [outer, chunks, inner])
+    pass::<F::Wide, F>(cx, partial.slice(), [outer, chunks, inner])
 }
 
 /// Partial results `[outer, chunks, inner]` of `[outer, extent, inner]`: some of them, from `first`
 /// on.
-struct Partial<'a, T, F> {
+struct Partial<'a, T, F: Fold> {
     x: &'a [T],
     extent: usize,
     inner: usize,
     chunk: usize,
     chunks: usize,
     first: usize,
-    to: &'a mut [f64],
+    to: &'a mut [F::Wide],
     fold: std::marker::PhantomData<F>,
 }
 
-impl<T: Copy + Into<f64>, F: Fold> Kernel for Partial<'_, T, F> {
+impl<T: Copy + Into<F::Wide>, F: Fold> Kernel for Partial<'_, T, F> {
     type Output = ();
 
     #[inline(always)]
@@ -218,7 +247,7 @@ impl<T: Copy + Into<f64>, F: Fold> Kernel for Partial<'_, T, F> {
 }
 
 #[inline(always)]
-fn line<T: Copy + Into<f64>, F: Fold>(x: &[T]) -> f64 {
+fn line<T: Copy + Into<F::Wide>, F: Fold>(x: &[T]) -> F::Wide {
     let (whole, rest) = x.as_chunks::<LANES>();
     let mut total = F::START;
     if !whole.is_empty() {

@@ -37,7 +37,7 @@ pub(crate) fn sgd_momentum(
 }
 
 /// The elements of a target; a copy of them where its buffer is shared.
-fn writable<'a>(cx: &Context, target: &'a mut Target<'_>) -> Result<&'a mut [f32]> {
+pub(crate) fn writable<'a>(cx: &Context, target: &'a mut Target<'_>) -> Result<&'a mut [f32]> {
     if target.buffer.unique::<CpuBuffer>().is_none() {
         let from = own(target.buffer)?.bytes();
         let mut memory = cx.pool.take(from.len())?;

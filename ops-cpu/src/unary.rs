@@ -5,7 +5,7 @@ use striate_tensor::{Operand, Result, TensorType};
 
 use crate::context::Context;
 use crate::elementwise::map;
-use crate::math::{clamp, exp, exp_m1, ln, sigmoid, tanh};
+use crate::math::{clamp, erf, exp, exp_m1, ln, normal_tail, sigmoid, softplus, tanh};
 use crate::memory::Memory;
 
 pub(crate) fn unary(
@@ -43,8 +43,12 @@ pub(crate) fn unary(
         }),
         UnaryKind::Silu => by!(|x| x * sigmoid(x)),
         UnaryKind::Gelu => by!(gelu),
+        UnaryKind::GeluErf => by!(gelu_erf),
         UnaryKind::HardSwish => by!(|x| x * hard_sigmoid(x)),
         UnaryKind::HardSigmoid => by!(hard_sigmoid),
+        UnaryKind::Softplus => by!(softplus),
+        UnaryKind::Mish => by!(mish),
+        UnaryKind::Erf => by!(erf),
         UnaryKind::Floor => by!(f32::floor),
         UnaryKind::Ceil => by!(f32::ceil),
         UnaryKind::Round => by!(f32::round_ties_even),
@@ -68,6 +72,22 @@ fn sign(x: f32) -> f32 {
 fn gelu(x: f32) -> f32 {
     const TWICE_ROOT_2_BY_PI: f32 = std::f32::consts::FRAC_2_SQRT_PI * std::f32::consts::SQRT_2;
     x * sigmoid(TWICE_ROOT_2_BY_PI * (x + 0.044715 * (x * x * x)))
+}
+
+/// `x · Φ(x)`, where `Φ` is taken from the nearer end, so that small results keep their digits.
+#[inline(always)]
+fn gelu_erf(x: f32) -> f32 {
+    let tail = normal_tail(x.abs());
+    x * if x < 0.0 { tail } else { 1.0 - tail }
+}
+
+/// Misra, "Mish", 2019: with `w = eˣ` and `n = w · (w + 2)`, `tanh(ln(1 + w))` is `n / (n + 2)`. From 20
+/// on that is 1 in f32; `w` is kept from becoming infinite.
+#[inline(always)]
+fn mish(x: f32) -> f32 {
+    let w = exp(clamp(x, f32::NEG_INFINITY, 20.0));
+    let n = w * (w + 2.0);
+    x * (n / (n + 2.0))
 }
 
 /// Howard et al., "Searching for MobileNetV3", 2019. Divided before `x` is multiplied with it: the

@@ -103,6 +103,22 @@ fn layers_of_the_classic_networks() {
     }
 }
 
+/// Each channel by itself: many rows, which fall into parts, and blocks of channels.
+#[test]
+fn depthwise_convolutions() {
+    let cases = [
+        Case { groups: 96, ..Case::square([3, 56, 57, 96], 96, 3, 1, 1) },
+        Case { groups: 40, ..Case::square([2, 57, 56, 40], 40, 5, 2, 2) },
+        Case { groups: 200, ..Case::square([2, 14, 15, 200], 200, 7, 1, 3) },
+        Case { groups: 24, dilation: [2, 3], ..Case::square([2, 21, 22, 24], 24, 3, 2, 2) },
+    ];
+    for case in &cases {
+        for level in Level::available() {
+            check(case, level);
+        }
+    }
+}
+
 /// The products of a full-connect layer and of its gradients: batches beyond what one pass over the
 /// weights takes, weights of either precision.
 #[test]

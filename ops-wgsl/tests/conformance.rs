@@ -62,15 +62,19 @@ macro_rules! families {
 
 families! {
     small unary small binary small select small compare small cast small reduce
-    small arg_reduce small cross_entropy small cross_entropy_grad
+    small arg_reduce small arg_sort small take_along
+    small cross_entropy small cross_entropy_grad
+    small weighted_cross_entropy small weighted_cross_entropy_grad
     small relu_grad small permute small slice small concatenate
     small pad small gather small gather_grad small flip small lrn small lrn_grad small dropout small uniform
-    small normal small fill small sgd_momentum small transfer
+    small normal small fill small sgd_momentum small optimize small transfer
     // Products and sums over rows have tests of their own below. The others have images, lines and weights beyond
     // 16 KiB: `tests/large.rs` has others for them.
-    whole matmul whole softmax whole conv2d whole conv2d_input_grad whole conv2d_weight_grad whole max_pool2d
+    whole matmul whole softmax whole conv2d whole conv2d_input_grad whole conv2d_weight_grad whole conv_transpose2d whole max_pool2d
     whole max_pool2d_grad whole avg_pool2d whole avg_pool2d_grad whole bad_operands
     whole same_bits_twice whole moments whole batch_norm whole batch_norm_sums whole batch_norm_grad
+    whole group_norm whole group_norm_sums whole group_norm_grad
+    whole cumulative_sum whole scatter whole resize whole resize_grad whole pad_image whole pad_image_grad
 }
 
 /// A product goes in as many dispatches as its operands have pairs of parts, so that the chunks of the
@@ -86,6 +90,14 @@ fn small_chunks_matmul() {
 fn small_chunks_batch_norm() {
     for family in ["moments", "batch_norm", "batch_norm_sums", "batch_norm_grad"] {
         run(family, common::small_chunks(256 << 10));
+    }
+}
+
+/// An image is bound as a whole.
+#[test]
+fn small_chunks_group_norm() {
+    for family in ["group_norm", "group_norm_sums", "group_norm_grad"] {
+        run(family, common::small_chunks(512 << 10));
     }
 }
 

@@ -78,7 +78,7 @@ fn large_tensors_go_and_come_back() {
     let wrong = (0..count).find(|&i| back[i] != (i % 8191) as f32 - 2.0);
     assert_eq!(wrong, None);
     assert_eq!(v.sum_all().unwrap().to_scalar::<f32>().unwrap(), -2.0 * count as f32);
-    assert_eq!(w.max(&[0]).unwrap().to_scalar::<f32>().unwrap(), 8188.0);
+    assert_eq!(w.max([0]).unwrap().to_scalar::<f32>().unwrap(), 8188.0);
 }
 
 fn agrees(device: &Device, op: impl Into<Op>, inputs: &[&HostTensor]) {
@@ -201,7 +201,7 @@ fn more_than_65_535_workgroups() {
     assert!(x.to_vec::<f32>().unwrap().iter().all(|&x| x == 2.0));
     // A workgroup a row.
     let rows = x.narrow(0, 0..70_000 * 3).unwrap().reshape([70_000, 3]).unwrap();
-    let sums = rows.sum(&[1]).unwrap().to_vec::<f32>().unwrap();
+    let sums = rows.sum([1]).unwrap().to_vec::<f32>().unwrap();
     assert!(sums.len() == 70_000 && sums.iter().all(|&x| x == 6.0));
     let soft = rows.softmax(1).unwrap().to_vec::<f32>().unwrap();
     assert!(soft.iter().all(|&x| (x - 1.0 / 3.0).abs() < 1e-6));

@@ -27,6 +27,7 @@
 //! ```
 
 pub mod autograd;
+mod axis;
 mod backend;
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -35,6 +36,7 @@ mod dtype;
 mod error;
 mod host;
 mod huge_pages;
+pub mod methods;
 pub mod ops;
 pub mod random;
 pub mod reference;
@@ -42,6 +44,7 @@ mod shape;
 mod tensor;
 
 pub use autograd::{Gradients, LeafId, checkpoint, no_grad};
+pub use axis::{Axis, AxisList};
 pub use backend::{Backend, Buffer, BufferData, DeviceInfo, DeviceKind, Operand, Target};
 pub use device::Device;
 pub use dtype::{DType, Element};
@@ -49,6 +52,7 @@ pub use error::{Error, Given, Result};
 pub use half::f16;
 pub use host::{HostTensor, HostValues, SharedBytes};
 pub use huge_pages::prefer_huge_pages;
+pub use methods::{Index, Indices, NEW_AXIS, REST};
 pub use ops::{Cost, Op};
 pub use random::RandomKey;
 pub use reference::Reference;

@@ -44,7 +44,7 @@ impl Tensor {
     /// # fn main() -> striate_tensor::Result<()> {
     /// # let device = Device::new(Reference::new());
     /// let x = Tensor::from_vec(vec![1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0], [2, 3], &device)?;
-    /// assert_eq!(x.sum(&[1])?.to_vec::<f32>()?, [6.0, 15.0]);
+    /// assert_eq!(x.sum([1])?.to_vec::<f32>()?, [6.0, 15.0]);
     /// # Ok(())
     /// # }
     /// ```

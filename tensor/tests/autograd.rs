@@ -66,8 +66,8 @@ fn gradients_of_a_network_of_smooth_ops_are_the_differences() {
         let (q, k, v) = (x.matmul(q)?, x.matmul(k)?, x.matmul(v)?);
         let scores = q.matmul(&k.transpose()?)?.affine(0.5, 0.0)?;
         let mixed = scores.softmax(2)?.matmul(&v)?.add(x)?;
-        let centred = mixed.sub(&mixed.mean(&[2])?.reshape([2, 3, 1])?)?;
-        let scale = centred.square()?.mean(&[2])?.affine(1.0, 0.01)?.rsqrt()?;
+        let centred = mixed.sub(&mixed.mean([2])?.reshape([2, 3, 1])?)?;
+        let scale = centred.square()?.mean([2])?.affine(1.0, 0.01)?.rsqrt()?;
         let normed = centred.mul(&scale.reshape([2, 3, 1])?)?;
         Tensor::concatenate(&[&normed.silu()?, &normed.narrow(2, 1..3)?.tanh()?], 2)
     };
@@ -77,7 +77,7 @@ fn gradients_of_a_network_of_smooth_ops_are_the_differences() {
         .map(|(dims, i)| halves(dims, i).affine(0.5, 0.0).unwrap())
         .collect();
     assert_gradients(&operands, network, 1.0 / 32.0, 1e-3);
-    assert_half_alike(&operands[..1], |t| t[0].square()?.sum(&[1])?.exp()?.log());
+    assert_half_alike(&operands[..1], |t| t[0].square()?.sum([1])?.exp()?.log());
 }
 
 #[test]

@@ -250,20 +250,20 @@ fn matmul_of_nothing_is_the_bias() {
 #[test]
 fn reductions_by_hand() {
     let x = tensor([2, 3], &[1., 2., 3., 4., 5., 6.]);
-    assert_eq!(values(&x.sum(&[0]).unwrap()), [5., 7., 9.]);
-    assert_eq!(values(&x.sum(&[1]).unwrap()), [6., 15.]);
-    assert_eq!(values(&x.mean(&[0, 1]).unwrap()), [3.5]);
-    assert_eq!(values(&x.product(&[1]).unwrap()), [6., 120.]);
-    assert_eq!(values(&x.max(&[0]).unwrap()), [4., 5., 6.]);
-    assert_eq!(values(&x.min(&[]).unwrap()), values(&x));
-    assert_eq!(x.reduce(ReduceKind::Sum, &[1], true).unwrap().dims(), [2, 1]);
+    assert_eq!(values(&x.sum([0]).unwrap()), [5., 7., 9.]);
+    assert_eq!(values(&x.sum([1]).unwrap()), [6., 15.]);
+    assert_eq!(values(&x.mean([0, 1]).unwrap()), [3.5]);
+    assert_eq!(values(&x.product([1]).unwrap()), [6., 120.]);
+    assert_eq!(values(&x.max([0]).unwrap()), [4., 5., 6.]);
+    assert_eq!(values(&x.min([0; 0]).unwrap()), values(&x));
+    assert_eq!(x.reduce(ReduceKind::Sum, [1], true).unwrap().dims(), [2, 1]);
 
     let nothing = tensor([0], &[]);
     assert_eq!(values(&nothing.sum_all().unwrap()), [0.]);
     assert!(nothing.mean_all().unwrap().to_scalar::<f32>().unwrap().is_nan());
-    assert_eq!(values(&nothing.product(&[0]).unwrap()), [1.]);
-    assert_eq!(values(&nothing.max(&[0]).unwrap()), [f32::NEG_INFINITY]);
-    assert_eq!(values(&nothing.min(&[0]).unwrap()), [f32::INFINITY]);
+    assert_eq!(values(&nothing.product([0]).unwrap()), [1.]);
+    assert_eq!(values(&nothing.max([0]).unwrap()), [f32::NEG_INFINITY]);
+    assert_eq!(values(&nothing.min([0]).unwrap()), [f32::INFINITY]);
 }
 
 #[test]
@@ -342,7 +342,7 @@ fn movements_by_hand() {
     assert_eq!(values(&x.transpose().unwrap()), [1., 4., 2., 5., 3., 6.]);
     assert_eq!(values(&x.slice(&[1..2, 0..2]).unwrap()), [4., 5.]);
     assert_eq!(values(&x.narrow(1, 2..3).unwrap()), [3., 6.]);
-    assert_eq!(values(&x.flip(&[1]).unwrap()), [3., 2., 1., 6., 5., 4.]);
+    assert_eq!(values(&x.flip([1]).unwrap()), [3., 2., 1., 6., 5., 4.]);
     let padded = x.pad(&[[0, 0], [1, 0]], 9.).unwrap();
     assert_eq!(values(&padded), [9., 1., 2., 3., 9., 4., 5., 6.]);
     let joined = Tensor::concatenate(&[&x, &x], 1).unwrap();

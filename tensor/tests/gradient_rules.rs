@@ -45,7 +45,7 @@ fn labels(values: Vec<u32>) -> Tensor {
 
 #[test]
 fn unary() {
-    let any: [UnaryKind; 15] = [
+    let any: [UnaryKind; 20] = [
         UnaryKind::Neg,
         UnaryKind::Abs,
         UnaryKind::Square,
@@ -59,6 +59,11 @@ fn unary() {
         UnaryKind::Elu { alpha: 0.5 },
         UnaryKind::Silu,
         UnaryKind::Gelu,
+        UnaryKind::GeluErf,
+        UnaryKind::HardSigmoid,
+        UnaryKind::Softplus,
+        UnaryKind::Mish,
+        UnaryKind::Erf,
         UnaryKind::Affine { scale: -2.5, shift: 0.75 },
         UnaryKind::Clamp { min: -1.0, max: 1.0 },
     ];
@@ -81,13 +86,18 @@ fn unary() {
 }
 
 #[test]
-fn the_slope_of_gelu_is_flat_far_out() {
-    let far = [-1e30f32, -1e4, -11.0, 11.0, 1e4, 1e30, f32::INFINITY];
-    let x = Tensor::from_vec(far.to_vec(), [7], &device()).unwrap().require_grad();
-    let y = x.gelu().unwrap();
-    let dy = Tensor::ones([7], &device()).unwrap();
-    let gradient = y.backward_with(&dy).unwrap().take(&x).unwrap();
-    assert_eq!(gradient.to_vec::<f32>().unwrap(), [0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0]);
+fn the_slope_of_gelu_and_its_like_is_flat_far_out() {
+    let far = [-1e30f32, -1e4, -110.0, 21.0, 1e4, 1e30, f32::INFINITY];
+    for function in [Tensor::gelu, Tensor::gelu_erf, Tensor::mish, Tensor::softplus] {
+        let x = Tensor::from_vec(far.to_vec(), [7], &device()).unwrap().require_grad();
+        let y = function(&x).unwrap();
+        let dy = Tensor::ones([7], &device()).unwrap();
+        let gradient = y.backward_with(&dy).unwrap().take(&x).unwrap();
+        let slopes = gradient.to_vec::<f32>().unwrap();
+        // As good as 0: Mish's and softplus's own is a power of e.
+        assert!(slopes[..3].iter().all(|slope| slope.abs() < 1e-40), "{slopes:?}");
+        assert_eq!(slopes[3..], [1.0; 4]);
+    }
 }
 
 #[test]
@@ -116,7 +126,7 @@ fn broadcasting() -> impl Strategy<Value = (Vec<usize>, Vec<usize>)> {
     })
 }
 
-const BINARY: [BinaryKind; 7] = [
+const BINARY: [BinaryKind; 8] = [
     BinaryKind::Add,
     BinaryKind::Sub,
     BinaryKind::Mul,
@@ -124,6 +134,7 @@ const BINARY: [BinaryKind; 7] = [
     BinaryKind::Maximum,
     BinaryKind::Minimum,
     BinaryKind::Pow,
+    BinaryKind::Prelu,
 ];
 
 proptest! {
@@ -261,7 +272,7 @@ proptest! {
         let inner: Vec<_> = dims.iter().map(|&d| d / 3..d - d / 4).collect();
         check(x, LINEAR, |t| t[0].slice(&inner));
         check(x, LINEAR, |t| t[0].pad(&vec![[1, 2]; rank], 7.0));
-        check(x, LINEAR, |t| t[0].flip(&[rank - 1]));
+        check(x, LINEAR, |t| t[0].flip([rank - 1]));
         check(x, LINEAR, |t| t[0].reshape([t[0].ty().count()]));
         check(x, LINEAR, |t| t[0].dropout(0.5, 2.0, RandomKey::new(seed, 1)));
         for axis in 0..rank {
@@ -273,6 +284,21 @@ proptest! {
             let last = dims[axis] as u32 - 1;
             let indices = labels(vec![last, 0, last, last, 0]);
             check(x, LINEAR, |t| t[0].gather(&indices, axis));
+            check(x, LINEAR, |t| t[0].cumulative_sum(axis));
+            // In each line one is taken twice; places are put to twice, and one is beyond.
+            let mut own = dims.clone();
+            own[axis] = 3;
+            let count: usize = own.iter().product();
+            let places: Vec<u32> = (0..count as u32).map(|i| i * 7 % 3 % (last + 2)).collect();
+            let places = Tensor::from_vec(places, own.clone(), &device()).unwrap();
+            let within: Vec<u32> = places.to_vec::<u32>().unwrap().iter().map(|&i| i.min(last)).collect();
+            let within = Tensor::from_vec(within, own.clone(), &device()).unwrap();
+            check(x, LINEAR, |t| t[0].take_along(&within, axis));
+            let both = [halves(&dims, 4), halves(&own, 5)];
+            check(&both, LINEAR, |t| t[0].scatter(axis, &places, &t[1]));
+            check(&both, LINEAR, |t| t[0].scatter_add(axis, &places, &t[1]));
+            check(x, LINEAR, |t| Tensor::stack(&[&t[0], &t[0]], axis));
+            check(x, LINEAR, |t| t[0].unsqueeze(axis)?.repeat(&vec![2; rank + 1]));
         }
     }
 }
@@ -287,7 +313,7 @@ fn gradient(x: Vec<f32>, function: impl Fn(&Tensor) -> Result<Tensor>) -> Vec<f3
 
 #[test]
 fn products_with_zeros() {
-    let product = |x: &Tensor| x.product(&[0]);
+    let product = |x: &Tensor| x.product([0]);
     assert_eq!(gradient(vec![2.0, 0.0, 3.0], product), [0.0, 6.0, 0.0]);
     assert_eq!(gradient(vec![0.0, 5.0, 0.0], product), [0.0, 0.0, 0.0]);
     assert_eq!(gradient(vec![2.0, -4.0, 3.0], product), [-12.0, 6.0, -8.0]);
@@ -295,7 +321,7 @@ fn products_with_zeros() {
 
 #[test]
 fn ties_share_the_gradient_and_nan_is_nobodys() {
-    let max = |x: &Tensor| x.max(&[0]);
+    let max = |x: &Tensor| x.max([0]);
     assert_eq!(gradient(vec![2.0, 1.0, 2.0], max), [0.5, 0.0, 0.5]);
     assert_eq!(gradient(vec![2.0, f32::NAN, 2.0], max), [0.0, 0.0, 0.0]);
     let two = |x: &Tensor| x.maximum(&Tensor::full([], 1.0, DType::F32, &device())?);
@@ -315,6 +341,10 @@ fn kinks_and_ends() {
     assert_eq!(sigmoid, [0.0, 0.0, 0.0, sixth, sixth, 0.0, 0.0, 0.0]);
     assert_eq!(gradient(vec![-1.0, 0.0, 2.0], Tensor::relu), [0.0, 0.0, 1.0]);
     assert_eq!(gradient(vec![-1.0, 0.0, 2.0], Tensor::abs), [-1.0, 0.0, 1.0]);
+    let slope = |x: &Tensor| x.prelu(&Tensor::full([], 0.25, DType::F32, &device())?);
+    assert_eq!(gradient(vec![-1.0, 0.0, 2.0], slope), [0.25, 0.25, 1.0]);
+    let of_slope = |s: &Tensor| Tensor::from_vec(vec![-3.0f32, 0.0, 2.0], [3], &device())?.prelu(s);
+    assert_eq!(gradient(vec![0.5, 0.5, 0.5], of_slope), [-3.0, 0.0, 0.0]);
     let clamp = |x: &Tensor| x.clamp(-1.0, 1.0);
     assert_eq!(gradient(vec![-2.0, -1.0, 0.5, 1.0, 1.5], clamp), [0.0, 1.0, 1.0, 1.0, 0.0]);
     // Powers at 0, where the letter of the rule has 0 · ∞.
@@ -360,6 +390,29 @@ fn pools() {
 }
 
 #[test]
+fn images_of_another_size_and_with_a_border() {
+    let x = || halves(&[2, 4, 5, 2], 1);
+    let sizes = [[7, 6], [2, 9], [4, 5], [1, 1]];
+    for output in sizes {
+        let area = Resize::area(output);
+        for resize in [Resize::nearest(output), Resize::linear(output), Resize::cubic(output), area]
+        {
+            check(&[x()], 1e-4, |t| t[0].resize(resize));
+        }
+        check(&[x()], 1e-4, |t| t[0].adaptive_avg_pool2d(output));
+        check(&[different(&[2, 4, 5, 2])], LINEAR, |t| t[0].adaptive_max_pool2d(output));
+    }
+    for border in [Border::Reflect, Border::Edge, Border::Wrap] {
+        check(&[x()], LINEAR, |t| t[0].pad_image([[2, 1], [0, 3]], border));
+    }
+    check(&[halves(&[2, 3, 2, 8], 1)], LINEAR, |t| t[0].channel_shuffle(4));
+    for order in [BlockOrder::Dcr, BlockOrder::Crd] {
+        check(&[halves(&[2, 3, 2, 8], 1)], LINEAR, |t| t[0].depth_to_space(2, order));
+        check(&[halves(&[2, 4, 2, 3], 1)], LINEAR, |t| t[0].space_to_depth(2, order));
+    }
+}
+
+#[test]
 fn lrn() {
     let base = Lrn { size: 3, kappa: 2., alpha: 0.5, beta: 0.75, groups: 1 };
     for lrn in [base, Lrn { size: 5, groups: 2, ..base }] {
@@ -381,7 +434,7 @@ fn mixed_precision() {
     let dx = dy.matmul(&wide).unwrap().to_vec::<f32>().unwrap();
     assert_eq!(gradients.get(&x).unwrap().to_vec::<f32>().unwrap(), dx);
     assert_eq!(gradients.get(&w).unwrap().dtype(), DType::F16);
-    let db = dy.sum(&[0]).unwrap().cast(DType::F16).unwrap();
+    let db = dy.sum([0]).unwrap().cast(DType::F16).unwrap();
     assert_eq!(gradients.get(&b).unwrap().to_host().unwrap(), db.to_host().unwrap());
     for transpose_a in [false, true] {
         let a = halves(&[4, 4], 5).require_grad();

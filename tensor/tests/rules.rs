@@ -63,6 +63,10 @@ fn outputs_have_the_type_that_the_op_says() {
     gives(BatchNormSums, &[f32(&[5, 3]), f16(&[5, 3]), f32(&[2, 3])], f32(&[2, 3]));
     let operands = [f32(&[5, 3]), f16(&[5, 3]), f32(&[2, 3]), f32(&[2, 3]), f32(&[3])];
     gives(BatchNormGrad { epsilon: 0. }, &operands, f16(&[5, 3]));
+    let layer = GroupNorm::layer(0.);
+    gives(layer, &[f16(&[5, 3]), f32(&[3]), f16(&[3])], f16(&[5, 3]));
+    gives(GroupNormSums(layer), &[f16(&[5, 3]), f16(&[5, 3])], f32(&[2, 3]));
+    gives(GroupNormGrad(layer), &[f32(&[5, 3]), f16(&[5, 3]), f32(&[3])], f16(&[5, 3]));
     gives(Permute { order: vec![2, 0, 1] }, &[u32(&[2, 3, 4])], u32(&[4, 2, 3]));
     gives(Concatenate { axis: 1 }, &[u32(&[2, 3]), u32(&[2, 0]), u32(&[2, 1])], u32(&[2, 4]));
     gives(Pad { widths: vec![[1, 2]], value: 0. }, &[f32(&[0])], f32(&[3]));
@@ -216,6 +220,25 @@ fn shapes_are_named_in_errors() {
     refuses(BatchNorm::default(), &norm(&[2, 3], &[5]), &["shift of shape [3]", "[5]"]);
     let message = ["dy of shape [5, 3]", "[3, 5]"];
     refuses(BatchNormSums, &[f32(&[5, 3]), f32(&[3, 5]), f32(&[2, 3])], &message);
+    let group = GroupNorm::group(1, 0.);
+    refuses(group, &[f32(&[3]), f32(&[3]), f32(&[3])], &["2 or more axes", "[3]"]);
+    refuses(group, &[f32(&[2, 3]), f32(&[3]), f32(&[2])], &["shift of shape [3]", "[2]"]);
+    refuses(GroupNormSums(group), &[f32(&[5, 3]), f32(&[3, 5])], &["dy of shape [5, 3]"]);
+    let back = ConvTranspose2d { stride: [2, 2], ..ConvTranspose2d::default() };
+    gives(back, &[f16(&[1, 5, 4, 3]), f32(&[3, 2, 3, 7])], f16(&[1, 10, 9, 7]));
+    let groups = ConvTranspose2d { groups: 3, output_padding: [1, 0], ..back };
+    gives(groups, &[f32(&[1, 5, 4, 3]), f32(&[3, 2, 3, 7])], f32(&[1, 11, 9, 21]));
+    refuses(back, &[f32(&[1, 5, 4, 3]), f32(&[2, 2, 3, 7])], &["weights [3, rows", "[2, 2, 3, 7]"]);
+    let biased = [f32(&[1, 5, 4, 3]), f32(&[3, 2, 3, 7]), f32(&[3])];
+    refuses(ConvTranspose2d { bias: true, ..back }, &biased, &["bias of shape [7]", "[3]"]);
+    let few = [f32(&[1, 1, 1, 3]), f32(&[3, 2, 2, 7])];
+    let message = ["1 pixels, windows of 2, padding 1 and 1"];
+    refuses(ConvTranspose2d { padding: [[1; 2]; 2], ..back }, &few, &message);
+    let message = ["output_padding", "less than the stride [2, 2]", "[0, 2]"];
+    refuses(ConvTranspose2d { output_padding: [0, 2], ..back }, &few, &message);
+    refuses(ConvTranspose2d { stride: [0, 1], ..back }, &few, &["stride", "at least 1"]);
+    refuses(ConvTranspose2d { groups: 2, ..back }, &few, &["groups", "3 channels", "got 2"]);
+    refuses(back, &[f32(&[1, 0, 1, 3]), few[1]], &["0 pixels"]);
     refuses(Concatenate { axis: 1 }, &[f32(&[2, 3]), f32(&[3, 3])], &["axis 1 only", "[3, 3]"]);
     refuses(Gather { axis: 0 }, &[f32(&[2]), u32(&[2, 2])], &["indices of 1 axis", "[2, 2]"]);
     refuses(Gather { axis: 1 }, &[f32(&[2]), u32(&[2])], &["axis 1", "[2]"]);
@@ -250,6 +273,10 @@ fn parameters_are_named_in_errors() {
         let norm = BatchNorm { epsilon, ..BatchNorm::default() };
         refuses(norm, &normed, &["epsilon", "not negative"]);
     }
+    let normed = [f32(&[2, 4]), f32(&[4]), f32(&[4])];
+    refuses(GroupNorm::group(3, 0.), &normed, &["groups", "divisor of the 4 channels", "got 3"]);
+    refuses(GroupNorm::group(0, 0.), &normed, &["groups", "divisor of the 4 channels", "got 0"]);
+    refuses(GroupNorm::layer(-1.), &normed, &["epsilon", "not negative"]);
     for order in [vec![0, 0], vec![0], vec![0, 2], vec![0, 1, 2]] {
         refuses(Permute { order }, &[f32(&[2, 3])], &["order", "2 axes once"]);
     }

@@ -5,10 +5,12 @@
 //! output function of splitmix64 for `h + (index + 1) · 0x9E3779B97F4A7C15`; `u` is
 //! `(z >> 40) / 2^23 - 1`. Indices are row-major in PyTorch's shapes.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Deserialize;
-use striate::nn::{LayerKind, LayerShape, LayerSpec, Network, NetworkSpec};
+use striate::importers::torch::{ElementOrder, Place, StateTensor, state_dict};
+use striate::nn::{LayerSpec, Network, NetworkSpec};
 use striate::prelude::*;
 
 /// Numbers in `[-1, 1)` that belong to a name, from index 0.
@@ -28,7 +30,7 @@ pub(crate) fn numbers(name: &str, seed: u64) -> impl Iterator<Item = f64> + use<
 
 /// A tensor of a state dict: name, shape and kind.
 #[derive(Clone, Debug, Deserialize)]
-pub(crate) struct Listed(pub(crate) String, pub(crate) Vec<usize>, String);
+pub(crate) struct Listed(pub(crate) String, pub(crate) Vec<usize>, pub(crate) String);
 
 /// What is recorded of a network beside its logits.
 #[derive(Debug, Deserialize)]
@@ -39,12 +41,12 @@ pub(crate) struct Recorded {
     /// The state dict, in its order.
     pub(crate) parameters: Vec<Listed>,
     /// Mean and variance that the running statistics of a layer lie around.
-    batch_norm: std::collections::BTreeMap<String, [f64; 2]>,
+    batch_norm: BTreeMap<String, [f64; 2]>,
 }
 
 impl Recorded {
     /// A tensor's values, by the formula for its kind.
-    fn values(&self, Listed(name, shape, kind): &Listed) -> Vec<f32> {
+    pub(crate) fn values(&self, Listed(name, shape, kind): &Listed) -> Vec<f32> {
         let owner = name.rsplit_once('.').unwrap().0;
         let [mean, variance] = self.batch_norm.get(owner).copied().unwrap_or([0.0, 1.0]);
         let fan_in = shape.iter().skip(1).product::<usize>() as f64;
@@ -53,6 +55,7 @@ impl Recorded {
             "weight" => scale * u,
             "norm_weight" => 1.0 + 0.25 * u,
             "norm_bias" => 0.25 * u,
+            "layer_scale" => 0.2 + 0.1 * u,
             "bias" => 0.1 * u,
             "running_mean" => mean + 0.25 * variance.sqrt() * u,
             "running_var" => variance * (1.0 + 0.5 * u),
@@ -64,10 +67,11 @@ impl Recorded {
 
     /// So many images by the formula, `[n, size, size, 3]`.
     pub(crate) fn images(&self, count: usize, size: usize, device: &Device) -> Tensor {
-        let order = Order(Some([count, size, size, 3]));
+        let order = ElementOrder { channels: 3, spatial: size * size };
         let torch: Vec<f32> =
             numbers("input", self.seed).take(count * size * size * 3).map(|u| u as f32).collect();
-        Tensor::from_vec(order.from_torch(&torch), [count, size, size, 3], device).unwrap()
+        let ours = (0..torch.len()).map(|ours| torch[order.in_torch(ours)]);
+        Tensor::from_vec(ours.collect(), [count, size, size, 3], device).unwrap()
     }
 
     /// The network with weights by the formula, and where each tensor of the state dict is in it.
@@ -82,15 +86,15 @@ impl Recorded {
             .collect();
         let mut tensors = vec![None; parameters.len()];
         for one in &held {
-            let values = one.order.from_torch(&self.values(&one.torch));
-            match one.place {
-                Place::Parameter(index) => {
-                    let tensor = Tensor::from_vec(values, parameters[index].shape, device);
-                    tensors[index] = Some(tensor.unwrap());
+            let values = one.to_ours(&self.values(&one.torch));
+            match one.tensor.place {
+                Place::Parameter(id) => {
+                    let tensor = Tensor::from_vec(values, parameters[id.index()].shape, device);
+                    tensors[id.index()] = Some(tensor.unwrap());
                 }
-                Place::Buffer(index, row) => {
+                Place::Buffer { buffer, row } => {
                     let channels = values.len();
-                    buffers[index][row * channels..][..channels].copy_from_slice(&values);
+                    buffers[buffer][row * channels..][..channels].copy_from_slice(&values);
                 }
             }
         }
@@ -106,111 +110,51 @@ impl Recorded {
     }
 }
 
-/// Where a tensor of a state dict is in a network of ours.
+/// A tensor of a state dict that is listed, and what it is in a network of ours.
 #[derive(Clone, Debug)]
 pub(crate) struct Held {
     pub(crate) torch: Listed,
-    pub(crate) place: Place,
-    pub(crate) order: Order,
+    pub(crate) tensor: StateTensor,
 }
 
-/// A parameter by its number, or a row of a buffer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Place {
-    Parameter(usize),
-    /// The buffer, and its row: 0 for the mean, 1 for the variance.
-    Buffer(usize, usize),
-}
-
-/// The order of a tensor's elements: as in PyTorch, or channels last here, where ours is
-/// `[out, rows, cols, channels]` and PyTorch's `[out, channels, rows, cols]`.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Order(Option<[usize; 4]>);
-
-impl Order {
-    /// Where PyTorch has our element.
-    fn place(self, ours: usize) -> usize {
-        let Some([_, rows, cols, channels]) = self.0 else { return ours };
-        let (pixel, channel) = (ours / channels, ours % channels);
-        let (out, pixel) = (pixel / (rows * cols), pixel % (rows * cols));
-        (out * channels + channel) * rows * cols + pixel
+impl Held {
+    /// Our elements in PyTorch's order.
+    pub(crate) fn to_torch(&self, ours: &[f32]) -> Vec<f32> {
+        let order = self.tensor.order;
+        (0..ours.len()).map(|torch| ours[order.from_torch(torch)]).collect()
     }
 
-    #[allow(clippy::wrong_self_convention, reason = "it brings values from PyTorch's order")]
-    pub(crate) fn from_torch(self, torch: &[f32]) -> Vec<f32> {
-        (0..torch.len()).map(|ours| torch[self.place(ours)]).collect()
-    }
-
-    pub(crate) fn to_torch(self, ours: &[f32]) -> Vec<f32> {
-        let mut torch = vec![0.0; ours.len()];
-        for (place, value) in ours.iter().enumerate() {
-            torch[self.place(place)] = *value;
-        }
-        torch
+    /// PyTorch's elements in our order.
+    fn to_ours(&self, torch: &[f32]) -> Vec<f32> {
+        let order = self.tensor.order;
+        (0..torch.len()).map(|ours| torch[order.in_torch(ours)]).collect()
     }
 }
 
 /// Where each tensor of a state dict is in a network: by its name where our nodes have names, else by
 /// its place in the order of layers.
 pub(crate) fn held(spec: &NetworkSpec, listed: &[Listed]) -> Vec<Held> {
-    let shapes = spec.shapes().unwrap();
-    let mut places = Vec::new();
-    let mut buffers = 0;
-    let is_named = |shape: &LayerShape| !spec.nodes[shape.layer].name.is_empty();
-    let by_name = shapes.iter().filter(|shape| !shape.parameters.is_empty()).all(is_named);
-    for shape in &shapes {
-        for parameter in &shape.parameters {
-            let place = Place::Parameter(places.iter().filter(is_parameter).count());
-            places.push((
-                parameter.name.clone(),
-                place,
-                order(spec, &shapes, shape, parameter.shape),
-            ));
-        }
-        for _ in &shape.buffers {
-            for (row, leaf) in ["running_mean", "running_var"].iter().enumerate() {
-                let place = Place::Buffer(buffers, row);
-                places.push((format!("{}.{leaf}", shape.name), place, Order(None)));
-            }
-            buffers += 1;
-        }
-    }
+    let tensors = state_dict(spec).unwrap();
+    let by_name = tensors.iter().all(|tensor| !spec.nodes[tensor.layer].name.is_empty());
     let listed: Vec<&Listed> = listed.iter().filter(|Listed(.., kind)| kind != "zero").collect();
-    assert_eq!(listed.len(), places.len(), "tensors in the state dict, and in {}", spec.name);
-    let find = |(name, place, order): (String, Place, Order), at: usize| {
-        let torch = match by_name {
-            true => listed.iter().find(|Listed(torch, ..)| *torch == name),
-            false => listed.get(at),
-        };
-        let torch = (*torch.unwrap_or_else(|| panic!("{name} is not in the state dict"))).clone();
-        Held { torch, place, order }
+    assert_eq!(listed.len(), tensors.len(), "tensors in the state dict, and in {}", spec.name);
+    let places: BTreeMap<&str, usize> =
+        listed.iter().enumerate().map(|(place, Listed(name, ..))| (name.as_str(), place)).collect();
+    let find = |(at, tensor): (usize, StateTensor)| {
+        let name = &tensor.name;
+        let place = if by_name { places.get(name.as_str()).copied() } else { Some(at) };
+        let place = place.unwrap_or_else(|| panic!("{name} is not in the state dict"));
+        let torch = listed[place].clone();
+        assert!(tensor.fits(&torch.1), "{name} {:?}: {torch:?}", tensor.shape);
+        Held { torch, tensor }
     };
-    places.into_iter().enumerate().map(|(at, place)| find(place, at)).collect()
+    tensors.into_iter().enumerate().map(find).collect()
 }
 
-fn is_parameter((_, place, _): &&(String, Place, Order)) -> bool {
-    matches!(place, Place::Parameter(_))
-}
-
-/// The order of a layer's parameter of this shape.
-fn order(spec: &NetworkSpec, shapes: &[LayerShape], layer: &LayerShape, shape: Shape) -> Order {
-    Order(match *shape.dims() {
-        [out, rows, cols, channels] => Some([out, rows, cols, channels]),
-        [out, _] => {
-            flattened(spec, shapes, layer).map(|[rows, cols, channels]| [out, rows, cols, channels])
-        }
-        _ => None,
-    })
-}
-
-/// The image that a full-connect layer sees as a row of numbers; none after another such layer.
-fn flattened(spec: &NetworkSpec, shapes: &[LayerShape], layer: &LayerShape) -> Option<[usize; 3]> {
-    match layer.from[0].map(|source| &shapes[source]) {
-        None => Some(spec.input),
-        Some(source) if !source.flat => Some(source.output),
-        Some(source) if source.kind == LayerKind::FullConnect => None,
-        Some(source) => flattened(spec, shapes, source),
-    }
+/// A network for square images of another size.
+pub(crate) fn sized(mut spec: NetworkSpec, size: usize) -> NetworkSpec {
+    (spec.input[0], spec.input[1]) = (size, size);
+    spec.with_image([size; 2])
 }
 
 /// A network for images of another size, that drops nothing in training.
@@ -218,12 +162,12 @@ pub(crate) fn without_dropout(mut spec: NetworkSpec, size: usize) -> NetworkSpec
     for node in &mut spec.nodes {
         match &mut node.layer {
             LayerSpec::Dropout(dropout) => dropout.rate = 0.0,
+            LayerSpec::StochasticDepth(depth) => depth.rate = 0.0,
             LayerSpec::FullConnect(full) => full.dropout = 0.0,
             _ => {}
         }
     }
-    (spec.input[0], spec.input[1]) = (size, size);
-    spec.with_image([size; 2])
+    sized(spec, size)
 }
 
 /// The numbers of a `.npy` file of f64.

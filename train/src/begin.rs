@@ -7,7 +7,7 @@ use serde::Serialize;
 use striate_data::augment::{Recipe, TestView};
 use striate_data::statistics::{ColorComponents, Statistics};
 use striate_data::{Dataset, FloatImage, Geometry, Protocol, resize_mean};
-use striate_nn::{Metadata, NetworkSpec, Seed};
+use striate_nn::{Metadata, NetworkSpec, OptimizerState, Seed};
 use striate_tensor::{Device, HostTensor, Shape, Tensor};
 
 use crate::beside::best_of;
@@ -97,7 +97,7 @@ impl Begin<'_> {
         }
         Ok(Beginning {
             network,
-            velocities: start.velocities,
+            state: start.state,
             position: start.position,
             history: start.history,
             colours,
@@ -163,7 +163,7 @@ pub(crate) fn same_everywhere(exchange: &Exchange, what: &impl Serialize) -> Res
 /// Where a training begins.
 #[derive(Default)]
 struct Start {
-    velocities: std::collections::BTreeMap<striate_nn::ParameterId, Tensor>,
+    state: OptimizerState,
     position: Position,
     history: History,
     colours: Option<ColorComponents>,
@@ -231,6 +231,20 @@ impl Start {
             let text = |recipe: &Recipe| serde_json::to_string(recipe).unwrap_or_default();
             return mismatch("the recipe", text(&identity.recipe), text(&before.recipe));
         }
+        let (now, then) = (options.optimizer.name(), notes.options.optimizer.name());
+        if now != then {
+            let expected = format!("the optimizer {now}");
+            let got = format!(
+                "{then}, whose state is another; go on with that, or begin anew with the network that \
+                 `striate convert --strip` keeps"
+            );
+            return Err(Error::Mismatch { file, expected, got });
+        }
+        if notes.options.ema.is_some() && options.ema.is_none() {
+            log::warn!(
+                "{file}: the average of the weights ends here: no ema is asked for any more"
+            );
+        }
         if notes.options != *options {
             log::info!("{file}: resumes with other rates, another schedule or length than before");
         }
@@ -239,7 +253,7 @@ impl Start {
             vectors: colour.vectors.map(|vector| vector.map(|v| v as f32)),
         });
         Ok(Start {
-            velocities: saved.velocities,
+            state: saved.state,
             position: saved.position,
             history: notes.history,
             colours,

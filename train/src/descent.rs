@@ -3,16 +3,23 @@
 use std::collections::BTreeMap;
 
 use striate_nn::{
-    LayerSpec, Module, Network, ParameterId, ParameterInfo, Parameters, Rates, Role, Sgd,
+    LayerSpec, Method, Module, Network, Optimizer, OptimizerState, ParameterId, ParameterInfo,
+    Parameters, Rates, leaf_parameters, named_parameters,
 };
-use striate_tensor::{Tensor, ops};
+use striate_tensor::{Tensor, no_grad, ops};
 
+use crate::options::Clip;
 use crate::{Result, TrainOptions};
+
+/// What an average of the weights is called beside the state of the optimizer.
+pub(crate) const AVERAGE: &str = "average";
 
 /// Gradient descent on the parameters of a network, or on a rank's part of them.
 #[derive(Debug)]
 pub(crate) struct Descent {
-    sgd: Sgd,
+    optimizer: Optimizer,
+    /// Averages of the weights, where the options ask for them.
+    averages: BTreeMap<ParameterId, Tensor>,
     options: TrainOptions,
     /// How each parameter of the whole network learns, by its number.
     rates: Vec<ParameterRates>,
@@ -33,30 +40,23 @@ struct ParameterRates {
 
 impl ParameterRates {
     fn of(network: &Network, info: &ParameterInfo, options: &TrainOptions) -> Self {
-        // Biases, and the scales and shifts of normalization, are few: they learn alike.
-        let rates = match info.role {
-            Role::Weight => options.weights_of(info.layer),
-            _ => options.biases_of(info.layer),
-        };
+        let is_ccv = options.ccv_dropout && options.optimizer == Method::Sgd;
         let gradient_scale = match network.spec().nodes[info.layer].layer {
-            LayerSpec::FullConnect(full) if options.ccv_dropout => (1.0 - full.dropout).powi(2),
+            LayerSpec::FullConnect(full) if is_ccv => (1.0 - full.dropout).powi(2),
             _ => 1.0,
         };
-        ParameterRates { rates, gradient_scale }
+        ParameterRates { rates: options.rates_of(info), gradient_scale }
     }
 }
 
 impl Descent {
-    /// For this network, with these velocities.
-    pub(crate) fn new(
-        network: &Network,
-        velocities: BTreeMap<ParameterId, Tensor>,
-        options: TrainOptions,
-    ) -> Self {
+    /// For this network, with what an optimizer remembered of it.
+    pub(crate) fn new(network: &Network, state: OptimizerState, options: TrainOptions) -> Self {
         let infos = network.parameter_infos().iter();
         let rates = infos.map(|info| ParameterRates::of(network, info, &options)).collect();
-        let sgd = Sgd::with_velocities(velocities);
-        Descent { sgd, options, rates, summed: BTreeMap::new(), batches: 0, samples: 0 }
+        let mut descent = Self::with_rates(rates, options);
+        descent.set_state(state);
+        descent
     }
 
     /// For a module of these parameters, from rest.
@@ -65,9 +65,13 @@ impl Descent {
             rates: if tensor.dims().len() > 1 { options.weights } else { options.biases },
             gradient_scale: 1.0,
         });
-        let rates = rates.collect();
-        let (sgd, summed) = (Sgd::new(), BTreeMap::new());
-        Descent { sgd, options, rates, summed, batches: 0, samples: 0 }
+        Self::with_rates(rates.collect(), options)
+    }
+
+    fn with_rates(rates: Vec<ParameterRates>, options: TrainOptions) -> Self {
+        let (optimizer, averages) = (Optimizer::new(options.optimizer), BTreeMap::new());
+        let summed = BTreeMap::new();
+        Descent { optimizer, averages, options, rates, summed, batches: 0, samples: 0 }
     }
 
     pub(crate) fn options(&self) -> &TrainOptions {
@@ -75,11 +79,32 @@ impl Descent {
     }
 
     pub(crate) fn velocities(&self) -> &BTreeMap<ParameterId, Tensor> {
-        self.sgd.velocities()
+        self.optimizer.state().velocities()
     }
 
-    pub(crate) fn set_velocities(&mut self, velocities: BTreeMap<ParameterId, Tensor>) {
-        self.sgd = Sgd::with_velocities(velocities);
+    /// Averages of the weights; none where there are none.
+    pub(crate) fn averages(&self) -> &BTreeMap<ParameterId, Tensor> {
+        &self.averages
+    }
+
+    /// All that must be kept beside the weights: the optimizer's state, and [averages](AVERAGE).
+    pub(crate) fn state(&self) -> OptimizerState {
+        let mut state = self.optimizer.state().clone();
+        if !self.averages.is_empty() {
+            state.tensors.insert(AVERAGE.to_owned(), self.averages.clone());
+        } else if self.options.optimizer == Method::Sgd {
+            // Nothing depends on them, and ccv's files have no place for them.
+            state.steps = 0;
+        }
+        state
+    }
+
+    /// Takes up what [`state`](Descent::state) gave.
+    pub(crate) fn set_state(&mut self, mut state: OptimizerState) {
+        let averages = state.tensors.remove(AVERAGE).unwrap_or_default();
+        // An average that nobody asks for any more is dropped.
+        self.averages = if self.options.ema.is_some() { averages } else { BTreeMap::new() };
+        self.optimizer = Optimizer::with_state(self.options.optimizer, state);
     }
 
     /// Whether gradients wait for more mini-batches.
@@ -96,6 +121,10 @@ impl Descent {
         samples: usize,
         factor: f64,
     ) -> Result<()> {
+        if self.options.ema.is_some() {
+            // Averages begin with the weights before their first step.
+            self.prepare(module)?;
+        }
         let learned = self.gather(gradients).and_then(|()| {
             self.batches += 1;
             self.samples += samples;
@@ -115,7 +144,21 @@ impl Descent {
 
     /// Takes the memory that stays, before a mini-batch takes what goes again.
     pub(crate) fn prepare(&mut self, module: &dyn Module) -> Result<()> {
-        Ok(self.sgd.prepare(module)?)
+        self.optimizer.prepare(module)?;
+        if self.options.ema.is_none() {
+            return Ok(());
+        }
+        let leaves = leaf_parameters(module);
+        for (place, (_, parameter)) in named_parameters(module).into_iter().enumerate() {
+            let id = ParameterId(place as u32);
+            // Tied parameters have one average, under the first.
+            let is_first = parameter.leaf_id().is_none_or(|leaf| leaves.get(&leaf) == Some(&id));
+            if is_first && !self.averages.contains_key(&id) {
+                // A copy, made by the first step: until then they are the weights themselves.
+                self.averages.insert(id, parameter.detach());
+            }
+        }
+        Ok(())
     }
 
     /// As [`learn`](Descent::learn), with the gradients of a loss as the backward pass gives them:
@@ -142,6 +185,11 @@ impl Descent {
         self.batches += 1;
         self.samples += samples;
         let moves = self.batches >= self.options.sgd_frequency;
+        // A norm of all gradients is known when the last one is.
+        let at_once = moves && !matches!(self.options.clip, Some(Clip::Norm { .. }));
+        if moves {
+            self.optimizer.begin_step();
+        }
         let mut parameters = Parameters::of(module);
         loss.backward_each(|leaf, gradient| -> Result<()> {
             let Some(id) = parameters.of_leaf(leaf) else { return Ok(()) };
@@ -149,9 +197,10 @@ impl Descent {
                 Some(before) => before.add(&gradient)?,
                 None => gradient,
             };
-            if moves {
-                let step = self.step_of(id, factor);
-                self.sgd.step_one(&mut parameters, id, &sum, step)?;
+            if at_once {
+                let (rates, scale) = self.rates_of(id, factor);
+                let (sum, scale) = self.clipped(sum, scale)?;
+                self.optimizer.step_one(&mut parameters, id, &sum, rates, scale)?;
             } else {
                 self.summed.insert(id, sum);
             }
@@ -159,7 +208,7 @@ impl Descent {
         })?;
         drop(parameters);
         // What the loss of this mini-batch does not depend on, and that of one before does.
-        if moves { self.flush(module, factor) } else { Ok(()) }
+        if moves { self.finish(module, factor) } else { Ok(()) }
     }
 
     /// Moves the weights by what has been gathered.
@@ -167,22 +216,82 @@ impl Descent {
         if self.batches == 0 {
             return Ok(());
         }
+        self.optimizer.begin_step();
+        self.finish(module, factor)
+    }
+
+    /// Moves what has not moved yet, by what has been gathered, and then the averages.
+    fn finish(&mut self, module: &mut dyn Module, factor: f64) -> Result<()> {
         let summed = std::mem::take(&mut self.summed);
-        let steps: BTreeMap<ParameterId, ops::SgdMomentum> =
-            summed.keys().map(|&id| (id, self.step_of(id, factor))).collect();
-        self.sgd.step(module, &summed, |id| steps[&id])?;
+        let shrunk = self.norm_factor(&summed)?;
+        let mut gradients = BTreeMap::new();
+        let mut rates = BTreeMap::new();
+        for (id, gradient) in summed {
+            let (own, scale) = self.rates_of(id, factor);
+            let (gradient, scale) = self.clipped(gradient, scale)?;
+            gradients.insert(id, gradient);
+            rates.insert(id, (own, (f64::from(scale) * shrunk) as f32));
+        }
+        // Gradients stand under the first of tied parameters, for which rates are asked.
+        let still = (Rates { rate: 0.0, momentum: 0.0, decay: 0.0 }, 0.0);
+        self.optimizer.step_rest(module, &gradients, |id| *rates.get(&id).unwrap_or(&still))?;
+        self.average(module)?;
         (self.batches, self.samples) = (0, 0);
         Ok(())
     }
 
-    /// How a parameter moves, by the gradient of what has been gathered.
-    fn step_of(&self, id: ParameterId, factor: f64) -> ops::SgdMomentum {
+    /// How a parameter moves, and what the gradient of what has been gathered is multiplied by.
+    fn rates_of(&self, id: ParameterId, factor: f64) -> (Rates, f32) {
         let scale = 1.0 / self.samples.max(1) as f32;
         let known = self.rates.get(id.index()).copied();
         let ParameterRates { rates, gradient_scale } =
             known.unwrap_or(ParameterRates { rates: self.options.weights, gradient_scale: 1.0 });
         let rate = (f64::from(rates.rate) * factor) as f32;
-        Rates { rate, ..rates }.step(scale * gradient_scale)
+        (Rates { rate, ..rates }, scale * gradient_scale)
+    }
+
+    /// A gradient and its factor, brought into the range that the options ask for.
+    fn clipped(&self, gradient: Tensor, scale: f32) -> Result<(Tensor, f32)> {
+        let Some(Clip::Value { most }) = self.options.clip else { return Ok((gradient, scale)) };
+        let clamped = no_grad(|| gradient.affine(scale, 0.0)?.clamp(-most, most))?;
+        Ok((clamped, 1.0))
+    }
+
+    /// What all gradients are multiplied by, so that their norm is no larger than the options ask for.
+    /// Squares are summed within each gradient as the device does it, and over the gradients in the order
+    /// of their parameters.
+    fn norm_factor(&self, summed: &BTreeMap<ParameterId, Tensor>) -> Result<f64> {
+        let Some(Clip::Norm { most }) = self.options.clip else { return Ok(1.0) };
+        if summed.is_empty() {
+            return Ok(1.0);
+        }
+        let squares = no_grad(|| {
+            let squares =
+                summed.values().map(|gradient| gradient.square()?.sum_all()?.reshape([1]));
+            let squares = squares.collect::<std::result::Result<Vec<_>, _>>()?;
+            Tensor::concatenate(&squares.iter().collect::<Vec<_>>(), 0)?.to_vec::<f32>()
+        })?;
+        let own = |(id, square): (&ParameterId, f32)| {
+            let (_, scale) = self.rates_of(*id, 1.0);
+            f64::from(scale).powi(2) * f64::from(square)
+        };
+        let norm = summed.keys().zip(squares).map(own).sum::<f64>().sqrt();
+        // As PyTorch has it.
+        Ok((most / (norm + 1e-6)).min(1.0))
+    }
+
+    /// Brings weights that have moved into their averages.
+    fn average(&mut self, module: &mut dyn Module) -> Result<()> {
+        let Some(ema) = self.options.ema else { return Ok(()) };
+        let steps = self.optimizer.state().steps as f64;
+        let keep = ema.min((1.0 + steps) / (10.0 + steps));
+        let parameters = Parameters::of(module);
+        for (id, average) in &mut self.averages {
+            if let Some(weight) = parameters.get(*id) {
+                average.optimize(&mut [], &weight.detach(), ops::Optimize::Average { keep })?;
+            }
+        }
+        Ok(())
     }
 
     fn gather(&mut self, gradients: BTreeMap<ParameterId, Tensor>) -> Result<()> {
@@ -199,4 +308,19 @@ impl Descent {
         }
         Ok(())
     }
+}
+
+/// A network with averages of its weights in place of them, and its own buffers.
+pub(crate) fn averaged(
+    network: &Network,
+    averages: &BTreeMap<ParameterId, Tensor>,
+) -> Result<Network> {
+    if averages.is_empty() {
+        return Ok(network.clone());
+    }
+    let parameters = network.parameters().iter().enumerate().map(|(place, parameter)| {
+        averages.get(&ParameterId(place as u32)).unwrap_or(parameter).detach()
+    });
+    let buffers = network.buffers().iter().map(|buffer| buffer.value().clone());
+    Ok(network.with_tensors(parameters.collect(), buffers.collect())?)
 }

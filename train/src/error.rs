@@ -23,9 +23,9 @@ pub enum Error {
         /// What was given.
         got: String,
     },
-    /// Velocities that are not those of the network.
-    #[error("momentum: expected {expected}, got {got}")]
-    Velocity {
+    /// What an optimizer remembers, of another network or of another optimizer.
+    #[error("state of the optimizer: expected {expected}, got {got}")]
+    State {
         /// What would be right.
         expected: String,
         /// What was given.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{EvaluationReport, StepReport};
+use crate::{EvaluationReport, Plateau, StepReport};
 
 /// Points of the loss curve that are kept at most: more than a plot has pixels.
 const MAX_POINTS: usize = 2048;
@@ -18,6 +18,9 @@ pub struct History {
     pub stride: u64,
     /// The epochs that have ended.
     pub epochs: Vec<EpochReport>,
+    /// Where the training is with a schedule that waits for plateaus.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plateau: Option<Plateau>,
     /// The point that is being gathered.
     pub(crate) point: Sums,
     /// The epoch that is going on.

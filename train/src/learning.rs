@@ -46,6 +46,32 @@ impl Guessing {
         Guessing { loss, error_rate: 1.0 - shares.fold(1.0 / all, f64::max) }
     }
 
+    /// For training samples with these labels, of which a loss with such options is told: that of always
+    /// answering with what the labels ask for on average.
+    fn of_training(labels: &[u32], options: &TrainOptions) -> Self {
+        let plain = Self::of(labels);
+        let TrainOptions { label_smoothing, class_weights, .. } = options;
+        if *label_smoothing == 0.0 && class_weights.is_empty() {
+            return plain;
+        }
+        let smoothing = f64::from(*label_smoothing);
+        let known = labels.iter().max().map_or(0, |&most| most as usize + 1);
+        let classes = class_weights.len().max(known);
+        let mut shares = vec![0.0; classes];
+        for &label in labels {
+            shares[label as usize] += 1.0 / labels.len() as f64;
+        }
+        let asked = shares.iter().enumerate().map(|(class, share)| {
+            let weight = class_weights.get(class).map_or(1.0, |&weight| f64::from(weight));
+            weight * (share * (1.0 - smoothing) + smoothing / classes as f64)
+        });
+        let asked: Vec<f64> = asked.collect();
+        let all: f64 = asked.iter().sum();
+        let loss = asked.iter().filter(|&&asked| asked > 0.0);
+        let loss = loss.map(|asked| -asked * (asked / all).ln()).sum();
+        Guessing { loss, ..plain }
+    }
+
     /// Whether a training loss is no better.
     pub(crate) fn reaches_loss(&self, loss: f64) -> bool {
         self.loss > MIN_LOSS && loss >= AS_GOOD_AS_GUESSING * self.loss
@@ -111,8 +137,9 @@ pub(crate) struct Judge {
 
 impl Judge {
     /// For training samples with these labels, and test samples with these.
-    pub(crate) fn new(train: &[u32], test: Option<&[u32]>) -> Self {
-        Judge { train: Guessing::of(train), test: test.map(Guessing::of), is_done: false }
+    pub(crate) fn new(train: &[u32], test: Option<&[u32]>, options: &TrainOptions) -> Self {
+        let train = Guessing::of_training(train, options);
+        Judge { train, test: test.map(Guessing::of), is_done: false }
     }
 
     /// Whether the network is no better than guessing: by its lowest error rate on the test samples,
@@ -191,6 +218,21 @@ mod tests {
     }
 
     #[test]
+    fn guessing_knows_weights_of_classes_and_smoothed_labels() {
+        // Nine of ten are of a class: by balanced weights both are as frequent.
+        let labels: Vec<u32> = (0..100).map(|i| u32::from(i % 10 == 0)).collect();
+        let class_weights = TrainOptions::balanced(&labels, 2);
+        let options = TrainOptions { class_weights, ..TrainOptions::default() };
+        let guessing = Guessing::of_training(&labels, &options);
+        assert!((guessing.loss - 2f64.ln()).abs() < 1e-6, "{guessing:?}");
+        assert!((guessing.error_rate - 0.1).abs() < 1e-12);
+        let options = TrainOptions { label_smoothing: 0.5, ..TrainOptions::default() };
+        let loss = |share: f64| -share * share.ln();
+        let guessing = Guessing::of_training(&labels, &options);
+        assert!((guessing.loss - loss(0.7) - loss(0.3)).abs() < 1e-12, "{guessing:?}");
+    }
+
+    #[test]
     fn a_network_that_only_guesses_is_told_once_and_one_that_learns_never() {
         let labels: Vec<u32> = (0..100).map(|i| i % 10).collect();
         // From one loss to another, with this share of errors.
@@ -207,7 +249,7 @@ mod tests {
         };
         let options = TrainOptions::default();
         let told = |from: f64, to: f64, miss_rate: f64| {
-            let mut judge = Judge::new(&labels, None);
+            let mut judge = Judge::new(&labels, None, &options);
             let history = history(from, to, miss_rate);
             let moments = [at(50, false), at(100, false), at(150, false), at(150, true)];
             moments.map(|at| judge.warning(&at, &history, &options).is_some())
@@ -225,7 +267,7 @@ mod tests {
         assert_eq!(told(0.1, 0.1, 0.03), [false; 4]);
         assert_eq!(told(1.2, 1.2, 0.5), [false; 4]);
         // Too short to say anything before its end.
-        let mut judge = Judge::new(&labels, None);
+        let mut judge = Judge::new(&labels, None, &options);
         assert!(judge.warning(&at(49, true), &history(2.31, 2.31, 0.9), &options).is_none());
         assert!(judge.warning(&at(50, true), &history(2.31, 2.31, 0.9), &options).is_some());
     }

@@ -8,8 +8,8 @@
 //! * [`Observer`]: what is told on the way; [`MetricsFile`] and [`TensorBoard`] write it to files that
 //!   follow the checkpoint, and [`History`] is what the working file remembers.
 //!
-//! Gradient descent is ccv's: `v ← momentum · v − decay · rate · w + (rate / samples) · gradient`,
-//! `w ← w + v`.
+//! Gradient descent is ccv's, where no other optimizer is asked for: `v ← momentum · v − decay · rate · w +
+//! (rate / samples) · gradient`, `w ← w + v`.
 
 mod begin;
 mod beside;
@@ -37,8 +37,8 @@ pub use evaluate::{EvaluationReport, evaluate};
 pub use history::{EpochReport, History, Point};
 pub use metrics::MetricsFile;
 pub use observer::{Observer, StepEvent};
-pub use options::{LayerRates, TrainOptions};
-pub use schedule::{Decay, Schedule};
+pub use options::{Clip, LayerRates, TrainOptions};
+pub use schedule::{Decay, Plateau, Schedule};
 pub use session::{Outcome, Session, SessionOptions};
 pub use side::RunStart;
 pub use tensorboard::TensorBoard;

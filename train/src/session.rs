@@ -21,7 +21,7 @@ use crate::checkpoint::{self, Identity, Notes, Position, Snapshot};
 use crate::learning::{Judge, Moment};
 use crate::lock::{Lock, lock_of};
 use crate::parallel::Learner;
-use crate::{Error, History, Observer, Result, RunStart, StepEvent, TrainOptions};
+use crate::{Decay, Error, History, Observer, Result, RunStart, StepEvent, TrainOptions};
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub enum Outcome {
 
 /// A training in a working file: a new one where the file is not there, else the one in it resumes.
 ///
-/// The working file is a ccv model file with the state of the training. It is replaced as a whole at
+/// The working file is a model file with the state of the training. It is replaced as a whole at
 /// each checkpoint: whatever happens, it holds the last one. A training that was interrupted, at any
 /// moment and any number of times, ends with the same bits as one that was not; nor do these depend
 /// on the number of threads or workers.
@@ -264,7 +264,11 @@ impl Session {
 
     fn factor_of(&self, iteration: u64) -> f64 {
         let TrainOptions { schedule, max_epoch, .. } = &self.options.train;
-        schedule.step_factor(iteration, self.per_epoch(), *max_epoch)
+        let factor = schedule.step_factor(iteration, self.per_epoch(), *max_epoch);
+        match (&schedule.decay, self.history.plateau) {
+            (Decay::Plateau { .. }, Some(plateau)) => factor * plateau.factor,
+            _ => factor,
+        }
     }
 
     fn learn(
@@ -305,18 +309,27 @@ impl Session {
         self.learner.flush(self.last_factor())?;
         self.check_finite()?;
         self.learner.synchronize()?;
-        let test = match &self.test {
-            Some(test) => Some(self.learner.evaluate(test, observer)?),
+        let tested = match &self.test {
+            Some(test) => {
+                let network = self.learner.gather_averaged()?;
+                Some((self.learner.evaluate(&network, test, observer)?, network))
+            }
             None => None,
         };
+        let (test, tested) = tested.unzip();
         let (epoch, iterations) = (self.position.epoch, self.iterations());
         let report = self.history.end_epoch(epoch, iterations, test);
+        let decay = &self.options.train.schedule.decay;
+        if matches!(decay, Decay::Plateau { .. }) {
+            let loss = report.test.map_or(report.loss, |test| test.loss);
+            self.history.plateau.get_or_insert_default().see(decay, loss);
+        }
         self.position = Position { epoch: epoch + 1, iteration: 0 };
         // First what follows the checkpoint: of what is written and not saved, nothing stays.
         let is_best = self.history.last_is_best() && self.learner.is_first();
-        if is_best {
+        if let Some(network) = tested.filter(|_| is_best) {
             let file = beside::pending_of(&self.working, epoch);
-            safetensors::write(file, self.learner.network(), &WriteOptions::default())?;
+            safetensors::write(file, &network, &WriteOptions::default())?;
         }
         observer.epoch(&report, started.elapsed())?;
         self.write(observer)?;
@@ -340,7 +353,7 @@ impl Session {
 
     /// Writes a checkpoint of weights that have been found finite.
     fn write(&mut self, observer: &mut dyn Observer) -> Result<()> {
-        let (network, velocities) = (self.learner.gather()?, self.learner.gather_velocities()?);
+        let (network, state) = (self.learner.gather()?, self.learner.gather_state()?);
         let before = self.saved.replace(self.position);
         self.due = false;
         if !self.learner.is_first() {
@@ -357,7 +370,7 @@ impl Session {
         });
         let snapshot = Snapshot {
             network: &network,
-            velocities: &velocities,
+            state: &state,
             position: self.position,
             order,
             colour: colours,

@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex};
 
 use common::{device, never, options, pictures};
 use striate_models as models;
-use striate_nn::{NetworkSpec, conv2d, full_connect, pool};
+use striate_nn::{Method, NetworkSpec, conv2d, full_connect, pool};
 use striate_train::parallel::{Exchange, Local, Parallel, Ranks};
 use striate_train::plan::{Link, Machine, Plan};
-use striate_train::{Error, Observer, Session, SessionOptions, StepEvent};
+use striate_train::{Clip, Error, Observer, Session, SessionOptions, StepEvent, TrainOptions};
 
 fn plan(model: &str, machine: Machine, link: &str) -> Plan {
     Plan::new(&models::by_name(model).unwrap(), machine, link.parse().unwrap()).unwrap()
@@ -135,6 +135,37 @@ fn memory_is_near_what_a_step_took() {
 
 /// ccv's own numbers: MattNet, 128 samples a graphics card, 0.845 s on one and 0.909 s on four over
 /// PCIe 3.0 x16. The model is a bound: it may be faster by 8 %, and slower by no more than 5 %.
+#[test]
+fn what_an_optimizer_keeps_and_bounded_gradients_take_memory() {
+    let (alexnet, link) = ("alexnet", "10GbE");
+    let plan = plan(alexnet, Machine::new(1e12).unwrap(), link);
+    let weights = 4 * plan.parameters();
+    let memory = |plan: &Plan, parallel, ranks| plan.step(parallel, ranks, 32).unwrap().memory;
+    let options = TrainOptions::default().with_optimizer(Method::adamw());
+    let adamw = plan.clone().with_options(&options);
+    let averaged = TrainOptions { ema: Some(0.999), ..options.clone() };
+    let averaged = plan.clone().with_options(&averaged);
+    let clipped = TrainOptions { clip: Some(Clip::Norm { most: 1.0 }), ..options };
+    let clipped = plan.clone().with_options(&clipped);
+    let one = Parallel::Data;
+    assert_eq!(memory(&adamw, one, 1) - memory(&plan, one, 1), weights);
+    assert_eq!(memory(&averaged, one, 1) - memory(&plan, one, 1), 2 * weights);
+    assert_eq!(memory(&clipped, one, 1) - memory(&adamw, one, 1), weights);
+    // Several devices hold all gradients in any case.
+    assert_eq!(memory(&clipped, one, 2), memory(&adamw, one, 2));
+    let hybrid = Parallel::Hybrid;
+    let more = memory(&adamw, hybrid, 2) - memory(&plan, hybrid, 2);
+    assert!(more > weights / 2 && more < weights, "{more} of {weights}");
+    let seconds = |plan: &Plan| plan.step(one, 1, 32).unwrap().step;
+    let slow = |options: &TrainOptions| {
+        let machine = Machine::new(1e12).unwrap().with_bandwidth(1e9).unwrap();
+        let plan = crate::plan(alexnet, machine, link);
+        seconds(&plan.with_options(options))
+    };
+    let sgd = slow(&TrainOptions::default());
+    assert!(slow(&TrainOptions::default().with_optimizer(Method::adam())) > sgd);
+}
+
 #[test]
 fn four_cards_take_about_as_long_as_they_took_ccv() {
     let mattnet = models::by_name("mattnet").unwrap();

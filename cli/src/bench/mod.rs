@@ -60,7 +60,8 @@ Examples:
   striate bench vgg-d.sqlite3 --dtype f16 --repeat 20 --format json
   striate bench alexnet --pass step --batch 32
   striate bench alexnet vgg-d --against peers.json
-  striate bench --list                      names of all cases and models")]
+  striate bench conv2d/mobilenet_v2         the convolutions of any network
+  striate bench --list                      names of models, and of the usual cases")]
 pub(crate) struct BenchArgs {
     /// What to time: ops (`conv2d`), cases (`conv2d/vgg-d`, `conv2d/vgg-d/4_2`), models by name,
     /// model files [default: all ops].

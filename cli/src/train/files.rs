@@ -17,7 +17,7 @@ pub(super) fn check(args: &TrainArgs) -> Result<()> {
     let mut files = Files::default();
     files.reads("training list", &*args.train_list);
     files.reads("test list", args.test_list.as_deref());
-    files.reads("options", args.options.as_deref());
+    files.reads("options", args.learn.options.as_deref());
     // These two may be names of what is known.
     let file = |text: &String| Some(PathBuf::from(text)).filter(|p| p.is_file() || is_stdin(p));
     let (recipe, network) = (file(&args.recipe), file(&args.spec));

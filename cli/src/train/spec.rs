@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use striate::image::Dataset;
+use striate::models;
 use striate::nn::NetworkSpec;
 use striate::train::{self, Session, SessionOptions};
 
@@ -15,7 +16,8 @@ const LEARN_RATES: &[(&str, f32)] = &[("lenet", 0.001)];
 
 /// The learning rate that a named network is trained with unless another one is asked for.
 pub(super) fn learn_rate(text: &str) -> Option<f32> {
-    let known = |(name, _): &&(&str, f32)| name.eq_ignore_ascii_case(text);
+    let network = models::find(text)?;
+    let known = |(name, _): &&(&str, f32)| *name == network.name;
     LEARN_RATES.iter().find(known).map(|&(_, rate)| rate)
 }
 

@@ -4,6 +4,8 @@
 // for tests.
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub(crate) mod bars;
+
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;

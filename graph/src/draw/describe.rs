@@ -12,7 +12,9 @@ pub(super) fn describe(op: &NodeOp, inputs: &[TensorType]) -> String {
     let mut text = op.name().to_owned();
     let words = match op {
         NodeOp::Reshape(_) => String::new(),
-        NodeOp::Dropout { rate, .. } => format!(" {rate}"),
+        NodeOp::Dropout { rate, images, .. } => {
+            format!(" {rate}{}", if *images { " images" } else { "" })
+        }
         NodeOp::Op(op) => parameters(op, inputs),
     };
     text.push_str(&words);
@@ -27,13 +29,19 @@ fn parameters(op: &Op, inputs: &[TensorType]) -> String {
                 _ => [0, 0],
             };
             let mut text = window(kernel, conv.stride, conv.padding);
-            if conv.dilation != [1, 1] {
-                let _ = write!(text, " dilation {}", pair(conv.dilation));
-            }
-            if conv.groups != 1 {
-                let _ = write!(text, " groups {}", conv.groups);
-            }
+            text.push_str(&spread(conv.dilation, conv.groups));
             text + &flags(&[("bias", conv.bias), ("residual", conv.residual), ("relu", conv.relu)])
+        }
+        Op::ConvTranspose2d(conv) => {
+            let kernel = match inputs.get(1).map(|weights| weights.shape.dims()) {
+                Some(&[_, rows, cols, _]) => [rows, cols],
+                _ => [0, 0],
+            };
+            let mut text = window(kernel, conv.stride, conv.padding);
+            if conv.output_padding != [0, 0] {
+                let _ = write!(text, " output pad {}", pair(conv.output_padding));
+            }
+            text + &spread(conv.dilation, conv.groups) + &flags(&[("bias", conv.bias)])
         }
         Op::MatMul(product) => {
             let transposed = [("a", product.transpose_a), ("b", product.transpose_b)];
@@ -44,7 +52,13 @@ fn parameters(op: &Op, inputs: &[TensorType]) -> String {
         }
         Op::MaxPool2d(pool) => pooling(pool),
         Op::AvgPool2d(ops::AvgPool2d(pool)) => pooling(pool),
+        Op::Resize(resize) => format!(" {}", pair(resize.output)),
         Op::BatchNorm(norm) => flags(&[("batch", norm.batch), ("relu", norm.relu)]),
+        Op::GroupNorm(norm) => match norm.pixelwise {
+            true if norm.groups == 1 => " of each pixel".into(),
+            true => format!(" groups {} of each pixel", norm.groups),
+            false => format!(" groups {}", norm.groups),
+        },
         Op::Permute(permute) => format!(" {:?}", permute.order),
         Op::Concatenate(concatenate) => format!(" axis {}", concatenate.axis),
         Op::Softmax(softmax) => format!(" axis {}", softmax.axis),
@@ -68,6 +82,18 @@ fn parameters(op: &Op, inputs: &[TensorType]) -> String {
         },
         _ => String::new(),
     }
+}
+
+/// ` dilation 2 groups 32`, without what is as usual.
+fn spread(dilation: [usize; 2], groups: usize) -> String {
+    let mut text = String::new();
+    if dilation != [1, 1] {
+        let _ = write!(text, " dilation {}", pair(dilation));
+    }
+    if groups != 1 {
+        let _ = write!(text, " groups {groups}");
+    }
+    text
 }
 
 fn pooling(pool: &ops::Pool2d) -> String {

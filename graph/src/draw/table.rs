@@ -115,7 +115,8 @@ impl Graph {
 }
 
 fn macs(op: &NodeOp, cost: Cost) -> Option<u64> {
-    matches!(op, NodeOp::Op(Op::Conv2d(_) | Op::MatMul(_))).then_some(cost.flops / 2)
+    matches!(op, NodeOp::Op(Op::Conv2d(_) | Op::ConvTranspose2d(_) | Op::MatMul(_)))
+        .then_some(cost.flops / 2)
 }
 
 /// Columns that are as wide as what is in them; numbers stand at the right.

@@ -320,7 +320,7 @@ impl Builder<'_> {
             Kind::Dropout => {
                 let slot = self.slots;
                 self.slots += 1;
-                let op = NodeOp::Dropout { rate: 0.5, scale: 2.0, slot };
+                let op = NodeOp::Dropout { rate: 0.5, scale: 2.0, slot, images: slot % 2 == 1 };
                 self.graph.push_node(name, op, &[x], false).unwrap()
             }
         })

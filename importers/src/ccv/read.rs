@@ -141,6 +141,7 @@ pub(crate) fn inspect(source: Arc<Source>) -> Result<Inspection> {
         mean,
         training_state,
         training,
+        training_options: None,
         metadata,
         layers,
         spec,

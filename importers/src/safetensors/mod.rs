@@ -14,9 +14,8 @@
 //! read straight into the memory that the device takes over.
 //!
 //! # torchvision
-//! State dicts of `alexnet`, `vgg11` to `vgg19` with and without batch normalization, `resnet18`,
-//! `resnet34` and `googlenet` are recognised by their tensors' names and shapes (any number of
-//! classes). Where all names have the same beginning, such as the
+//! State dicts of torchvision's convolutional networks (and of timm's `tf_efficientnet_lite0` to `4`) are
+//! recognised by their tensors' names and shapes, with any number of classes. Where all names have the same beginning, such as the
 //! `module.` of a training on several devices, that is left out, and a warning says so. Weights are
 //! brought into the order used here, and torchvision's normalisation becomes part of the network: it
 //! takes pixels of 0..255 less a mean image, see [`read`].
@@ -37,7 +36,7 @@ use striate_tensor::{Device, SharedBytes};
 
 pub use file::TensorFile;
 pub use modules::{load, load_file, save, save_with};
-pub use training::{Training, read_training, write_training};
+pub use training::{Training, read_training, state_name, write_training};
 pub use write::{write_numbers_to, write_tensors};
 
 use crate::options::{ReadOptions, WriteOptions};
@@ -116,6 +115,13 @@ pub(crate) fn read_source(
     options: &ReadOptions,
 ) -> Result<Network> {
     model::read(&TensorFile::of(source)?, device, options)
+}
+
+pub(crate) fn read_training_source(
+    source: Arc<Source>,
+    device: &Device,
+) -> Result<(Network, Option<Training>)> {
+    training::read_open(&TensorFile::of(source)?, device)
 }
 
 /// What whoever trained noted, texts by name.

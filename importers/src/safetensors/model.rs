@@ -93,13 +93,15 @@ pub(super) fn inspect(file: &TensorFile) -> Result<Inspection> {
         }
         layers.push(stored);
     }
+    let training = super::training::noted(file);
     Ok(Inspection {
         file: file.name().into(),
         format: Format::Safetensors,
         bytes: file.size(),
         mean: file.shape(MEAN).is_some(),
         training_state: file.names().filter(|n| n.starts_with(TRAINING)).map(Into::into).collect(),
-        training: None,
+        training: training.as_ref().map(|(position, _)| *position),
+        training_options: training.and_then(|(_, options)| options),
         metadata: metadata(file)?,
         layers,
         spec,

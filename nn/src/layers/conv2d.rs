@@ -44,7 +44,7 @@ pub struct ConvSpec {
     pub init: Init,
 }
 
-fn is_dense(dilation: &[usize; 2]) -> bool {
+pub(super) fn is_dense(dilation: &[usize; 2]) -> bool {
     *dilation == [1, 1]
 }
 
@@ -77,15 +77,15 @@ struct StoredConvSpec {
     init: Init,
 }
 
-fn ones() -> [usize; 2] {
+pub(super) fn ones() -> [usize; 2] {
     [1, 1]
 }
 
-fn one() -> usize {
+pub(super) fn one() -> usize {
     1
 }
 
-fn yes() -> bool {
+pub(super) fn yes() -> bool {
     true
 }
 

@@ -35,7 +35,7 @@ pub(crate) fn lower(cx: &mut Lowering<'_>, x: Value, rate: f32) -> crate::Result
     match cx.slot() {
         Some(slot) if rate > 0.0 => {
             let scale = 1.0 / (1.0 - rate);
-            cx.push_node(NodeOp::Dropout { rate, scale, slot }, &[x], false)
+            cx.push_node(NodeOp::Dropout { rate, scale, slot, images: false }, &[x], false)
         }
         _ => Ok(x),
     }

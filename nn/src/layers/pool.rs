@@ -204,6 +204,6 @@ pub struct GlobalAvgPool2d;
 impl Module for GlobalAvgPool2d {
     fn forward(&self, x: &Tensor, _: &Context) -> Result<Tensor> {
         x.shape().nhwc("global_avg_pool2d", "x")?;
-        x.reduce(ReduceKind::Mean, &[1, 2], true)
+        x.reduce(ReduceKind::Mean, [1, 2], true)
     }
 }

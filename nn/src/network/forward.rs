@@ -347,6 +347,7 @@ impl Network {
         let key = |layer: &LayerSpec| match layer {
             LayerSpec::FullConnect(full) if full.dropout > 0.0 => cx.next_key(),
             LayerSpec::Dropout(dropout) if dropout.rate > 0.0 => cx.next_key(),
+            LayerSpec::StochasticDepth(depth) if depth.rate > 0.0 => cx.next_key(),
             _ => None,
         };
         self.spec.nodes.iter().map(|node| key(&node.layer)).collect()

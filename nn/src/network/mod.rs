@@ -180,6 +180,7 @@ impl Network {
                     Role::Bias => "biases",
                     Role::Scale => "a scale",
                     Role::Shift => "a shift",
+                    Role::Slope => "slopes",
                 };
                 let expected = format!("{what} {} of f32 or f16", info.shape);
                 return Err(Error::layer(&spec, info.layer, expected, tensor.ty()));

@@ -4,8 +4,10 @@ use striate_tensor::ops::UnaryKind;
 
 use super::node::INPUT;
 use super::{
-    Activation, Auxiliary, BatchNormSpec, ConvSpec, DropoutSpec, FullConnectSpec, Inputs,
-    LayerSpec, LrnSpec, NetworkSpec, Node, PlainSpec, PoolSpec, batch_norm,
+    Activation, Auxiliary, BatchNormSpec, ConvSpec, ConvTransposeSpec, DropoutSpec,
+    FullConnectSpec, GroupNormSpec, Inputs, InstanceNormSpec, LayerNormSpec, LayerSpec, LrnSpec,
+    NetworkSpec, Node, PlainSpec, PoolSpec, PreluSpec, ScaleSpec, StochasticDepthSpec, batch_norm,
+    prelu,
 };
 use crate::Error;
 
@@ -62,6 +64,12 @@ impl NetworkSpec {
         self.layer(LayerSpec::Conv(conv))
     }
 
+    /// And then a transposed convolution.
+    #[must_use]
+    pub fn conv_transpose(self, conv: ConvTransposeSpec) -> Self {
+        self.layer(LayerSpec::ConvTranspose(conv))
+    }
+
     /// And then max pooling.
     #[must_use]
     pub fn max_pool(self, pool: PoolSpec) -> Self {
@@ -104,6 +112,30 @@ impl NetworkSpec {
         self.layer(LayerSpec::BatchNorm(norm))
     }
 
+    /// And then layer normalization: each pixel over its channels.
+    #[must_use]
+    pub fn layer_norm(self, norm: LayerNormSpec) -> Self {
+        self.layer(LayerSpec::LayerNorm(norm))
+    }
+
+    /// And then group normalization: groups of channels, each image by itself.
+    #[must_use]
+    pub fn group_norm(self, norm: GroupNormSpec) -> Self {
+        self.layer(LayerSpec::GroupNorm(norm))
+    }
+
+    /// And then instance normalization: each channel of an image by itself.
+    #[must_use]
+    pub fn instance_norm(self, norm: InstanceNormSpec) -> Self {
+        self.layer(LayerSpec::InstanceNorm(norm))
+    }
+
+    /// And then a learnt factor for each channel, which is `initial` at first.
+    #[must_use]
+    pub fn layer_scale(self, initial: f32) -> Self {
+        self.layer(LayerSpec::Scale(ScaleSpec { initial }))
+    }
+
     /// And then a full-connect layer: a number of outputs, or a whole [`FullConnectSpec`].
     #[must_use]
     pub fn full_connect(self, full: impl Into<FullConnectSpec>) -> Self {
@@ -127,16 +159,42 @@ impl NetworkSpec {
         silu UnaryKind::Silu;
         /// And then GELU by its tanh approximation.
         gelu UnaryKind::Gelu;
+        /// And then GELU as it is defined, `x · (1 + erf(x / √2)) / 2`: PyTorch's.
+        gelu_exact UnaryKind::GeluErf;
         /// And then hard swish, `x · min(max(x + 3, 0), 6) / 6`.
         hard_swish UnaryKind::HardSwish;
         /// And then the hard sigmoid, `min(max(x + 3, 0), 6) / 6`.
         hard_sigmoid UnaryKind::HardSigmoid;
+        /// And then ReLU up to 6, `min(max(x, 0), 6)`.
+        relu6 UnaryKind::RELU6;
+        /// And then softplus, `ln(1 + eˣ)`.
+        softplus UnaryKind::Softplus;
+        /// And then Mish, `x · tanh(ln(1 + eˣ))`.
+        mish UnaryKind::Mish;
     }
 
     /// And then leaky ReLU: negative elements are multiplied by the slope.
     #[must_use]
     pub fn leaky_relu(self, slope: f32) -> Self {
         self.activation(Activation::new(UnaryKind::LeakyRelu { slope }))
+    }
+
+    /// And then PReLU: ReLU with a slope below zero for each channel, which is learnt.
+    #[must_use]
+    pub fn prelu(self) -> Self {
+        self.prelu_with(prelu())
+    }
+
+    /// And then PReLU, with one slope for all channels or other slopes at first.
+    #[must_use]
+    pub fn prelu_with(self, prelu: PreluSpec) -> Self {
+        self.layer(LayerSpec::Prelu(prelu))
+    }
+
+    /// And then no element is below `min` or above `max`.
+    #[must_use]
+    pub fn clamp(self, min: f32, max: f32) -> Self {
+        self.activation(Activation::new(UnaryKind::Clamp { min, max }))
     }
 
     /// And then ELU: negative elements become `alpha · (eˣ - 1)`.
@@ -150,6 +208,21 @@ impl NetworkSpec {
     #[must_use]
     pub fn dropout(self, rate: f32) -> Self {
         self.layer(LayerSpec::Dropout(DropoutSpec { rate }))
+    }
+
+    /// And then stochastic depth: training mutes the branch of whole images at this rate, and scales
+    /// that of others so that sums keep their size.
+    ///
+    /// ```
+    /// use striate_nn::{NetworkSpec, conv2d};
+    ///
+    /// let block = NetworkSpec::new([8, 8, 4])
+    ///     .residual(|x| x.conv(conv2d(4, 3).padding(1)).batch_norm().stochastic_depth(0.1));
+    /// # assert!(block.shapes().is_ok());
+    /// ```
+    #[must_use]
+    pub fn stochastic_depth(self, rate: f32) -> Self {
+        self.layer(LayerSpec::StochasticDepth(StochasticDepthSpec { rate }))
     }
 
     /// And then each image as one row of numbers.
@@ -322,9 +395,12 @@ impl NetworkSpec {
             match self.nodes.get(place)?.layer {
                 LayerSpec::Conv(_) | LayerSpec::FullConnect(_) => return Some(place),
                 LayerSpec::Activation(_)
+                | LayerSpec::Prelu(_)
                 | LayerSpec::Dropout(_)
                 | LayerSpec::GlobalAvgPool(_)
                 | LayerSpec::GlobalMaxPool(_)
+                | LayerSpec::AdaptiveAvgPool(_)
+                | LayerSpec::AdaptiveMaxPool(_)
                 | LayerSpec::Flatten(_) => match sources.get(place)?[..] {
                     [Some(before)] => place = before,
                     _ => return None,

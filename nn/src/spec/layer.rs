@@ -2,7 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Activation, BatchNormSpec, ConvSpec, DropoutSpec, FullConnectSpec, LrnSpec, PoolSpec};
+use super::{
+    Activation, AdaptivePoolSpec, BatchNormSpec, BlockSpec, ChannelShuffleSpec, ChannelsSpec,
+    ConvSpec, ConvTransposeSpec, DropoutSpec, FullConnectSpec, GroupNormSpec, InstanceNormSpec,
+    LayerNormSpec, LrnSpec, PadSpec, PoolSpec, PreluSpec, ResizeSpec, ScaleSpec,
+    StochasticDepthSpec,
+};
 use crate::lower::Layer;
 
 macro_rules! layers {
@@ -49,6 +54,8 @@ macro_rules! layers {
 layers! {
     /// A convolution, with bias and ReLU where it says so.
     Conv(ConvSpec) "conv",
+    /// A transposed convolution, with a bias where it says so.
+    ConvTranspose(ConvTransposeSpec) "conv-transpose",
     /// The maximum of each window.
     MaxPool(PoolSpec) "max-pool",
     /// The mean of each window.
@@ -57,22 +64,50 @@ layers! {
     GlobalAvgPool(PlainSpec) "global-avg-pool",
     /// The maximum of all pixels, for each channel.
     GlobalMaxPool(PlainSpec) "global-max-pool",
+    /// The means of as many windows as asked for.
+    AdaptiveAvgPool(AdaptivePoolSpec) "adaptive-avg-pool",
+    /// The maxima of as many windows as asked for.
+    AdaptiveMaxPool(AdaptivePoolSpec) "adaptive-max-pool",
+    /// Images of another size.
+    Resize(ResizeSpec) "resize",
+    /// A border around images.
+    Pad(PadSpec) "pad",
     /// Local response normalization.
     Lrn(LrnSpec) "lrn",
     /// Batch normalization.
     BatchNorm(BatchNormSpec) "batch-norm",
+    /// Normalization of each pixel over its channels.
+    LayerNorm(LayerNormSpec) "layer-norm",
+    /// Normalization of groups of channels, each image by itself.
+    GroupNorm(GroupNormSpec) "group-norm",
+    /// Normalization of each channel of an image by itself.
+    InstanceNorm(InstanceNormSpec) "instance-norm",
+    /// A learnt factor for each channel.
+    Scale(ScaleSpec) "scale",
     /// A full-connect layer: every output sees every input.
     FullConnect(FullConnectSpec) "full-connect",
     /// A function of each element.
     Activation(Activation) "activation",
+    /// ReLU with slopes below zero that are learnt.
+    Prelu(PreluSpec) "prelu",
     /// Elements muted at random, in training.
     Dropout(DropoutSpec) "dropout",
+    /// Whole images muted at random, in training: a branch is dropped.
+    StochasticDepth(StochasticDepthSpec) "stochastic-depth",
+    /// Channels of several groups in turn.
+    ChannelShuffle(ChannelShuffleSpec) "channel-shuffle",
+    /// Channels become blocks of pixels.
+    DepthToSpace(BlockSpec) "depth-to-space",
+    /// Blocks of pixels become channels.
+    SpaceToDepth(BlockSpec) "space-to-depth",
     /// Each image as one row of numbers.
     Flatten(PlainSpec) "flatten",
     /// The sum of its inputs.
     Add(PlainSpec) "add",
     /// The product of its inputs.
     Multiply(PlainSpec) "multiply",
+    /// Some of the channels.
+    Channels(ChannelsSpec) "channels",
     /// The channels of its inputs, one after another.
     Concatenate(PlainSpec) "concatenate",
 }
@@ -88,22 +123,43 @@ impl LayerSpec {
         let mut layer = *self;
         match &mut layer {
             LayerSpec::Conv(conv) => conv.init = Init::default(),
+            LayerSpec::ConvTranspose(conv) => conv.init = Init::default(),
             LayerSpec::FullConnect(full) => (full.init, full.dropout) = (Init::default(), 0.0),
             LayerSpec::Dropout(dropout) => dropout.rate = 0.0,
+            LayerSpec::Scale(scale) => scale.initial = 1.0,
+            LayerSpec::StochasticDepth(depth) => depth.rate = 0.0,
+            LayerSpec::Prelu(prelu) => prelu.initial = PreluSpec::default().initial,
             _ => {}
         }
         layer
     }
 
+    /// Whether it does nothing in inference.
+    pub(crate) fn is_for_training(&self) -> bool {
+        matches!(self, LayerSpec::Dropout(_) | LayerSpec::StochasticDepth(_))
+    }
+
     /// Whether it has parameters.
     pub fn has_parameters(&self) -> bool {
-        matches!(self, LayerSpec::Conv(_) | LayerSpec::FullConnect(_) | LayerSpec::BatchNorm(_))
+        matches!(
+            self,
+            LayerSpec::Conv(_)
+                | LayerSpec::ConvTranspose(_)
+                | LayerSpec::FullConnect(_)
+                | LayerSpec::BatchNorm(_)
+                | LayerSpec::LayerNorm(_)
+                | LayerSpec::GroupNorm(_)
+                | LayerSpec::InstanceNorm(_)
+                | LayerSpec::Scale(_)
+                | LayerSpec::Prelu(_)
+        )
     }
 
     /// What a fresh layer starts with, where it has weights.
     pub fn init(&self) -> Option<Init> {
         match self {
             LayerSpec::Conv(conv) => Some(conv.init),
+            LayerSpec::ConvTranspose(conv) => Some(conv.init),
             LayerSpec::FullConnect(full) => Some(full.init),
             _ => None,
         }

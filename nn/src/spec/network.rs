@@ -167,7 +167,9 @@ impl NetworkSpec {
             let seen: Vec<Option<usize>> =
                 inputs.iter().map(|input| input.and_then(|input| places[input])).collect();
             let joined = match (&node.layer, &inputs[..]) {
-                (LayerSpec::Dropout(_), [input]) => Some(input.and_then(|input| places[input])),
+                (layer, [input]) if layer.is_for_training() => {
+                    Some(input.and_then(|input| places[input]))
+                }
                 (LayerSpec::Flatten(_), [input]) if is_row(&readers[place]) => {
                     Some(input.and_then(|input| places[input]))
                 }
@@ -204,7 +206,7 @@ impl NetworkSpec {
     fn readers(&self, sources: &[Vec<Option<usize>>]) -> Vec<Vec<usize>> {
         let mut readers = vec![Vec::new(); self.nodes.len()];
         for (reader, inputs) in sources.iter().enumerate() {
-            if !matches!(self.nodes[reader].layer, LayerSpec::Dropout(_)) {
+            if !self.nodes[reader].layer.is_for_training() {
                 for input in inputs.iter().flatten() {
                     readers[self.undropped(sources, *input)].push(reader);
                 }
@@ -218,8 +220,8 @@ impl NetworkSpec {
 
     /// The node itself; of dropout the node whose output it passes on in inference.
     fn undropped(&self, sources: &[Vec<Option<usize>>], mut node: usize) -> usize {
-        while let (LayerSpec::Dropout(_), [Some(before)]) =
-            (&self.nodes[node].layer, &sources[node][..])
+        while let (true, [Some(before)]) =
+            (self.nodes[node].layer.is_for_training(), &sources[node][..])
         {
             node = *before;
         }

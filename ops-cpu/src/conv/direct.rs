@@ -7,7 +7,7 @@ use striate_tensor::{Operand, Result};
 
 use super::residual::AddRows;
 use super::{Added, Extents, padded_bias};
-use crate::buffer::{PackKey, floats, own};
+use crate::buffer::{Floats, PackKey, floats, own};
 use crate::context::Context;
 use crate::gemm::{Ahead, Block, Packing, TileShape, pack_panels, tile_shape};
 use crate::memory::Memory;
@@ -40,15 +40,18 @@ struct Images<'a> {
     run: usize,
 }
 
+/// The convolution, with so many groups at a time taken for one.
 pub(super) fn conv2d(
     cx: &Context,
     op: &Conv2d,
     e: &Extents,
+    merged: usize,
     x: &[f32],
     weights: &Operand<'_>,
     added: Added<'_>,
 ) -> Result<Memory> {
     let tile = tile_shape(cx.level);
+    let op = &Conv2d { groups: op.groups / merged, ..*op };
     let group_channels = e.channels / op.groups;
     let group_out = e.out / op.groups;
     let pixels = e.n * e.out_rows * e.out_cols;
@@ -87,7 +90,7 @@ pub(super) fn conv2d(
         }
     };
 
-    let panels = packed_weights(cx, op, e, weights, tile)?;
+    let panels = packed_weights(cx, op, e, merged, weights, tile)?;
     let depth = e.kernel[0] * e.kernel[1] * group_channels;
     let group_panels = group_out.div_ceil(tile.cols);
     let padded = group_panels * tile.cols;
@@ -236,11 +239,13 @@ fn frame(cx: &Context, x: &[f32], e: &Extents, padding: [[usize; 2]; 2]) -> Resu
     Ok(framed)
 }
 
-/// The weights of each group in panels, kept with their buffer.
+/// The weights of each group in panels, kept with their buffer; of a group that several were merged to,
+/// with zeros between them.
 fn packed_weights(
     cx: &Context,
     op: &Conv2d,
     e: &Extents,
+    merged: usize,
     weights: &Operand<'_>,
     tile: TileShape,
 ) -> Result<Arc<Memory>> {
@@ -249,13 +254,21 @@ fn packed_weights(
     let key = PackKey {
         winograd: false,
         turned: false,
+        depthwise: false,
         depth,
         outputs: e.out,
         groups: op.groups,
         panel: tile.cols,
     };
     own(weights.buffer)?.packed(key, || {
-        let values = floats(weights)?;
+        let spread;
+        let values = match merged {
+            1 => floats(weights)?,
+            _ => {
+                spread = with_zeros(cx, e, op.groups * merged, merged, weights)?;
+                Floats::F32(spread.slice())
+            }
+        };
         let group_panels = group_out.div_ceil(tile.cols);
         let panel = depth * tile.cols;
         let mut packed = cx.pool.take(4 * op.groups * group_panels * panel)?;
@@ -267,4 +280,28 @@ fn packed_weights(
         });
         Ok(packed)
     })
+}
+
+/// The weights `[out, taps, channels of a merged group]`, 0 where an output does not see the channel.
+fn with_zeros(
+    cx: &Context,
+    e: &Extents,
+    groups: usize,
+    merged: usize,
+    weights: &Operand<'_>,
+) -> Result<Memory> {
+    let (channels, outs) = (e.channels / groups, e.out / groups);
+    let taps = e.kernel[0] * e.kernel[1];
+    let weights = cx.widen(weights)?;
+    let mut spread = cx.pool.take(4 * e.out * taps * merged * channels)?;
+    let to = spread.slice_mut::<f32>();
+    to.fill(0.0);
+    if channels > 0 {
+        let lines = to.chunks_exact_mut(merged * channels);
+        for (index, (from, to)) in weights.slice().chunks_exact(channels).zip(lines).enumerate() {
+            let group = index / taps / outs % merged;
+            to[group * channels..][..channels].copy_from_slice(from);
+        }
+    }
+    Ok(spread)
 }

@@ -8,14 +8,13 @@
 //! adds nothing, unless a weight is NaN or infinite: then each product of the definition is summed
 //! by [`exact`], slower, and no pixel meets a weight that it did not see.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use striate_tensor::ops::Conv2d;
 use striate_tensor::{Operand, Result, Shape, TensorType};
 
-use super::{Added, Extents, execute, form, winograd};
+use super::{Added, Extents, all_finite, depthwise, execute, form, winograd};
 use crate::buffer::{CpuBuffer, Floats, floats};
 use crate::context::Context;
+use crate::elementwise::PART_ELEMS;
 use crate::memory::Memory;
 use crate::simd::Level;
 use crate::threads::SharedOutput;
@@ -67,29 +66,38 @@ fn greatest_common_divisor(a: usize, b: usize) -> usize {
     }
 }
 
-/// The gradient in the input of a convolution to `dy`, whose extents are `e`.
+/// The gradient in the input of a convolution to `dy`, whose extents are `e`. A transposed convolution
+/// adds a bias to it.
 pub(super) fn input_grad(
     cx: &Context,
     op: &Conv2d,
     e: &Extents,
-    inputs: &[Operand<'_>],
+    [dy, weights]: [&Operand<'_>; 2],
+    bias: Option<&Operand<'_>>,
     output: &TensorType,
 ) -> Result<Memory> {
     if output.count() == 0 {
         return cx.pool.take(output.size_bytes());
     }
-    let dy = cx.widen(&inputs[0])?;
-    let weights = floats(&inputs[1])?;
-    if !all_finite(cx, weights) {
-        let weights = cx.widen(&inputs[1])?;
-        return cx.narrow(exact(cx, op, e, dy.slice(), weights.slice())?, output);
+    let dy = cx.widen(dy)?;
+    let wide_bias = bias.map(|bias| cx.widen(bias)).transpose()?;
+    let wide_bias = wide_bias.as_ref().map(|bias| bias.slice());
+    if depthwise::takes(cx.level, op, e)
+        && let Some(dx) = depthwise::input_grad(cx, op, e, dy.slice(), weights, wide_bias)?
+    {
+        return cx.narrow(dx, output);
+    }
+    let values = floats(weights)?;
+    if !all_finite(cx, values) {
+        let weights = cx.widen(weights)?;
+        return cx.narrow(exact(cx, op, e, dy.slice(), weights.slice(), wide_bias)?, output);
     }
     let [rows, cols] = all_phases(op, e);
-    if let Some(dx) = by_winograd(cx, op, e, dy.slice(), &inputs[1])? {
+    if let Some(dx) = by_winograd(cx, op, e, dy.slice(), weights, wide_bias)? {
         return cx.narrow(dx, output);
     }
     let run = |row: Phase, col: Phase| {
-        let turned = turned(cx, op, e, weights, row, col)?;
+        let turned = turned(cx, op, e, values, row, col)?;
         let shape = Shape::new(&[e.channels, row.taps, col.taps, e.out / op.groups])?;
         let (turned, ty) = (CpuBuffer::pooled(turned), TensorType::f32(shape));
         let (conv, extents) = of_phase(op, e, row, col);
@@ -99,7 +107,7 @@ pub(super) fn input_grad(
             &extents,
             dy.slice(),
             &Operand { buffer: &turned, ty: &ty },
-            Added::default(),
+            Added { bias, residual: None },
         )
     };
     if op.stride == [1, 1]
@@ -108,7 +116,7 @@ pub(super) fn input_grad(
         return cx.narrow(run(*row, *col)?, output);
     }
     let mut dx = cx.pool.take(4 * output.count())?;
-    dx.slice_mut::<f32>().fill(0.0);
+    start(cx, dx.slice_mut(), wide_bias);
     let target = SharedOutput::new(dx.slice_mut());
     for &row in &rows {
         for &col in &cols {
@@ -132,24 +140,37 @@ pub(super) fn input_grad(
     cx.narrow(dx, output)
 }
 
-/// Weights that one task looks through.
-const CHECKED_ELEMS: usize = 1 << 16;
-
-/// Whether none of them is NaN or infinite.
-fn all_finite(cx: &Context, values: Floats<'_>) -> bool {
-    let finite = AtomicBool::new(true);
-    cx.threads.for_each(values.len().div_ceil(CHECKED_ELEMS), |task| {
-        let part = task * CHECKED_ELEMS..values.len().min((task + 1) * CHECKED_ELEMS);
-        if !values.range(part).all_finite() {
-            finite.store(false, Ordering::Relaxed);
+/// What pixels are before anything is added: 0, or the bias.
+fn start(cx: &Context, dx: &mut [f32], bias: Option<&[f32]>) {
+    match bias {
+        Some(bias) => {
+            let part = PART_ELEMS.div_ceil(bias.len().max(1)) * bias.len();
+            cx.threads.for_each_part(dx, part, |_, dx| begin(dx, Some(bias)));
         }
-    });
-    finite.into_inner()
+        None => dx.fill(0.0),
+    }
+}
+
+/// As [`start`], for some pixels.
+fn begin(dx: &mut [f32], bias: Option<&[f32]>) {
+    match bias {
+        Some(bias) if !bias.is_empty() => {
+            dx.chunks_mut(bias.len()).for_each(|dx| dx.copy_from_slice(&bias[..dx.len()]));
+        }
+        _ => dx.fill(0.0),
+    }
 }
 
 /// The gradient as it is defined: each pixel sums over the outputs that saw it, and over nothing
 /// else.
-fn exact(cx: &Context, op: &Conv2d, e: &Extents, dy: &[f32], weights: &[f32]) -> Result<Memory> {
+fn exact(
+    cx: &Context,
+    op: &Conv2d,
+    e: &Extents,
+    dy: &[f32],
+    weights: &[f32],
+    bias: Option<&[f32]>,
+) -> Result<Memory> {
     let line = e.cols * e.channels;
     let mut dx = cx.pool.take(4 * e.n * e.rows * line)?;
     let (group_channels, group_out) = (e.channels / op.groups, e.out / op.groups);
@@ -161,7 +182,7 @@ fn exact(cx: &Context, op: &Conv2d, e: &Extents, dy: &[f32], weights: &[f32]) ->
     };
     cx.threads.for_each_part(dx.slice_mut::<f32>(), line, |index, dx| {
         let (n, row) = (index / e.rows, index % e.rows);
-        dx.fill(0.0);
+        begin(dx, bias);
         for (col, dx) in dx.chunks_exact_mut(e.channels).enumerate() {
             for tap in 0..e.kernel[0] * e.kernel[1] {
                 let (tap_row, tap_col) = (tap / e.kernel[1], tap % e.kernel[1]);
@@ -219,6 +240,9 @@ fn of_phase(op: &Conv2d, e: &Extents, row: Phase, col: Phase) -> (Conv2d, Extent
 
 /// What [`input_grad`] runs, for people.
 pub(super) fn name(level: Level, op: &Conv2d, e: &Extents) -> String {
+    if depthwise::takes(level, op, e) {
+        return depthwise::NAME.into();
+    }
     if let Some((conv, extents, form)) = whole_form(level, op, e) {
         return form.name(&conv, &extents);
     }
@@ -242,10 +266,11 @@ fn by_winograd(
     e: &Extents,
     dy: &[f32],
     weights: &Operand<'_>,
+    bias: Option<&[f32]>,
 ) -> Result<Option<Memory>> {
     let Some((conv, extents, form)) = whole_form(cx.level, op, e) else { return Ok(None) };
     let kernels = winograd::Kernels::new(&conv, &extents, weights, true)?;
-    winograd::conv2d(cx, form, &conv, &extents, dy, &kernels, [None; 2]).map(Some)
+    winograd::conv2d(cx, form, &conv, &extents, dy, &kernels, [bias, None]).map(Some)
 }
 
 /// The gradient as one convolution of `dy` by a form of Winograd's algorithm, where one is expected

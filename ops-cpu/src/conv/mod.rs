@@ -3,16 +3,21 @@
 //! [`direct`] is an implicit product over the taps of the kernel. Other algorithms have their file
 //! beside it; the choice is made here, from the shape alone.
 
+mod depthwise;
 mod direct;
 mod input_grad;
 mod residual;
 mod weight_grad;
 mod winograd;
 
-use striate_tensor::ops::{Algorithm, Conv2d, Conv2dInputGrad, Conv2dWeightGrad};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use striate_tensor::ops::{Algorithm, Conv2d, Conv2dInputGrad, Conv2dWeightGrad, ConvTranspose2d};
 use striate_tensor::{Operand, Result, TensorType};
 
+use crate::buffer::Floats;
 use crate::context::Context;
+use crate::gemm::tile_shape;
 use crate::memory::Memory;
 use crate::simd::Level;
 
@@ -70,7 +75,19 @@ pub(crate) fn conv2d_input_grad(
     output: &TensorType,
 ) -> Result<Memory> {
     let extents = Extents::of("conv2d_input_grad", output, inputs[1].ty, inputs[0].ty)?;
-    input_grad::input_grad(cx, &op.conv, &extents, inputs, output)
+    input_grad::input_grad(cx, &op.conv, &extents, [&inputs[0], &inputs[1]], None, output)
+}
+
+/// Executes a transposed convolution: it is the gradient in the input, and a bias.
+pub(crate) fn conv_transpose2d(
+    cx: &Context,
+    op: &ConvTranspose2d,
+    inputs: &[Operand<'_>],
+    output: &TensorType,
+) -> Result<Memory> {
+    let extents = Extents::of("conv_transpose2d", output, inputs[1].ty, inputs[0].ty)?;
+    let bias = if op.bias { Some(&inputs[2]) } else { None };
+    input_grad::input_grad(cx, &op.conv(), &extents, [&inputs[0], &inputs[1]], bias, output)
 }
 
 /// Executes the gradient of a convolution in its weights.
@@ -102,12 +119,50 @@ fn execute(
     weights: &Operand<'_>,
     added: Added<'_>,
 ) -> Result<Memory> {
+    if depthwise::takes(cx.level, op, e) {
+        let bias = added.bias.map(|bias| cx.widen(bias)).transpose()?;
+        let added = [bias.as_ref().map(|bias| bias.slice()), added.residual];
+        if let Some(y) = depthwise::conv2d(cx, op, e, x, weights, added)? {
+            return Ok(y);
+        }
+    }
     let form = form(cx.level, op, e);
-    let Some(form) = form else { return direct::conv2d(cx, op, e, x, weights, added) };
+    let Some(form) = form else {
+        // The zeros between merged groups must not meet an infinity.
+        let merged = match merged_groups(cx.level, op, e) {
+            1 => 1,
+            merged if all_finite(cx, Floats::F32(x)) => merged,
+            _ => 1,
+        };
+        return direct::conv2d(cx, op, e, merged, x, weights, added);
+    };
     let kernels = winograd::Kernels::new(op, e, weights, false)?;
     let bias = added.bias.map(|bias| cx.widen(bias)).transpose()?;
     let bias = bias.as_ref().map(|bias| bias.slice());
     winograd::conv2d(cx, form, op, e, x, &kernels, [bias, added.residual])
+}
+
+/// Groups of few channels that are computed as one, with zeros between them: their products alone would
+/// fill a small part of a tile.
+fn merged_groups(level: Level, op: &Conv2d, e: &Extents) -> usize {
+    let widest = (e.channels.max(e.out)).checked_div(op.groups).unwrap_or(0);
+    let most = tile_shape(level).cols.checked_div(widest).unwrap_or(1).min(op.groups);
+    (1..=most).rev().find(|&merged| op.groups.is_multiple_of(merged)).unwrap_or(1)
+}
+
+/// Elements that one task looks through.
+const CHECKED_ELEMS: usize = 1 << 16;
+
+/// Whether none of them is NaN or infinite.
+fn all_finite(cx: &Context, values: Floats<'_>) -> bool {
+    let finite = AtomicBool::new(true);
+    cx.threads.for_each(values.len().div_ceil(CHECKED_ELEMS), |task| {
+        let part = task * CHECKED_ELEMS..values.len().min((task + 1) * CHECKED_ELEMS);
+        if !values.range(part).all_finite() {
+            finite.store(false, Ordering::Relaxed);
+        }
+    });
+    finite.into_inner()
 }
 
 /// The form of Winograd's algorithm that computes a convolution; the direct one does if none.
@@ -120,6 +175,9 @@ fn form(level: Level, op: &Conv2d, e: &Extents) -> Option<winograd::Form> {
 
 /// What [`execute`] runs, for people.
 fn name(level: Level, op: &Conv2d, e: &Extents) -> String {
+    if depthwise::takes(level, op, e) {
+        return depthwise::NAME.into();
+    }
     match form(level, op, e) {
         Some(form) => form.name(op, e),
         None => DIRECT.into(),
@@ -145,6 +203,17 @@ pub(crate) fn conv2d_input_grad_name(
 ) -> Result<String> {
     let extents = Extents::of("conv2d_input_grad", output, &inputs[1], &inputs[0])?;
     Ok(input_grad::name(level, &op.conv, &extents))
+}
+
+/// What [`conv_transpose2d`] runs, for people.
+pub(crate) fn conv_transpose2d_name(
+    level: Level,
+    op: &ConvTranspose2d,
+    inputs: &[TensorType],
+    output: &TensorType,
+) -> Result<String> {
+    let extents = Extents::of("conv_transpose2d", output, &inputs[1], &inputs[0])?;
+    Ok(input_grad::name(level, &op.conv(), &extents))
 }
 
 /// What [`conv2d_weight_grad`] runs, for people.

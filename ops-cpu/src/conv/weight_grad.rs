@@ -5,10 +5,10 @@
 //! into parts, whose sums are added up in their order at the end.
 
 use striate_tensor::ops::{Algorithm, Conv2d};
-use striate_tensor::{Operand, Result, TensorType};
+use striate_tensor::{Operand, Result, Shape, TensorType};
 
 use super::winograd::weight_grad as by_winograd;
-use super::{DIRECT, Extents};
+use super::{DIRECT, Extents, depthwise, merged_groups};
 use crate::context::Context;
 use crate::elementwise::PART_ELEMS;
 use crate::gemm::outer::{Outer, Pieces, even};
@@ -48,8 +48,27 @@ pub(super) fn weight_grad(
         dw.slice_mut::<f32>().fill(0.0);
         return Ok(dw);
     }
+    if depthwise::takes(cx.level, op, e) {
+        return depthwise::weight_grad(cx, op, e, x.slice(), dy.slice());
+    }
     if takes_winograd(cx.level, op, e) {
         by_winograd::weight_grad(cx, op, e, x.slice(), dy.slice(), dw.slice_mut())?;
+        return Ok(dw);
+    }
+
+    let merged = merged_groups(cx.level, op, e);
+    if merged > 1 {
+        // Several groups as one: more products than are asked for, but of whole tiles.
+        let whole = Conv2d { groups: op.groups / merged, algorithm: Algorithm::Direct, ..*op };
+        let [rows, cols] = e.kernel;
+        let ty = TensorType::f32(Shape::new(&[e.out, rows, cols, merged * group_channels])?);
+        let all = weight_grad(cx, &whole, e, inputs, &ty)?;
+        let lines = all.slice::<f32>().chunks_exact(merged * group_channels);
+        let to = dw.slice_mut::<f32>().chunks_exact_mut(group_channels);
+        for (index, (from, to)) in lines.zip(to).enumerate() {
+            let group = index / (rows * cols) / group_out % merged;
+            to.copy_from_slice(&from[group * group_channels..][..group_channels]);
+        }
         return Ok(dw);
     }
 
@@ -129,6 +148,9 @@ fn takes_winograd(level: Level, op: &Conv2d, e: &Extents) -> bool {
 
 /// What [`weight_grad`] runs, for people.
 pub(super) fn name(level: Level, op: &Conv2d, e: &Extents) -> String {
+    if depthwise::takes(level, op, e) {
+        return depthwise::NAME.into();
+    }
     match takes_winograd(level, op, e) {
         true => by_winograd::NAME.into(),
         false => DIRECT.into(),

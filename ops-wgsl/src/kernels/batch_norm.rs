@@ -47,7 +47,7 @@ fn extents(ty: &TensorType) -> (usize, usize) {
 }
 
 /// Zeros, for the sums of nothing.
-fn zeros(cx: &Context, ty: &TensorType) -> Result<GpuBuffer> {
+pub(super) fn zeros(cx: &Context, ty: &TensorType) -> Result<GpuBuffer> {
     counted::fill(cx, &Fill { ty: *ty, value: 0.0 }, ty)
 }
 
@@ -116,6 +116,16 @@ fn channel_sums(
     over_rows(cx, ReduceKind::Sum, Source { buffer: &partial, ty }, 2 * channels)
 }
 
+/// `Σ dy` and `Σ dy · (x - mean)` of each channel, `[2, channels]`. There are elements.
+pub(super) fn channel_products(
+    cx: &Context,
+    op: &'static str,
+    operands: [Source<'_>; 2],
+    means: Source<'_>,
+) -> Result<GpuBuffer> {
+    channel_sums(cx, op, PRODUCTS, operands, means)
+}
+
 /// Two passes over `x`: a first estimate of the means, and the sums of what differs from it.
 pub(super) fn moments(cx: &Context, x: Source<'_>, output: &TensorType) -> Result<GpuBuffer> {
     let (rows, channels) = extents(&x.ty);
@@ -156,11 +166,11 @@ pub(super) fn sums(
     if x.ty.count() == 0 {
         return zeros(cx, output);
     }
-    channel_sums(cx, "batch_norm_sums", PRODUCTS, [x, dy], moments)
+    channel_products(cx, "batch_norm_sums", [x, dy], moments)
 }
 
 /// Calls with a small operand in f32.
-fn widened<T>(
+pub(super) fn widened<T>(
     cx: &Context,
     x: Source<'_>,
     work: impl FnOnce(Source<'_>) -> Result<T>,

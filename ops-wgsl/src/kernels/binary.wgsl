@@ -41,6 +41,10 @@ fn float(a: f32, b: f32) -> f32 {
         case BINARY_MAXIMUM: { return maximum(a, b); }
         case BINARY_MINIMUM: { return minimum(a, b); }
         case BINARY_POW: { return power(a, b); }
+        case BINARY_PRELU: {
+            if (is_nan(a) || less(0.0, a)) { return a; }
+            return b * a;
+        }
         default: { return float_of(QUIET_NAN); }
     }
 }

@@ -3,6 +3,7 @@
 //! Each `.wgsl` stands beside the `.rs` that launches it, behind `prelude.wgsl`. Ops that compute
 //! write f32, which is narrowed afterwards where the output is f16; ops that move numbers move bits.
 
+mod along;
 mod batch_norm;
 mod choice;
 mod conv2d;
@@ -11,16 +12,21 @@ mod custom;
 mod elementwise;
 mod gemm;
 mod gradients;
+mod group_norm;
 mod images;
 mod indices;
 mod kinds;
 mod lrn;
 mod matmul;
 mod movement;
+mod optimize;
 mod pool2d;
 mod reduce;
+mod resample;
 mod sgd;
 mod softmax;
+mod sort;
+mod weighted_cross_entropy;
 
 use striate_tensor::{DType, Error, Op, Result, TensorType};
 
@@ -51,19 +57,25 @@ pub struct Specialisation {
 /// Every pipeline that an op may ask for, for tests that translate them all.
 pub fn specialisations() -> Vec<Specialisation> {
     let all = [
+        along::variants(),
         batch_norm::variants(),
         conv2d::variants(),
         counted::variants(),
         elementwise::variants(),
         gemm::variants(),
         gradients::variants(),
+        group_norm::variants(),
         lrn::variants(),
         matmul::variants(),
         movement::variants(),
+        optimize::variants(),
         pool2d::variants(),
         reduce::variants(),
+        resample::variants(),
         sgd::variants(),
         softmax::variants(),
+        sort::variants(),
+        weighted_cross_entropy::variants(),
     ];
     let make = |(shader, constants): (&'static Shader, Constants)| Specialisation {
         shader: shader.name,
@@ -155,30 +167,58 @@ fn run(cx: &Context, op: &Op, x: &[Source<'_>], output: &TensorType) -> Result<G
         Op::MatMul(op) => matmul::matmul(cx, op, x, output),
         Op::Reduce(op) => reduce::reduce(cx, op, x[0], output),
         Op::ArgReduce(op) => reduce::arg_reduce(cx, op, x[0], output),
+        Op::CumulativeSum(op) => sort::cumulative_sum(cx, op, x[0], output),
+        Op::ArgSort(op) => sort::arg_sort(cx, op, x[0], output),
         Op::Softmax(op) => softmax::softmax(cx, op, x[0], output),
         Op::CrossEntropy(_) => softmax::cross_entropy(cx, x[0], x[1], output),
         Op::CrossEntropyGrad(_) => gradients::cross_entropy_grad(cx, [x[0], x[1], x[2]], output),
+        Op::WeightedCrossEntropy(op) => {
+            weighted_cross_entropy::weighted_cross_entropy(cx, op, [x[0], x[1], x[2]], None, output)
+        }
+        Op::WeightedCrossEntropyGrad(op) => weighted_cross_entropy::weighted_cross_entropy(
+            cx,
+            &op.0,
+            [x[0], x[1], x[2]],
+            Some(x[3]),
+            output,
+        ),
         Op::ReluGrad(_) => gradients::relu_grad(cx, [x[0], x[1]]),
         Op::Permute(op) => movement::permute(cx, op, x[0], output),
         Op::Slice(op) => movement::slice(cx, op, x[0], output),
         Op::Concatenate(op) => movement::concatenate(cx, op, x, output),
         Op::Pad(op) => movement::pad(cx, op, x[0], output),
         Op::Flip(op) => movement::flip(cx, op, x[0], output),
+        Op::PadImage(pad) => resample::forward(cx, op.name(), |a, n| pad.taps(a, n), x[0], output),
+        Op::PadImageGrad(grad) => {
+            resample::gradient(cx, op.name(), |a, n| grad.pad.taps(a, n), x[0], output)
+        }
         Op::Gather(op) => movement::gather(cx, op, x[0], x[1], output),
         Op::GatherGrad(op) => gradients::gather_grad(cx, op, [x[0], x[1]], output),
+        Op::TakeAlong(op) => along::take_along(cx, op, [x[0], x[1]], output),
+        Op::Scatter(op) => along::scatter(cx, op, [x[0], x[1], x[2]], output),
         Op::Conv2d(op) => conv2d::conv2d(cx, op, x, output),
         Op::Conv2dInputGrad(op) => conv2d::input_grad(cx, op, [x[0], x[1]], output),
         Op::Conv2dWeightGrad(op) => conv2d::weight_grad(cx, op, [x[0], x[1]], output),
+        Op::ConvTranspose2d(op) => conv2d::transposed(cx, op, x, output),
         Op::MaxPool2d(op) => pool2d::pool(cx, op, false, x[0], output),
         Op::AvgPool2d(op) => pool2d::pool(cx, &op.0, true, x[0], output),
         Op::MaxPool2dGrad(op) => pool2d::max_grad(cx, &op.0, [x[0], x[1], x[2]], output),
         Op::AvgPool2dGrad(op) => pool2d::average_grad(cx, &op.pool, x[0], output),
+        Op::Resize(resize) => {
+            resample::forward(cx, op.name(), |a, n| resize.taps(a, n), x[0], output)
+        }
+        Op::ResizeGrad(grad) => {
+            resample::gradient(cx, op.name(), |a, n| grad.resize.taps(a, n), x[0], output)
+        }
         Op::Lrn(op) => lrn::lrn(cx, op, x[0], output),
         Op::LrnGrad(op) => lrn::lrn_grad(cx, &op.0, [x[0], x[1]], output),
         Op::Moments(_) => batch_norm::moments(cx, x[0], output),
         Op::BatchNorm(op) => batch_norm::batch_norm(cx, op, [x[0], x[1], x[2], x[3]], output),
         Op::BatchNormSums(_) => batch_norm::sums(cx, [x[0], x[1], x[2]], output),
         Op::BatchNormGrad(op) => batch_norm::grad(cx, op, [x[0], x[1], x[2], x[3], x[4]], output),
+        Op::GroupNorm(op) => group_norm::group_norm(cx, op, [x[0], x[1], x[2]], output),
+        Op::GroupNormSums(op) => group_norm::sums(cx, &op.0, [x[0], x[1]], output),
+        Op::GroupNormGrad(op) => group_norm::grad(cx, &op.0, [x[0], x[1], x[2]], output),
         Op::Dropout(op) => counted::dropout(cx, op, x[0]),
         Op::Uniform(op) => counted::uniform(cx, op, output),
         Op::Normal(op) => counted::normal(cx, op, output),
@@ -204,35 +244,50 @@ pub(crate) fn supports(op: &Op, inputs: &[TensorType]) -> bool {
             | Op::MatMul(_)
             | Op::Reduce(_)
             | Op::ArgReduce(_)
+            | Op::CumulativeSum(_)
+            | Op::ArgSort(_)
             | Op::Softmax(_)
             | Op::CrossEntropy(_)
             | Op::CrossEntropyGrad(_)
+            | Op::WeightedCrossEntropy(_)
+            | Op::WeightedCrossEntropyGrad(_)
             | Op::ReluGrad(_)
             | Op::Permute(_)
             | Op::Slice(_)
             | Op::Concatenate(_)
             | Op::Pad(_)
+            | Op::PadImage(_)
+            | Op::PadImageGrad(_)
             | Op::Flip(_)
             | Op::Gather(_)
             | Op::GatherGrad(_)
+            | Op::TakeAlong(_)
+            | Op::Scatter(_)
             | Op::Conv2d(_)
             | Op::Conv2dInputGrad(_)
             | Op::Conv2dWeightGrad(_)
+            | Op::ConvTranspose2d(_)
             | Op::MaxPool2d(_)
             | Op::MaxPool2dGrad(_)
             | Op::AvgPool2d(_)
             | Op::AvgPool2dGrad(_)
+            | Op::Resize(_)
+            | Op::ResizeGrad(_)
             | Op::Lrn(_)
             | Op::LrnGrad(_)
             | Op::Moments(_)
             | Op::BatchNorm(_)
             | Op::BatchNormSums(_)
             | Op::BatchNormGrad(_)
+            | Op::GroupNorm(_)
+            | Op::GroupNormSums(_)
+            | Op::GroupNormGrad(_)
             | Op::Dropout(_)
             | Op::Uniform(_)
             | Op::Normal(_)
             | Op::Fill(_)
             | Op::SgdMomentum(_)
+            | Op::Optimize(_)
     )
 }
 
@@ -262,6 +317,9 @@ pub(crate) fn execute_in_place(
 ) -> Result<()> {
     match (op, targets, inputs) {
         (Op::SgdMomentum(op), &[w, v], &[gradient]) => sgd::sgd_momentum(cx, op, w, v, gradient),
+        (Op::Optimize(step), targets, &[gradient]) if targets.len() == 1 + step.states() => {
+            optimize::optimize(cx, op.name(), step, targets, gradient)
+        }
         (op, ..) => Err(cx.gpu.unsupported(op.name(), "it updates no such targets in place")),
     }
 }

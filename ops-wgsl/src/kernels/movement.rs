@@ -128,7 +128,7 @@ impl Movement<'_> {
     }
 }
 
-fn groups(count: usize, dtype: DType) -> Groups {
+pub(super) fn groups(count: usize, dtype: DType) -> Groups {
     let words = if dtype == DType::F16 { count.div_ceil(2) } else { count };
     Groups::Flat(words.div_ceil(WORKGROUP))
 }

@@ -276,6 +276,47 @@ fn hyperbolic_tangent(x: f32) -> f32 {
     return select(y, -y, bitcast<u32>(x) > 0x7fffffffu);
 }
 
+// The share of a normal distribution above a, which is not negative: e^(-a^2 / 2) times a polynomial in
+// t = 1 / (1 + 0.35 a), fitted for the least relative error up to 15, which is 3.2e-8. Beyond, the
+// result is 0.
+fn normal_tail(a: f32) -> f32 {
+    if (is_nan(a)) { return a; }
+    if (less(15.0, a)) { return 0.0; }
+    let t = 1.0 / (1.0 + 0.35 * a);
+    var series = -0.029163793;
+    series = fma(series, t, 0.14406018);
+    series = fma(series, t, -0.25590062);
+    series = fma(series, t, 0.15939154);
+    series = fma(series, t, -0.023262937);
+    series = fma(series, t, 0.105574444);
+    series = fma(series, t, 0.11981558);
+    series = fma(series, t, 0.13986433);
+    series = fma(series, t, 0.13962126);
+    return series * t * exponent(-0.5 * (a * a));
+}
+
+// Up to 1 x times a polynomial in x^2, fitted for the least relative error, which is 1.3e-9; beyond by
+// the tail of the normal distribution.
+fn error_function(x: f32) -> f32 {
+    if (is_nan(x)) { return x; }
+    let a = abs(x);
+    var y: f32;
+    if (less(a, 1.0)) {
+        let z = a * a;
+        var series = 7.853854e-5;
+        series = fma(series, z, -8.0101915e-4);
+        series = fma(series, z, 5.1883273e-3);
+        series = fma(series, z, -2.6853811e-2);
+        series = fma(series, z, 1.12835854e-1);
+        series = fma(series, z, -3.7612626e-1);
+        series = fma(series, z, 1.1283791);
+        y = series * a;
+    } else {
+        y = 1.0 - 2.0 * normal_tail(1.41421356 * a);
+    }
+    return select(y, -y, bitcast<u32>(x) > 0x7fffffffu);
+}
+
 // Philox4x32-10: the random numbers 4 block to 4 block + 3 of a sequence.
 
 fn wide_product(a: u32, b: u32) -> vec2<u32> {

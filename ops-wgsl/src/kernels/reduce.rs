@@ -23,7 +23,11 @@ pub(super) fn variants() -> Vec<(&'static Shader, Constants)> {
     let kinds = ReduceKind::ALL.iter().map(|kind| f64::from(in_shader(*kind).number()));
     let mut kinds: Vec<f64> = kinds.collect();
     kinds.dedup();
-    let mut all = combinations(&REDUCE, &[("KIND", &kinds), ("HALF", BOTH), ("TOGETHER", BOTH)]);
+    let ways: [(&str, &[f64]); 2] = [("KIND", &kinds), ("TOGETHER", BOTH)];
+    let floats = [&ways[..], &[("HALF", BOTH), ("WORDS", &[0.0])]].concat();
+    let words = [&ways[..], &[("HALF", &[0.0]), ("WORDS", &[1.0])]].concat();
+    let mut all = combinations(&REDUCE, &floats);
+    all.extend(combinations(&REDUCE, &words));
     all.extend(combinations(&ARG_REDUCE, &[("MIN", BOTH), ("HALF", BOTH)]));
     all
 }
@@ -84,7 +88,9 @@ pub(super) fn reduce(
             let source = match &held {
                 Some(buffer) => {
                     let shape = Shape::new(&[step.outer * step.extent * step.inner])?;
-                    Source { buffer, ty: TensorType::f32(shape) }
+                    // Halves have been widened.
+                    let dtype = if x.half() { DType::F32 } else { x.ty.dtype };
+                    Source { buffer, ty: TensorType::new(shape, dtype) }
                 }
                 None => x,
             };
@@ -102,7 +108,7 @@ pub(super) fn reduce(
         Some(buffer) => buffer,
         None => return Err(cx.gpu.error("a reduction without a step")),
     };
-    if output.dtype == DType::F32 {
+    if output.dtype != DType::F16 {
         return Ok(buffer);
     }
     let wide = TensorType::f32(output.shape);
@@ -148,7 +154,12 @@ fn round(
         cx.launch(Launch {
             op: striate_tensor::Op::from(*op).name(),
             shader: &REDUCE,
-            constants: &[("KIND", kind), ("HALF", half(x)), ("TOGETHER", flag(together))],
+            constants: &[
+                ("KIND", kind),
+                ("HALF", half(x)),
+                ("TOGETHER", flag(together)),
+                ("WORDS", flag(x.ty.dtype == DType::U32)),
+            ],
             params: &[
                 word(outputs.len()),
                 word(row_extent),

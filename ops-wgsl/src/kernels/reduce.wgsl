@@ -7,6 +7,8 @@ override KIND: u32;
 override HALF: bool;
 // inner = 1.
 override TOGETHER: bool;
+// The bits are integers, not floats.
+override WORDS: bool;
 
 struct Params {
     // Elements of y.
@@ -24,20 +26,38 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read_write> y: array<f32>;
+@group(0) @binding(1) var<storage, read_write> y: array<u32>;
 @group(0) @binding(2) var<storage, read> x: array<u32>;
 
-fn start_value() -> f32 {
+// Values are bits, of floats or of integers.
+
+fn start_value() -> u32 {
+    if (WORDS) {
+        switch (KIND) {
+            case REDUCE_PRODUCT: { return 1u; }
+            case REDUCE_MIN: { return 0xffffffffu; }
+            default: { return 0u; }
+        }
+    }
     switch (KIND) {
-        case REDUCE_SUM: { return 0.0; }
-        case REDUCE_PRODUCT: { return 1.0; }
-        case REDUCE_MAX: { return -float_of(INFINITY_BITS); }
-        case REDUCE_MIN: { return float_of(INFINITY_BITS); }
-        default: { return float_of(QUIET_NAN); }
+        case REDUCE_SUM: { return 0u; }
+        case REDUCE_PRODUCT: { return 0x3f800000u; }
+        case REDUCE_MAX: { return INFINITY_BITS | 0x80000000u; }
+        case REDUCE_MIN: { return INFINITY_BITS; }
+        default: { return QUIET_NAN; }
     }
 }
 
-fn combine(a: f32, b: f32) -> f32 {
+fn combine_words(a: u32, b: u32) -> u32 {
+    switch (KIND) {
+        case REDUCE_PRODUCT: { return a * b; }
+        case REDUCE_MAX: { return max(a, b); }
+        case REDUCE_MIN: { return min(a, b); }
+        default: { return a + b; }
+    }
+}
+
+fn combine_floats(a: f32, b: f32) -> f32 {
     switch (KIND) {
         case REDUCE_SUM: { return a + b; }
         case REDUCE_PRODUCT: { return a * b; }
@@ -47,21 +67,27 @@ fn combine(a: f32, b: f32) -> f32 {
     }
 }
 
-fn load(i: u32) -> f32 {
-    let at = i + params.skip;
-    return widen(x[word_of(at, HALF)], at, HALF);
+fn combine(a: u32, b: u32) -> u32 {
+    if (WORDS) { return combine_words(a, b); }
+    return bitcast<u32>(combine_floats(float_of(a), float_of(b)));
 }
 
-fn finished(value: f32) -> f32 {
+fn load(i: u32) -> u32 {
+    let at = i + params.skip;
+    if (WORDS) { return x[at]; }
+    return bitcast<u32>(widen(x[word_of(at, HALF)], at, HALF));
+}
+
+fn finished(value: u32) -> u32 {
     if (params.scales != 0u) {
         // The mean of nothing.
-        if (params.scale == 0.0) { return float_of(QUIET_NAN); }
-        return value / params.scale;
+        if (params.scale == 0.0) { return QUIET_NAN; }
+        return bitcast<u32>(float_of(value) / params.scale);
     }
     return value;
 }
 
-var<workgroup> partial: array<f32, 64>;
+var<workgroup> partial: array<u32, 64>;
 
 @compute @workgroup_size(64)
 fn main(

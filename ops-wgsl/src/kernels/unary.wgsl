@@ -103,12 +103,49 @@ fn unary_gelu(x: f32) -> f32 {
     return 0.5 * x * (1.0 + hyperbolic_tangent(inner));
 }
 
+// x times the share of a normal distribution below x, taken from the nearer end.
+fn unary_gelu_erf(x: f32) -> f32 {
+    let tail = normal_tail(abs(x));
+    if (is_nan(x) || less(x, 0.0)) { return x * tail; }
+    return x * (1.0 - tail);
+}
+
 fn unary_hard_swish(x: f32) -> f32 {
     return x * unary_hard_sigmoid(x);
 }
 
 fn unary_hard_sigmoid(x: f32) -> f32 {
     return minimum(maximum(x + 3.0, 0.0), 6.0) / 6.0;
+}
+
+// The larger of x and 0, and ln(1 + w) with w = e^-|x|: 2 artanh(s), s = w / (2 + w), at most 1/3. The
+// series' rest is below 2e-9.
+fn unary_softplus(x: f32) -> f32 {
+    if (is_nan(x)) { return x; }
+    let w = exponent(-abs(x));
+    let s = w / (2.0 + w);
+    let z = s * s;
+    var series = 1.0 / 17.0;
+    series = fma(series, z, 1.0 / 15.0);
+    series = fma(series, z, 1.0 / 13.0);
+    series = fma(series, z, 1.0 / 11.0);
+    series = fma(series, z, 1.0 / 9.0);
+    series = fma(series, z, 1.0 / 7.0);
+    series = fma(series, z, 1.0 / 5.0);
+    series = fma(series, z, 1.0 / 3.0);
+    series = fma(series, z, 1.0);
+    return fma(2.0 * s, series, relu(x));
+}
+
+// With w = e^x and n = w (w + 2), tanh(ln(1 + w)) is n / (n + 2). From 20 on that is 1.
+fn unary_mish(x: f32) -> f32 {
+    let w = exponent(minimum(x, 20.0));
+    let n = w * (w + 2.0);
+    return x * (n / (n + 2.0));
+}
+
+fn unary_erf(x: f32) -> f32 {
+    return error_function(x);
 }
 
 fn unary_floor(x: f32) -> f32 {

@@ -43,6 +43,18 @@ pub(super) fn cases() -> Vec<Case> {
         case(reduce(ReduceKind::Sum, &[0]), vec![signed(&[200_003], 1)]),
         case(reduce(ReduceKind::Mean, &[0, 1, 2]), vec![image()]),
         case(reduce(ReduceKind::Sum, &[3]), vec![image()]),
+        case(
+            CumulativeSum { axis: 1, exclusive: false, reverse: true }.into(),
+            vec![signed(&[70, 1000], 1)],
+        ),
+        case(
+            Scatter { axis: 1, add: true }.into(),
+            vec![
+                signed(&[70, 100], 1),
+                tensor(&[70, 900], DType::U32, Values::Range(0.0, 101.0), 2),
+                signed(&[70, 900], 3),
+            ],
+        ),
         case(Softmax { axis: 1, log: false }.into(), vec![signed(&[70, 1000], 1)]),
         case(
             CrossEntropy.into(),
@@ -53,6 +65,24 @@ pub(super) fn cases() -> Vec<Case> {
             vec![
                 signed(&[70, 1000], 1),
                 tensor(&[70], DType::U32, Values::Range(0.0, 1000.0), 2),
+                signed(&[70], 3),
+            ],
+        ),
+        case(
+            WeightedCrossEntropy { smoothing: 0.1, ignored: Some(3) }.into(),
+            vec![
+                signed(&[70, 1000], 1),
+                tensor(&[70], DType::U32, Values::Range(0.0, 1000.0), 2),
+                signed(&[1000], 4),
+            ],
+        ),
+        case(
+            WeightedCrossEntropyGrad(WeightedCrossEntropy { smoothing: 0.1, ignored: Some(3) })
+                .into(),
+            vec![
+                signed(&[70, 1000], 1),
+                tensor(&[70], DType::U32, Values::Range(0.0, 1000.0), 2),
+                signed(&[1000], 4),
                 signed(&[70], 3),
             ],
         ),
@@ -101,11 +131,40 @@ pub(super) fn cases() -> Vec<Case> {
             Conv2dWeightGrad { conv: dilated, kernel: [3, 3] }.into(),
             vec![image(), signed(&[3, 19, 19, 16], 2)],
         ),
+        case(
+            Conv2d { groups: 48, ..conv }.into(),
+            vec![image(), signed(&[48, 3, 3, 1], 2), signed(&[48], 3)],
+        ),
+        case(
+            Conv2dInputGrad { conv: Conv2d { groups: 48, ..dilated }, input: [37, 41] }.into(),
+            vec![signed(&[3, 19, 19, 48], 1), signed(&[48, 3, 3, 1], 2)],
+        ),
+        case(
+            Conv2dWeightGrad { conv: Conv2d { groups: 48, ..conv }, kernel: [3, 3] }.into(),
+            vec![image(), signed(&[3, 37, 41, 48], 2)],
+        ),
+        case(
+            ConvTranspose2d { stride: [2, 2], bias: true, ..ConvTranspose2d::default() }.into(),
+            vec![image(), signed(&[48, 2, 2, 33], 2), signed(&[33], 3)],
+        ),
+        case(
+            PadImageGrad {
+                pad: PadImage { widths: [[3, 1], [2, 4]], border: Border::Reflect },
+                input: [33, 35],
+            }
+            .into(),
+            vec![image()],
+        ),
         case(pool.into(), vec![image()]),
         case(MaxPool2dGrad(pool).into(), vec![image(), pooled.clone(), signed(&windows, 3)]),
         case(MaxPool2dGrad(first_pool).into(), vec![image(), pooled, signed(&windows, 3)]),
         case(AvgPool2d(pool).into(), vec![image()]),
         case(AvgPool2dGrad { pool, input: [37, 41] }.into(), vec![signed(&windows, 3)]),
+        case(Resize::linear([50, 61]).into(), vec![image()]),
+        case(
+            ResizeGrad { resize: Resize::cubic([50, 61]), input: [37, 41] }.into(),
+            vec![signed(&[3, 50, 61, 48], 2)],
+        ),
         case(lrn.into(), vec![image()]),
         case(LrnGrad(lrn).into(), vec![image(), signed(&[3, 37, 41, 48], 2)]),
         case(Moments.into(), vec![image()]),
@@ -125,6 +184,24 @@ pub(super) fn cases() -> Vec<Case> {
                 signed(&[2, 48], 3),
                 signed(&[48], 4),
             ],
+        ),
+        case(GroupNorm::layer(1e-5).into(), vec![image(), signed(&[48], 2), signed(&[48], 3)]),
+        case(GroupNorm::group(8, 1e-5).into(), vec![image(), signed(&[48], 2), signed(&[48], 3)]),
+        case(
+            GroupNormSums(GroupNorm::layer(1e-5)).into(),
+            vec![image(), signed(&[3, 37, 41, 48], 2)],
+        ),
+        case(
+            GroupNormSums(GroupNorm::group(8, 1e-5)).into(),
+            vec![image(), signed(&[3, 37, 41, 48], 2)],
+        ),
+        case(
+            GroupNormGrad(GroupNorm::layer(1e-5)).into(),
+            vec![image(), signed(&[3, 37, 41, 48], 2), signed(&[48], 3)],
+        ),
+        case(
+            GroupNormGrad(GroupNorm::group(8, 1e-5)).into(),
+            vec![image(), signed(&[3, 37, 41, 48], 2), signed(&[48], 3)],
         ),
         case(Dropout { rate: 0.4, scale: 1.7, key }.into(), vec![image()]),
         case(Uniform { shape, low: -0.3, high: 0.9, key }.into(), vec![]),

@@ -6,7 +6,7 @@ use super::Settings;
 use super::cases::{Case, Tolerance, finite_max, random, table};
 use super::strategies::{float, seed};
 use super::values::{FLOATS, NON_FINITE, SIGNED, Values, indices, non_finite, sprinkled, tensor};
-use crate::ops::{Algorithm, Conv2d, Conv2dInputGrad, Conv2dWeightGrad};
+use crate::ops::{Algorithm, Conv2d, Conv2dInputGrad, Conv2dWeightGrad, ConvTranspose2d};
 use crate::{DType, Device, HostTensor, Op, TensorType};
 
 /// A convolution and the sizes that it is asked for.
@@ -270,6 +270,30 @@ fn setups() -> Vec<Setup> {
     // Enough for several threads.
     setups.push(square([1, 30, 31, 32], 70, 3, 1, 1));
     setups.push(square([9, 8, 8, 16], 33, 3, 1, 1));
+    // Each channel by itself: around vectors and blocks of them, with the kernels and strides that
+    // networks have, more than they have, and images smaller than the kernel.
+    for (x, kernel, stride, padding) in [
+        ([2, 9, 10, 8], 3, 1, 1),
+        ([1, 12, 13, 17], 3, 2, 1),
+        ([1, 8, 20, 24], 5, 1, 2),
+        ([2, 11, 10, 40], 5, 2, 2),
+        ([1, 15, 16, 72], 7, 1, 3),
+        ([1, 7, 7, 96], 7, 1, 3),
+        ([1, 5, 4, 130], 7, 1, 3),
+        ([2, 9, 9, 20], 7, 2, 3),
+        ([1, 10, 11, 16], 2, 1, 0),
+        ([1, 13, 12, 33], 4, 3, 1),
+        ([1, 11, 23, 64], 9, 1, 4),
+        ([2, 10, 9, 16], 1, 3, 0),
+    ] {
+        setups.push(square(x, x[3], kernel, stride, padding).groups(x[3]));
+    }
+    setups.push(square([1, 12, 13, 24], 24, 3, 1, 0).sides([[2, 1], [0, 4]]).groups(24));
+    setups.push(square([1, 13, 14, 19], 19, 3, 2, 2).dilated([2, 3]).groups(19));
+    setups.push(square([1, 3, 4, 16], 16, 3, 1, 4).dilated([1, 3]).groups(16));
+    // Groups of a few channels, and of several outputs for each.
+    setups.push(square([1, 8, 9, 32], 32, 3, 1, 1).groups(8));
+    setups.push(square([2, 7, 7, 64], 128, 3, 2, 1).groups(16));
     setups
 }
 
@@ -323,6 +347,8 @@ fn non_finite_setups() -> Vec<Setup> {
         setups.push(square([1, 14, 13, 32], 32, kernel, 1, padding));
     }
     setups.push(square([1, 12, 12, 64], 64, 3, 1, 1).groups(2));
+    setups.push(square([1, 9, 8, 18], 18, 3, 1, 1).groups(18));
+    setups.push(square([1, 7, 9, 16], 16, 5, 2, 3).groups(16));
     setups.into_iter().flat_map(|setup| [setup, setup.direct()]).collect()
 }
 
@@ -435,6 +461,74 @@ pub fn conv2d_weight_grad(device: &Device, settings: &Settings) {
         type_pairs().for_each(|types| check(setup.weight_grad(types, 5)));
     }
     random(device, settings, parameters(), |(setup, types, seed)| setup.weight_grad(types, seed));
+}
+
+impl Setup {
+    /// The transposed convolution back to the size of `x`; none where what is left over is not below
+    /// the stride, or nothing is left.
+    fn transposed(&self, [x, w]: [DType; 2], bias: bool, seed: u64) -> Option<Case> {
+        let Conv2d { stride, padding, dilation, groups, algorithm, .. } = self.conv;
+        let dy = self.dy(x, seed);
+        let window = self.conv.window(self.kernel);
+        let output_padding = [0, 1].map(|axis| {
+            let least = (dy.shape().dims()[axis + 1] - 1) * stride[axis] + window[axis];
+            let [before, after] = padding[axis];
+            (self.x[axis + 1] + before + after).saturating_sub(least)
+        });
+        let op =
+            ConvTranspose2d { stride, padding, output_padding, dilation, groups, bias, algorithm };
+        let mut inputs = vec![dy, self.w(w, seed)];
+        if bias {
+            inputs.push(tensor(&[self.x[3]], w, SIGNED, seed ^ 2));
+        }
+        let types: Vec<TensorType> = inputs.iter().map(HostTensor::ty).collect();
+        let terms = self.kernel.iter().product::<usize>() * self.out / groups + 1;
+        let output = Op::from(op).output(&types).ok()?;
+        assert_eq!(output.shape.dims(), self.x);
+        Some(Case::new(op, inputs, Tolerance::Sum { terms, product: 1.0 }))
+    }
+}
+
+/// [`ConvTranspose2d`].
+///
+/// # Panics
+/// Where the device disagrees with the reference.
+pub fn conv_transpose2d(device: &Device, settings: &Settings) {
+    let check = |case: Option<Case>| table(device, settings, case);
+    let mut taken = 0;
+    for (setup, seed) in thin_setups().into_iter().chain(setups()).zip(0..) {
+        let case = setup.transposed(F32S, seed % 2 == 0, seed);
+        taken += usize::from(case.is_some());
+        check(case);
+    }
+    assert!(taken > 200, "{taken} of the shapes of convolutions are those of transposed ones");
+    for setup in some_setups() {
+        type_pairs().for_each(|types| check(setup.transposed(types, true, 5)));
+    }
+    for setup in non_finite_setups() {
+        for among in NON_FINITES {
+            let Some(case) = setup.transposed(F32S, true, 6) else { continue };
+            // As for the gradient in the input; a bias stays with its channel.
+            for (place, every) in [(0, 60), (1, 30), (1, 2), (2, 5)] {
+                let mut inputs = case.inputs.clone();
+                inputs[0] = with_zeros(inputs[0].clone());
+                inputs[place] = sprinkled(inputs[place].clone(), among, every, 7);
+                let case = Case { inputs, ..Case::new(case.op.clone(), [], case.tolerance) };
+                table(
+                    device,
+                    settings,
+                    [setup.spreading(case, |pixel, operand, place| {
+                        operand == 0 && setup.share_a_tile(place, pixel)
+                    })],
+                );
+            }
+        }
+    }
+    let parameters = (parameters(), any::<bool>());
+    random(device, settings, parameters, |((setup, types, seed), bias)| {
+        // Without one, something like it.
+        setup.transposed(types, bias, seed).unwrap_or_else(|| setup.input_grad(types, seed))
+    });
 }
 
 fn parameters() -> impl Strategy<Value = (Setup, [DType; 2], u64)> {

@@ -48,6 +48,7 @@ fn unary_kinds() -> Vec<UnaryKind> {
         UnaryKind::Powf { exponent: 2.0 },
         UnaryKind::Powf { exponent: 3.0 },
         UnaryKind::Clamp { min: 0.0, max: f32::INFINITY },
+        UnaryKind::RELU6,
     ];
     [UnaryKind::ALL, MORE].concat()
 }
@@ -78,8 +79,12 @@ fn unary_tolerance(kind: UnaryKind) -> Tolerance {
         | UnaryKind::Elu { .. }
         | UnaryKind::Silu
         | UnaryKind::Gelu
+        | UnaryKind::GeluErf
         | UnaryKind::HardSwish
-        | UnaryKind::HardSigmoid => Tolerance::Each { floor: 0.1 },
+        | UnaryKind::HardSigmoid
+        | UnaryKind::Softplus
+        | UnaryKind::Mish
+        | UnaryKind::Erf => Tolerance::Each { floor: 0.1 },
         // So does the sum, of terms as large as the shift.
         UnaryKind::Affine { shift, .. } => Tolerance::Each { floor: f64::from(shift.abs()) },
     }
@@ -137,7 +142,7 @@ pub fn unary(device: &Device, settings: &Settings) {
 }
 
 fn takes(kind: BinaryKind, dtype: DType) -> bool {
-    dtype.is_float() || !matches!(kind, BinaryKind::Div | BinaryKind::Pow)
+    dtype.is_float() || !matches!(kind, BinaryKind::Div | BinaryKind::Pow | BinaryKind::Prelu)
 }
 
 fn binary_case(kind: BinaryKind, dtype: DType, a: &[usize], b: &[usize], seed: u64) -> Case {

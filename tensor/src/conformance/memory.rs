@@ -7,8 +7,9 @@ use super::values::{DTYPES, Values, tensor};
 use super::{Settings, report, samples};
 use crate::ops::{
     Algorithm, Axes, BatchNorm, BatchNormGrad, BatchNormSums, Binary, BinaryKind, Concatenate,
-    Conv2d, CrossEntropyGrad, Flip, Gather, GatherGrad, Lrn, MatMul, Moments, Permute, Pool2d,
-    Reduce, ReduceKind, ReluGrad, SgdMomentum, Slice, Softmax, Unary, UnaryKind,
+    Conv2d, ConvTranspose2d, CrossEntropyGrad, Flip, Gather, GatherGrad, GroupNorm, GroupNormGrad,
+    GroupNormSums, Lrn, MatMul, Moments, Permute, Pool2d, Reduce, ReduceKind, ReluGrad,
+    SgdMomentum, Slice, Softmax, Unary, UnaryKind,
 };
 use crate::{
     DType, Device, Error, HostTensor, Op, Reference, SharedBytes, Tensor, TensorType, reference,
@@ -192,6 +193,15 @@ pub fn bad_operands(device: &Device, _: &Settings) {
             Conv2d { padding: [[usize::MAX; 2]; 2], ..conv }.into(),
             vec![image(), f32(&[6, 3, 3, 4])],
         ),
+        (ConvTranspose2d::default().into(), vec![image(), f32(&[5, 3, 3, 4])]),
+        (
+            ConvTranspose2d { groups: 3, ..ConvTranspose2d::default() }.into(),
+            vec![image(), f32(&[4, 3, 3, 4])],
+        ),
+        (
+            ConvTranspose2d { padding: [[usize::MAX; 2]; 2], ..ConvTranspose2d::default() }.into(),
+            vec![image(), f32(&[4, 3, 3, 4])],
+        ),
         (Pool2d::square(3, 1, 3).into(), vec![image()]),
         (Pool2d::square(usize::MAX, 1, 0).into(), vec![image()]),
         (lrn.into(), vec![image()]),
@@ -211,6 +221,11 @@ pub fn bad_operands(device: &Device, _: &Settings) {
             BatchNormGrad { epsilon: -1.0 }.into(),
             vec![f32(&[5, 3]), f32(&[5, 3]), f32(&[2, 3]), f32(&[2, 3]), f32(&[3])],
         ),
+        (GroupNorm::group(1, 1e-5).into(), vec![f32(&[3]), f32(&[3]), f32(&[3])]),
+        (GroupNorm::group(2, 1e-5).into(), vec![f32(&[5, 3]), f32(&[3]), f32(&[3])]),
+        (GroupNorm::layer(1e-5).into(), vec![f32(&[5, 3]), f32(&[3]), f32(&[5])]),
+        (GroupNormSums(GroupNorm::layer(1e-5)).into(), vec![f32(&[5, 3]), f32(&[3, 5])]),
+        (GroupNormGrad(GroupNorm::layer(-1.0)).into(), vec![f32(&[2, 3]), f32(&[2, 3]), f32(&[3])]),
         (CrossEntropyGrad.into(), vec![f32(&[2, 3]), u32(&[2]), f32(&[3])]),
         (GatherGrad { axis: 0, extent: 4 }.into(), vec![u32(&[2]), f32(&[3])]),
         // It updates in place, and has no output to give.

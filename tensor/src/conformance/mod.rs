@@ -45,19 +45,23 @@
 // It is a test suite, though another crate's tests run it: failing is what it is for.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod along;
 mod batch_norm;
 mod bits;
 mod cases;
 mod conv2d;
 mod elementwise;
+mod group_norm;
 mod lrn;
 mod matmul;
 mod memory;
 mod movement;
+mod optimize;
 mod pool2d;
 mod random;
 mod reduce;
 mod report;
+mod resample;
 mod samples;
 mod softmax;
 mod strategies;
@@ -139,34 +143,49 @@ families! { $
     matmul::matmul,
     reduce::reduce,
     reduce::arg_reduce,
+    along::cumulative_sum,
+    along::arg_sort,
+    along::take_along,
+    along::scatter,
     softmax::softmax,
     softmax::cross_entropy,
     softmax::cross_entropy_grad,
+    softmax::weighted_cross_entropy,
+    softmax::weighted_cross_entropy_grad,
     movement::permute,
     movement::slice,
     movement::concatenate,
     movement::pad,
+    resample::pad_image,
+    resample::pad_image_grad,
     movement::gather,
     movement::gather_grad,
     movement::flip,
     conv2d::conv2d,
     conv2d::conv2d_input_grad,
     conv2d::conv2d_weight_grad,
+    conv2d::conv_transpose2d,
     pool2d::max_pool2d,
     pool2d::max_pool2d_grad,
     pool2d::avg_pool2d,
     pool2d::avg_pool2d_grad,
+    resample::resize,
+    resample::resize_grad,
     lrn::lrn,
     lrn::lrn_grad,
     batch_norm::moments,
     batch_norm::batch_norm,
     batch_norm::batch_norm_sums,
     batch_norm::batch_norm_grad,
+    group_norm::group_norm,
+    group_norm::group_norm_sums,
+    group_norm::group_norm_grad,
     random::dropout,
     random::uniform,
     random::normal,
     random::fill,
     memory::sgd_momentum,
+    optimize::optimize,
     memory::transfer,
     memory::bad_operands,
     bits::same_bits_twice,

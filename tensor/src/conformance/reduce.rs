@@ -84,6 +84,21 @@ pub fn reduce(device: &Device, settings: &Settings) {
             }
         }
     }
+    // Integers, beyond what 32 bits hold.
+    for &kind in ReduceKind::ALL.iter().filter(|&&kind| kind != ReduceKind::Mean) {
+        for (dims, seed) in shapes.iter().zip(0..) {
+            for axes in subsets(dims.len()) {
+                let x = tensor(dims, DType::U32, Values::Words, seed);
+                let axes = Axes::new(&axes).expect("the axes of a case");
+                let op = Reduce { kind, axes, keep_axes: seed % 2 == 0 };
+                table(device, settings, [Case::new(op, [x], Tolerance::Bits)]);
+            }
+        }
+        let axes = Axes::new(&[0]).expect("the axes of a case");
+        let x = tensor(&[100_003], DType::U32, Values::Words, 1);
+        let op = Reduce { kind, axes, keep_axes: false };
+        table(device, settings, [Case::new(op, [x], Tolerance::Bits)]);
+    }
     // Long ones, along and across memory, where a single f32 accumulator would lose digits.
     for kind in [ReduceKind::Sum, ReduceKind::Mean, ReduceKind::Max] {
         for (dims, axis) in [(&[1usize, 100_003], 1), (&[100_003, 1], 0), (&[30_011, 5], 0)] {

@@ -25,7 +25,7 @@ impl Sample {
 
     /// Whether the op gives an output; others update their operands.
     pub fn executes(&self) -> bool {
-        !matches!(self.op, Op::SgdMomentum(_))
+        !matches!(self.op, Op::SgdMomentum(_) | Op::Optimize(_))
     }
 }
 
@@ -90,6 +90,19 @@ fn elementwise(all: &mut Vec<Sample>) {
     for &kind in ArgReduceKind::ALL {
         add(ArgReduce { kind, axis: 1, keep_axis: false }.into(), vec![floats(&[2, 3], 0)]);
     }
+    add(
+        Reduce {
+            kind: ReduceKind::Sum,
+            axes: Axes::new(&[0]).expect("the axes of a sample"),
+            keep_axes: true,
+        }
+        .into(),
+        vec![words(&[3, 2], &[1.0, 5.0, 2.0])],
+    );
+    let sums = CumulativeSum { axis: 1, exclusive: false, reverse: false };
+    add(sums.into(), vec![floats(&[2, 3], 0)]);
+    add(CumulativeSum { exclusive: true, reverse: true, ..sums }.into(), vec![floats(&[2, 3], 1)]);
+    add(ArgSort { axis: 1, descending: true, count: 2 }.into(), vec![floats(&[2, 3], 0)]);
     let condition = words(&[6], &[0.0, 1.0, 1.0]);
     add(Select.into(), vec![condition, floats(&[6], 0), floats(&[6], 3)]);
     add(ReluGrad.into(), vec![floats(&[6], 0), floats(&[6], 3)]);
@@ -110,16 +123,34 @@ fn others(all: &mut Vec<Sample>) {
     }
     let labels = words(&[2], &[3.0, 1.0]);
     add(CrossEntropy.into(), vec![floats(&[2, 4], 0), labels.clone()]);
-    add(CrossEntropyGrad.into(), vec![floats(&[2, 4], 0), labels, floats(&[2], 3)]);
+    add(CrossEntropyGrad.into(), vec![floats(&[2, 4], 0), labels.clone(), floats(&[2], 3)]);
+    let weighted = WeightedCrossEntropy { smoothing: 0.25, ignored: Some(7) };
+    let mut inputs = vec![floats(&[2, 4], 0), labels, positive(&[4], 1)];
+    add(weighted.into(), inputs.clone());
+    inputs.push(floats(&[2], 3));
+    add(WeightedCrossEntropyGrad(weighted).into(), inputs);
 
     add(Permute { order: vec![1, 0] }.into(), vec![floats(&[2, 3], 0)]);
     add(Slice { ranges: vec![0..2, 1..3] }.into(), vec![floats(&[2, 3], 0)]);
     let parts = vec![floats(&[2, 3], 0), floats(&[2, 1], 3), floats(&[2, 2], 5)];
     add(Concatenate { axis: 1 }.into(), parts);
     add(Pad { widths: vec![[1, 2], [0, 1]], value: 0.5 }.into(), vec![floats(&[2, 3], 0)]);
+    let images = || floats(&[1, 2, 3, 2], 3);
+    let pad = PadImage { widths: [[1, 0], [2, 1]], border: Border::Reflect };
+    add(pad.into(), vec![images()]);
+    add(PadImageGrad { pad, input: [2, 3] }.into(), vec![floats(&[1, 3, 6, 2], 0)]);
+    let resize = Resize::linear([3, 4]);
+    add(resize.into(), vec![images()]);
+    add(ResizeGrad { resize, input: [2, 3] }.into(), vec![floats(&[1, 3, 4, 2], 0)]);
     let indices = words(&[4], &[2.0, 0.0, 2.0, 1.0]);
     add(Gather { axis: 0 }.into(), vec![floats(&[3, 2], 0), indices.clone()]);
     add(GatherGrad { axis: 0, extent: 3 }.into(), vec![indices, floats(&[4, 2], 0)]);
+    let chosen = words(&[2, 4], &[2.0, 0.0, 2.0, 1.0, 7.0]);
+    add(TakeAlong { axis: 1 }.into(), vec![floats(&[2, 3], 0), words(&[2, 2], &[2.0, 0.0, 1.0])]);
+    for add_up in [false, true] {
+        let op = Scatter { axis: 1, add: add_up };
+        add(op.into(), vec![floats(&[2, 3], 0), chosen.clone(), floats(&[2, 4], 5)]);
+    }
     let axes = Axes::new(&[1]).expect("the axes of a sample");
     add(Flip { axes }.into(), vec![floats(&[2, 3], 0)]);
 
@@ -134,6 +165,14 @@ fn others(all: &mut Vec<Sample>) {
     add(input_grad.into(), vec![like_output.clone(), weights]);
     let weight_grad = Conv2dWeightGrad { conv, kernel: [3, 3] };
     add(weight_grad.into(), vec![image.clone(), like_output]);
+
+    let padding = [[1, 0], [0, 1]];
+    let back =
+        ConvTranspose2d { stride: [2, 1], output_padding: [1, 0], padding, ..Default::default() };
+    let operands = vec![floats(&[1, 2, 3, 2], 0), floats(&[2, 3, 2, 3], 4)];
+    add(back.into(), operands.clone());
+    let operands = [operands, vec![floats(&[3], 2)]].concat();
+    add(ConvTranspose2d { bias: true, ..back }.into(), operands);
 
     let pool = Pool2d::square(2, 1, 0);
     let windows = || floats(&[1, 3, 4, 2], 1);
@@ -158,10 +197,24 @@ fn others(all: &mut Vec<Sample>) {
     let operands = vec![x.clone(), dy, moments, sums, of_channels(1)];
     add(BatchNormGrad { epsilon: 1e-5 }.into(), operands);
 
+    let norm = GroupNorm::group(2, 1e-5);
+    let images = floats(&[2, 2, 4], 0);
+    let of_channels = |seed| floats(&[4], seed);
+    add(norm.into(), vec![images.clone(), of_channels(1), of_channels(4)]);
+    add(GroupNorm::layer(1e-5).into(), vec![images.clone(), of_channels(1), of_channels(4)]);
+    add(GroupNormSums(norm).into(), vec![images.clone(), floats(&[2, 2, 4], 4)]);
+    add(GroupNormGrad(norm).into(), vec![images, floats(&[2, 2, 4], 4), of_channels(1)]);
+
     add(Dropout { rate: 0.4, scale: 1.5, key }.into(), vec![x]);
     add(Uniform { shape, low: -1.0, high: 2.0, key }.into(), vec![]);
     add(Normal { shape, mean: 0.5, deviation: 2.0, key }.into(), vec![]);
     add(Fill { ty: TensorType::f32(shape), value: 1.5 }.into(), vec![]);
     let step = SgdMomentum { rate: 0.1, momentum: 0.9, decay: 0.01, scale: 0.5 };
     add(step.into(), vec![floats(&[5], 0), floats(&[5], 2), floats(&[5], 4)]);
+    for step in super::optimize::STEPS {
+        let mut inputs = vec![floats(&[5], 0)];
+        inputs.extend((0..step.states()).map(|i| positive(&[5], i)));
+        inputs.push(floats(&[5], 4));
+        add(step.into(), inputs);
+    }
 }

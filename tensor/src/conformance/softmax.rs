@@ -6,7 +6,9 @@ use super::Settings;
 use super::cases::{Case, Tolerance, random, table};
 use super::strategies::{dims_and_axis, float, seed};
 use super::values::{FLOATS, NON_FINITE, Values, sprinkled, tensor};
-use crate::ops::{CrossEntropy, CrossEntropyGrad, Softmax};
+use crate::ops::{
+    CrossEntropy, CrossEntropyGrad, Softmax, WeightedCrossEntropy, WeightedCrossEntropyGrad,
+};
 use crate::{DType, Device, HostTensor};
 
 fn case(log: bool, x: HostTensor, axis: usize) -> Case {
@@ -127,5 +129,98 @@ pub fn cross_entropy_grad(device: &Device, settings: &Settings) {
     random(device, settings, (0..40usize, 0..40usize, types, seed()), |parameters| {
         let (n, classes, types, seed) = parameters;
         case(n, classes, types, Values::Range(-20.0, 20.0), seed)
+    });
+}
+
+/// Labels that ask for one class and for all, one that is ignored.
+const WEIGHTED: [WeightedCrossEntropy; 4] = [
+    WeightedCrossEntropy { smoothing: 0.0, ignored: None },
+    WeightedCrossEntropy { smoothing: 0.1, ignored: None },
+    WeightedCrossEntropy { smoothing: 1.0, ignored: Some(0) },
+    WeightedCrossEntropy { smoothing: 0.25, ignored: Some(u32::MAX) },
+];
+
+/// Logits, labels and weights.
+fn weighted(
+    n: usize,
+    classes: usize,
+    dtype: DType,
+    values: Values<'_>,
+    seed: u64,
+) -> Vec<HostTensor> {
+    vec![
+        tensor(&[n, classes], dtype, values, seed),
+        tensor(&[n], DType::U32, Values::Range(0.0, classes as f32), seed ^ 1),
+        tensor(&[classes], DType::F32, Values::Range(0.0, 2.0), seed ^ 3),
+    ]
+}
+
+/// Operands of many sizes; labels that are no class, and logits that are not finite.
+fn weighted_table(dtype: DType) -> Vec<Vec<HostTensor>> {
+    let mut all = Vec::new();
+    for (n, classes) in
+        [(0, 5), (0, 0), (1, 0), (4, 0), (1, 1), (5, 2), (16, 10), (3, 1000), (130, 17)]
+    {
+        for values in [Values::Range(-5.0, 5.0), Values::Range(800.0, 1000.0)] {
+            all.push(weighted(n, classes, dtype, values, 1));
+        }
+    }
+    let mut wrong = weighted(6, 10, dtype, Values::Range(-5.0, 5.0), 2);
+    let labels = Values::Cycle(&[0.0, 9.0, 10.0, 11.0, 4e9, f32::INFINITY]);
+    wrong[1] = tensor(&[6], DType::U32, labels, 0);
+    let mut infinite = weighted(64, 10, dtype, Values::Range(-5.0, 5.0), 3);
+    infinite[0] = sprinkled(infinite[0].clone(), NON_FINITE, 10, 4);
+    let mut without = weighted(16, 5, dtype, Values::Range(-5.0, 5.0), 5);
+    without[2] = tensor(&[5], DType::F32, Values::Cycle(&[0.0, 1.0]), 0);
+    all.extend([wrong, infinite, without]);
+    all
+}
+
+/// [`WeightedCrossEntropy`], with labels that are no class, and ignored ones.
+///
+/// # Panics
+/// Where the device disagrees with the reference.
+pub fn weighted_cross_entropy(device: &Device, settings: &Settings) {
+    // A sum over the classes, each of which may have a large logarithm and a small share.
+    let case = |op: WeightedCrossEntropy, inputs: Vec<HostTensor>| {
+        Case::new(op, inputs, Tolerance::Each { floor: 4.0 })
+    };
+    for op in WEIGHTED {
+        for dtype in FLOATS {
+            table(
+                device,
+                settings,
+                weighted_table(dtype).into_iter().map(|inputs| case(op, inputs)),
+            );
+        }
+    }
+    let parameters = (0..40usize, 0..40usize, float(), 0..4usize, seed());
+    random(device, settings, parameters, |(n, classes, dtype, which, seed)| {
+        case(WEIGHTED[which], weighted(n, classes, dtype, Values::Range(-20.0, 20.0), seed))
+    });
+}
+
+/// [`WeightedCrossEntropyGrad`], with labels that are no class, and ignored ones.
+///
+/// # Panics
+/// Where the device disagrees with the reference.
+pub fn weighted_cross_entropy_grad(device: &Device, settings: &Settings) {
+    let case = |op, mut inputs: Vec<HostTensor>, dtype_dy, seed: u64| {
+        let n = inputs[1].ty().count();
+        inputs.push(tensor(&[n], dtype_dy, Values::Range(-2.0, 2.0), seed ^ 2));
+        // A probability times the sum of the weights, and a weight less: both times dy.
+        let tolerance = Tolerance::Sum { terms: 1, product: 4.0 };
+        Case::new(WeightedCrossEntropyGrad(op), inputs, tolerance)
+    };
+    for op in WEIGHTED {
+        for (dtype, dy) in FLOATS.into_iter().flat_map(|dtype| FLOATS.map(|dy| (dtype, dy))) {
+            let cases = weighted_table(dtype).into_iter().map(|inputs| case(op, inputs, dy, 1));
+            table(device, settings, cases);
+        }
+    }
+    let parameters = (0..40usize, 0..40usize, float(), 0..4usize, seed());
+    random(device, settings, parameters, |(n, classes, dtype, which, seed)| {
+        let inputs = weighted(n, classes, dtype, Values::Range(-20.0, 20.0), seed);
+        case(WEIGHTED[which], inputs, dtype, seed)
     });
 }

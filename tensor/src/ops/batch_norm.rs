@@ -22,7 +22,7 @@ fn pairs(op: &'static str, what: &'static str, ty: &TensorType, channels: usize)
 }
 
 /// Checks a number for each channel.
-fn per_channel(
+pub(super) fn per_channel(
     op: &'static str,
     what: &'static str,
     ty: &TensorType,
@@ -32,7 +32,7 @@ fn per_channel(
     same_shape(op, what, &Shape::new(&[channels])?, &ty.shape)
 }
 
-fn check_epsilon(op: &'static str, epsilon: f32) -> Result<()> {
+pub(super) fn check_epsilon(op: &'static str, epsilon: f32) -> Result<()> {
     if epsilon.is_finite() && epsilon >= 0.0 {
         return Ok(());
     }

@@ -24,6 +24,8 @@ kinds! {
         Minimum => "minimum",
         /// `a` to the power `b`, as [`f32::powf`]: a negative `a` has whole powers only; floats only
         Pow => "pow",
+        /// `a` where positive, `b · a` elsewhere; floats only
+        Prelu => "prelu",
     }
 }
 
@@ -44,7 +46,8 @@ impl OpRule for Binary {
         let op = self.name();
         let [a, b] = operands(op, inputs)?;
         super::of_dtype(op, "b", &b, a.dtype)?;
-        if matches!(self.kind, BinaryKind::Div | BinaryKind::Pow) && a.dtype == DType::U32 {
+        let of_floats = matches!(self.kind, BinaryKind::Div | BinaryKind::Pow | BinaryKind::Prelu);
+        if of_floats && a.dtype == DType::U32 {
             return Err(Error::DType { op, what: "a", expected: "f32 or f16", got: a.dtype });
         }
         Ok(TensorType::new(a.shape.broadcast(&b.shape, op)?, a.dtype))
@@ -62,6 +65,7 @@ impl OpRule for Binary {
             BinaryKind::Mul => a.when(wants(1)).and(b.when(wants(0))),
             BinaryKind::Div => b.and(Saved::OUTPUT.when(wants(1))),
             BinaryKind::Maximum | BinaryKind::Minimum => a.and(b),
+            BinaryKind::Prelu => a.and(b.when(wants(0))),
             BinaryKind::Pow => a.and(b).and(Saved::OUTPUT.when(wants(1))),
         }
     }
@@ -84,6 +88,10 @@ impl Binary {
             BinaryKind::Div => dy.div(&b()?),
             BinaryKind::Maximum => chosen(&dy, &cx.wide_operand(0)?, &b()?),
             BinaryKind::Minimum => chosen(&dy, &b()?, &cx.wide_operand(0)?),
+            BinaryKind::Prelu => {
+                let a = cx.wide_operand(0)?;
+                a.gt(&zero(&a)?)?.select(&dy, &dy.mul(&b()?)?)
+            }
             BinaryKind::Pow => {
                 // b · a^(b - 1); where b is 0 it is 0, of any a.
                 let b = b()?;
@@ -106,6 +114,11 @@ impl Binary {
             BinaryKind::Div => dy.mul(&cx.wide_output()?)?.div(&cx.wide_operand(1)?)?.neg(),
             BinaryKind::Maximum => chosen(&dy, &cx.wide_operand(1)?, &a()?),
             BinaryKind::Minimum => chosen(&dy, &a()?, &cx.wide_operand(1)?),
+            BinaryKind::Prelu => {
+                let a = a()?;
+                let zero = zero(&a)?;
+                a.gt(&zero)?.select(&zero, &dy.mul(&a)?)
+            }
             BinaryKind::Pow => {
                 // a^b · ln a; where a is 0 it is 0, of any b.
                 let a = a()?;
@@ -152,4 +165,7 @@ methods! {
     minimum => Minimum;
     /// The power, element by element, with broadcasting.
     pow => Pow;
+    /// ReLU with a slope below zero, `x` where positive and `other · x` elsewhere, element by element, with
+    /// broadcasting: `other` is the slope, for each channel where its shape is `[channels]`.
+    prelu => Prelu;
 }

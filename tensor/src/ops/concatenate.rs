@@ -1,7 +1,7 @@
 //! Tensors end to end.
 
 use super::{Backward, OpRule};
-use crate::{Error, Result, Tensor, TensorType};
+use crate::{Axis, Error, Result, Tensor, TensorType};
 
 /// Tensors end to end along an axis. Operands: one or more of one type, whose shapes differ at that
 /// axis only. Output: of their summed extent there.
@@ -55,7 +55,7 @@ impl Tensor {
     /// # Errors
     /// Where there are none, their types differ or their shapes differ elsewhere, or the device
     /// fails.
-    pub fn concatenate(tensors: &[&Tensor], axis: usize) -> Result<Tensor> {
+    pub fn concatenate(tensors: &[&Tensor], axis: impl Axis) -> Result<Tensor> {
         let Some(first) = tensors.first() else {
             return Err(Error::Operands {
                 op: "concatenate",
@@ -63,6 +63,7 @@ impl Tensor {
                 got: 0,
             });
         };
+        let axis = axis.place_in(first.shape(), "concatenate")?;
         first.device().execute(&Concatenate { axis }.into(), tensors)
     }
 }

@@ -94,7 +94,7 @@ pub(crate) fn windows(
 }
 
 impl Conv2d {
-    fn check(&self, op: &'static str, x: &Shape, weights: &Shape) -> Result<Shape> {
+    pub(super) fn check(&self, op: &'static str, x: &Shape, weights: &Shape) -> Result<Shape> {
         let [n, rows, cols, channels] = x.nhwc(op, "x")?;
         let [out, kernel_rows, kernel_cols, per_group] = weights.nhwc(op, "weights")?;
         if self.groups == 0
@@ -134,7 +134,7 @@ impl Conv2d {
         })
     }
 
-    fn macs(output: &Shape, weights: &Shape) -> u64 {
+    pub(super) fn macs(output: &Shape, weights: &Shape) -> u64 {
         let per_output: usize = weights.dims().iter().skip(1).product();
         // Half of what the flops can be, which count a multiplication and an addition.
         (output.count() as u64).saturating_mul(per_output as u64).min(u64::MAX / 2)

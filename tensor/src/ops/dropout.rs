@@ -47,4 +47,19 @@ impl Tensor {
     pub fn dropout(&self, rate: f32, scale: f32, key: RandomKey) -> Result<Tensor> {
         self.device().execute(&Dropout { rate, scale, key }.into(), &[self])
     }
+
+    /// The images of a batch (whatever has one index of axis 0) zeroed at random with probability `rate`,
+    /// each as a whole, the others times `scale`.
+    ///
+    /// # Errors
+    /// Where the rate is no probability, there are no axes, the tensor is not of floats, or the device
+    /// fails.
+    pub fn dropout_images(&self, rate: f32, scale: f32, key: RandomKey) -> Result<Tensor> {
+        float("dropout", "x", self.ty())?;
+        let images = self.shape().axis(0, "dropout")?;
+        let ones = Tensor::full([images], 1.0, self.dtype(), self.device())?;
+        let mut factors = vec![1; self.shape().rank()];
+        factors[0] = images;
+        self.mul(&ones.dropout(rate, scale, key)?.reshape(&factors[..])?)
+    }
 }

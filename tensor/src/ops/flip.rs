@@ -1,7 +1,7 @@
 //! Axes reversed.
 
 use super::{Axes, Backward, OpRule, operands};
-use crate::{Result, Tensor, TensorType};
+use crate::{AxisList, Result, Tensor, TensorType};
 
 /// Axes reversed. Operand: any. Output: as it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -35,7 +35,8 @@ impl Tensor {
     ///
     /// # Errors
     /// Where there is no such axis or it stands twice, or the device fails.
-    pub fn flip(&self, axes: &[usize]) -> Result<Tensor> {
-        self.device().execute(&Flip { axes: Axes::new(axes)? }.into(), &[self])
+    pub fn flip(&self, axes: impl AxisList) -> Result<Tensor> {
+        let axes = Axes::new(&axes.places_in(self.shape(), "flip")?)?;
+        self.device().execute(&Flip { axes }.into(), &[self])
     }
 }

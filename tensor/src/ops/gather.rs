@@ -1,7 +1,7 @@
 //! Entries of an axis by index.
 
 use super::{Backward, OpRule, Saved, float, of_dtype, operands, same_shape};
-use crate::{DType, Error, Result, Shape, Tensor, TensorType};
+use crate::{Axis, DType, Error, Result, Shape, Tensor, TensorType};
 
 /// Entries of an axis by index. Operands: `x` (any) and `indices [n]` (u32). Output: as `x` with
 /// extent `n` at that axis. An index beyond the axis gives NaN (`u32::MAX` for integers).
@@ -87,7 +87,8 @@ impl Tensor {
     ///
     /// # Errors
     /// Where there is no such axis, the indices are of another type or shape, or the device fails.
-    pub fn gather(&self, indices: &Tensor, axis: usize) -> Result<Tensor> {
+    pub fn gather(&self, indices: &Tensor, axis: impl Axis) -> Result<Tensor> {
+        let axis = axis.place_in(self.shape(), "gather")?;
         self.device().execute(&Gather { axis }.into(), &[self, indices])
     }
 }

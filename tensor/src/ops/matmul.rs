@@ -131,7 +131,9 @@ fn rows(x: &Tensor) -> Result<Tensor> {
 }
 
 impl Tensor {
-    /// The matrix product `self · other`, batched over leading axes with broadcasting.
+    /// The matrix product `self · other`, batched over leading axes with broadcasting. A tensor of one
+    /// axis is a row on the left and a column on the right, and has no axis in the result: the product
+    /// of a matrix and a vector is a vector, that of two vectors a number.
     ///
     /// ```
     /// # use striate_tensor::{Device, Reference, Tensor};
@@ -147,7 +149,20 @@ impl Tensor {
     /// # Errors
     /// Where the shapes do not fit, or the device fails.
     pub fn matmul(&self, other: &Tensor) -> Result<Tensor> {
-        self.matmul_with(other, None, MatMul::default())
+        match (self.dims(), other.dims()) {
+            (&[k], _) => {
+                let product = self.reshape([1, k])?.matmul(other)?;
+                match *product.dims() {
+                    // Of two vectors, from which the axis of the column has gone.
+                    [_] => product.reshape([]),
+                    _ => product.squeeze(-2),
+                }
+            }
+            (_, &[k]) => {
+                self.matmul_with(&other.reshape([k, 1])?, None, MatMul::default())?.squeeze(-1)
+            }
+            _ => self.matmul_with(other, None, MatMul::default()),
+        }
     }
 
     /// The matrix product with transposes, bias and ReLU as `options` says (its `bias` is set by

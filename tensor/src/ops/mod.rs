@@ -4,62 +4,86 @@
 //! cost, its gradient rule and the [`Tensor`] methods that ask for it. [`Op`] is the sum of them.
 //! What an op computes is defined by its plain version in [`reference`](mod@crate::reference).
 
+mod adaptive;
+mod along;
+mod arg_sort;
 mod batch_norm;
 mod binary;
 mod cast;
 mod compare;
 mod concatenate;
 mod conv2d;
+mod conv_transpose2d;
 mod cross_entropy;
+mod cumulative_sum;
 mod custom;
 mod dropout;
 mod fill;
 mod flip;
 mod gather;
 mod gradient;
+mod group_norm;
 mod kinds;
 mod lrn;
 mod matmul;
+mod optimize;
 mod pad;
+mod pad_image;
 mod permute;
 mod pool2d;
 mod random;
+mod rearrange;
 mod reduce;
 mod relu;
+mod resize;
 mod select;
 mod sgd;
 mod slice;
 mod softmax;
 mod table;
+mod taps;
 mod unary;
+mod weighted_cross_entropy;
 
+pub use adaptive::adaptive_windows;
+pub use along::{Scatter, TakeAlong};
+pub use arg_sort::ArgSort;
 pub use batch_norm::{BatchNorm, BatchNormGrad, BatchNormSums, Moments};
 pub use binary::{Binary, BinaryKind};
 pub use cast::Cast;
 pub use compare::{Compare, CompareKind};
 pub use concatenate::Concatenate;
+pub use conv_transpose2d::ConvTranspose2d;
 pub use conv2d::{Algorithm, Conv2d, Conv2dInputGrad, Conv2dWeightGrad};
 pub use cross_entropy::{CrossEntropy, CrossEntropyGrad};
+pub use cumulative_sum::CumulativeSum;
 pub use custom::{CpuKernel, Custom, CustomOp, MAX_SHADER_OPERANDS};
 pub use dropout::Dropout;
 pub use fill::Fill;
 pub use flip::Flip;
 pub use gather::{Gather, GatherGrad};
 pub use gradient::{Backward, Saved};
+pub use group_norm::{GroupExtents, GroupNorm, GroupNormGrad, GroupNormSums};
 pub use lrn::Lrn;
 pub use matmul::{MatMul, MatMulExtents};
+pub use optimize::{Optimize, OptimizeFactors};
 pub use pad::Pad;
+pub use pad_image::{Border, PadImage, PadImageGrad};
 pub use permute::Permute;
 pub use pool2d::{AvgPool2dGrad, Pool2d, Ties};
 pub use random::{Normal, Uniform};
+pub use rearrange::{BlockOrder, Rearrangement};
 pub use reduce::{ArgReduce, ArgReduceKind, Axes, Reduce, ReduceKind};
 pub use relu::ReluGrad;
+pub use resize::{Coordinates, Interpolation, Nearest, Resize, ResizeGrad};
 pub use select::Select;
 pub use sgd::SgdMomentum;
 pub use slice::Slice;
 pub use softmax::Softmax;
 pub use table::{Differentiable, OpFacts};
+pub use taps::Taps;
 pub use unary::{Unary, UnaryKind};
+pub use weighted_cross_entropy::{WeightedCrossEntropy, WeightedCrossEntropyGrad};
 
 use crate::{DType, Error, Result, Shape, Tensor, TensorType};
 
@@ -160,12 +184,21 @@ ops! {
     Reduce(Reduce): ReduceKind::NAMES, Of(&[0]);
     /// The index of the maximum or minimum along an axis.
     ArgReduce(ArgReduce): ArgReduceKind::NAMES, Without("an index has no slope");
+    /// For each entry along an axis the sum of those up to it.
+    CumulativeSum(CumulativeSum): &["cumulative_sum"], Of(&[0]);
+    /// The indices that put an axis in order.
+    ArgSort(ArgSort): &["arg_sort"], Without("an index has no slope");
     /// Softmax or its logarithm along an axis.
     Softmax(Softmax): &["softmax", "log_softmax"], Of(&[0]);
     /// Cross-entropy of logits against labels.
     CrossEntropy(CrossEntropy): &["cross_entropy"], Of(&[0]);
     /// The gradient of cross-entropy in the logits.
     CrossEntropyGrad(CrossEntropyGrad): &["cross_entropy_grad"], Without(SECOND);
+    /// Cross-entropy with smoothed labels, weights of classes and ignored labels.
+    WeightedCrossEntropy(WeightedCrossEntropy): &["weighted_cross_entropy"], Of(&[0]);
+    /// The gradient of that in the logits.
+    WeightedCrossEntropyGrad(WeightedCrossEntropyGrad): &["weighted_cross_entropy_grad"],
+        Without(SECOND);
     /// The gradient of ReLU.
     ReluGrad(ReluGrad): &["relu_grad"], Without(SECOND);
     /// Axes in another order.
@@ -176,10 +209,18 @@ ops! {
     Concatenate(Concatenate): &["concatenate"], All;
     /// A border of one value around a tensor.
     Pad(Pad): &["pad"], Of(&[0]);
+    /// A border of an image's own pixels around it.
+    PadImage(PadImage): &["pad_image"], Of(&[0]);
+    /// The gradient of a border of an image's own pixels.
+    PadImageGrad(PadImageGrad): &["pad_image_grad"], Without(SECOND);
     /// Entries of an axis by index.
     Gather(Gather): &["gather"], Of(&[0]);
     /// The gradient of taking entries by index.
     GatherGrad(GatherGrad): &["gather_grad"], Without(SECOND);
+    /// For each index the entry along an axis that it names, in its own line.
+    TakeAlong(TakeAlong): &["take_along"], Of(&[0]);
+    /// Entries along an axis replaced, or added to, by an index each.
+    Scatter(Scatter): &["scatter", "scatter_add"], Of(&[0, 2]);
     /// Another element type.
     Cast(Cast): &["cast"], Of(&[0]);
     /// Convolution, with bias and ReLU where asked.
@@ -188,6 +229,8 @@ ops! {
     Conv2dInputGrad(Conv2dInputGrad): &["conv2d_input_grad"], Without(SECOND);
     /// The gradient of a convolution in its weights.
     Conv2dWeightGrad(Conv2dWeightGrad): &["conv2d_weight_grad"], Without(SECOND);
+    /// Transposed convolution, with bias where asked.
+    ConvTranspose2d(ConvTranspose2d): &["conv_transpose2d"], Of(&[0, 1, 2]);
     /// The maximum of each window.
     MaxPool2d(Pool2d): &["max_pool2d"], Of(&[0]);
     /// The gradient of max pooling.
@@ -196,6 +239,10 @@ ops! {
     AvgPool2d(pool2d::AvgPool2d): &["avg_pool2d"], Of(&[0]);
     /// The gradient of average pooling.
     AvgPool2dGrad(AvgPool2dGrad): &["avg_pool2d_grad"], Without(SECOND);
+    /// Images of another size.
+    Resize(Resize): &["resize"], Of(&[0]);
+    /// The gradient of images of another size.
+    ResizeGrad(ResizeGrad): &["resize_grad"], Without(SECOND);
     /// Local response normalization across channels.
     Lrn(Lrn): &["lrn"], Of(&[0]);
     /// The gradient of local response normalization.
@@ -208,6 +255,12 @@ ops! {
     BatchNormSums(BatchNormSums): &["batch_norm_sums"], Without(SECOND);
     /// The gradient of batch normalization in its input.
     BatchNormGrad(BatchNormGrad): &["batch_norm_grad"], Without(SECOND);
+    /// Normalization of groups of channels: layer, group and instance normalization.
+    GroupNorm(GroupNorm): &["group_norm"], Of(&[0, 1, 2]);
+    /// The gradients of group normalization in scale and shift.
+    GroupNormSums(GroupNormSums): &["group_norm_sums"], Without(SECOND);
+    /// The gradient of group normalization in its input.
+    GroupNormGrad(GroupNormGrad): &["group_norm_grad"], Without(SECOND);
     /// Elements zeroed at random.
     Dropout(Dropout): &["dropout"], Of(&[0]);
     /// Uniform random numbers.
@@ -220,6 +273,8 @@ ops! {
     Flip(Flip): &["flip"], Of(&[0]);
     /// A step of gradient descent with momentum, in place.
     SgdMomentum(SgdMomentum): &["sgd_momentum"], Without("it updates its operands in place");
+    /// A step of another optimizer, in place.
+    Optimize(Optimize): Optimize::NAMES, Without("it updates its operands in place");
     /// A user's own op: its names and its gradient are its own.
     Custom(Custom): &[], Without("a user's own op says itself whether it has one");
 }

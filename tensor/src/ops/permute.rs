@@ -1,7 +1,7 @@
 //! Axes in another order.
 
 use super::{Backward, OpRule, operands};
-use crate::{Error, MAX_RANK, Result, Shape, Tensor, TensorType};
+use crate::{Axis, AxisList, Error, MAX_RANK, Result, Shape, Tensor, TensorType};
 
 /// Axes in another order. Operand: any. Output: axis `i` of it is axis `order[i]` of the operand.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -47,8 +47,21 @@ impl Tensor {
     ///
     /// # Errors
     /// Where `order` does not name each axis once, or the device fails.
-    pub fn permute(&self, order: &[usize]) -> Result<Tensor> {
-        self.device().execute(&Permute { order: order.to_vec() }.into(), &[self])
+    pub fn permute(&self, order: impl AxisList) -> Result<Tensor> {
+        let order = order.places_in(self.shape(), "permute")?;
+        self.device().execute(&Permute { order }.into(), &[self])
+    }
+
+    /// Two axes swapped.
+    ///
+    /// # Errors
+    /// Where there is no such axis, or the device fails.
+    pub fn swap_axes(&self, a: impl Axis, b: impl Axis) -> Result<Tensor> {
+        let shape = self.shape();
+        let (a, b) = (a.place_in(shape, "swap_axes")?, b.place_in(shape, "swap_axes")?);
+        let mut order: Vec<usize> = (0..shape.rank()).collect();
+        order.swap(a, b);
+        self.permute(order)
     }
 
     /// The last two axes swapped.

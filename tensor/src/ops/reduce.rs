@@ -3,7 +3,7 @@
 use super::gradient::{broadcast_to, zero};
 use super::kinds::kinds;
 use super::{Backward, OpRule, Saved, float, operands};
-use crate::{DType, Error, MAX_RANK, Result, Shape, Tensor, TensorType};
+use crate::{Axis, AxisList, DType, Error, MAX_RANK, Result, Shape, Tensor, TensorType};
 
 /// A set of axes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -57,19 +57,19 @@ kinds! {
     pub enum ReduceKind {
         /// The sum; 0 of nothing.
         Sum => "sum",
-        /// The mean; NaN of nothing.
+        /// The mean, of floats alone; NaN of nothing.
         Mean => "mean",
         /// The product; 1 of nothing.
         Product => "product",
-        /// The maximum, NaN where one is; -∞ of nothing.
+        /// The maximum, NaN where one is; -∞ (0 for integers) of nothing.
         Max => "max",
-        /// The minimum, NaN where one is; +∞ of nothing.
+        /// The minimum, NaN where one is; +∞ (`u32::MAX` for integers) of nothing.
         Min => "min",
     }
 }
 
-/// A reduction over axes. Operand: floats of any shape. Output: as it, without the reduced axes or
-/// with extent 1 there.
+/// A reduction over axes. Operand: of any type and shape; a mean is of floats. Output: as it, without the
+/// reduced axes or with extent 1 there. Sums and products of integers are modulo 2³².
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Reduce {
     /// Which reduction.
@@ -99,7 +99,9 @@ impl OpRule for Reduce {
 
     fn output(&self, inputs: &[TensorType]) -> Result<TensorType> {
         let [x] = operands(self.name(), inputs)?;
-        float(self.name(), "x", &x)?;
+        if self.kind == ReduceKind::Mean {
+            float(self.name(), "x", &x)?;
+        }
         self.axes.check(&x.shape, self.name())?;
         Ok(TensorType::new(reduced(&x.shape, &self.axes, self.keep_axes)?, x.dtype))
     }
@@ -204,52 +206,58 @@ impl OpRule for ArgReduce {
 }
 
 macro_rules! methods {
-    ($($(#[$doc:meta])* $method:ident => $kind:ident;)*) => {
-        impl Tensor {
-            $($(#[$doc])*
+    ($($(#[$doc:meta])* $method:ident $keepdims:ident => $kind:ident;)*) => {
+        impl Tensor {$(
+            $(#[$doc])*
             /// The reduced axes go.
             ///
             /// # Errors
-            /// Where there is no such axis or it stands twice, the tensor is not of floats, or the
-            /// device fails.
-            pub fn $method(&self, axes: &[usize]) -> Result<Tensor> {
+            /// Where there is no such axis or it stands twice, or the device fails; a mean of integers.
+            pub fn $method(&self, axes: impl AxisList) -> Result<Tensor> {
                 self.reduce(ReduceKind::$kind, axes, false)
-            })*
-        }
+            }
+
+            $(#[$doc])*
+            /// The reduced axes stay, with extent 1.
+            ///
+            /// # Errors
+            /// Where there is no such axis or it stands twice, or the device fails; a mean of integers.
+            pub fn $keepdims(&self, axes: impl AxisList) -> Result<Tensor> {
+                self.reduce(ReduceKind::$kind, axes, true)
+            }
+        )*}
     };
 }
 
 methods! {
     /// The sum over axes.
-    sum => Sum;
+    sum sum_keepdims => Sum;
     /// The mean over axes.
-    mean => Mean;
+    mean mean_keepdims => Mean;
     /// The product over axes.
-    product => Product;
+    product product_keepdims => Product;
     /// The maximum over axes; NaN where one is.
-    max => Max;
+    max max_keepdims => Max;
     /// The minimum over axes; NaN where one is.
-    min => Min;
+    min min_keepdims => Min;
 }
 
 impl Tensor {
     /// A reduction over axes; `keep_axes` leaves them with extent 1.
     ///
     /// # Errors
-    /// Where there is no such axis or it stands twice, the tensor is not of floats, or the device
-    /// fails.
-    pub fn reduce(&self, kind: ReduceKind, axes: &[usize], keep_axes: bool) -> Result<Tensor> {
-        let op = Reduce { kind, axes: Axes::new(axes)?, keep_axes };
-        self.device().execute(&op.into(), &[self])
+    /// Where there is no such axis or it stands twice, a mean is of integers, or the device fails.
+    pub fn reduce(&self, kind: ReduceKind, axes: impl AxisList, keep_axes: bool) -> Result<Tensor> {
+        let axes = Axes::new(&axes.places_in(self.shape(), kind.name())?)?;
+        self.device().execute(&Reduce { kind, axes, keep_axes }.into(), &[self])
     }
 
     /// The sum of all elements, as a tensor without axes.
     ///
     /// # Errors
-    /// Where the tensor is not of floats, or the device fails.
+    /// Where the device fails.
     pub fn sum_all(&self) -> Result<Tensor> {
-        let op = Reduce { kind: ReduceKind::Sum, axes: Axes::all(self.shape()), keep_axes: false };
-        self.device().execute(&op.into(), &[self])
+        self.sum(..)
     }
 
     /// The mean of all elements, as a tensor without axes.
@@ -257,25 +265,27 @@ impl Tensor {
     /// # Errors
     /// Where the tensor is not of floats, or the device fails.
     pub fn mean_all(&self) -> Result<Tensor> {
-        let op = Reduce { kind: ReduceKind::Mean, axes: Axes::all(self.shape()), keep_axes: false };
-        self.device().execute(&op.into(), &[self])
+        self.mean(..)
     }
 
     /// The index of the largest along `axis`, as u32; of equals the first.
     ///
     /// # Errors
     /// Where there is no such axis or its extent is 0, or the device fails.
-    pub fn arg_max(&self, axis: usize) -> Result<Tensor> {
-        let op = ArgReduce { kind: ArgReduceKind::Max, axis, keep_axis: false };
-        self.device().execute(&op.into(), &[self])
+    pub fn arg_max(&self, axis: impl Axis) -> Result<Tensor> {
+        self.arg_reduce(ArgReduceKind::Max, axis)
     }
 
     /// The index of the smallest along `axis`, as u32; of equals the first.
     ///
     /// # Errors
     /// Where there is no such axis or its extent is 0, or the device fails.
-    pub fn arg_min(&self, axis: usize) -> Result<Tensor> {
-        let op = ArgReduce { kind: ArgReduceKind::Min, axis, keep_axis: false };
-        self.device().execute(&op.into(), &[self])
+    pub fn arg_min(&self, axis: impl Axis) -> Result<Tensor> {
+        self.arg_reduce(ArgReduceKind::Min, axis)
+    }
+
+    fn arg_reduce(&self, kind: ArgReduceKind, axis: impl Axis) -> Result<Tensor> {
+        let axis = axis.place_in(self.shape(), kind.name())?;
+        self.device().execute(&ArgReduce { kind, axis, keep_axis: false }.into(), &[self])
     }
 }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::{Backward, OpRule, operands};
-use crate::{Error, Result, Shape, Tensor, TensorType};
+use crate::{Axis, Error, Result, Shape, Tensor, TensorType};
 
 /// A range of each axis. Operand: any. Output: the elements inside all ranges.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -55,8 +55,8 @@ impl Tensor {
     ///
     /// # Errors
     /// Where there is no such axis, the range reaches beyond it, or the device fails.
-    pub fn narrow(&self, axis: usize, range: Range<usize>) -> Result<Tensor> {
-        self.shape().axis(axis, "narrow")?;
+    pub fn narrow(&self, axis: impl Axis, range: Range<usize>) -> Result<Tensor> {
+        let axis = axis.place_in(self.shape(), "narrow")?;
         let mut ranges: Vec<Range<usize>> = self.shape().dims().iter().map(|&d| 0..d).collect();
         ranges[axis] = range;
         self.device().execute(&Slice { ranges }.into(), &[self])

@@ -1,7 +1,7 @@
 //! Softmax and its logarithm.
 
 use super::{Axes, Backward, OpRule, Reduce, ReduceKind, Saved, float, operands};
-use crate::{Result, Tensor, TensorType};
+use crate::{Axis, Result, Tensor, TensorType};
 
 /// Softmax along an axis: `e^(x - max) / Σ e^(x - max)`, or its logarithm. Operand: floats. Output:
 /// as it. A line with NaN or +∞ in it, or of nothing but -∞, becomes NaN.
@@ -56,7 +56,8 @@ impl Tensor {
     ///
     /// # Errors
     /// Where there is no such axis, the tensor is not of floats, or the device fails.
-    pub fn softmax(&self, axis: usize) -> Result<Tensor> {
+    pub fn softmax(&self, axis: impl Axis) -> Result<Tensor> {
+        let axis = axis.place_in(self.shape(), "softmax")?;
         self.device().execute(&Softmax { axis, log: false }.into(), &[self])
     }
 
@@ -64,7 +65,8 @@ impl Tensor {
     ///
     /// # Errors
     /// Where there is no such axis, the tensor is not of floats, or the device fails.
-    pub fn log_softmax(&self, axis: usize) -> Result<Tensor> {
+    pub fn log_softmax(&self, axis: impl Axis) -> Result<Tensor> {
+        let axis = axis.place_in(self.shape(), "log_softmax")?;
         self.device().execute(&Softmax { axis, log: true }.into(), &[self])
     }
 }

@@ -35,6 +35,8 @@ kinds! {
         Cos => "cos",
         /// The hyperbolic tangent.
         Tanh => "tanh",
+        /// The error function.
+        Erf => "erf",
         /// `1 / (1 + e⁻ˣ)`
         Sigmoid => "sigmoid",
         /// `max(x, 0)`; NaN stays NaN
@@ -53,10 +55,16 @@ kinds! {
         Silu => "silu",
         /// `x · Φ(x)` by its tanh approximation.
         Gelu => "gelu",
+        /// `x · Φ(x)`, with the normal distribution `Φ(x) = (1 + erf(x / √2)) / 2`
+        GeluErf => "gelu_erf",
         /// `x · min(max(x + 3, 0), 6) / 6`
         HardSwish => "hard_swish",
         /// `min(max(x + 3, 0), 6) / 6`
         HardSigmoid => "hard_sigmoid",
+        /// `ln(1 + eˣ)`
+        Softplus => "softplus",
+        /// `x · tanh(ln(1 + eˣ))`
+        Mish => "mish",
         /// The largest integer not above.
         Floor => "floor",
         /// The smallest integer not below.
@@ -83,6 +91,11 @@ kinds! {
             max: f32 = 1.5,
         } => "clamp",
     }
+}
+
+impl UnaryKind {
+    /// ReLU up to 6, `min(max(x, 0), 6)`: a [`Clamp`](UnaryKind::Clamp).
+    pub const RELU6: UnaryKind = UnaryKind::Clamp { min: 0.0, max: 6.0 };
 }
 
 /// Element by element, one number to one number. Operand: floats of any shape. Output: as it.
@@ -136,8 +149,12 @@ impl OpRule for Unary {
             | UnaryKind::Elu { .. }
             | UnaryKind::Silu
             | UnaryKind::Gelu
+            | UnaryKind::GeluErf
             | UnaryKind::HardSwish
             | UnaryKind::HardSigmoid
+            | UnaryKind::Softplus
+            | UnaryKind::Mish
+            | UnaryKind::Erf
             | UnaryKind::Powf { .. }
             | UnaryKind::Clamp { .. } => Saved::operand(0),
         }
@@ -189,6 +206,7 @@ impl OpRule for Unary {
                 times(s.mul(&x.mul(&s.affine(-1.0, 1.0)?)?.affine(1.0, 1.0)?)?)
             }
             UnaryKind::Gelu => times(gelu_slope(&x()?)?),
+            UnaryKind::GeluErf => times(gelu_erf_slope(&x()?)?),
             UnaryKind::HardSwish => {
                 let x = x()?;
                 // Outside the bend it is 0 or 1, which the hard sigmoid is there.
@@ -197,6 +215,12 @@ impl OpRule for Unary {
             }
             UnaryKind::HardSigmoid => {
                 bends(&x()?)?.select(&dy.affine(1.0 / 6.0, 0.0)?, &zero(&dy)?)
+            }
+            UnaryKind::Softplus => times(x()?.sigmoid()?),
+            UnaryKind::Mish => times(mish_slope(&x()?)?),
+            UnaryKind::Erf => {
+                const TWO_BY_ROOT_PI: f32 = std::f32::consts::FRAC_2_SQRT_PI;
+                times(x()?.square()?.neg()?.exp()?.affine(TWO_BY_ROOT_PI, 0.0)?)
             }
             UnaryKind::Affine { scale, .. } => dy.affine(scale, 0.0),
             UnaryKind::Powf { exponent } => {
@@ -228,6 +252,26 @@ fn gelu_slope(x: &Tensor) -> Result<Tensor> {
     let inner = square.affine(3.0 * C * D, C)?;
     let bend = t.square()?.affine(-0.5, 0.5)?.mul(&x)?.mul(&inner)?;
     t.affine(0.5, 0.5)?.add(&bend)
+}
+
+/// `Φ(x) + x · φ(x)`, with the density `φ(x) = e^(-x² / 2) / √(2π)` of the normal distribution.
+fn gelu_erf_slope(x: &Tensor) -> Result<Tensor> {
+    const ROOT_HALF: f32 = std::f32::consts::FRAC_1_SQRT_2;
+    const DENSITY_AT_0: f32 = 0.398_942_3; // 1 / √(2π)
+    // Beyond this it is 0 or 1 in f32, and an infinity times 0 must not make it NaN.
+    let x = x.clamp(-20.0, 20.0)?;
+    let share = x.affine(ROOT_HALF, 0.0)?.erf()?.affine(0.5, 0.5)?;
+    let density = x.square()?.affine(-0.5, 0.0)?.exp()?.affine(DENSITY_AT_0, 0.0)?;
+    share.add(&x.mul(&density)?)
+}
+
+/// Of `x · t` with `t = tanh(softplus(x))`: `t + x · sigmoid(x) · (1 - t²)`.
+fn mish_slope(x: &Tensor) -> Result<Tensor> {
+    // Beyond this it is 0 or 1 in f32, and an infinity times 0 must not make it NaN.
+    let x = x.clamp(-110.0, 30.0)?;
+    let t = x.softplus()?.tanh()?;
+    let bend = t.square()?.affine(-1.0, 1.0)?;
+    t.add(&x.mul(&x.sigmoid()?)?.mul(&bend)?)
 }
 
 macro_rules! methods {
@@ -269,6 +313,8 @@ methods! {
     cos() => UnaryKind::Cos;
     /// The hyperbolic tangent, element by element.
     tanh() => UnaryKind::Tanh;
+    /// The error function, `2 / √π · ∫₀ˣ e^(-t²) dt`, element by element.
+    erf() => UnaryKind::Erf;
     /// The logistic function, element by element.
     sigmoid() => UnaryKind::Sigmoid;
     /// `max(x, 0)`, element by element; NaN stays NaN.
@@ -281,10 +327,18 @@ methods! {
     silu() => UnaryKind::Silu;
     /// The Gaussian error linear unit (tanh approximation), element by element.
     gelu() => UnaryKind::Gelu;
+    /// The Gaussian error linear unit as it is defined, `x · (1 + erf(x / √2)) / 2`, element by element.
+    gelu_erf() => UnaryKind::GeluErf;
     /// `x · hard_sigmoid(x)`, element by element: SiLU of straight lines.
     hard_swish() => UnaryKind::HardSwish;
     /// `min(max(x + 3, 0), 6) / 6`, element by element.
     hard_sigmoid() => UnaryKind::HardSigmoid;
+    /// `ln(1 + eˣ)`, element by element: ReLU with a round bend.
+    softplus() => UnaryKind::Softplus;
+    /// `x · tanh(softplus(x))`, element by element.
+    mish() => UnaryKind::Mish;
+    /// `min(max(x, 0), 6)`, element by element; NaN stays NaN.
+    relu6() => UnaryKind::RELU6;
     /// The largest integer not above, element by element.
     floor() => UnaryKind::Floor;
     /// The smallest integer not below, element by element.

@@ -40,6 +40,8 @@ fn float(kind: BinaryKind, a: f64, b: f64) -> f64 {
         BinaryKind::Maximum => maximum(a, b),
         BinaryKind::Minimum => minimum(a, b),
         BinaryKind::Pow => a.powf(b),
+        BinaryKind::Prelu if a > 0.0 => a,
+        BinaryKind::Prelu => b * a,
     }
 }
 
@@ -50,6 +52,8 @@ fn unsigned(kind: BinaryKind, a: u32, b: u32) -> u32 {
         BinaryKind::Mul => a.wrapping_mul(b),
         BinaryKind::Maximum => a.max(b),
         BinaryKind::Minimum => a.min(b),
-        BinaryKind::Div | BinaryKind::Pow => unreachable!("the shape rule takes floats only"),
+        BinaryKind::Div | BinaryKind::Pow | BinaryKind::Prelu => {
+            unreachable!("the shape rule takes floats only")
+        }
     }
 }

@@ -100,6 +100,14 @@ pub(super) fn input_grad(conv: &Conv2d, dy: &Floats, weights: &Floats, input: &S
     dx
 }
 
+/// Adds a bias to the channels of each pixel, where there is one.
+pub(super) fn with_bias(mut y: Vec<f64>, bias: Option<Floats>) -> Vec<f64> {
+    if let Some(bias) = bias {
+        y.iter_mut().zip(bias.values.iter().cycle()).for_each(|(y, bias)| *y += bias);
+    }
+    y
+}
+
 /// Each weight sums the gradients of the outputs that it helped to make, times the pixel it saw.
 pub(super) fn weight_grad(conv: &Conv2d, x: &Floats, dy: &Floats, weights: &Shape) -> Vec<f64> {
     let &[outs, kernel_rows, kernel_cols, per_group] = weights.dims() else { unreachable!() };

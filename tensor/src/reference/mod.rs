@@ -4,6 +4,8 @@
 //! widened to f64, all arithmetic is done there, and the result is rounded once to the type of the
 //! output. Other backends are tested against it, and use it for ops that they have no kernel for.
 
+mod along;
+mod arg_sort;
 mod backend;
 mod batch_norm;
 mod binary;
@@ -12,18 +14,22 @@ mod compare;
 mod concatenate;
 mod conv2d;
 mod cross_entropy;
+mod cumulative_sum;
 mod dropout;
 mod fill;
 mod flip;
 mod gather;
+mod group_norm;
 mod lrn;
 mod matmul;
+mod optimize;
 mod pad;
 mod permute;
 mod pool2d;
 mod random;
 mod reduce;
 mod relu;
+mod resample;
 mod select;
 mod sgd;
 mod slice;
@@ -33,7 +39,7 @@ mod values;
 
 pub use backend::Reference;
 
-use crate::{Error, HostTensor, HostValues, Op, Result, TensorType};
+use crate::{DType, Error, HostTensor, HostValues, Op, Result, TensorType};
 pub(crate) use values::Floats;
 use values::rounded as rounded_values;
 
@@ -69,20 +75,54 @@ pub fn execute(op: &Op, inputs: &[&HostTensor]) -> Result<HostTensor> {
         Op::Compare(op) => compare::compare(op, &float(0), &float(1), shape).into(),
         Op::Select(_) => select::select(inputs[0], inputs[1], inputs[2], shape),
         Op::MatMul(op) => floats(matmul::matmul(op, &float(0), &float(1), bias(op.bias).as_ref())?),
+        Op::Reduce(op) if output.dtype == DType::U32 => {
+            reduce::reduce_words(op, inputs[0], shape).into()
+        }
         Op::Reduce(op) => floats(reduce::reduce(op, &float(0), shape)),
         Op::ArgReduce(op) => reduce::arg_reduce(op, &float(0))?.into(),
+        Op::CumulativeSum(op) => {
+            let mut sums = cumulative_sum::cumulative_sum(op, &float(0))?;
+            if output.dtype == DType::U32 {
+                // Integers are summed modulo 2^32.
+                sums.iter_mut().for_each(|sum| *sum = sum.rem_euclid(4_294_967_296.0));
+            }
+            floats(sums)
+        }
+        Op::ArgSort(op) => arg_sort::arg_sort(op, &float(0))?.into(),
         Op::Softmax(op) => floats(softmax::softmax(op, &float(0))?),
         Op::CrossEntropy(_) => floats(cross_entropy::cross_entropy(&float(0), &float(1))),
         Op::CrossEntropyGrad(_) => {
             floats(cross_entropy::cross_entropy_grad(&float(0), &float(1), &float(2)))
         }
+        Op::WeightedCrossEntropy(op) => {
+            floats(cross_entropy::weighted_cross_entropy(op, &float(0), &float(1), &float(2)))
+        }
+        Op::WeightedCrossEntropyGrad(op) => floats(cross_entropy::weighted_cross_entropy_grad(
+            &op.0,
+            &float(0),
+            &float(1),
+            &float(2),
+            &float(3),
+        )),
         Op::ReluGrad(_) => floats(relu::relu_grad(&float(0), &float(1))),
         Op::Permute(op) => permute::permute(op, inputs[0], shape),
         Op::Slice(op) => slice::slice(op, inputs[0], shape),
         Op::Concatenate(op) => concatenate::concatenate(op, inputs, &output)?,
         Op::Pad(op) => pad::pad(op, inputs[0], shape),
+        Op::PadImage(op) => {
+            floats(resample::forward(|axis, extent| op.taps(axis, extent), &float(0), shape))
+        }
+        Op::PadImageGrad(op) => {
+            let taps = [0, 1].map(|axis| op.pad.taps(axis, op.input[axis]));
+            floats(resample::gradient(&taps, &float(0), shape))
+        }
         Op::Gather(op) => gather::gather(op, inputs[0], &float(1), shape),
         Op::GatherGrad(op) => floats(gather::gather_grad(op, &float(0), &float(1), shape)),
+        Op::TakeAlong(op) => along::take_along(op, inputs[0], &float(1), shape),
+        Op::Scatter(op) if op.add => {
+            floats(along::scatter_add(op, &float(0), &float(1), &float(2)))
+        }
+        Op::Scatter(op) => along::scatter(op, inputs[0], &float(1), inputs[2]),
         Op::Cast(_) => cast::cast(inputs[0], output.dtype),
         Op::Conv2d(op) => {
             let residual = op.residual.then(|| float(inputs.len() - 1));
@@ -95,10 +135,21 @@ pub fn execute(op: &Op, inputs: &[&HostTensor]) -> Result<HostTensor> {
         Op::Conv2dWeightGrad(op) => {
             floats(conv2d::weight_grad(&op.conv, &float(0), &float(1), shape))
         }
+        Op::ConvTranspose2d(op) => {
+            let y = conv2d::input_grad(&op.conv(), &float(0), &float(1), shape);
+            floats(conv2d::with_bias(y, bias(op.bias)))
+        }
         Op::MaxPool2d(op) => floats(pool2d::max(op, &float(0), shape)),
         Op::MaxPool2dGrad(op) => floats(pool2d::max_grad(&op.0, &float(0), &float(1), &float(2))),
         Op::AvgPool2d(op) => floats(pool2d::average(&op.0, &float(0), shape)),
         Op::AvgPool2dGrad(op) => floats(pool2d::average_grad(&op.pool, &float(0), shape)),
+        Op::Resize(op) => {
+            floats(resample::forward(|axis, extent| op.taps(axis, extent), &float(0), shape))
+        }
+        Op::ResizeGrad(op) => {
+            let taps = [0, 1].map(|axis| op.resize.taps(axis, op.input[axis]));
+            floats(resample::gradient(&taps, &float(0), shape))
+        }
         Op::Lrn(op) => floats(lrn::lrn(op, &float(0))),
         Op::LrnGrad(op) => floats(lrn::lrn_grad(&op.0, &float(0), &float(1))),
         Op::Moments(_) => floats(batch_norm::moments(&float(0))),
@@ -109,12 +160,15 @@ pub fn execute(op: &Op, inputs: &[&HostTensor]) -> Result<HostTensor> {
         Op::BatchNormGrad(op) => {
             floats(batch_norm::grad(op, &float(0), &float(1), &float(2), &float(3), &float(4)))
         }
+        Op::GroupNorm(op) => floats(group_norm::group_norm(op, &float(0), &float(1), &float(2))?),
+        Op::GroupNormSums(op) => floats(group_norm::sums(&op.0, &float(0), &float(1))?),
+        Op::GroupNormGrad(op) => floats(group_norm::grad(&op.0, &float(0), &float(1), &float(2))?),
         Op::Dropout(op) => floats(dropout::dropout(op, &float(0))),
         Op::Uniform(op) => random::uniform(op).into(),
         Op::Normal(op) => random::normal(op).into(),
         Op::Fill(op) => fill::fill(op),
         Op::Flip(op) => flip::flip(op, inputs[0]),
-        Op::SgdMomentum(_) => return Err(in_place(op, true)),
+        Op::SgdMomentum(_) | Op::Optimize(_) => return Err(in_place(op, true)),
         Op::Custom(op) => return op.reference(inputs, &output),
     };
     HostTensor::new(*shape, values)
@@ -149,7 +203,13 @@ pub fn execute_in_place(
     op.output(&types)?;
     match (op, targets, inputs) {
         (Op::SgdMomentum(op), [w, v], [gradient]) => sgd::sgd_momentum(op, w, v, gradient),
-        _ => return Err(in_place(op, matches!(op, Op::SgdMomentum(_)))),
+        (Op::Optimize(op), [w, state @ ..], [gradient]) if state.len() == op.states() => {
+            optimize::optimize(op, w, state, gradient);
+        }
+        _ => {
+            let updates = matches!(op, Op::SgdMomentum(_) | Op::Optimize(_));
+            return Err(in_place(op, updates));
+        }
     }
     Ok(())
 }

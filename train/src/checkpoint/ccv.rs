@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use striate_importers::ccv::{self, TrainingState};
-use striate_nn::{LayerParameters, LayerSpec, Network, ParameterId, Role};
+use striate_nn::{LayerParameters, LayerSpec, Network, OptimizerState, ParameterId, Role};
 use striate_tensor::{Device, HostTensor, Tensor};
 
 use super::{NOTES, Position, Saved, Snapshot, notes, texts};
@@ -33,7 +33,9 @@ pub(super) fn read(path: &Path, device: &Device) -> Result<(Network, Option<Save
     }
     let notes = state.notes.get(NOTES).map(|text| notes(path, text, &state.notes)).transpose()?;
     let position = Position { epoch: state.epoch, iteration: state.iteration };
-    Ok((network, Some(Saved { velocities, position, colour: state.colour, notes })))
+    let colour = state.colour;
+    let state = OptimizerState::of_velocities(velocities);
+    Ok((network, Some(Saved { state, position, colour, notes })))
 }
 
 /// The network with the weights that training has, where the file holds others to classify with
@@ -58,7 +60,8 @@ fn with_exact(
 
 /// Saves a training: the file is whole, or as it was before.
 pub(super) fn write(path: &Path, snapshot: Snapshot<'_>) -> Result<()> {
-    let Snapshot { network, velocities: all_velocities, position, order, colour, notes } = snapshot;
+    let Snapshot { network, state, position, order, colour, notes } = snapshot;
+    let all_velocities = state.velocities();
     let mut velocities = Vec::new();
     let scales = stored_scales(network);
     for (layer, parameters) in network.layer_parameters().iter().enumerate() {

@@ -18,8 +18,8 @@ use striate_data::source::Samples;
 use striate_importers::Format;
 use striate_importers::ModelFile;
 use striate_importers::ccv::ColourStatistics;
-use striate_nn::{Network, NetworkSpec, ParameterId};
-use striate_tensor::{Device, Tensor};
+use striate_nn::{Method, Network, NetworkSpec, OptimizerState};
+use striate_tensor::Device;
 
 use crate::{Error, History, Result, TrainOptions};
 
@@ -127,7 +127,8 @@ pub struct Position {
 
 /// A training as it was saved.
 pub(crate) struct Saved {
-    pub(crate) velocities: BTreeMap<ParameterId, Tensor>,
+    /// What the optimizer remembers, and averages of the weights.
+    pub(crate) state: OptimizerState,
     pub(crate) position: Position,
     pub(crate) colour: Option<ColourStatistics>,
     /// None in a file that ccv itself left.
@@ -199,13 +200,31 @@ fn form(path: &Path) -> Form {
 /// days.
 ///
 /// # Errors
-/// [`Error::Unstorable`] with the layer that the file's form has no place for.
-pub(crate) fn check_storable(path: &Path, spec: &NetworkSpec) -> Result<()> {
-    match form(path) {
-        Form::Safetensors => Ok(()),
-        Form::Ccv => striate_importers::ccv::check_representable(spec)
-            .map_err(|source| Error::Unstorable { source }),
+/// [`Error::Unstorable`] with the layer that the file's form has no place for; [`Error::Option`] with what
+/// of the options it has none for.
+pub(crate) fn check_storable(
+    path: &Path,
+    spec: &NetworkSpec,
+    options: &TrainOptions,
+) -> Result<()> {
+    if form(path) == Form::Safetensors {
+        return Ok(());
     }
+    striate_importers::ccv::check_representable(spec)
+        .map_err(|source| Error::Unstorable { source })?;
+    let got = match options.optimizer {
+        Method::Sgd if options.ema.is_none() => return Ok(()),
+        Method::Sgd => "an average of the weights (ema)".to_owned(),
+        other => format!("the optimizer {}", other.name()),
+    };
+    Err(Error::Option {
+        expected: format!(
+            "for {}, a file in ccv's form, ccv's gradient descent (sgd), whose momenta it has a place for; \
+             a working file whose name ends in .safetensors holds every training",
+            path.display()
+        ),
+        got,
+    })
 }
 
 /// What a working file holds: the network alone where nobody has trained in it.
@@ -219,7 +238,8 @@ pub(crate) fn read(path: &Path, device: &Device) -> Result<(Network, Option<Save
 /// A training at a moment, to be saved.
 pub(crate) struct Snapshot<'a> {
     pub(crate) network: &'a Network,
-    pub(crate) velocities: &'a BTreeMap<ParameterId, Tensor>,
+    /// As in [`Saved`].
+    pub(crate) state: &'a OptimizerState,
     pub(crate) position: Position,
     /// The order of the samples in this epoch.
     pub(crate) order: Vec<u32>,

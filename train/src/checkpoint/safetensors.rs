@@ -6,14 +6,18 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use striate_importers::ccv::ColourStatistics;
 use striate_importers::safetensors::{self, Training};
-use striate_nn::Network;
+use striate_nn::{Network, OptimizerState, ParameterId};
 use striate_tensor::Device;
 
 use super::{NOTES, Position, Saved, Snapshot, notes, notes_error, texts};
 use crate::Result;
+use crate::descent::{AVERAGE, averaged};
 
 /// The key of the position and the colours.
 const STATE: &str = "state";
+
+/// What weights are called in a file whose network has averages of them in their place.
+const WEIGHTS: &str = "weights";
 
 /// The longest list of samples that is kept, in bytes as it is packed: the file's header has a limit.
 const MAX_LIST_BYTES: usize = 8 << 20;
@@ -38,7 +42,7 @@ struct Colour {
 
 pub(super) fn read(path: &Path, device: &Device) -> Result<(Network, Option<Saved>)> {
     let (network, training) = safetensors::read_training(path, device)?;
-    let Some(Training { velocities, texts }) = training else { return Ok((network, None)) };
+    let Some(Training { state, texts }) = training else { return Ok((network, None)) };
     let position = texts
         .get(STATE)
         .map(|text| serde_json::from_str::<State>(text).map_err(|error| notes_error(path, error)));
@@ -48,7 +52,34 @@ pub(super) fn read(path: &Path, device: &Device) -> Result<(Network, Option<Save
     let notes = texts.get(NOTES).map(|text| notes(path, text, &texts)).transpose()?;
     let colour = colour.map(|Colour { vectors, values }| ColourStatistics { vectors, values });
     let position = Position { epoch, iteration };
-    Ok((network, Some(Saved { velocities, position, colour, notes })))
+    let (network, state) = with_weights(network, state)?;
+    Ok((network, Some(Saved { state, position, colour, notes })))
+}
+
+/// A file's network and state as training has them: the weights in the network, their averages beside it.
+fn with_weights(network: Network, mut state: OptimizerState) -> Result<(Network, OptimizerState)> {
+    let Some(weights) = state.tensors.remove(WEIGHTS) else { return Ok((network, state)) };
+    let averages = network.parameters().iter().zip(0..);
+    let averages = averages.map(|(tensor, id)| (ParameterId(id), tensor.clone()));
+    let averages = averages.filter(|(id, _)| weights.contains_key(id)).collect();
+    let network = averaged(&network, &weights)?;
+    state.tensors.insert(AVERAGE.to_owned(), averages);
+    Ok((network, state))
+}
+
+/// The reverse: a file's network is the one to use.
+fn with_averages(network: &Network, state: &OptimizerState) -> Result<(Network, OptimizerState)> {
+    let mut state = state.clone();
+    let averages = state.tensors.remove(AVERAGE).unwrap_or_default();
+    if averages.is_empty() {
+        return Ok((network.clone(), state));
+    }
+    let weights = network.parameters().iter().zip(0..);
+    let weights = weights.map(|(tensor, id)| (ParameterId(id), tensor.clone()));
+    state
+        .tensors
+        .insert(WEIGHTS.to_owned(), weights.filter(|(id, _)| averages.contains_key(id)).collect());
+    Ok((averaged(network, &averages)?, state))
 }
 
 pub(super) fn write(path: &Path, snapshot: &Snapshot<'_>) -> Result<()> {
@@ -65,6 +96,6 @@ pub(super) fn write(path: &Path, snapshot: &Snapshot<'_>) -> Result<()> {
     // Without a list its digest still tells that the samples are others, but not which.
     let short = lists.into_iter().filter(|(_, list)| list.len() <= MAX_LIST_BYTES);
     texts.extend(short);
-    let training = Training { velocities: snapshot.velocities.clone(), texts };
-    Ok(safetensors::write_training(path, snapshot.network, &training)?)
+    let (network, state) = with_averages(snapshot.network, snapshot.state)?;
+    Ok(safetensors::write_training(path, &network, &Training { state, texts })?)
 }

@@ -136,9 +136,9 @@ impl DataRank {
             return Ok(());
         }
         let network = super::state::broadcast_network(&self.exchange, self.trainer.network())?;
-        let velocities = self.trainer.velocities();
-        let velocities = super::state::broadcast_numbered(&self.exchange, velocities)?;
-        self.trainer.replace(network, velocities);
+        let state = self.trainer.state();
+        let state = super::state::broadcast_state(&self.exchange, &state, |_| true)?;
+        self.trainer.replace(network, state);
         Ok(())
     }
 }

@@ -7,25 +7,24 @@
 //! next one is on its way. Here the weights move once all pieces have passed, so that the result is
 //! that of one device.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use striate_nn::{
     Context, FullConnectSpec, LayerKind, LayerParameters, LayerSpec, Module, Network, NetworkSpec,
-    ParameterId, Role, Visitor, VisitorMut, require_grad, update_statistics,
+    OptimizerState, ParameterId, Role, Visitor, VisitorMut, require_grad, update_statistics,
 };
 use striate_tensor::{Device, HostTensor, Shape, Tensor};
 
 use super::collective::{consecutive, shares};
 use super::gradients::{Buckets, Leaves, Numbered, Plan};
 use super::reports::{BatchReport, gather_numbers};
-use super::state::{broadcast_network, broadcast_numbered};
+use super::state::{broadcast_network, broadcast_state};
 use super::statistics::gather_statistics;
 use super::{Exchange, Pending};
-use crate::descent::Descent;
+use crate::descent::{AVERAGE, Descent, averaged};
 use crate::trainer::{batch_key, loss_of};
-use crate::{Error, Result, StepReport, TrainOptions};
+use crate::{Clip, Error, Result, StepReport, TrainOptions};
 
 /// A rank of a hybrid training.
 pub(crate) struct HybridRank {
@@ -89,13 +88,13 @@ struct Piece {
 }
 
 impl HybridRank {
-    /// Splits a network, and the velocities that belong to it.
+    /// Splits a network, and what the optimizer remembers of it.
     ///
     /// # Errors
     /// [`Error::Option`] where the network cannot be split over so many ranks.
     pub(crate) fn new(
         network: Network,
-        velocities: BTreeMap<ParameterId, Tensor>,
+        state: OptimizerState,
         options: TrainOptions,
         exchange: Arc<Exchange>,
         pieces: usize,
@@ -108,6 +107,10 @@ impl HybridRank {
         };
         if options.recompute {
             return refuse("activations to be kept", "recompute".into());
+        }
+        if let Some(Clip::Norm { most }) = options.clip {
+            // No rank has all gradients.
+            return refuse("no bound of their norm", format!("a largest norm of {most}"));
         }
         if pieces == 0 {
             return refuse("a piece of a mini-batch or more", "0".into());
@@ -142,8 +145,8 @@ impl HybridRank {
         let plan = Plan::of(&features);
         let mut part = Part { features, layers };
         require_grad(&mut part);
-        let velocities = part.own_of(velocities, rank)?;
-        let descent = Descent::new(&network, velocities, options);
+        let state = part.own_of(state, rank)?;
+        let descent = Descent::new(&network, state, options);
         Ok(HybridRank { part, descent, exchange, plan, pieces, mixed, whole: network })
     }
 
@@ -320,7 +323,7 @@ impl HybridRank {
         let labels = Shape::new(&[rows])?;
         let labels = HostTensor::new(labels, piece.labels.clone())?;
         let labels = Tensor::from_host(labels, self.device())?;
-        let (loss, report) = loss_of(&logits, &labels)?;
+        let (loss, report) = loss_of(&logits, &labels, self.descent.options())?;
         let mut back = loss.backward()?;
         let all = self.part.layers.last().map(|layer| layer.outputs[rank].clone());
         let (Some(dy), Some(own)) = (back.take(&logits), all) else {
@@ -372,16 +375,27 @@ impl HybridRank {
         Ok(self.whole.clone())
     }
 
-    /// Brings the velocities together, on every rank.
-    pub(crate) fn gather_velocities(&self) -> Result<BTreeMap<ParameterId, Tensor>> {
-        let whole = |(id, velocity): (&ParameterId, &Tensor)| {
-            let velocity = match self.part.split(*id) {
-                Some(layer) => self.whole_of(velocity, &layer.outputs)?,
-                None => velocity.clone(),
-            };
-            Ok((*id, velocity))
-        };
-        self.descent.velocities().iter().map(whole).collect()
+    /// Brings together what the optimizer remembers, on every rank.
+    pub(crate) fn gather_state(&self) -> Result<OptimizerState> {
+        let mut state = self.descent.state();
+        for tensors in state.tensors.values_mut() {
+            for (id, tensor) in tensors {
+                if let Some(layer) = self.part.split(*id) {
+                    *tensor = self.whole_of(tensor, &layer.outputs)?;
+                }
+            }
+        }
+        Ok(state)
+    }
+
+    /// Brings the whole network together, with averages of its weights where there are any.
+    pub(crate) fn gather_averaged(&mut self) -> Result<Network> {
+        let network = self.gather()?;
+        if self.descent.averages().is_empty() {
+            return Ok(network);
+        }
+        let averages = self.gather_state()?.tensors.remove(AVERAGE).unwrap_or_default();
+        averaged(&network, &averages)
     }
 
     /// What each rank has some rows of.
@@ -403,11 +417,9 @@ impl HybridRank {
         }
         self.part.features = broadcast_network(&self.exchange, &self.part.features)?;
         require_grad(&mut self.part.features);
-        let (replicas, mut split): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            (self.descent.velocities().clone().into_iter())
-                .partition(|(id, _)| self.part.split(*id).is_none());
-        split.append(&mut broadcast_numbered(&self.exchange, &replicas)?);
-        self.descent.set_velocities(split);
+        let is_replica = |id| self.part.split(id).is_none();
+        let state = broadcast_state(&self.exchange, &self.descent.state(), is_replica)?;
+        self.descent.set_state(state);
         Ok(())
     }
 }
@@ -433,8 +445,8 @@ fn halves(spec: &NetworkSpec) -> Result<(NetworkSpec, Vec<(usize, FullConnectSpe
     let mut features = spec.clone();
     let full =
         NetworkSpec { nodes: features.nodes.split_off(join), ..NetworkSpec::new(spec.input) };
-    if let Some(dropout) = features.nodes.iter().position(|node| node.kind() == LayerKind::Dropout)
-    {
+    let drops = |kind| matches!(kind, LayerKind::Dropout | LayerKind::StochasticDepth);
+    if let Some(dropout) = features.nodes.iter().position(|node| drops(node.kind())) {
         // Its random numbers would be those of a rank's own samples.
         let got = format!("layer {}", spec.node_name(dropout));
         return refuse("no dropout before the first full-connect layer", got);
@@ -470,20 +482,16 @@ impl Part {
         self.layers.get(place / 2)
     }
 
-    /// Of velocities of the whole network those of this part.
-    fn own_of(
-        &self,
-        velocities: BTreeMap<ParameterId, Tensor>,
-        rank: usize,
-    ) -> Result<BTreeMap<ParameterId, Tensor>> {
-        let own = |(id, velocity): (ParameterId, Tensor)| {
-            let own = match self.split(id) {
-                Some(layer) => velocity.narrow(0, layer.outputs[rank].clone())?,
-                None => velocity,
-            };
-            Ok((id, own))
-        };
-        velocities.into_iter().map(own).collect()
+    /// Of what the optimizer remembers of the whole network that of this part.
+    fn own_of(&self, mut state: OptimizerState, rank: usize) -> Result<OptimizerState> {
+        for tensors in state.tensors.values_mut() {
+            for (id, tensor) in tensors {
+                if let Some(layer) = self.split(*id) {
+                    *tensor = tensor.narrow(0, layer.outputs[rank].clone())?;
+                }
+            }
+        }
+        Ok(state)
     }
 }
 

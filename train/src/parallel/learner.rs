@@ -1,11 +1,10 @@
 //! Who learns in a session: a device alone, or a rank among others.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use striate_data::loader::{Batch, Loader};
-use striate_nn::{Network, ParameterId};
+use striate_nn::{Network, OptimizerState};
 use striate_tensor::{HostTensor, Shape, Tensor};
 
 use super::data::DataRank;
@@ -60,9 +59,9 @@ impl Learner {
         ranks: Option<&Ranks>,
         own: Range<usize>,
     ) -> Result<Learner> {
-        let Beginning { network, velocities, .. } = beginning;
+        let Beginning { network, state, .. } = beginning;
         // Before anything is split: it also checks.
-        let trainer = Trainer::resumed(network, velocities, options.clone())?;
+        let trainer = Trainer::resumed_with(network, state, options.clone())?;
         let Some(Ranks { exchange, parallel, pieces, .. }) = ranks else {
             return Ok(Learner::Alone(Box::new(trainer)));
         };
@@ -77,9 +76,9 @@ impl Learner {
             Parallel::Data => Learner::Data(Box::new(DataRank::new(trainer, exchange, own, mixed))),
             Parallel::Hybrid => {
                 let pieces = pieces.unwrap_or(exchange.size());
-                let (network, velocities) = trainer.into_parts();
+                let (network, state) = trainer.into_parts();
                 let options = options.clone();
-                let rank = HybridRank::new(network, velocities, options, exchange, pieces, mixed)?;
+                let rank = HybridRank::new(network, state, options, exchange, pieces, mixed)?;
                 Learner::Hybrid(Box::new(rank))
             }
         })
@@ -192,23 +191,32 @@ impl Learner {
         }
     }
 
-    /// The velocities of the whole network.
-    pub(crate) fn gather_velocities(&self) -> Result<BTreeMap<ParameterId, Tensor>> {
+    /// What the optimizer remembers of the whole network, and averages of its weights.
+    pub(crate) fn gather_state(&self) -> Result<OptimizerState> {
         match self {
-            Learner::Alone(trainer) => Ok(trainer.velocities().clone()),
-            Learner::Data(rank) => Ok(rank.trainer().velocities().clone()),
-            Learner::Hybrid(rank) => rank.gather_velocities(),
+            Learner::Alone(trainer) => Ok(trainer.state()),
+            Learner::Data(rank) => Ok(rank.trainer().state()),
+            Learner::Hybrid(rank) => rank.gather_state(),
         }
     }
 
-    /// How the network does on all test samples, of which this rank's loader forms a part.
+    /// The whole network to be tested and used: with averages of its weights, where there are any.
+    pub(crate) fn gather_averaged(&mut self) -> Result<Network> {
+        match self {
+            Learner::Alone(trainer) => trainer.averaged(),
+            Learner::Data(rank) => rank.trainer().averaged(),
+            Learner::Hybrid(rank) => rank.gather_averaged(),
+        }
+    }
+
+    /// How a network does on all test samples, of which this rank's loader forms a part.
     pub(crate) fn evaluate(
-        &mut self,
+        &self,
+        network: &Network,
         loader: &Loader,
         observer: &mut dyn Observer,
     ) -> Result<EvaluationReport> {
-        let network = self.gather()?;
-        let own = evaluate_shards(&network, loader, observer)?;
+        let own = evaluate_shards(network, loader, observer)?;
         let Some(exchange) = self.exchange() else { return Ok(Tested::report(own)) };
         let numbers: Vec<f64> = own.iter().flat_map(|tested| tested.to_numbers()).collect();
         let all = gather_numbers(exchange, &numbers)?;

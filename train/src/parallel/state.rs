@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use striate_data::statistics::ColorComponents;
-use striate_nn::{Metadata, Network, NetworkSpec, ParameterId, Seed};
+use striate_nn::{Metadata, Network, NetworkSpec, OptimizerState, ParameterId, Seed};
 use striate_tensor::{Device, HostTensor, Shape, Tensor};
 
 use super::Exchange;
@@ -15,7 +15,8 @@ use crate::{Error, History, Position, Result};
 pub(crate) struct Beginning {
     /// With its mean image and metadata.
     pub(crate) network: Network,
-    pub(crate) velocities: BTreeMap<ParameterId, Tensor>,
+    /// What the optimizer remembers, and averages of the weights.
+    pub(crate) state: OptimizerState,
     pub(crate) position: Position,
     pub(crate) history: History,
     pub(crate) colours: Option<ColorComponents>,
@@ -36,7 +37,9 @@ struct Header {
     colours: Option<ColorComponents>,
     metadata: Metadata,
     has_mean: bool,
-    velocities: Vec<u32>,
+    steps: u64,
+    /// The parameters of which there is state, by what it is.
+    state: BTreeMap<String, Vec<u32>>,
     resumed: bool,
     shards: usize,
 }
@@ -62,16 +65,21 @@ impl Beginning {
             network = network.with_mean(broadcast_tensor(exchange, shape, mean, device)?)?;
         }
         let network = network.with_metadata(header.metadata);
-        let mut velocities = BTreeMap::new();
-        for id in header.velocities.into_iter().map(ParameterId) {
-            let info = network.parameter_infos().get(id.index());
-            let Some(shape) = info.map(|info| info.shape) else { return Err(damaged(id.0)) };
-            let velocity = own.as_ref().and_then(|own| own.velocities.get(&id));
-            velocities.insert(id, broadcast_tensor(exchange, shape, velocity, device)?);
+        let mut state = OptimizerState { steps: header.steps, ..OptimizerState::default() };
+        for (kind, ids) in header.state {
+            let known = own.as_ref().and_then(|own| own.state.tensors.get(&kind));
+            let mut tensors = BTreeMap::new();
+            for id in ids.into_iter().map(ParameterId) {
+                let info = network.parameter_infos().get(id.index());
+                let Some(shape) = info.map(|info| info.shape) else { return Err(damaged(id.0)) };
+                let tensor = known.and_then(|known| known.get(&id));
+                tensors.insert(id, broadcast_tensor(exchange, shape, tensor, device)?);
+            }
+            state.tensors.insert(kind, tensors);
         }
         Ok(Beginning {
             network,
-            velocities,
+            state,
             position: Position { epoch: header.epoch, iteration: header.iteration },
             history: header.history,
             colours: header.colours,
@@ -92,7 +100,10 @@ impl Header {
             colours: own.colours.clone(),
             metadata: own.network.metadata().clone(),
             has_mean: own.network.mean().is_some(),
-            velocities: own.velocities.keys().map(|id| id.0).collect(),
+            steps: own.state.steps,
+            state: (own.state.tensors.iter())
+                .map(|(kind, tensors)| (kind.clone(), tensors.keys().map(|id| id.0).collect()))
+                .collect(),
             resumed: own.resumed,
             shards: own.shards,
         }
@@ -113,17 +124,23 @@ pub(super) fn broadcast_network(exchange: &Exchange, like: &Network) -> Result<N
     broadcast_tensors(exchange, like, own)
 }
 
-/// Rank 0's tensors, to all, which have the same by number.
-pub(super) fn broadcast_numbered(
+/// Rank 0's tensors of the parameters that `which` names, to all, which have the same by number; the others
+/// stay as they are.
+pub(super) fn broadcast_state(
     exchange: &Exchange,
-    own: &BTreeMap<ParameterId, Tensor>,
-) -> Result<BTreeMap<ParameterId, Tensor>> {
-    let broadcast = |(id, tensor): (&ParameterId, &Tensor)| {
-        let root = (exchange.rank() == 0).then_some(tensor);
-        let tensor = broadcast_tensor(exchange, *tensor.shape(), root, tensor.device())?;
-        Ok((*id, tensor))
-    };
-    own.iter().map(broadcast).collect()
+    own: &OptimizerState,
+    which: impl Fn(ParameterId) -> bool,
+) -> Result<OptimizerState> {
+    let mut all = own.clone();
+    for tensors in all.tensors.values_mut() {
+        for (id, tensor) in tensors {
+            if which(*id) {
+                let root = (exchange.rank() == 0).then_some(&*tensor);
+                *tensor = broadcast_tensor(exchange, *tensor.shape(), root, tensor.device())?;
+            }
+        }
+    }
+    Ok(all)
 }
 
 /// Rank 0's parameters and buffers, to all, in a network like this one.

@@ -67,7 +67,7 @@ pub use machine::Machine;
 
 use crate::options::MAX_BATCH;
 use crate::parallel::Parallel;
-use crate::{Error, Result};
+use crate::{Clip, Error, Result, TrainOptions};
 use network::Layer;
 use step::Step;
 
@@ -85,6 +85,10 @@ pub struct Plan {
     machine: Machine,
     link: Link,
     pieces: Option<u64>,
+    /// Tensors of the size of the weights that stay beside them.
+    kept: u64,
+    /// Whether a step holds all gradients.
+    holds_gradients: bool,
 }
 
 /// What a step would take. Times are seconds.
@@ -111,8 +115,8 @@ pub struct Prediction {
     pub bytes: u64,
     /// In so many messages.
     pub messages: u64,
-    /// Bytes that a rank holds at most: weights and momenta, gradients (the largest on one device,
-    /// all of them on several), activations, and of their gradients two at a time. What a device
+    /// Bytes that a rank holds at most: weights and what the optimizer keeps of them, gradients (the largest
+    /// on one device, all of them on several and where their norm is bounded), activations, and of their gradients two at a time. What a device
     /// adds for itself, workspaces and packed weights, is not in it.
     pub memory: u64,
     /// Whether these are no more than [the device has](Machine::memory); so too where nobody says
@@ -146,7 +150,17 @@ impl Plan {
     /// # Errors
     /// [`Error::Network`] where the network cannot be trained.
     pub fn new(spec: &NetworkSpec, machine: Machine, link: Link) -> Result<Plan> {
-        Ok(Plan { layers: network::layers(spec)?, machine, link, pieces: None })
+        let layers = network::layers(spec)?;
+        Ok(Plan { layers, machine, link, pieces: None, kept: 1, holds_gradients: false })
+    }
+
+    /// The same for a training with these options: what the optimizer keeps of each weight, an average of
+    /// the weights, and all gradients at once where their norm is bounded.
+    #[must_use]
+    pub fn with_options(self, options: &TrainOptions) -> Plan {
+        let kept = options.state().len() as u64;
+        let holds_gradients = matches!(options.clip, Some(Clip::Norm { .. }));
+        Plan { kept, holds_gradients, ..self }
     }
 
     /// The same with activations in so many pieces in hybrid training; as many as ranks otherwise.

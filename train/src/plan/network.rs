@@ -90,6 +90,7 @@ pub(super) fn layers(spec: &NetworkSpec) -> Result<Vec<Layer>> {
             has_dropout: match node.layer {
                 LayerSpec::FullConnect(full) => full.dropout > 0.0,
                 LayerSpec::Dropout(dropout) => dropout.rate > 0.0,
+                LayerSpec::StochasticDepth(depth) => depth.rate > 0.0,
                 _ => false,
             },
             needs_input_gradient,

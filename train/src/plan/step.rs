@@ -6,10 +6,6 @@ use super::network::Layer;
 use super::wire::{Group, Shares, Wire};
 use crate::parallel::bucket_ends;
 
-/// Bytes that an update moves for each weight: the weight, its velocity and its gradient are read,
-/// the first two written.
-const UPDATE_BYTES: f64 = 5.0 * 4.0;
-
 /// A rank's clock, and the wire beside it.
 pub(super) struct Step<'a> {
     plan: &'a Plan,
@@ -70,7 +66,9 @@ impl<'a> Step<'a> {
     }
 
     fn update(&mut self, parameters: f64) {
-        self.compute(self.plan.machine.moving(UPDATE_BYTES * parameters));
+        // The weight, what the optimizer keeps of it and its gradient are read, all but the last written.
+        let numbers = 2.0 * (1.0 + self.plan.kept as f64) + 1.0;
+        self.compute(self.plan.machine.moving(4.0 * numbers * parameters));
     }
 
     /// Data parallel, a shard a rank.

@@ -73,7 +73,7 @@ impl Session {
     /// # Errors
     /// [`Error::Option`] where options make no sense, [`Error::Network`] where the network is no
     /// classifier, [`Error::Samples`] where it does not take pictures, [`Error::Unstorable`] where the
-    /// working file has no place for one of its layers.
+    /// working file has no place for one of its layers, and [`Error::Option`] for the optimizer's state.
     pub fn check(
         working: impl AsRef<Path>,
         spec: &NetworkSpec,
@@ -81,8 +81,9 @@ impl Session {
     ) -> Result<()> {
         options.train.check(spec.nodes.len())?;
         spec.verify(spec.classes())?;
+        options.train.check_classes(spec.classes())?;
         geometry_of(spec).check()?;
-        checkpoint::check_storable(working.as_ref(), spec)
+        checkpoint::check_storable(working.as_ref(), spec, &options.train)
     }
 
     fn prepare(
@@ -134,7 +135,8 @@ impl Session {
         if is_first && test.is_some() {
             beside::refuse_shared_best(&working)?;
         }
-        let judge = Judge::new(train.labels(), test.as_ref().map(|test| test.labels()));
+        let judge =
+            Judge::new(train.labels(), test.as_ref().map(|test| test.labels()), &options.train);
         let begin = Begin {
             working: &working,
             spec,

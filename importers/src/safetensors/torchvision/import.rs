@@ -1,13 +1,14 @@
 //! A state dict's numbers, brought into the order and the units used here.
 
 use striate_models::imagenet::{Order, labels};
-use striate_nn::{LayerShape, LayerSpec, Metadata, Network, Role};
+use striate_nn::{Metadata, Network};
 use striate_tensor::{DType, Device, HostTensor, HostValues, Shape, Tensor, f16};
 
 use super::layout::Layout;
 use crate::options::ReadOptions;
 use crate::safetensors::file::TensorFile;
 use crate::safetensors::model::read_running;
+use crate::torch::{ElementOrder, Place, StateTensor};
 use crate::values::{
     Counts, Narrowing, PIECE_BYTES, Run, Stored, load_runs, narrow, non_finite_f16, non_finite_f32,
     threads_for, value, widen,
@@ -15,6 +16,7 @@ use crate::values::{
 use crate::{Error, Result};
 
 /// What is done to a picture before the network: `(pixel / 255 - mean) / deviation`, by channel.
+#[derive(Clone, Copy)]
 pub(super) struct Normalisation {
     pub(super) mean: [f64; 3],
     pub(super) deviation: [f64; 3],
@@ -24,6 +26,9 @@ pub(super) struct Normalisation {
 pub(super) const IMAGENET: Normalisation =
     Normalisation { mean: [0.485, 0.456, 0.406], deviation: [0.229, 0.224, 0.225] };
 
+/// That of networks that see pixels of -1 to 1.
+pub(super) const HALVES: Normalisation = Normalisation { mean: [0.5; 3], deviation: [0.5; 3] };
+
 /// Pixels here run to this, torchvision's to 1.
 const PIXEL_MAX: f64 = 255.0;
 
@@ -31,28 +36,28 @@ const PIXEL_MAX: f64 = 255.0;
 pub(super) fn import(
     file: &TensorFile,
     layout: &Layout,
-    normalisation: &Normalisation,
     device: &Device,
     options: &ReadOptions,
 ) -> Result<Network> {
     let (mut parameters, mut buffers) = (Vec::new(), Vec::new());
     let shapes = layout.shapes(file.name())?;
+    let infos: Vec<_> = shapes.iter().flat_map(|shape| &shape.parameters).collect();
+    for tensor in layout.tensors(&shapes) {
+        if let Place::Parameter(id) = tensor.place {
+            let shape = infos[id.index()].shape;
+            let weight = Weight::new(&tensor, shape, &layout.normalisation);
+            parameters.push(weight.load(file, device, options)?);
+        }
+    }
     for (shape, prefix) in shapes.iter().zip(&layout.prefixes) {
         let Some(prefix) = prefix else { continue };
-        for parameter in &shape.parameters {
-            parameters.push(match parameter.role {
-                Role::Weight => Weight::new(layout, &shapes, shape, normalisation)
-                    .load(file, prefix, device, options)?,
-                role => file.tensor_with(&format!("{prefix}.{}", role.name()), device, options)?,
-            });
-        }
         for buffer in &shape.buffers {
             buffers.push(read_running(file, prefix, buffer, device)?);
         }
     }
     let failed = |e| Error::network(file.name(), e);
-    let mean = mean_image(layout, normalisation, device)
-        .map_err(|e| Error::tensor(file.name(), "the mean image", e))?;
+    let mean =
+        mean_image(layout, device).map_err(|e| Error::tensor(file.name(), "the mean image", e))?;
     Network::of(layout.spec.clone(), parameters, buffers, device)
         .and_then(|network| network.with_metadata(metadata(layout)).with_mean(mean))
         .map_err(failed)
@@ -70,73 +75,40 @@ pub(super) fn metadata(layout: &Layout) -> Metadata {
 }
 
 /// `255 · mean` everywhere.
-fn mean_image(
-    layout: &Layout,
-    normalisation: &Normalisation,
-    device: &Device,
-) -> striate_tensor::Result<Tensor> {
+fn mean_image(layout: &Layout, device: &Device) -> striate_tensor::Result<Tensor> {
     let [rows, cols] = layout.spec.image;
-    let pixel = normalisation.mean.map(|mean| (PIXEL_MAX * mean) as f32);
+    let pixel = layout.normalisation.mean.map(|mean| (PIXEL_MAX * mean) as f32);
     Tensor::from_vec(pixel.repeat(rows * cols), [rows, cols, pixel.len()], device)
 }
 
-/// The image that a layer sees, where it may be a row of numbers by now: PyTorch flattens channel, row,
-/// col.
-fn flattened(shapes: &[LayerShape], shape: &LayerShape) -> [usize; 3] {
-    let mut seen = shape;
-    while let Some(Some(before)) = seen.from.first() {
-        let before = &shapes[*before];
-        if !before.flat {
-            return before.output;
-        }
-        if before.weight().is_some() {
-            break;
-        }
-        seen = before;
-    }
-    seen.input
-}
-
-/// What happens to a weight: `[out, channels, spatial]` becomes `[out, spatial, channels]`, and a
+/// What happens to a parameter: `[out, channels, spatial]` becomes `[out, spatial, channels]`, and a
 /// channel may be scaled.
 struct Weight<'a> {
-    shape: &'a LayerShape,
-    channels: usize,
-    /// Positions that each channel has: of the kernel, or of the picture that is flattened.
-    spatial: usize,
+    tensor: &'a StateTensor,
+    /// Its shape here.
+    shape: Shape,
+    order: ElementOrder,
     /// The factor of each channel, for the layer that sees the pixels.
     scale: Option<[f64; 3]>,
 }
 
 impl<'a> Weight<'a> {
-    fn new(
-        layout: &Layout,
-        shapes: &[LayerShape],
-        shape: &'a LayerShape,
-        normalisation: &Normalisation,
-    ) -> Self {
-        let first = shape.layer == 0 && shape.input[2] == normalisation.deviation.len();
-        let scale = first.then(|| normalisation.deviation.map(|d| 1.0 / (PIXEL_MAX * d)));
-        let [rows, cols, channels] = flattened(shapes, shape);
-        let (channels, spatial) = match &layout.spec.nodes[shape.layer].layer {
-            LayerSpec::Conv(conv) => (channels / conv.groups, conv.kernel.iter().product()),
-            _ => (channels, rows * cols),
-        };
-        Weight { shape, channels, spatial, scale }
+    fn new(tensor: &'a StateTensor, shape: Shape, normalisation: &Normalisation) -> Self {
+        let order = tensor.order;
+        let sees_pixels = tensor.layer == 0
+            && order != ElementOrder::SAME
+            && order.channels == normalisation.deviation.len();
+        let scale = sees_pixels.then(|| normalisation.deviation.map(|d| 1.0 / (PIXEL_MAX * d)));
+        Weight { tensor, shape, order, scale }
     }
 
-    fn load(
-        &self,
-        file: &TensorFile,
-        prefix: &str,
-        device: &Device,
-        options: &ReadOptions,
-    ) -> Result<Tensor> {
-        let name = format!("{prefix}.weight");
-        if self.spatial == 1 && self.scale.is_none() {
-            return file.tensor_with(&name, device, options);
+    fn load(&self, file: &TensorFile, device: &Device, options: &ReadOptions) -> Result<Tensor> {
+        let name = &self.tensor.name;
+        let failed = |e| Error::tensor(file.name(), format!("tensor {name}"), e);
+        if self.order.is_same() && self.scale.is_none() {
+            return file.tensor_with(name, device, options)?.reshape(self.shape).map_err(failed);
         }
-        let (entry, stored) = file.floats(&name)?;
+        let (entry, stored) = file.floats(name)?;
         // Dividing by about 58 would push small halves into the subnormals: the few weights that
         // are scaled stay as exact as they can be, unless halves are asked for.
         let kept = if self.scale.is_some() { DType::F32 } else { stored.dtype() };
@@ -144,10 +116,9 @@ impl<'a> Weight<'a> {
         let fill = |bytes: &mut [u8], at: usize| file.read(entry, bytes, at);
         let (values, counts) = self.permute(file.name(), stored, dtype, fill)?;
         file.report(entry, dtype, options.allow_overflow, counts)?;
-        let shape = self.shape.weight().unwrap_or(Shape::scalar());
-        HostTensor::new(shape, values)
+        HostTensor::new(self.shape, values)
             .and_then(|host| Tensor::from_host(host, device))
-            .map_err(|e| Error::tensor(file.name(), format!("tensor {name}"), e))
+            .map_err(failed)
     }
 
     /// All outputs, by several threads where they are many; `fill` copies bytes of what is stored.
@@ -158,19 +129,14 @@ impl<'a> Weight<'a> {
         dtype: DType,
         fill: impl Fn(&mut [u8], usize) -> Result<()> + Sync,
     ) -> Result<(HostValues, Counts)> {
-        let count = self.shape.weight().map_or(0, |shape| shape.count());
+        let count = self.shape.count();
         let mut values = HostValues::zeros(dtype, count);
         let Some(run) = Run::of(&mut values) else { return Ok((values, Counts::default())) };
         let threads = threads_for(count * stored.size_bytes());
-        let counts = load_runs(file, run, threads, self.row(), |run, first| {
+        let counts = load_runs(file, run, threads, self.order.row(), |run, first| {
             self.permute_run(run, first, stored, &fill)
         })?;
         Ok((values, counts))
-    }
-
-    /// Elements of an output.
-    fn row(&self) -> usize {
-        self.channels * self.spatial
     }
 
     /// Output by output, so that only the result and a few rows are held.
@@ -181,7 +147,7 @@ impl<'a> Weight<'a> {
         stored: Stored,
         fill: impl Fn(&mut [u8], usize) -> Result<()>,
     ) -> Result<Counts> {
-        let (row, size) = (self.row(), stored.size_bytes());
+        let (row, size) = (self.order.row(), stored.size_bytes());
         let at_once = (PIECE_BYTES / (row * size).max(1)).max(1) * row;
         let mut buffer = vec![0; at_once.min(run.len()) * size];
         let (mut wide, mut turned) = (vec![0.0f32; row], vec![0.0f32; row]);
@@ -194,7 +160,7 @@ impl<'a> Weight<'a> {
                 widen(bytes, stored, &mut wide);
                 let out = start + i * row..start + (i + 1) * row;
                 // Where a value of the file has gone.
-                let place = |i: usize| i % self.spatial * self.channels + i / self.spatial;
+                let place = |i: usize| self.order.from_torch(i);
                 let before = |i: usize| value(bytes, stored, i);
                 let more = match &mut run {
                     Run::F32(values) => {
@@ -223,10 +189,11 @@ impl<'a> Weight<'a> {
 
     /// `[channels, spatial]` to `[spatial, channels]`, scaled.
     fn turn(&self, from: &[f32], to: &mut [f32]) {
-        for (channel, from) in from.chunks_exact(self.spatial).enumerate() {
+        let ElementOrder { channels, spatial } = self.order;
+        for (channel, from) in from.chunks_exact(spatial).enumerate() {
             let scale = self.scale.map(|scale| scale[channel]);
             for (at, value) in from.iter().enumerate() {
-                to[at * self.channels + channel] = match scale {
+                to[at * channels + channel] = match scale {
                     // In double precision, so that there is one rounding.
                     Some(scale) => (f64::from(*value) * scale) as f32,
                     None => *value,

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use striate_nn::{NetworkSpec, conv2d, full_connect, pool};
+use striate_nn::{LayerSpec, NetworkSpec, conv2d, full_connect, pool};
 use striate_tensor::{RandomKey, Reference};
 
 use super::*;
@@ -169,7 +169,7 @@ fn compare(layout: &Layout, stored: DType, wanted: Option<DType>, tolerance: f64
     let file = TensorFile::open(&path).unwrap();
     assert!(layout.differences(&file).describe().is_none());
     let options = ReadOptions::default().dtype(wanted);
-    let network = import(&file, layout, &IMAGENET, &device, &options).unwrap();
+    let network = import(&file, layout, &device, &options).unwrap();
     for (layer, parameters) in network.layer_parameters().iter().enumerate() {
         let Some(parameters) = parameters else { continue };
         let kept = if layer == 0 { DType::F32 } else { stored };
@@ -263,7 +263,8 @@ fn f64_and_bf16_become_f32() {
     let layout = alexnet_like();
     let shapes = layout.spec.shapes().unwrap();
     let normalisation = Normalisation { mean: [0.0; 3], deviation: [1.0 / 255.0; 3] };
-    let weight = Weight::new(&layout, &shapes, &shapes[0], &normalisation);
+    let tensors = layout.tensors(&shapes);
+    let weight = Weight::new(&tensors[0], shapes[0].weight().unwrap(), &normalisation);
     let n = shapes[0].weight().unwrap().count();
     let numbers: Vec<f32> = (0..n).map(|i| (i % 64) as f32).collect();
     let f64s: Vec<u8> = numbers.iter().flat_map(|v| f64::from(*v).to_le_bytes()).collect();
@@ -289,7 +290,9 @@ fn an_overflow_is_named_by_its_place_in_the_file() {
     let layout = alexnet_like();
     let shapes = layout.spec.shapes().unwrap();
     // The second convolution: [7, 6, 3, 3] in the file, not scaled.
-    let weight = Weight::new(&layout, &shapes, &shapes[2], &IMAGENET);
+    let tensors = layout.tensors(&shapes);
+    let tensor = tensors.iter().find(|tensor| tensor.layer == 2).unwrap();
+    let weight = Weight::new(tensor, shapes[2].weight().unwrap(), &IMAGENET);
     let n = shapes[2].weight().unwrap().count();
     let mut numbers = vec![1.0f32; n];
     let at = ((2 * 6 + 5) * 3 + 1) * 3 + 2;

@@ -2,10 +2,12 @@
 
 use std::collections::HashSet;
 
-use striate_models::{alexnet, googlenet, resnet, vgg};
+use striate_models::{alexnet, find, vgg};
 use striate_nn::{LayerShape, LayerSpec, NetworkSpec, Node};
 
+use super::import::{HALVES, IMAGENET, Normalisation};
 use crate::safetensors::file::TensorFile;
+use crate::torch::{self, StateTensor};
 use crate::{Error, Result};
 
 /// A network, and what torchvision calls its layers.
@@ -15,34 +17,118 @@ pub(super) struct Layout {
     pub(super) spec: NetworkSpec,
     /// For each layer with weights, what the names of its tensors begin with.
     pub(super) prefixes: Vec<Option<String>>,
+    /// What was done to the pictures that it was trained on.
+    pub(super) normalisation: Normalisation,
 }
 
 /// Where the full connects stand in `classifier`, between its ReLUs and dropouts.
 const ALEXNET_CLASSIFIER: [usize; 3] = [1, 4, 6];
 const VGG_CLASSIFIER: [usize; 3] = [0, 3, 6];
 
+/// Networks whose nodes are named as torchvision's modules (the Lite ones as timm's), by their names in
+/// the catalogue.
+const NAMED: &[&str] = &[
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "resnext50_32x4d",
+    "resnext101_32x8d",
+    "resnext101_64x4d",
+    "wide_resnet50_2",
+    "wide_resnet101_2",
+    "googlenet",
+    "googlenet_no_aux",
+    "inception_v3",
+    "inception_v3_no_aux",
+    "vgg11_bn",
+    "vgg13_bn",
+    "vgg16_bn",
+    "vgg19_bn",
+    "squeezenet1_0",
+    "squeezenet1_1",
+    "densenet121",
+    "densenet161",
+    "densenet169",
+    "densenet201",
+    "mobilenet_v2",
+    "mobilenet_v3_large",
+    "mobilenet_v3_small",
+    "mnasnet0_5",
+    "mnasnet0_75",
+    "mnasnet1_0",
+    "mnasnet1_3",
+    "shufflenet_v2_x0_5",
+    "shufflenet_v2_x1_0",
+    "shufflenet_v2_x1_5",
+    "shufflenet_v2_x2_0",
+    "efficientnet_b0",
+    "efficientnet_b1",
+    "efficientnet_b2",
+    "efficientnet_b3",
+    "efficientnet_b4",
+    "efficientnet_b5",
+    "efficientnet_b6",
+    "efficientnet_b7",
+    "efficientnet_v2_s",
+    "efficientnet_v2_m",
+    "efficientnet_v2_l",
+    "efficientnet_lite0",
+    "efficientnet_lite1",
+    "efficientnet_lite2",
+    "efficientnet_lite3",
+    "efficientnet_lite4",
+    "regnet_x_400mf",
+    "regnet_x_800mf",
+    "regnet_x_1_6gf",
+    "regnet_x_3_2gf",
+    "regnet_x_8gf",
+    "regnet_x_16gf",
+    "regnet_x_32gf",
+    "regnet_y_400mf",
+    "regnet_y_800mf",
+    "regnet_y_1_6gf",
+    "regnet_y_3_2gf",
+    "regnet_y_8gf",
+    "regnet_y_16gf",
+    "regnet_y_32gf",
+    "regnet_y_128gf",
+    "convnext_tiny",
+    "convnext_small",
+    "convnext_base",
+    "convnext_large",
+];
+
+/// Those of them that were trained on pixels of -1 to 1.
+fn sees_halves(name: &str) -> bool {
+    name == "efficientnet_v2_l" || name.starts_with("efficientnet_lite")
+}
+
+/// Names of modules that older files have: the network's names begin so, and what of a name is otherwise
+/// in such files.
+const OLDER: &[(&str, &[(&str, &str)])] = &[(
+    "densenet",
+    &[(".norm1", ".norm.1"), (".conv1", ".conv.1"), (".norm2", ".norm.2"), (".conv2", ".conv.2")],
+)];
+
 /// The networks that can be imported.
 pub(super) fn known() -> impl Iterator<Item = Layout> {
-    let networks: [(_, NetworkSpec, _); 5] = [
-        ("alexnet", alexnet::alexnet_2014(), ALEXNET_CLASSIFIER),
-        ("vgg11", vgg::vgg11(), VGG_CLASSIFIER),
-        ("vgg13", vgg::vgg13(), VGG_CLASSIFIER),
-        ("vgg16", vgg::vgg16(), VGG_CLASSIFIER),
-        ("vgg19", vgg::vgg19(), VGG_CLASSIFIER),
+    let counted: [(_, fn() -> NetworkSpec, _); 5] = [
+        ("alexnet", alexnet::alexnet_2014, ALEXNET_CLASSIFIER),
+        ("vgg11", vgg::vgg11, VGG_CLASSIFIER),
+        ("vgg13", vgg::vgg13, VGG_CLASSIFIER),
+        ("vgg16", vgg::vgg16, VGG_CLASSIFIER),
+        ("vgg19", vgg::vgg19, VGG_CLASSIFIER),
     ];
     let counted =
-        networks.into_iter().map(|(name, spec, classifier)| Layout::new(name, spec, &classifier));
-    let named: [(_, NetworkSpec); 8] = [
-        ("resnet18", resnet::resnet18()),
-        ("resnet34", resnet::resnet34()),
-        ("googlenet", googlenet::googlenet()),
-        ("googlenet without auxiliary heads", googlenet::googlenet_without_auxiliary()),
-        ("vgg11_bn", vgg::vgg11_bn()),
-        ("vgg13_bn", vgg::vgg13_bn()),
-        ("vgg16_bn", vgg::vgg16_bn()),
-        ("vgg19_bn", vgg::vgg19_bn()),
-    ];
-    counted.chain(named.into_iter().map(|(name, spec)| Layout::named(name, spec)))
+        counted.into_iter().map(|(name, spec, classifier)| Layout::new(name, spec(), &classifier));
+    let named = NAMED.iter().filter_map(|name| Some(Layout::named(name, find(name)?.spec())));
+    let older = OLDER.iter().flat_map(|(family, names)| {
+        let of_family = NAMED.iter().filter(move |name| name.starts_with(family));
+        of_family.filter_map(|name| Some(Layout::named(name, find(name)?.spec()).renamed(names)))
+    });
+    counted.chain(named).chain(older)
 }
 
 impl Layout {
@@ -50,7 +136,21 @@ impl Layout {
     pub(super) fn named(name: &'static str, spec: NetworkSpec) -> Self {
         let has = |node: &Node| node.layer.has_parameters().then(|| node.name.clone());
         let prefixes = spec.nodes.iter().map(has).collect();
-        Layout { name, spec, prefixes }
+        let normalisation = if sees_halves(name) { HALVES } else { IMAGENET };
+        Layout { name, spec, prefixes, normalisation }
+    }
+
+    /// The same network, where modules whose names end so end otherwise.
+    fn renamed(mut self, names: &[(&str, &str)]) -> Self {
+        for prefix in self.prefixes.iter_mut().flatten() {
+            for (end, other) in names {
+                if let Some(before) = prefix.strip_suffix(end) {
+                    *prefix = format!("{before}{other}");
+                    break;
+                }
+            }
+        }
+        self
     }
 
     /// `features` counts a convolution, its ReLU, and a pooling layer as one each.
@@ -69,7 +169,7 @@ impl Layout {
             }
         });
         let prefixes = prefixes.collect();
-        Layout { name, spec, prefixes }
+        Layout { name, spec, prefixes, normalisation: IMAGENET }
     }
 
     /// The same network, where the names of all tensors have this before them.
@@ -84,56 +184,35 @@ impl Layout {
         self.spec.shapes().map_err(|e| Error::network(file, e))
     }
 
-    /// The names and shapes of all tensors, as torchvision has them. The last layer's first extent
-    /// is the number of classes, which any state dict may choose: nothing stands for it.
-    fn tensors(&self) -> Vec<(String, Vec<Option<usize>>)> {
-        let shapes = self.spec.shapes().unwrap_or_default();
-        let mut tensors = Vec::new();
-        let ends = self.ends();
-        for (layer, (shape, prefix)) in shapes.iter().zip(&self.prefixes).enumerate() {
-            let Some(prefix) = prefix else { continue };
-            for parameter in &shape.parameters {
-                let dims = match *parameter.shape.dims() {
-                    [out, rows, cols, channels] => vec![out, channels, rows, cols],
-                    ref dims => dims.to_vec(),
-                };
-                let mut dims: Vec<Option<usize>> = dims.into_iter().map(Some).collect();
-                if ends.contains(&layer)
-                    && let Some(classes) = dims.first_mut()
-                {
-                    *classes = None;
-                }
-                tensors.push((format!("{prefix}.{}", parameter.role.name()), dims));
-            }
-            for buffer in &shape.buffers {
-                let channels = buffer.shape.dims().get(1).copied();
-                for part in ["running_mean", "running_var"] {
-                    tensors.push((format!("{prefix}.{part}"), vec![channels]));
-                }
-            }
-        }
-        tensors
+    /// All tensors, as torchvision has them.
+    pub(super) fn tensors(&self, shapes: &[LayerShape]) -> Vec<StateTensor> {
+        torch::tensors(&self.spec, shapes, |layer| self.prefixes.get(layer).cloned().flatten())
     }
 
     /// What distinguishes a file's tensors from this network's.
     pub(super) fn differences(&self, file: &TensorFile) -> Differences {
-        let tensors = self.tensors();
+        let tensors = self.tensors(&self.spec.shapes().unwrap_or_default());
+        let ends = self.ends();
         let mut differences = Differences::default();
-        for (name, wanted) in &tensors {
+        for tensor in &tensors {
+            // The last layer's first extent is the number of classes, which any state dict may choose.
+            let is_end = ends.contains(&tensor.layer);
+            let name = &tensor.name;
             match file.shape(name) {
                 None => differences.missing.push(name.clone()),
-                Some(shape) if !fits(wanted, shape) => {
-                    let wanted: Vec<String> = wanted
-                        .iter()
-                        .map(|d| d.map_or_else(|| "classes".into(), |d| d.to_string()))
-                        .collect();
+                Some(shape) if !fits(tensor, is_end, shape) => {
+                    let mut wanted: Vec<String> =
+                        tensor.shape.iter().map(usize::to_string).collect();
+                    if is_end && let Some(classes) = wanted.first_mut() {
+                        *classes = "classes".into();
+                    }
                     let wanted = wanted.join(", ");
                     differences.shapes.push(format!("{name} {shape:?} instead of [{wanted}]"));
                 }
                 Some(_) => {}
             }
         }
-        let known: HashSet<&str> = tensors.iter().map(|(name, _)| name.as_str()).collect();
+        let known: HashSet<&str> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
         // PyTorch counts the batches of training, which nothing here asks for.
         let is_extra = |n: &&str| !known.contains(n) && !n.ends_with(".num_batches_tracked");
         differences.extra = file.names().filter(is_extra).map(Into::into).collect();
@@ -160,8 +239,12 @@ impl Layout {
     }
 }
 
-fn fits(wanted: &[Option<usize>], shape: &[usize]) -> bool {
-    wanted.len() == shape.len() && wanted.iter().zip(shape).all(|(w, s)| w.is_none_or(|w| w == *s))
+fn fits(tensor: &StateTensor, is_end: bool, shape: &[usize]) -> bool {
+    let Some((&classes, rest)) = shape.split_first().filter(|_| is_end) else {
+        return tensor.fits(shape);
+    };
+    let outputs = tensor.shape.first().copied().unwrap_or(classes);
+    tensor.fits(&[&[outputs], rest].concat())
 }
 
 /// What distinguishes a file's tensors from a network's.

@@ -3,6 +3,8 @@
 mod import;
 mod layout;
 
+use std::collections::HashSet;
+
 use striate_nn::Network;
 use striate_tensor::Device;
 
@@ -10,30 +12,28 @@ use super::file::TensorFile;
 use super::model::SPEC;
 use crate::inspection::{Inspection, StoredParameters};
 use crate::options::ReadOptions;
+use crate::torch::Place;
 use crate::{Error, Format, Result};
 use layout::Layout;
 
 /// Reads a state dict, its weights permuted, torchvision's normalisation folded in.
 pub(super) fn read(file: &TensorFile, device: &Device, options: &ReadOptions) -> Result<Network> {
     let layout = recognise(file)?;
-    import::import(file, &layout, &import::IMAGENET, device, options)
+    import::import(file, &layout, device, options)
 }
 
 /// What the network will be, without its weights.
 pub(super) fn inspect(file: &TensorFile) -> Result<Inspection> {
     let layout = recognise(file)?;
-    let mut layers = Vec::new();
-    for (shape, prefix) in layout.shapes(file.name())?.iter().zip(&layout.prefixes) {
-        let Some(prefix) = prefix else {
-            layers.push(None);
-            continue;
-        };
-        let mut stored = None;
-        for parameter in &shape.parameters {
-            let (_, floats) = file.floats(&format!("{prefix}.{}", parameter.role.name()))?;
-            stored = Some(StoredParameters::with(stored, floats.dtype(), parameter.shape.count()));
+    let shapes = layout.shapes(file.name())?;
+    let mut layers = vec![None; shapes.len()];
+    for tensor in layout.tensors(&shapes) {
+        if let Place::Parameter(_) = tensor.place {
+            let (_, floats) = file.floats(&tensor.name)?;
+            let count = tensor.shape.iter().product();
+            let stored = &mut layers[tensor.layer];
+            *stored = Some(StoredParameters::with(stored.take(), floats.dtype(), count));
         }
-        layers.push(stored);
     }
     Ok(Inspection {
         file: file.name().into(),
@@ -42,24 +42,24 @@ pub(super) fn inspect(file: &TensorFile) -> Result<Inspection> {
         mean: true,
         training_state: Vec::new(),
         training: None,
+        training_options: None,
         metadata: import::metadata(&layout),
         layers,
         spec: layout.spec,
     })
 }
 
-/// What the names of torchvision's tensors begin with.
-const BEGINNINGS: [&str; 6] =
-    ["features.", "classifier.", "conv1.", "layer1.", "inception3a.", "fc."];
-
 /// What comes before the names of torchvision's tensors, such as `module.` where the network was trained
 /// on several devices, or `state_dict.model.`: nothing for a plain state dict. `None` where no name is
-/// like one of torchvision's.
-fn beginning(file: &TensorFile) -> Option<&str> {
+/// one of torchvision's.
+fn beginning<'a>(file: &'a TensorFile, layouts: &[Layout]) -> Option<&'a str> {
+    let prefixes = layouts.iter().flat_map(|layout| layout.prefixes.iter().flatten());
+    let known: HashSet<&str> = prefixes.map(String::as_str).collect();
     let first = |name: &'_ str| {
-        let of_torchvision = |at: &usize| BEGINNINGS.iter().any(|b| name[*at..].starts_with(b));
         let starts = name.match_indices('.').map(|(dot, _)| dot + 1);
-        std::iter::once(0).chain(starts).find(of_torchvision)
+        let end = name.rfind('.')?;
+        let is_known = |at: &usize| *at < end && known.contains(&name[*at..end]);
+        std::iter::once(0).chain(starts).find(is_known)
     };
     file.names().find_map(|name| Some(&name[..first(name)?]))
 }
@@ -69,13 +69,16 @@ fn recognise(file: &TensorFile) -> Result<Layout> {
     let fail = |place: &str, expected: &str, got: String| {
         Err(Error::content(file.name(), place, expected, got))
     };
-    let Some(beginning) = beginning(file) else {
+    let layouts: Vec<Layout> = layout::known().collect();
+    let Some(beginning) = beginning(file, &layouts) else {
         let first: Vec<&str> = file.names().take(3).collect();
         let got = match first.as_slice() {
             [] => "no tensors".into(),
             first => format!("neither it, nor such tensors: {}, …", first.join(", ")),
         };
-        let names: Vec<&str> = layout::known().map(|layout| layout.name).collect();
+        let mut names: Vec<&str> = layouts.iter().map(|layout| layout.name).collect();
+        names.sort_unstable();
+        names.dedup();
         let expected = format!(
             "the network's specification, or the tensors of torchvision's networks \
              (features.0.weight, …): {}",
@@ -83,11 +86,11 @@ fn recognise(file: &TensorFile) -> Result<Layout> {
         );
         return fail(&format!("metadata {SPEC}"), &expected, got);
     };
-    let differences =
-        layout::known().map(|layout| layout.with_beginning(beginning)).map(|layout| {
-            let differences = layout.differences(file);
-            (layout, differences)
-        });
+    let differences = layouts.into_iter().map(|layout| {
+        let layout = layout.with_beginning(beginning);
+        let differences = layout.differences(file);
+        (layout, differences)
+    });
     let Some((layout, differences)) = differences.min_by_key(|(_, d)| d.distance()) else {
         return fail("tensors", "a known network", "none".into());
     };

@@ -61,6 +61,7 @@ impl<'a> Kernels<'a> {
         let key = PackKey {
             winograd: true,
             turned: self.turned,
+            depthwise: false,
             depth: self.taps * self.taps * channels,
             outputs: groups * out,
             groups,

@@ -1,12 +1,13 @@
 //! The gradients of a convolution.
 
-use striate_tensor::ops::{Conv2dInputGrad, Conv2dWeightGrad};
+use striate_tensor::ops::{Binary, BinaryKind, Conv2dInputGrad, Conv2dWeightGrad, ConvTranspose2d};
 use striate_tensor::{DType, Result, TensorType};
 
 use super::simple::INVOCATIONS;
 use super::{Extents, image_parts};
 use crate::buffer::{GpuBuffer, Source};
-use crate::kernels::{BOTH, Constants, combinations, computed, half, word};
+use crate::kernels::batch_norm::widened;
+use crate::kernels::{BOTH, Constants, combinations, computed, elementwise, half, word};
 use crate::pipelines::{Shader, flag, shader};
 use crate::queue::{Context, Groups, Launch};
 
@@ -52,6 +53,44 @@ pub(in crate::kernels) fn input_grad(
         }
         Ok(())
     })
+}
+
+/// A transposed convolution: the gradient in the input, and a bias where asked.
+pub(in crate::kernels) fn transposed(
+    cx: &Context,
+    op: &ConvTranspose2d,
+    inputs: &[Source<'_>],
+    output: &TensorType,
+) -> Result<GpuBuffer> {
+    let [_, rows, cols, _] = output.shape.nhwc("conv_transpose2d", "y")?;
+    let grad = Conv2dInputGrad { conv: op.conv(), input: [rows, cols] };
+    let Some(&bias) = inputs.get(2) else {
+        return input_grad(cx, &grad, [inputs[0], inputs[1]], output);
+    };
+    computed_sum(
+        cx,
+        output,
+        input_grad(cx, &grad, [inputs[0], inputs[1]], &TensorType::f32(output.shape))?,
+        bias,
+    )
+}
+
+/// What was computed in f32, with a bias added and rounded once.
+fn computed_sum(
+    cx: &Context,
+    output: &TensorType,
+    y: GpuBuffer,
+    bias: Source<'_>,
+) -> Result<GpuBuffer> {
+    let wide = TensorType::f32(output.shape);
+    let add = Binary { kind: BinaryKind::Add };
+    let sum = widened(cx, bias, |bias| {
+        elementwise::binary(cx, &add, [Source { buffer: &y, ty: wide }, bias], &wide)
+    })?;
+    match output.dtype {
+        DType::F32 => Ok(sum),
+        dtype => elementwise::cast(cx, Source { buffer: &sum, ty: wide }, dtype),
+    }
 }
 
 pub(in crate::kernels) fn weight_grad(

@@ -19,7 +19,7 @@ use crate::buffer::{GpuBuffer, Source, View, parts};
 use crate::pipelines::Shader;
 use crate::queue::Context;
 
-pub(super) use gradients::{input_grad, weight_grad};
+pub(super) use gradients::{input_grad, transposed, weight_grad};
 
 pub(super) fn variants() -> Vec<(&'static Shader, Constants)> {
     let mut all = simple::variants();
@@ -130,10 +130,14 @@ struct Asked<'a> {
 impl Asked<'_> {
     /// What the table says.
     fn usual(&self, cx: &Context) -> Algorithm {
-        let Extents { out_rows, out_cols, out, groups, .. } = *self.extents;
+        let Extents { channels, out_rows, out_cols, out, groups, .. } = *self.extents;
         match cx.class {
             Class::Simple => Algorithm::Simple,
             _ if winograd::is_usual(cx, self) => Algorithm::Winograd,
+            // A channel by itself is no product of matrices.
+            class if groups == channels && groups == out && !matches!(class, Class::Tile(_)) => {
+                Algorithm::Simple
+            }
             class => {
                 let rows = self.images * out_rows * out_cols;
                 Algorithm::of_tile(tile(class, rows, out / groups, groups))

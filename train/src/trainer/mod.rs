@@ -1,44 +1,24 @@
 //! Steps: a mini-batch forward, backward, and into the weights.
 
+mod losses;
+mod save;
+
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use striate_nn::{
-    BatchMoments, Context, Module, Network, ParameterId, named_parameters, require_grad,
-    update_statistics,
+    BatchMoments, Context, Module, Network, OptimizerState, ParameterId, named_parameters,
+    require_grad, update_statistics,
 };
-use striate_tensor::{DType, HostTensor, RandomKey, Tensor, no_grad};
+use striate_tensor::{DType, RandomKey, Tensor};
 
-use striate_importers::safetensors::{self, TensorFile};
-
-use crate::descent::Descent;
+use crate::descent::{Descent, averaged};
 use crate::{Error, Result, TrainOptions};
+pub use losses::StepReport;
+use losses::loss_sum;
+pub(crate) use losses::{is_finite, loss_of, misses};
 
 /// The streams of a seed from here on are for dropout, one a mini-batch. ("DROP" in ASCII.)
 const DROPOUT_STREAMS: u64 = 0x4452_4f50 << 32;
-
-/// What the names of velocities begin with in a file of [`Trainer::save`], and the key of the number of
-/// the next mini-batch.
-const VELOCITY: &str = "train.velocity.";
-const NEXT: &str = "striate.train.next";
-
-/// What a mini-batch showed, before the weights moved.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct StepReport {
-    /// Samples in it.
-    pub samples: usize,
-    /// The sum of their cross-entropies.
-    pub loss_sum: f64,
-    /// How many of them were not ranked first.
-    pub misses: usize,
-}
-
-impl StepReport {
-    /// The mean cross-entropy.
-    pub fn loss(&self) -> f64 {
-        self.loss_sum / self.samples.max(1) as f64
-    }
-}
 
 /// A network that learns: the mathematics of training, without data, files or time.
 ///
@@ -114,24 +94,44 @@ impl Trainer {
         velocities: BTreeMap<ParameterId, Tensor>,
         options: TrainOptions,
     ) -> Result<Self> {
+        Self::resumed_with(network, OptimizerState::of_velocities(velocities), options)
+    }
+
+    /// A trainer that resumes with what [`state`](Trainer::state) gave of another one.
+    ///
+    /// # Errors
+    /// As [`new`](Trainer::new); also where the state is another optimizer's, of no parameter, or of
+    /// another shape.
+    pub fn resumed_with(
+        network: Network,
+        state: OptimizerState,
+        options: TrainOptions,
+    ) -> Result<Self> {
         options.check(network.spec().nodes.len())?;
         network.spec().verify(network.spec().classes())?;
+        options.check_classes(network.spec().classes())?;
         let mut network = network.cast(DType::F32)?;
-        for (id, velocity) in &velocities {
-            let info = network.parameter_infos().get(id.index());
-            if info.is_none_or(|info| info.shape != *velocity.shape()) {
-                let (expected, name) = match info {
-                    Some(info) => {
-                        (format!("a velocity {} of {}", info.shape, info.name), info.name.clone())
-                    }
-                    None => ("velocities of the network's parameters".into(), id.0.to_string()),
-                };
-                let got = format!("{name}: {}", velocity.shape());
-                return Err(Error::Velocity { expected, got });
+        for (kind, tensors) in &state.tensors {
+            if !tensors.is_empty() && !options.may_have(kind) {
+                let expected = format!("the state of the optimizer {}", options.optimizer.name());
+                return Err(Error::State { expected, got: format!("{kind} of another one") });
+            }
+            for (id, tensor) in tensors {
+                let info = network.parameter_infos().get(id.index());
+                if info.is_none_or(|info| info.shape != *tensor.shape()) {
+                    let (expected, name) = match info {
+                        Some(info) => {
+                            (format!("a {kind} {} of {}", info.shape, info.name), info.name.clone())
+                        }
+                        None => (format!("{kind} of the network's parameters"), id.0.to_string()),
+                    };
+                    let got = format!("{name}: {}", tensor.shape());
+                    return Err(Error::State { expected, got });
+                }
             }
         }
         require_grad(&mut network);
-        let descent = Descent::new(&network, velocities, options);
+        let descent = Descent::new(&network, state, options);
         let auxiliary = network.spec().auxiliary.iter().map(|auxiliary| auxiliary.weight).collect();
         Ok(Trainer { network, descent, outputs: network_outputs, auxiliary })
     }
@@ -141,20 +141,25 @@ impl Trainer {
         batch_key(self.options().seed, iteration)
     }
 
-    /// The network and its velocities.
-    pub(crate) fn into_parts(self) -> (Network, BTreeMap<ParameterId, Tensor>) {
-        (self.network, self.descent.velocities().clone())
+    /// The network and what the optimizer remembers of it.
+    pub(crate) fn into_parts(self) -> (Network, OptimizerState) {
+        (self.network, self.descent.state())
     }
 
-    /// Takes another network of the same layers and its velocities.
-    pub(crate) fn replace(
-        &mut self,
-        mut network: Network,
-        velocities: BTreeMap<ParameterId, Tensor>,
-    ) {
+    /// Takes another network of the same layers and what the optimizer remembers of it.
+    pub(crate) fn replace(&mut self, mut network: Network, state: OptimizerState) {
         require_grad(&mut network);
         self.network = network;
-        self.descent.set_velocities(velocities);
+        self.descent.set_state(state);
+    }
+
+    /// The network to be tested and used: with the averages of the weights where the options ask for them
+    /// ([`TrainOptions::ema`]), else as it is now.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn averaged(&self) -> Result<Network> {
+        averaged(&self.network, self.descent.averages())
     }
 
     /// The network as it is now: for inference too, since dropout scales what it keeps.
@@ -233,59 +238,13 @@ impl<M: Module> Trainer<M> {
         self.network
     }
 
-    /// Saves the module's parameters and buffers, its velocities, and the number of the next mini-batch,
-    /// as a safetensors file that takes the place of `path` when it is whole.
-    ///
-    /// # Errors
-    /// [`Error::Option`] where gradients wait for more mini-batches: [`flush`](Trainer::flush) first;
-    /// [`Error::Checkpoint`] where the file cannot be written.
-    pub fn save(&self, path: impl AsRef<Path>, next: u64) -> Result<()> {
-        if self.is_accumulating() {
-            let expected = "weights that have moved by all gradients: flush first".to_owned();
-            return Err(Error::Option { expected, got: "gradients that wait".into() });
-        }
-        let names = named_parameters(&self.network);
-        let velocities = self.velocities().iter().filter_map(|(id, velocity)| {
-            let (name, _) = names.get(id.index())?;
-            Some((format!("{VELOCITY}{name}"), velocity.clone()))
-        });
-        let texts = BTreeMap::from([(NEXT.to_owned(), next.to_string())]);
-        let velocities: Vec<_> = velocities.collect();
-        Ok(safetensors::save_with(path, &self.network, &velocities, &texts)?)
+    /// What the optimizer remembers of the parameters, and averages of these, where the options ask for
+    /// them: all that a training must keep beside the network.
+    pub fn state(&self) -> OptimizerState {
+        self.descent.state()
     }
 
-    /// Takes up what [`save`](Trainer::save) wrote, in a trainer of the same module and options, and
-    /// gives the number of the next mini-batch: the training then has the same bits as one that was
-    /// never interrupted.
-    ///
-    /// # Errors
-    /// [`Error::Checkpoint`] where the file is of another module; [`Error::Velocity`] where it does not say
-    /// where the training was.
-    pub fn resume(&mut self, path: impl AsRef<Path>) -> Result<u64> {
-        let file = TensorFile::open(path)?;
-        let next = file.metadata().get(NEXT).and_then(|text| text.parse().ok());
-        let Some(next) = next else {
-            let expected = "a training that a trainer saved".to_owned();
-            return Err(Error::Velocity { expected, got: file.metadata().len().to_string() });
-        };
-        let mut velocities = BTreeMap::new();
-        for (place, (name, tensor)) in named_parameters(&self.network).into_iter().enumerate() {
-            let stored = format!("{VELOCITY}{name}");
-            let Some(shape) = file.shape(&stored) else { continue };
-            if shape != tensor.dims() {
-                let expected = format!("a velocity {} of {name}", tensor.shape());
-                return Err(Error::Velocity { expected, got: format!("{shape:?}") });
-            }
-            let velocity = file.tensor(&stored, tensor.device(), Some(DType::F32))?;
-            velocities.insert(ParameterId(place as u32), velocity);
-        }
-        safetensors::load_file(&file, &mut self.network)?;
-        require_grad(&mut self.network);
-        self.descent.set_velocities(velocities);
-        Ok(next)
-    }
-
-    /// The velocities, by the numbers of the parameters.
+    /// The velocities, by the numbers of the parameters; none where the optimizer has none.
     pub fn velocities(&self) -> &BTreeMap<ParameterId, Tensor> {
         self.descent.velocities()
     }
@@ -352,10 +311,10 @@ impl<M: Module> Trainer<M> {
         let Some(logits) = outputs.next() else {
             return Err(Error::Option { expected: "an output".into(), got: "none".into() });
         };
-        let (mut loss, report) = loss_of(&logits, labels)?;
+        let (mut loss, report) = loss_of(&logits, labels, self.options())?;
         drop(logits);
         for (&weight, output) in self.auxiliary.iter().zip(outputs) {
-            let own = output.cross_entropy(labels)?.sum_all()?;
+            let own = loss_sum(&output, labels, self.options())?;
             loss = loss.add(&own.affine(weight, 0.0)?)?;
         }
         Ok((loss, report, cx.take_records()))
@@ -386,60 +345,10 @@ pub(crate) fn batch_key(seed: u64, iteration: u64) -> RandomKey {
     RandomKey::new(seed, DROPOUT_STREAMS.wrapping_add(iteration))
 }
 
-/// The summed cross-entropy of `logits [n, classes]`, and what they showed.
-pub(crate) fn loss_of(logits: &Tensor, labels: &Tensor) -> Result<(Tensor, StepReport)> {
-    let loss = logits.cross_entropy(labels)?.sum_all()?;
-    let loss_sum = f64::from(loss.to_scalar::<f32>()?);
-    let samples = logits.dims().first().copied().unwrap_or(0);
-    let [misses] = misses(logits, labels, [1])?;
-    Ok((loss, StepReport { samples, loss_sum, misses }))
-}
-
-/// Whether all parameters of a module are finite.
-pub(crate) fn is_finite(module: &dyn Module) -> Result<bool> {
-    for (_, tensor) in named_parameters(module) {
-        // NaN and infinities survive a sum of squares; what overflows it has diverged too.
-        let squares = no_grad(|| tensor.mul(&tensor)?.sum_all())?;
-        if !squares.to_scalar::<f32>()?.is_finite() {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
-/// How many rows of `logits [n, classes]` do not have their label among the so many likeliest
-/// classes, for each number of `tops`. Ties go to the smaller class, as in ccv's ranks.
-///
-/// # Errors
-/// Where the device fails.
-pub(crate) fn misses<const N: usize>(
-    logits: &Tensor,
-    labels: &Tensor,
-    tops: [usize; N],
-) -> Result<[usize; N]> {
-    let (logits, labels) = (logits.to_host()?, labels.to_vec::<u32>()?);
-    Ok(tops.map(|top| count_misses(&logits, &labels, top)))
-}
-
-fn count_misses(logits: &HostTensor, labels: &[u32], top: usize) -> usize {
-    let classes = logits.ty().shape.dims().last().copied().unwrap_or(0).max(1);
-    let Some(values) = logits.values().as_slice::<f32>() else { return labels.len() };
-    let hit = |row: &[f32], label: usize| {
-        let Some(&own) = row.get(label) else { return false };
-        let above = row.iter().enumerate().filter(|&(class, &value)| {
-            // NaN is above everything: a network that gives it knows nothing.
-            value.is_nan() || value > own || (value == own && class < label)
-        });
-        !own.is_nan() && above.count() < top
-    };
-    let rows = values.chunks(classes).zip(labels);
-    rows.filter(|&(row, &label)| !hit(row, label as usize)).count()
-}
-
 #[cfg(test)]
 mod tests {
     use striate_nn::{NetworkSpec, Seed, full_connect, parameter_gradients};
-    use striate_tensor::{Device, Reference, Shape};
+    use striate_tensor::{Device, Reference};
 
     use super::*;
 
@@ -487,12 +396,28 @@ mod tests {
     }
 
     #[test]
-    fn ranks_ties_by_class_and_takes_nan_for_a_miss() {
-        let values = vec![1.0f32, 1.0, 0.0, f32::NAN, 2.0, 1.0, 3.0, 2.0, 1.0];
-        let logits = HostTensor::new(Shape::new(&[3, 3]).unwrap(), values).unwrap();
-        assert_eq!(count_misses(&logits, &[0, 1, 0], 1), 1);
-        assert_eq!(count_misses(&logits, &[1, 1, 1], 1), 3);
-        assert_eq!(count_misses(&logits, &[1, 1, 1], 2), 0);
-        assert_eq!(count_misses(&logits, &[9, 0, 2], 3), 2);
+    fn averages_follow_the_weights_closely_at_first() {
+        let device = Device::new(Reference::new());
+        let network = NetworkSpec::new([1, 1, 5]).full_connect(3).build(&device, Seed(1)).unwrap();
+        let options = TrainOptions { ema: Some(0.5), ..TrainOptions::default() };
+        let mut trainer = Trainer::new(network, options).unwrap();
+        let values = |network: &Network| -> Vec<f32> {
+            network.parameters().iter().flat_map(|p| p.to_vec::<f32>().unwrap()).collect()
+        };
+        let mut expected = values(trainer.network());
+        assert_eq!(values(&trainer.averaged().unwrap()), expected);
+        for step in 1..=12u64 {
+            let images = Tensor::uniform([2, 1, 1, 5], -1.0, 1.0, RandomKey::new(3, step), &device);
+            let labels = Tensor::from_vec(vec![0u32, 2], [2], &device).unwrap();
+            trainer.step(&images.unwrap(), &labels, step, 1.0).unwrap();
+            let keep = (1.0 + step as f32) / (10.0 + step as f32);
+            for (average, weight) in expected.iter_mut().zip(values(trainer.network())) {
+                *average += (1.0 - keep.min(0.5)) * (weight - *average);
+            }
+            for (got, want) in values(&trainer.averaged().unwrap()).iter().zip(&expected) {
+                assert!((got - want).abs() < 1e-6, "step {step}: {got} {want}");
+            }
+        }
+        assert_ne!(values(trainer.network()), expected);
     }
 }

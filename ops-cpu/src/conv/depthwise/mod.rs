@@ -1,0 +1,213 @@
+//! Depthwise convolution: as many groups as channels and outputs, so that each channel is filtered by
+//! itself.
+//!
+//! There is nothing to multiply as matrices: a vector holds channels side by side, and every pixel under
+//! the kernel is read, multiplied and added. A task takes some rows of the output, a block of channels
+//! at a time, whose weights stay in the first-level cache. The gradient in the input is the same work
+//! with other taps. Padding is left out, which changes nothing where the weights are finite; others
+//! take the general way.
+
+mod axis;
+mod row;
+mod weight_grad;
+
+use std::sync::Arc;
+
+use striate_tensor::ops::Conv2d;
+use striate_tensor::{Operand, Result};
+
+use super::Extents;
+use crate::buffer::{PackKey, floats, own};
+use crate::context::Context;
+use crate::memory::Memory;
+use crate::simd::Level;
+use axis::Axis;
+use row::Row;
+pub(super) use weight_grad::weight_grad;
+
+/// What people see.
+pub(super) const NAME: &str = "depthwise";
+
+/// Channels of a block: their weights of a 7x7 kernel, and the pixels under it, stay in the first-level
+/// cache.
+const BLOCK_CHANNELS: usize = 64;
+/// Products of a task, at least: less costs more to hand out than to compute.
+const PART_PRODUCTS: usize = 1 << 19;
+
+/// Whether a convolution is done here: one channel for each output, and enough of them for a vector.
+pub(super) fn takes(level: Level, op: &Conv2d, e: &Extents) -> bool {
+    op.groups == e.channels && e.out == e.channels && e.channels >= level.lanes()
+}
+
+/// A block of channels. Where they are no whole vectors, the last block is a vector that reaches back
+/// into the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Block {
+    /// Its first channel.
+    channel: usize,
+    vectors: usize,
+    /// Channels of all blocks before it.
+    before: usize,
+}
+
+/// The blocks of so many channels, at least as many as a vector holds.
+fn blocks(channels: usize, lanes: usize) -> impl Iterator<Item = Block> {
+    let (whole, most) = (channels / lanes, BLOCK_CHANNELS / lanes);
+    let full = (0..whole).step_by(most).map(move |first| Block {
+        channel: first * lanes,
+        vectors: (whole - first).min(most),
+        before: first * lanes,
+    });
+    let rest = Block { channel: channels - lanes, vectors: 1, before: whole * lanes };
+    full.chain((!channels.is_multiple_of(lanes)).then_some(rest))
+}
+
+/// The channels of all blocks together.
+fn padded(channels: usize, lanes: usize) -> usize {
+    channels.next_multiple_of(lanes)
+}
+
+/// The weights in blocks of channels, `[blocks][taps][channels of the block]`, and at the end 1 where
+/// all are finite, 0 where not. They are kept with their buffer.
+fn packed_weights(cx: &Context, e: &Extents, weights: &Operand<'_>) -> Result<Arc<Memory>> {
+    let (taps, lanes) = (e.kernel[0] * e.kernel[1], cx.level.lanes());
+    let key = PackKey {
+        winograd: false,
+        turned: false,
+        depthwise: true,
+        depth: taps,
+        outputs: e.channels,
+        groups: e.channels,
+        panel: BLOCK_CHANNELS,
+    };
+    own(weights.buffer)?.packed(key, || {
+        let values = floats(weights)?;
+        let mut wide = vec![0.0f32; values.len()];
+        values.copy_to(cx.level, &mut wide);
+        let whole = taps * padded(e.channels, lanes);
+        let mut packed = cx.pool.take(4 * (whole + 1))?;
+        let to = packed.slice_mut::<f32>();
+        to[whole] = if values.all_finite() { 1.0 } else { 0.0 };
+        for block in blocks(e.channels, lanes) {
+            let width = block.vectors * lanes;
+            let to = &mut to[block.before * taps..][..width * taps];
+            for (tap, to) in to.chunks_exact_mut(width).enumerate() {
+                for (channel, to) in to.iter_mut().enumerate() {
+                    *to = wide[(block.channel + channel) * taps + tap];
+                }
+            }
+        }
+        Ok(packed)
+    })
+}
+
+/// A depthwise convolution with what is added to it; none where a weight is not finite.
+pub(super) fn conv2d(
+    cx: &Context,
+    op: &Conv2d,
+    e: &Extents,
+    x: &[f32],
+    weights: &Operand<'_>,
+    [bias, residual]: [Option<&[f32]>; 2],
+) -> Result<Option<Memory>> {
+    let along = |axis: usize, outputs, extent| {
+        Axis::of_outputs(
+            [outputs, extent],
+            e.kernel[axis],
+            [op.stride[axis], op.dilation[axis], op.padding[axis][0]],
+        )
+    };
+    let axes = [along(0, e.out_rows, e.rows), along(1, e.out_cols, e.cols)];
+    filter(cx, e, axes, x, weights, [bias, residual], op.relu)
+}
+
+/// The gradient of a depthwise convolution in its input; none where a weight is not finite.
+pub(super) fn input_grad(
+    cx: &Context,
+    op: &Conv2d,
+    e: &Extents,
+    dy: &[f32],
+    weights: &Operand<'_>,
+    bias: Option<&[f32]>,
+) -> Result<Option<Memory>> {
+    let along = |axis: usize, pixels, extent| {
+        Axis::of_inputs(
+            [pixels, extent],
+            e.kernel[axis],
+            [op.stride[axis], op.dilation[axis], op.padding[axis][0]],
+        )
+    };
+    let axes = [along(0, e.rows, e.out_rows), along(1, e.cols, e.out_cols)];
+    filter(cx, e, axes, dy, weights, [bias, None], false)
+}
+
+/// Writes `[n, rows.count, cols.count, channels]` from `[n, rows.extent, cols.extent, channels]`.
+fn filter(
+    cx: &Context,
+    e: &Extents,
+    [rows, cols]: [Axis; 2],
+    from: &[f32],
+    weights: &Operand<'_>,
+    [bias, residual]: [Option<&[f32]>; 2],
+    relu: bool,
+) -> Result<Option<Memory>> {
+    let packed = packed_weights(cx, e, weights)?;
+    let taps = e.kernel[0] * e.kernel[1];
+    let (weights, finite) =
+        packed.slice::<f32>().split_at(taps * padded(e.channels, cx.level.lanes()));
+    if finite.first() != Some(&1.0) {
+        return Ok(None);
+    }
+    let line = cols.count * e.channels;
+    let mut y = cx.pool.take(4 * e.n * rows.count * line)?;
+    if line == 0 {
+        return Ok(Some(y));
+    }
+    // The partition: a function of the shape alone.
+    let part = (PART_PRODUCTS / (line * taps)).max(1);
+    let source = cols.extent * e.channels;
+    cx.threads.for_each_part(y.slice_mut::<f32>(), part * line, |index, y| {
+        let mut sources = Vec::with_capacity(e.kernel[0]);
+        for (row, to) in y.chunks_exact_mut(line).enumerate() {
+            let (n, row) = ((index * part + row) / rows.count, (index * part + row) % rows.count);
+            sources.clear();
+            let taps = rows.sources(row);
+            sources.extend(taps.map(|(row, tap)| ((n * rows.extent + row) * source, tap)));
+            let at = (n * rows.count + row) * line;
+            let residual = residual.map(|residual| &residual[at..at + line]);
+            let channels = e.channels;
+            cx.level.run(Row {
+                from,
+                to,
+                rows: &sources,
+                cols: &cols,
+                kernel: e.kernel,
+                channels,
+                weights,
+                bias,
+                residual,
+                relu,
+            });
+        }
+    });
+    Ok(Some(y))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_have_whole_vectors_inside_the_channels() {
+        for channels in 8..300 {
+            let (mut covered, mut before) = (0, 0);
+            for block in blocks(channels, 8) {
+                let end = block.channel + block.vectors * 8;
+                assert!(block.channel <= covered && end > covered && end <= channels);
+                assert_eq!(block.before, before);
+                (covered, before) = (end, before + block.vectors * 8);
+            }
+            assert_eq!((covered, before), (channels, padded(channels, 8)), "{channels}");
+        }
+    }
+}

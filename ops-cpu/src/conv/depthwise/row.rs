@@ -1,0 +1,182 @@
+//! A row of a depthwise convolution, or of its gradient in the input.
+
+use super::axis::{Axis, Tap};
+use super::blocks;
+use crate::simd::{Kernel, Simd};
+
+/// Places side by side whose sums stay in registers.
+const WIDE: usize = 6;
+const NARROW: usize = 3;
+
+/// A row of the output.
+pub(super) struct Row<'a> {
+    /// All pixels that are read.
+    pub(super) from: &'a [f32],
+    /// `[cols, channels]`
+    pub(super) to: &'a mut [f32],
+    /// The rows that it sees: where they begin, and the tap of the kernel.
+    pub(super) rows: &'a [(usize, usize)],
+    pub(super) cols: &'a Axis,
+    pub(super) kernel: [usize; 2],
+    pub(super) channels: usize,
+    /// In blocks of channels.
+    pub(super) weights: &'a [f32],
+    pub(super) bias: Option<&'a [f32]>,
+    /// As the row that is written.
+    pub(super) residual: Option<&'a [f32]>,
+    pub(super) relu: bool,
+}
+
+impl Kernel for Row<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Row { cols, channels, kernel, .. } = self;
+        let taps = kernel[0] * kernel[1];
+        // What the pointers below rely on: rows inside what is read, whole blocks of weights, and rows
+        // of the output's length beside it.
+        assert!(self.to.len() == cols.count * channels && channels >= S::LANES);
+        let line = cols.extent * channels;
+        assert!(
+            self.rows
+                .iter()
+                .all(|&(base, tap)| { base + line <= self.from.len() && tap < kernel[0] })
+        );
+        assert!(cols.phases.iter().flatten().all(|tap| tap.tap < kernel[1]));
+        assert!(self.weights.len() >= taps * channels.next_multiple_of(S::LANES));
+        assert!(self.bias.is_none_or(|bias| bias.len() == channels));
+        assert!(self.residual.is_none_or(|residual| residual.len() == self.to.len()));
+        let to = self.to.as_mut_ptr();
+        for block in blocks(channels, S::LANES) {
+            let width = block.vectors * S::LANES;
+            let weights = self.weights[block.before * taps..][..width * taps].as_ptr();
+            for (phase, taps) in cols.phases.iter().enumerate() {
+                let inside = cols.inside(phase, taps);
+                let here = |b: usize, taps, vector: usize| Place {
+                    taps,
+                    b,
+                    phase,
+                    channel: block.channel + vector * S::LANES,
+                    // SAFETY: a vector of the block.
+                    weights: unsafe { weights.add(vector * S::LANES) },
+                    width,
+                };
+                for b in (0..inside.start).chain(inside.end..cols.count_of(phase)) {
+                    let taps = cols.taps_at(phase, b);
+                    let mut vector = 0;
+                    while vector < block.vectors {
+                        let place = here(b, taps, vector);
+                        // SAFETY: the taps see pixels of the row; the vectors are of the block.
+                        vector += unsafe {
+                            match block.vectors - vector {
+                                4.. => self.places::<S, 1, 4>(simd, place, to),
+                                _ => self.places::<S, 1, 1>(simd, place, to),
+                            }
+                        };
+                    }
+                }
+                let mut b = inside.start;
+                while b < inside.end {
+                    let (wide, next) = match inside.len() {
+                        // The last ones once more, rather than a few by themselves: each place is
+                        // summed alike wherever it stands.
+                        WIDE.. => (WIDE, b.min(inside.end - WIDE)),
+                        NARROW.. => (NARROW, b.min(inside.end - NARROW)),
+                        _ => (1, b),
+                    };
+                    let mut vector = 0;
+                    while vector < block.vectors {
+                        let place = here(next, taps, vector);
+                        // SAFETY: all of these places see pixels of the row under all taps.
+                        vector += unsafe {
+                            match (wide, block.vectors - vector) {
+                                (WIDE, 2..) => self.places::<S, WIDE, 2>(simd, place, to),
+                                (WIDE, _) => self.places::<S, WIDE, 1>(simd, place, to),
+                                (NARROW, 4..) => self.places::<S, NARROW, 4>(simd, place, to),
+                                (NARROW, _) => self.places::<S, NARROW, 1>(simd, place, to),
+                                (_, 4..) => self.places::<S, 1, 4>(simd, place, to),
+                                _ => self.places::<S, 1, 1>(simd, place, to),
+                            }
+                        };
+                    }
+                    b = next + wide;
+                }
+            }
+        }
+    }
+}
+
+/// Places of a phase from `b` on, and channels.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    taps: &'a [Tap],
+    b: usize,
+    phase: usize,
+    channel: usize,
+    /// Of the first tap of the kernel.
+    weights: *const f32,
+    /// Weights from one tap to the next.
+    width: usize,
+}
+
+impl Row<'_> {
+    /// Computes `COLS` places of `VECTORS` vectors of channels, and says how many vectors.
+    ///
+    /// # Safety
+    /// All places must see pixels under all of the taps; the channels must be inside the pixels, and
+    /// have weights. `to` is the row that is written.
+    #[inline(always)]
+    unsafe fn places<S: Simd, const COLS: usize, const VECTORS: usize>(
+        &self,
+        simd: S,
+        place: Place<'_>,
+        to: *mut f32,
+    ) -> usize {
+        let Place { taps, b, phase, channel, weights, width } = place;
+        let (step, phases) = (self.cols.step * self.channels, self.cols.phases.len());
+        let start = |v: usize| match self.bias {
+            // SAFETY: the channels are inside the pixels, of which there are biases.
+            Some(bias) => unsafe { simd.load(bias.as_ptr().add(channel + v * S::LANES)) },
+            None => simd.splat(0.0),
+        };
+        let start: [S::V; VECTORS] = std::array::from_fn(start);
+        let mut sums = [start; COLS];
+        for &(base, tap_row) in self.rows {
+            // SAFETY: rows begin inside what is read; the first tap's pixel is in its row.
+            let row = unsafe { self.from.as_ptr().add(base + b * step + channel) };
+            for tap in taps {
+                // SAFETY: the caller vouches for the pixels under the taps and for the weights.
+                unsafe {
+                    let weights = weights.add((tap_row * self.kernel[1] + tap.tap) * width);
+                    let pixel = row.offset(tap.offset * self.channels as isize);
+                    let w: [S::V; VECTORS] =
+                        std::array::from_fn(|v| simd.load(weights.add(v * S::LANES)));
+                    for (col, sums) in sums.iter_mut().enumerate() {
+                        for (v, sum) in sums.iter_mut().enumerate() {
+                            let x = simd.load(pixel.add(col * step + v * S::LANES));
+                            *sum = simd.mul_add(x, w[v], *sum);
+                        }
+                    }
+                }
+            }
+        }
+        for (col, sums) in sums.iter().enumerate() {
+            for (v, &sum) in sums.iter().enumerate() {
+                let at = (phase + (b + col) * phases) * self.channels + channel + v * S::LANES;
+                let mut y = sum;
+                // SAFETY: the place and its channels are inside the row, and the residual as long.
+                unsafe {
+                    if let Some(residual) = self.residual {
+                        y = simd.add(y, simd.load(residual.as_ptr().add(at)));
+                    }
+                    if self.relu {
+                        y = simd.relu(y);
+                    }
+                    simd.store(to.add(at), y);
+                }
+            }
+        }
+        VECTORS
+    }
+}

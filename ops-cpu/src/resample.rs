@@ -1,0 +1,153 @@
+//! Images of another size or with a border, and the gradients: weighted sums over rows, then over cols.
+
+use striate_tensor::ops::Taps;
+use striate_tensor::{Operand, Result, TensorType};
+
+use crate::context::Context;
+use crate::memory::Memory;
+use crate::simd::{Kernel, Simd};
+
+/// Products that one task makes.
+const PART_PRODUCTS: usize = 1 << 17;
+
+/// Taps as the kernel reads them.
+struct Own {
+    starts: Vec<usize>,
+    cells: Vec<u32>,
+    weights: Vec<f32>,
+}
+
+impl Own {
+    fn new(taps: &Taps) -> Self {
+        let weights = taps.weights().iter().map(|&weight| weight as f32).collect();
+        Own { starts: taps.starts().to_vec(), cells: taps.cells().to_vec(), weights }
+    }
+
+    fn of(&self, output: usize) -> (&[u32], &[f32]) {
+        let range = self.starts[output]..self.starts[output + 1];
+        (&self.cells[range.clone()], &self.weights[range])
+    }
+
+    /// How many inputs an output has, on average, rounded up.
+    fn mean(&self) -> usize {
+        self.cells.len().div_ceil(self.starts.len().max(2) - 1).max(1)
+    }
+}
+
+/// An op that makes each pixel of the sums that `taps` says for an axis (0 rows, 1 cols) of so many pixels.
+pub(crate) fn forward(
+    cx: &Context,
+    taps: impl Fn(usize, usize) -> Taps,
+    inputs: &[Operand<'_>],
+    output: &TensorType,
+) -> Result<Memory> {
+    let [_, rows, cols, _] = inputs[0].ty.shape.nhwc("resample", "x")?;
+    resample(cx, [&taps(0, rows), &taps(1, cols)], inputs, output)
+}
+
+/// The gradient of such an op.
+pub(crate) fn gradient(
+    cx: &Context,
+    taps: impl Fn(usize, usize) -> Taps,
+    inputs: &[Operand<'_>],
+    output: &TensorType,
+) -> Result<Memory> {
+    let [_, rows, cols, _] = output.shape.nhwc("resample", "x")?;
+    let [of_rows, of_cols] = [taps(0, rows).transposed(rows), taps(1, cols).transposed(cols)];
+    resample(cx, [&of_rows, &of_cols], inputs, output)
+}
+
+/// `[n, rows, cols, channels]` to `[n, out rows, out cols, channels]` by these sums over rows and cols.
+fn resample(
+    cx: &Context,
+    [rows, cols]: [&Taps; 2],
+    inputs: &[Operand<'_>],
+    output: &TensorType,
+) -> Result<Memory> {
+    let [_, in_rows, in_cols, channels] = inputs[0].ty.shape.nhwc("resample", "x")?;
+    let [_, out_rows, out_cols, _] = output.shape.nhwc("resample", "y")?;
+    let x = cx.widen(&inputs[0])?;
+    let x = x.slice();
+    let mut y = cx.pool.take(4 * output.count())?;
+    let (line, image) = (out_cols * channels, in_rows * in_cols * channels);
+    if line > 0 && image > 0 {
+        let (rows, cols) = (Own::new(rows), Own::new(cols));
+        let products = line
+            .saturating_mul(cols.mean())
+            .saturating_add((in_cols * channels).saturating_mul(rows.mean()));
+        let part = PART_PRODUCTS.div_ceil(products);
+        cx.threads.for_each_part(y.slice_mut::<f32>(), part * line, |index, y| {
+            let mut sum = vec![0.0; in_cols * channels];
+            for (row, y) in (index * part..).zip(y.chunks_exact_mut(line)) {
+                let x = &x[row / out_rows * image..][..image];
+                let (rows, cols, sum) = (rows.of(row % out_rows), &cols, &mut sum[..]);
+                cx.level.run(Row { x, channels, rows, cols, sum, y });
+            }
+        });
+    }
+    cx.narrow(y, output)
+}
+
+/// One row of the output.
+struct Row<'a> {
+    /// `[rows, cols, channels]`
+    x: &'a [f32],
+    channels: usize,
+    /// The rows that it is made of.
+    rows: (&'a [u32], &'a [f32]),
+    cols: &'a Own,
+    /// `[cols, channels]`, for their sum.
+    sum: &'a mut [f32],
+    /// `[out cols, channels]`
+    y: &'a mut [f32],
+}
+
+impl Kernel for Row<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let Row { x, channels, rows, cols, sum, y } = self;
+        let pitch = sum.len();
+        let line = match rows {
+            // A row that is one of the image's is read in place.
+            (&[row], &[1.0]) => &x[row as usize * pitch..][..pitch],
+            _ => {
+                combine(sum, x, rows);
+                sum
+            }
+        };
+        for (out, y) in y.chunks_exact_mut(channels).enumerate() {
+            combine(y, line, cols.of(out));
+        }
+    }
+}
+
+/// `to = Σ weight · line`, over lines of the length of `to`, in their order.
+#[inline(always)]
+fn combine(to: &mut [f32], from: &[f32], (cells, weights): (&[u32], &[f32])) {
+    let len = to.len();
+    let line = |cell: u32| &from[cell as usize * len..][..len];
+    match (cells, weights) {
+        (&[a], &[1.0]) => to.copy_from_slice(line(a)),
+        (&[a, b], &[by_a, by_b]) => {
+            for ((to, a), b) in to.iter_mut().zip(line(a)).zip(line(b)) {
+                *to = by_a * a + by_b * b;
+            }
+        }
+        (&[a, b, c, d], &[by_a, by_b, by_c, by_d]) => {
+            let (first, second) = (line(a).iter().zip(line(b)), line(c).iter().zip(line(d)));
+            for (to, ((a, b), (c, d))) in to.iter_mut().zip(first.zip(second)) {
+                *to = ((by_a * a + by_b * b) + by_c * c) + by_d * d;
+            }
+        }
+        _ => {
+            to.fill(0.0);
+            for (&cell, by) in cells.iter().zip(weights) {
+                for (to, x) in to.iter_mut().zip(line(cell)) {
+                    *to += by * x;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,7 @@
+// A moving average.
+
+@group(0) @binding(2) var<storage, read> x: array<f32>;
+
+fn step(i: u32) {
+    w[i] += params.first_takes * (x[i] - w[i]);
+}

@@ -1,0 +1,132 @@
+//! State dicts of torchvision's networks, read from safetensors files, compute what PyTorch computes: the
+//! recorded logits of `tests/zoo.rs`, by way of a file. And what a user does with such a file.
+
+#![allow(clippy::unwrap_used, reason = "a test stops at the first failure")]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use common::torch::{Listed, Recorded, doubles};
+use striate::importers::torch::{ElementOrder, state_dict};
+use striate::importers::{self, ReadOptions, WriteOptions, safetensors};
+use striate::models;
+use striate::prelude::*;
+
+/// What torchvision divides pixels of 0 to 1 by.
+const DEVIATION: [f32; 3] = [0.229, 0.224, 0.225];
+
+/// Writes a state dict with PyTorch's names, shapes and order.
+fn write(path: &Path, tensors: &[(Listed, Vec<f32>)]) {
+    let device = Device::cpu(None).unwrap();
+    let tensors: Vec<(&str, Tensor)> = tensors
+        .iter()
+        .map(|(Listed(name, shape, _), values)| {
+            let tensor = Tensor::from_vec(values.clone(), Shape::new(shape).unwrap(), &device);
+            (name.as_str(), tensor.unwrap())
+        })
+        .collect();
+    let tensors: Vec<(&str, &Tensor)> = tensors.iter().map(|(name, t)| (*name, t)).collect();
+    safetensors::write_tensors(path, &tensors, &BTreeMap::new()).unwrap();
+}
+
+fn golden() -> Option<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/zoo/golden");
+    let required = std::env::var("STRIATE_REQUIRE_GOLDEN").is_ok_and(|value| value == "1");
+    assert!(!required || folder.is_dir(), "no golden values in {}", folder.display());
+    folder.is_dir().then_some(folder)
+}
+
+/// A network of each family that is not large, for its layers' orders.
+#[test]
+fn files_compute_what_was_recorded() {
+    let Some(folder) = golden() else { return };
+    let device = Device::cpu(None).unwrap();
+    let temporary = tempfile::tempdir().unwrap();
+    for name in [
+        "squeezenet1_1",
+        "mobilenet_v2",
+        "mobilenet_v3_large",
+        "shufflenet_v2_x1_0",
+        "densenet121",
+        "regnet_y_400mf",
+        "efficientnet_b0",
+        "googlenet",
+        "convnext_tiny",
+    ] {
+        let text = std::fs::read_to_string(folder.join(format!("{name}.json"))).unwrap();
+        let recorded: Recorded = serde_json::from_str(&text).unwrap();
+        let tensors = recorded.parameters.iter().cloned().map(|listed| {
+            let values = if listed.2 == "zero" { vec![0.0] } else { recorded.values(&listed) };
+            (listed, values)
+        });
+        let path = temporary.path().join("dict.safetensors");
+        write(&path, &tensors.collect::<Vec<_>>());
+        let network = importers::read(&path, &device, &ReadOptions::default()).unwrap();
+        std::fs::remove_file(&path).unwrap();
+
+        // The file's network sees pixels of 0 to 255 less their mean.
+        let images = recorded.images(2, recorded.size, &device);
+        let mut pixels = images.to_vec::<f32>().unwrap();
+        for (place, pixel) in pixels.iter_mut().enumerate() {
+            *pixel *= 255.0 * DEVIATION[place % 3];
+        }
+        let pixels = Tensor::from_vec(pixels, *images.shape(), &device).unwrap();
+        let logits = network.forward(&pixels).unwrap().to_vec::<f32>().unwrap();
+        let golden = doubles(&folder.join(format!("{name}.logits.npy")));
+        let scale = golden.iter().fold(1.0f64, |most, value| most.max(value.abs()));
+        let errors = logits.iter().zip(&golden).map(|(a, b)| (f64::from(*a) - b).abs() / scale);
+        let worst = errors.fold(0.0, f64::max);
+        assert!(worst <= 1e-4 && logits.len() == golden.len(), "{name}: {worst:e}");
+    }
+}
+
+/// A head of another size, the count of batches, a wrapper's names, and older names: DenseNet's.
+#[test]
+fn other_heads_and_older_names_are_read() {
+    let device = Device::cpu(None).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("dict.safetensors");
+    let spec = models::by_name("densenet121").unwrap().with_classes(7);
+    let fresh = spec.build(&device, Seed(5)).unwrap();
+    let mut tensors = Vec::new();
+    for (numbers, tensor) in state_dict(&spec).unwrap().into_iter().enumerate() {
+        let older = |name: &str| {
+            ["norm1", "norm2", "conv1", "conv2"].into_iter().fold(name.to_owned(), |name, part| {
+                let (kind, number) = part.split_at(4);
+                name.replace(&format!(".{part}."), &format!(".{kind}.{number}."))
+            })
+        };
+        let count = tensor.shape.iter().product();
+        let values = (0..count).map(|i| ((i + numbers) % 17) as f32 / 64.0 + 0.1).collect();
+        let name = format!("module.{}", older(&tensor.name));
+        tensors.push((Listed(name, tensor.shape, String::new()), values));
+    }
+    tensors
+        .push((Listed("module.n.num_batches_tracked".into(), vec![1], String::new()), vec![3.0]));
+    write(&path, &tensors);
+    let network = importers::read(&path, &device, &ReadOptions::default()).unwrap();
+    assert_eq!(network.spec().classes(), 7);
+    assert_eq!(network.parameters().len(), fresh.parameters().len());
+    // A weight of the middle, element by element.
+    let at = |name: &str| {
+        let place = network.parameter_infos().iter().position(|info| info.name == name).unwrap();
+        network.parameters()[place].to_vec::<f32>().unwrap()
+    };
+    let name = "features.denseblock2.denselayer3.conv2.weight";
+    let (Listed(_, shape, _), values) = &tensors[tensors
+        .iter()
+        .position(|(Listed(n, ..), _)| n.ends_with("denseblock2.denselayer3.conv.2.weight"))
+        .unwrap()];
+    let order = ElementOrder { channels: shape[1], spatial: shape[2] * shape[3] };
+    let expected: Vec<f32> = (0..values.len()).map(|ours| values[order.in_torch(ours)]).collect();
+    assert_eq!(at(name), expected);
+
+    // And as a file of our own.
+    let own = folder.path().join("own.safetensors");
+    importers::write(&own, &network, &WriteOptions::default()).unwrap();
+    let again = importers::read(&own, &device, &ReadOptions::default()).unwrap();
+    assert_eq!(again.spec(), network.spec());
+    assert!(again.mean().is_some());
+}
