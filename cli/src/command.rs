@@ -6,7 +6,7 @@ use crate::args::Global;
 #[cfg(feature = "plot")]
 use crate::plot;
 use crate::{
-    bench, classify, completions, convert, draw, encode, inspect, plan, prepare, train, tune,
+    bench, classify, completions, convert, draw, encode, inspect, plan, prepare, run, train, tune,
     validate, visualize,
 };
 
@@ -45,6 +45,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Rank the classes of photos.
     Classify(classify::ClassifyArgs),
+    /// Run an ONNX model on tensors, and save what comes out.
+    Run(run::RunArgs),
     /// Run the raw network on a tensor, and save what a layer puts out.
     Encode(encode::EncodeArgs),
     /// Show what a model file holds: layers, shapes, parameters, metadata.

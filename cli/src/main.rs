@@ -25,6 +25,7 @@ mod prepare;
 mod progress;
 mod ranks;
 mod results;
+mod run;
 mod tensors;
 mod text;
 mod train;
@@ -67,6 +68,7 @@ fn run(cli: &Cli, output: &mut Output) -> Result<()> {
     global.check(matches!(cli.command, Command::Classify(_)))?;
     match &cli.command {
         Command::Classify(args) => classify::run(args, global, output),
+        Command::Run(args) => run::run(args, global, output),
         Command::Encode(args) => encode::run(args, global, output),
         Command::Inspect(args) => inspect::run(args, output),
         Command::Convert(args) => convert::run(args, global, output),

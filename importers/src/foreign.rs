@@ -81,17 +81,12 @@ pub(crate) fn describe(head: &[u8]) -> Option<String> {
     if head.iter().all(|byte| *byte == 0) {
         return Some("nothing but zeros at its beginning, as after a broken download".into());
     }
-    if is_onnx(head) {
-        return Some(
-            "an ONNX model, which has no import here; save the weights as safetensors".into(),
-        );
-    }
     describe_text(head)
 }
 
 /// An ONNX model is a protocol buffer without a signature. Its first field is the version of its form
 /// (a small number), its second the name of the program that wrote it, or an operator set.
-fn is_onnx(head: &[u8]) -> bool {
+pub(crate) fn is_onnx(head: &[u8]) -> bool {
     match head {
         [0x08, 1..=30, 0x12, length, name @ ..] => {
             let name = &name[..name.len().min(usize::from(*length))];
@@ -177,8 +172,6 @@ mod tests {
             (b"\x1f\x8b\x08", "gzip"),
             (b"BZh91AY", "bzip2"),
             (b"\x93NUMPY\x01", "numpy"),
-            (b"\x08\x07\x12\x07pytorch\x1a", "ONNX"),
-            (b"\x08\x03\x12\x08onnx.py ", "ONNX"),
             (b"GIF89a", "GIF"),
             (b"RIFF\x10\0\0\0WEBPVP8", "WebP"),
             (b"\xff\xd8\xff\xe0", "JPEG"),

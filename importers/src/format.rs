@@ -16,6 +16,8 @@ pub enum Format {
     Safetensors,
     /// A state dict of torchvision's in safetensors.
     Torchvision,
+    /// An ONNX model.
+    Onnx,
 }
 
 impl Format {
@@ -25,6 +27,7 @@ impl Format {
             Format::Ccv => "ccv sqlite",
             Format::Safetensors => "safetensors",
             Format::Torchvision => "torchvision safetensors",
+            Format::Onnx => "ONNX",
         }
     }
 
@@ -33,6 +36,7 @@ impl Format {
         match self {
             Format::Ccv => "sqlite3",
             Format::Safetensors | Format::Torchvision => "safetensors",
+            Format::Onnx => "onnx",
         }
     }
 
@@ -85,6 +89,10 @@ pub(crate) fn recognise(
     let fits = |length| length <= MAX_LENGTH || bytes.is_some_and(|bytes| length <= bytes);
     if length.is_some_and(fits) && head.get(8) == Some(&b'{') {
         return Ok(Format::Safetensors);
+    }
+    // The messages of protobuf have no signature.
+    if foreign::is_onnx(head) || extension.eq_ignore_ascii_case("onnx") {
+        return Ok(Format::Onnx);
     }
     if let Some(what) = foreign::describe(head) {
         return Err(format!("it is {what}"));

@@ -37,6 +37,7 @@ mod format;
 mod inspection;
 mod limits;
 mod model_file;
+pub mod onnx;
 mod options;
 mod replace;
 pub mod safetensors;
@@ -75,6 +76,10 @@ pub fn write(path: impl AsRef<Path>, network: &Network, options: &WriteOptions) 
     match Format::of_extension(path)? {
         Format::Ccv => ccv::write(path, network, options),
         Format::Safetensors | Format::Torchvision => safetensors::write(path, network, options),
+        Format::Onnx => Err(Error::Target {
+            file: path.display().to_string(),
+            reason: "ONNX is written by `export`".into(),
+        }),
     }
 }
 

@@ -9,7 +9,9 @@ use striate_nn::Network;
 use striate_tensor::{DType, Device};
 
 use crate::source::Source;
-use crate::{Format, Inspection, ReadOptions, Result, WriteOptions, ccv, safetensors, write};
+use crate::{
+    Error, Format, Inspection, ReadOptions, Result, WriteOptions, ccv, safetensors, write,
+};
 
 /// A model file of any kind that is known here, open for reading and recognised by its content.
 ///
@@ -60,6 +62,7 @@ impl ModelFile {
             Format::Safetensors | Format::Torchvision => {
                 safetensors::read_source(source, device, options)
             }
+            Format::Onnx => Err(no_layers(self.name())),
         }
     }
 
@@ -73,6 +76,7 @@ impl ModelFile {
         match self.format() {
             Format::Ccv => ccv::inspect(source),
             Format::Safetensors | Format::Torchvision => safetensors::inspect(source),
+            Format::Onnx => Err(no_layers(self.name())),
         }
     }
 
@@ -86,6 +90,7 @@ impl ModelFile {
             Format::Safetensors | Format::Torchvision => {
                 safetensors::read_training_texts(Arc::clone(&self.0))
             }
+            Format::Onnx => Ok(BTreeMap::new()),
         }
     }
 
@@ -136,6 +141,13 @@ impl ModelFile {
         }
         write(output, &self.read(device, &ReadOptions::default())?, options)
     }
+}
+
+/// An ONNX model is a graph of operators.
+fn no_layers(file: &str) -> Error {
+    let reason =
+        "an ONNX model, which `striate run` runs as it is; it has no layers that are known here";
+    Error::not_a_model(file, reason)
 }
 
 struct Bytes {

@@ -132,6 +132,17 @@ impl Source {
         &self.path
     }
 
+    /// The folder that the file is in; none for a pipe.
+    pub(crate) fn folder(&self) -> Option<&Path> {
+        if self.spooled.is_some() {
+            return None;
+        }
+        match self.path.parent() {
+            Some(parent) if parent.as_os_str().is_empty() => Some(Path::new(".")),
+            parent => parent,
+        }
+    }
+
     /// What a network without a name of its own is called. A pipe has a name that says nothing, such as
     /// `/dev/fd/63`.
     pub(crate) fn stem(&self) -> String {

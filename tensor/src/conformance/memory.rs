@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::cases::{Tolerance, difference};
-use super::values::{DTYPES, Values, tensor};
+use super::values::{STORED, Values, tensor};
 use super::{Settings, report, samples};
 use crate::ops::{
     Algorithm, Axes, BatchNorm, BatchNormGrad, BatchNormSums, Binary, BinaryKind, Concatenate,
@@ -28,7 +28,7 @@ pub fn transfer(device: &Device, _: &Settings) {
     let elsewhere = Device::new(Reference::new());
     for (dims, dtype) in [&[][..], &[0], &[1], &[3], &[5, 7], &[2, 0, 3], &[33, 65], &[2, 3, 4, 5]]
         .into_iter()
-        .flat_map(|dims| DTYPES.map(|dtype| (dims, dtype)))
+        .flat_map(|dims| STORED.iter().map(move |&dtype| (dims, dtype)))
     {
         let host = tensor(dims, dtype, Values::Words, 1);
         let same = |what: &str, got: &Tensor| {

@@ -1,0 +1,19 @@
+//! ONNX models, as they are.
+//!
+//! [`Model::open`] reads a file of opset 7 to 28, whatever program wrote it; [`Model::run`] runs it on any
+//! device. Weights may stand in the file, in its nodes, or in files beside it. Quantized networks in the
+//! form of QuantizeLinear and DequantizeLinear are computed in floats.
+
+mod array;
+mod attributes;
+mod check;
+mod compile;
+mod device;
+mod elem;
+mod host;
+mod model;
+mod proto;
+mod read;
+mod wire;
+
+pub use model::{Extent, Model, Port, RunOptions};
