@@ -62,7 +62,7 @@ impl ModelFile {
             Format::Safetensors | Format::Torchvision => {
                 safetensors::read_source(source, device, options)
             }
-            Format::Onnx => Err(no_layers(self.name())),
+            Format::Onnx => onnx::Model::of_source(&source)?.to_classifier(device, options),
         }
     }
 

@@ -11,6 +11,7 @@ mod compile;
 mod device;
 mod elem;
 mod host;
+mod lift;
 mod model;
 mod proto;
 mod read;

@@ -172,6 +172,48 @@ impl Model {
         })
     }
 
+    /// The model as a network of layers, where its operators are layers: it has one image as input, and what
+    /// follows it are convolutions, normalizations, pools, activations, sums and joins, full connects. Names
+    /// of layers are what the names of their weights begin with. A softmax at the end is left out, since a
+    /// classifier here makes probabilities of the last layer itself.
+    ///
+    /// The network sees what the model sees, channels last.
+    ///
+    /// # Errors
+    /// [`Error::Node`] at the first node that is no layer, and [`Error::Content`] where the model has
+    /// another number of inputs.
+    pub fn to_network(
+        &self,
+        device: &Device,
+        options: &crate::ReadOptions,
+    ) -> Result<striate_nn::Network> {
+        super::lift::network(&self.file, &self.folder, device, options, None)
+    }
+
+    /// As [`to_network`](Model::to_network), for pictures of 0 to 255 with the mean image subtracted, as all
+    /// networks of model files here take them: what torchvision does to pixels (`(pixel / 255 - mean) /
+    /// deviation`, by its numbers for ImageNet) becomes part of the first weights. Of other than three
+    /// channels pixels are only divided by 255.
+    pub(crate) fn to_classifier(
+        &self,
+        device: &Device,
+        options: &crate::ReadOptions,
+    ) -> Result<striate_nn::Network> {
+        let channels = self.inputs.first().and_then(|port| port.extents.as_ref()).map(|extents| {
+            let extent = |at: usize| match extents.get(at) {
+                Some(Extent::Fixed(extent)) => Some(*extent),
+                _ => None,
+            };
+            extent(1).filter(|&c| c <= 4).or(extent(3).filter(|&c| c <= 4)).unwrap_or(3)
+        });
+        let pixels = super::lift::Pixels::usual(channels.unwrap_or(3));
+        log::info!(
+            "{}: pictures are taken as torchvision's networks take them: (pixel / 255 - mean) / deviation",
+            self.name()
+        );
+        super::lift::network(&self.file, &self.folder, device, options, Some(&pixels))
+    }
+
     /// What stands for the file in messages.
     pub fn name(&self) -> &str {
         &self.file.name

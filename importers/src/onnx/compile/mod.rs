@@ -233,21 +233,10 @@ impl Compiler<'_> {
 
     /// The constant that a node is.
     fn constant(&self, attributes: Attributes<'_>) -> item::Step<Vec<Item>> {
-        let array = if let Some(tensor) = attributes.tensor("value") {
-            read::array(&self.file.name, tensor, self.folder)
-                .map_err(|error| Stop::Invalid(error.to_string()))?
-        } else if attributes.has("value_float") {
-            let value = f64::from(attributes.float("value_float", 0.0));
-            Array::of_floats(Elem::F32, Vec::new(), vec![value])
-        } else if let Some(list) = attributes.floats("value_floats").filter(|l| !l.is_empty()) {
-            let values = list.iter().map(|&x| f64::from(x)).collect();
-            Array::of_floats(Elem::F32, vec![list.len()], values)
-        } else if attributes.has("value_int") {
-            Array::of_ints(Elem::I64, Vec::new(), vec![attributes.int("value_int", 0)])
-        } else if let Some(list) = attributes.ints("value_ints") {
-            Array::list(list.to_vec())
-        } else {
-            return item::unsupported("a constant of texts, or a sparse one,");
+        let array = match attributes.tensor("value") {
+            Some(tensor) => read::array(&self.file.name, tensor, self.folder)
+                .map_err(|error| Stop::Invalid(error.to_string()))?,
+            None => plain_constant(attributes)?,
         };
         Ok(vec![Item::Host(array)])
     }
@@ -401,6 +390,26 @@ impl Compiler<'_> {
 
     fn graph_error(&self, error: striate_graph::Error) -> Error {
         Error::graph(&self.file.name, error)
+    }
+}
+
+/// The constant that a node has as numbers among its attributes.
+pub(crate) fn plain_constant(attributes: Attributes<'_>) -> item::Step<Array> {
+    if attributes.has("value_float") {
+        let value = f64::from(attributes.float("value_float", 0.0));
+        return Ok(Array::of_floats(Elem::F32, Vec::new(), vec![value]));
+    }
+    if let Some(list) = attributes.floats("value_floats") {
+        let values = list.iter().map(|&x| f64::from(x)).collect();
+        return Ok(Array::of_floats(Elem::F32, vec![list.len()], values));
+    }
+    if attributes.has("value_int") {
+        let value = attributes.int("value_int", 0);
+        return Ok(Array::of_ints(Elem::I64, Vec::new(), vec![value]));
+    }
+    match attributes.ints("value_ints") {
+        Some(list) => Ok(Array::list(list.to_vec())),
+        None => item::unsupported("a constant of texts, or a sparse one,"),
     }
 }
 
