@@ -164,7 +164,13 @@ impl Overflow {
         match self.dtype {
             DType::F16 => f64::from(striate_tensor::f16::MAX.to_f32()),
             DType::F32 => f64::from(f32::MAX),
+            DType::F64 => f64::MAX,
             DType::U32 => f64::from(u32::MAX),
+            DType::I64 => i64::MAX as f64,
+            DType::I32 => f64::from(i32::MAX),
+            DType::I8 => f64::from(i8::MAX),
+            DType::U8 => f64::from(u8::MAX),
+            DType::Bool => 1.0,
         }
     }
 }

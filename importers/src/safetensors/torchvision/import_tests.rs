@@ -58,7 +58,7 @@ fn plain(
         let values: Vec<f64> = match tensor.values() {
             HostValues::F32(v) => v.iter().map(|v| f64::from(*v)).collect(),
             HostValues::F16(v) => v.iter().map(|v| v.to_f64()).collect(),
-            HostValues::U32(_) => unreachable!(),
+            _ => unreachable!(),
         };
         values
     };
