@@ -10,6 +10,7 @@ use crate::gemm::widen;
 use crate::memory::Memory;
 use crate::number::conversion;
 use crate::simd::{Kernel, Simd};
+use crate::walk::by_size;
 
 pub(crate) fn cast(cx: &Context, inputs: &[Operand<'_>], output: &TensorType) -> Result<Memory> {
     let x = &inputs[0];
@@ -43,10 +44,7 @@ pub(crate) fn cast(cx: &Context, inputs: &[Operand<'_>], output: &TensorType) ->
                 y.convert_from_f32_slice(single);
             }
         }),
-        // The element type does not matter to a copy.
-        (from, to) if from == to => by_part(cx, x, output, |x: &[u8], y: &mut [u8]| {
-            y.copy_from_slice(x);
-        }),
+        (from, to) if from == to => by_size!(to, copy(cx, x, output)),
         // The types that are storage only: each by way of f64 or i64.
         (from, to) => {
             let convert = conversion(from, to);
@@ -60,6 +58,14 @@ pub(crate) fn cast(cx: &Context, inputs: &[Operand<'_>], output: &TensorType) ->
             Ok(y)
         }
     }
+}
+
+fn copy<T: bytemuck::Pod + Send + Sync>(
+    cx: &Context,
+    x: &Operand<'_>,
+    output: &TensorType,
+) -> Result<Memory> {
+    by_part(cx, x, output, |x: &[T], y: &mut [T]| y.copy_from_slice(x))
 }
 
 fn by_part<T: bytemuck::Pod + Sync, U: bytemuck::Pod + Send>(

@@ -102,7 +102,7 @@ pub fn sgd_momentum(device: &Device, settings: &Settings) {
         if !device.backend().supports(&op, &[w.ty(), v.ty(), gradient.ty()]) {
             let declared = settings.declines.contains(&op.name());
             assert!(declared, "the device does not support {op:?}, and does not say so beforehand");
-            report::declined(op.name(), &[w.ty(), v.ty(), gradient.ty()]);
+            report::declined(op.name(), &[w.ty(), v.ty(), gradient.ty()], None);
             return;
         }
         report::executed(op.name());
