@@ -9,9 +9,7 @@ use striate_nn::Network;
 use striate_tensor::{DType, Device};
 
 use crate::source::Source;
-use crate::{
-    Error, Format, Inspection, ReadOptions, Result, WriteOptions, ccv, safetensors, write,
-};
+use crate::{Format, Inspection, ReadOptions, Result, WriteOptions, ccv, onnx, safetensors, write};
 
 /// A model file of any kind that is known here, open for reading and recognised by its content.
 ///
@@ -76,7 +74,7 @@ impl ModelFile {
         match self.format() {
             Format::Ccv => ccv::inspect(source),
             Format::Safetensors | Format::Torchvision => safetensors::inspect(source),
-            Format::Onnx => Err(no_layers(self.name())),
+            Format::Onnx => onnx::Model::of_source(&source)?.inspect(source.bytes()),
         }
     }
 
@@ -141,13 +139,6 @@ impl ModelFile {
         }
         write(output, &self.read(device, &ReadOptions::default())?, options)
     }
-}
-
-/// An ONNX model is a graph of operators.
-fn no_layers(file: &str) -> Error {
-    let reason =
-        "an ONNX model, which `striate run` runs as it is; it has no layers that are known here";
-    Error::not_a_model(file, reason)
 }
 
 struct Bytes {

@@ -13,6 +13,9 @@ mod elem;
 mod host;
 mod lift;
 mod model;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that unwraps says where it failed")]
+mod node_cases;
 mod proto;
 mod read;
 mod wire;

@@ -214,6 +214,35 @@ impl Model {
         super::lift::network(&self.file, &self.folder, device, options, Some(&pixels))
     }
 
+    /// What the file holds as a network of layers.
+    pub(crate) fn inspect(&self, bytes: u64) -> Result<crate::Inspection> {
+        // On the plain device: nothing runs.
+        let device = Device::new(striate_tensor::Reference::new());
+        let network = self.to_network(&device, &crate::ReadOptions::default())?;
+        let spec = network.spec().clone();
+        let shapes = spec.shapes().map_err(|e| Error::network(self.name(), e))?;
+        let layers = shapes.iter().map(|shape| {
+            let mut stored = None;
+            for parameter in &shape.parameters {
+                let count = parameter.shape.count();
+                stored = Some(crate::StoredParameters::with(stored, DType::F32, count));
+            }
+            stored
+        });
+        Ok(crate::Inspection {
+            file: self.name().into(),
+            format: Format::Onnx,
+            bytes,
+            layers: layers.collect(),
+            mean: false,
+            training_state: Vec::new(),
+            training: None,
+            training_options: None,
+            metadata: network.metadata().clone(),
+            spec,
+        })
+    }
+
     /// What stands for the file in messages.
     pub fn name(&self) -> &str {
         &self.file.name
@@ -511,6 +540,11 @@ fn given_out(made: Made, device: &Device) -> striate_tensor::Result<Tensor> {
         Made::Device(tensor, elem) => of_tensor(&tensor, elem, tensor.dims().to_vec())?,
         Made::Host(array) => array,
     };
+    to_tensor(&array, device)
+}
+
+/// An array as a tensor of its own type, where there is one.
+pub(super) fn to_tensor(array: &Array, device: &Device) -> striate_tensor::Result<Tensor> {
     let shape = Shape::new(&array.dims)?;
     let (floats, ints) = (array.floats(), array.ints());
     let values: HostValues = match array.elem {

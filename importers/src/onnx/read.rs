@@ -39,6 +39,19 @@ pub(crate) struct File {
     pub(crate) graph: Arc<Block>,
 }
 
+impl File {
+    /// The name of the value that is the first output, before nodes that only pass it on.
+    pub(crate) fn result(&self) -> String {
+        let mut name = self.graph.outputs.first().map(|output| output.name.clone());
+        for node in self.graph.nodes.iter().rev() {
+            if node.op_type == "Identity" && node.output.first() == name.as_ref() {
+                name = node.input.first().cloned();
+            }
+        }
+        name.unwrap_or_default()
+    }
+}
+
 /// A graph, or the branch of an `If`.
 #[derive(Debug)]
 pub(crate) struct Block {

@@ -3,7 +3,7 @@
 use striate_nn::{
     Activation, BlockSpec, ChannelShuffleSpec, ChannelsSpec, DropoutSpec, LayerSpec, PadSpec,
     PlainSpec, PoolSpec, PreluSpec, Role, ScaleSpec, batch_norm, conv_transpose2d, conv2d,
-    full_connect, group_norm, instance_norm, lrn, pool,
+    full_connect, group_norm, instance_norm, layer_norm, lrn, pool,
 };
 use striate_tensor::ops::{BlockOrder, UnaryKind};
 
@@ -24,6 +24,7 @@ pub(super) fn lift(cx: &mut Cx<'_, '_>) -> Step<Vec<Seen>> {
         "MatMul" => matmul(cx)?,
         "BatchNormalization" => batch_normalization(cx)?,
         "InstanceNormalization" | "GroupNormalization" => group(cx)?,
+        "LayerNormalization" => layer_normalization(cx)?,
         "LRN" => local_response(cx)?,
         "MaxPool" | "AveragePool" => windows(cx)?,
         "GlobalAveragePool" => global(cx, LayerSpec::GlobalAvgPool(PlainSpec {}), true)?,
@@ -59,6 +60,7 @@ pub(super) fn lift(cx: &mut Cx<'_, '_>) -> Step<Vec<Seen>> {
         "Slice" => slice(cx)?,
         "Pad" => pad(cx)?,
         "PRelu" => prelu(cx)?,
+        "HardSigmoid" => hard_sigmoid(cx)?,
         "DepthToSpace" | "SpaceToDepth" => blocks(cx)?,
         _ => match function(cx)? {
             Some(kind) => activation(cx, kind)?,
@@ -88,12 +90,6 @@ fn function(cx: &Cx<'_, '_>) -> Step<Option<UnaryKind>> {
         "Swish" if attributes.float("alpha", 1.0) == 1.0 => UnaryKind::Silu,
         "Gelu" if attributes.text("approximate", "none") == "tanh" => UnaryKind::Gelu,
         "Gelu" => UnaryKind::GeluErf,
-        "HardSigmoid"
-            if (attributes.float("alpha", 0.2) - 1.0 / 6.0).abs() < 1e-6
-                && attributes.float("beta", 0.5) == 0.5 =>
-        {
-            UnaryKind::HardSigmoid
-        }
         "Clip" => {
             let bound = |name: &str, place: usize, default: f32| -> Step<f32> {
                 if cx.optional(place).is_none() {
@@ -116,6 +112,17 @@ fn function(cx: &Cx<'_, '_>) -> Step<Option<UnaryKind>> {
 fn activation(cx: &mut Cx<'_, '_>, kind: UnaryKind) -> Step<Output> {
     let x = cx.layer(0)?;
     let layer = LayerSpec::Activation(Activation::new(kind));
+    Ok(Output { node: cx.push(layer, &[x.node], x.dims.clone()).node, ..x })
+}
+
+fn hard_sigmoid(cx: &mut Cx<'_, '_>) -> Step<Output> {
+    let scale = cx.attributes.float("alpha", 0.2);
+    let shift = cx.attributes.float("beta", 0.5);
+    if (scale - 1.0 / 6.0).abs() < 1e-6 && shift == 0.5 {
+        return activation(cx, UnaryKind::HardSigmoid);
+    }
+    let x = activation(cx, UnaryKind::Affine { scale, shift })?;
+    let layer = LayerSpec::Activation(Activation::new(UnaryKind::Clamp { min: 0.0, max: 1.0 }));
     Ok(Output { node: cx.push(layer, &[x.node], x.dims.clone()).node, ..x })
 }
 
@@ -211,7 +218,12 @@ fn conv_transpose(cx: &mut Cx<'_, '_>) -> Step<Output> {
 }
 
 /// A full-connect layer of weights `[out, in]`, of a row that was flattened as the file says.
-fn connect(cx: &mut Cx<'_, '_>, x: &Output, weights: Vec<f32>, bias: Option<Vec<f32>>) -> Step<Output> {
+fn connect(
+    cx: &mut Cx<'_, '_>,
+    x: &Output,
+    weights: Vec<f32>,
+    bias: Option<Vec<f32>>,
+) -> Step<Output> {
     let inputs = x.dims[1];
     let count = weights.len().checked_div(inputs).unwrap_or(0);
     let weights = match x.flattened {
@@ -274,9 +286,50 @@ fn gemm(cx: &mut Cx<'_, '_>) -> Step<Output> {
 }
 
 fn matmul(cx: &mut Cx<'_, '_>) -> Step<Output> {
+    let x = cx.layer(0)?;
+    if x.channels_last && x.dims.len() == 4 {
+        return pixelwise(cx, x);
+    }
     let x = row(cx)?;
     let weights = matrix(cx, x.dims[1], false)?;
     connect(cx, &x, weights, None)
+}
+
+/// A product with the channels of each pixel: a convolution of one pixel.
+fn pixelwise(cx: &mut Cx<'_, '_>, x: Output) -> Step<Output> {
+    let channels = x.dims[3];
+    let weights = matrix(cx, channels, false)?;
+    let count = weights.len().checked_div(channels).unwrap_or(0);
+    let spec = conv2d(count, 1).without_bias();
+    let dims = vec![1, x.dims[1], x.dims[2], count];
+    let y = cx.push(LayerSpec::Conv(spec), &[x.node], dims);
+    if let Some(node) = y.node {
+        cx.numbers(node, Role::Weight, weights);
+    }
+    Ok(Output { channels_last: true, ..y })
+}
+
+fn layer_normalization(cx: &mut Cx<'_, '_>) -> Step<Output> {
+    let x = cx.layer(0)?;
+    let rank = x.dims.len();
+    let over = axis(cx.attributes.int("axis", -1), rank)?;
+    let is_last = over + 1 == rank && (x.channels_last || rank == 2) && x.flattened.is_none();
+    let count = x.dims[rank - 1];
+    let scale = cx.floats(1)?;
+    let shift = match cx.optional(2) {
+        Some(_) => cx.floats(2)?,
+        None => vec![0.0; count],
+    };
+    if !is_last || scale.len() != count || cx.attributes.node.output.len() > 1 {
+        return invalid("a normalization over other than channels");
+    }
+    let spec = layer_norm().epsilon(cx.attributes.float("epsilon", 1e-5));
+    let y = cx.push(LayerSpec::LayerNorm(spec), &[x.node], x.dims.clone());
+    if let Some(node) = y.node {
+        cx.numbers(node, Role::Scale, scale);
+        cx.numbers(node, Role::Shift, shift);
+    }
+    Ok(Output { node: y.node, ..x })
 }
 
 fn batch_normalization(cx: &mut Cx<'_, '_>) -> Step<Output> {
@@ -336,7 +389,9 @@ fn local_response(cx: &mut Cx<'_, '_>) -> Step<Output> {
 fn windows(cx: &mut Cx<'_, '_>) -> Step<Output> {
     let x = cx.image(0)?;
     let windows = Windows::of(cx.attributes, &x.dims[2..], None)?;
-    if windows.dilations.iter().any(|&dilation| dilation != 1) || cx.attributes.node.output.len() > 1 {
+    if windows.dilations.iter().any(|&dilation| dilation != 1)
+        || cx.attributes.node.output.len() > 1
+    {
         return invalid("windows that are dilated, or places of maxima");
     }
     let mut spec: PoolSpec = pool(pair(&windows.kernel)?);
@@ -403,9 +458,7 @@ fn reshaped(cx: &mut Cx<'_, '_>, dims: Vec<usize>) -> Step<Output> {
             flat(cx, x)
         }
         // The groups of a channel shuffle: two more reshapes and a transposition follow.
-        ([1, c, h, w], [1, g, k, r, q])
-            if !x.channels_last && g * k == *c && (r, q) == (h, w) =>
-        {
+        ([1, c, h, w], [1, g, k, r, q]) if !x.channels_last && g * k == *c && (r, q) == (h, w) => {
             Ok(Output { dims, ..x })
         }
         ([1, k, g, h, w], [1, c, r, q]) if k * g == *c && (r, q) == (h, w) => {
@@ -443,10 +496,7 @@ fn dropout(cx: &mut Cx<'_, '_>) -> Step<Output> {
 
 /// The probabilities of a classifier: a network here ends before them.
 fn softmax(cx: &mut Cx<'_, '_>) -> Step<Output> {
-    let is_last = cx.attributes.node.output.first().is_some_and(|name| {
-        let outputs = &cx.lift.file.graph.outputs;
-        outputs.first().is_some_and(|output| output.name == *name)
-    });
+    let is_last = cx.attributes.node.output.first() == Some(&cx.lift.file.result());
     match is_last {
         true => cx.layer(0),
         false => invalid("a softmax that is not at the end"),
@@ -499,7 +549,11 @@ fn arithmetic(cx: &mut Cx<'_, '_>) -> Step<Output> {
         if a.channels_last != b.channels_last || a.flattened != b.flattened {
             return invalid("operands whose channels lie in different places");
         }
-        return Ok(Output { node: cx.push(layer, &[a.node, b.node], dims.clone()).node, dims, ..a });
+        return Ok(Output {
+            node: cx.push(layer, &[a.node, b.node], dims.clone()).node,
+            dims,
+            ..a
+        });
     }
     let place = match cx.inputs {
         [Some(Seen::Layer(_)), Some(Seen::Known(_))] => 0,
@@ -519,15 +573,42 @@ fn arithmetic(cx: &mut Cx<'_, '_>) -> Step<Output> {
             let layer = LayerSpec::Activation(Activation::new(UnaryKind::Affine { scale, shift }));
             Ok(Output { node: cx.push(layer, &[x.node], x.dims.clone()).node, ..x })
         }
+        Factor::Channels(values)
+            if is_after_norm(cx, place, &x) && (op == "Add" || op == "Mul") =>
+        {
+            after_norm(cx, &x, &values, op == "Mul");
+            Ok(x)
+        }
         Factor::Channels(values) if op == "Add" => bias(cx, place, x, values),
         Factor::Channels(values) if op == "Mul" && x.dims.len() == 4 => {
-            let y = cx.push(LayerSpec::Scale(ScaleSpec { initial: 1.0 }), &[x.node], x.dims.clone());
+            let y =
+                cx.push(LayerSpec::Scale(ScaleSpec { initial: 1.0 }), &[x.node], x.dims.clone());
             if let Some(node) = y.node {
                 cx.numbers(node, Role::Scale, values);
             }
             Ok(Output { node: y.node, ..x })
         }
         Factor::Channels(_) => invalid("a constant for each channel"),
+    }
+}
+
+/// Whether a batch normalization made an operand that nothing else reads.
+fn is_after_norm(cx: &Cx<'_, '_>, place: usize, x: &Output) -> bool {
+    let layer = x.node.and_then(|node| cx.lift.nodes.get(node)).map(|node| &node.layer);
+    matches!(layer, Some(LayerSpec::BatchNorm(_))) && cx.reads_alone(place)
+}
+
+/// A factor or addend for each channel as part of the normalization before it.
+fn after_norm(cx: &mut Cx<'_, '_>, x: &Output, values: &[f32], factor: bool) {
+    let own = cx.lift.numbers.iter_mut().filter(|numbers| Some(numbers.node) == x.node);
+    for numbers in own {
+        for (number, value) in numbers.values.iter_mut().zip(values) {
+            match numbers.role {
+                _ if factor => *number *= value,
+                Role::Shift => *number += value,
+                _ => {}
+            }
+        }
     }
 }
 

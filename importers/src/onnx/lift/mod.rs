@@ -103,7 +103,9 @@ impl<'a> Lift<'a> {
             let outputs = self.node(node, &inputs).map_err(|stop| {
                 let why = match stop {
                     Stop::Invalid(why) | Stop::Unsupported(why) => why,
-                    Stop::Host | Stop::Needs(_) => "it needs what is known at run time alone".into(),
+                    Stop::Host | Stop::Needs(_) => {
+                        "it needs what is known at run time alone".into()
+                    }
                     Stop::Tensor(error) => error.to_string(),
                     Stop::Graph(error) => error.to_string(),
                 };
@@ -117,7 +119,8 @@ impl<'a> Lift<'a> {
     }
 
     fn refuse(&self, node: &NodeProto, why: String) -> Error {
-        let problem = format!("{why}, so that it is no layer that is known here; `run` runs it as it is");
+        let problem =
+            format!("{why}, so that it is no layer that is known here; `run` runs it as it is");
         Error::Node { file: self.file.name.clone(), place: called(node), problem }
     }
 

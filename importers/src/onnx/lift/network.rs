@@ -38,20 +38,28 @@ pub(in crate::onnx) fn network(
         let got = "layers after the first output, or that nothing sees".to_owned();
         return Err(content("a network whose last layer is its output", got));
     }
-    let mut spec = NetworkSpec { nodes: std::mem::take(&mut lift.nodes), ..NetworkSpec::new(input) };
+    let mut spec =
+        NetworkSpec { nodes: std::mem::take(&mut lift.nodes), ..NetworkSpec::new(input) };
     spec.name = name(file);
     let shapes = spec.shapes().map_err(|e| Error::network(&file.name, e))?;
     let mut mean = None;
     if let Some(pixels) = pixels {
-        fold(pixels, &spec, &mut lift.numbers).map_err(|got| content("a convolution that alone sees the image", got))?;
-        mean = Some(pixels.mean_image(input, device).map_err(|e| Error::tensor(&file.name, "the mean image", e))?);
+        fold(pixels, &spec, &mut lift.numbers)
+            .map_err(|got| content("a convolution that alone sees the image", got))?;
+        mean = Some(
+            pixels
+                .mean_image(input, device)
+                .map_err(|e| Error::tensor(&file.name, "the mean image", e))?,
+        );
     }
     let dtype = options.dtype.unwrap_or(DType::F32);
     let (mut parameters, mut buffers) = (Vec::new(), Vec::new());
     for shape in &shapes {
         for info in &shape.parameters {
-            let found = lift.numbers.iter_mut().find(|n| n.node == shape.layer && n.role == info.role);
-            let values = found.map(|numbers| std::mem::take(&mut numbers.values)).unwrap_or_default();
+            let found =
+                lift.numbers.iter_mut().find(|n| n.node == shape.layer && n.role == info.role);
+            let values =
+                found.map(|numbers| std::mem::take(&mut numbers.values)).unwrap_or_default();
             let tensor = HostTensor::new(info.shape, values)
                 .and_then(|host| Tensor::from_host(host, device))
                 .and_then(|tensor| tensor.cast(dtype));
@@ -89,15 +97,16 @@ impl Pixels {
     /// torchvision's, where there are three colours; else pixels of 0 to 1.
     pub(in crate::onnx) fn usual(channels: usize) -> Self {
         match channels {
-            3 => Pixels {
-                mean: vec![0.485, 0.456, 0.406],
-                deviation: vec![0.229, 0.224, 0.225],
-            },
+            3 => Pixels { mean: vec![0.485, 0.456, 0.406], deviation: vec![0.229, 0.224, 0.225] },
             channels => Pixels { mean: vec![0.0; channels], deviation: vec![1.0; channels] },
         }
     }
 
-    fn mean_image(&self, [rows, cols, _]: [usize; 3], device: &Device) -> striate_tensor::Result<Tensor> {
+    fn mean_image(
+        &self,
+        [rows, cols, _]: [usize; 3],
+        device: &Device,
+    ) -> striate_tensor::Result<Tensor> {
         let pixel: Vec<f32> = self.mean.iter().map(|mean| (mean * PIXEL_MAX) as f32).collect();
         Tensor::from_vec(pixel.repeat(rows * cols), [rows, cols, pixel.len()], device)
     }
@@ -105,7 +114,11 @@ impl Pixels {
 
 /// Makes what is done to pixels part of the weights that see them; the mean is subtracted before. Else
 /// what sees the image.
-fn fold(pixels: &Pixels, spec: &NetworkSpec, numbers: &mut [Numbers]) -> std::result::Result<(), String> {
+fn fold(
+    pixels: &Pixels,
+    spec: &NetworkSpec,
+    numbers: &mut [Numbers],
+) -> std::result::Result<(), String> {
     let channels = spec.input[2];
     let sees = |(place, node): (usize, &Node)| match &node.inputs {
         Inputs::Previous => (place == 0).then_some(place),
