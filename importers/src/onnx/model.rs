@@ -154,6 +154,15 @@ impl Model {
         Self::of_source(&Source::expect(path.as_ref(), Format::Onnx)?)
     }
 
+    /// As [`open`](Model::open), of what comes out of a reader, such as standard input; `name` stands for it
+    /// in messages. Elements in other files are not read.
+    ///
+    /// # Errors
+    /// As [`open`](Model::open).
+    pub fn from_reader(reader: impl std::io::Read, name: impl Into<String>) -> Result<Self> {
+        Self::of_source(&Source::spool(reader, name, "onnx")?)
+    }
+
     pub(crate) fn of_source(source: &Source) -> Result<Self> {
         let file = read::read(source)?;
         check::check(&file)?;

@@ -138,11 +138,27 @@ pub(crate) fn axes(list: &[i64], rank: usize) -> Step<Vec<usize>> {
     Ok(axes)
 }
 
+/// More elements than any tensor has: extents beyond it are a damaged file's.
+const MAX_ELEMENTS: usize = 1 << 36;
+
+/// The number of elements of these extents, as far as a tensor may have so many; an extent of 0 hides no
+/// others.
+pub(crate) fn counted(dims: &[usize]) -> Step<usize> {
+    let whole = dims.iter().try_fold(1usize, |count, &extent| count.checked_mul(extent.max(1)));
+    match whole {
+        Some(whole) if whole <= MAX_ELEMENTS && dims.len() <= MAX_AXES => Ok(dims.iter().product()),
+        _ => invalid(format!("expected at most {MAX_ELEMENTS} elements, got {dims:?}")),
+    }
+}
+
+/// Axes of any value.
+const MAX_AXES: usize = 16;
+
 /// Extents, none of them negative.
 pub(crate) fn extents(list: &[i64]) -> Step<Vec<usize>> {
     let dims: Option<Vec<usize>> = list.iter().map(|&d| usize::try_from(d).ok()).collect();
     match dims {
-        Some(dims) => Ok(dims),
+        Some(dims) => counted(&dims).map(|_| dims),
         None => invalid(format!("expected extents that are not negative, got {list:?}")),
     }
 }
@@ -161,5 +177,6 @@ pub(crate) fn broadcast(shapes: &[&[usize]]) -> Step<Vec<usize>> {
             }
         }
     }
+    counted(&out)?;
     Ok(out)
 }

@@ -13,7 +13,7 @@ mod select;
 mod taps;
 mod windows;
 
-pub(crate) use movement::{is_kept, slice_steps, split_sizes};
+pub(crate) use movement::{is_kept, slice_steps, split_parts, split_sizes};
 pub(crate) use pad::widths as pad_widths;
 pub(crate) use reshape::{flat_dims, order, squeezed, unsqueezed, wanted_dims};
 pub(crate) use windows::{Windows, transposed, window};

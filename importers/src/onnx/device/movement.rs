@@ -7,9 +7,11 @@ use striate_tensor::ops::{self, Axes, BinaryKind, BlockOrder, Rearrangement};
 
 use super::Rule;
 use super::reshape::dims_of;
+use crate::onnx::attributes::Attributes;
 use crate::onnx::compile::cx::Cx;
 use crate::onnx::compile::item::{Dev, Item, Step, Stop, axes, axis, broadcast, extents, invalid};
 use crate::onnx::elem::Elem;
+use crate::onnx::host::made as host_count;
 
 pub(super) fn rule(op: &str) -> Option<Rule> {
     Some(match op {
@@ -165,6 +167,15 @@ pub(super) fn part_of(cx: &mut Cx<'_>, x: &Dev, axis: usize, range: Range<usize>
     Ok(Dev { value, dims, ..x.clone() })
 }
 
+/// How many parts a split has: as many as the node has outputs.
+pub(crate) fn split_parts(attributes: Attributes<'_>) -> Step<usize> {
+    let outputs = attributes.node.output.len();
+    match attributes.int("num_outputs", outputs as i64) {
+        parts if parts == outputs as i64 => Ok(outputs),
+        parts => invalid(format!("expected {outputs} parts, as many as outputs, got {parts}")),
+    }
+}
+
 /// The extents of the parts of a split.
 pub(crate) fn split_sizes(extent: usize, given: Option<&[i64]>, parts: usize) -> Step<Vec<usize>> {
     if let Some(given) = given {
@@ -187,7 +198,7 @@ fn split(cx: &mut Cx<'_>) -> Step<Vec<Item>> {
     let x = cx.dev(0)?;
     let axis = axis(cx.attributes.int("axis", 0), x.rank())?;
     let given = cx.list("split", 1)?;
-    let parts = cx.attributes.int("num_outputs", cx.outputs() as i64).max(0) as usize;
+    let parts = split_parts(cx.attributes)?;
     let sizes = split_sizes(x.dims[axis], given.as_deref(), parts)?;
     let mut outputs = Vec::with_capacity(sizes.len());
     let mut first = 0;
@@ -292,7 +303,7 @@ fn expand(cx: &mut Cx<'_>) -> Step<Vec<Item>> {
     if dims == x.dims {
         return Ok(vec![Item::Device(x)]);
     }
-    let count = dims.iter().product();
+    let count = host_count(&dims)?;
     let value = match x.elem {
         Elem::Bool => cx.words(&dims, vec![1; count])?,
         _ => cx.constant(&dims, vec![1.0; count])?,
@@ -314,6 +325,9 @@ fn tile(cx: &mut Cx<'_>) -> Step<Vec<Item>> {
         if count == 0 {
             y = part_of(cx, &y, axis, 0..0)?;
         } else if count > 1 {
+            let mut dims = y.dims.clone();
+            dims[axis] = dims[axis].saturating_mul(count);
+            host_count(&dims)?;
             let copies = vec![y.value; count];
             y.value = cx.push(ops::Concatenate { axis: y.place(axis) }, &copies)?;
             y.dims[axis] *= count;

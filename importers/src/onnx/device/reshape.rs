@@ -3,7 +3,7 @@
 
 use super::Rule;
 use crate::onnx::compile::cx::Cx;
-use crate::onnx::compile::item::{Dev, Item, Step, Stop, axes, axis, extents, invalid};
+use crate::onnx::compile::item::{Dev, Item, Step, Stop, axes, axis, counted, extents, invalid};
 
 pub(super) fn rule(op: &str) -> Option<Rule> {
     Some(match op {
@@ -18,7 +18,7 @@ pub(super) fn rule(op: &str) -> Option<Rule> {
 
 /// The dimensions that a reshape asks for: 0 keeps one, -1 is what is left.
 pub(crate) fn wanted_dims(dims: &[usize], wanted: &[i64], zero_is_zero: bool) -> Step<Vec<usize>> {
-    let count: usize = dims.iter().product();
+    let count = counted(dims)?;
     let mut out = Vec::with_capacity(wanted.len());
     let mut open = None;
     for (place, &extent) in wanted.iter().enumerate() {
@@ -37,7 +37,7 @@ pub(crate) fn wanted_dims(dims: &[usize], wanted: &[i64], zero_is_zero: bool) ->
             },
         });
     }
-    let known: usize = out.iter().product();
+    let known = counted(&out)?;
     if let Some(open) = open {
         if known == 0 || !count.is_multiple_of(known) {
             return invalid(format!("expected a shape for {count} elements, got {wanted:?}"));

@@ -5,7 +5,7 @@ use striate_tensor::ops::{self, Coordinates, Interpolation, Nearest};
 use super::Rule;
 use super::taps::{Axis, Kernel, Taps};
 use crate::onnx::compile::cx::Cx;
-use crate::onnx::compile::item::{Dev, Item, Step, axes, extents, invalid, unsupported};
+use crate::onnx::compile::item::{Dev, Item, Step, axes, counted, extents, invalid, unsupported};
 
 pub(super) fn rule(op: &str) -> Option<Rule> {
     Some(match op {
@@ -13,6 +13,9 @@ pub(super) fn rule(op: &str) -> Option<Rule> {
         _ => return None,
     })
 }
+
+/// Entries of an axis that is resized.
+const MAX_EXTENT: usize = 1 << 20;
 
 /// What a node asks for: for each axis its new extent and the scale.
 fn wanted(cx: &Cx<'_>, dims: &[usize]) -> Step<Vec<(usize, f64)>> {
@@ -68,6 +71,15 @@ fn resize(cx: &mut Cx<'_>) -> Step<Vec<Item>> {
     let x = cx.float(0)?;
     let x = cx.wide(&x)?;
     let all = wanted(cx, &x.dims)?;
+    let outputs: Vec<usize> = all.iter().map(|(extent, _)| *extent).collect();
+    counted(&outputs)?;
+    if let Some(most) = all
+        .iter()
+        .zip(&x.dims)
+        .find(|((output, _), input)| output != *input && (*output).max(**input) > MAX_EXTENT)
+    {
+        return invalid(format!("expected extents of at most {MAX_EXTENT}, got {:?}", most.0.0));
+    }
     let attributes = cx.attributes;
     let old = cx.opset() < 11;
     let coordinates = match old {
@@ -180,6 +192,7 @@ fn resampled(
     let order: Vec<usize> = x.axes.iter().copied().filter(|&at| at != axis).chain([axis]).collect();
     let moved = cx.in_order(x, &order)?;
     let rows = moved.count().checked_div(input).unwrap_or(0);
+    crate::onnx::host::made(&[output, input])?;
     let mut weights = vec![0.0f32; output * input];
     let mut bias = vec![0.0f32; output];
     for (i, taps) in taps.iter().enumerate() {

@@ -58,10 +58,10 @@ impl Host<'_> {
 }
 
 /// The most elements that an operator may make on the host, where a few numbers say how many.
-const MAX_MADE: usize = 1 << 28;
+const MAX_MADE: usize = 1 << 25;
 
 /// Refuses extents of more elements than there should be on the host.
-fn made(dims: &[usize]) -> Step<usize> {
+pub(super) fn made(dims: &[usize]) -> Step<usize> {
     let count = dims.iter().try_fold(1usize, |count, &extent| count.checked_mul(extent));
     match count.filter(|&count| count <= MAX_MADE) {
         Some(count) => Ok(count),

@@ -5,8 +5,8 @@ use super::{Host, Rule, made};
 use crate::onnx::array::Array;
 use crate::onnx::compile::item::{Step, axis, broadcast, extents, invalid, unsupported};
 use crate::onnx::device::{
-    flat_dims, is_kept, order, pad_widths, slice_steps, split_sizes, squeezed, unsqueezed,
-    wanted_dims,
+    flat_dims, is_kept, order, pad_widths, slice_steps, split_parts, split_sizes, squeezed,
+    unsqueezed, wanted_dims,
 };
 use crate::onnx::elem::Elem;
 
@@ -153,8 +153,7 @@ fn slice(host: &Host<'_>) -> Step<Vec<Array>> {
 fn split(host: &Host<'_>) -> Step<Vec<Array>> {
     let x = host.input(0)?;
     let axis = axis(host.attributes.int("axis", 0), x.dims.len())?;
-    let outputs = host.attributes.node.output.len() as i64;
-    let parts = host.attributes.int("num_outputs", outputs).max(0) as usize;
+    let parts = split_parts(host.attributes)?;
     let sizes = split_sizes(x.dims[axis], host.list("split", 1).as_deref(), parts)?;
     let mut all = Vec::with_capacity(sizes.len());
     let mut first = 0;

@@ -29,6 +29,7 @@ fn images<'a>(host: &'a Host<'_>) -> Step<(&'a Array, usize, usize, &'a [usize])
 
 /// How many windows there are along each axis, and how many entries lie before the first.
 fn outputs(windows: &Windows, spatial: &[usize], ceil: bool) -> Step<Vec<usize>> {
+    made(&windows.kernel)?;
     let mut dims = Vec::with_capacity(spatial.len());
     for axis in 0..spatial.len() {
         let [before, after] = windows.pads[axis];
@@ -40,7 +41,7 @@ fn outputs(windows: &Windows, spatial: &[usize], ceil: bool) -> Step<Vec<usize>>
         let stride = windows.strides[axis];
         let mut count = if ceil { span.div_ceil(stride) } else { span / stride } + 1;
         // Each window begins inside the image or the border before it.
-        if ceil && (count - 1) * stride >= spatial[axis] + before {
+        if ceil && (count - 1).saturating_mul(stride) >= spatial[axis].saturating_add(before) {
             count -= 1;
         }
         dims.push(count);
@@ -52,7 +53,9 @@ fn outputs(windows: &Windows, spatial: &[usize], ceil: bool) -> Step<Vec<usize>>
 fn tap(windows: &Windows, spatial: &[usize], out: &[usize], at: &[usize]) -> Option<Vec<usize>> {
     (0..spatial.len())
         .map(|axis| {
-            let start = out[axis] * windows.strides[axis] + at[axis] * windows.dilations[axis];
+            let start = at[axis]
+                .checked_mul(windows.dilations[axis])?
+                .checked_add(out[axis].checked_mul(windows.strides[axis])?)?;
             start.checked_sub(windows.pads[axis][0]).filter(|&place| place < spatial[axis])
         })
         .collect()
@@ -63,7 +66,9 @@ fn conv(host: &Host<'_>) -> Step<Vec<Array>> {
     let weights = host.input(1)?;
     let windows = Windows::of(host.attributes, spatial, weights.dims.get(2..))?;
     let groups = host.attributes.int("group", 1).max(0) as usize;
-    let [out, per_group] = [weights.dims[0], weights.dims[1]];
+    let &[out, per_group, ..] = &weights.dims[..] else {
+        return invalid(format!("expected weights, got {:?}", weights.dims));
+    };
     if groups == 0 || per_group.checked_mul(groups) != Some(channels) || out % groups != 0 {
         let got = format!("weights {:?} in {groups} groups", weights.dims);
         return invalid(format!("expected weights for {channels} channels, got {got}"));
@@ -97,17 +102,19 @@ fn conv_transpose(host: &Host<'_>) -> Step<Vec<Array>> {
     let (x, n, channels, spatial) = images(host)?;
     let weights = host.input(1)?;
     let (windows, extra) = transposed(host.attributes, spatial, weights.dims.get(2..))?;
+    made(&windows.kernel)?;
     let groups = host.attributes.int("group", 1).max(0) as usize;
     let per_group = weights.dims.get(1).copied().unwrap_or(0);
-    if groups == 0 || weights.dims[0] != channels || channels % groups != 0 {
+    if groups == 0 || weights.dims.first() != Some(&channels) || channels % groups != 0 {
         let got = format!("weights {:?} in {groups} groups", weights.dims);
         return invalid(format!("expected weights for {channels} channels, got {got}"));
     }
-    let mut dims = vec![n, per_group * groups];
+    let mut dims = vec![n, per_group.saturating_mul(groups)];
     for axis in 0..spatial.len() {
         let window = window(windows.kernel[axis], windows.dilations[axis]);
-        let whole = (spatial[axis].max(1) - 1) * windows.strides[axis] + window + extra[axis];
-        let cut: usize = windows.pads[axis].iter().sum();
+        let reach = (spatial[axis].max(1) - 1).saturating_mul(windows.strides[axis]);
+        let whole = reach.saturating_add(window).saturating_add(extra[axis]);
+        let cut = windows.pads[axis][0].saturating_add(windows.pads[axis][1]);
         match whole.checked_sub(cut) {
             Some(extent) => dims.push(extent),
             None => return invalid(format!("expected borders of at most {whole}, got {cut}")),
@@ -131,8 +138,8 @@ fn conv_transpose(host: &Host<'_>) -> Step<Vec<Array>> {
         for (t, tap) in taps.iter().enumerate() {
             let pixel: Option<Vec<usize>> = (0..spatial.len())
                 .map(|axis| {
-                    let start = at[axis + 2] * windows.strides[axis];
-                    let to = start + tap[axis] * windows.dilations[axis];
+                    let start = at[axis + 2].checked_mul(windows.strides[axis])?;
+                    let to = start.checked_add(tap[axis].checked_mul(windows.dilations[axis])?)?;
                     to.checked_sub(windows.pads[axis][0]).filter(|&to| to < dims[axis + 2])
                 })
                 .collect();
@@ -212,8 +219,10 @@ fn pool(host: &Host<'_>) -> Step<Vec<Array>> {
 /// Whether a tap lies inside the image and its border.
 fn is_padded(windows: &Windows, spatial: &[usize], out: &[usize], at: &[usize]) -> bool {
     (0..spatial.len()).all(|axis| {
-        let place = out[axis] * windows.strides[axis] + at[axis] * windows.dilations[axis];
-        place < spatial[axis] + windows.pads[axis][0] + windows.pads[axis][1]
+        let tap = at[axis].saturating_mul(windows.dilations[axis]);
+        let place = out[axis].saturating_mul(windows.strides[axis]).saturating_add(tap);
+        let [before, after] = windows.pads[axis];
+        place < spatial[axis].saturating_add(before).saturating_add(after)
     })
 }
 

@@ -8,7 +8,7 @@ use striate_nn::{
 use striate_tensor::ops::{BlockOrder, UnaryKind};
 
 use super::{Cx, Output, Seen};
-use crate::onnx::compile::item::{Step, axes, axis, invalid};
+use crate::onnx::compile::item::{Step, axes, axis, counted, invalid};
 use crate::onnx::device::{
     Windows, flat_dims, order, pad_widths, slice_steps, split_sizes, squeezed, transposed,
     unsqueezed, wanted_dims,
@@ -182,7 +182,7 @@ fn spec_extent(windows: &Windows, spatial: &[usize]) -> Step<[usize; 2]> {
     for axis in 0..2 {
         let [before, after] = windows.pads[axis];
         let window = crate::onnx::device::window(windows.kernel[axis], windows.dilations[axis]);
-        match (spatial[axis] + before + after).checked_sub(window) {
+        match spatial[axis].saturating_add(before).saturating_add(after).checked_sub(window) {
             Some(span) => out[axis] = span / windows.strides[axis] + 1,
             None => return invalid(format!("windows of {window} over {} pixels", spatial[axis])),
         }
@@ -203,8 +203,10 @@ fn conv_transpose(cx: &mut Cx<'_, '_>) -> Step<Output> {
     let bias = if spec.bias { Some(cx.floats(2)?) } else { None };
     let extent = |axis: usize| {
         let window = crate::onnx::device::window(windows.kernel[axis], windows.dilations[axis]);
-        let whole = (x.dims[axis + 2] - 1) * windows.strides[axis] + window + extra[axis];
-        whole.saturating_sub(windows.pads[axis].iter().sum())
+        let reach = x.dims[axis + 2].saturating_sub(1).saturating_mul(windows.strides[axis]);
+        let whole = reach.saturating_add(window).saturating_add(extra[axis]);
+        let [before, after] = windows.pads[axis];
+        whole.saturating_sub(before.saturating_add(after))
     };
     let out = vec![1, count, extent(0), extent(1)];
     let y = cx.push(LayerSpec::ConvTranspose(spec), &[x.node], out);
@@ -721,7 +723,7 @@ fn pad(cx: &mut Cx<'_, '_>) -> Step<Output> {
         "edge" => spec.edge(),
         _ => spec.wrap(),
     };
-    let extent = |axis: usize| x.dims[axis] + side(axis).iter().sum::<usize>();
+    let extent = |axis: usize| side(axis).iter().fold(x.dims[axis], |a, &b| a.saturating_add(b));
     let dims = vec![1, x.dims[1], extent(2), extent(3)];
     Ok(cx.push(LayerSpec::Pad(spec), &[x.node], dims))
 }
@@ -752,9 +754,11 @@ fn blocks(cx: &mut Cx<'_, '_>) -> Step<Output> {
     }
     let spec = BlockSpec { block, order };
     let [c, h, w] = [x.dims[1], x.dims[2], x.dims[3]];
+    let times = |a: usize| a.saturating_mul(block);
     let (layer, dims) = match cx.attributes.node.op_type == "DepthToSpace" {
-        true => (LayerSpec::DepthToSpace(spec), vec![1, c / block / block, h * block, w * block]),
-        false => (LayerSpec::SpaceToDepth(spec), vec![1, c * block * block, h / block, w / block]),
+        true => (LayerSpec::DepthToSpace(spec), vec![1, c / block / block, times(h), times(w)]),
+        false => (LayerSpec::SpaceToDepth(spec), vec![1, times(times(c)), h / block, w / block]),
     };
+    counted(&dims)?;
     Ok(cx.push(layer, &[x.node], dims))
 }
