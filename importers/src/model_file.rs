@@ -9,13 +9,16 @@ use striate_nn::Network;
 use striate_tensor::{DType, Device};
 
 use crate::source::Source;
-use crate::{Format, Inspection, ReadOptions, Result, WriteOptions, ccv, safetensors, write};
+use crate::{
+    Error, Format, Inspection, ReadOptions, Result, StoredTensor, WriteOptions, ccv, pth, safetensors,
+    write,
+};
 
 /// A model file of any kind that is known here, open for reading and recognised by its content.
 ///
 /// Everything that is asked of it comes from the file that was opened, also where another one takes its
 /// name meanwhile.
-pub struct ModelFile(Arc<Source>);
+pub struct ModelFile(Arc<Source>, Option<String>);
 
 impl ModelFile {
     /// Opens a file. What is no regular file, such as a pipe, is copied to a temporary one first.
@@ -25,7 +28,7 @@ impl ModelFile {
     /// [`Error::NotAModel`](crate::Error::NotAModel) where it is of no known kind: what it is instead, and
     /// what to do with it.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        Ok(ModelFile(Arc::new(Source::open(path.as_ref())?)))
+        Ok(ModelFile(Arc::new(Source::open(path.as_ref())?), None))
     }
 
     /// Copies a file that comes out of a reader, such as standard input, to a temporary one; `name` stands
@@ -35,7 +38,19 @@ impl ModelFile {
     /// As [`open`](Self::open); also where more than [`MAX_PIPE_BYTES`](crate::MAX_PIPE_BYTES) come, or
     /// there is no room for them.
     pub fn from_reader(reader: impl Read, name: impl Into<String>) -> Result<Self> {
-        Ok(ModelFile(Arc::new(Source::spool(reader, name, "")?)))
+        Ok(ModelFile(Arc::new(Source::spool(reader, name, "")?), None))
+    }
+
+    /// The same file, and the state dict under this key of it: of a checkpoint of PyTorch's that holds
+    /// several. Nothing leaves the choice to the file. See [`ReadOptions::checkpoint_key`], which goes
+    /// first.
+    ///
+    /// # Errors
+    /// [`Error::Content`](crate::Error::Content) where files of its kind have no keys.
+    pub fn with_checkpoint_key(mut self, key: Option<String>) -> Result<Self> {
+        check_key(&self.0, key.as_deref())?;
+        self.1 = key;
+        Ok(self)
     }
 
     /// What stands for the file in messages: its path, or the name that was given.
@@ -55,10 +70,16 @@ impl ModelFile {
     /// What reading a file of its kind says, see [`ccv::read`] and [`safetensors::read`].
     pub fn read(&self, device: &Device, options: &ReadOptions) -> Result<Network> {
         let source = Arc::clone(&self.0);
+        check_key(&source, options.checkpoint_key.as_deref())?;
         match self.format() {
             Format::Ccv => ccv::read_source(source, device, options),
             Format::Safetensors | Format::Torchvision => {
                 safetensors::read_source(source, device, options)
+            }
+            Format::Pth => {
+                let mut options = options.clone();
+                options.checkpoint_key = options.checkpoint_key.or_else(|| self.1.clone());
+                pth::read_source(source, device, &options)
             }
         }
     }
@@ -73,6 +94,19 @@ impl ModelFile {
         match self.format() {
             Format::Ccv => ccv::inspect(source),
             Format::Safetensors | Format::Torchvision => safetensors::inspect(source),
+            Format::Pth => pth::inspect(source, self.1.as_deref()),
+        }
+    }
+
+    /// The tensors of a file of PyTorch's, also where they are of no network that is known here; nothing
+    /// for other kinds.
+    ///
+    /// # Errors
+    /// As [`pth::TensorFile::open`].
+    pub fn tensors(&self) -> Result<Option<Vec<StoredTensor>>> {
+        match self.format() {
+            Format::Pth => pth::tensors(Arc::clone(&self.0), self.1.as_deref()).map(Some),
+            Format::Ccv | Format::Safetensors | Format::Torchvision => Ok(None),
         }
     }
 
@@ -86,6 +120,7 @@ impl ModelFile {
             Format::Safetensors | Format::Torchvision => {
                 safetensors::read_training_texts(Arc::clone(&self.0))
             }
+            Format::Pth => Ok(BTreeMap::new()),
         }
     }
 
@@ -135,6 +170,18 @@ impl ModelFile {
             );
         }
         write(output, &self.read(device, &ReadOptions::default())?, options)
+    }
+}
+
+/// Refuses a key where files of its kind have none.
+fn check_key(source: &Source, key: Option<&str>) -> Result<()> {
+    match key {
+        Some(key) if source.format() != Format::Pth => {
+            let (place, got) = (format!("state dict {key:?}"), source.format().to_string());
+            let expected = "a checkpoint of PyTorch's, which may hold several state dicts";
+            Err(Error::content(source.name(), place, expected, got))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -6,7 +6,7 @@ use striate_models::{alexnet, find, vgg};
 use striate_nn::{LayerShape, LayerSpec, NetworkSpec, Node};
 
 use super::import::{HALVES, IMAGENET, Normalisation};
-use crate::safetensors::file::TensorFile;
+use crate::state_dict::StateDict;
 use crate::torch::{self, StateTensor};
 use crate::{Error, Result};
 
@@ -190,7 +190,7 @@ impl Layout {
     }
 
     /// What distinguishes a file's tensors from this network's.
-    pub(super) fn differences(&self, file: &TensorFile) -> Differences {
+    pub(super) fn differences(&self, file: &dyn StateDict) -> Differences {
         let tensors = self.tensors(&self.spec.shapes().unwrap_or_default());
         let ends = self.ends();
         let mut differences = Differences::default();
@@ -198,7 +198,7 @@ impl Layout {
             // The last layer's first extent is the number of classes, which any state dict may choose.
             let is_end = ends.contains(&tensor.layer);
             let name = &tensor.name;
-            match file.shape(name) {
+            match file.dims(name) {
                 None => differences.missing.push(name.clone()),
                 Some(shape) if !fits(tensor, is_end, shape) => {
                     let mut wanted: Vec<String> =
@@ -215,7 +215,7 @@ impl Layout {
         let known: HashSet<&str> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
         // PyTorch counts the batches of training, which nothing here asks for.
         let is_extra = |n: &&str| !known.contains(n) && !n.ends_with(".num_batches_tracked");
-        differences.extra = file.names().filter(is_extra).map(Into::into).collect();
+        differences.extra = file.all_names().filter(is_extra).map(Into::into).collect();
         differences
     }
 
@@ -227,14 +227,14 @@ impl Layout {
     }
 
     /// The same network with as many classes as the file's last layer has.
-    pub(super) fn for_classes_of(mut self, file: &TensorFile) -> Result<Layout> {
+    pub(super) fn for_classes_of(mut self, file: &dyn StateDict) -> Result<Layout> {
         let last = self.ends().last().and_then(|&end| self.prefixes[end].clone());
         let last = last.unwrap_or_default();
-        let classes = file.shape(&format!("{last}.weight")).and_then(|s| s.first().copied());
+        let classes = file.dims(&format!("{last}.weight")).and_then(|s| s.first().copied());
         if let Some(classes) = classes {
             self.spec = self.spec.with_classes(classes);
         }
-        self.spec.verify(self.spec.classes()).map_err(|e| Error::network(file.name(), e))?;
+        self.spec.verify(self.spec.classes()).map_err(|e| Error::network(file.file(), e))?;
         Ok(self)
     }
 }
