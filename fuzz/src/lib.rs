@@ -15,7 +15,7 @@ mod text;
 
 use std::path::PathBuf;
 
-pub use models::{ccv, ccv_rows, safetensors, small_training};
+pub use models::{ccv, ccv_rows, pickle, safetensors, small_training};
 pub use pictures::{jpeg, other_pictures};
 pub use sets::{cifar, dataset, idx, meta_mat, npy};
 pub use text::{lists, options, recipe, spec};
@@ -24,7 +24,7 @@ pub use text::{lists, options, recipe, spec};
 pub type Target = fn(&[u8]);
 
 /// Every target by name.
-pub const TARGETS: [(&str, Target); 14] = [
+pub const TARGETS: [(&str, Target); 15] = [
     ("ccv", ccv),
     ("ccv_rows", ccv_rows),
     ("cifar", cifar),
@@ -36,6 +36,7 @@ pub const TARGETS: [(&str, Target); 14] = [
     ("npy", npy),
     ("options", options),
     ("other_pictures", other_pictures),
+    ("pickle", pickle),
     ("recipe", recipe),
     ("safetensors", safetensors),
     ("spec", spec),

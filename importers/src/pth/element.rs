@@ -14,13 +14,16 @@ pub(super) enum Element {
     I16,
     I8,
     U8,
+    U16,
+    U32,
+    U64,
     Bool,
     C64,
     C128,
 }
 
 /// Each with PyTorch's names: of its storage, and of the type itself; and the bytes of an element.
-const ELEMENTS: [(Element, &str, &str, u64); 12] = [
+const ELEMENTS: [(Element, &str, &str, u64); 15] = [
     (Element::F64, "DoubleStorage", "float64", 8),
     (Element::F32, "FloatStorage", "float32", 4),
     (Element::F16, "HalfStorage", "float16", 2),
@@ -30,6 +33,10 @@ const ELEMENTS: [(Element, &str, &str, u64); 12] = [
     (Element::I16, "ShortStorage", "int16", 2),
     (Element::I8, "CharStorage", "int8", 1),
     (Element::U8, "ByteStorage", "uint8", 1),
+    // These have bytes for a storage.
+    (Element::U16, "UInt16Storage", "uint16", 2),
+    (Element::U32, "UInt32Storage", "uint32", 4),
+    (Element::U64, "UInt64Storage", "uint64", 8),
     (Element::Bool, "BoolStorage", "bool", 1),
     (Element::C64, "ComplexFloatStorage", "complex64", 8),
     (Element::C128, "ComplexDoubleStorage", "complex128", 16),

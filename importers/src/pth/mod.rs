@@ -49,24 +49,30 @@ pub(crate) fn read_source(
     device: &Device,
     options: &ReadOptions,
 ) -> Result<Network> {
-    check_dtype(source.name(), options.dtype)?;
-    let file = TensorFile::of(source, options.checkpoint_key.as_deref())?;
-    let network = torchvision::read(&file, device, options)?;
+    read_open(&TensorFile::of(source, options.checkpoint_key.as_deref())?, device, options)
+}
+
+pub(crate) fn read_open(
+    file: &TensorFile,
+    device: &Device,
+    options: &ReadOptions,
+) -> Result<Network> {
+    check_dtype(file.file(), options.dtype)?;
+    let network = torchvision::read(file, device, options)?;
     file.check()?;
     Ok(network)
 }
 
-pub(crate) fn inspect(source: Arc<Source>, key: Option<&str>) -> Result<Inspection> {
-    torchvision::inspect(&TensorFile::of(source, key)?)
+pub(crate) fn inspect(file: &TensorFile) -> Result<Inspection> {
+    torchvision::inspect(file)
 }
 
 /// The tensors, whether or not they are a network's.
-pub(crate) fn tensors(source: Arc<Source>, key: Option<&str>) -> Result<Vec<StoredTensor>> {
-    let file = TensorFile::of(source, key)?;
+pub(crate) fn tensors(file: &TensorFile) -> Vec<StoredTensor> {
     let tensor = |name: &str| StoredTensor {
         name: name.to_owned(),
         dtype: file.element_type(name).unwrap_or_default().to_owned(),
         shape: file.shape(name).unwrap_or_default().to_vec(),
     };
-    Ok(file.names().map(tensor).collect())
+    file.names().map(tensor).collect()
 }

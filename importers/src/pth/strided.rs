@@ -39,10 +39,7 @@ impl View<'_> {
 
     /// All elements, row by row; `read(bytes, at)` copies bytes of the storage. Where the storage has not
     /// much more than the view, that part of it is read at once.
-    pub(super) fn gather(
-        &self,
-        read: impl Fn(&mut [u8], u64) -> Result<()>,
-    ) -> Result<Vec<u8>> {
+    pub(super) fn gather(&self, read: impl Fn(&mut [u8], u64) -> Result<()>) -> Result<Vec<u8>> {
         let wanted = self.count().saturating_mul(self.size);
         let mut bytes = vec![0; wanted];
         if wanted == 0 {
@@ -68,11 +65,7 @@ impl View<'_> {
     }
 
     /// Copies run by run: as much at a time as follows each other.
-    fn copy(
-        &self,
-        bytes: &mut [u8],
-        copy: impl Fn(&mut [u8], u64) -> Result<()>,
-    ) -> Result<()> {
+    fn copy(&self, bytes: &mut [u8], copy: impl Fn(&mut [u8], u64) -> Result<()>) -> Result<()> {
         // The last axes that follow each other make a run.
         let (mut run, mut axes) = (1usize, self.shape.len());
         while axes > 0 && (self.shape[axes - 1] == 1 || self.strides[axes - 1] == run as u64) {
@@ -119,7 +112,7 @@ mod tests {
         assert_eq!(gathered(&[2, 2], &[0, 1]), [0, 1, 0, 1]);
         assert_eq!(gathered(&[2, 1, 2], &[4, 9, 2]), [0, 2, 4, 6]);
         assert_eq!(gathered(&[], &[]), [0]);
-        assert_eq!(gathered(&[0, 4], &[4, 1]), []);
+        assert!(gathered(&[0, 4], &[4, 1]).is_empty());
         // Far apart: read one by one.
         assert_eq!(gathered(&[3], &[1 << 24]), [0, 0, 0]);
         assert_eq!(gathered(&[2, 2], &[(1 << 24) + 1, 1]), [0, 1, 1, 2]);

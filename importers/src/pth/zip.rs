@@ -286,7 +286,9 @@ fn find_end(source: &Source) -> Result<Option<(u64, u64, u64)>> {
         return Ok(None);
     }
     source.read_exact_at(&mut long, at)?;
-    Ok(long.starts_with(LONG_END).then(|| (u64_at(&long, 32), u64_at(&long, 40), u64_at(&long, 48))))
+    Ok(long
+        .starts_with(LONG_END)
+        .then(|| (u64_at(&long, 32), u64_at(&long, 40), u64_at(&long, 48))))
 }
 
 /// A part of a file, read from its beginning.

@@ -10,14 +10,18 @@ use striate_tensor::Device;
 
 use crate::inspection::{Inspection, StoredParameters};
 use crate::options::ReadOptions;
+use crate::safetensors::SPEC;
 use crate::state_dict::StateDict;
 use crate::torch::Place;
 use crate::{Error, Format, Result};
-use crate::safetensors::SPEC;
 use layout::Layout;
 
 /// Reads a state dict, its weights permuted, torchvision's normalisation folded in.
-pub(crate) fn read(file: &dyn StateDict, device: &Device, options: &ReadOptions) -> Result<Network> {
+pub(crate) fn read(
+    file: &dyn StateDict,
+    device: &Device,
+    options: &ReadOptions,
+) -> Result<Network> {
     let layout = recognise(file)?;
     import::import(file, &layout, device, options)
 }

@@ -45,7 +45,12 @@ impl<'a> Reader<'a> {
     }
 
     /// An error about what stands at `at`.
-    pub(super) fn error(&self, at: u64, expected: impl Into<String>, got: impl Into<String>) -> Error {
+    pub(super) fn error(
+        &self,
+        at: u64,
+        expected: impl Into<String>,
+        got: impl Into<String>,
+    ) -> Error {
         let part = if self.part.is_empty() { String::new() } else { format!("{}, ", self.part) };
         Error::content(self.file, format!("{part}offset {at}"), expected, got)
     }

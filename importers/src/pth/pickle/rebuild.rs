@@ -21,6 +21,16 @@ const DICTS: [&str; 5] = [
     "__builtin__.dict",
 ];
 
+/// Classes whose values are lists, or sets.
+const LISTS: [&str; 6] = [
+    "builtins.set",
+    "__builtin__.set",
+    "builtins.frozenset",
+    "__builtin__.frozenset",
+    "builtins.list",
+    "__builtin__.list",
+];
+
 impl Machine<'_, '_> {
     /// What `callable` makes of a tuple of arguments.
     pub(super) fn call(&mut self, callable: Value, arguments: Value) -> Result<Value> {
@@ -91,6 +101,11 @@ impl Machine<'_, '_> {
                 self.spend(pairs.len())?;
                 self.add(Node::Dict(entries))
             }
+            (path, &[values]) if LISTS.contains(&path) && self.heap.sequence(values).is_some() => {
+                let values = self.heap.sequence(values).unwrap_or(&[]).to_vec();
+                self.spend(values.len())?;
+                self.add(Node::List(values))
+            }
             _ => self.object(Arc::clone(class)),
         }
     }
@@ -114,8 +129,7 @@ impl Machine<'_, '_> {
                 return self.object(class);
             }
             _ => {
-                return self
-                    .fail(format!("a storage for {path}"), self.heap.describe(storage));
+                return self.fail(format!("a storage for {path}"), self.heap.describe(storage));
             }
         };
         let numbers = |value: Value, what: &str| {
