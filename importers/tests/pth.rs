@@ -199,6 +199,8 @@ fn what_is_no_network_known_here_is_told() {
     let text = chain(&inspect(fixture("plain.pth")).unwrap_err());
     assert!(text.contains("plain.pth: tensors: expected the tensors of torchvision's"), "{text}");
     assert!(text.contains("conv.weight"), "{text}");
+    // Families, not each of their networks.
+    assert!(text.contains("regnet_y, resnet, resnext, shufflenet_v2, squeezenet"), "{text}");
     assert_eq!(
         chain(&read(fixture("plain.pth"), &reference(), &ReadOptions::default()).unwrap_err()),
         text

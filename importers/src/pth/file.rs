@@ -451,7 +451,7 @@ fn tell(file: &str, heap: &Heap, found: &Found<'_>, is_asked: bool) {
     let Found { key, tensors, others, beside } = found;
     if !beside.is_empty() && !is_asked {
         let named = |(key, count): &(String, usize)| match key.as_str() {
-            "" => format!("{count} tensors beside these"),
+            "" => format!("at its top ({count} tensors)"),
             key => format!("{key:?} ({count} tensors)"),
         };
         let shown: Vec<String> = beside.iter().take(8).map(named).collect();

@@ -28,6 +28,10 @@ pub(super) const IMAGENET: Normalisation =
 /// That of networks that see pixels of -1 to 1.
 pub(super) const HALVES: Normalisation = Normalisation { mean: [0.5; 3], deviation: [0.5; 3] };
 
+/// That of TensorFlow's own EfficientNet-Lite: `(pixel - 127) / 128`.
+pub(super) const LITE: Normalisation =
+    Normalisation { mean: [127.0 / PIXEL_MAX; 3], deviation: [128.0 / PIXEL_MAX; 3] };
+
 /// Pixels here run to this, torchvision's to 1.
 const PIXEL_MAX: f64 = 255.0;
 

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use striate_models::{alexnet, find, vgg};
 use striate_nn::{LayerShape, LayerSpec, NetworkSpec, Node};
 
-use super::import::{HALVES, IMAGENET, Normalisation};
+use super::import::{HALVES, IMAGENET, LITE, Normalisation};
 use crate::state_dict::StateDict;
 use crate::torch::{self, StateTensor};
 use crate::{Error, Result};
@@ -105,6 +105,21 @@ fn sees_halves(name: &str) -> bool {
     name == "efficientnet_v2_l" || name.starts_with("efficientnet_lite")
 }
 
+/// What a network's name has in common with its family's: `resnet` of `resnet50`, `regnet_x` of
+/// `regnet_x_400mf`.
+pub(super) fn family(name: &str) -> String {
+    let plain = |part: &str| part.trim_end_matches(|c: char| c.is_ascii_digit()).to_owned();
+    let mut parts = name.split('_');
+    let first = plain(parts.next().unwrap_or_default());
+    match parts.next() {
+        Some(version @ ("v2" | "v3" | "x" | "y")) => format!("{first}_{version}"),
+        Some(other) if other.starts_with("lite") || first == "wide" => {
+            format!("{first}_{}", plain(other))
+        }
+        _ => first,
+    }
+}
+
 /// Names of modules that older files have: the network's names begin so, and what of a name is otherwise
 /// in such files.
 const OLDER: &[(&str, &[(&str, &str)])] = &[(
@@ -128,7 +143,9 @@ pub(super) fn known() -> impl Iterator<Item = Layout> {
         let of_family = NAMED.iter().filter(move |name| name.starts_with(family));
         of_family.filter_map(|name| Some(Layout::named(name, find(name)?.spec()).renamed(names)))
     });
-    counted.chain(named).chain(older)
+    let lite = NAMED.iter().filter(|name| name.starts_with("efficientnet_lite"));
+    let flat = lite.filter_map(|name| Some(Layout::named(name, find(name)?.spec()).flat_blocks()));
+    counted.chain(named).chain(older).chain(flat)
 }
 
 impl Layout {
@@ -150,6 +167,43 @@ impl Layout {
                 }
             }
         }
+        self
+    }
+
+    /// The same network as `efficientnet_pytorch` names it: blocks are counted through, and their parts are
+    /// called by what they do. Its pictures are TensorFlow's.
+    fn flat_blocks(mut self) -> Self {
+        let (mut block, mut last) = (0, None);
+        for prefix in self.prefixes.iter_mut().flatten() {
+            let of_block = prefix.strip_prefix("blocks.").and_then(|rest| rest.rsplit_once('.'));
+            let Some((place, part)) = of_block else {
+                let other = match prefix.as_str() {
+                    "conv_stem" => "_conv_stem",
+                    "bn1" => "_bn0",
+                    "conv_head" => "_conv_head",
+                    "bn2" => "_bn1",
+                    _ => "_fc",
+                };
+                *prefix = other.to_owned();
+                continue;
+            };
+            if last.as_deref().is_some_and(|last| last != place) {
+                block += 1;
+            }
+            // A block of the first stage does not expand, so its parts begin one later.
+            let is_first = place.starts_with("0.");
+            let other = match (part, is_first) {
+                ("conv_dw", _) => "_depthwise_conv",
+                ("conv_pw", false) => "_expand_conv",
+                ("conv_pw", true) | ("conv_pwl", _) => "_project_conv",
+                ("bn1", false) => "_bn0",
+                ("bn1", true) | ("bn2", false) => "_bn1",
+                _ => "_bn2",
+            };
+            last = Some(place.to_owned());
+            *prefix = format!("_blocks.{block}.{other}");
+        }
+        self.normalisation = LITE;
         self
     }
 

@@ -78,20 +78,22 @@ fn recognise(file: &dyn StateDict) -> Result<Layout> {
         let first: Vec<&str> = file.all_names().take(3).collect();
         let got = match first.as_slice() {
             [] => "no tensors".into(),
-            first => format!("neither it, nor such tensors: {}, …", first.join(", ")),
+            first => format!("{}, …", first.join(", ")),
         };
-        let mut names: Vec<&str> = layouts.iter().map(|layout| layout.name).collect();
+        let mut names: Vec<String> =
+            layouts.iter().map(|layout| layout::family(layout.name)).collect();
         names.sort_unstable();
         names.dedup();
         let names = names.join(", ");
-        let ours = format!("the tensors of torchvision's networks (features.0.weight, …): {names}");
+        let ours = format!("the tensors of torchvision's networks (features.0.weight, …; {names})");
         // Only safetensors have a place for a specification of ours.
         return match file.format() {
             Format::Torchvision => {
                 let expected = format!("the network's specification, or {ours}");
+                let got = format!("neither it, nor such tensors: {got}");
                 fail(&format!("metadata {SPEC}"), &expected, got)
             }
-            _ => fail("tensors", &ours, got),
+            _ => fail("tensors", &ours, format!("others: {got}")),
         };
     };
     let differences = layouts.into_iter().map(|layout| {
