@@ -122,6 +122,10 @@ fn obvious(candidates: &[Candidate<'_>]) -> Option<usize> {
 /// Why there is no state dict.
 fn nothing(file: &str, heap: &Heap, root: Value) -> Error {
     let mut got = heap.describe(root);
+    if matches!(heap.get(root), Some(Node::Object(object)) if object.class.module.starts_with("__torch__"))
+    {
+        got = "a TorchScript program without parameters by name, such as a frozen one".into();
+    }
     let unknown: Vec<String> = heap.unknown().iter().take(4).map(|c| c.path()).collect();
     if !unknown.is_empty() {
         got = format!("{got}; what these make is not read: {}", unknown.join(", "));
@@ -228,6 +232,8 @@ impl<'h> Search<'h, '_> {
         }
         let Some(Node::Object(object)) = heap.get(value) else { return Ok(()) };
         let attributes = heap.attributes(value);
+        self.looks += attributes.len();
+        self.look()?;
         if object.class.module.starts_with("__torch__") {
             // TorchScript: parameters, buffers and modules are attributes alike.
             self.entries(attributes, prefix, true, into)?;
@@ -244,6 +250,7 @@ impl<'h> Search<'h, '_> {
         if let Some(buffers) = part("_buffers") {
             let unsaved = part("_non_persistent_buffers_set");
             let unsaved = unsaved.and_then(|set| heap.sequence(set)).unwrap_or(&[]);
+            self.looks += unsaved.len();
             let unsaved: HashSet<_> = unsaved.iter().filter_map(|name| heap.text(*name)).collect();
             let saved = heap.entries(buffers).iter().copied();
             let saved: Vec<_> = saved
