@@ -172,6 +172,7 @@ fn modules_give_their_tensors() {
     for file in [&file, &script] {
         assert_eq!(values(file, "features.0.weight"), eighths(0..108));
         assert_eq!(values(file, "head.bias"), eighths(5..7));
+        assert_eq!(file.other_keys().count(), 0);
         assert_eq!(values(file, "features.1.running_var"), [1.0; 4]);
     }
     let legacy = TensorFile::open(fixture("module.legacy.pth")).unwrap();

@@ -152,7 +152,11 @@ struct Search<'h, 'a> {
 impl<'h> Search<'h, '_> {
     /// The value itself, what it holds, and what that holds where it is no state dict.
     fn candidates(&mut self, root: Value) -> Result<()> {
-        self.candidate(root, String::new(), 0)?;
+        let found = self.candidate(root, String::new(), 0)?;
+        if found && matches!(self.heap.get(root), Some(Node::Object(_))) {
+            // The modules of a module are parts of it.
+            return Ok(());
+        }
         let mut within = Vec::new();
         for (key, value) in self.children(root)? {
             if !self.candidate(value, key.clone(), 1)? {
