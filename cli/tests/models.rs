@@ -257,3 +257,25 @@ fn networks_are_known_by_their_names() {
     let bench = ["bench", "conv2d/squeezenet1_1/1_1", "--repeat", "1", "--format", "json"];
     assert!(scene.striate(&bench).done().contains("conv2d/squeezenet1-1/1_1"));
 }
+
+/// A checkpoint of PyTorch's whose network is not known: its tensors, of the state dict that is asked for.
+#[test]
+fn inspect_lists_the_tensors_of_a_checkpoint() {
+    let scene = Scene::new();
+    let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/torch/pth");
+    let path = format!("{fixtures}/checkpoint.pth");
+    let inspected = scene.striate(&["inspect", &path]);
+    assert!(inspected.stderr.contains("\"model\" (2 tensors) is read; others are"));
+    assert!(inspected.stderr.contains("its tensors are"), "{}", inspected.stderr);
+    let out = inspected.done();
+    assert!(out.contains("module.weight") && out.contains("2x3"), "{out}");
+    let asked = ["inspect", "--format", "json", "--state-dict", "ema.module", &path];
+    let report = &json(&scene.striate(&asked).done())[0];
+    assert_eq!(report["tensors"][0]["name"], "weight");
+    assert_eq!(report["tensors"][0]["dtype"], "float32");
+    // Other commands say why it is no network, and other files have no keys.
+    let asked = ["-q", "encode", "--model", &path, "--output", "o.npy", "in.npy"];
+    scene.striate(&asked).failed(&["torchvision's networks"]);
+    let asked = ["inspect", "--state-dict", "ema", "tiny.sqlite3"];
+    scene.striate(&asked).failed(&["state dict \"ema\"", "checkpoint of PyTorch's"]);
+}

@@ -16,7 +16,7 @@ mod text;
 
 use std::path::PathBuf;
 
-pub use models::{ccv, ccv_rows, safetensors, small_training};
+pub use models::{ccv, ccv_rows, pickle, safetensors, small_training};
 pub use onnx::onnx;
 pub use pictures::{jpeg, other_pictures};
 pub use sets::{cifar, dataset, idx, meta_mat, npy};
@@ -26,7 +26,7 @@ pub use text::{lists, options, recipe, spec};
 pub type Target = fn(&[u8]);
 
 /// Every target by name.
-pub const TARGETS: [(&str, Target); 15] = [
+pub const TARGETS: [(&str, Target); 16] = [
     ("ccv", ccv),
     ("ccv_rows", ccv_rows),
     ("cifar", cifar),
@@ -39,6 +39,7 @@ pub const TARGETS: [(&str, Target); 15] = [
     ("onnx", onnx),
     ("options", options),
     ("other_pictures", other_pictures),
+    ("pickle", pickle),
     ("recipe", recipe),
     ("safetensors", safetensors),
     ("spec", spec),

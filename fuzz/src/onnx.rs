@@ -6,7 +6,7 @@ use striate::importers::ReadOptions;
 use striate::importers::onnx::{Extent, Model, RunOptions};
 use striate::tensor::{DType, Device, Reference, Tensor};
 
-use crate::printed;
+use super::printed;
 
 /// Where extents are open, so many; fixed ones above are not run.
 const USUAL: usize = 3;

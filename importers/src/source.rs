@@ -219,18 +219,18 @@ impl Stamp {
 }
 
 #[cfg(unix)]
-fn read_at(file: &File, bytes: &mut [u8], at: u64) -> io::Result<usize> {
+pub(crate) fn read_at(file: &File, bytes: &mut [u8], at: u64) -> io::Result<usize> {
     std::os::unix::fs::FileExt::read_at(file, bytes, at)
 }
 
 #[cfg(windows)]
-fn read_at(file: &File, bytes: &mut [u8], at: u64) -> io::Result<usize> {
+pub(crate) fn read_at(file: &File, bytes: &mut [u8], at: u64) -> io::Result<usize> {
     std::os::windows::fs::FileExt::seek_read(file, bytes, at)
 }
 
 /// Where a file has one place at a time, readers take turns.
 #[cfg(not(any(unix, windows)))]
-fn read_at(mut file: &File, bytes: &mut [u8], at: u64) -> io::Result<usize> {
+pub(crate) fn read_at(mut file: &File, bytes: &mut [u8], at: u64) -> io::Result<usize> {
     use std::io::{Seek, SeekFrom};
     use std::sync::{Mutex, PoisonError};
     static TURN: Mutex<()> = Mutex::new(());

@@ -15,7 +15,7 @@ use clap::{Args, ValueEnum};
 use serde::Deserialize;
 use striate::tensor::{DType, Device, DeviceInfo};
 
-use crate::args::{Format, Global, Precision, batch};
+use crate::args::{Format, Global, Precision, StateDictArgs, batch};
 use crate::cases::{self, OpCase};
 use crate::error::{Error, Result};
 use crate::output::{self, Output};
@@ -82,6 +82,8 @@ pub(crate) struct BenchArgs {
     /// Hold the weights in this precision [default: f32; of a file as they are stored].
     #[arg(long, value_enum)]
     dtype: Option<Precision>,
+    #[command(flatten)]
+    state_dict: StateDictArgs,
     /// Print the names of what can be timed, and time nothing.
     #[arg(long, conflicts_with = "targets")]
     list: bool,
@@ -135,6 +137,8 @@ struct Bench<'a> {
     batch: usize,
     repeat: Option<usize>,
     dtype: Option<DType>,
+    /// Of files that are checkpoints, the state dict.
+    state_dict: StateDictArgs,
     layers: bool,
     pass: Pass,
     roofline: Roofline,
@@ -170,6 +174,7 @@ pub(crate) fn run(args: &BenchArgs, global: &Global, output: &mut Output) -> Res
         batch,
         repeat: args.repeat.map(NonZeroUsize::get),
         dtype: args.dtype.map(Into::into),
+        state_dict: args.state_dict.clone(),
         layers: args.layers,
         pass: args.pass,
         roofline,

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use striate::graph::NodeOp;
-use striate::importers::{self, ReadOptions};
+use striate::importers::{ModelFile, ReadOptions};
 use striate::models;
 use striate::nn::{Network, Seed};
 use striate::tensor::{DType, RandomKey, Tensor};
@@ -36,7 +36,8 @@ pub(super) fn time_named(bench: &mut Bench<'_>, name: &str) -> Result<()> {
 /// Times the network of a model file.
 pub(super) fn time_file(bench: &mut Bench<'_>, path: &str) -> Result<()> {
     let options = ReadOptions::default().dtype(bench.dtype);
-    let network = importers::read(path, &bench.device, &options)?;
+    let file = ModelFile::open(path)?.with_checkpoint_key(bench.state_dict.state_dict.clone())?;
+    let network = file.read(&bench.device, &options)?;
     time(bench, path, network)
 }
 

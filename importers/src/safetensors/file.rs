@@ -13,6 +13,7 @@ use striate_tensor::{
 use super::header::{Entry, Header, name_of};
 use crate::options::{ReadOptions, check_dtype};
 use crate::source::Source;
+use crate::state_dict::{Fill, StateDict};
 use crate::values::{
     Counts, Narrowing, Report, Stored, count_bytes, load_as_stored, load_parallel,
 };
@@ -173,13 +174,13 @@ impl TensorFile {
         };
         let ty = self.ty(entry, dtype)?;
         if let Some(bytes) = self.shared(entry).filter(|_| cfg!(target_endian = "little")) {
-            self.report(entry, dtype, true, count_bytes(bytes.bytes(), dtype))?;
+            self.report_of(entry, dtype, true, count_bytes(bytes.bytes(), dtype))?;
             return Tensor::from_shared(bytes, ty, device).map_err(at);
         }
         self.check_address_space(entry)?;
         let (values, counts) =
             load_as_stored(ty.count(), dtype, |bytes, at| self.read(entry, bytes, at))?;
-        self.report(entry, dtype, true, counts)?;
+        self.report_of(entry, dtype, true, counts)?;
         HostTensor::new(ty.shape, values)
             .and_then(|host| Tensor::from_host(host, device))
             .map_err(at)
@@ -225,7 +226,7 @@ impl TensorFile {
             && let Some(bytes) = self.shared(entry)
         {
             let counts = count_bytes(bytes.bytes(), ty.dtype);
-            self.report(entry, ty.dtype, allow_overflow, counts)?;
+            self.report_of(entry, ty.dtype, allow_overflow, counts)?;
             return Tensor::from_shared(bytes, ty, device).map_err(at);
         }
         let values = self.load(entry, stored, ty.dtype, allow_overflow)?;
@@ -295,7 +296,7 @@ impl TensorFile {
     }
 
     /// A tensor of floats, or why there is none.
-    pub(super) fn floats(&self, name: &str) -> Result<(&Entry, Stored)> {
+    fn floats(&self, name: &str) -> Result<(&Entry, Stored)> {
         let entry = self.find(name)?;
         let stored = entry.stored();
         let expected = "elements of type F32, F16, BF16 or F64";
@@ -322,7 +323,7 @@ impl TensorFile {
         let fill = |piece: &mut [u8], at: usize| self.read(entry, piece, at);
         let (values, counts) =
             load_parallel(&self.name, count, stored, dtype, Narrowing::Nearest, fill)?;
-        self.report(entry, dtype, allow_overflow, counts)?;
+        self.report_of(entry, dtype, allow_overflow, counts)?;
         Ok(values)
     }
 
@@ -337,7 +338,7 @@ impl TensorFile {
     }
 
     /// Warns of values that are not finite, and refuses those that have become so.
-    pub(super) fn report(
+    fn report_of(
         &self,
         entry: &Entry,
         dtype: DType,
@@ -350,7 +351,7 @@ impl TensorFile {
     }
 
     /// Copies bytes of a tensor from the place `at` in it.
-    pub(super) fn read(&self, entry: &Entry, bytes: &mut [u8], at: usize) -> Result<()> {
+    fn read(&self, entry: &Entry, bytes: &mut [u8], at: usize) -> Result<()> {
         let at = entry.bytes.start + at as u64;
         match &self.data {
             Data::File(source) => source.read_exact_at(bytes, at),
@@ -364,6 +365,46 @@ impl TensorFile {
         let start = usize::try_from(entry.bytes.start).ok()?;
         let len = usize::try_from(entry.bytes.end - entry.bytes.start).ok()?;
         all.slice(start, len)
+    }
+}
+
+impl StateDict for TensorFile {
+    fn file(&self) -> &str {
+        &self.name
+    }
+
+    fn bytes(&self) -> u64 {
+        self.size()
+    }
+
+    fn format(&self) -> Format {
+        Format::Torchvision
+    }
+
+    fn all_names(&self) -> Box<dyn Iterator<Item = &str> + '_> {
+        Box::new(self.names())
+    }
+
+    fn dims(&self, name: &str) -> Option<&[usize]> {
+        self.shape(name)
+    }
+
+    fn stored(&self, name: &str) -> Result<Stored> {
+        Ok(self.floats(name)?.1)
+    }
+
+    fn fill(&self, name: &str) -> Result<Fill<'_>> {
+        let entry = self.find(name)?;
+        Ok(Box::new(move |bytes, at| self.read(entry, bytes, at)))
+    }
+
+    fn check(&self) -> Result<()> {
+        self.check_unchanged()
+    }
+
+    /// In place, where the file is in memory.
+    fn load(&self, name: &str, device: &Device, options: &ReadOptions) -> Result<Tensor> {
+        self.tensor_with(name, device, options)
     }
 }
 

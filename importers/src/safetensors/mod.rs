@@ -24,7 +24,6 @@ mod file;
 mod header;
 mod model;
 mod modules;
-mod torchvision;
 mod training;
 mod write;
 
@@ -38,6 +37,8 @@ pub use file::TensorFile;
 pub use modules::{load, load_file, save, save_with};
 pub use training::{Training, read_training, state_name, write_training};
 pub use write::{write_numbers_to, write_tensors};
+
+pub(crate) use model::SPEC;
 
 use crate::options::{ReadOptions, WriteOptions};
 use crate::source::Source;
