@@ -8,6 +8,7 @@ use serde::Serialize;
 use striate::image::{self, Limits, npy};
 use striate::importers::safetensors::TensorFile;
 use striate::nn::Network;
+use striate::tensor::ops::Algorithm;
 use striate::tensor::{SharedBytes, Tensor};
 use striate::visualize::centre_view;
 
@@ -68,6 +69,9 @@ pub(crate) struct EncodeArgs {
     /// Hold the weights in this precision [default: as they are stored].
     #[arg(long, value_enum)]
     dtype: Option<Precision>,
+    /// Compute convolutions as they are defined, without Winograd's faster and less exact form.
+    #[arg(long)]
+    direct: bool,
     /// Refuse images of more pixels.
     #[arg(long, value_name = "N", default_value_t = Limits::default().max_pixels,
         value_parser = positive::<u64>())]
@@ -112,6 +116,8 @@ pub(crate) fn run(args: &EncodeArgs, global: &Global, output: &mut Output) -> Re
     let device = global.device()?;
     let dtype = args.dtype.map(Into::into);
     let network = model::load(model.as_ref(), dtype, &device)?;
+    let algorithm = if args.direct { Algorithm::Direct } else { Algorithm::Auto };
+    let network = network.with_algorithm(algorithm);
     let layers = network.spec().nodes.len();
     let layer = args.layer.unwrap_or(layers.saturating_sub(1));
     if layer >= layers {

@@ -1,6 +1,7 @@
 //! `striate inspect`.
 
 mod graph;
+mod onnx;
 mod tensors;
 mod training;
 
@@ -112,6 +113,15 @@ pub(crate) fn run(args: &InspectArgs, output: &mut Output) -> Result<()> {
             let model = inputs::model_of(&args.model, &args.state_dict)?;
             let mut file = match model.inspect() {
                 Ok(file) => file,
+                Err(error)
+                    if model.format() == importers::Format::Onnx && !is_stdin(&args.model) =>
+                {
+                    let model = importers::onnx::Model::open(&args.model)?;
+                    return match args.graph {
+                        true => onnx::graph(args, &model, output),
+                        false => onnx::run(&model, &error, output),
+                    };
+                }
                 // What is no network that is known here still has tensors.
                 Err(error) if !args.graph => match model.tensors() {
                     Ok(Some(found)) => return tensors::run(&args.model, &found, &error, output),

@@ -16,6 +16,7 @@ mod inputs;
 mod inspect;
 mod labels;
 mod model;
+mod onnx;
 mod output;
 mod outputs;
 mod plan;

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
+use striate::tensor::ops::Algorithm;
 use striate::tensor::{DType, Device, DeviceInfo};
 
 use crate::args::{Format, Global, Precision, StateDictArgs, batch};
@@ -79,6 +80,9 @@ pub(crate) struct BenchArgs {
     /// Time the layers of models one by one.
     #[arg(long, requires = "targets")]
     layers: bool,
+    /// Compute the convolutions of models as they are defined, without Winograd's faster form.
+    #[arg(long, requires = "targets")]
+    direct: bool,
     /// Hold the weights in this precision [default: f32; of a file as they are stored].
     #[arg(long, value_enum)]
     dtype: Option<Precision>,
@@ -140,6 +144,8 @@ struct Bench<'a> {
     /// Of files that are checkpoints, the state dict.
     state_dict: StateDictArgs,
     layers: bool,
+    /// How convolutions are computed.
+    algorithm: Algorithm,
     pass: Pass,
     roofline: Roofline,
     report: Report,
@@ -176,6 +182,7 @@ pub(crate) fn run(args: &BenchArgs, global: &Global, output: &mut Output) -> Res
         dtype: args.dtype.map(Into::into),
         state_dict: args.state_dict.clone(),
         layers: args.layers,
+        algorithm: if args.direct { Algorithm::Direct } else { Algorithm::Auto },
         pass: args.pass,
         roofline,
         report,
