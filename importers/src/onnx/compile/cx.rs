@@ -81,7 +81,7 @@ impl Cx<'_> {
     /// An operand on the device.
     pub(crate) fn dev(&mut self, place: usize) -> Step<Dev> {
         let item = self.item(place)?.clone();
-        self.to_device(&item)
+        self.on_device(&item)
     }
 
     /// An operand on the device, of floats.
@@ -93,7 +93,7 @@ impl Cx<'_> {
         self.dev(place)
     }
 
-    pub(crate) fn to_device(&mut self, item: &Item) -> Step<Dev> {
+    pub(crate) fn on_device(&mut self, item: &Item) -> Step<Dev> {
         match item {
             Item::Device(dev) => Ok(dev.clone()),
             Item::Host(array) => {

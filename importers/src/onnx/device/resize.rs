@@ -54,7 +54,7 @@ fn wanted(cx: &Cx<'_>, dims: &[usize]) -> Step<Vec<(usize, f64)>> {
         None if given(at_scales) => cx.array(at_scales)?.floats().to_vec(),
         None => return invalid("expected scales or sizes, got none"),
     };
-    if scales.len() != places.len() || scales.iter().any(|scale| !(*scale > 0.0)) {
+    if scales.len() != places.len() || !scales.iter().all(|scale| *scale > 0.0) {
         return invalid(format!("expected {} positive scales, got {scales:?}", places.len()));
     }
     for (&axis, &scale) in places.iter().zip(&scales) {
@@ -116,8 +116,7 @@ fn resize(cx: &mut Cx<'_>) -> Step<Vec<Item>> {
     };
     let outside = attributes.float("extrapolation_value", 0.0);
     let mut y = x;
-    for axis in 0..y.rank() {
-        let (output, scale) = all[axis];
+    for (axis, &(output, scale)) in all.iter().enumerate() {
         let at = places.iter().position(|&place| place == axis);
         let bound = |i: usize, default: f64| region.get(i).copied().unwrap_or(default);
         let region = match at {

@@ -103,11 +103,11 @@ fn is_inf(host: &Host<'_>) -> Step<Vec<Array>> {
     test(host, |x| (above && x == f64::INFINITY) || (below && x == f64::NEG_INFINITY))
 }
 
+/// The shape that two operands broadcast to, and both element by element.
+type Pairs<T> = (Vec<usize>, Vec<(T, T)>);
+
 /// Two operands, element by element of the shape that they broadcast to.
-fn pairs<T: Copy>(
-    (a, x): (&Array, &[T]),
-    (b, y): (&Array, &[T]),
-) -> Step<(Vec<usize>, Vec<(T, T)>)> {
+fn pairs<T: Copy>((a, x): (&Array, &[T]), (b, y): (&Array, &[T])) -> Step<Pairs<T>> {
     let dims = broadcast(&[&a.dims, &b.dims])?;
     made(&dims)?;
     let places = broadcast_places(&a.dims, &dims).into_iter().zip(broadcast_places(&b.dims, &dims));
@@ -115,11 +115,11 @@ fn pairs<T: Copy>(
     Ok((dims, pairs))
 }
 
-fn float_pairs(a: &Array, b: &Array) -> Step<(Vec<usize>, Vec<(f64, f64)>)> {
+fn float_pairs(a: &Array, b: &Array) -> Step<Pairs<f64>> {
     pairs((a, &a.floats()), (b, &b.floats()))
 }
 
-fn int_pairs(a: &Array, b: &Array) -> Step<(Vec<usize>, Vec<(i64, i64)>)> {
+fn int_pairs(a: &Array, b: &Array) -> Step<Pairs<i64>> {
     pairs((a, &a.ints()), (b, &b.ints()))
 }
 

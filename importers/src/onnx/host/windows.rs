@@ -31,9 +31,9 @@ fn images<'a>(host: &'a Host<'_>) -> Step<(&'a Array, usize, usize, &'a [usize])
 fn outputs(windows: &Windows, spatial: &[usize], ceil: bool) -> Step<Vec<usize>> {
     made(&windows.kernel)?;
     let mut dims = Vec::with_capacity(spatial.len());
-    for axis in 0..spatial.len() {
+    for (axis, &extent) in spatial.iter().enumerate() {
         let [before, after] = windows.pads[axis];
-        let padded = spatial[axis].saturating_add(before).saturating_add(after);
+        let padded = extent.saturating_add(before).saturating_add(after);
         let window = window(windows.kernel[axis], windows.dilations[axis]);
         let Some(span) = padded.checked_sub(window) else {
             return invalid(format!("expected windows of at most {padded}, got {window}"));
@@ -41,7 +41,7 @@ fn outputs(windows: &Windows, spatial: &[usize], ceil: bool) -> Step<Vec<usize>>
         let stride = windows.strides[axis];
         let mut count = if ceil { span.div_ceil(stride) } else { span / stride } + 1;
         // Each window begins inside the image or the border before it.
-        if ceil && (count - 1).saturating_mul(stride) >= spatial[axis].saturating_add(before) {
+        if ceil && (count - 1).saturating_mul(stride) >= extent.saturating_add(before) {
             count -= 1;
         }
         dims.push(count);
