@@ -3,6 +3,8 @@
 //! [`Model::open`] reads a file of opset 7 to 28, whatever program wrote it; [`Model::run`] runs it on any
 //! device. Weights may stand in the file, in its nodes, or in files beside it. Quantized networks in the
 //! form of QuantizeLinear and DequantizeLinear are computed in floats.
+//!
+//! [`export`](export()) writes a network as an ONNX file.
 
 mod array;
 mod attributes;
@@ -10,10 +12,12 @@ mod check;
 mod compile;
 mod device;
 mod elem;
+mod export;
 mod host;
 mod model;
 mod proto;
 mod read;
 mod wire;
 
+pub use export::{EXPORT_OPSETS, ExportOptions, GraphNames, export, export_graph};
 pub use model::{Extent, Model, Port, RunOptions};
