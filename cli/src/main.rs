@@ -12,6 +12,7 @@ mod devices;
 mod draw;
 mod encode;
 mod error;
+mod export;
 mod inputs;
 mod inspect;
 mod labels;
@@ -73,6 +74,7 @@ fn run(cli: &Cli, output: &mut Output) -> Result<()> {
         Command::Encode(args) => encode::run(args, global, output),
         Command::Inspect(args) => inspect::run(args, output),
         Command::Convert(args) => convert::run(args, global, output),
+        Command::Export(args) => export::run(args, global, output),
         // What a file of options says is no wrong usage.
         Command::Train(args) if args.has_options_file() => train::run(args, global, output),
         Command::Train(args) => {

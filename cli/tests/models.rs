@@ -279,3 +279,29 @@ fn inspect_lists_the_tensors_of_a_checkpoint() {
     let asked = ["inspect", "--state-dict", "ema", "tiny.sqlite3"];
     scene.striate(&asked).failed(&["state dict \"ema\"", "checkpoint of PyTorch's"]);
 }
+
+#[test]
+fn export_writes_a_model_that_run_runs() {
+    let scene = Scene::new();
+    let text = scene.striate(&["export", "tiny.sqlite3", "tiny.onnx", "--format", "json"]).done();
+    let report = &json(&text)[0];
+    let size = std::fs::metadata(scene.path("tiny.onnx")).unwrap().len();
+    assert_eq!((&report["opset"], &report["bytes"]), (&17.into(), &size.into()));
+
+    let x = Tensor::from_vec(inputs(2), [2, 9, 9, 3], scene.network.device()).unwrap();
+    let values = x.permute([0, 3, 1, 2]).unwrap().to_vec::<f32>().unwrap();
+    npy::write(scene.path("in.npy"), &npy::Array { shape: vec![2, 3, 9, 9], values }).unwrap();
+    scene.striate(&["run", "tiny.onnx", "-i", "in.npy", "-o", "out.safetensors"]).done();
+    let (shape, logits) = output(&scene, "out.safetensors");
+    assert_eq!(shape, [2, CLASSES]);
+    close(&logits, &scene.network.forward(&x).unwrap());
+
+    let text = scene.striate(&["export", "googlenet", "fresh.onnx", "--opset", "20"]).done();
+    assert!(text.contains("opset 20"), "{text}");
+    scene.striate(&["export", "tiny.sqlite3", "tiny.sqlite3"]).wrong_usage();
+    scene.striate(&["export", "tiny.sqlite3", "x.onnx", "--opset", "5"]).wrong_usage();
+    std::fs::copy(scene.path("tiny.sqlite3"), scene.path("same.onnx")).unwrap();
+    scene.striate(&["export", "same.onnx", "same.onnx"]).wrong_usage();
+    std::fs::copy(scene.path("tiny.sqlite3"), scene.path("y.onnx.data")).unwrap();
+    scene.striate(&["export", "y.onnx.data", "y.onnx"]).wrong_usage();
+}

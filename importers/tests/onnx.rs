@@ -1,6 +1,8 @@
 //! ONNX models beside what onnxruntime makes of them (`tests/fixtures/onnx/make.py`), and what is wrong in
 //! a file said in words.
 
+#![allow(clippy::unwrap_used, reason = "a test that unwraps says where it failed")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -188,7 +190,7 @@ fn models_whose_operators_are_layers_become_networks() {
         let [inputs, _] = stored(name, device);
         let x = &inputs[0].1;
         let made = model.run(&borrowed(&inputs), device).unwrap();
-        let mut ours = network.forward(&x.permute(&[0, 2, 3, 1]).unwrap()).unwrap();
+        let mut ours = network.forward(&x.permute([0, 2, 3, 1]).unwrap()).unwrap();
         if name == "mobile" {
             // The file ends in probabilities.
             ours = ours.softmax(1).unwrap();
@@ -234,7 +236,7 @@ fn pictures_are_taken_as_torchvision_takes_them() {
     let normalised = pixels.affine(1.0 / 255.0, 0.0).unwrap();
     let normalised = normalised.sub(&row([0.485, 0.456, 0.406])).unwrap();
     let normalised = normalised.div(&row([0.229, 0.224, 0.225])).unwrap();
-    let x = normalised.permute(&[0, 3, 1, 2]).unwrap();
+    let x = normalised.permute([0, 3, 1, 2]).unwrap();
     let made = model.run(&[("input", x)], device).unwrap();
     close("a picture", &ours, &made[0].1, 1e-5);
 }
@@ -303,7 +305,7 @@ fn a_model_of_the_trainers_layers_has_their_gradients() {
     let model = Model::open(fixture("residual.onnx")).unwrap();
     let network = model.to_network(device, &ReadOptions::default()).unwrap();
     let [inputs, _] = stored("residual", device);
-    let x = inputs[0].1.permute(&[0, 2, 3, 1]).unwrap();
+    let x = inputs[0].1.permute([0, 2, 3, 1]).unwrap();
     // The same network by hand, with the same numbers.
     let conv = |count: usize, kernel: usize| conv2d(count, kernel).padding(1).without_bias();
     let spec = NetworkSpec::new([17, 17, 3])

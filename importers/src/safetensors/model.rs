@@ -16,13 +16,13 @@ use crate::torchvision;
 use crate::{Error, Format, Result};
 
 /// The metadata key of the form's version.
-const FORMAT: &str = "striate.format";
+pub(crate) const FORMAT: &str = "striate.format";
 /// The version that is written, and the newest that is read.
-const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 1;
 /// The metadata key of the network's specification, in JSON.
 pub(crate) const SPEC: &str = "striate.spec";
 /// The metadata key of labels, protocol and notes, in JSON.
-const METADATA: &str = "striate.metadata";
+pub(crate) const METADATA: &str = "striate.metadata";
 /// The name of the mean image.
 const MEAN: &str = "mean";
 /// What the names of tensors that only training needs begin with.
@@ -154,14 +154,14 @@ pub(super) fn write_with(
 
 /// What the names of a layer's tensors begin with: the node's name, and for nodes without one its
 /// number.
-fn prefix(spec: &NetworkSpec, layer: usize) -> String {
+pub(crate) fn prefix(spec: &NetworkSpec, layer: usize) -> String {
     match spec.nodes.get(layer) {
         Some(node) if !node.name.is_empty() => node.name.clone(),
         _ => format!("layers.{layer}"),
     }
 }
 
-pub(super) fn parameter_name(spec: &NetworkSpec, parameter: &ParameterInfo) -> String {
+pub(crate) fn parameter_name(spec: &NetworkSpec, parameter: &ParameterInfo) -> String {
     format!("{}.{}", prefix(spec, parameter.layer), parameter.role.name())
 }
 

@@ -4,6 +4,8 @@
 
 mod layers;
 mod network;
+mod places;
+mod weighted;
 
 use std::collections::{HashMap, HashSet};
 
