@@ -2,9 +2,9 @@
 
 use std::sync::OnceLock;
 
-use striate::importers::ReadOptions;
-use striate::importers::onnx::{Extent, Model, RunOptions};
-use striate::tensor::{DType, Device, Reference, Tensor};
+use striate_importers::ReadOptions;
+use striate_importers::onnx::{Extent, Model, RunOptions};
+use striate_tensor::{DType, Device, Reference, Tensor};
 
 use super::printed;
 
