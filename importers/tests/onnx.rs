@@ -181,7 +181,7 @@ fn images_lie_channels_last_without_a_permute_at_every_node() {
 fn models_whose_operators_are_layers_become_networks() {
     let device = &devices()[1];
     for (name, layers) in
-        [("residual", 10), ("residual_opset9", 8), ("mobile", 14), ("pixelwise", 10)]
+        [("residual", 10), ("residual_opset9", 8), ("mobile", 15), ("pixelwise", 13)]
     {
         let model = Model::open(fixture(&format!("{name}.onnx"))).unwrap();
         let network = model.to_network(device, &ReadOptions::default()).unwrap();

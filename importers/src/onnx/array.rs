@@ -40,11 +40,27 @@ impl AsRef<[u8]> for Aligned {
 impl Array {
     /// Of the bytes of a file, which are as many as the dimensions want.
     pub(crate) fn of_bytes(elem: Elem, dims: Vec<usize>, bytes: &[u8]) -> Self {
-        let mut words = vec![0u64; bytes.len().div_ceil(8)];
-        let (target, _) = bytemuck::cast_slice_mut::<u64, u8>(&mut words).split_at_mut(bytes.len());
-        target.copy_from_slice(bytes);
-        let data = SharedBytes::new(Arc::new(Aligned { words, bytes: bytes.len() }));
-        Array { elem, dims, id: None, data: Data::Raw(data) }
+        let fill = |target: &mut [u8]| {
+            target.copy_from_slice(bytes);
+            Ok::<(), std::convert::Infallible>(())
+        };
+        match Self::filled(elem, dims, bytes.len(), fill) {
+            Ok(array) => array,
+        }
+    }
+
+    /// Of so many bytes, which `fill` writes: they are in memory once.
+    pub(crate) fn filled<E>(
+        elem: Elem,
+        dims: Vec<usize>,
+        bytes: usize,
+        fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
+    ) -> Result<Self, E> {
+        let mut words = vec![0u64; bytes.div_ceil(8)];
+        let (target, _) = bytemuck::cast_slice_mut::<u64, u8>(&mut words).split_at_mut(bytes);
+        fill(target)?;
+        let data = SharedBytes::new(Arc::new(Aligned { words, bytes }));
+        Ok(Array { elem, dims, id: None, data: Data::Raw(data) })
     }
 
     /// Of integers or truth values, each made to fit the type.

@@ -1,6 +1,7 @@
 //! Reading an ONNX file: its nodes, and its weights as arrays.
 
 use std::collections::HashMap;
+use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -25,6 +26,7 @@ mod field {
     pub(super) const MODEL_GRAPH: u32 = 7;
     pub(super) const GRAPH_NODE: u32 = 1;
     pub(super) const GRAPH_INITIALIZER: u32 = 5;
+    pub(super) const TENSOR_RAW: u32 = 9;
 }
 
 /// The contents of an ONNX file.
@@ -119,11 +121,15 @@ impl GraphParts {
                     self.nodes.push(node);
                 }
                 (field::GRAPH_INITIALIZER, 2) => {
-                    let bytes = wire.bytes(field.contents, field.end)?;
                     let place = format!("tensor {}", self.initializers.len());
-                    let tensor = TensorProto::decode(bytes)
+                    let (header, elements) = tensor_parts(source, field.contents, field.end)?;
+                    let tensor = TensorProto::decode(Bytes::from(header))
                         .map_err(|e| Error::parse(name, place, "a tensor", e))?;
-                    let array = array(name, &tensor, folder)?;
+                    let mut array = match elements {
+                        None => array(name, &tensor, folder)?,
+                        Some([from, to]) => stored(source, &tensor, from, to)?,
+                    };
+                    array.id = u32::try_from(self.initializers.len()).ok();
                     self.initializers.insert(tensor.name, array);
                 }
                 _ => self.header.extend_from_slice(&wire.bytes(field.begin, field.end)?),
@@ -146,6 +152,36 @@ impl GraphParts {
         let GraphParts { nodes, initializers, .. } = self;
         Ok(Block { nodes, initializers, inputs: input, outputs: output })
     }
+}
+
+/// Elements of more bytes are read straight to where they stay.
+const LARGE_BYTES: u64 = 1 << 16;
+
+/// The fields of a tensor but for its elements, where these are many: and where they are.
+fn tensor_parts(source: &Source, at: u64, end: u64) -> Result<(Vec<u8>, Option<[u64; 2]>)> {
+    let mut header = Vec::new();
+    let mut elements = None;
+    let mut wire = Wire::new(source, at, end);
+    while let Some(field) = wire.field()? {
+        let is_raw = field.number == field::TENSOR_RAW && field.wire_type == 2;
+        match is_raw && field.end - field.contents > LARGE_BYTES {
+            true => elements = Some([field.contents, field.end]),
+            false => header.extend_from_slice(&wire.bytes(field.begin, field.end)?),
+        }
+    }
+    Ok((header, elements))
+}
+
+/// The array of a tensor whose elements are at this place of the file.
+fn stored(source: &Source, tensor: &TensorProto, from: u64, to: u64) -> Result<Array> {
+    let name = source.name();
+    let Sized { elem, dims, bytes } = sized(name, tensor)?;
+    if to - from != bytes as u64 {
+        let place = format!("tensor {}", tensor.name);
+        let expected = format!("{} elements of {elem}", bytes / elem.size_bytes());
+        return Err(Error::content(name, place, expected, format!("{} bytes", to - from)));
+    }
+    Array::filled(elem, dims, bytes, |target| source.read_exact_at(target, from))
 }
 
 impl Block {
@@ -198,8 +234,14 @@ impl Folder {
     }
 }
 
-/// The array of a tensor.
-pub(crate) fn array(name: &str, tensor: &TensorProto, folder: &Folder) -> Result<Array> {
+/// What a tensor's header says of its size.
+struct Sized {
+    elem: Elem,
+    dims: Vec<usize>,
+    bytes: usize,
+}
+
+fn sized(name: &str, tensor: &TensorProto) -> Result<Sized> {
     let place = format!("tensor {}", tensor.name);
     let content = |expected: String, got: String| Error::content(name, &place, expected, got);
     let Some(elem) = Elem::of_code(tensor.data_type) else {
@@ -208,19 +250,34 @@ pub(crate) fn array(name: &str, tensor: &TensorProto, folder: &Folder) -> Result
     };
     let dims: Option<Vec<usize>> = tensor.dims.iter().map(|&d| usize::try_from(d).ok()).collect();
     let dims = dims.filter(|dims| dims.len() <= MAX_RANK);
-    let count = |dims: &[usize]| dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
-    let counted = dims.and_then(|dims| Some((count(&dims)?.checked_mul(elem.size_bytes())?, dims)));
-    let Some((bytes, dims)) = counted else {
-        let got = format!("{:?}", tensor.dims);
-        return Err(content("extents of a tensor that fits into memory".into(), got));
-    };
+    // An extent of 0 hides no others.
+    let whole = |dims: &[usize]| dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d.max(1)));
+    let counted = dims.and_then(|dims| {
+        whole(&dims)?.checked_mul(elem.size_bytes())?;
+        Some((dims.iter().product::<usize>() * elem.size_bytes(), dims))
+    });
+    match counted {
+        Some((bytes, dims)) => Ok(Sized { elem, dims, bytes }),
+        None => {
+            let got = format!("{:?}", tensor.dims);
+            Err(content("extents of a tensor that fits into memory".into(), got))
+        }
+    }
+}
+
+/// The array of a tensor.
+pub(crate) fn array(name: &str, tensor: &TensorProto, folder: &Folder) -> Result<Array> {
+    let place = format!("tensor {}", tensor.name);
+    let content = |expected: String, got: String| Error::content(name, &place, expected, got);
+    let Sized { elem, dims, bytes } = sized(name, tensor)?;
     let count = bytes / elem.size_bytes();
     let wrong = |got: usize, what: &str| {
         Err(content(format!("{count} elements of {elem}"), format!("{got} {what}")))
     };
     if tensor.data_location == 1 {
-        let raw = external(name, tensor, bytes, folder)?;
-        return Ok(Array::of_bytes(elem, dims, &raw));
+        let mut file = external(name, tensor, bytes, folder)?;
+        let io = |e| Error::io(&format!("{name}: {place}"), "read", e);
+        return Array::filled(elem, dims, bytes, |target| file.read_exact(target).map_err(io));
     }
     if let Some(raw) = &tensor.raw_data {
         return match raw.len() == bytes {
@@ -260,9 +317,14 @@ pub(crate) fn inline(tensor: &TensorProto) -> Option<Array> {
     array("model", tensor, &Folder(None)).ok()
 }
 
-/// The bytes of a tensor whose elements are in another file.
-fn external(name: &str, tensor: &TensorProto, bytes: usize, folder: &Folder) -> Result<Vec<u8>> {
-    use std::io::{Read, Seek, SeekFrom};
+/// The file that a tensor's elements are in, where they begin, once it is known to have as many bytes.
+fn external(
+    name: &str,
+    tensor: &TensorProto,
+    bytes: usize,
+    folder: &Folder,
+) -> Result<std::fs::File> {
+    use std::io::{Seek, SeekFrom};
     let place = format!("tensor {}", tensor.name);
     let get = |key: &str| {
         tensor.external_data.iter().find(|entry| entry.key == key).map(|entry| &*entry.value)
@@ -289,8 +351,6 @@ fn external(name: &str, tensor: &TensorProto, bytes: usize, folder: &Folder) -> 
         let expected = format!("{bytes} bytes from byte {offset} of `{location}`");
         return Err(Error::content(name, &place, expected, got));
     }
-    let mut raw = vec![0; bytes];
     file.seek(SeekFrom::Start(offset)).map_err(io)?;
-    file.read_exact(&mut raw).map_err(io)?;
-    Ok(raw)
+    Ok(file)
 }
