@@ -229,9 +229,12 @@ fn pictures_are_taken_as_torchvision_takes_them() {
     let device = &devices()[1];
     let model = Model::open(fixture("residual.onnx")).unwrap();
     let network = read(fixture("residual.onnx"), device, &ReadOptions::default()).unwrap();
+    // Pictures are a little larger than what is cut out of them.
+    assert_eq!(network.spec().image, [20, 20]);
+    let mean = network.mean().unwrap().slice(&[0..17, 0..17, 0..3]).unwrap();
     let pixels: Vec<f32> = (0..17 * 17 * 3).map(|i| (i * 37 % 256) as f32).collect();
     let pixels = Tensor::from_vec(pixels, [1, 17, 17, 3], device).unwrap();
-    let ours = network.forward(&pixels.sub(network.mean().unwrap()).unwrap()).unwrap();
+    let ours = network.forward(&pixels.sub(&mean).unwrap()).unwrap();
     let row = |numbers: [f32; 3]| Tensor::from_vec(numbers.to_vec(), [3], device).unwrap();
     let normalised = pixels.affine(1.0 / 255.0, 0.0).unwrap();
     let normalised = normalised.sub(&row([0.485, 0.456, 0.406])).unwrap();

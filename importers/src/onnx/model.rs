@@ -171,8 +171,8 @@ impl Model {
 
     /// As [`to_network`](Model::to_network), for pictures of 0 to 255 with the mean image subtracted, as all
     /// networks of model files here take them: what torchvision does to pixels (`(pixel / 255 - mean) /
-    /// deviation`, by its numbers for ImageNet) becomes part of the first weights. Of other than three
-    /// channels pixels are only divided by 255.
+    /// deviation`, by its numbers for ImageNet) becomes part of the first weights, and pictures are an eighth
+    /// larger than what is cut out of them. Of other than three channels pixels are only divided by 255.
     pub(crate) fn to_classifier(
         &self,
         device: &Device,

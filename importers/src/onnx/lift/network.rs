@@ -41,6 +41,9 @@ pub(in crate::onnx) fn network(
     let mut spec =
         NetworkSpec { nodes: std::mem::take(&mut lift.nodes), ..NetworkSpec::new(input) };
     spec.name = name(file);
+    if pixels.is_some_and(|pixels| pixels.is_cut) {
+        spec.image = [input[0], input[1]].map(|extent| (extent * 8).div_ceil(7));
+    }
     let shapes = spec.shapes().map_err(|e| Error::network(&file.name, e))?;
     let mut mean = None;
     if let Some(pixels) = pixels {
@@ -48,7 +51,7 @@ pub(in crate::onnx) fn network(
             .map_err(|got| content("a convolution that alone sees the image", got))?;
         mean = Some(
             pixels
-                .mean_image(input, device)
+                .mean_image(spec.image, device)
                 .map_err(|e| Error::tensor(&file.name, "the mean image", e))?,
         );
     }
@@ -88,6 +91,8 @@ pub(in crate::onnx) fn network(
 pub(in crate::onnx) struct Pixels {
     mean: Vec<f64>,
     deviation: Vec<f64>,
+    /// Pictures are an eighth larger than what the model sees, and their centre is cut out: 256 and 224.
+    is_cut: bool,
 }
 
 /// Pixels run to this.
@@ -97,14 +102,20 @@ impl Pixels {
     /// torchvision's, where there are three colours; else pixels of 0 to 1.
     pub(in crate::onnx) fn usual(channels: usize) -> Self {
         match channels {
-            3 => Pixels { mean: vec![0.485, 0.456, 0.406], deviation: vec![0.229, 0.224, 0.225] },
-            channels => Pixels { mean: vec![0.0; channels], deviation: vec![1.0; channels] },
+            3 => Pixels {
+                mean: vec![0.485, 0.456, 0.406],
+                deviation: vec![0.229, 0.224, 0.225],
+                is_cut: true,
+            },
+            channels => {
+                Pixels { mean: vec![0.0; channels], deviation: vec![1.0; channels], is_cut: false }
+            }
         }
     }
 
     fn mean_image(
         &self,
-        [rows, cols, _]: [usize; 3],
+        [rows, cols]: [usize; 2],
         device: &Device,
     ) -> striate_tensor::Result<Tensor> {
         let pixel: Vec<f32> = self.mean.iter().map(|mean| (mean * PIXEL_MAX) as f32).collect();
