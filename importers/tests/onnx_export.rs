@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 use striate_graph::{Graph, NoTensors};
 use striate_importers::Error;
 use striate_importers::onnx::{ExportOptions, GraphNames, Model, export, export_graph};
@@ -284,7 +285,10 @@ fn network(layers: &[(u8, usize)]) -> NetworkSpec {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(150))]
+    #![proptest_config(ProptestConfig {
+        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
+        ..ProptestConfig::with_cases(150)
+    })]
 
     #[test]
     fn networks_at_random_compute_the_same_in_the_file(layers in layers()) {
