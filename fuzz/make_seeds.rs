@@ -37,6 +37,7 @@ fn main() -> Outcome {
     }
     let scratch = tempfile::tempdir()?;
     seeds.models(scratch.path())?;
+    seeds.pickles()?;
     seeds.text()?;
     seeds.sets(scratch.path())?;
     seeds.pictures()
@@ -92,6 +93,17 @@ impl Seeds {
         bytes.extend(header.as_bytes());
         bytes.extend([0; 12]);
         Ok(self.put("safetensors", "types", bytes)?)
+    }
+
+    /// What PyTorch wrote: `tests/fixtures/torch/checkpoints.py`.
+    fn pickles(&self) -> Outcome {
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/torch/pth");
+        for entry in fs::read_dir(fixtures)? {
+            let path = entry?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            self.put("pickle", &name, fs::read(&path)?)?;
+        }
+        Ok(())
     }
 
     fn text(&self) -> Outcome {

@@ -115,6 +115,15 @@ pub(crate) enum Format {
     Ccv,
 }
 
+/// Which state dict of a checkpoint is read.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct StateDictArgs {
+    /// Of a PyTorch checkpoint that holds several state dicts, read the one under this key, such as `ema`
+    /// [default: the obvious one; a warning names the others].
+    #[arg(long, value_name = "KEY")]
+    pub(crate) state_dict: Option<String>,
+}
+
 /// Precisions that weights can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Precision {

@@ -6,8 +6,8 @@ use crate::args::Global;
 #[cfg(feature = "plot")]
 use crate::plot;
 use crate::{
-    bench, classify, completions, convert, draw, encode, inspect, plan, prepare, train, tune,
-    validate, visualize,
+    bench, classify, completions, convert, draw, encode, export, inspect, plan, prepare, run,
+    train, tune, validate, visualize,
 };
 
 const EXAMPLES: &str = "\
@@ -17,6 +17,7 @@ Examples:
   striate classify --model vgg-d.sqlite3 --format json --list photos.txt > ranks.jsonl
   striate inspect vgg-d.sqlite3                         layers, shapes, parameters
   striate convert vgg-d.sqlite3 vgg-d.safetensors --dtype f16
+  striate export resnet18.safetensors resnet18.onnx     for other programs
   striate bench vgg-d --layers                          where the time goes
   striate plan --model vgg-d --devices 4..64 --link 100GbE --flops 4.5T   would it pay?
   striate tune vgg-d                                    choose the GPU's kernels by measuring
@@ -45,12 +46,16 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Rank the classes of photos.
     Classify(classify::ClassifyArgs),
+    /// Run an ONNX model on tensors, and save what comes out.
+    Run(run::RunArgs),
     /// Run the raw network on a tensor, and save what a layer puts out.
     Encode(encode::EncodeArgs),
     /// Show what a model file holds: layers, shapes, parameters, metadata.
     Inspect(inspect::InspectArgs),
     /// Convert a model file between formats and precisions.
     Convert(convert::ConvertArgs),
+    /// Write a model as an ONNX file, for other programs.
+    Export(export::ExportArgs),
     /// Train a network, or resume its training.
     Train(Box<train::TrainArgs>),
     /// Predict what training on many devices would take: step times, bytes sent, the best way.

@@ -9,7 +9,7 @@ use striate::importers::{self, Inspection, WriteOptions};
 use striate::nn::Seed;
 use striate::tensor::{DType, Device};
 
-use crate::args::{Format, Global, Precision};
+use crate::args::{Format, Global, Precision, StateDictArgs};
 use crate::error::{Error, Result, chain};
 use crate::inputs;
 use crate::model;
@@ -34,11 +34,13 @@ Examples:
   striate convert mobilenet_v2 fresh.safetensors --seed 7
   curl -s https://example.org/vgg-d.sqlite3 | striate convert - vgg-d.safetensors")]
 pub(crate) struct ConvertArgs {
-    /// The model file to read: ccv's .sqlite3, .safetensors, or torchvision's state dict; `-` is
-    /// standard input. The name of a network, where there is no such file, gives one with fresh weights.
+    /// The model file to read: ccv's .sqlite3, .safetensors, or a state dict of torchvision's
+    /// (.safetensors, .pth); `-` is standard input. The name of a network, where there is no such file, gives one with fresh weights.
     input: PathBuf,
     /// The model file to write; `-` is standard output.
     output: PathBuf,
+    #[command(flatten)]
+    state_dict: StateDictArgs,
     /// The format of OUT [default: what its name ends in; safetensors where that is `-` or a
     /// pipe].
     #[arg(long = "type", value_enum, value_name = "TYPE")]
@@ -85,7 +87,8 @@ pub(crate) fn run(args: &ConvertArgs, global: &Global, output: &mut Output) -> R
     files.check()?;
     let form = form(args, &to)?;
     let known = model::catalogue(&args.input);
-    let input = known.is_none().then(|| inputs::model(&args.input)).transpose()?;
+    let input = known.is_none().then(|| inputs::model_of(&args.input, &args.state_dict));
+    let input = input.transpose()?;
     if let Some(input) = input.as_ref().filter(|_| in_place) {
         check_in_place(args, form, &input.inspect()?)?;
     }

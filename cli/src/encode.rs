@@ -8,10 +8,11 @@ use serde::Serialize;
 use striate::image::{self, Limits, npy};
 use striate::importers::safetensors::TensorFile;
 use striate::nn::Network;
+use striate::tensor::ops::Algorithm;
 use striate::tensor::{SharedBytes, Tensor};
 use striate::visualize::centre_view;
 
-use crate::args::{Format, Global, Precision, positive};
+use crate::args::{Format, Global, Precision, StateDictArgs, positive};
 use crate::error::{Error, Result};
 use crate::inputs::{self, STDIN_NAME, is_stdin};
 use crate::model;
@@ -49,6 +50,8 @@ pub(crate) struct EncodeArgs {
     /// The model file; `-` is standard input [default: the embedded model for handwritten digits].
     #[arg(short, long, value_name = "MODEL")]
     model: Option<PathBuf>,
+    #[command(flatten)]
+    state_dict: StateDictArgs,
     /// The layer whose output is saved, from 0 (see `striate inspect`) [default: the last one].
     #[arg(long, value_name = "N")]
     layer: Option<usize>,
@@ -66,6 +69,9 @@ pub(crate) struct EncodeArgs {
     /// Hold the weights in this precision [default: as they are stored].
     #[arg(long, value_enum)]
     dtype: Option<Precision>,
+    /// Compute convolutions as they are defined, without Winograd's faster and less exact form.
+    #[arg(long)]
+    direct: bool,
     /// Refuse images of more pixels.
     #[arg(long, value_name = "N", default_value_t = Limits::default().max_pixels,
         value_parser = positive::<u64>())]
@@ -105,10 +111,13 @@ pub(crate) fn run(args: &EncodeArgs, global: &Global, output: &mut Output) -> Re
     let to = Destination::of_whole(&args.output, "a file of numbers", true)?;
     to.check_report(output)?;
     let form = form(args, &to)?;
-    let model = args.model.as_deref().map(inputs::model).transpose()?;
+    let model = args.model.as_deref().map(|path| inputs::model_of(path, &args.state_dict));
+    let model = model.transpose()?;
     let device = global.device()?;
     let dtype = args.dtype.map(Into::into);
     let network = model::load(model.as_ref(), dtype, &device)?;
+    let algorithm = if args.direct { Algorithm::Direct } else { Algorithm::Auto };
+    let network = network.with_algorithm(algorithm);
     let layers = network.spec().nodes.len();
     let layer = args.layer.unwrap_or(layers.saturating_sub(1));
     if layer >= layers {

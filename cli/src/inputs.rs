@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use striate::image::{self, Dataset, Image, Limits};
 use striate::importers::ModelFile;
 
+use crate::args::StateDictArgs;
 use crate::error::{Error, Result};
 use crate::text;
 
@@ -96,6 +97,11 @@ pub(crate) fn model(path: &Path) -> Result<ModelFile> {
         true => Ok(ModelFile::from_reader(stdin("a model")?, STDIN_NAME)?),
         false => Ok(ModelFile::open(path)?),
     }
+}
+
+/// As [`model`], and of a checkpoint the state dict that is asked for.
+pub(crate) fn model_of(path: &Path, args: &StateDictArgs) -> Result<ModelFile> {
+    Ok(model(path)?.with_checkpoint_key(args.state_dict.clone())?)
 }
 
 /// The samples at a path; `-` is a list of them from standard input, and what is no file or folder, such

@@ -1,6 +1,8 @@
 //! `striate inspect`.
 
 mod graph;
+mod onnx;
+mod tensors;
 mod training;
 
 use std::path::PathBuf;
@@ -11,7 +13,7 @@ use striate::image::augment::{Recipe, TestView};
 use striate::importers::{self, Inspection, TrainingPosition};
 use striate::nn::{LayerSummary, Metadata, NetworkSpec};
 
-use crate::args::Format;
+use crate::args::{Format, StateDictArgs};
 use crate::error::Result;
 use crate::inputs::{self, is_stdin};
 use crate::model;
@@ -30,6 +32,8 @@ Examples:
 pub(crate) struct InspectArgs {
     /// A model file, or the name of a network; `-` is standard input.
     model: PathBuf,
+    #[command(flatten)]
+    state_dict: StateDictArgs,
     /// Show the graph that classifying runs: its ops after all passes, what each reads, when a value
     /// is freed, and the memory that activations take.
     #[arg(long)]
@@ -106,7 +110,25 @@ pub(crate) fn run(args: &InspectArgs, output: &mut Output) -> Result<()> {
     let (spec, file) = match model::catalogue(&args.model) {
         Some(known) => (known.spec(), None),
         None => {
-            let mut file = inputs::model(&args.model)?.inspect()?;
+            let model = inputs::model_of(&args.model, &args.state_dict)?;
+            let mut file = match model.inspect() {
+                Ok(file) => file,
+                Err(error)
+                    if model.format() == importers::Format::Onnx && !is_stdin(&args.model) =>
+                {
+                    let model = importers::onnx::Model::open(&args.model)?;
+                    return match args.graph {
+                        true => onnx::graph(args, &model, output),
+                        false => onnx::run(&model, &error, output),
+                    };
+                }
+                // What is no network that is known here still has tensors.
+                Err(error) if !args.graph => match model.tensors() {
+                    Ok(Some(found)) => return tensors::run(&args.model, &found, &error, output),
+                    _ => return Err(error.into()),
+                },
+                Err(error) => return Err(error.into()),
+            };
             if is_stdin(&args.model) {
                 file.file = "-".to_owned();
             }

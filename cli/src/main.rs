@@ -12,10 +12,12 @@ mod devices;
 mod draw;
 mod encode;
 mod error;
+mod export;
 mod inputs;
 mod inspect;
 mod labels;
 mod model;
+mod onnx;
 mod output;
 mod outputs;
 mod plan;
@@ -25,6 +27,7 @@ mod prepare;
 mod progress;
 mod ranks;
 mod results;
+mod run;
 mod tensors;
 mod text;
 mod train;
@@ -67,9 +70,11 @@ fn run(cli: &Cli, output: &mut Output) -> Result<()> {
     global.check(matches!(cli.command, Command::Classify(_)))?;
     match &cli.command {
         Command::Classify(args) => classify::run(args, global, output),
+        Command::Run(args) => run::run(args, global, output),
         Command::Encode(args) => encode::run(args, global, output),
         Command::Inspect(args) => inspect::run(args, output),
         Command::Convert(args) => convert::run(args, global, output),
+        Command::Export(args) => export::run(args, global, output),
         // What a file of options says is no wrong usage.
         Command::Train(args) if args.has_options_file() => train::run(args, global, output),
         Command::Train(args) => {

@@ -10,7 +10,7 @@ use striate::nn::Network;
 use striate::visualize::{self, Contrast};
 use striate::{Classifier, Occlusion, OcclusionMap};
 
-use crate::args::{Format, Global, positive};
+use crate::args::{Format, Global, StateDictArgs, positive};
 use crate::error::{Error, Result};
 use crate::inputs;
 use crate::output::{Output, dims};
@@ -41,6 +41,8 @@ Examples:
 pub(crate) struct VisualizeArgs {
     /// The model file; `-` is standard input [default: the embedded model for handwritten digits].
     model: Option<PathBuf>,
+    #[command(flatten)]
+    state_dict: StateDictArgs,
     /// The PNG file to write; `-` is standard output.
     #[arg(short, long, value_name = "OUT.png")]
     output: PathBuf,
@@ -145,7 +147,8 @@ pub(crate) fn run(args: &VisualizeArgs, global: &Global, output: &mut Output) ->
     to.check_report(output)?;
     let limits = Limits { max_pixels: args.max_pixels, ..Limits::default() };
     let photo = args.image.as_ref().map(|path| inputs::picture(path, &limits)).transpose()?;
-    let model = args.model.as_deref().map(inputs::model).transpose()?;
+    let model = args.model.as_deref().map(|path| inputs::model_of(path, &args.state_dict));
+    let model = model.transpose()?;
     let device = global.device()?;
     let network = model::load(model.as_ref(), None, &device)?;
     if args.model.is_none() && args.image.is_some() {

@@ -257,3 +257,51 @@ fn networks_are_known_by_their_names() {
     let bench = ["bench", "conv2d/squeezenet1_1/1_1", "--repeat", "1", "--format", "json"];
     assert!(scene.striate(&bench).done().contains("conv2d/squeezenet1-1/1_1"));
 }
+
+/// A checkpoint of PyTorch's whose network is not known: its tensors, of the state dict that is asked for.
+#[test]
+fn inspect_lists_the_tensors_of_a_checkpoint() {
+    let scene = Scene::new();
+    let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/torch/pth");
+    let path = format!("{fixtures}/checkpoint.pth");
+    let inspected = scene.striate(&["inspect", &path]);
+    assert!(inspected.stderr.contains("\"model\" (2 tensors) is read; others are"));
+    assert!(inspected.stderr.contains("its tensors are"), "{}", inspected.stderr);
+    let out = inspected.done();
+    assert!(out.contains("module.weight") && out.contains("2x3"), "{out}");
+    let asked = ["inspect", "--format", "json", "--state-dict", "ema.module", &path];
+    let report = &json(&scene.striate(&asked).done())[0];
+    assert_eq!(report["tensors"][0]["name"], "weight");
+    assert_eq!(report["tensors"][0]["dtype"], "float32");
+    // Other commands say why it is no network, and other files have no keys.
+    let asked = ["-q", "encode", "--model", &path, "--output", "o.npy", "in.npy"];
+    scene.striate(&asked).failed(&["torchvision's networks"]);
+    let asked = ["inspect", "--state-dict", "ema", "tiny.sqlite3"];
+    scene.striate(&asked).failed(&["state dict \"ema\"", "checkpoint of PyTorch's"]);
+}
+
+#[test]
+fn export_writes_a_model_that_run_runs() {
+    let scene = Scene::new();
+    let text = scene.striate(&["export", "tiny.sqlite3", "tiny.onnx", "--format", "json"]).done();
+    let report = &json(&text)[0];
+    let size = std::fs::metadata(scene.path("tiny.onnx")).unwrap().len();
+    assert_eq!((&report["opset"], &report["bytes"]), (&17.into(), &size.into()));
+
+    let x = Tensor::from_vec(inputs(2), [2, 9, 9, 3], scene.network.device()).unwrap();
+    let values = x.permute([0, 3, 1, 2]).unwrap().to_vec::<f32>().unwrap();
+    npy::write(scene.path("in.npy"), &npy::Array { shape: vec![2, 3, 9, 9], values }).unwrap();
+    scene.striate(&["run", "tiny.onnx", "-i", "in.npy", "-o", "out.safetensors"]).done();
+    let (shape, logits) = output(&scene, "out.safetensors");
+    assert_eq!(shape, [2, CLASSES]);
+    close(&logits, &scene.network.forward(&x).unwrap());
+
+    let text = scene.striate(&["export", "googlenet", "fresh.onnx", "--opset", "20"]).done();
+    assert!(text.contains("opset 20"), "{text}");
+    scene.striate(&["export", "tiny.sqlite3", "tiny.sqlite3"]).wrong_usage();
+    scene.striate(&["export", "tiny.sqlite3", "x.onnx", "--opset", "5"]).wrong_usage();
+    std::fs::copy(scene.path("tiny.sqlite3"), scene.path("same.onnx")).unwrap();
+    scene.striate(&["export", "same.onnx", "same.onnx"]).wrong_usage();
+    std::fs::copy(scene.path("tiny.sqlite3"), scene.path("y.onnx.data")).unwrap();
+    scene.striate(&["export", "y.onnx.data", "y.onnx"]).wrong_usage();
+}

@@ -43,6 +43,7 @@ fn help_teaches() {
         "encode",
         "inspect",
         "convert",
+        "export",
         "validate",
         "draw",
         "bench",

@@ -13,7 +13,7 @@
 //! * [`render`]: ranks, heat maps and tiles as pictures; [`output`]: writing them, whole or not at all.
 //!
 //! Pictures are channels last (`[rows, cols, channels]`), pixel values are 0..255 and never scaled.
-//! Of the tensor crate only its random numbers are used. Threads are started by the [`loader`]; what
+//! Of the tensor crate only its random numbers and its tensors in host memory are used. Threads are started by the [`loader`]; what
 //! else works in parallel does so on the current rayon pool, or one of its own where asked. No
 //! result depends on their number.
 //!

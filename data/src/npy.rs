@@ -1,16 +1,20 @@
-//! `.npy` files: arrays of numbers in numpy's format, read as and written from `f32`.
+//! `.npy` files: arrays of numbers in numpy's format, read as and written from `f32` ([`read`]), or tensors
+//! of any element type ([`read_tensor`]).
 
 mod header;
+mod tensor;
 
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
 use half::f16;
+use striate_tensor::DType;
 
 use crate::output::write_whole;
 use crate::{Error, FloatImage, Result};
-use header::{Element, Header, Kind};
+use header::{Accepts, Element, Header, descr};
+pub use tensor::{parse_tensor, read_tensor, read_tensor_from, tensor_bytes, write_tensor};
 
 const MAGIC: &[u8; 6] = b"\x93NUMPY";
 
@@ -65,13 +69,17 @@ impl From<&FloatImage> for Array {
 /// As [`read_from`], and [`Error::Directory`] when it is a folder.
 pub fn read(path: impl AsRef<Path>) -> Result<Array> {
     let path = path.as_ref();
+    read_from(open(path)?, path, MAX_BYTES)
+}
+
+fn open(path: &Path) -> Result<File> {
     let read_error = |source| Error::Read { path: path.to_owned(), source };
     let file = File::open(path).map_err(read_error)?;
     if file.metadata().map_err(read_error)?.is_dir() {
         let expected = "expected a .npy file";
         return Err(Error::Directory { path: path.to_owned(), expected });
     }
-    read_from(file, path, MAX_BYTES)
+    Ok(file)
 }
 
 /// Reads a `.npy` file of at most `limit` bytes of values from anything. `path` is what messages
@@ -82,7 +90,29 @@ pub fn read(path: impl AsRef<Path>) -> Result<Array> {
 /// [`Error::Read`] when reading fails. [`Error::Npy`] when it is no such file, when it holds fewer
 /// or more bytes than the shape says, elements that are not read, or a number beyond `f32`, and when
 /// it asks for more than the limit.
-pub fn read_from(mut reader: impl Read, path: &Path, limit: u64) -> Result<Array> {
+pub fn read_from(reader: impl Read, path: &Path, limit: u64) -> Result<Array> {
+    let Raw { header, count, data } = read_raw(reader, path, limit, Accepts::Floats)?;
+    let values = numbers(&data, header.element, count).map_err(|(index, value)| {
+        let detail = format!("value {index} is {value:e}, more than float32 can hold");
+        Error::Npy { name: path.display().to_string(), place: "values", detail }
+    })?;
+    let values = match header.fortran_order {
+        true => in_c_order(&values, &header.shape),
+        false => values,
+    };
+    Ok(Array { shape: header.shape, values })
+}
+
+/// A file as it stands.
+struct Raw {
+    header: Header,
+    /// How many elements there are.
+    count: usize,
+    /// Their bytes, as many as the header says.
+    data: Vec<u8>,
+}
+
+fn read_raw(mut reader: impl Read, path: &Path, limit: u64, accepts: Accepts) -> Result<Raw> {
     let name = path.display().to_string();
     let fail = |place, detail: String| Error::Npy { name: name.clone(), place, detail };
     let read_error = |source| Error::Read { path: path.to_owned(), source };
@@ -119,10 +149,10 @@ pub fn read_from(mut reader: impl Read, path: &Path, limit: u64) -> Result<Array
     // Latin-1 in versions 1 and 2; what is read of it is ASCII.
     let header =
         std::str::from_utf8(&header).map_err(|_| fail("header", "not plain text".to_owned()))?;
-    let header = Header::parse(header).map_err(|detail| fail("header", detail))?;
+    let header = Header::parse(header, accepts).map_err(|detail| fail("header", detail))?;
 
     let count = count(&header.shape);
-    let length = count.and_then(|count| count.checked_mul(header.element.bytes()));
+    let length = count.and_then(|count| count.checked_mul(header.element.dtype.size_bytes()));
     let (Some(count), Some(length)) = (count, length) else {
         return Err(fail("shape", format!("{:?} is too large", header.shape)));
     };
@@ -143,14 +173,7 @@ pub fn read_from(mut reader: impl Read, path: &Path, limit: u64) -> Result<Array
             format!("the shape {:?} takes {length} bytes, but {found} follow", header.shape),
         ));
     }
-    let values = numbers(&data, header.element, count).map_err(|(index, value)| {
-        fail("values", format!("value {index} is {value:e}, more than float32 can hold"))
-    })?;
-    let values = match header.fortran_order {
-        true => in_c_order(&values, &header.shape),
-        false => values,
-    };
-    Ok(Array { shape: header.shape, values })
+    Ok(Raw { header, count, data })
 }
 
 /// The numbers as `f32`, or the index and value of the first one that is finite and beyond it.
@@ -169,11 +192,10 @@ fn numbers(
         data.as_chunks::<N>().0.iter().map(little).collect()
     }
     let big = element.big_endian;
-    Ok(match element.kind {
-        Kind::U8 => data.iter().map(|&v| f32::from(v)).collect(),
-        Kind::F16 => all(data, big, |b| f16::from_le_bytes(b).to_f32()),
-        Kind::F32 => all(data, big, f32::from_le_bytes),
-        Kind::F64 => {
+    Ok(match element.dtype {
+        DType::F16 => all(data, big, |b| f16::from_le_bytes(b).to_f32()),
+        DType::F32 => all(data, big, f32::from_le_bytes),
+        DType::F64 => {
             let mut values = Vec::with_capacity(count);
             for (index, &chunk) in data.as_chunks::<8>().0.iter().enumerate() {
                 let wide = if big { f64::from_be_bytes(chunk) } else { f64::from_le_bytes(chunk) };
@@ -184,11 +206,13 @@ fn numbers(
             }
             values
         }
+        // Bytes; others are not accepted.
+        _ => data.iter().map(|&v| f32::from(v)).collect(),
     })
 }
 
 /// Values whose first axis is the fastest, put so that the last one is.
-fn in_c_order(values: &[f32], shape: &[usize]) -> Vec<f32> {
+fn in_c_order<T: Copy>(values: &[T], shape: &[usize]) -> Vec<T> {
     // The step in memory of each axis.
     let mut steps = Vec::with_capacity(shape.len());
     let mut step = 1;
@@ -249,19 +273,29 @@ pub fn bytes(array: &Array) -> Result<Vec<u8>> {
     Ok(serialise(array))
 }
 
-/// The bytes of a `.npy` file, version 1.0 (2.0 where the header is too long for it).
+/// The bytes of a `.npy` file.
 fn serialise(array: &Array) -> Vec<u8> {
-    let axes: String = array.shape.iter().map(|axis| format!("{axis}, ")).collect();
+    let mut bytes = start("<f4", &array.shape, array.values.len() * 4);
+    for value in &array.values {
+        bytes.extend(value.to_le_bytes());
+    }
+    bytes
+}
+
+/// The bytes of a `.npy` file before its values, with room for `more`: version 1.0 (2.0 where the header is
+/// too long for it).
+fn start(descr: &str, shape: &[usize], more: usize) -> Vec<u8> {
+    let axes: String = shape.iter().map(|axis| format!("{axis}, ")).collect();
     // A tuple of one has a comma, others may have.
-    let axes = if array.shape.len() == 1 { axes.trim_end() } else { axes.trim_end_matches(", ") };
-    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({axes}), }}");
+    let axes = if shape.len() == 1 { axes.trim_end() } else { axes.trim_end_matches(", ") };
+    let mut header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({axes}), }}");
     let before = if header.len() + 64 < usize::from(u16::MAX) { 10 } else { 12 };
     // Padded with spaces and ended by a new line, so that the values are aligned to 64 bytes.
     let length = (before + header.len() + 1).next_multiple_of(64) - before;
     header.push_str(&" ".repeat(length - header.len() - 1));
     header.push('\n');
 
-    let mut bytes = Vec::with_capacity(before + length + array.values.len() * 4);
+    let mut bytes = Vec::with_capacity(before + length + more);
     bytes.extend(MAGIC);
     if before == 10 {
         bytes.extend([1, 0]);
@@ -271,9 +305,6 @@ fn serialise(array: &Array) -> Vec<u8> {
         bytes.extend((length as u32).to_le_bytes());
     }
     bytes.extend(header.as_bytes());
-    for value in &array.values {
-        bytes.extend(value.to_le_bytes());
-    }
     bytes
 }
 

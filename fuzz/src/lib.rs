@@ -9,13 +9,15 @@
 #![allow(dead_code, unused_imports, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
 mod models;
+mod onnx;
 mod pictures;
 mod sets;
 mod text;
 
 use std::path::PathBuf;
 
-pub use models::{ccv, ccv_rows, safetensors, small_training};
+pub use models::{ccv, ccv_rows, pickle, safetensors, small_training};
+pub use onnx::onnx;
 pub use pictures::{jpeg, other_pictures};
 pub use sets::{cifar, dataset, idx, meta_mat, npy};
 pub use text::{lists, options, recipe, spec};
@@ -24,7 +26,7 @@ pub use text::{lists, options, recipe, spec};
 pub type Target = fn(&[u8]);
 
 /// Every target by name.
-pub const TARGETS: [(&str, Target); 14] = [
+pub const TARGETS: [(&str, Target); 16] = [
     ("ccv", ccv),
     ("ccv_rows", ccv_rows),
     ("cifar", cifar),
@@ -34,8 +36,10 @@ pub const TARGETS: [(&str, Target); 14] = [
     ("lists", lists),
     ("meta_mat", meta_mat),
     ("npy", npy),
+    ("onnx", onnx),
     ("options", options),
     ("other_pictures", other_pictures),
+    ("pickle", pickle),
     ("recipe", recipe),
     ("safetensors", safetensors),
     ("spec", spec),

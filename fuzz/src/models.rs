@@ -1,11 +1,11 @@
-//! Model files: ccv's sqlite form and safetensors.
+//! Model files: ccv's sqlite form, safetensors and PyTorch's.
 
 use std::path::Path;
 
 use rusqlite::Connection;
 use striate_importers::ccv::{self as form, TrainingState};
 use striate_importers::safetensors::{TensorFile, write_tensors};
-use striate_importers::{self as importers, ReadOptions, WriteOptions};
+use striate_importers::{self as importers, ReadOptions, WriteOptions, pth};
 use striate_nn::{LayerParameters, Network, NetworkSpec, Seed, conv2d, full_connect, lrn, pool};
 use striate_tensor::{DType, Device, Reference, Tensor};
 
@@ -50,13 +50,47 @@ pub fn safetensors(bytes: &[u8]) {
     survives(&scratch, &path);
 }
 
+/// A file of PyTorch's, either form: every state dict in it, and the tensors of each.
+pub fn pickle(bytes: &[u8]) {
+    /// What the tensors of a file may have at most, by the file's bytes: deflated ones have more.
+    const MOST_TIMES: usize = 8 * 1032;
+    const SPARE_BYTES: usize = 1 << 20;
+    let scratch = Scratch::new();
+    let path = scratch.file("model.pth", bytes);
+    let file = match pth::TensorFile::open(&path) {
+        Ok(file) => file,
+        Err(error) => return printed(&error),
+    };
+    let keys = file.other_keys().map(|key| pth::TensorFile::open_key(&path, key).unwrap());
+    for file in std::iter::once(pth::TensorFile::open_key(&path, file.key()).unwrap()).chain(keys) {
+        let mut total = 0;
+        for name in file.names() {
+            assert!(file.element_type(name).is_some());
+            match file.tensor(name, &device(), None) {
+                Ok(tensor) => {
+                    assert_eq!(Some(tensor.dims()), file.shape(name), "{name}");
+                    total += tensor.shape().count();
+                }
+                Err(error) => printed(&error),
+            }
+        }
+        assert!(total <= bytes.len() * MOST_TIMES + SPARE_BYTES, "{total} numbers");
+    }
+    survives(&scratch, &path);
+}
+
 fn tensors_come_back(scratch: &Scratch, file: &TensorFile) {
     let device = device();
     let mut read = Vec::new();
     for name in file.names() {
         match file.tensor(name, &device, None) {
+            Ok(tensor) => assert_eq!(Some(tensor.dims()), file.shape(name), "{name}"),
+            Err(error) => printed(&error),
+        }
+        match file.stored(name, &device) {
             Ok(tensor) => {
                 assert_eq!(Some(tensor.dims()), file.shape(name), "{name}");
+                assert_eq!(Some(tensor.dtype()), file.dtype(name), "{name}");
                 read.push((name, tensor));
             }
             Err(error) => printed(&error),
@@ -70,7 +104,10 @@ fn tensors_come_back(scratch: &Scratch, file: &TensorFile) {
             assert_eq!(again.metadata(), file.metadata());
             assert_eq!(again.names().count(), tensors.len());
             for (name, tensor) in tensors {
-                assert_same(name, tensor, &again.tensor(name, &device, None).unwrap());
+                let [one, other] = [tensor, &again.stored(name, &device).unwrap()]
+                    .map(|tensor| tensor.to_host().unwrap());
+                assert_eq!(one.ty(), other.ty(), "{name}");
+                assert_eq!(one.values().bytes(), other.values().bytes(), "{name} differs");
             }
         }
         Err(error) => printed(&error),

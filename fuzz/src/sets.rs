@@ -9,6 +9,14 @@ use super::{Scratch, printed, same_bits, two_files};
 
 /// A `.npy` file, which comes back as the same numbers.
 pub fn npy(bytes: &[u8]) {
+    match arrays::parse_tensor(bytes, "input") {
+        Ok(tensor) => {
+            let again = arrays::parse_tensor(&arrays::tensor_bytes(&tensor), "again").unwrap();
+            assert_eq!(again.ty(), tensor.ty());
+            assert_eq!(again.values().bytes(), tensor.values().bytes());
+        }
+        Err(error) => printed(&error),
+    }
     let array = match arrays::parse(bytes, "input") {
         Ok(array) => array,
         Err(error) => return printed(&error),

@@ -1,5 +1,6 @@
 //! What a graph consists of.
 
+use striate_tensor::ops::Algorithm;
 use striate_tensor::{Cost, Op, Shape, Tensor, TensorType};
 
 use crate::{Error, Result};
@@ -260,6 +261,17 @@ impl Graph {
     /// Nodes pushed from here on were made from this: see [`Node::origin`].
     pub fn set_origin(&mut self, origin: Option<usize>) {
         self.origin = origin;
+    }
+
+    /// Makes every convolution one that is computed so.
+    pub fn set_algorithm(&mut self, algorithm: Algorithm) {
+        for node in &mut self.nodes {
+            match &mut node.op {
+                NodeOp::Op(Op::Conv2d(conv)) => conv.algorithm = algorithm,
+                NodeOp::Op(Op::ConvTranspose2d(conv)) => conv.algorithm = algorithm,
+                _ => {}
+            }
+        }
     }
 
     /// Makes a value an output.

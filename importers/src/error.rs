@@ -115,6 +115,34 @@ pub enum Error {
         /// What the device said.
         source: Box<striate_tensor::Error>,
     },
+    /// A node of the file's graph cannot be computed on what it is given.
+    #[error("{file}: {place}: {problem}")]
+    Node {
+        /// The file.
+        file: String,
+        /// The node: its name and its operator.
+        place: String,
+        /// What was expected, and what it has.
+        problem: String,
+    },
+    /// The file has operators that are not there.
+    #[error("{file}: operators of opset {opset} that are not supported: {operators}")]
+    Operators {
+        /// The file.
+        file: String,
+        /// The version of the standard operators.
+        opset: i64,
+        /// Each operator, how often it stands there, and the first nodes.
+        operators: String,
+    },
+    /// The file's graph could not be run.
+    #[error("{file}: the run failed")]
+    Graph {
+        /// The file.
+        file: String,
+        /// Why not.
+        source: Box<striate_graph::Error>,
+    },
     /// The network cannot be held by the format asked for.
     #[error("{file}: {format} cannot hold this network: {reason}")]
     Unrepresentable {
@@ -164,7 +192,13 @@ impl Overflow {
         match self.dtype {
             DType::F16 => f64::from(striate_tensor::f16::MAX.to_f32()),
             DType::F32 => f64::from(f32::MAX),
+            DType::F64 => f64::MAX,
             DType::U32 => f64::from(u32::MAX),
+            DType::I64 => i64::MAX as f64,
+            DType::I32 => f64::from(i32::MAX),
+            DType::I8 => f64::from(i8::MAX),
+            DType::U8 => f64::from(u8::MAX),
+            DType::Bool => 1.0,
         }
     }
 }
@@ -225,6 +259,10 @@ impl Error {
 
     pub(crate) fn network(file: &str, source: striate_nn::Error) -> Self {
         Error::Network { file: file.into(), source: Box::new(source) }
+    }
+
+    pub(crate) fn graph(file: &str, source: striate_graph::Error) -> Self {
+        Error::Graph { file: file.into(), source: Box::new(source) }
     }
 
     pub(crate) fn tensor(

@@ -4,12 +4,7 @@
 type Signature = (usize, &'static [u8], &'static str);
 
 /// Signatures of binary files.
-const SIGNATURES: [Signature; 45] = [
-    (
-        0,
-        b"PK\x03\x04",
-        "a zip archive, such as torch.save or numpy.savez writes; save the weights as safetensors instead",
-    ),
+const SIGNATURES: [Signature; 44] = [
     (0, b"PK\x05\x06", "an empty zip archive"),
     (0, b"\x80\x02", PICKLE),
     (0, b"\x80\x03", PICKLE),
@@ -65,7 +60,7 @@ const SIGNATURES: [Signature; 45] = [
 ];
 
 const PICKLE: &str =
-    "a Python pickle, such as torch.save wrote; save the weights as safetensors instead";
+    "a Python pickle, and none of torch.save's; save the weights by torch.save, or as safetensors";
 const WAL: &str = "the write-ahead log of an sqlite database (-wal); name the database itself";
 
 /// What a file is that begins so and is no model file; nothing where that cannot be told.
@@ -81,17 +76,12 @@ pub(crate) fn describe(head: &[u8]) -> Option<String> {
     if head.iter().all(|byte| *byte == 0) {
         return Some("nothing but zeros at its beginning, as after a broken download".into());
     }
-    if is_onnx(head) {
-        return Some(
-            "an ONNX model, which has no import here; save the weights as safetensors".into(),
-        );
-    }
     describe_text(head)
 }
 
 /// An ONNX model is a protocol buffer without a signature. Its first field is the version of its form
 /// (a small number), its second the name of the program that wrote it, or an operator set.
-fn is_onnx(head: &[u8]) -> bool {
+pub(crate) fn is_onnx(head: &[u8]) -> bool {
     match head {
         [0x08, 1..=30, 0x12, length, name @ ..] => {
             let name = &name[..name.len().min(usize::from(*length))];
@@ -163,7 +153,7 @@ mod tests {
     #[test]
     fn says_what_a_file_is() {
         let tar: Vec<u8> = [vec![b'a'; 8], vec![0; 249], b"ustar\0".to_vec()].concat();
-        let cases: [(&[u8], &str); 24] = [
+        let cases: [(&[u8], &str); 21] = [
             (b"version https://git-lfs.github.com/spec/v1\noid", "git lfs pull"),
             (b"<!DOCTYPE html><html>", "an HTML page"),
             (b"\xef\xbb\xbf\n <HTML lang=en>", "an HTML page"),
@@ -171,14 +161,11 @@ mod tests {
             (b"[1, 2, 3]", "a JSON text"),
             (b"<?xml version='1.0'?><Error>", "an XML text"),
             (b"Access denied", "a text: \"Access denied\""),
-            (b"PK\x03\x04", "torch.save"),
             (b"\x80\x02\x8a\x0a", "pickle"),
             (b"\x80\x04\x95", "pickle"),
             (b"\x1f\x8b\x08", "gzip"),
             (b"BZh91AY", "bzip2"),
             (b"\x93NUMPY\x01", "numpy"),
-            (b"\x08\x07\x12\x07pytorch\x1a", "ONNX"),
-            (b"\x08\x03\x12\x08onnx.py ", "ONNX"),
             (b"GIF89a", "GIF"),
             (b"RIFF\x10\0\0\0WEBPVP8", "WebP"),
             (b"\xff\xd8\xff\xe0", "JPEG"),

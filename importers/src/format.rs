@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::foreign;
+use crate::pth;
 use crate::{Error, Result};
 
 /// The kinds of model files.
@@ -16,6 +17,10 @@ pub enum Format {
     Safetensors,
     /// A state dict of torchvision's in safetensors.
     Torchvision,
+    /// An ONNX model.
+    Onnx,
+    /// A file that PyTorch's `torch.save` wrote: `.pth`, `.pt`.
+    Pth,
 }
 
 impl Format {
@@ -25,6 +30,8 @@ impl Format {
             Format::Ccv => "ccv sqlite",
             Format::Safetensors => "safetensors",
             Format::Torchvision => "torchvision safetensors",
+            Format::Onnx => "ONNX",
+            Format::Pth => "PyTorch",
         }
     }
 
@@ -33,6 +40,8 @@ impl Format {
         match self {
             Format::Ccv => "sqlite3",
             Format::Safetensors | Format::Torchvision => "safetensors",
+            Format::Onnx => "onnx",
+            Format::Pth => "pth",
         }
     }
 
@@ -63,6 +72,9 @@ impl std::fmt::Display for Format {
 /// How an sqlite 3 database begins.
 const SQLITE: &[u8] = b"SQLite format 3\0";
 
+/// How a zip archive begins.
+const ZIP: &[u8] = b"PK\x03\x04";
+
 /// A length beyond this is none: the header of a safetensors file is JSON, and short.
 const MAX_LENGTH: u64 = 100_000_000;
 
@@ -86,6 +98,14 @@ pub(crate) fn recognise(
     if length.is_some_and(fits) && head.get(8) == Some(&b'{') {
         return Ok(Format::Safetensors);
     }
+    // Another archive than one of torch.save's is known by what is in it.
+    if head.starts_with(ZIP) || pth::is_legacy(head) {
+        return Ok(Format::Pth);
+    }
+    // The messages of protobuf have no signature.
+    if foreign::is_onnx(head) || extension.eq_ignore_ascii_case("onnx") {
+        return Ok(Format::Onnx);
+    }
     if let Some(what) = foreign::describe(head) {
         return Err(format!("it is {what}"));
     }
@@ -102,6 +122,10 @@ pub(crate) fn recognise(
         "sqlite3" | "sqlite" | "db" => format!(
             "it does not begin as an sqlite 3 database does (encrypted, cut off, or something \
              else); its first bytes are {first}"
+        ),
+        "pth" | "pt" => format!(
+            "it does not begin as a file of torch.save does (a zip archive, or a pickle with its number); \
+             its first bytes are {first}"
         ),
         _ => format!(
             "it begins neither as an sqlite 3 database nor as a safetensors file does; its first \
@@ -128,7 +152,13 @@ mod tests {
         // The header's parser says that the file is cut off.
         assert_eq!(found(&safetensors[..12], "safetensors"), Ok(Format::Safetensors));
         assert!(found(b"", "sqlite3").unwrap_err().contains("empty"));
-        assert!(found(b"PK\x03\x04....", "pt").unwrap_err().contains("torch.save"));
+        assert_eq!(found(b"PK\x03\x04....", "bin"), Ok(Format::Pth));
+        let legacy = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.";
+        assert_eq!(found(legacy, "safetensors"), Ok(Format::Pth));
+        let framed = b"\x80\x04\x95\x0d\0\0\0\0\0\0\0\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.";
+        assert_eq!(found(framed, ""), Ok(Format::Pth));
+        assert!(found(b"\x80\x04\x95\x0d\0\0\0\0", "pt").unwrap_err().contains("pickle"));
+        assert!(found(b"\x01?", "pth").unwrap_err().contains("torch.save"));
         assert!(found(b"\x01?", "sqlite3").unwrap_err().contains("encrypted"));
         let text = found(b"\x01\x02", "bin").unwrap_err();
         assert!(text.contains("neither") && text.contains("first bytes are 01 02"), "{text}");

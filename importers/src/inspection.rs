@@ -46,6 +46,18 @@ impl Inspection {
     }
 }
 
+/// A tensor in a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct StoredTensor {
+    /// Its name.
+    pub name: String,
+    /// The type of its elements, as the form of the file names it.
+    pub dtype: String,
+    /// Its shape, as the file has it.
+    pub shape: Vec<usize>,
+}
+
 /// Where the training of a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]

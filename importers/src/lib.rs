@@ -4,6 +4,7 @@
 //!   checkpoints in them.
 //! * [`safetensors`]: our own form, safetensors with the network's specification in its metadata;
 //!   and torchvision's state dicts, imported.
+//! * [`pth`]: PyTorch's own files, `.pth` and `.pt`, imported.
 //! * [`torch`]: where each tensor of a PyTorch state dict is in a network.
 //!
 //! [`read`], [`write`](write()), [`convert`] and [`inspect`] choose by the file: what is read is recognised by its
@@ -37,11 +38,15 @@ mod format;
 mod inspection;
 mod limits;
 mod model_file;
+pub mod onnx;
 mod options;
+pub mod pth;
 mod replace;
 pub mod safetensors;
 mod source;
+mod state_dict;
 pub mod torch;
+mod torchvision;
 mod values;
 
 use std::path::Path;
@@ -51,7 +56,7 @@ use striate_tensor::Device;
 
 pub use error::{Error, Overflow, Result};
 pub use format::Format;
-pub use inspection::{Inspection, StoredParameters, TrainingPosition};
+pub use inspection::{Inspection, StoredParameters, StoredTensor, TrainingPosition};
 pub use limits::{MAX_HEADER_BYTES, MAX_LAYERS, MAX_PIPE_BYTES, MAX_SPEC_BYTES, MAX_TENSORS};
 pub use model_file::ModelFile;
 pub use options::{ReadOptions, WriteOptions};
@@ -74,7 +79,13 @@ pub fn write(path: impl AsRef<Path>, network: &Network, options: &WriteOptions) 
     let path = path.as_ref();
     match Format::of_extension(path)? {
         Format::Ccv => ccv::write(path, network, options),
-        Format::Safetensors | Format::Torchvision => safetensors::write(path, network, options),
+        Format::Safetensors | Format::Torchvision | Format::Pth => {
+            safetensors::write(path, network, options)
+        }
+        Format::Onnx => Err(Error::Target {
+            file: path.display().to_string(),
+            reason: "ONNX is written by `export`".into(),
+        }),
     }
 }
 

@@ -3,19 +3,28 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use striate_nn::Network;
 use striate_tensor::{DType, Device};
 
 use crate::source::Source;
-use crate::{Format, Inspection, ReadOptions, Result, WriteOptions, ccv, safetensors, write};
+use crate::{
+    Error, Format, Inspection, ReadOptions, Result, StoredTensor, WriteOptions, ccv, onnx, pth,
+    safetensors, write,
+};
 
 /// A model file of any kind that is known here, open for reading and recognised by its content.
 ///
 /// Everything that is asked of it comes from the file that was opened, also where another one takes its
 /// name meanwhile.
-pub struct ModelFile(Arc<Source>);
+pub struct ModelFile {
+    source: Arc<Source>,
+    /// The state dict that is asked for.
+    key: Option<String>,
+    /// A file of PyTorch's, once its pickle is read.
+    pth: OnceLock<pth::TensorFile>,
+}
 
 impl ModelFile {
     /// Opens a file. What is no regular file, such as a pipe, is copied to a temporary one first.
@@ -25,7 +34,7 @@ impl ModelFile {
     /// [`Error::NotAModel`](crate::Error::NotAModel) where it is of no known kind: what it is instead, and
     /// what to do with it.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        Ok(ModelFile(Arc::new(Source::open(path.as_ref())?)))
+        Ok(Self::of(Source::open(path.as_ref())?))
     }
 
     /// Copies a file that comes out of a reader, such as standard input, to a temporary one; `name` stands
@@ -35,18 +44,43 @@ impl ModelFile {
     /// As [`open`](Self::open); also where more than [`MAX_PIPE_BYTES`](crate::MAX_PIPE_BYTES) come, or
     /// there is no room for them.
     pub fn from_reader(reader: impl Read, name: impl Into<String>) -> Result<Self> {
-        Ok(ModelFile(Arc::new(Source::spool(reader, name, "")?)))
+        Ok(Self::of(Source::spool(reader, name, "")?))
+    }
+
+    fn of(source: Source) -> Self {
+        ModelFile { source: Arc::new(source), key: None, pth: OnceLock::new() }
+    }
+
+    /// The same file, and the state dict under this key of it: of a checkpoint of PyTorch's that holds
+    /// several. Nothing leaves the choice to the file. See [`ReadOptions::checkpoint_key`], which goes
+    /// first.
+    ///
+    /// # Errors
+    /// [`Error::Content`](crate::Error::Content) where files of its kind have no keys.
+    pub fn with_checkpoint_key(mut self, key: Option<String>) -> Result<Self> {
+        check_key(&self.source, key.as_deref())?;
+        (self.key, self.pth) = (key, OnceLock::new());
+        Ok(self)
+    }
+
+    /// The tensors of a file of PyTorch's: its pickle is read once.
+    fn pth(&self) -> Result<&pth::TensorFile> {
+        if let Some(file) = self.pth.get() {
+            return Ok(file);
+        }
+        let file = pth::TensorFile::of(Arc::clone(&self.source), self.key.as_deref())?;
+        Ok(self.pth.get_or_init(|| file))
     }
 
     /// What stands for the file in messages: its path, or the name that was given.
     pub fn name(&self) -> &str {
-        self.0.name()
+        self.source.name()
     }
 
     /// Its kind, as far as its first bytes tell: a state dict of torchvision's begins as
     /// [`Format::Safetensors`] does.
     pub fn format(&self) -> Format {
-        self.0.format()
+        self.source.format()
     }
 
     /// Reads the network.
@@ -54,12 +88,18 @@ impl ModelFile {
     /// # Errors
     /// What reading a file of its kind says, see [`ccv::read`] and [`safetensors::read`].
     pub fn read(&self, device: &Device, options: &ReadOptions) -> Result<Network> {
-        let source = Arc::clone(&self.0);
+        let source = Arc::clone(&self.source);
+        check_key(&source, options.checkpoint_key.as_deref())?;
         match self.format() {
             Format::Ccv => ccv::read_source(source, device, options),
             Format::Safetensors | Format::Torchvision => {
                 safetensors::read_source(source, device, options)
             }
+            Format::Onnx => onnx::Model::of_source(&source)?.to_classifier(device, options),
+            Format::Pth => match options.checkpoint_key {
+                Some(_) => pth::read_source(source, device, options),
+                None => pth::read_open(self.pth()?, device, options),
+            },
         }
     }
 
@@ -69,10 +109,24 @@ impl ModelFile {
     /// As [`read`](Self::read), where the description of the network or the sizes of its weights are at
     /// fault.
     pub fn inspect(&self) -> Result<Inspection> {
-        let source = Arc::clone(&self.0);
+        let source = Arc::clone(&self.source);
         match self.format() {
             Format::Ccv => ccv::inspect(source),
             Format::Safetensors | Format::Torchvision => safetensors::inspect(source),
+            Format::Pth => pth::inspect(self.pth()?),
+            Format::Onnx => onnx::Model::of_source(&source)?.inspect(source.bytes()),
+        }
+    }
+
+    /// The tensors of a file of PyTorch's, also where they are of no network that is known here; nothing
+    /// for other kinds.
+    ///
+    /// # Errors
+    /// As [`pth::TensorFile::open`].
+    pub fn tensors(&self) -> Result<Option<Vec<StoredTensor>>> {
+        match self.format() {
+            Format::Pth => Ok(Some(pth::tensors(self.pth()?))),
+            Format::Ccv | Format::Safetensors | Format::Torchvision | Format::Onnx => Ok(None),
         }
     }
 
@@ -82,16 +136,17 @@ impl ModelFile {
     /// As [`ccv::read_training_notes`].
     pub fn training_notes(&self) -> Result<BTreeMap<String, String>> {
         match self.format() {
-            Format::Ccv => ccv::read_training_notes_source(Arc::clone(&self.0)),
+            Format::Ccv => ccv::read_training_notes_source(Arc::clone(&self.source)),
             Format::Safetensors | Format::Torchvision => {
-                safetensors::read_training_texts(Arc::clone(&self.0))
+                safetensors::read_training_texts(Arc::clone(&self.source))
             }
+            Format::Pth | Format::Onnx => Ok(BTreeMap::new()),
         }
     }
 
     /// Its bytes, from the first to the last; each reader has a place of its own.
     pub fn bytes(&self) -> impl Read + Send + use<> {
-        Bytes { source: Arc::clone(&self.0), at: 0 }
+        Bytes { source: Arc::clone(&self.source), at: 0 }
     }
 
     /// Writes it as another file, see [`convert`](crate::convert()).
@@ -107,7 +162,7 @@ impl ModelFile {
         let output = output.as_ref();
         let to = Format::of_extension(output)?;
         if self.format() == Format::Ccv && to == Format::Ccv && !options.strip {
-            let checkpoint = ccv::read_checkpoint_source(Arc::clone(&self.0), device)?;
+            let checkpoint = ccv::read_checkpoint_source(Arc::clone(&self.source), device)?;
             if let Some(state) = &checkpoint.state {
                 return ccv::write_checkpoint_with(output, &checkpoint.network, state, options);
             }
@@ -121,20 +176,33 @@ impl ModelFile {
             && keeps_bits
         {
             let (network, training) =
-                safetensors::read_training_source(Arc::clone(&self.0), device)?;
+                safetensors::read_training_source(Arc::clone(&self.source), device)?;
             if let Some(training) = training {
                 return safetensors::write_training(output, &network, &training);
             }
             return write(output, &network, options);
         }
-        if !options.strip && !self.inspect()?.training_state.is_empty() {
-            let (output, input) = (output.display(), self.0.name());
+        let may_train = self.format() != Format::Pth && !options.strip;
+        if may_train && !self.inspect()?.training_state.is_empty() {
+            let (output, input) = (output.display(), self.source.name());
             log::warn!(
                 "{output}: the training state of {input} is left out: it stays from a file to one of its \
                  own form, in the precision that it has"
             );
         }
         write(output, &self.read(device, &ReadOptions::default())?, options)
+    }
+}
+
+/// Refuses a key where files of its kind have none.
+fn check_key(source: &Source, key: Option<&str>) -> Result<()> {
+    match key {
+        Some(key) if source.format() != Format::Pth => {
+            let (place, got) = (format!("state dict {key:?}"), source.format().to_string());
+            let expected = "a checkpoint of PyTorch's, which may hold several state dicts";
+            Err(Error::content(source.name(), place, expected, got))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -153,6 +221,6 @@ impl Read for Bytes {
 
 impl std::fmt::Debug for ModelFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "ModelFile({}, {})", self.0.name(), self.format())
+        write!(f, "ModelFile({}, {})", self.source.name(), self.format())
     }
 }

@@ -13,6 +13,9 @@ pub struct ReadOptions {
     /// Whether finite values may become infinite where `dtype` has no place for them, with a warning.
     /// Otherwise that is an [`Error::Overflow`].
     pub allow_overflow: bool,
+    /// Of a checkpoint of PyTorch's that holds several state dicts, the key of the one to read: `ema`, or
+    /// `model.state_dict` for one within another. Files of other kinds have none.
+    pub checkpoint_key: Option<String>,
 }
 
 impl ReadOptions {
@@ -25,6 +28,12 @@ impl ReadOptions {
     /// Whether finite values may become infinite.
     pub fn allow_overflow(mut self, allow: bool) -> Self {
         self.allow_overflow = allow;
+        self
+    }
+
+    /// With the state dict under this key of a checkpoint.
+    pub fn checkpoint_key(mut self, key: impl Into<String>) -> Self {
+        self.checkpoint_key = Some(key.into());
         self
     }
 }

@@ -132,6 +132,17 @@ impl Source {
         &self.path
     }
 
+    /// The folder that the file is in; none for a pipe.
+    pub(crate) fn folder(&self) -> Option<&Path> {
+        if self.spooled.is_some() {
+            return None;
+        }
+        match self.path.parent() {
+            Some(parent) if parent.as_os_str().is_empty() => Some(Path::new(".")),
+            parent => parent,
+        }
+    }
+
     /// What a network without a name of its own is called. A pipe has a name that says nothing, such as
     /// `/dev/fd/63`.
     pub(crate) fn stem(&self) -> String {
@@ -208,18 +219,18 @@ impl Stamp {
 }
 
 #[cfg(unix)]
-fn read_at(file: &File, bytes: &mut [u8], at: u64) -> io::Result<usize> {
+pub(crate) fn read_at(file: &File, bytes: &mut [u8], at: u64) -> io::Result<usize> {
     std::os::unix::fs::FileExt::read_at(file, bytes, at)
 }
 
 #[cfg(windows)]
-fn read_at(file: &File, bytes: &mut [u8], at: u64) -> io::Result<usize> {
+pub(crate) fn read_at(file: &File, bytes: &mut [u8], at: u64) -> io::Result<usize> {
     std::os::windows::fs::FileExt::seek_read(file, bytes, at)
 }
 
 /// Where a file has one place at a time, readers take turns.
 #[cfg(not(any(unix, windows)))]
-fn read_at(mut file: &File, bytes: &mut [u8], at: u64) -> io::Result<usize> {
+pub(crate) fn read_at(mut file: &File, bytes: &mut [u8], at: u64) -> io::Result<usize> {
     use std::io::{Seek, SeekFrom};
     use std::sync::{Mutex, PoisonError};
     static TURN: Mutex<()> = Mutex::new(());

@@ -74,7 +74,7 @@ impl<'a> Run<'a> {
         match values {
             HostValues::F32(values) => Some(Run::F32(values)),
             HostValues::F16(values) => Some(Run::F16(values)),
-            HostValues::U32(_) => None,
+            _ => None,
         }
     }
 
@@ -180,6 +180,22 @@ pub(crate) fn load<E>(
         Some(run) => run.load(0, stored, narrowing, fill)?,
         None => Counts::default(),
     };
+    Ok((values, counts))
+}
+
+/// `count` elements of any type, stored as they are, and how many of them are not finite.
+/// `fill(bytes, offset)` copies bytes of what is stored.
+pub(crate) fn load_as_stored<E>(
+    count: usize,
+    dtype: DType,
+    mut fill: impl FnMut(&mut [u8], usize) -> Result<(), E>,
+) -> Result<(HostValues, Counts), E> {
+    let (mut values, mut counts) = (HostValues::zeros(dtype, count), Counts::default());
+    for (i, piece) in values.bytes_mut().chunks_mut(PIECE_BYTES).enumerate() {
+        fill(piece, i * PIECE_BYTES)?;
+        counts.non_finite += non_finite_bytes(piece, dtype);
+        to_machine_order(piece, dtype.size_bytes());
+    }
     Ok((values, counts))
 }
 
@@ -350,7 +366,7 @@ mod tests {
                 let wide = match &values {
                     HostValues::F16(v) => v.iter().map(|v| v.to_f32()).collect(),
                     HostValues::F32(v) => v.clone(),
-                    HostValues::U32(_) => vec![],
+                    _ => vec![],
                 };
                 let same =
                     wide.iter().zip(&floats).all(|(a, b)| a == b || a.is_nan() && b.is_nan());

@@ -142,7 +142,7 @@ fn a_precision_can_be_asked_for() {
             }
             // The mean image stays f32.
             HostValues::F32(mean) => assert_eq!(mean, wide),
-            HostValues::U32(_) => panic!("not floats"),
+            _ => panic!("not floats"),
         }
     }
     let options = ReadOptions::default().dtype(DType::U32);

@@ -13,7 +13,7 @@ use common::{names, reference, small, small_ccv, training};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use striate_importers::ccv::{read_checkpoint, write_checkpoint};
-use striate_importers::{ModelFile, ReadOptions, WriteOptions, inspect, read, safetensors};
+use striate_importers::{ModelFile, ReadOptions, WriteOptions, inspect, pth, read, safetensors};
 use striate_tensor::DType;
 
 /// Notes the largest allocation of each thread.
@@ -186,12 +186,41 @@ proptest! {
         survives(&path);
     }
 
+    /// Half of the damage goes into the pickle, which is at the beginning of both forms.
+    #[test]
+    fn damaged_pickles(
+        changes in changes(),
+        keep in prop::option::weighted(0.3, any::<prop::sample::Index>()),
+        early in any::<bool>(),
+        name in prop::sample::select(vec![
+            "plain.pth", "plain.legacy.pth", "protocol-4.pth", "deflated.pth", "checkpoint.pth",
+            "module.pth", "script.pt", "module.legacy.pth", "parameters.pth", "harm.pth",
+        ]),
+    ) {
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/torch/pth");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.pth");
+        let good = fs::read(fixtures.join(name)).unwrap();
+        let (head, tail) = good.split_at(if early { good.len() / 3 } else { good.len() });
+        let bytes = [damage(head, &changes, None), tail.to_vec()].concat();
+        fs::write(&path, damage(&bytes, &[], keep)).unwrap();
+        survives(&path);
+        LARGEST.set(0);
+        if let Ok(file) = pth::TensorFile::open(&path) {
+            for tensor in file.names() {
+                let _ = file.tensor(tensor, &reference(), None);
+            }
+        }
+        let largest = LARGEST.get();
+        prop_assert!(largest <= MAX_ALLOCATION_BYTES, "an allocation of {} bytes", largest);
+    }
+
     /// Beginnings of all kinds, of files and of pipes: a message, whatever they are.
     #[test]
     fn any_beginning(
         known in prop::sample::select(vec![
             &b""[..], b"SQLite format 3\0", b"\x08\0\0\0\0\0\0\0{", b"\x80\x02", b"<html", b"{", b"PK",
-            b"version https://git-lfs", b"BM", b"\x08\x07\x12",
+            b"PK\x03\x04", b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.", b"version https://git-lfs", b"BM", b"\x08\x07\x12",
         ]),
         rest in prop::collection::vec(any::<u8>(), 0..600),
         extension in prop::sample::select(vec!["safetensors", "sqlite3", "bin"]),
@@ -202,7 +231,9 @@ proptest! {
         fs::write(&path, &bytes).unwrap();
         survives(&path);
         prop_assert!(inspect(&path).is_err());
-        let beginning = bytes.starts_with(b"SQLite") || bytes.get(8) == Some(&b'{');
+        let is_torch = bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"\x80\x02\x8a");
+        let beginning =
+            is_torch || bytes.starts_with(b"SQLite") || bytes.get(8) == Some(&b'{');
         let named = match ModelFile::from_reader(&bytes[..], "pipe") {
             Ok(_) => beginning,
             Err(error) => error.to_string().starts_with("pipe: "),

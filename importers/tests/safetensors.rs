@@ -9,13 +9,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use common::{chain, dump, golden_nets, names, reference, small, values};
+use proptest::prelude::*;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use striate_importers::safetensors::{
     TensorFile, read, read_bytes, read_file, read_with, write, write_numbers_to, write_tensors,
 };
 use striate_importers::{Error, Format, ReadOptions, WriteOptions, ccv, inspect};
 use striate_ops_cpu::Cpu;
-use striate_tensor::{DType, Device, HostTensor, Shape, SharedBytes, Tensor, f16};
+use striate_tensor::{DType, Device, HostTensor, Shape, SharedBytes, Tensor, TensorType, f16};
 
 fn bytes(owner: Vec<u8>) -> SharedBytes {
     SharedBytes::new(Arc::new(owner))
@@ -156,6 +157,77 @@ fn we_read_what_the_reference_implementation_writes() {
             .contains("f: tensor whole: expected elements of type F32, F16, BF16 or F64, got I64")
     );
     assert!(text("none").contains("tensor none: expected a tensor of this name, got 5 others"));
+    let stored = |name: &str| file.stored(name, &device).unwrap();
+    assert_eq!(stored("whole").to_vec::<i64>().unwrap(), [0x0101_0101_0101_0101]);
+    assert_eq!(stored("doubles").to_vec::<f64>().unwrap(), [0.5, 3.0, 4.0]);
+    assert_eq!(stored("bf16").to_vec::<f32>().unwrap(), [1.0]);
+    assert_eq!([file.dtype("bf16"), file.dtype("none")], [Some(DType::F32), None]);
+}
+
+/// A tensor of any bits; truth values are among them.
+fn any_bits(dtype: DType, shape: &[usize], words: &[u64]) -> HostTensor {
+    let shape = Shape::new(shape).unwrap();
+    let mut tensor = HostTensor::zeros(&TensorType::new(shape, dtype));
+    let mut bits = words.iter().cycle().flat_map(|word| word.to_le_bytes());
+    for byte in tensor.values_mut().bytes_mut() {
+        let bits = bits.next().unwrap_or_default();
+        *byte = if dtype == DType::Bool { bits & 1 } else { bits };
+    }
+    tensor
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn every_element_type_comes_back_as_written(
+        dims in prop::collection::vec(0usize..5, 0..4),
+        words in prop::collection::vec(any::<u64>(), 1..40),
+    ) {
+        let device = reference();
+        let hosts: Vec<(&str, HostTensor)> = (DType::ALL.iter())
+            .map(|dtype| (dtype.name(), any_bits(*dtype, &dims, &words)))
+            .collect();
+        let named: Vec<(&str, &HostTensor)> = hosts.iter().map(|(n, host)| (*n, host)).collect();
+        let mut written = Vec::new();
+        write_numbers_to(&mut written, "x", &named, &BTreeMap::new()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.safetensors");
+        fs::write(&path, &written).unwrap();
+        let theirs = SafeTensors::deserialize(&written).unwrap();
+        let files =
+            [TensorFile::open(&path), TensorFile::from_bytes(bytes(written.clone()), "x")];
+        for file in files.into_iter().map(Result::unwrap) {
+            for (name, host) in &hosts {
+                prop_assert_eq!(file.dtype(name), Some(host.ty().dtype));
+                let got = file.stored(name, &device).unwrap().to_host().unwrap();
+                prop_assert_eq!(got.ty(), host.ty());
+                prop_assert_eq!(got.values().bytes(), host.values().bytes());
+                prop_assert_eq!(theirs.tensor(name).unwrap().data(), host.values().bytes());
+            }
+        }
+    }
+}
+
+#[test]
+fn what_has_no_element_type_here_is_named() {
+    let device = reference();
+    let json = r#"{"a":{"dtype":"U16","shape":[1],"data_offsets":[0,2]},
+        "b":{"dtype":"BOOL","shape":[2],"data_offsets":[2,4]}}"#;
+    let mut content = file(json, 4);
+    if let Some(last) = content.last_mut() {
+        *last = 2;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.safetensors");
+    fs::write(&path, &content).unwrap();
+    for file in [TensorFile::open(&path), TensorFile::from_bytes(bytes(content.clone()), "x")] {
+        let file = file.unwrap();
+        let text = |name: &str| chain(&file.stored(name, &device).unwrap_err());
+        assert!(text("a").contains("U8, BOOL or BF16, got U16"), "{}", text("a"));
+        assert!(text("b").contains("0 or 1, got 2 at element 1"), "{}", text("b"));
+        assert_eq!(file.dtype("a"), None);
+    }
 }
 
 #[test]

@@ -214,6 +214,56 @@ fn state_dicts_of_all_families_are_recognised() {
     assert!(recognised > 60, "{recognised}");
 }
 
+/// The names of `efficientnet_pytorch`, whose blocks are counted through.
+#[test]
+fn flat_blocks_are_those_of_the_stages() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = striate_models::by_name("efficientnet_lite0").unwrap().with_classes(9);
+    let tensors = striate_importers::torch::state_dict(&spec).unwrap();
+    let mut blocks: Vec<String> = Vec::new();
+    let mut dict = Named::new();
+    for tensor in tensors {
+        let (owner, leaf) = tensor.name.rsplit_once('.').unwrap();
+        let name = match owner.strip_prefix("blocks.").and_then(|rest| rest.rsplit_once('.')) {
+            Some((place, part)) => {
+                if !blocks.iter().any(|known| known == place) {
+                    blocks.push(place.to_owned());
+                }
+                let parts = match place {
+                    "0.0" => [
+                        ("conv_dw", "_depthwise_conv"),
+                        ("bn1", "_bn1"),
+                        ("conv_pw", "_project_conv"),
+                        ("bn2", "_bn2"),
+                        ("", ""),
+                        ("", ""),
+                    ],
+                    _ => [
+                        ("conv_pw", "_expand_conv"),
+                        ("bn1", "_bn0"),
+                        ("conv_dw", "_depthwise_conv"),
+                        ("bn2", "_bn1"),
+                        ("conv_pwl", "_project_conv"),
+                        ("bn3", "_bn2"),
+                    ],
+                };
+                let other = parts.iter().find(|(own, _)| *own == part).unwrap().1;
+                format!("_blocks.{}.{other}", blocks.len() - 1)
+            }
+            None => match owner {
+                "bn1" => "_bn0".into(),
+                "bn2" => "_bn1".into(),
+                "classifier" => "_fc".into(),
+                other => format!("_{other}"),
+            },
+        };
+        dict.push((format!("{name}.{leaf}"), tensor.shape));
+    }
+    assert_eq!(blocks.len(), 16);
+    let inspection = inspect(write(folder.path(), "F32", &dict)).unwrap();
+    assert_eq!(inspection.spec, spec);
+}
+
 /// ConvNeXt's 1x1 convolutions are matrices in PyTorch, and its factors have extents of 1.
 #[test]
 fn shapes_may_lack_extents_of_one() {

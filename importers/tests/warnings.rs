@@ -3,11 +3,12 @@
 
 mod common;
 
+use std::path::Path;
 use std::sync::Mutex;
 
 use common::{reference, small};
 use log::{LevelFilter, Log, Metadata, Record};
-use striate_importers::{ReadOptions, WriteOptions, ccv, read, write};
+use striate_importers::{ReadOptions, WriteOptions, ccv, pth, read, write};
 use striate_nn::{LayerParameters, Network};
 use striate_tensor::{DType, Tensor};
 
@@ -31,11 +32,32 @@ fn taken() -> Vec<String> {
     std::mem::take(&mut *COLLECT.0.lock().unwrap())
 }
 
+/// What PyTorch's checkpoints hold beside the state dict that is read, and what they ask to be executed.
+fn of_checkpoints() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/torch/pth");
+    let path = fixtures.join("checkpoint.pth");
+    pth::TensorFile::open(&path).unwrap();
+    let expected = format!(
+        "{}: it holds several state dicts: \"model\" (2 tensors) is read; others are at its top \
+         (1 tensors), \"ema.module\" (2 tensors)",
+        path.display()
+    );
+    assert_eq!(taken(), [expected]);
+    // Who asks is not told.
+    pth::TensorFile::open_key(&path, "ema.module").unwrap();
+    assert!(taken().is_empty());
+    pth::TensorFile::open(fixtures.join("harm.pth")).unwrap();
+    let told = taken();
+    assert!(told[0].contains("hook is left out: it is what posix.system (offset "), "{told:?}");
+    assert!(told[1].contains("in Python executes posix.system (offset "), "{told:?}");
+}
+
 /// One test, because there is one logger.
 #[test]
 fn warnings_name_the_file_the_layer_and_the_count() {
     log::set_logger(&COLLECT).unwrap();
     log::set_max_level(LevelFilter::Warn);
+    of_checkpoints();
     let device = reference();
     let folder = tempfile::tempdir().unwrap();
     let good = small(&device);

@@ -1,5 +1,5 @@
-//! Ops that memory bounds, or nearly: normalization, depthwise and transposed convolution. Times, and
-//! shares of the roofline.
+//! Ops that memory bounds, or nearly: normalization, depthwise and transposed convolution, resizing. Times,
+//! and shares of the roofline.
 //!
 //!     cargo run --release -p striate-ops-cpu --example bound_by_memory
 //!     cargo run --release -p striate-ops-cpu --example bound_by_memory -- depthwise
@@ -150,6 +150,17 @@ fn cases() -> Vec<Case> {
     ] {
         let op = ConvTranspose2d { padding: [[padding; 2]; 2], ..twice };
         add(what, op.into(), vec![x.clone(), vec![128, kernel, kernel, 64], vec![64]]);
+    }
+    for (what, rows, c, twice) in [
+        ("linear x2, 8x56x56x64", 56, 64, Resize::linear([112; 2])),
+        ("linear x2, 8x28x28x128", 28, 128, Resize::linear([56; 2])),
+        ("linear x2, 8x112x112x3", 112, 3, Resize::linear([224; 2])),
+        ("nearest x2, 8x56x56x64", 56, 64, Resize::nearest([112; 2])),
+        ("nearest x2, 8x28x28x128", 28, 128, Resize::nearest([56; 2])),
+    ] {
+        let [x, y] = [rows, 2 * rows].map(|rows| vec![8, rows, rows, c]);
+        add(what, twice.into(), vec![x]);
+        add(what, ResizeGrad { resize: twice, input: [rows; 2] }.into(), vec![y]);
     }
     all
 }

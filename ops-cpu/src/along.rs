@@ -1,12 +1,13 @@
 //! Entries by an index each: taken along an axis, and put there.
 
 use striate_tensor::ops::{Scatter, TakeAlong};
-use striate_tensor::{DType, Operand, Result, TensorType, f16};
+use striate_tensor::{Operand, Result, TensorType};
 
 use crate::buffer::elements;
 use crate::context::Context;
 use crate::elementwise::PART_ELEMS;
 use crate::memory::Memory;
+use crate::walk::{by_size, missing};
 
 pub(crate) fn take_along(
     cx: &Context,
@@ -14,21 +15,17 @@ pub(crate) fn take_along(
     inputs: &[Operand<'_>],
     output: &TensorType,
 ) -> Result<Memory> {
-    match output.dtype {
-        DType::F32 => taken(cx, op, f32::NAN, inputs, output),
-        DType::F16 => taken(cx, op, f16::NAN, inputs, output),
-        DType::U32 => taken(cx, op, u32::MAX, inputs, output),
-    }
+    by_size!(output.dtype, taken(cx, op, inputs, output))
 }
 
 fn taken<T: bytemuck::Pod + Send + Sync>(
     cx: &Context,
     op: &TakeAlong,
-    missing: T,
     inputs: &[Operand<'_>],
     output: &TensorType,
 ) -> Result<Memory> {
     let (x, indices) = (elements::<T>(&inputs[0])?, elements::<u32>(&inputs[1])?);
+    let missing = missing::<T>(output.dtype)?;
     let [_, extent, inner] = inputs[0].ty.shape.around(op.axis, "take_along")?;
     let line = output.shape.axis(op.axis, "take_along")? * inner;
     let mut y = cx.pool.take(output.size_bytes())?;
@@ -48,19 +45,15 @@ pub(crate) fn scatter(
     inputs: &[Operand<'_>],
     output: &TensorType,
 ) -> Result<Memory> {
-    match (op.add, output.dtype) {
-        (true, _) => {
-            let (x, source) = (cx.widen(&inputs[0])?, cx.widen(&inputs[2])?);
-            // Sums are made in f32, and rounded once.
-            let wide = TensorType::f32(output.shape);
-            let add = |to: &mut f32, from: f32| *to += from;
-            let y = put(cx, op, x.slice(), &inputs[1], source.slice(), &wide, add)?;
-            cx.narrow(y, output)
-        }
-        (false, DType::F16) => replaced::<f16>(cx, op, inputs, output),
-        (false, DType::F32) => replaced::<f32>(cx, op, inputs, output),
-        (false, DType::U32) => replaced::<u32>(cx, op, inputs, output),
+    if !op.add {
+        return by_size!(output.dtype, replaced(cx, op, inputs, output));
     }
+    let (x, source) = (cx.widen(&inputs[0])?, cx.widen(&inputs[2])?);
+    // Sums are made in f32, and rounded once.
+    let wide = TensorType::f32(output.shape);
+    let add = |to: &mut f32, from: f32| *to += from;
+    let y = put(cx, op, x.slice(), &inputs[1], source.slice(), &wide, add)?;
+    cx.narrow(y, output)
 }
 
 fn replaced<T: bytemuck::Pod + Send + Sync>(

@@ -54,7 +54,13 @@ fn host(operand: &Operand<'_>) -> Result<HostTensor> {
     let values = match operand.ty.dtype {
         DType::F32 => HostValues::from(elements::<f32>(operand)?.to_vec()),
         DType::F16 => HostValues::from(elements::<f16>(operand)?.to_vec()),
+        DType::F64 => HostValues::from(elements::<f64>(operand)?.to_vec()),
         DType::U32 => HostValues::from(elements::<u32>(operand)?.to_vec()),
+        DType::I64 => HostValues::from(elements::<i64>(operand)?.to_vec()),
+        DType::I32 => HostValues::from(elements::<i32>(operand)?.to_vec()),
+        DType::I8 => HostValues::from(elements::<i8>(operand)?.to_vec()),
+        DType::U8 => HostValues::from(elements::<u8>(operand)?.to_vec()),
+        DType::Bool => HostValues::Bool(elements::<u8>(operand)?.to_vec()),
     };
     HostTensor::new(operand.ty.shape, values)
 }

@@ -3,12 +3,14 @@
 use half::slice::HalfFloatSliceExt;
 use striate_tensor::{DType, Operand, Result, TensorType, f16};
 
-use crate::buffer::elements;
+use crate::buffer::{elements, own};
 use crate::context::Context;
 use crate::elementwise::{BLOCK_ELEMS, PART_ELEMS};
 use crate::gemm::widen;
 use crate::memory::Memory;
+use crate::number::conversion;
 use crate::simd::{Kernel, Simd};
+use crate::walk::by_size;
 
 pub(crate) fn cast(cx: &Context, inputs: &[Operand<'_>], output: &TensorType) -> Result<Memory> {
     let x = &inputs[0];
@@ -42,13 +44,28 @@ pub(crate) fn cast(cx: &Context, inputs: &[Operand<'_>], output: &TensorType) ->
                 y.convert_from_f32_slice(single);
             }
         }),
-        (DType::F32, DType::F32) | (DType::U32, DType::U32) => {
-            by_part(cx, x, output, |x: &[u32], y: &mut [u32]| y.copy_from_slice(x))
-        }
-        (DType::F16, DType::F16) => {
-            by_part(cx, x, output, |x: &[f16], y: &mut [f16]| y.copy_from_slice(x))
+        (from, to) if from == to => by_size!(to, copy(cx, x, output)),
+        // The types that are storage only: each by way of f64 or i64.
+        (from, to) => {
+            let convert = conversion(from, to);
+            let bytes = own(x.buffer)?.bytes();
+            let mut y = cx.pool.take(output.size_bytes())?;
+            let [x_part, y_part] = [from, to].map(|dtype| PART_ELEMS * dtype.size_bytes());
+            cx.threads.for_each_part(y.bytes_mut(), y_part, |part, y| {
+                let count = y.len() / to.size_bytes();
+                convert(&bytes[part * x_part..][..count * from.size_bytes()], y);
+            });
+            Ok(y)
         }
     }
+}
+
+fn copy<T: bytemuck::Pod + Send + Sync>(
+    cx: &Context,
+    x: &Operand<'_>,
+    output: &TensorType,
+) -> Result<Memory> {
+    by_part(cx, x, output, |x: &[T], y: &mut [T]| y.copy_from_slice(x))
 }
 
 fn by_part<T: bytemuck::Pod + Sync, U: bytemuck::Pod + Send>(

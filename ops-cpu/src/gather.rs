@@ -1,12 +1,13 @@
 //! Entries of an axis by index.
 
 use striate_tensor::ops::Gather;
-use striate_tensor::{DType, Operand, Result, TensorType, f16};
+use striate_tensor::{Operand, Result, TensorType};
 
 use crate::buffer::elements;
 use crate::context::Context;
 use crate::elementwise::PART_ELEMS;
 use crate::memory::Memory;
+use crate::walk::{by_size, missing};
 
 pub(crate) fn gather(
     cx: &Context,
@@ -14,21 +15,16 @@ pub(crate) fn gather(
     inputs: &[Operand<'_>],
     output: &TensorType,
 ) -> Result<Memory> {
-    match output.dtype {
-        DType::F32 => of(cx, op, f32::NAN, inputs, output),
-        DType::F16 => of(cx, op, f16::NAN, inputs, output),
-        DType::U32 => of(cx, op, u32::MAX, inputs, output),
-    }
+    by_size!(output.dtype, of(cx, op, inputs, output))
 }
 
 fn of<T: bytemuck::Pod + Send + Sync>(
     cx: &Context,
     op: &Gather,
-    missing: T,
     inputs: &[Operand<'_>],
     output: &TensorType,
 ) -> Result<Memory> {
-    let x = elements::<T>(&inputs[0])?;
+    let (x, missing) = (elements::<T>(&inputs[0])?, missing::<T>(output.dtype)?);
     let indices = elements::<u32>(&inputs[1])?;
     let [_, extent, inner] = inputs[0].ty.shape.around(op.axis, "gather")?;
     let mut y = cx.pool.take(output.size_bytes())?;

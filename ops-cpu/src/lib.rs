@@ -43,6 +43,7 @@ mod lrn_grad;
 mod math;
 mod matmul;
 mod memory;
+mod number;
 mod optimize;
 mod pad;
 mod permute;

@@ -1,12 +1,13 @@
 //! A border around a tensor.
 
 use striate_tensor::ops::Pad;
-use striate_tensor::{DType, MAX_RANK, Operand, Result, TensorType, f16};
+use striate_tensor::{MAX_RANK, Operand, Result, TensorType};
 
 use crate::buffer::elements;
 use crate::context::Context;
 use crate::elementwise::PART_ELEMS;
 use crate::memory::Memory;
+use crate::walk::{bits_of, by_size};
 
 pub(crate) fn pad(
     cx: &Context,
@@ -14,21 +15,16 @@ pub(crate) fn pad(
     inputs: &[Operand<'_>],
     output: &TensorType,
 ) -> Result<Memory> {
-    match output.dtype {
-        DType::F32 => of(cx, op, op.value, inputs, output),
-        DType::F16 => of(cx, op, f16::from_f32(op.value), inputs, output),
-        DType::U32 => of(cx, op, op.value as u32, inputs, output),
-    }
+    by_size!(output.dtype, of(cx, op, inputs, output))
 }
 
 fn of<T: bytemuck::Pod + Send + Sync>(
     cx: &Context,
     op: &Pad,
-    value: T,
     inputs: &[Operand<'_>],
     output: &TensorType,
 ) -> Result<Memory> {
-    let x = elements::<T>(&inputs[0])?;
+    let (x, value) = (elements::<T>(&inputs[0])?, bits_of::<T>(op.value, output.dtype)?);
     let mut y = cx.pool.take(output.size_bytes())?;
     let (from, to) = (inputs[0].ty.shape.dims(), output.shape.dims());
     // The last axis with a border, and those inside it, make up a line: border, operand, border.

@@ -8,7 +8,7 @@ use crate::context::Context;
 use crate::elementwise::PART_ELEMS;
 use crate::memory::Memory;
 use crate::simd::{Kernel, Simd};
-use crate::walk::{Walk, by_type};
+use crate::walk::{Walk, by_size};
 
 /// Rows and cols of the tiles of a transposition: the cache lines that they touch in the operand
 /// stay in the first-level cache until all of them has been used.
@@ -20,7 +20,7 @@ pub(crate) fn permute(
     inputs: &[Operand<'_>],
     output: &TensorType,
 ) -> Result<Memory> {
-    by_type!(output.dtype, of(cx, op, inputs, output))
+    by_size!(output.dtype, of(cx, op, inputs, output))
 }
 
 fn of<T: bytemuck::Pod + Send + Sync>(

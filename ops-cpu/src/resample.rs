@@ -117,9 +117,39 @@ impl Kernel for Row<'_> {
                 sum
             }
         };
-        for (out, y) in y.chunks_exact_mut(channels).enumerate() {
-            combine(y, line, cols.of(out));
+        match channels {
+            1 => few::<1>(y, line, cols),
+            2 => few::<2>(y, line, cols),
+            3 => few::<3>(y, line, cols),
+            4 => few::<4>(y, line, cols),
+            _ => {
+                for (out, y) in y.chunks_exact_mut(channels).enumerate() {
+                    combine(y, line, cols.of(out));
+                }
+            }
         }
+    }
+}
+
+/// [`combine`] for each pixel of a row, where the pixels are so small that their sums stay in registers.
+#[inline(always)]
+fn few<const CHANNELS: usize>(y: &mut [f32], line: &[f32], cols: &Own) {
+    let line = line.as_chunks::<CHANNELS>().0;
+    for (out, y) in y.as_chunks_mut::<CHANNELS>().0.iter_mut().enumerate() {
+        let (cells, weights) = cols.of(out);
+        if let (&[cell], &[1.0]) = (cells, weights) {
+            *y = line[cell as usize];
+            continue;
+        }
+        // To -0 a product is added without a change; `combine` adds other numbers of them to 0.
+        let mut sums = [if matches!(cells.len(), 2 | 4) { -0.0 } else { 0.0 }; CHANNELS];
+        for (&cell, &by) in cells.iter().zip(weights) {
+            let x = &line[cell as usize];
+            for (sum, x) in sums.iter_mut().zip(x) {
+                *sum += by * x;
+            }
+        }
+        *y = sums;
     }
 }
 

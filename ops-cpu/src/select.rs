@@ -1,20 +1,16 @@
 //! One of two values by a truth value.
 
-use striate_tensor::{DType, Operand, Result, TensorType};
+use striate_tensor::{Operand, Result, TensorType};
 
 use crate::buffer::elements;
 use crate::context::Context;
 use crate::elementwise::{BLOCK_ELEMS, Broadcast, PART_ELEMS};
 use crate::memory::Memory;
 use crate::simd::{Kernel, Simd};
+use crate::walk::by_size;
 
 pub(crate) fn select(cx: &Context, inputs: &[Operand<'_>], output: &TensorType) -> Result<Memory> {
-    // Only the size of an element matters.
-    match output.dtype {
-        DType::F32 => of::<f32>(cx, inputs, output),
-        DType::F16 => of::<striate_tensor::f16>(cx, inputs, output),
-        DType::U32 => of::<u32>(cx, inputs, output),
-    }
+    by_size!(output.dtype, of(cx, inputs, output))
 }
 
 fn of<T: bytemuck::Pod + Send + Sync>(

@@ -6,7 +6,7 @@ use striate_tensor::{Operand, Result, TensorType};
 use crate::buffer::elements;
 use crate::context::Context;
 use crate::memory::Memory;
-use crate::walk::{Walk, by_type};
+use crate::walk::{Walk, by_size};
 
 pub(crate) fn slice(
     cx: &Context,
@@ -14,7 +14,7 @@ pub(crate) fn slice(
     inputs: &[Operand<'_>],
     output: &TensorType,
 ) -> Result<Memory> {
-    by_type!(output.dtype, of(cx, op, inputs, output))
+    by_size!(output.dtype, of(cx, op, inputs, output))
 }
 
 fn of<T: bytemuck::Pod + Send + Sync>(

@@ -1,7 +1,7 @@
 //! Walks through a tensor in the order of another: what broadcasting, slicing, flipping and
 //! permuting have in common.
 
-use striate_tensor::MAX_RANK;
+use striate_tensor::{DType, MAX_RANK, Result, Shape, TensorType, reference};
 
 use crate::context::Context;
 use crate::elementwise::PART_ELEMS;
@@ -110,19 +110,34 @@ fn copy_line<T: Copy>(from: &[T], offset: usize, step: isize, line: &mut [T]) {
     }
 }
 
-/// Calls a function that is generic over the element type with that of a [`DType`].
+/// Calls a function that is generic over the element type with an unsigned integer of the size of a
+/// [`DType`]: what moves elements moves bits.
 ///
 /// [`DType`]: striate_tensor::DType
-macro_rules! by_type {
+macro_rules! by_size {
     ($dtype:expr, $function:ident($($argument:expr),*)) => {
-        match $dtype {
-            striate_tensor::DType::F32 => $function::<f32>($($argument),*),
-            striate_tensor::DType::F16 => $function::<striate_tensor::f16>($($argument),*),
-            striate_tensor::DType::U32 => $function::<u32>($($argument),*),
+        match $dtype.size_bytes() {
+            1 => $function::<u8>($($argument),*),
+            2 => $function::<u16>($($argument),*),
+            8 => $function::<u64>($($argument),*),
+            _ => $function::<u32>($($argument),*),
         }
     };
 }
-pub(crate) use by_type;
+pub(crate) use by_size;
+
+/// The bits of a value in an element type, as a cast gives them: `T` is of that type's size.
+pub(crate) fn bits_of<T: bytemuck::Pod>(value: f32, dtype: DType) -> Result<T> {
+    let one = reference::rounded(&TensorType::new(Shape::scalar(), dtype), &[value.into()])?;
+    Ok(bytemuck::pod_read_unaligned(one.values().bytes()))
+}
+
+/// The bits that stand for an entry that there is none of: NaN, the largest integer, or true.
+pub(crate) fn missing<T: bytemuck::Pod>(dtype: DType) -> Result<T> {
+    let float = matches!(dtype, DType::F32 | DType::F16 | DType::F64);
+    // An infinite integer is the largest one.
+    bits_of(if float { f32::NAN } else { f32::INFINITY }, dtype)
+}
 
 #[cfg(test)]
 mod tests {

@@ -36,7 +36,10 @@ fn run_within(name: &str, options: Options, tolerance: f64) {
     let Some(gpu) = common::gpu(options) else { return };
     let device = Device::new(gpu);
     let report = run_family(name, &device, &Settings { cases: cases(), tolerance, ..SETTINGS });
-    assert!(report.declined.is_empty(), "{report}");
+    // Types that are storage only may be declined, and nothing else.
+    let stored = ["f64", "i64", "i32", "i8", "u8", "bool"];
+    let of_stored = |case: &String| stored.iter().any(|dtype| case.contains(dtype));
+    assert!(report.declined.keys().all(of_stored), "{report}");
     // A refusal that came late belongs to this family.
     device.synchronize().unwrap();
 }

@@ -13,27 +13,82 @@ pub enum HostValues {
     F32(Vec<f32>),
     /// 16-bit floats.
     F16(Vec<f16>),
+    /// 64-bit floats.
+    F64(Vec<f64>),
     /// 32-bit unsigned integers.
     U32(Vec<u32>),
+    /// 64-bit integers.
+    I64(Vec<i64>),
+    /// 32-bit integers.
+    I32(Vec<i32>),
+    /// 8-bit integers.
+    I8(Vec<i8>),
+    /// 8-bit unsigned integers.
+    U8(Vec<u8>),
+    /// Truth values, each 0 or 1: [`HostValues::bools`] makes them, and [`HostValues::bool_bytes`] checks
+    /// them. A [`HostTensor`] of other bytes cannot be made.
+    Bool(Vec<u8>),
 }
 
+/// Does the same with the vector of any type.
+macro_rules! with_vector {
+    ($values:expr, $vector:ident => $body:expr) => {
+        match $values {
+            $crate::HostValues::F32($vector) => $body,
+            $crate::HostValues::F16($vector) => $body,
+            $crate::HostValues::F64($vector) => $body,
+            $crate::HostValues::U32($vector) => $body,
+            $crate::HostValues::I64($vector) => $body,
+            $crate::HostValues::I32($vector) => $body,
+            $crate::HostValues::I8($vector) => $body,
+            $crate::HostValues::U8($vector) => $body,
+            $crate::HostValues::Bool($vector) => $body,
+        }
+    };
+}
+pub(crate) use with_vector;
+
 impl HostValues {
+    /// Truth values.
+    pub fn bools(values: &[bool]) -> Self {
+        HostValues::Bool(values.iter().map(|&value| u8::from(value)).collect())
+    }
+
+    /// Truth values as bytes, each 0 or 1.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] for another byte.
+    pub fn bool_bytes(values: Vec<u8>) -> Result<Self> {
+        check_bools(&values)?;
+        Ok(HostValues::Bool(values))
+    }
+
+    /// The truth values, where they are such; a byte other than 0 is true.
+    pub fn as_bools(&self) -> Option<Vec<bool>> {
+        match self {
+            HostValues::Bool(values) => Some(values.iter().map(|&value| value != 0).collect()),
+            _ => None,
+        }
+    }
+
     /// The element type.
     pub fn dtype(&self) -> DType {
         match self {
             HostValues::F32(_) => DType::F32,
             HostValues::F16(_) => DType::F16,
+            HostValues::F64(_) => DType::F64,
             HostValues::U32(_) => DType::U32,
+            HostValues::I64(_) => DType::I64,
+            HostValues::I32(_) => DType::I32,
+            HostValues::I8(_) => DType::I8,
+            HostValues::U8(_) => DType::U8,
+            HostValues::Bool(_) => DType::Bool,
         }
     }
 
     /// The number of elements.
     pub fn len(&self) -> usize {
-        match self {
-            HostValues::F32(v) => v.len(),
-            HostValues::F16(v) => v.len(),
-            HostValues::U32(v) => v.len(),
-        }
+        with_vector!(self, v => v.len())
     }
 
     /// Whether there are no elements.
@@ -43,20 +98,12 @@ impl HostValues {
 
     /// The elements as bytes, in the machine's order.
     pub fn bytes(&self) -> &[u8] {
-        match self {
-            HostValues::F32(v) => bytemuck::cast_slice(v),
-            HostValues::F16(v) => bytemuck::cast_slice(v),
-            HostValues::U32(v) => bytemuck::cast_slice(v),
-        }
+        with_vector!(self, v => bytemuck::cast_slice(v))
     }
 
-    /// The elements as bytes, to write into.
+    /// The elements as bytes, to write into. Those of truth values must stay 0 or 1.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
-        match self {
-            HostValues::F32(v) => bytemuck::cast_slice_mut(v),
-            HostValues::F16(v) => bytemuck::cast_slice_mut(v),
-            HostValues::U32(v) => bytemuck::cast_slice_mut(v),
-        }
+        with_vector!(self, v => bytemuck::cast_slice_mut(v))
     }
 
     /// `count` zeros of a type, on huge pages where the system has them.
@@ -65,7 +112,13 @@ impl HostValues {
             DType::F32 => HostValues::F32(vec![0.0; count]),
             // Zeroed memory of the system, where a vector of f16 would be written.
             DType::F16 => HostValues::F16(bytemuck::allocation::cast_vec(vec![0u16; count])),
+            DType::F64 => HostValues::F64(vec![0.0; count]),
             DType::U32 => HostValues::U32(vec![0; count]),
+            DType::I64 => HostValues::I64(vec![0; count]),
+            DType::I32 => HostValues::I32(vec![0; count]),
+            DType::I8 => HostValues::I8(vec![0; count]),
+            DType::U8 => HostValues::U8(vec![0; count]),
+            DType::Bool => HostValues::Bool(vec![0; count]),
         };
         prefer_huge_pages(values.bytes_mut());
         values
@@ -81,21 +134,36 @@ impl HostValues {
         if self.dtype() != T::DTYPE {
             return None;
         }
-        Some(match self {
-            HostValues::F32(v) => bytemuck::allocation::cast_vec(v),
-            HostValues::F16(v) => bytemuck::allocation::cast_vec(v),
-            HostValues::U32(v) => bytemuck::allocation::cast_vec(v),
-        })
+        Some(with_vector!(self, v => bytemuck::allocation::cast_vec(v)))
+    }
+}
+
+/// Refuses bytes that are no truth values.
+pub(crate) fn check_bools(bytes: &[u8]) -> Result<()> {
+    match bytes.iter().position(|&byte| byte > 1) {
+        Some(place) => Err(Error::Parameter {
+            op: "host tensor",
+            parameter: "each truth value",
+            expected: "0 or 1".into(),
+            got: format!("{} at element {place}", bytes[place]),
+        }),
+        None => Ok(()),
     }
 }
 
 impl<T: Element> From<Vec<T>> for HostValues {
     fn from(values: Vec<T>) -> Self {
-        // `Element` is implemented for exactly these three types, so the cast is one to itself.
+        // The type of the elements is the one that stands behind the name, so the cast is one to itself.
         match T::DTYPE {
             DType::F32 => HostValues::F32(bytemuck::allocation::cast_vec(values)),
             DType::F16 => HostValues::F16(bytemuck::allocation::cast_vec(values)),
+            DType::F64 => HostValues::F64(bytemuck::allocation::cast_vec(values)),
             DType::U32 => HostValues::U32(bytemuck::allocation::cast_vec(values)),
+            DType::I64 => HostValues::I64(bytemuck::allocation::cast_vec(values)),
+            DType::I32 => HostValues::I32(bytemuck::allocation::cast_vec(values)),
+            DType::I8 => HostValues::I8(bytemuck::allocation::cast_vec(values)),
+            DType::U8 => HostValues::U8(bytemuck::allocation::cast_vec(values)),
+            DType::Bool => HostValues::Bool(bytemuck::allocation::cast_vec(values)),
         }
     }
 }
@@ -111,9 +179,13 @@ impl HostTensor {
     /// A host tensor of these values.
     ///
     /// # Errors
-    /// [`Error::Shape`] where the shape has another number of elements.
+    /// [`Error::Shape`] where the shape has another number of elements, [`Error::Parameter`] where a truth
+    /// value is neither 0 nor 1.
     pub fn new(shape: Shape, values: impl Into<HostValues>) -> Result<Self> {
         let values = values.into();
+        if let HostValues::Bool(bytes) = &values {
+            check_bools(bytes)?;
+        }
         if shape.count() != values.len() {
             let expected = format!("{} values for shape {shape}", shape.count());
             return Err(Error::shape("host tensor", expected, format!("{} values", values.len())));

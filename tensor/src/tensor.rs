@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::autograd::{self, Node};
+use crate::host::{check_bools, with_vector};
 use crate::{
     Buffer, DType, Device, Element, Error, HostTensor, HostValues, Op, Operand, Result, Shape,
     SharedBytes, Target, TensorType,
@@ -59,6 +60,29 @@ impl Tensor {
         Self::from_host(HostTensor::new(shape.try_into()?, values)?, device)
     }
 
+    /// A tensor of these truth values, of type [`DType::Bool`].
+    ///
+    /// ```
+    /// # use striate_tensor::{DType, Device, Reference, Tensor};
+    /// # fn main() -> striate_tensor::Result<()> {
+    /// # let device = Device::new(Reference::new());
+    /// let x = Tensor::from_bools(vec![true, false], [2], &device)?;
+    /// assert_eq!(x.to_bools()?, [true, false]);
+    /// assert_eq!(x.cast(DType::F32)?.to_vec::<f32>()?, [1.0, 0.0]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Where the shape has another number of elements, or the device has no memory.
+    pub fn from_bools<S>(values: Vec<bool>, shape: S, device: &Device) -> Result<Self>
+    where
+        S: TryInto<Shape>,
+        Error: From<S::Error>,
+    {
+        Self::from_host(HostTensor::new(shape.try_into()?, HostValues::bools(&values))?, device)
+    }
+
     /// A tensor without axes.
     ///
     /// # Errors
@@ -80,8 +104,12 @@ impl Tensor {
     /// A tensor of bytes that live elsewhere (a mapped file), in place where the device can.
     ///
     /// # Errors
-    /// Where the bytes are not as many as `ty` says, or the device has no memory.
+    /// Where the bytes are not as many as `ty` says, a truth value is neither 0 nor 1, or the device has
+    /// no memory.
     pub fn from_shared(bytes: SharedBytes, ty: TensorType, device: &Device) -> Result<Self> {
+        if ty.dtype == DType::Bool {
+            check_bools(bytes.bytes())?;
+        }
         let buffer = device.backend().upload_shared(bytes, &ty)?;
         Ok(device.tensor(buffer, ty))
     }
@@ -139,6 +167,19 @@ impl Tensor {
             });
         }
         Ok(self.to_host()?.into_values().into_vec().unwrap_or_default())
+    }
+
+    /// The truth values of a tensor of type [`DType::Bool`], copied to a vector in row-major order.
+    ///
+    /// # Errors
+    /// [`Error::DType`] where they are of another type, or the device fails.
+    pub fn to_bools(&self) -> Result<Vec<bool>> {
+        self.to_host()?.values().as_bools().ok_or(Error::DType {
+            op: "to_bools",
+            what: "the tensor",
+            expected: DType::Bool.name(),
+            got: self.dtype(),
+        })
     }
 
     /// The only value of a tensor of one element.
@@ -237,10 +278,9 @@ impl std::fmt::Debug for Tensor {
         if self.ty.count() <= SHOWN_ELEMENTS
             && let Ok(host) = self.to_host()
         {
-            match host.values() {
-                HostValues::F32(v) => write!(f, ", {v:?}")?,
-                HostValues::F16(v) => write!(f, ", {v:?}")?,
-                HostValues::U32(v) => write!(f, ", {v:?}")?,
+            match host.values().as_bools() {
+                Some(values) => write!(f, ", {values:?}")?,
+                None => with_vector!(host.values(), v => write!(f, ", {v:?}")?),
             }
         }
         write!(f, ")")

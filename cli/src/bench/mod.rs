@@ -13,9 +13,10 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
+use striate::tensor::ops::Algorithm;
 use striate::tensor::{DType, Device, DeviceInfo};
 
-use crate::args::{Format, Global, Precision, batch};
+use crate::args::{Format, Global, Precision, StateDictArgs, batch};
 use crate::cases::{self, OpCase};
 use crate::error::{Error, Result};
 use crate::output::{self, Output};
@@ -79,9 +80,14 @@ pub(crate) struct BenchArgs {
     /// Time the layers of models one by one.
     #[arg(long, requires = "targets")]
     layers: bool,
+    /// Compute the convolutions of models as they are defined, without Winograd's faster form.
+    #[arg(long, requires = "targets")]
+    direct: bool,
     /// Hold the weights in this precision [default: f32; of a file as they are stored].
     #[arg(long, value_enum)]
     dtype: Option<Precision>,
+    #[command(flatten)]
+    state_dict: StateDictArgs,
     /// Print the names of what can be timed, and time nothing.
     #[arg(long, conflicts_with = "targets")]
     list: bool,
@@ -135,7 +141,11 @@ struct Bench<'a> {
     batch: usize,
     repeat: Option<usize>,
     dtype: Option<DType>,
+    /// Of files that are checkpoints, the state dict.
+    state_dict: StateDictArgs,
     layers: bool,
+    /// How convolutions are computed.
+    algorithm: Algorithm,
     pass: Pass,
     roofline: Roofline,
     report: Report,
@@ -170,7 +180,9 @@ pub(crate) fn run(args: &BenchArgs, global: &Global, output: &mut Output) -> Res
         batch,
         repeat: args.repeat.map(NonZeroUsize::get),
         dtype: args.dtype.map(Into::into),
+        state_dict: args.state_dict.clone(),
         layers: args.layers,
+        algorithm: if args.direct { Algorithm::Direct } else { Algorithm::Auto },
         pass: args.pass,
         roofline,
         report,

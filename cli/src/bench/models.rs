@@ -1,9 +1,11 @@
 //! Whole networks, and their layers one by one.
 
+use std::path::Path;
 use std::time::Instant;
 
 use striate::graph::NodeOp;
-use striate::importers::{self, ReadOptions};
+use striate::importers::onnx::{Model, RunOptions};
+use striate::importers::{ModelFile, ReadOptions};
 use striate::models;
 use striate::nn::{Network, Seed};
 use striate::tensor::{DType, RandomKey, Tensor};
@@ -15,6 +17,8 @@ use super::measure::{self, Times};
 use super::report::{Case, Subject};
 use super::{Bench, Pass};
 use crate::error::Result;
+use crate::onnx;
+use crate::outputs::has_extension;
 
 /// Pixels less their mean lie about within this.
 const INPUT_RANGE: f32 = 128.0;
@@ -30,14 +34,57 @@ pub(super) fn time_named(bench: &mut Bench<'_>, name: &str) -> Result<()> {
         Some(dtype) if dtype != DType::F32 => network.cast(dtype)?,
         _ => network,
     };
+    let network = network.with_algorithm(bench.algorithm);
     time(bench, &spec.name, network)
 }
 
 /// Times the network of a model file.
 pub(super) fn time_file(bench: &mut Bench<'_>, path: &str) -> Result<()> {
+    let is_onnx = has_extension(Path::new(path), "onnx");
+    if is_onnx && matches!(bench.pass, Pass::Forward) && !bench.layers {
+        return time_onnx(bench, path);
+    }
     let options = ReadOptions::default().dtype(bench.dtype);
-    let network = importers::read(path, &bench.device, &options)?;
-    time(bench, path, network)
+    let file = ModelFile::open(path)?.with_checkpoint_key(bench.state_dict.state_dict.clone())?;
+    let network = file.read(&bench.device, &options)?;
+    time(bench, path, network.with_algorithm(bench.algorithm))
+}
+
+/// Times an ONNX model as it is.
+fn time_onnx(bench: &mut Bench<'_>, path: &str) -> Result<()> {
+    let model = Model::open(path)?;
+    let inputs = onnx::inputs(&model, bench.batch, bench.seed, &bench.device)?;
+    let inputs = onnx::borrowed(&inputs);
+    let (graph, _) = model.graph(&inputs, &bench.device)?;
+    let total = graph.nodes().iter().fold(Work::default(), |sum, node| {
+        let cost = graph.cost(node);
+        let (flops, bytes) = (cost.flops as f64, (cost.bytes_read + cost.bytes_written) as f64);
+        sum.plus(Work { flops, bytes, ideal: bench.roofline.seconds(flops, bytes) }, 1.0)
+    });
+    measure::reset_peak();
+    let options = RunOptions::new().algorithm(bench.algorithm);
+    let run = || {
+        model.run_with(&inputs, &bench.device, &options)?;
+        Ok(bench.device.synchronize()?)
+    };
+    let times = measure::repeat(bench.repeat, &bench.clock, run)?;
+    let traffic = bench.clock.traffic(run)?;
+    let case = Case {
+        name: path,
+        subject: Subject::Network(path),
+        detail: "",
+        algorithm: None,
+        pass: bench.pass,
+        batch: bench.batch,
+        dtype: None,
+        times: &times,
+        flops: total.flops,
+        bytes: total.bytes,
+        ideal: total.ideal,
+        peak_bytes: measure::peak_bytes(),
+        traffic,
+    };
+    bench.report.case(&case, bench.output)
 }
 
 /// A layer's cost, and how the device computes it.

@@ -100,6 +100,9 @@ impl Pending {
         }
         identity.add("protocol", protocol(args, inspection.as_ref()));
         identity.add("dtype", dtype(args, inspection.as_ref()));
+        if let Some(key) = &args.state_dict.state_dict {
+            identity.add("state dict", key);
+        }
         match args.top(format) {
             usize::MAX => identity.add("top", "all"),
             top => identity.add("top", top),

@@ -18,7 +18,7 @@ use striate::importers::ModelFile;
 use striate::train::parallel::{Exchange, Launch};
 use striate::{Classifier, Ranks};
 
-use crate::args::{Format, Global, Precision, positive, protocol_parser};
+use crate::args::{Format, Global, Precision, StateDictArgs, positive, protocol_parser};
 use crate::error::{Error, Result, chain};
 use crate::inputs::{self, is_stdin};
 use crate::labels::Labels;
@@ -91,10 +91,12 @@ pub(crate) struct ClassifyArgs {
     /// A text file of image paths, one a line; `-` is standard input.
     #[arg(long, value_name = "FILE", conflicts_with = "images")]
     list: Option<PathBuf>,
-    /// The model file, ccv's .sqlite3 or .safetensors; `-` is standard input [default: the
+    /// The model file, ccv's .sqlite3, .safetensors or .pth; `-` is standard input [default: the
     /// embedded one].
     #[arg(short, long, value_name = "MODEL")]
     model: Option<PathBuf>,
+    #[command(flatten)]
+    state_dict: StateDictArgs,
     /// How an image is cut into the views whose confidences are averaged [default: what the model
     /// recommends (what training tested, for
     /// models that were trained here), else ccv-cpu].
@@ -219,7 +221,8 @@ pub(crate) fn run(args: &ClassifyArgs, global: &Global, output: &mut Output) -> 
     let pictures = Pictures::plan(args.draw.as_deref(), &paths, args.list.is_some())?;
     args.check_files(&paths, &pictures)?;
     pictures.prepare()?;
-    let model = args.model.as_deref().map(inputs::model).transpose()?;
+    let model = args.model.as_deref().map(|path| inputs::model_of(path, &args.state_dict));
+    let model = model.transpose()?;
     let report = Report::new(args.top(format), args.list.is_some(), format);
     let model = model.as_ref();
     let work = Work { args, model, paths: &paths, labels, pictures, report };

@@ -45,14 +45,24 @@ pub(super) fn run(args: &InspectArgs, spec: &NetworkSpec, output: &mut Output) -
     let applied = passes::apply(&plain, &which);
     let graph = applied.map_err(|e| Error::because(spec.name.clone(), e))?;
     let names = names(spec, &graph)?;
-    let name = |value: Value| names[value.index()].clone();
+    show(args, &spec.name, &graph, |value| names[value.index()].clone(), output)
+}
+
+/// Prints a graph; `name` knows the names of parameters and buffers.
+pub(super) fn show(
+    args: &InspectArgs,
+    title: &str,
+    graph: &Graph,
+    name: impl Fn(Value) -> Option<String>,
+    output: &mut Output,
+) -> Result<()> {
     if args.dot {
         // As it is: lines of a table are escaped.
         return output.bytes(graph.to_dot_with(name).as_bytes());
     }
     let table = graph.table_with(name);
     if output.format() == Format::Json {
-        return output.json(&report(spec, args.batch, &table));
+        return output.json(&report(title, args.batch, &table));
     }
     let heads = ["node", "op", "from", "output", "MACs", "written", "freed after"];
     let mut rows = output::table(&heads, &[4, 5]);
@@ -79,7 +89,7 @@ pub(super) fn run(args: &InspectArgs, spec: &NetworkSpec, output: &mut Output) -
     ))
 }
 
-fn report<'a>(spec: &'a NetworkSpec, batch: usize, table: &'a Table) -> Report<'a> {
+fn report<'a>(name: &'a str, batch: usize, table: &'a Table) -> Report<'a> {
     let nodes = table.rows.iter().map(|row| Node {
         name: &row.name,
         op: &row.op,
@@ -93,7 +103,7 @@ fn report<'a>(spec: &'a NetworkSpec, batch: usize, table: &'a Table) -> Report<'
         freed: &row.freed,
     });
     Report {
-        name: &spec.name,
+        name,
         batch,
         nodes: nodes.collect(),
         flops: table.total.flops,

@@ -1,38 +1,53 @@
 //! The header of a `.npy` file: a Python dictionary with the keys `descr`, `fortran_order` and
 //! `shape`.
 
+use striate_tensor::DType;
+
 /// The most axes accepted, numpy's own limit.
 const MAX_AXES: usize = 64;
 
 /// The most brackets within each other: a description of records nests.
 const MAX_DEPTH: usize = 16;
 
-/// The numbers that are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    U8,
-    F16,
-    F32,
-    F64,
-}
-
 /// A type of element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Element {
-    pub(super) kind: Kind,
+    pub(super) dtype: DType,
     /// The bytes of a number stand in the order of big-endian processors.
     pub(super) big_endian: bool,
 }
 
-impl Element {
-    pub(super) fn bytes(self) -> usize {
-        match self.kind {
-            Kind::U8 => 1,
-            Kind::F16 => 2,
-            Kind::F32 => 4,
-            Kind::F64 => 8,
-        }
-    }
+/// The types as numpy writes them: a letter for the kind, and bytes.
+const NAMES: &[(&str, DType)] = &[
+    ("f4", DType::F32),
+    ("f2", DType::F16),
+    ("f8", DType::F64),
+    ("u4", DType::U32),
+    ("i8", DType::I64),
+    ("i4", DType::I32),
+    ("i1", DType::I8),
+    ("u1", DType::U8),
+    ("b1", DType::Bool),
+];
+
+/// The `descr` of a type in this machine's order of bytes: `<f4`.
+pub(super) fn descr(dtype: DType) -> String {
+    let order = match dtype.size_bytes() {
+        1 => '|',
+        _ if cfg!(target_endian = "little") => '<',
+        _ => '>',
+    };
+    let name = NAMES.iter().find(|(_, named)| *named == dtype).map_or("f4", |(name, _)| name);
+    format!("{order}{name}")
+}
+
+/// Which types are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Accepts {
+    /// What becomes f32: floats and bytes.
+    Floats,
+    /// Every element type.
+    All,
 }
 
 /// What the header says.
@@ -58,7 +73,7 @@ type Result<T, E = String> = std::result::Result<T, E>;
 
 impl Header {
     /// Understands the text of a header; the error says what is wrong with it.
-    pub(super) fn parse(text: &str) -> Result<Self> {
+    pub(super) fn parse(text: &str, accepts: Accepts) -> Result<Self> {
         let mut parser = Parser { rest: text };
         let entries = parser.dictionary()?;
         let find = |key: &str| {
@@ -70,8 +85,8 @@ impl Header {
             }
         };
         let element = match find("descr")? {
-            Value::Text(descr) => element(descr)?,
-            Value::List(_) => return Err(unread("records of several fields")),
+            Value::Text(descr) => element(descr, accepts)?,
+            Value::List(_) => return Err(unread("records of several fields", accepts)),
             _ => return Err("descr is no type of element".to_owned()),
         };
         let Value::Bool(fortran_order) = *find("fortran_order")? else {
@@ -93,21 +108,20 @@ impl Header {
 }
 
 /// The element that a `descr` means: the order of bytes, a letter for the kind, and bytes.
-fn element(descr: &str) -> Result<Element> {
+fn element(descr: &str, accepts: Accepts) -> Result<Element> {
     let (order, kind) = match descr.split_at_checked(1) {
         Some((order @ ("<" | ">" | "|" | "="), kind)) => (order, kind),
         _ => ("", descr),
     };
     let little = cfg!(target_endian = "little");
     let big_endian = order == ">" || (matches!(order, "=" | "") && !little);
-    let kind = match kind {
-        "u1" => Kind::U8,
-        "f2" => Kind::F16,
-        "f4" => Kind::F32,
-        "f8" => Kind::F64,
-        _ => return Err(unread(&described(kind))),
-    };
-    Ok(Element { kind, big_endian })
+    let floats = [DType::F32, DType::F16, DType::F64, DType::U8];
+    match NAMES.iter().find(|(name, _)| *name == kind) {
+        Some(&(_, dtype)) if accepts == Accepts::All || floats.contains(&dtype) => {
+            Ok(Element { dtype, big_endian })
+        }
+        _ => Err(unread(&described(kind), accepts)),
+    }
 }
 
 /// A type that is not read, in words.
@@ -131,11 +145,12 @@ fn described(kind: &str) -> String {
     }
 }
 
-fn unread(what: &str) -> String {
-    format!(
-        "the array holds {what}; only float16, float32, float64 and uint8 are read: convert it with \
-         `array.astype('<f4')`"
-    )
+fn unread(what: &str, accepts: Accepts) -> String {
+    let types = match accepts {
+        Accepts::Floats => "float16, float32, float64 and uint8",
+        Accepts::All => "float16, float32, float64, int8, int32, int64, uint8, uint32 and bool",
+    };
+    format!("the array holds {what}; only {types} are read: convert it with `array.astype('<f4')`")
 }
 
 /// Reads the literals of Python that a header has.

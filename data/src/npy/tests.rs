@@ -184,7 +184,64 @@ fn pictures() {
     assert!(matches!(vector.into_picture(), Err(Error::Npy { place: "shape", .. })));
 }
 
+#[test]
+fn tensors_of_every_type_are_read_in_either_byte_order() {
+    use striate_tensor::{HostTensor, HostValues, Shape};
+    let cases: Vec<(&str, Vec<u8>, HostValues)> = vec![
+        ("i8", (-2i64).to_le_bytes().into(), vec![-2i64].into()),
+        ("i4", (-2i32).to_le_bytes().into(), vec![-2i32].into()),
+        ("i1", vec![0xfe], vec![-2i8].into()),
+        ("u4", 3_000_000_000u32.to_le_bytes().into(), vec![3_000_000_000u32].into()),
+        ("u1", vec![0xfe], vec![0xfeu8].into()),
+        ("b1", vec![1], HostValues::bools(&[true])),
+        ("f8", 1e300f64.to_le_bytes().into(), vec![1e300f64].into()),
+        ("f4", 1.5f32.to_le_bytes().into(), vec![1.5f32].into()),
+        ("f2", f16::ONE.to_le_bytes().into(), vec![f16::ONE].into()),
+    ];
+    for (kind, little, values) in cases {
+        let big: Vec<u8> = little.iter().rev().copied().collect();
+        for (order, data) in [('<', &little), ('>', &big)] {
+            let header =
+                format!("{{'descr': '{order}{kind}', 'fortran_order': False, 'shape': ()}}");
+            let got = parse_tensor(&file(1, &header, data), "x").unwrap();
+            assert_eq!(got, HostTensor::new(Shape::scalar(), values.clone()).unwrap(), "{kind}");
+        }
+    }
+    let text = |header: &str, data: &[u8]| {
+        parse_tensor(&file(1, header, data), "x").unwrap_err().to_string()
+    };
+    let header = "{'descr': '|b1', 'fortran_order': False, 'shape': (2,)}";
+    assert!(text(header, &[1, 2]).contains("0 or 1, got 2 at element 1"));
+    let header = "{'descr': '<u2', 'fortran_order': False, 'shape': (1,)}";
+    assert!(text(header, &[1, 2]).contains("without a sign of 16 bits; only float16"));
+    let header = "{'descr': '|u1', 'fortran_order': False, 'shape': (1,1,1,1,1,1,1,1,1)}";
+    assert!(text(header, &[1]).starts_with("x: shape: "));
+    let header = "{'descr': '<i4', 'fortran_order': True, 'shape': (2, 3)}";
+    let data: Vec<u8> = [0i32, 3, 1, 4, 2, 5].iter().flat_map(|v| v.to_le_bytes()).collect();
+    let got = parse_tensor(&file(1, header, &data), "x").unwrap();
+    assert_eq!(got.values().as_slice::<i32>().unwrap(), [0, 1, 2, 3, 4, 5]);
+}
+
 proptest! {
+    #[test]
+    fn tensors_come_back_as_written(
+        dims in prop::collection::vec(0usize..5, 0..5),
+        words in prop::collection::vec(any::<u64>(), 1..40),
+    ) {
+        use striate_tensor::{HostTensor, Shape, TensorType};
+        for &dtype in DType::ALL {
+            let ty = TensorType::new(Shape::new(&dims).unwrap(), dtype);
+            let mut tensor = HostTensor::zeros(&ty);
+            let bits = words.iter().cycle().flat_map(|word| word.to_le_bytes());
+            for (byte, bits) in tensor.values_mut().bytes_mut().iter_mut().zip(bits) {
+                *byte = if dtype == DType::Bool { bits & 1 } else { bits };
+            }
+            let got = parse_tensor(&tensor_bytes(&tensor), "x").unwrap();
+            prop_assert_eq!(got.ty(), ty);
+            prop_assert_eq!(got.values().bytes(), tensor.values().bytes());
+        }
+    }
+
     #[test]
     fn random_bytes_are_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         prop_assert!(parse(&bytes, "x").is_err());
@@ -210,5 +267,6 @@ proptest! {
         let mut changed = whole;
         changed[at] = byte;
         let _ = parse(&changed, "x");
+        let _ = parse_tensor(&changed, "x");
     }
 }

@@ -10,10 +10,13 @@ use striate_tensor::{
     DType, Device, HostTensor, HostValues, Shape, SharedBytes, Tensor, TensorType,
 };
 
-use super::header::{Entry, Header};
+use super::header::{Entry, Header, name_of};
 use crate::options::{ReadOptions, check_dtype};
 use crate::source::Source;
-use crate::values::{Counts, Narrowing, Report, Stored, count_bytes, load_parallel};
+use crate::state_dict::{Fill, StateDict};
+use crate::values::{
+    Counts, Narrowing, Report, Stored, count_bytes, load_as_stored, load_parallel,
+};
 use crate::{Error, Format, Result};
 
 /// A safetensors file: named tensors and text metadata.
@@ -125,6 +128,64 @@ impl TensorFile {
         Some(&self.header.find(name)?.shape)
     }
 
+    /// The element type that [`stored`](Self::stored) gives a tensor, where there is one of this name and
+    /// Striate has its type.
+    pub fn dtype(&self, name: &str) -> Option<DType> {
+        let entry = self.header.find(name)?;
+        entry.dtype().or(entry.stored().map(Stored::dtype))
+    }
+
+    /// A tensor of the element type that it has in the file: f32, f16, f64, integers and truth values; bf16
+    /// as f32, which holds it exactly.
+    ///
+    /// ```
+    /// use striate_importers::safetensors::{TensorFile, write_tensors};
+    /// use striate_tensor::{DType, Device, Reference, Tensor};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("x.safetensors");
+    /// let device = Device::new(Reference::new());
+    /// let x = Tensor::from_vec(vec![1i64, -2], [2], &device)?;
+    /// write_tensors(&path, &[("x", &x)], &Default::default())?;
+    ///
+    /// let file = TensorFile::open(&path)?;
+    /// assert_eq!(file.dtype("x"), Some(DType::I64));
+    /// assert_eq!(file.stored("x", &device)?.to_vec::<i64>()?, [1, -2]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Content`] where there is none of this name, or it is of a type that Striate has not (U16, for
+    /// example); others as [`tensor`](Self::tensor).
+    pub fn stored(&self, name: &str, device: &Device) -> Result<Tensor> {
+        let entry = self.find(name)?;
+        if let Some(stored) = entry.stored()
+            && entry.dtype() != Some(DType::F64)
+        {
+            return self.floats_as(entry, stored, stored.dtype(), false, device);
+        }
+        let at = |e| Error::tensor(&self.name, format!("tensor {name}"), e);
+        let Some(dtype) = entry.dtype() else {
+            let names: Vec<&str> = DType::ALL.iter().map(|dtype| name_of(*dtype)).collect();
+            let expected = format!("elements of type {} or BF16", names.join(", "));
+            return Err(self.wrong_type(entry, &expected));
+        };
+        let ty = self.ty(entry, dtype)?;
+        if let Some(bytes) = self.shared(entry).filter(|_| cfg!(target_endian = "little")) {
+            self.report_of(entry, dtype, true, count_bytes(bytes.bytes(), dtype))?;
+            return Tensor::from_shared(bytes, ty, device).map_err(at);
+        }
+        self.check_address_space(entry)?;
+        let (values, counts) =
+            load_as_stored(ty.count(), dtype, |bytes, at| self.read(entry, bytes, at))?;
+        self.report_of(entry, dtype, true, counts)?;
+        HostTensor::new(ty.shape, values)
+            .and_then(|host| Tensor::from_host(host, device))
+            .map_err(at)
+    }
+
     /// A tensor of floats: f32 and f16 as they are, bf16 and f64 as f32; or all as `dtype`,
     /// rounded to the nearest where that has fewer bits.
     ///
@@ -146,17 +207,29 @@ impl TensorFile {
     ) -> Result<Tensor> {
         check_dtype(&self.name, options.dtype)?;
         let (entry, stored) = self.floats(name)?;
-        let ty = self.ty(entry, options.dtype.unwrap_or(stored.dtype()))?;
-        let at = |e| Error::tensor(&self.name, format!("tensor {name}"), e);
+        let dtype = options.dtype.unwrap_or(stored.dtype());
+        self.floats_as(entry, stored, dtype, options.allow_overflow, device)
+    }
+
+    fn floats_as(
+        &self,
+        entry: &Entry,
+        stored: Stored,
+        dtype: DType,
+        allow_overflow: bool,
+        device: &Device,
+    ) -> Result<Tensor> {
+        let ty = self.ty(entry, dtype)?;
+        let at = |e| Error::tensor(&self.name, format!("tensor {}", entry.name), e);
         if stored.is(ty.dtype)
             && cfg!(target_endian = "little")
             && let Some(bytes) = self.shared(entry)
         {
             let counts = count_bytes(bytes.bytes(), ty.dtype);
-            self.report(entry, ty.dtype, options.allow_overflow, counts)?;
+            self.report_of(entry, ty.dtype, allow_overflow, counts)?;
             return Tensor::from_shared(bytes, ty, device).map_err(at);
         }
-        let values = self.load(entry, stored, ty.dtype, options.allow_overflow)?;
+        let values = self.load(entry, stored, ty.dtype, allow_overflow)?;
         HostTensor::new(ty.shape, values)
             .and_then(|host| Tensor::from_host(host, device))
             .map_err(at)
@@ -223,7 +296,7 @@ impl TensorFile {
     }
 
     /// A tensor of floats, or why there is none.
-    pub(super) fn floats(&self, name: &str) -> Result<(&Entry, Stored)> {
+    fn floats(&self, name: &str) -> Result<(&Entry, Stored)> {
         let entry = self.find(name)?;
         let stored = entry.stored();
         let expected = "elements of type F32, F16, BF16 or F64";
@@ -246,21 +319,26 @@ impl TensorFile {
         allow_overflow: bool,
     ) -> Result<HostValues> {
         let count = self.ty(entry, dtype)?.count();
-        let bytes = entry.bytes.end - entry.bytes.start;
-        if usize::try_from(bytes).is_err() {
-            let place = format!("tensor {}", entry.name);
-            let expected = format!("at most {} bytes, which this machine can address", usize::MAX);
-            return Err(Error::content(&self.name, place, expected, bytes.to_string()));
-        }
+        self.check_address_space(entry)?;
         let fill = |piece: &mut [u8], at: usize| self.read(entry, piece, at);
         let (values, counts) =
             load_parallel(&self.name, count, stored, dtype, Narrowing::Nearest, fill)?;
-        self.report(entry, dtype, allow_overflow, counts)?;
+        self.report_of(entry, dtype, allow_overflow, counts)?;
         Ok(values)
     }
 
+    fn check_address_space(&self, entry: &Entry) -> Result<()> {
+        let bytes = entry.bytes.end - entry.bytes.start;
+        if usize::try_from(bytes).is_ok() {
+            return Ok(());
+        }
+        let place = format!("tensor {}", entry.name);
+        let expected = format!("at most {} bytes, which this machine can address", usize::MAX);
+        Err(Error::content(&self.name, place, expected, bytes.to_string()))
+    }
+
     /// Warns of values that are not finite, and refuses those that have become so.
-    pub(super) fn report(
+    fn report_of(
         &self,
         entry: &Entry,
         dtype: DType,
@@ -273,7 +351,7 @@ impl TensorFile {
     }
 
     /// Copies bytes of a tensor from the place `at` in it.
-    pub(super) fn read(&self, entry: &Entry, bytes: &mut [u8], at: usize) -> Result<()> {
+    fn read(&self, entry: &Entry, bytes: &mut [u8], at: usize) -> Result<()> {
         let at = entry.bytes.start + at as u64;
         match &self.data {
             Data::File(source) => source.read_exact_at(bytes, at),
@@ -287,6 +365,46 @@ impl TensorFile {
         let start = usize::try_from(entry.bytes.start).ok()?;
         let len = usize::try_from(entry.bytes.end - entry.bytes.start).ok()?;
         all.slice(start, len)
+    }
+}
+
+impl StateDict for TensorFile {
+    fn file(&self) -> &str {
+        &self.name
+    }
+
+    fn bytes(&self) -> u64 {
+        self.size()
+    }
+
+    fn format(&self) -> Format {
+        Format::Torchvision
+    }
+
+    fn all_names(&self) -> Box<dyn Iterator<Item = &str> + '_> {
+        Box::new(self.names())
+    }
+
+    fn dims(&self, name: &str) -> Option<&[usize]> {
+        self.shape(name)
+    }
+
+    fn stored(&self, name: &str) -> Result<Stored> {
+        Ok(self.floats(name)?.1)
+    }
+
+    fn fill(&self, name: &str) -> Result<Fill<'_>> {
+        let entry = self.find(name)?;
+        Ok(Box::new(move |bytes, at| self.read(entry, bytes, at)))
+    }
+
+    fn check(&self) -> Result<()> {
+        self.check_unchanged()
+    }
+
+    /// In place, where the file is in memory.
+    fn load(&self, name: &str, device: &Device, options: &ReadOptions) -> Result<Tensor> {
+        self.tensor_with(name, device, options)
     }
 }
 

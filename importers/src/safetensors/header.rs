@@ -11,6 +11,8 @@ use std::ops::Range;
 
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 
+use striate_tensor::DType;
+
 use crate::limits::{MAX_HEADER_BYTES, MAX_TENSORS};
 use crate::values::Stored;
 use crate::{Error, Result};
@@ -52,6 +54,26 @@ impl Entry {
             "F64" => Some(Stored::F64),
             _ => None,
         }
+    }
+
+    /// The tensor type whose elements are stored as they are, or nothing where there is none.
+    pub(super) fn dtype(&self) -> Option<DType> {
+        DType::ALL.iter().copied().find(|dtype| name_of(*dtype) == self.dtype)
+    }
+}
+
+/// The format's name of an element type.
+pub(super) fn name_of(dtype: DType) -> &'static str {
+    match dtype {
+        DType::F32 => "F32",
+        DType::F16 => "F16",
+        DType::F64 => "F64",
+        DType::U32 => "U32",
+        DType::I64 => "I64",
+        DType::I32 => "I32",
+        DType::I8 => "I8",
+        DType::U8 => "U8",
+        DType::Bool => "BOOL",
     }
 }
 

@@ -24,7 +24,6 @@ mod file;
 mod header;
 mod model;
 mod modules;
-mod torchvision;
 mod training;
 mod write;
 
@@ -35,6 +34,7 @@ use striate_nn::Network;
 use striate_tensor::{Device, SharedBytes};
 
 pub use file::TensorFile;
+pub(crate) use model::{FORMAT, METADATA, SPEC, VERSION, parameter_name, prefix};
 pub use modules::{load, load_file, save, save_with};
 pub use training::{Training, read_training, state_name, write_training};
 pub use write::{write_numbers_to, write_tensors};

@@ -3,25 +3,26 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
-use striate_nn::{BufferInfo, LayerShape, Metadata, Network, NetworkSpec, ParameterInfo};
+use striate_nn::{LayerShape, Metadata, Network, NetworkSpec, ParameterInfo};
 use striate_tensor::{DType, Device, Shape, Tensor};
 
 use super::file::TensorFile;
-use super::torchvision;
 use super::write::{Item, write_items};
 use crate::inspection::{Inspection, StoredParameters};
 use crate::limits::{check_layers, check_spec_text};
 use crate::options::{ReadOptions, WriteOptions, check_dtype};
+use crate::state_dict::{check_shape, read_running, running_names};
+use crate::torchvision;
 use crate::{Error, Format, Result};
 
 /// The metadata key of the form's version.
-const FORMAT: &str = "striate.format";
+pub(crate) const FORMAT: &str = "striate.format";
 /// The version that is written, and the newest that is read.
-const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 1;
 /// The metadata key of the network's specification, in JSON.
-pub(super) const SPEC: &str = "striate.spec";
+pub(crate) const SPEC: &str = "striate.spec";
 /// The metadata key of labels, protocol and notes, in JSON.
-const METADATA: &str = "striate.metadata";
+pub(crate) const METADATA: &str = "striate.metadata";
 /// The name of the mean image.
 const MEAN: &str = "mean";
 /// What the names of tensors that only training needs begin with.
@@ -153,40 +154,15 @@ pub(super) fn write_with(
 
 /// What the names of a layer's tensors begin with: the node's name, and for nodes without one its
 /// number.
-fn prefix(spec: &NetworkSpec, layer: usize) -> String {
+pub(crate) fn prefix(spec: &NetworkSpec, layer: usize) -> String {
     match spec.nodes.get(layer) {
         Some(node) if !node.name.is_empty() => node.name.clone(),
         _ => format!("layers.{layer}"),
     }
 }
 
-pub(super) fn parameter_name(spec: &NetworkSpec, parameter: &ParameterInfo) -> String {
+pub(crate) fn parameter_name(spec: &NetworkSpec, parameter: &ParameterInfo) -> String {
     format!("{}.{}", prefix(spec, parameter.layer), parameter.role.name())
-}
-
-/// The tensors of running statistics, as PyTorch calls them, with their shapes: mean and variance.
-fn running_names(prefix: &str, buffer: &BufferInfo) -> Result<[(String, Shape); 2]> {
-    let channels = buffer.shape.dims().get(1).copied().unwrap_or(0);
-    let shape = Shape::new(&[channels]).map_err(|e| Error::tensor("the network", prefix, e))?;
-    Ok(["running_mean", "running_var"].map(|part| (format!("{prefix}.{part}"), shape)))
-}
-
-/// Running statistics `[2, channels]`, out of the file's two tensors.
-pub(super) fn read_running(
-    file: &TensorFile,
-    prefix: &str,
-    buffer: &BufferInfo,
-    device: &Device,
-) -> Result<Tensor> {
-    let mut values = Vec::with_capacity(buffer.shape.count());
-    for (name, wanted) in running_names(prefix, buffer)? {
-        check_shape(file, &name, &wanted)?;
-        let failed = |e| Error::tensor(file.name(), format!("tensor {name}"), e);
-        let row = file.tensor(&name, device, Some(DType::F32))?;
-        values.append(&mut row.to_vec::<f32>().map_err(failed)?);
-    }
-    let failed = |e| Error::tensor(file.name(), prefix, e);
-    Tensor::from_vec(values, buffer.shape, device).map_err(failed)
 }
 
 /// Running statistics as two tensors each.
@@ -246,17 +222,6 @@ fn metadata(file: &TensorFile) -> Result<Metadata> {
 fn mean_shape(file: &TensorFile, spec: &NetworkSpec) -> Result<Shape> {
     Shape::new(&[spec.image[0], spec.image[1], spec.input[2]])
         .map_err(|e| Error::tensor(file.name(), MEAN, e))
-}
-
-/// Refuses a tensor of another shape than its layer has; gives the precision it is read in.
-pub(super) fn check_shape(file: &TensorFile, name: &str, wanted: &Shape) -> Result<DType> {
-    let (entry, stored) = file.floats(name)?;
-    if entry.shape != wanted.dims() {
-        let place = format!("tensor {name}");
-        let (expected, got) = (wanted.dims().to_vec(), entry.shape.clone());
-        return Err(Error::Shape { file: file.name().into(), place, expected, got });
-    }
-    Ok(stored.dtype())
 }
 
 /// Refuses weights of layers that the specification does not have: they would be lost in silence.

@@ -9,6 +9,7 @@ use striate_tensor::{DType, Device};
 use super::file::TensorFile;
 use super::model::{self, TRAINING, parameter_name};
 use crate::options::{ReadOptions, WriteOptions};
+use crate::state_dict::check_shape;
 use crate::{Error, Result, TrainingPosition};
 
 /// What the metadata keys of the training's texts begin with.
@@ -105,7 +106,7 @@ pub(super) fn read_open(file: &TensorFile, device: &Device) -> Result<(Network, 
             let expected = "state of the network's parameters";
             return Err(Error::content(file.name(), format!("tensor {name}"), expected, "another"));
         };
-        model::check_shape(file, name, &network.parameter_infos()[id.index()].shape)?;
+        check_shape(file, name, &network.parameter_infos()[id.index()].shape)?;
         let tensor = file.tensor(name, device, Some(DType::F32))?;
         state.tensors.entry(kind.to_owned()).or_default().insert(id, tensor);
     }

@@ -8,7 +8,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use striate_tensor::{DType, HostTensor, HostValues, Tensor, TensorType};
 
-use super::header::{LENGTH_BYTES, METADATA};
+use super::header::{LENGTH_BYTES, METADATA, name_of};
 use crate::limits::{MAX_HEADER_BYTES, MAX_TENSORS};
 use crate::replace::replace;
 use crate::values::{Narrowing, Report, store};
@@ -165,11 +165,7 @@ fn header(file: &str, items: &[Item<'_>], metadata: &BTreeMap<String, String>) -
     }
     let mut start = 0;
     for item in items {
-        let dtype = match item.ty.dtype {
-            DType::F32 => "F32",
-            DType::F16 => "F16",
-            DType::U32 => "U32",
-        };
+        let dtype = name_of(item.ty.dtype);
         let end = start + item.bytes() as u64;
         let entry =
             json!({ "dtype": dtype, "shape": item.ty.shape.dims(), "data_offsets": [start, end] });

@@ -114,12 +114,16 @@ pub(crate) fn count_bytes(bytes: &[u8], dtype: DType) -> Counts {
     Counts { non_finite: non_finite_bytes(bytes, dtype), ..Counts::default() }
 }
 
-/// How many f32 or f16 values in these bytes (little endian) are NaN or infinite.
+/// How many floats in these bytes (little endian) are NaN or infinite; integers never are.
 pub(super) fn non_finite_bytes(bytes: &[u8], dtype: DType) -> usize {
     match dtype {
         DType::F32 => non_finite_f32(bytes.as_chunks().0, |b| u32::from_le_bytes(*b)),
         DType::F16 => non_finite_f16(bytes.as_chunks().0, |b| u16::from_le_bytes(*b)),
-        DType::U32 => 0,
+        DType::F64 => {
+            let values = bytes.as_chunks().0.iter();
+            values.filter(|b| !f64::from_le_bytes(**b).is_finite()).count()
+        }
+        DType::U32 | DType::I64 | DType::I32 | DType::I8 | DType::U8 | DType::Bool => 0,
     }
 }
 
@@ -150,6 +154,9 @@ mod tests {
     fn counts_what_is_not_finite() {
         let values = HostValues::F32(vec![1.0, f32::NAN, f32::NEG_INFINITY, 7e4]);
         assert_eq!(non_finite_bytes(values.bytes(), DType::F32), 2);
+        let values = HostValues::F64(vec![1e300, f64::NAN, f64::INFINITY]);
+        assert_eq!(non_finite_bytes(values.bytes(), DType::F64), 2);
+        assert_eq!(non_finite_bytes(&[0xff; 16], DType::I64), 0);
         // More than the small counters of a loop hold.
         for n in [COUNTED, COUNTED + 1, 70_000] {
             let singles = HostValues::F32(vec![f32::NAN; n]);

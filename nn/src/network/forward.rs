@@ -8,6 +8,7 @@ use striate_graph::passes::{self, Passes};
 use striate_graph::{
     Bind, BufferId, Cancel, Graph, Outputs, ParameterId, Plan, Recorded, Run, Source, Value,
 };
+use striate_tensor::ops::Algorithm;
 use striate_tensor::{DType, RandomKey, Tensor, TensorType, autograd};
 
 use super::Network;
@@ -312,7 +313,10 @@ impl Network {
         let dtypes = |id: ParameterId| self.dtype(id);
         let (nodes, shapes) = (layers, Some(&self.shapes[..]));
         let wanted = Wanted { nodes, input: *input, training, dtypes: &dtypes, all: false, shapes };
-        let lowered = lower(&self.spec, &wanted, Some(&self.layout))?;
+        let mut lowered = lower(&self.spec, &wanted, Some(&self.layout))?;
+        if self.algorithm != Algorithm::Auto {
+            lowered.graph.set_algorithm(self.algorithm);
+        }
         let which = if folds { Passes::inference() } else { Passes::training() };
         let failed = |error| Error::from_graph(&self.spec, error);
         let plan = Plan::new(passes::apply(&lowered.graph, &which).map_err(failed)?);

@@ -6,6 +6,7 @@ mod plans;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use striate_tensor::ops::Algorithm;
 use striate_tensor::{DType, Device, Tensor};
 
 use crate::layers::{Buffer, Context, Leaves, Module, Visitor, VisitorMut};
@@ -86,6 +87,7 @@ pub struct Network {
     device: Device,
     mean: Option<Tensor>,
     metadata: Metadata,
+    algorithm: Algorithm,
     plans: Plans,
 }
 
@@ -207,7 +209,19 @@ impl Network {
         let (mean, metadata) = (None, Metadata::default());
         let parameters = moved;
         let buffers = kept;
-        Ok(Network { spec, shapes, layout, parameters, buffers, device, mean, metadata, plans })
+        let algorithm = Algorithm::Auto;
+        Ok(Network {
+            spec,
+            shapes,
+            layout,
+            parameters,
+            buffers,
+            device,
+            mean,
+            metadata,
+            algorithm,
+            plans,
+        })
     }
 
     /// The same network, mean image and metadata with other parameters and buffers.
@@ -310,6 +324,13 @@ impl Network {
     /// What the model file says beside the numbers.
     pub fn metadata(&self) -> &Metadata {
         &self.metadata
+    }
+
+    /// With convolutions computed so: [`Algorithm::Direct`] where the rounding of faster ones matters. Casts
+    /// keep it, files and other devices do not.
+    #[must_use]
+    pub fn with_algorithm(self, algorithm: Algorithm) -> Network {
+        Network { algorithm, plans: Plans::default(), ..self }
     }
 
     /// With other metadata.

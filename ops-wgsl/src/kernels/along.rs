@@ -26,7 +26,7 @@ pub(super) fn take_along(
 ) -> Result<GpuBuffer> {
     let [_, extent, inner] = x.ty.shape.around(op.axis, "take_along")?;
     let n = output.shape.axis(op.axis, "take_along")?;
-    // NaN is 0 as an unsigned integer, so infinity there, which saturates.
+    // NaN is 0 as an integer, so infinity there, which saturates.
     let beyond = if output.dtype.is_float() { f32::NAN } else { f32::INFINITY };
     let beyond = bits_of(beyond, output.dtype);
     let y = cx.allocate_for(output)?;

@@ -141,6 +141,11 @@ pub(crate) fn execute(
     inputs: &[Source<'_>],
     output: &TensorType,
 ) -> Result<GpuBuffer> {
+    let types = inputs.iter().map(|x| x.ty.dtype).chain([output.dtype]);
+    if let Some(dtype) = unsupported_type(op, types) {
+        let reason = format!("it has no kernel for {dtype} here; the CPU has one");
+        return Err(cx.gpu.unsupported(op.name(), reason));
+    }
     if output.count() == 0 {
         return cx.allocate(0);
     }
@@ -228,8 +233,40 @@ fn run(cx: &Context, op: &Op, x: &[Source<'_>], output: &TensorType) -> Result<G
     }
 }
 
+/// The first of these types of operands and output that there is no kernel of the op for.
+fn unsupported_type(op: &Op, types: impl IntoIterator<Item = DType>) -> Option<DType> {
+    let moves = matches!(
+        op,
+        Op::Select(_)
+            | Op::Permute(_)
+            | Op::Slice(_)
+            | Op::Concatenate(_)
+            | Op::Pad(_)
+            | Op::Flip(_)
+            | Op::Gather(_)
+            | Op::TakeAlong(_)
+            | Op::Scatter(_)
+            | Op::Fill(_)
+    );
+    let takes = |dtype: &DType| match dtype {
+        DType::F32 | DType::F16 | DType::U32 => true,
+        dtype => moves && movement::moves(*dtype),
+    };
+    types.into_iter().find(|dtype| !takes(dtype))
+}
+
 /// Whether there is a kernel for an op.
 pub(crate) fn supports(op: &Op, inputs: &[TensorType]) -> bool {
+    let output = match op {
+        Op::Cast(op) => Some(op.dtype),
+        Op::Fill(op) => Some(op.ty.dtype),
+        Op::Custom(_) => op.output(inputs).ok().map(|ty| ty.dtype),
+        // That of an operand, or one that there always are kernels for.
+        _ => None,
+    };
+    if unsupported_type(op, inputs.iter().map(|x| x.dtype).chain(output)).is_some() {
+        return false;
+    }
     if let Op::Custom(op) = op {
         return custom::supports(op, inputs);
     }

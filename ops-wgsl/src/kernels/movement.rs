@@ -139,7 +139,15 @@ pub(super) fn bits_of(value: f32, dtype: DType) -> u32 {
         DType::F32 => value.to_bits(),
         DType::F16 => u32::from(f16::from_f32(value).to_bits()),
         DType::U32 => value as u32,
+        DType::I32 => (value as i32).cast_unsigned(),
+        // No kernel takes these.
+        DType::F64 | DType::I64 | DType::I8 | DType::U8 | DType::Bool => 0,
     }
+}
+
+/// The element types that kernels which move elements take: words, and halves of words.
+pub(super) fn moves(dtype: DType) -> bool {
+    matches!(dtype, DType::F32 | DType::F16 | DType::U32 | DType::I32)
 }
 
 pub(super) fn permute(
@@ -256,7 +264,7 @@ pub(super) fn gather(
     output: &TensorType,
 ) -> Result<GpuBuffer> {
     let [_, extent, inner] = x.ty.shape.around(op.axis, "gather")?;
-    // As the op says: NaN is 0 as an unsigned integer, so infinity there, which saturates.
+    // As the op says: NaN is 0 as an integer, so infinity there, which saturates.
     let beyond = if output.dtype.is_float() { f32::NAN } else { f32::INFINITY };
     let beyond = bits_of(beyond, output.dtype);
     let size = output.dtype.size_bytes();

@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::Settings;
 use super::cases::{Case, Tolerance, random, table};
-use super::strategies::{dims_and_axis, dtype, float, seed};
-use super::values::{DTYPES, EDGES, FLOATS, NON_FINITE, SIGNED, Values, sprinkled, tensor};
+use super::strategies::{dims_and_axis, dtype, float, seed, stored};
+use super::values::{DTYPES, EDGES, FLOATS, NON_FINITE, SIGNED, STORED, Values, sprinkled, tensor};
 use crate::ops::{ArgSort, CumulativeSum, Scatter, TakeAlong};
 use crate::{DType, Device, HostTensor};
 
@@ -105,6 +105,11 @@ fn indices(dims: &[usize], axis: usize, n: usize, beyond: f32, seed: u64) -> Hos
     tensor(&own, DType::U32, Values::Range(0.0, dims[axis] as f32 + beyond), seed ^ 1)
 }
 
+/// [`lines`] of every type.
+fn of_any_type() -> impl Iterator<Item = ((&'static [usize], usize, u64), DType)> {
+    lines().flat_map(|line| STORED.iter().map(move |&dtype| (line, dtype)))
+}
+
 /// [`TakeAlong`], with indices that repeat, and that reach beyond.
 ///
 /// # Panics
@@ -115,10 +120,10 @@ pub fn take_along(device: &Device, settings: &Settings) {
         let inputs = [x, indices(dims, axis, n, beyond, seed)];
         Case::new(TakeAlong { axis }, inputs, Tolerance::Bits)
     };
-    for ((dims, axis, seed), dtype) in lines().flat_map(|line| DTYPES.map(|dtype| (line, dtype))) {
+    for ((dims, axis, seed), dtype) in of_any_type() {
         table(device, settings, [0, 1, 5, 40].map(|n| case(dims, axis, n, 1.5, dtype, seed)));
     }
-    let parameters = (dims_and_axis(5), 0..20usize, dtype(), seed());
+    let parameters = (dims_and_axis(5), 0..20usize, stored(), seed());
     random(device, settings, parameters, |((dims, axis), n, dtype, seed)| {
         case(&dims, axis, n, 0.2, dtype, seed)
     });
@@ -140,13 +145,13 @@ pub fn scatter(device: &Device, settings: &Settings) {
         };
         Case::new(Scatter { axis, add }, inputs, tolerance)
     };
-    for ((dims, axis, seed), dtype) in lines().flat_map(|line| DTYPES.map(|dtype| (line, dtype))) {
+    for ((dims, axis, seed), dtype) in of_any_type() {
         table(device, settings, [0, 1, 5, 40].map(|n| case(dims, axis, n, false, dtype, seed)));
         if dtype.is_float() {
             table(device, settings, [0, 1, 5, 40].map(|n| case(dims, axis, n, true, dtype, seed)));
         }
     }
-    let parameters = (dims_and_axis(5), 0..20usize, any::<bool>(), dtype(), seed());
+    let parameters = (dims_and_axis(5), 0..20usize, any::<bool>(), stored(), seed());
     random(device, settings, parameters, |((dims, axis), n, add, dtype, seed)| {
         case(&dims, axis, n, add && dtype.is_float(), dtype, seed)
     });

@@ -84,8 +84,9 @@ impl Case {
     pub(super) fn declined(&self, device: &Device, settings: &Settings) -> Result<(), String> {
         let types = self.types();
         let output = self.op.output(&types).map(|ty| ty.dtype);
-        let half = |dtype| dtype == DType::F16;
-        let ordinary = !types.iter().any(|ty| half(ty.dtype)) && !output.is_ok_and(half);
+        let stored = |dtype| !matches!(dtype, DType::F32 | DType::U32);
+        let output = output.ok();
+        let ordinary = !types.iter().any(|ty| stored(ty.dtype)) && !output.is_some_and(stored);
         let name = self.op.name();
         if ordinary && !settings.declines.contains(&name) {
             return Err(format!(
@@ -93,7 +94,7 @@ impl Case {
                  `Settings::declines` names it"
             ));
         }
-        report::declined(name, &types);
+        report::declined(name, &types, output);
         match run(&self.op, &self.inputs, device) {
             Err(Error::Unsupported { .. }) => Ok(()),
             Err(error) => {
@@ -181,7 +182,12 @@ fn show(x: &HostTensor, i: usize) -> String {
     match x.values() {
         HostValues::F32(v) => format!("{:e} ({:#010x})", v[i], v[i].to_bits()),
         HostValues::F16(v) => format!("{:e} ({:#06x})", v[i].to_f32(), v[i].to_bits()),
+        HostValues::F64(v) => format!("{:e} ({:#018x})", v[i], v[i].to_bits()),
         HostValues::U32(v) => format!("{}", v[i]),
+        HostValues::I64(v) => format!("{}", v[i]),
+        HostValues::I32(v) => format!("{}", v[i]),
+        HostValues::I8(v) => format!("{}", v[i]),
+        HostValues::U8(v) | HostValues::Bool(v) => format!("{}", v[i]),
     }
 }
 

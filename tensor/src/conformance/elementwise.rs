@@ -4,12 +4,12 @@ use proptest::prelude::*;
 
 use super::Settings;
 use super::cases::{Case, Tolerance, random, table};
-use super::strategies::{broadcasting, dims, dtype, float, seed};
-use super::values::{DTYPES, EDGES, FLOATS, NON_FINITE, SUBNORMAL, Values, tensor};
+use super::strategies::{broadcasting, dims, dtype, float, seed, stored};
+use super::values::{DTYPES, EDGES, FLOATS, NON_FINITE, STORED, SUBNORMAL, Values, tensor};
 use crate::ops::{
     Binary, BinaryKind, Cast, Compare, CompareKind, ReluGrad, Select, Unary, UnaryKind,
 };
-use crate::{DType, Device};
+use crate::{DType, Device, HostTensor};
 
 /// Shapes at and around vector widths, and enough for several threads.
 const SHAPES: &[&[usize]] = &[
@@ -280,14 +280,17 @@ pub fn select(device: &Device, settings: &Settings) {
         ];
         Case::new(Select, inputs, Tolerance::Bits)
     };
-    for dtype in DTYPES {
+    for &dtype in STORED {
         for ((a, b), i) in PAIRS.iter().zip(0..) {
             table(device, settings, [case(dtype, a, a, b, i), case(dtype, b, a, a, i)]);
         }
     }
-    random(device, settings, (dtype(), broadcasting::<3>(), seed()), |(dtype, [c, a, b], seed)| {
-        case(dtype, &c, &a, &b, seed)
-    });
+    random(
+        device,
+        settings,
+        (stored(), broadcasting::<3>(), seed()),
+        |(dtype, [c, a, b], seed)| case(dtype, &c, &a, &b, seed),
+    );
 }
 
 /// Numbers beside the ties and the ends of f16 and of u32.
@@ -316,14 +319,72 @@ const ROUNDING: &[f32] = &[
     1e20,
 ];
 
+/// Numbers that f32 does not hold, beside ties and the ends of ranges.
+const DOUBLES: &[f64] = &[
+    1e300,
+    -1e300,
+    1e-300,
+    -1e-50,
+    1.000_488_281_250_000_2,
+    65_519.999_999_999,
+    16_777_217.000_000_01,
+    4_294_967_295.5,
+    4_294_967_296.0,
+    2_147_483_647.5,
+    -2_147_483_648.9,
+    -2_147_483_649.0,
+    127.999_999,
+    -128.999_999,
+    255.999_999,
+    9_223_372_036_854_774_784.0,
+    9_223_372_036_854_775_808.0,
+    -9_223_372_036_854_775_808.0,
+    3.402_823_669_209_384e38,
+    f64::MIN_POSITIVE,
+    5e-324,
+    f64::NAN,
+    f64::INFINITY,
+    f64::NEG_INFINITY,
+];
+
+/// Integers that floats do not hold, and those at the ends of the ranges of others.
+const INTEGERS: &[i64] = &[
+    0,
+    1,
+    -1,
+    127,
+    128,
+    -128,
+    -129,
+    255,
+    256,
+    2_049,
+    2_051,
+    65_519,
+    65_520,
+    (1 << 24) + 1,
+    -(1 << 24) - 3,
+    i32::MAX as i64,
+    i32::MAX as i64 + 1,
+    i32::MIN as i64,
+    i32::MIN as i64 - 1,
+    u32::MAX as i64,
+    u32::MAX as i64 + 1,
+    (1 << 53) + 1,
+    // To f32 by way of f64 it would round twice, and wrong.
+    (1 << 60) + (1 << 36) + 1,
+    i64::MAX,
+    i64::MIN,
+];
+
 /// [`Cast`] between all types.
 ///
 /// # Panics
 /// Where the device disagrees with the reference.
 pub fn cast(device: &Device, settings: &Settings) {
     let case = |x| move |dtype| Case::new(Cast { dtype }, [x], Tolerance::Bits);
-    for to in DTYPES {
-        for from in DTYPES {
+    for &to in STORED {
+        for &from in STORED {
             let shapes = SHAPES.iter().zip(0..);
             let values = Values::Range(-10.0, 70_000.0);
             table(device, settings, shapes.map(|(s, i)| case(tensor(s, from, values, i))(to)));
@@ -335,8 +396,12 @@ pub fn cast(device: &Device, settings: &Settings) {
             // Flushing must not show: to f16, all that is below the normal f32 is 0 anyhow.
             table(device, settings, [case(x)(to)]);
         }
+        let shape = |count: usize| crate::Shape::new(&[count]).unwrap();
+        let doubles = HostTensor::new(shape(DOUBLES.len()), DOUBLES.to_vec()).unwrap();
+        let integers = HostTensor::new(shape(INTEGERS.len()), INTEGERS.to_vec()).unwrap();
+        table(device, settings, [case(doubles)(to), case(integers)(to)]);
     }
-    let parameters = (dims(0..=5), dtype(), dtype(), seed());
+    let parameters = (dims(0..=5), stored(), stored(), seed());
     random(device, settings, parameters, |(dims, from, to, seed)| {
         case(tensor(&dims, from, Values::Words, seed))(to)
     });

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::cases::{Tolerance, difference};
-use super::values::{DTYPES, Values, tensor};
+use super::values::{STORED, Values, tensor};
 use super::{Settings, report, samples};
 use crate::ops::{
     Algorithm, Axes, BatchNorm, BatchNormGrad, BatchNormSums, Binary, BinaryKind, Concatenate,
@@ -28,7 +28,7 @@ pub fn transfer(device: &Device, _: &Settings) {
     let elsewhere = Device::new(Reference::new());
     for (dims, dtype) in [&[][..], &[0], &[1], &[3], &[5, 7], &[2, 0, 3], &[33, 65], &[2, 3, 4, 5]]
         .into_iter()
-        .flat_map(|dims| DTYPES.map(|dtype| (dims, dtype)))
+        .flat_map(|dims| STORED.iter().map(move |&dtype| (dims, dtype)))
     {
         let host = tensor(dims, dtype, Values::Words, 1);
         let same = |what: &str, got: &Tensor| {
@@ -102,7 +102,7 @@ pub fn sgd_momentum(device: &Device, settings: &Settings) {
         if !device.backend().supports(&op, &[w.ty(), v.ty(), gradient.ty()]) {
             let declared = settings.declines.contains(&op.name());
             assert!(declared, "the device does not support {op:?}, and does not say so beforehand");
-            report::declined(op.name(), &[w.ty(), v.ty(), gradient.ty()]);
+            report::declined(op.name(), &[w.ty(), v.ty(), gradient.ty()], None);
             return;
         }
         report::executed(op.name());

@@ -37,8 +37,7 @@
 //!   weights of the same output channel.
 //!
 //! # What must be executed
-//! Every op is executed by every backend, on operands and results that are not half precision,
-//! unless [`Settings::declines`] names it. What a backend says that it does not
+//! Every op is executed by every backend, on operands and results of f32 and u32, unless [`Settings::declines`] names it. What a backend says that it does not
 //! [support](crate::Backend::supports) must give [`Error::Unsupported`](crate::Error::Unsupported),
 //! and stands in the [report](FamilyReport).
 

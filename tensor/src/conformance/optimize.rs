@@ -74,7 +74,7 @@ fn one(
     if !device.backend().supports(&op, &types) {
         let declared = settings.declines.contains(&op.name());
         assert!(declared, "the device does not support {op:?}, and does not say so beforehand");
-        report::declined(op.name(), &types);
+        report::declined(op.name(), &types, None);
         return false;
     }
     report::executed(op.name());

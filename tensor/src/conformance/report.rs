@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{FAMILIES, Settings};
-use crate::{Device, TensorType};
+use crate::{DType, Device, TensorType};
 
 /// What one family of the suite asked of a device.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,7 +15,8 @@ pub struct FamilyReport {
     pub executed: usize,
     /// The [names](crate::Op::name) of the ops of these cases.
     pub ops: BTreeSet<&'static str>,
-    /// Cases that the device declined, counted by op and element types: `conv2d of f16, f32`.
+    /// Cases that the device declined, counted by op and element types: `conv2d of f16, f32`, or `cast of
+    /// f32 to i64` where the output has another type than the operands.
     pub declined: BTreeMap<String, usize>,
 }
 
@@ -43,12 +44,15 @@ pub(super) fn executed(op: &'static str) {
 }
 
 /// Counts a case that was declined.
-pub(super) fn declined(op: &str, types: &[TensorType]) {
+pub(super) fn declined(op: &str, types: &[TensorType], output: Option<DType>) {
     let dtypes: Vec<&str> = types.iter().map(|ty| ty.dtype.name()).collect();
-    let what = match &dtypes[..] {
+    let mut what = match &dtypes[..] {
         [] => op.to_owned(),
         dtypes => format!("{op} of {}", dtypes.join(", ")),
     };
+    if let Some(output) = output.filter(|output| !dtypes.contains(&output.name())) {
+        what = format!("{what} to {output}");
+    }
     CURRENT.with_borrow_mut(|report| *report.declined.entry(what).or_default() += 1);
 }
 

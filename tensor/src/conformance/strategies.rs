@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::values::{DTYPES, FLOATS};
+use super::values::{DTYPES, FLOATS, STORED};
 use crate::DType;
 
 /// Shapes stay below this many elements: random cases are many and small.
@@ -62,9 +62,14 @@ pub(super) fn float() -> impl Strategy<Value = DType> {
     prop::sample::select(FLOATS.to_vec())
 }
 
-/// Any element type.
+/// An element type that ops compute with.
 pub(super) fn dtype() -> impl Strategy<Value = DType> {
     prop::sample::select(DTYPES.to_vec())
+}
+
+/// Any element type.
+pub(super) fn stored() -> impl Strategy<Value = DType> {
+    prop::sample::select(STORED.to_vec())
 }
 
 /// The values of operands.

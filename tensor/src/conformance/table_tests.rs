@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::ops::Differentiable;
 use crate::reference::Floats;
-use crate::{Error, HostTensor, HostValues, Op, Reference, Tensor, reference};
+use crate::{DType, Error, HostTensor, HostValues, Op, Reference, Tensor, TensorType, reference};
 
 const QUICK: Settings =
     Settings { cases: 4, tolerance: 1e-5, subnormals: true, declines: &[], regressions: false };
@@ -87,6 +87,54 @@ fn every_op_is_asked_for_the_same_bits() {
     all_are_listed(variants.map(|facts| facts.variant), &listed, &excused, "`same_bits_twice`");
 }
 
+/// Only what moves elements, or casts them, takes the types that are storage only.
+#[test]
+fn arithmetic_refuses_the_types_that_are_storage_only() {
+    const MOVES: &[&str] = &[
+        "select",
+        "permute",
+        "slice",
+        "concatenate",
+        "pad",
+        "gather",
+        "take_along",
+        "scatter",
+        "cast",
+        "flip",
+    ];
+    let storage = [DType::F64, DType::I64, DType::I32, DType::I8, DType::U8, DType::Bool];
+    let mut taken = BTreeSet::new();
+    for sample in samples().into_iter().filter(|sample| !sample.inputs.is_empty()) {
+        let name = sample.op.name();
+        for dtype in storage {
+            // Each operand alone, and all that are of one type together.
+            let own = sample.types();
+            let alone = (0..own.len()).map(|which| {
+                let mut types = own.clone();
+                types[which].dtype = dtype;
+                types
+            });
+            let mut all: Vec<Vec<TensorType>> = alone.collect();
+            for of in [DType::F32, DType::U32] {
+                let mut types = own.clone();
+                types.iter_mut().filter(|ty| ty.dtype == of).for_each(|ty| ty.dtype = dtype);
+                all.push(types);
+            }
+            for types in all.into_iter().filter(|types| *types != own) {
+                match sample.op.output(&types) {
+                    Ok(_) => {
+                        assert!(MOVES.contains(&name), "{name} takes {types:?}");
+                        taken.insert(name);
+                    }
+                    Err(Error::DType { op, .. }) => assert_eq!(op, name, "{types:?}"),
+                    Err(error) => panic!("{name} on {types:?}: {error}"),
+                }
+            }
+        }
+    }
+    assert_eq!(taken, MOVES.iter().copied().collect(), "what moves elements takes every type");
+}
+
 /// `Σ y · dy`, with weights `dy` that differ.
 fn weights(count: usize) -> Vec<f32> {
     (0..count).map(|i| 0.5 + 0.25 * (i * 5 % 7) as f32).collect()
@@ -162,7 +210,7 @@ fn every_op_has_the_gradients_that_the_table_says() {
             };
             let scale = want.iter().fold(1.0f64, |scale, x| scale.max(x.abs()));
             // Half precision rounds what is 1/256 apart.
-            let tolerance = if dtype == crate::DType::F16 { 0.3 } else { 2e-3 };
+            let tolerance = if dtype == DType::F16 { 0.3 } else { 2e-3 };
             for (place, (got, want)) in got.iter().zip(&want).enumerate() {
                 assert!(
                     (got - want).abs() <= tolerance * scale,

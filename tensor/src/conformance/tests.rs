@@ -83,9 +83,8 @@ fn families_but(without: &[&str]) -> Vec<&'static str> {
 }
 
 fn for_floats(y: &mut HostTensor, change: impl Fn(f32) -> f32) {
-    match y.values_mut() {
-        HostValues::F32(v) => v.iter_mut().for_each(|x| *x = change(*x)),
-        HostValues::F16(_) | HostValues::U32(_) => {}
+    if let HostValues::F32(v) = y.values_mut() {
+        v.iter_mut().for_each(|x| *x = change(*x));
     }
 }
 

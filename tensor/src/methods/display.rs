@@ -37,8 +37,15 @@ impl std::fmt::Display for Tensor {
         let words = match host.values() {
             HostValues::F32(values) => floats(shown.iter().map(|&place| values[place])),
             HostValues::F16(values) => floats(shown.iter().map(|&place| values[place].to_f32())),
-            HostValues::U32(values) => {
-                aligned(shown.iter().map(|&place| values[place].to_string()).collect())
+            HostValues::F64(values) => floats(shown.iter().map(|&place| values[place])),
+            HostValues::U32(values) => integers(values, &shown),
+            HostValues::I64(values) => integers(values, &shown),
+            HostValues::I32(values) => integers(values, &shown),
+            HostValues::I8(values) => integers(values, &shown),
+            HostValues::U8(values) => integers(values, &shown),
+            HostValues::Bool(values) => {
+                let word = |&place: &usize| if values[place] != 0 { "True" } else { "False" };
+                aligned(shown.iter().map(|place| word(place).to_owned()).collect())
             }
         };
         let mut words = words.into_iter();
@@ -121,22 +128,32 @@ fn aligned(words: Vec<String>) -> Vec<String> {
     words.into_iter().map(|word| format!("{word:>width$}")).collect()
 }
 
+/// Whole numbers at these places.
+fn integers<T: std::fmt::Display>(values: &[T], shown: &[usize]) -> Vec<String> {
+    aligned(shown.iter().map(|&place| values[place].to_string()).collect())
+}
+
+/// A float whose shortest text is the one that tells it apart from its neighbours.
+trait Float: Copy + Into<f64> + std::fmt::Display + std::fmt::LowerExp {}
+
+impl Float for f32 {}
+impl Float for f64 {}
+
 /// Floats of one form: with as many digits as the longest needs, or with exponents where the largest and
 /// the smallest are far apart.
-fn floats(values: impl Iterator<Item = f32>) -> Vec<String> {
-    let values: Vec<f32> = values.collect();
-    let sizes = values.iter().filter(|v| v.is_finite() && **v != 0.0).map(|v| v.abs());
-    let (least, most) = sizes.fold((f32::INFINITY, 0.0f32), |(a, b), v| (a.min(v), b.max(v)));
-    let far = f64::from(most) / f64::from(least) > 1000.0;
-    let exponents = most >= 1e8 || (most > 0.0 && (f64::from(least) < 1e-4 || far));
+fn floats<T: Float>(values: impl Iterator<Item = T>) -> Vec<String> {
+    let values: Vec<T> = values.collect();
+    let sizes = values.iter().map(|&v| v.into().abs()).filter(|v| v.is_finite() && *v != 0.0);
+    let (least, most) = sizes.fold((f64::INFINITY, 0.0f64), |(a, b), v| (a.min(v), b.max(v)));
+    let exponents = most >= 1e8 || (most > 0.0 && (least < 1e-4 || most / least > 1000.0));
     let words = if exponents { with_exponents(&values) } else { positional(&values) };
     let words: Vec<String> = words
         .into_iter()
         .zip(&values)
-        .map(|(word, value)| match value {
+        .map(|(word, &value)| match value.into() {
             value if value.is_nan() => "nan".into(),
-            value if *value == f32::INFINITY => "inf".into(),
-            value if *value == f32::NEG_INFINITY => "-inf".into(),
+            f64::INFINITY => "inf".into(),
+            f64::NEG_INFINITY => "-inf".into(),
             _ => word,
         })
         .collect();
@@ -144,8 +161,8 @@ fn floats(values: impl Iterator<Item = f32>) -> Vec<String> {
 }
 
 /// With the fewest digits behind the point that tell numbers apart, padded to the most.
-fn positional(values: &[f32]) -> Vec<String> {
-    let short = |value: &f32| {
+fn positional<T: Float>(values: &[T]) -> Vec<String> {
+    let short = |value: &T| {
         let text = format!("{value}");
         let (whole, part) = text.split_once('.').unwrap_or((&text, ""));
         if part.len() <= DIGITS {
@@ -156,14 +173,14 @@ fn positional(values: &[f32]) -> Vec<String> {
         (whole.to_owned(), part.trim_end_matches('0').to_owned())
     };
     let parts: Vec<(String, String)> = values.iter().map(short).collect();
-    let finite = values.iter().zip(&parts).filter(|(value, _)| value.is_finite());
+    let finite = values.iter().zip(&parts).filter(|(value, _)| (**value).into().is_finite());
     let digits = finite.map(|(_, (_, part))| part.len()).max().unwrap_or(0);
     parts.into_iter().map(|(whole, part)| format!("{whole}.{part:<digits$}")).collect()
 }
 
 /// With one digit before the point, and two or more of the exponent.
-fn with_exponents(values: &[f32]) -> Vec<String> {
-    let parts = |value: &f32| {
+fn with_exponents<T: Float>(values: &[T]) -> Vec<String> {
+    let parts = |value: &T| {
         let short = format!("{value:e}");
         let digits = short.split_once('e').map_or(0, |(number, _)| number.len());
         let text = if digits > DIGITS + 2 { format!("{value:.DIGITS$e}") } else { short };
@@ -172,10 +189,13 @@ fn with_exponents(values: &[f32]) -> Vec<String> {
         (whole.to_owned(), part.to_owned(), exponent.parse::<i32>().unwrap_or(0))
     };
     let parts: Vec<_> = values.iter().map(parts).collect();
-    let finite = values.iter().zip(&parts).filter(|(value, _)| value.is_finite());
+    let finite = values.iter().zip(&parts).filter(|(value, _)| (**value).into().is_finite());
     let digits = finite.map(|(_, (_, part, _))| part.len()).max().unwrap_or(0);
+    let longest = parts.iter().map(|(_, _, exponent)| exponent.abs()).max().unwrap_or(0);
+    // The sign, and two digits or more.
+    let width = if longest < 100 { 3 } else { 4 };
     let show = |(whole, part, exponent): (String, String, i32)| {
-        format!("{whole}.{part:0<digits$}e{exponent:+03}")
+        format!("{whole}.{part:0<digits$}e{exponent:+0width$}")
     };
     parts.into_iter().map(show).collect()
 }

@@ -73,13 +73,12 @@ impl Tensor {
         if *self.shape() == shape {
             return Ok(self.clone());
         }
-        let one = Tensor::full(shape, 1.0, self.dtype(), self.device())?;
-        match self.dtype() {
-            // Products are of floats alone; what always holds chooses every integer.
-            DType::U32 => one.select(self, self),
+        if self.dtype().is_float() {
             // The product with one keeps every number, the sign of zero too.
-            _ => one.mul(self),
+            return Tensor::full(shape, 1.0, self.dtype(), self.device())?.mul(self);
         }
+        // Products are of floats alone; what always holds chooses every other element.
+        Tensor::full(shape, 1.0, DType::U32, self.device())?.select(self, self)
     }
 
     /// The whole tensor, as many times along each axis as `counts` says. Where there are more counts than

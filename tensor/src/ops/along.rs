@@ -6,7 +6,8 @@ use crate::{Axis, DType, Error, Result, Tensor, TensorType};
 
 /// For each index the entry along an axis that it names, in its own line: `y[i, j] = x[i, indices[i, j]]`.
 /// Operands: `x` (any) and `indices` (u32), whose shapes differ at the axis only. Output: of the shape of
-/// the indices. An index beyond the axis gives NaN (`u32::MAX` for integers). PyTorch's `gather`, ONNX's
+/// the indices. An index beyond the axis gives NaN (the largest for
+/// integers, true for truth values). PyTorch's `gather`, ONNX's
 /// `GatherElements`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TakeAlong {

@@ -1,10 +1,10 @@
 //! Order, and the largest or smallest few.
 
-use super::{OpRule, operands};
+use super::{OpRule, number, operands};
 use crate::{Axis, DType, Error, Result, Tensor, TensorType};
 
-/// The indices of the first `count` entries along an axis, once they are in order. Operand: any. Output:
-/// u32 of extent `count` there. Equal entries keep their order, and both zeros are equal; NaN counts as
+/// The indices of the first `count` entries along an axis, once they are in order. Operand: f32, f16 or u32.
+/// Output: u32 of extent `count` there. Equal entries keep their order, and both zeros are equal; NaN counts as
 /// larger than every number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ArgSort {
@@ -24,6 +24,7 @@ impl OpRule for ArgSort {
     fn output(&self, inputs: &[TensorType]) -> Result<TensorType> {
         let op = self.name();
         let [x] = operands(op, inputs)?;
+        number(op, "x", &x)?;
         let extent = x.shape.axis(self.axis, op)?;
         if self.count > extent || u32::try_from(extent).is_err() {
             let expected =

@@ -3,7 +3,7 @@
 use super::gradient::{sum_to, zero};
 use super::kinds::kinds;
 use super::{Backward, OpRule, Saved, operands};
-use crate::{DType, Error, Result, Tensor, TensorType};
+use crate::{Result, Tensor, TensorType};
 
 kinds! {
     /// Which function.
@@ -29,8 +29,8 @@ kinds! {
     }
 }
 
-/// Element by element, two numbers to one. Operands: two tensors of one type whose shapes
-/// broadcast. Output: of that type and the broadcast shape. Unsigned integers wrap around.
+/// Element by element, two numbers to one. Operands: two tensors of one type (f32, f16 or u32)
+/// whose shapes broadcast. Output: of that type and the broadcast shape. Unsigned integers wrap around.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Binary {
     /// Which function.
@@ -46,9 +46,9 @@ impl OpRule for Binary {
         let op = self.name();
         let [a, b] = operands(op, inputs)?;
         super::of_dtype(op, "b", &b, a.dtype)?;
-        let of_floats = matches!(self.kind, BinaryKind::Div | BinaryKind::Pow | BinaryKind::Prelu);
-        if of_floats && a.dtype == DType::U32 {
-            return Err(Error::DType { op, what: "a", expected: "f32 or f16", got: a.dtype });
+        match self.kind {
+            BinaryKind::Div | BinaryKind::Pow | BinaryKind::Prelu => super::float(op, "a", &a)?,
+            _ => super::number(op, "a", &a)?,
         }
         Ok(TensorType::new(a.shape.broadcast(&b.shape, op)?, a.dtype))
     }

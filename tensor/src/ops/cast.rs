@@ -3,8 +3,12 @@
 use super::{Backward, OpRule, operands};
 use crate::{DType, Result, Tensor, TensorType};
 
-/// Another element type. Floats round to the nearest half-precision number, ties to even; to
-/// unsigned integers they are cut toward zero and kept in range, NaN becoming 0.
+/// Another element type, from each to each.
+/// - To floats: numbers round to the nearest, ties to even; those beyond the range become infinite.
+/// - From floats to integers: they are cut toward zero and kept in range, NaN becoming 0.
+/// - From integers to integers: what is out of range becomes the nearest that is in it. (PyTorch and numpy
+///   drop upper bits instead.)
+/// - To bool: false for 0, true for all else, NaN too. From bool: 0 or 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Cast {
     /// The type of the output.

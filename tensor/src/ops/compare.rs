@@ -1,7 +1,7 @@
 //! Element by element: two numbers to a truth value.
 
 use super::kinds::kinds;
-use super::{OpRule, of_dtype, operands};
+use super::{OpRule, number, of_dtype, operands};
 use crate::{DType, Result, Tensor, TensorType};
 
 kinds! {
@@ -23,7 +23,8 @@ kinds! {
     }
 }
 
-/// Element by element comparison. Operands: two tensors of one type whose shapes broadcast.
+/// Element by element comparison. Operands: two tensors of one type (f32, f16 or u32) whose shapes
+/// broadcast.
 /// Output: u32 of the broadcast shape, 1 for true and 0 for false.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Compare {
@@ -38,6 +39,7 @@ impl OpRule for Compare {
 
     fn output(&self, inputs: &[TensorType]) -> Result<TensorType> {
         let [a, b] = operands(self.name(), inputs)?;
+        number(self.name(), "a", &a)?;
         of_dtype(self.name(), "b", &b, a.dtype)?;
         Ok(TensorType::new(a.shape.broadcast(&b.shape, self.name())?, DType::U32))
     }

@@ -1,9 +1,9 @@
 //! Sums of all entries so far.
 
-use super::{Backward, OpRule, operands};
+use super::{Backward, OpRule, number, operands};
 use crate::{Axis, Result, Tensor, TensorType};
 
-/// For each entry along an axis the sum of those up to it. Operand: any. Output: as it. Floats are summed
+/// For each entry along an axis the sum of those up to it. Operand: f32, f16 or u32. Output: as it. Floats are summed
 /// in f32 or better; integers modulo 2³².
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CumulativeSum {
@@ -22,6 +22,7 @@ impl OpRule for CumulativeSum {
 
     fn output(&self, inputs: &[TensorType]) -> Result<TensorType> {
         let [x] = operands(self.name(), inputs)?;
+        number(self.name(), "x", &x)?;
         x.shape.axis(self.axis, self.name())?;
         Ok(x)
     }

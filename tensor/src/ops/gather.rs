@@ -4,7 +4,8 @@ use super::{Backward, OpRule, Saved, float, of_dtype, operands, same_shape};
 use crate::{Axis, DType, Error, Result, Shape, Tensor, TensorType};
 
 /// Entries of an axis by index. Operands: `x` (any) and `indices [n]` (u32). Output: as `x` with
-/// extent `n` at that axis. An index beyond the axis gives NaN (`u32::MAX` for integers).
+/// extent `n` at that axis. An index beyond the axis gives NaN (the largest for
+/// integers, true for truth values).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Gather {
     /// The axis.

@@ -359,6 +359,14 @@ fn float(op: &'static str, what: &'static str, ty: &TensorType) -> Result<()> {
     Err(Error::DType { op, what, expected: "f32 or f16", got: ty.dtype })
 }
 
+/// Refuses the types that are storage only.
+fn number(op: &'static str, what: &'static str, ty: &TensorType) -> Result<()> {
+    if ty.dtype.is_float() || ty.dtype == DType::U32 {
+        return Ok(());
+    }
+    Err(Error::DType { op, what, expected: "f32, f16 or u32", got: ty.dtype })
+}
+
 fn of_dtype(op: &'static str, what: &'static str, ty: &TensorType, dtype: DType) -> Result<()> {
     if ty.dtype == dtype {
         return Ok(());

@@ -8,7 +8,7 @@ use crate::{Error, Result, Shape, Tensor, TensorType};
 pub struct Pad {
     /// Elements put before and after, for each axis.
     pub widths: Vec<[usize; 2]>,
-    /// The value of the border; rounded toward zero for unsigned integers.
+    /// The value of the border; as [`Cast`](super::Cast) converts it.
     pub value: f32,
 }
 

@@ -2,7 +2,7 @@
 
 use super::gradient::{broadcast_to, zero};
 use super::kinds::kinds;
-use super::{Backward, OpRule, Saved, float, operands};
+use super::{Backward, OpRule, Saved, float, number, operands};
 use crate::{Axis, AxisList, DType, Error, MAX_RANK, Result, Shape, Tensor, TensorType};
 
 /// A set of axes.
@@ -68,7 +68,7 @@ kinds! {
     }
 }
 
-/// A reduction over axes. Operand: of any type and shape; a mean is of floats. Output: as it, without the
+/// A reduction over axes. Operand: f32, f16 or u32; a mean is of floats. Output: as it, without the
 /// reduced axes or with extent 1 there. Sums and products of integers are modulo 2³².
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Reduce {
@@ -99,8 +99,9 @@ impl OpRule for Reduce {
 
     fn output(&self, inputs: &[TensorType]) -> Result<TensorType> {
         let [x] = operands(self.name(), inputs)?;
-        if self.kind == ReduceKind::Mean {
-            float(self.name(), "x", &x)?;
+        match self.kind {
+            ReduceKind::Mean => float(self.name(), "x", &x)?,
+            _ => number(self.name(), "x", &x)?,
         }
         self.axes.check(&x.shape, self.name())?;
         Ok(TensorType::new(reduced(&x.shape, &self.axes, self.keep_axes)?, x.dtype))

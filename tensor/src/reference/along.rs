@@ -1,6 +1,6 @@
 //! Entries by an index each: taken along an axis, and put there.
 
-use super::values::{Floats, indices, moved, offset};
+use super::values::{Floats, indices, missing, moved, offset};
 use crate::ops::{Scatter, TakeAlong};
 use crate::{HostTensor, HostValues, MAX_RANK, Shape};
 
@@ -10,9 +10,7 @@ pub(super) fn take_along(
     places: &Floats,
     output: &Shape,
 ) -> HostValues {
-    // NaN as an unsigned integer is 0, and `u32::MAX` no float: so infinity there, which saturates.
-    let fill = if x.values().dtype().is_float() { f32::NAN } else { f32::INFINITY };
-    moved(x, output, fill, |at| {
+    moved(x, output, missing(x.values().dtype()), |at| {
         let mut source = [0; MAX_RANK];
         source[..at.len()].copy_from_slice(at);
         let index = places.at(at) as usize;
@@ -37,23 +35,16 @@ pub(super) fn scatter(
     chosen: &Floats,
     source: &HostTensor,
 ) -> HostValues {
-    fn put<T: Copy>(x: &[T], source: &[T], places: &[Option<usize>]) -> Vec<T> {
-        let mut y = x.to_vec();
-        for (&value, place) in source.iter().zip(places) {
-            if let Some(place) = *place {
-                y[place] = value;
-            }
+    // The element type does not matter to a copy, so it works on bytes.
+    let size = x.values().dtype().size_bytes();
+    let mut y = x.values().clone();
+    let entries = source.values().bytes().chunks_exact(size);
+    for (entry, place) in entries.zip(places(op.axis, x.shape(), chosen)) {
+        if let Some(place) = place {
+            y.bytes_mut()[place * size..][..size].copy_from_slice(entry);
         }
-        y
     }
-    let places = places(op.axis, x.shape(), chosen);
-    match (x.values(), source.values()) {
-        (HostValues::F32(x), HostValues::F32(source)) => put(x, source, &places).into(),
-        (HostValues::F16(x), HostValues::F16(source)) => put(x, source, &places).into(),
-        (HostValues::U32(x), HostValues::U32(source)) => put(x, source, &places).into(),
-        // The shape rule has refused it.
-        (x, _) => x.clone(),
-    }
+    y
 }
 
 pub(super) fn scatter_add(op: &Scatter, x: &Floats, chosen: &Floats, source: &Floats) -> Vec<f64> {

@@ -1,13 +1,11 @@
 //! Entries of an axis by index.
 
-use super::values::{Floats, moved, offset};
+use super::values::{Floats, missing, moved, offset};
 use crate::ops::{Gather, GatherGrad};
 use crate::{HostTensor, HostValues, MAX_RANK, Shape};
 
 pub(super) fn gather(op: &Gather, x: &HostTensor, indices: &Floats, output: &Shape) -> HostValues {
-    // NaN as an unsigned integer is 0, and `u32::MAX` no float: so infinity there, which saturates.
-    let fill = if x.values().dtype().is_float() { f32::NAN } else { f32::INFINITY };
-    moved(x, output, fill, |at| {
+    moved(x, output, missing(x.values().dtype()), |at| {
         let mut source = [0; MAX_RANK];
         source[..at.len()].copy_from_slice(at);
         let index = indices.values[at[op.axis]] as usize;

@@ -10,21 +10,14 @@ pub(super) fn select(
     output: &Shape,
 ) -> HostValues {
     let condition = Floats::of(condition);
-    let choices = indices(output).map(|at| {
+    // The element type does not matter to a copy, so it works on bytes.
+    let size = a.values().dtype().size_bytes();
+    let mut y = HostValues::zeros(a.values().dtype(), output.count());
+    for (at, to) in indices(output).zip(y.bytes_mut().chunks_exact_mut(size)) {
         let at = &at[..output.rank()];
-        if condition.broadcast_at(at) != 0.0 {
-            (true, broadcast_offset(a.shape(), at))
-        } else {
-            (false, broadcast_offset(b.shape(), at))
-        }
-    });
-    fn choose<T: Copy>(a: &[T], b: &[T], choices: impl Iterator<Item = (bool, usize)>) -> Vec<T> {
-        choices.map(|(first, i)| if first { a[i] } else { b[i] }).collect()
+        let chosen = if condition.broadcast_at(at) != 0.0 { a } else { b };
+        let from = size * broadcast_offset(chosen.shape(), at);
+        to.copy_from_slice(&chosen.values().bytes()[from..][..size]);
     }
-    match (a.values(), b.values()) {
-        (HostValues::F32(a), HostValues::F32(b)) => choose(a, b, choices).into(),
-        (HostValues::F16(a), HostValues::F16(b)) => choose(a, b, choices).into(),
-        (HostValues::U32(a), HostValues::U32(b)) => choose(a, b, choices).into(),
-        _ => unreachable!("the shape rule takes one type only"),
-    }
+    y
 }

@@ -4,7 +4,8 @@ use half::f16;
 
 use crate::{DType, HostTensor, HostValues, MAX_RANK, Shape};
 
-/// A tensor widened to f64, which holds every value of every element type exactly.
+/// A tensor widened to f64, which holds every value of every element type exactly, but for integers of
+/// more than 53 bits: those round to the nearest. No op computes with such.
 pub(crate) struct Floats {
     pub(crate) shape: Shape,
     pub(crate) values: Vec<f64>,
@@ -15,7 +16,12 @@ impl Floats {
         let values = match x.values() {
             HostValues::F32(v) => v.iter().map(|&x| f64::from(x)).collect(),
             HostValues::F16(v) => v.iter().map(|&x| f64::from(x)).collect(),
+            HostValues::F64(v) => v.clone(),
             HostValues::U32(v) => v.iter().map(|&x| f64::from(x)).collect(),
+            HostValues::I64(v) => v.iter().map(|&x| x as f64).collect(),
+            HostValues::I32(v) => v.iter().map(|&x| f64::from(x)).collect(),
+            HostValues::I8(v) => v.iter().map(|&x| f64::from(x)).collect(),
+            HostValues::U8(v) | HostValues::Bool(v) => v.iter().map(|&x| f64::from(x)).collect(),
         };
         Floats { shape: *x.shape(), values }
     }
@@ -33,11 +39,20 @@ impl Floats {
 
 /// Rounds to an element type as [`Cast`](crate::ops::Cast) says.
 pub(super) fn rounded(dtype: DType, values: &[f64]) -> HostValues {
+    fn each<T>(values: &[f64], round: impl Fn(f64) -> T) -> Vec<T> {
+        values.iter().map(|&x| round(x)).collect()
+    }
     match dtype {
-        DType::F32 => values.iter().map(|&x| x as f32).collect::<Vec<_>>().into(),
-        DType::F16 => values.iter().map(|&x| round_to_f16(x)).collect::<Vec<_>>().into(),
+        DType::F32 => each(values, |x| x as f32).into(),
+        DType::F16 => each(values, round_to_f16).into(),
+        DType::F64 => HostValues::F64(values.to_vec()),
         // `as` cuts toward zero, keeps in range, and makes NaN 0.
-        DType::U32 => values.iter().map(|&x| x as u32).collect::<Vec<_>>().into(),
+        DType::U32 => each(values, |x| x as u32).into(),
+        DType::I64 => each(values, |x| x as i64).into(),
+        DType::I32 => each(values, |x| x as i32).into(),
+        DType::I8 => each(values, |x| x as i8).into(),
+        DType::U8 => each(values, |x| x as u8).into(),
+        DType::Bool => HostValues::Bool(each(values, |x| u8::from(x != 0.0))),
     }
 }
 
@@ -112,8 +127,20 @@ pub(super) fn moved(
     match x.values() {
         HostValues::F32(v) => take(v, fill, sources).into(),
         HostValues::F16(v) => take(v, f16::from_f32(fill), sources).into(),
+        HostValues::F64(v) => take(v, f64::from(fill), sources).into(),
         HostValues::U32(v) => take(v, fill as u32, sources).into(),
+        HostValues::I64(v) => take(v, fill as i64, sources).into(),
+        HostValues::I32(v) => take(v, fill as i32, sources).into(),
+        HostValues::I8(v) => take(v, fill as i8, sources).into(),
+        HostValues::U8(v) => take(v, fill as u8, sources).into(),
+        HostValues::Bool(v) => HostValues::Bool(take(v, u8::from(fill != 0.0), sources)),
     }
+}
+
+/// What stands for an entry that there is none of: NaN, the largest integer, or true.
+pub(super) fn missing(dtype: DType) -> f32 {
+    // NaN as an integer is 0, and not every largest integer a float: so infinity there, which saturates.
+    if matches!(dtype, DType::F32 | DType::F16 | DType::F64) { f32::NAN } else { f32::INFINITY }
 }
 
 /// The larger one; NaN where either is.

@@ -8,37 +8,41 @@ use std::collections::HashSet;
 use striate_nn::Network;
 use striate_tensor::Device;
 
-use super::file::TensorFile;
-use super::model::SPEC;
 use crate::inspection::{Inspection, StoredParameters};
 use crate::options::ReadOptions;
+use crate::safetensors::SPEC;
+use crate::state_dict::StateDict;
 use crate::torch::Place;
 use crate::{Error, Format, Result};
 use layout::Layout;
 
 /// Reads a state dict, its weights permuted, torchvision's normalisation folded in.
-pub(super) fn read(file: &TensorFile, device: &Device, options: &ReadOptions) -> Result<Network> {
+pub(crate) fn read(
+    file: &dyn StateDict,
+    device: &Device,
+    options: &ReadOptions,
+) -> Result<Network> {
     let layout = recognise(file)?;
     import::import(file, &layout, device, options)
 }
 
 /// What the network will be, without its weights.
-pub(super) fn inspect(file: &TensorFile) -> Result<Inspection> {
+pub(crate) fn inspect(file: &dyn StateDict) -> Result<Inspection> {
     let layout = recognise(file)?;
-    let shapes = layout.shapes(file.name())?;
+    let shapes = layout.shapes(file.file())?;
     let mut layers = vec![None; shapes.len()];
     for tensor in layout.tensors(&shapes) {
         if let Place::Parameter(_) = tensor.place {
-            let (_, floats) = file.floats(&tensor.name)?;
+            let floats = file.stored(&tensor.name)?;
             let count = tensor.shape.iter().product();
             let stored = &mut layers[tensor.layer];
             *stored = Some(StoredParameters::with(stored.take(), floats.dtype(), count));
         }
     }
     Ok(Inspection {
-        file: file.name().into(),
-        format: Format::Torchvision,
-        bytes: file.size(),
+        file: file.file().into(),
+        format: file.format(),
+        bytes: file.bytes(),
         mean: true,
         training_state: Vec::new(),
         training: None,
@@ -52,7 +56,7 @@ pub(super) fn inspect(file: &TensorFile) -> Result<Inspection> {
 /// What comes before the names of torchvision's tensors, such as `module.` where the network was trained
 /// on several devices, or `state_dict.model.`: nothing for a plain state dict. `None` where no name is
 /// one of torchvision's.
-fn beginning<'a>(file: &'a TensorFile, layouts: &[Layout]) -> Option<&'a str> {
+fn beginning<'a>(file: &'a dyn StateDict, layouts: &[Layout]) -> Option<&'a str> {
     let prefixes = layouts.iter().flat_map(|layout| layout.prefixes.iter().flatten());
     let known: HashSet<&str> = prefixes.map(String::as_str).collect();
     let first = |name: &'_ str| {
@@ -61,30 +65,36 @@ fn beginning<'a>(file: &'a TensorFile, layouts: &[Layout]) -> Option<&'a str> {
         let is_known = |at: &usize| *at < end && known.contains(&name[*at..end]);
         std::iter::once(0).chain(starts).find(is_known)
     };
-    file.names().find_map(|name| Some(&name[..first(name)?]))
+    file.all_names().find_map(|name| Some(&name[..first(name)?]))
 }
 
 /// The network whose names and shapes these are.
-fn recognise(file: &TensorFile) -> Result<Layout> {
+fn recognise(file: &dyn StateDict) -> Result<Layout> {
     let fail = |place: &str, expected: &str, got: String| {
-        Err(Error::content(file.name(), place, expected, got))
+        Err(Error::content(file.file(), place, expected, got))
     };
     let layouts: Vec<Layout> = layout::known().collect();
     let Some(beginning) = beginning(file, &layouts) else {
-        let first: Vec<&str> = file.names().take(3).collect();
+        let first: Vec<&str> = file.all_names().take(3).collect();
         let got = match first.as_slice() {
             [] => "no tensors".into(),
-            first => format!("neither it, nor such tensors: {}, …", first.join(", ")),
+            first => format!("{}, …", first.join(", ")),
         };
-        let mut names: Vec<&str> = layouts.iter().map(|layout| layout.name).collect();
+        let mut names: Vec<String> =
+            layouts.iter().map(|layout| layout::family(layout.name)).collect();
         names.sort_unstable();
         names.dedup();
-        let expected = format!(
-            "the network's specification, or the tensors of torchvision's networks \
-             (features.0.weight, …): {}",
-            names.join(", ")
-        );
-        return fail(&format!("metadata {SPEC}"), &expected, got);
+        let names = names.join(", ");
+        let ours = format!("the tensors of torchvision's networks (features.0.weight, …; {names})");
+        // Only safetensors have a place for a specification of ours.
+        return match file.format() {
+            Format::Torchvision => {
+                let expected = format!("the network's specification, or {ours}");
+                let got = format!("neither it, nor such tensors: {got}");
+                fail(&format!("metadata {SPEC}"), &expected, got)
+            }
+            _ => fail("tensors", &ours, format!("others: {got}")),
+        };
     };
     let differences = layouts.into_iter().map(|layout| {
         let layout = layout.with_beginning(beginning);
@@ -97,7 +107,7 @@ fn recognise(file: &TensorFile) -> Result<Layout> {
     match differences.describe() {
         None => {
             if !beginning.is_empty() {
-                let file = file.name();
+                let file = file.file();
                 log::warn!(
                     "{file}: all tensors' names begin with `{beginning}`, which is left out"
                 );

@@ -7,7 +7,7 @@ use striate_nn::{LayerSpec, NetworkSpec, conv2d, full_connect, pool};
 use striate_tensor::{RandomKey, Reference};
 
 use super::*;
-use crate::safetensors::write_tensors;
+use crate::safetensors::{TensorFile, write_tensors};
 
 /// A picture's activations in torchvision's order.
 #[derive(Clone)]
@@ -58,7 +58,7 @@ fn plain(
         let values: Vec<f64> = match tensor.values() {
             HostValues::F32(v) => v.iter().map(|v| f64::from(*v)).collect(),
             HostValues::F16(v) => v.iter().map(|v| v.to_f64()).collect(),
-            HostValues::U32(_) => unreachable!(),
+            _ => unreachable!(),
         };
         values
     };

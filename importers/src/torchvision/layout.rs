@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use striate_models::{alexnet, find, vgg};
 use striate_nn::{LayerShape, LayerSpec, NetworkSpec, Node};
 
-use super::import::{HALVES, IMAGENET, Normalisation};
-use crate::safetensors::file::TensorFile;
+use super::import::{HALVES, IMAGENET, LITE, Normalisation};
+use crate::state_dict::StateDict;
 use crate::torch::{self, StateTensor};
 use crate::{Error, Result};
 
@@ -105,6 +105,21 @@ fn sees_halves(name: &str) -> bool {
     name == "efficientnet_v2_l" || name.starts_with("efficientnet_lite")
 }
 
+/// What a network's name has in common with its family's: `resnet` of `resnet50`, `regnet_x` of
+/// `regnet_x_400mf`.
+pub(super) fn family(name: &str) -> String {
+    let plain = |part: &str| part.trim_end_matches(|c: char| c.is_ascii_digit()).to_owned();
+    let mut parts = name.split('_');
+    let first = plain(parts.next().unwrap_or_default());
+    match parts.next() {
+        Some(version @ ("v2" | "v3" | "x" | "y")) => format!("{first}_{version}"),
+        Some(other) if other.starts_with("lite") || first == "wide" => {
+            format!("{first}_{}", plain(other))
+        }
+        _ => first,
+    }
+}
+
 /// Names of modules that older files have: the network's names begin so, and what of a name is otherwise
 /// in such files.
 const OLDER: &[(&str, &[(&str, &str)])] = &[(
@@ -128,7 +143,9 @@ pub(super) fn known() -> impl Iterator<Item = Layout> {
         let of_family = NAMED.iter().filter(move |name| name.starts_with(family));
         of_family.filter_map(|name| Some(Layout::named(name, find(name)?.spec()).renamed(names)))
     });
-    counted.chain(named).chain(older)
+    let lite = NAMED.iter().filter(|name| name.starts_with("efficientnet_lite"));
+    let flat = lite.filter_map(|name| Some(Layout::named(name, find(name)?.spec()).flat_blocks()));
+    counted.chain(named).chain(older).chain(flat)
 }
 
 impl Layout {
@@ -150,6 +167,43 @@ impl Layout {
                 }
             }
         }
+        self
+    }
+
+    /// The same network as `efficientnet_pytorch` names it: blocks are counted through, and their parts are
+    /// called by what they do. Its pictures are TensorFlow's.
+    fn flat_blocks(mut self) -> Self {
+        let (mut block, mut last) = (0, None);
+        for prefix in self.prefixes.iter_mut().flatten() {
+            let of_block = prefix.strip_prefix("blocks.").and_then(|rest| rest.rsplit_once('.'));
+            let Some((place, part)) = of_block else {
+                let other = match prefix.as_str() {
+                    "conv_stem" => "_conv_stem",
+                    "bn1" => "_bn0",
+                    "conv_head" => "_conv_head",
+                    "bn2" => "_bn1",
+                    _ => "_fc",
+                };
+                *prefix = other.to_owned();
+                continue;
+            };
+            if last.as_deref().is_some_and(|last| last != place) {
+                block += 1;
+            }
+            // A block of the first stage does not expand, so its parts begin one later.
+            let is_first = place.starts_with("0.");
+            let other = match (part, is_first) {
+                ("conv_dw", _) => "_depthwise_conv",
+                ("conv_pw", false) => "_expand_conv",
+                ("conv_pw", true) | ("conv_pwl", _) => "_project_conv",
+                ("bn1", false) => "_bn0",
+                ("bn1", true) | ("bn2", false) => "_bn1",
+                _ => "_bn2",
+            };
+            last = Some(place.to_owned());
+            *prefix = format!("_blocks.{block}.{other}");
+        }
+        self.normalisation = LITE;
         self
     }
 
@@ -190,7 +244,7 @@ impl Layout {
     }
 
     /// What distinguishes a file's tensors from this network's.
-    pub(super) fn differences(&self, file: &TensorFile) -> Differences {
+    pub(super) fn differences(&self, file: &dyn StateDict) -> Differences {
         let tensors = self.tensors(&self.spec.shapes().unwrap_or_default());
         let ends = self.ends();
         let mut differences = Differences::default();
@@ -198,7 +252,7 @@ impl Layout {
             // The last layer's first extent is the number of classes, which any state dict may choose.
             let is_end = ends.contains(&tensor.layer);
             let name = &tensor.name;
-            match file.shape(name) {
+            match file.dims(name) {
                 None => differences.missing.push(name.clone()),
                 Some(shape) if !fits(tensor, is_end, shape) => {
                     let mut wanted: Vec<String> =
@@ -215,7 +269,7 @@ impl Layout {
         let known: HashSet<&str> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
         // PyTorch counts the batches of training, which nothing here asks for.
         let is_extra = |n: &&str| !known.contains(n) && !n.ends_with(".num_batches_tracked");
-        differences.extra = file.names().filter(is_extra).map(Into::into).collect();
+        differences.extra = file.all_names().filter(is_extra).map(Into::into).collect();
         differences
     }
 
@@ -227,14 +281,14 @@ impl Layout {
     }
 
     /// The same network with as many classes as the file's last layer has.
-    pub(super) fn for_classes_of(mut self, file: &TensorFile) -> Result<Layout> {
+    pub(super) fn for_classes_of(mut self, file: &dyn StateDict) -> Result<Layout> {
         let last = self.ends().last().and_then(|&end| self.prefixes[end].clone());
         let last = last.unwrap_or_default();
-        let classes = file.shape(&format!("{last}.weight")).and_then(|s| s.first().copied());
+        let classes = file.dims(&format!("{last}.weight")).and_then(|s| s.first().copied());
         if let Some(classes) = classes {
             self.spec = self.spec.with_classes(classes);
         }
-        self.spec.verify(self.spec.classes()).map_err(|e| Error::network(file.name(), e))?;
+        self.spec.verify(self.spec.classes()).map_err(|e| Error::network(file.file(), e))?;
         Ok(self)
     }
 }

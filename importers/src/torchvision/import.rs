@@ -6,8 +6,7 @@ use striate_tensor::{DType, Device, HostTensor, HostValues, Shape, Tensor, f16};
 
 use super::layout::Layout;
 use crate::options::ReadOptions;
-use crate::safetensors::file::TensorFile;
-use crate::safetensors::model::read_running;
+use crate::state_dict::{StateDict, read_running};
 use crate::torch::{ElementOrder, Place, StateTensor};
 use crate::values::{
     Counts, Narrowing, PIECE_BYTES, Run, Stored, load_runs, narrow, non_finite_f16, non_finite_f32,
@@ -29,18 +28,22 @@ pub(super) const IMAGENET: Normalisation =
 /// That of networks that see pixels of -1 to 1.
 pub(super) const HALVES: Normalisation = Normalisation { mean: [0.5; 3], deviation: [0.5; 3] };
 
+/// That of TensorFlow's own EfficientNet-Lite: `(pixel - 127) / 128`.
+pub(super) const LITE: Normalisation =
+    Normalisation { mean: [127.0 / PIXEL_MAX; 3], deviation: [128.0 / PIXEL_MAX; 3] };
+
 /// Pixels here run to this, torchvision's to 1.
 const PIXEL_MAX: f64 = 255.0;
 
 /// The network of a state dict whose tensors are those of `layout`.
 pub(super) fn import(
-    file: &TensorFile,
+    file: &dyn StateDict,
     layout: &Layout,
     device: &Device,
     options: &ReadOptions,
 ) -> Result<Network> {
     let (mut parameters, mut buffers) = (Vec::new(), Vec::new());
-    let shapes = layout.shapes(file.name())?;
+    let shapes = layout.shapes(file.file())?;
     let infos: Vec<_> = shapes.iter().flat_map(|shape| &shape.parameters).collect();
     for tensor in layout.tensors(&shapes) {
         if let Place::Parameter(id) = tensor.place {
@@ -55,9 +58,9 @@ pub(super) fn import(
             buffers.push(read_running(file, prefix, buffer, device)?);
         }
     }
-    let failed = |e| Error::network(file.name(), e);
+    let failed = |e| Error::network(file.file(), e);
     let mean =
-        mean_image(layout, device).map_err(|e| Error::tensor(file.name(), "the mean image", e))?;
+        mean_image(layout, device).map_err(|e| Error::tensor(file.file(), "the mean image", e))?;
     Network::of(layout.spec.clone(), parameters, buffers, device)
         .and_then(|network| network.with_metadata(metadata(layout)).with_mean(mean))
         .map_err(failed)
@@ -102,20 +105,20 @@ impl<'a> Weight<'a> {
         Weight { tensor, shape, order, scale }
     }
 
-    fn load(&self, file: &TensorFile, device: &Device, options: &ReadOptions) -> Result<Tensor> {
+    fn load(&self, file: &dyn StateDict, device: &Device, options: &ReadOptions) -> Result<Tensor> {
         let name = &self.tensor.name;
-        let failed = |e| Error::tensor(file.name(), format!("tensor {name}"), e);
+        let failed = |e| Error::tensor(file.file(), format!("tensor {name}"), e);
         if self.order.is_same() && self.scale.is_none() {
-            return file.tensor_with(name, device, options)?.reshape(self.shape).map_err(failed);
+            return file.load(name, device, options)?.reshape(self.shape).map_err(failed);
         }
-        let (entry, stored) = file.floats(name)?;
+        let stored = file.stored(name)?;
         // Dividing by about 58 would push small halves into the subnormals: the few weights that
         // are scaled stay as exact as they can be, unless halves are asked for.
         let kept = if self.scale.is_some() { DType::F32 } else { stored.dtype() };
         let dtype = options.dtype.unwrap_or(kept);
-        let fill = |bytes: &mut [u8], at: usize| file.read(entry, bytes, at);
-        let (values, counts) = self.permute(file.name(), stored, dtype, fill)?;
-        file.report(entry, dtype, options.allow_overflow, counts)?;
+        let fill = file.fill(name)?;
+        let (values, counts) = self.permute(file.file(), stored, dtype, fill)?;
+        file.report(name, dtype, options, counts)?;
         HostTensor::new(self.shape, values)
             .and_then(|host| Tensor::from_host(host, device))
             .map_err(failed)
