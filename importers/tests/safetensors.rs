@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use common::{chain, dump, golden_nets, names, reference, small, values};
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use striate_importers::safetensors::{
     TensorFile, read, read_bytes, read_file, read_with, write, write_numbers_to, write_tensors,
@@ -177,7 +178,10 @@ fn any_bits(dtype: DType, shape: &[usize], words: &[u64]) -> HostTensor {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig {
+        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
+        ..ProptestConfig::with_cases(48)
+    })]
 
     #[test]
     fn every_element_type_comes_back_as_written(
