@@ -103,11 +103,15 @@ pub(crate) fn recognise(
         return Ok(Format::Pth);
     }
     // The messages of protobuf have no signature.
-    if foreign::is_onnx(head) || extension.eq_ignore_ascii_case("onnx") {
+    if foreign::is_onnx(head) {
         return Ok(Format::Onnx);
     }
     if let Some(what) = foreign::describe(head) {
         return Err(format!("it is {what}"));
+    }
+    // Its fields may come in another order.
+    if extension.eq_ignore_ascii_case("onnx") {
+        return Ok(Format::Onnx);
     }
     let first: Vec<String> = head.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     let first = first.join(" ");
