@@ -1,9 +1,12 @@
 //! What commands share that run ONNX models as they are.
 
-use striate::importers::onnx::{Extent, Model};
-use striate::tensor::{DType, Device, RandomKey, Tensor};
+use std::collections::BTreeMap;
+
+use striate::importers::onnx::{Extent, Model, Port};
+use striate::tensor::{DType, Device, HostTensor, RandomKey, Shape, Tensor, TensorType};
 
 use crate::error::{Error, Result};
+use crate::output::{self, Table};
 
 /// Rows and cols where a file leaves them open.
 const USUAL: usize = 224;
@@ -41,14 +44,29 @@ pub(crate) fn inputs(
         let tensor = match dtype {
             Some(DType::F32) | None => Tensor::uniform(&dims[..], 0.0, 1.0, key, device)?,
             Some(dtype) => {
-                let zeros = Tensor::zeros(&dims[..], device)?.to_host()?;
-                let ty = striate::tensor::TensorType::new(*zeros.shape(), *dtype);
-                Tensor::from_host(striate::tensor::HostTensor::zeros(&ty), device)?
+                let ty = TensorType::new(Shape::new(&dims)?, *dtype);
+                Tensor::from_host(HostTensor::zeros(&ty), device)?
             }
         };
         inputs.push((port.name.clone(), tensor));
     }
     Ok(inputs)
+}
+
+/// Inputs or outputs by name, for JSON.
+pub(crate) fn by_name(ports: &[Port]) -> BTreeMap<&str, String> {
+    ports.iter().map(|port| (&*port.name, port.to_string())).collect()
+}
+
+/// What a model takes and gives, for people.
+pub(crate) fn table(model: &Model) -> Table {
+    let mut rows = output::table(&["", "name", "type"], &[]);
+    for (kind, ports) in [("input", model.inputs()), ("output", model.outputs())] {
+        for port in ports {
+            rows.add_row([kind, &*port.name, &*port.to_string()]);
+        }
+    }
+    rows
 }
 
 /// Inputs as a run takes them.

@@ -14,6 +14,7 @@ use striate::tensor::{Device, HostTensor, Tensor};
 
 use crate::args::{Format, Global, positive};
 use crate::error::{Error, Result};
+use crate::onnx;
 use crate::output::{Output, dims, table};
 use crate::outputs::{Destination, Files, has_extension};
 
@@ -94,8 +95,7 @@ pub(crate) fn run(args: &RunArgs, global: &Global, output: &mut Output) -> Resul
     }
     let device = global.device()?;
     let inputs = read_inputs(&model, &given, &device)?;
-    let inputs: Vec<(&str, Tensor)> =
-        inputs.iter().map(|(name, tensor)| (&**name, tensor.clone())).collect();
+    let inputs = onnx::borrowed(&inputs);
     let algorithm = if args.direct { Algorithm::Direct } else { Algorithm::Auto };
     let options = RunOptions::new().algorithm(algorithm);
     let mut times = Vec::new();
@@ -205,7 +205,7 @@ fn read_inputs(
 
 /// The smallest and the largest number of a tensor, for people.
 fn range(host: &HostTensor) -> (String, String) {
-    let values = numbers(host);
+    let values = host.values().to_f64();
     if values.is_empty() {
         return ("-".into(), "-".into());
     }
@@ -218,20 +218,6 @@ fn range(host: &HostTensor) -> (String, String) {
     (shown(least), shown(most))
 }
 
-fn numbers(host: &HostTensor) -> Vec<f64> {
-    use striate::tensor::HostValues;
-    match host.values() {
-        HostValues::F32(x) => x.iter().map(|&x| f64::from(x)).collect(),
-        HostValues::F16(x) => x.iter().map(|&x| x.to_f64()).collect(),
-        HostValues::F64(x) => x.clone(),
-        HostValues::U32(x) => x.iter().map(|&x| f64::from(x)).collect(),
-        HostValues::I64(x) => x.iter().map(|&x| x as f64).collect(),
-        HostValues::I32(x) => x.iter().map(|&x| f64::from(x)).collect(),
-        HostValues::I8(x) => x.iter().map(|&x| f64::from(x)).collect(),
-        HostValues::U8(x) | HostValues::Bool(x) => x.iter().map(|&x| f64::from(x)).collect(),
-    }
-}
-
 /// What the model takes and gives.
 fn describe(model: &Model, args: &RunArgs, output: &mut Output) -> Result<()> {
     if args.output.is_some() {
@@ -239,22 +225,9 @@ fn describe(model: &Model, args: &RunArgs, output: &mut Output) -> Result<()> {
         let names = names.join(", ");
         return Err(Error::Usage(format!("expected an --input for each of: {names}")));
     }
-    let list = |ports: &[striate::importers::onnx::Port]| -> Vec<(String, String)> {
-        ports.iter().map(|port| (port.name.clone(), port.to_string())).collect()
-    };
-    let (inputs, outputs) = (list(model.inputs()), list(model.outputs()));
     if output.format() == Format::Json {
-        fn by_name(list: &[(String, String)]) -> BTreeMap<&str, String> {
-            list.iter().map(|(name, port)| (&**name, port.clone())).collect()
-        }
-        let (inputs, outputs) = (by_name(&inputs), by_name(&outputs));
-        return output.json(&Described { inputs, outputs });
+        let inputs = onnx::by_name(model.inputs());
+        return output.json(&Described { inputs, outputs: onnx::by_name(model.outputs()) });
     }
-    let mut rows = table(&["", "name", "type"], &[]);
-    for (kind, list) in [("input", &inputs), ("output", &outputs)] {
-        for (name, port) in list {
-            rows.add_row([kind, name, port]);
-        }
-    }
-    output.table(&rows)
+    output.table(&onnx::table(model))
 }

@@ -38,6 +38,7 @@ mod format;
 mod inspection;
 mod limits;
 mod model_file;
+mod normalisation;
 pub mod onnx;
 mod options;
 pub mod pth;

@@ -174,19 +174,11 @@ impl Source {
     /// Fills `bytes` from the place `at`; any thread may.
     ///
     /// Places within the length are there, unless another program has made the file shorter.
-    pub(crate) fn read_exact_at(&self, mut bytes: &mut [u8], mut at: u64) -> Result<()> {
-        while !bytes.is_empty() {
-            match self.read_at(bytes, at) {
-                Ok(0) => return Err(Error::Changed { file: self.name.clone() }),
-                Ok(n) => {
-                    at += n as u64;
-                    bytes = &mut bytes[n..];
-                }
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(Error::io(&self.name, "read", e)),
-            }
-        }
-        Ok(())
+    pub(crate) fn read_exact_at(&self, bytes: &mut [u8], at: u64) -> Result<()> {
+        read_exact_at(&self.file, bytes, at).map_err(|e| match e.kind() {
+            io::ErrorKind::UnexpectedEof => Error::Changed { file: self.name.clone() },
+            _ => Error::io(&self.name, "read", e),
+        })
     }
 
     /// Reads what there is from the place `at` on; any thread may.
@@ -205,6 +197,19 @@ impl Source {
     }
 }
 
+/// Fills `bytes` from the place `at` of a file; any thread may.
+pub(crate) fn read_exact_at(file: &File, mut bytes: &mut [u8], mut at: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match read_at(file, bytes, at) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(n) => (bytes, at) = (&mut bytes[n..], at + n as u64),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
 /// What changes when a file is written.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Stamp {
@@ -219,12 +224,12 @@ impl Stamp {
 }
 
 #[cfg(unix)]
-pub(crate) fn read_at(file: &File, bytes: &mut [u8], at: u64) -> io::Result<usize> {
+fn read_at(file: &File, bytes: &mut [u8], at: u64) -> io::Result<usize> {
     std::os::unix::fs::FileExt::read_at(file, bytes, at)
 }
 
 #[cfg(windows)]
-pub(crate) fn read_at(file: &File, bytes: &mut [u8], at: u64) -> io::Result<usize> {
+fn read_at(file: &File, bytes: &mut [u8], at: u64) -> io::Result<usize> {
     std::os::windows::fs::FileExt::seek_read(file, bytes, at)
 }
 

@@ -106,6 +106,21 @@ impl HostValues {
         with_vector!(self, v => bytemuck::cast_slice_mut(v))
     }
 
+    /// The elements widened to f64, which holds all of them exactly but for integers of more than 53 bits:
+    /// those round to the nearest.
+    pub fn to_f64(&self) -> Vec<f64> {
+        match self {
+            HostValues::F32(v) => v.iter().map(|&x| f64::from(x)).collect(),
+            HostValues::F16(v) => v.iter().map(|&x| f64::from(x)).collect(),
+            HostValues::F64(v) => v.clone(),
+            HostValues::U32(v) => v.iter().map(|&x| f64::from(x)).collect(),
+            HostValues::I64(v) => v.iter().map(|&x| x as f64).collect(),
+            HostValues::I32(v) => v.iter().map(|&x| f64::from(x)).collect(),
+            HostValues::I8(v) => v.iter().map(|&x| f64::from(x)).collect(),
+            HostValues::U8(v) | HostValues::Bool(v) => v.iter().map(|&x| f64::from(x)).collect(),
+        }
+    }
+
     /// `count` zeros of a type, on huge pages where the system has them.
     pub fn zeros(dtype: DType, count: usize) -> Self {
         let mut values = match dtype {

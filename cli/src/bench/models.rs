@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use striate::graph::NodeOp;
+use striate::graph::{Graph, Node, NodeOp};
 use striate::importers::onnx::{Model, RunOptions};
 use striate::importers::{ModelFile, ReadOptions};
 use striate::models;
@@ -56,11 +56,10 @@ fn time_onnx(bench: &mut Bench<'_>, path: &str) -> Result<()> {
     let inputs = onnx::inputs(&model, bench.batch, bench.seed, &bench.device)?;
     let inputs = onnx::borrowed(&inputs);
     let (graph, _) = model.graph(&inputs, &bench.device)?;
-    let total = graph.nodes().iter().fold(Work::default(), |sum, node| {
-        let cost = graph.cost(node);
-        let (flops, bytes) = (cost.flops as f64, (cost.bytes_read + cost.bytes_written) as f64);
-        sum.plus(Work { flops, bytes, ideal: bench.roofline.seconds(flops, bytes) }, 1.0)
-    });
+    let total = graph
+        .nodes()
+        .iter()
+        .fold(Work::default(), |sum, node| sum.plus(Work::of(bench, &graph, node), 1.0));
     measure::reset_peak();
     let options = RunOptions::new().algorithm(bench.algorithm);
     let run = || {
@@ -103,6 +102,13 @@ struct Work {
 }
 
 impl Work {
+    /// That of a node of a graph.
+    fn of(bench: &Bench<'_>, graph: &Graph, node: &Node) -> Work {
+        let cost = graph.cost(node);
+        let (flops, bytes) = (cost.flops as f64, (cost.bytes_read + cost.bytes_written) as f64);
+        Work { flops, bytes, ideal: bench.roofline.seconds(flops, bytes) }
+    }
+
     fn plus(self, other: Work, times: f64) -> Work {
         Work {
             flops: self.flops + times * other.flops,
@@ -268,10 +274,7 @@ fn layer_work(bench: &Bench<'_>, network: &Network) -> Result<Vec<LayerWork>> {
         network.shapes().iter().map(|_| LayerWork::default()).collect();
     for node in graph.nodes() {
         let Some(layer) = node.origin.and_then(|layer| layers.get_mut(layer)) else { continue };
-        let cost = graph.cost(node);
-        let (flops, bytes) = (cost.flops as f64, (cost.bytes_read + cost.bytes_written) as f64);
-        let work = Work { flops, bytes, ideal: bench.roofline.seconds(flops, bytes) };
-        layer.work = layer.work.plus(work, 1.0);
+        layer.work = layer.work.plus(Work::of(bench, &graph, node), 1.0);
         if let NodeOp::Op(op) = &node.op
             && layer.algorithm.is_none()
         {

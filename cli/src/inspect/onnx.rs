@@ -33,34 +33,21 @@ struct Report<'a> {
 pub(super) fn run(model: &Model, error: &Error, output: &mut Output) -> Result<()> {
     let operators = model.operators();
     if output.format() == Format::Json {
-        let ports = |ports: &'_ [striate::importers::onnx::Port]| -> Vec<(String, String)> {
-            ports.iter().map(|port| (port.name.clone(), port.to_string())).collect()
-        };
-        let (inputs, outputs) = (ports(model.inputs()), ports(model.outputs()));
-        fn by_name(list: &[(String, String)]) -> BTreeMap<&str, String> {
-            list.iter().map(|(name, port)| (&**name, port.clone())).collect()
-        }
         return output.json(&Report {
             file: model.name(),
             format: "onnx",
             opset: model.opset(),
             producer: model.producer(),
             parameters: model.parameter_count(),
-            inputs: by_name(&inputs),
-            outputs: by_name(&outputs),
+            inputs: onnx::by_name(model.inputs()),
+            outputs: onnx::by_name(model.outputs()),
             operators,
             metadata: model.metadata().iter().map(|(k, v)| (&**k, &**v)).collect(),
             network: chain(error),
         });
     }
     output.note(&chain(error));
-    let mut ports = output::table(&["", "name", "type"], &[]);
-    for (kind, list) in [("input", model.inputs()), ("output", model.outputs())] {
-        for port in list {
-            ports.add_row([kind, &*port.name, &*port.to_string()]);
-        }
-    }
-    output.table(&ports)?;
+    output.table(&onnx::table(model))?;
     output.line("")?;
     let mut rows = output::table(&["operator", "times"], &[1]);
     for (operator, times) in &operators {

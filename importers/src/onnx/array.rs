@@ -75,6 +75,11 @@ impl Array {
         Array { elem, dims, id: None, data: Data::Floats(values) }
     }
 
+    /// One of these extents whose elements nobody looks at.
+    pub(crate) fn of_extents(dims: Vec<usize>) -> Self {
+        Array::of_ints(Elem::Bool, dims, Vec::new())
+    }
+
     /// A list of i64.
     pub(crate) fn list(values: Vec<i64>) -> Self {
         let dims = vec![values.len()];
@@ -106,6 +111,17 @@ impl Array {
                 true => self.raw_floats(bytes.bytes()),
                 false => self.raw_ints(bytes.bytes()).iter().map(|&x| x as f64).collect(),
             },
+        }
+    }
+
+    /// The elements as f32.
+    pub(crate) fn f32s(&self) -> Vec<f32> {
+        match &self.data {
+            Data::Raw(bytes) if self.elem == Elem::F32 => {
+                let (values, _) = bytes.bytes().as_chunks::<4>();
+                values.iter().map(|chunk| f32::from_le_bytes(*chunk)).collect()
+            }
+            _ => self.floats().iter().map(|&x| x as f32).collect(),
         }
     }
 
@@ -187,10 +203,7 @@ impl Array {
                 let values: Vec<u32> = self.ints().iter().map(|&x| u32::from(x != 0)).collect();
                 Tensor::from_host(HostTensor::new(shape, values)?, device)
             }
-            _ => {
-                let values: Vec<f32> = self.floats().iter().map(|&x| x as f32).collect();
-                Tensor::from_host(HostTensor::new(shape, values)?, device)
-            }
+            _ => Tensor::from_host(HostTensor::new(shape, self.f32s())?, device),
         }
     }
 }

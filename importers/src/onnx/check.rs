@@ -8,8 +8,8 @@ use super::read::File;
 use super::{device, host};
 use crate::{Error, Result};
 
-/// The oldest version of the standard operators that is understood, and the newest that was known.
-pub(crate) const OPSETS: std::ops::RangeInclusive<i64> = 1..=28;
+/// The versions of the standard operators that are known: others are read all the same, with a warning.
+pub(crate) const OPSETS: std::ops::RangeInclusive<i64> = 7..=28;
 
 /// The nodes that are named of each operator.
 const NAMED: usize = 3;
@@ -21,9 +21,10 @@ pub(crate) fn check(file: &File) -> Result<()> {
     if missing.is_empty() {
         if !OPSETS.contains(&file.opset) {
             log::warn!(
-                "{}: operators of opset {}; {} is the newest that is known here",
+                "{}: operators of opset {}; {} to {} are known here",
                 file.name,
                 file.opset,
+                OPSETS.start(),
                 OPSETS.end()
             );
         }
@@ -46,10 +47,8 @@ pub(crate) fn check(file: &File) -> Result<()> {
 
 fn collect(node: &NodeProto, missing: &mut BTreeMap<String, Vec<String>>, depth: usize) {
     let op = &*node.op_type;
-    let is_there = is_standard(node)
-        && (matches!(op, "Constant" | "If")
-            || device::rule(op).or(None).is_some()
-            || host::rule(op).is_some());
+    let has_rule = || device::rule(op).is_some() || host::rule(op).is_some();
+    let is_there = is_standard(node) && (matches!(op, "Constant" | "If") || has_rule());
     if !is_there {
         let operator = match is_standard(node) {
             true => op.to_owned(),

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use striate_tensor::DType;
+
 /// The element type of a tensor in an ONNX file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Elem {
@@ -39,6 +41,21 @@ impl Elem {
             16 => Elem::Bf16,
             _ => return None,
         })
+    }
+
+    /// The type of elements of ours.
+    pub(crate) fn of_dtype(dtype: DType) -> Self {
+        match dtype {
+            DType::F32 => Elem::F32,
+            DType::F16 => Elem::F16,
+            DType::F64 => Elem::F64,
+            DType::U32 => Elem::U32,
+            DType::I64 => Elem::I64,
+            DType::I32 => Elem::I32,
+            DType::I8 => Elem::I8,
+            DType::U8 => Elem::U8,
+            DType::Bool => Elem::Bool,
+        }
     }
 
     /// The format's number.

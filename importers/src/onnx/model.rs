@@ -16,7 +16,7 @@ use super::compile::{
     Compiler, Feed, Known, Limits, Output as Made, Stage, State, Values, of_tensor,
 };
 use super::elem::Elem;
-use super::port::{Extent, Port, check_extents, elem_of, port};
+use super::port::{Port, check_extents, elem_of, port};
 use super::proto::ValueInfo;
 use super::read::{self, File, Folder};
 use crate::source::Source;
@@ -166,7 +166,7 @@ impl Model {
         device: &Device,
         options: &crate::ReadOptions,
     ) -> Result<striate_nn::Network> {
-        super::lift::network(&self.file, &self.folder, device, options, None)
+        super::lift::network(&self.file, device, options, false)
     }
 
     /// As [`to_network`](Model::to_network), for pictures of 0 to 255 with the mean image subtracted, as all
@@ -178,48 +178,16 @@ impl Model {
         device: &Device,
         options: &crate::ReadOptions,
     ) -> Result<striate_nn::Network> {
-        let channels = self.inputs.first().and_then(|port| port.extents.as_ref()).map(|extents| {
-            let extent = |at: usize| match extents.get(at) {
-                Some(Extent::Fixed(extent)) => Some(*extent),
-                _ => None,
-            };
-            extent(1).filter(|&c| c <= 4).or(extent(3).filter(|&c| c <= 4)).unwrap_or(3)
-        });
-        let pixels = super::lift::Pixels::usual(channels.unwrap_or(3));
         log::info!(
             "{}: pictures are taken as torchvision's networks take them: (pixel / 255 - mean) / deviation",
             self.name()
         );
-        super::lift::network(&self.file, &self.folder, device, options, Some(&pixels))
+        super::lift::network(&self.file, device, options, true)
     }
 
     /// What the file holds as a network of layers.
     pub(crate) fn inspect(&self, bytes: u64) -> Result<crate::Inspection> {
-        // On the plain device: nothing runs.
-        let device = Device::new(striate_tensor::Reference::new());
-        let network = self.to_network(&device, &crate::ReadOptions::default())?;
-        let spec = network.spec().clone();
-        let shapes = spec.shapes().map_err(|e| Error::network(self.name(), e))?;
-        let layers = shapes.iter().map(|shape| {
-            let mut stored = None;
-            for parameter in &shape.parameters {
-                let count = parameter.shape.count();
-                stored = Some(crate::StoredParameters::with(stored, DType::F32, count));
-            }
-            stored
-        });
-        Ok(crate::Inspection {
-            file: self.name().into(),
-            format: Format::Onnx,
-            bytes,
-            layers: layers.collect(),
-            mean: false,
-            training_state: Vec::new(),
-            training: None,
-            training_options: None,
-            metadata: network.metadata().clone(),
-            spec,
-        })
+        super::lift::inspect(&self.file, bytes)
     }
 
     /// What stands for the file in messages.

@@ -9,6 +9,7 @@ use prost::Message;
 use prost::bytes::Bytes;
 
 use super::array::Array;
+use super::compile::is_standard;
 use super::elem::Elem;
 use super::proto::{GraphProto, ModelProto, NodeProto, StringEntry, TensorProto, ValueInfo};
 use super::wire::Wire;
@@ -118,19 +119,21 @@ impl GraphParts {
                     let place = format!("node {}", self.nodes.len());
                     let node = NodeProto::decode(bytes)
                         .map_err(|e| Error::parse(name, place, "a node", e))?;
-                    self.nodes.push(node);
+                    match constant(name, &node, folder)? {
+                        Some((output, array)) => self.weight(output, array),
+                        None => self.nodes.push(node),
+                    }
                 }
                 (field::GRAPH_INITIALIZER, 2) => {
                     let place = format!("tensor {}", self.initializers.len());
                     let (header, elements) = tensor_parts(source, field.contents, field.end)?;
                     let tensor = TensorProto::decode(Bytes::from(header))
                         .map_err(|e| Error::parse(name, place, "a tensor", e))?;
-                    let mut array = match elements {
+                    let array = match elements {
                         None => array(name, &tensor, folder)?,
                         Some([from, to]) => stored(source, &tensor, from, to)?,
                     };
-                    array.id = u32::try_from(self.initializers.len()).ok();
-                    self.initializers.insert(tensor.name, array);
+                    self.weight(tensor.name, array);
                 }
                 _ => self.header.extend_from_slice(&wire.bytes(field.begin, field.end)?),
             }
@@ -140,6 +143,11 @@ impl GraphParts {
             }
         }
         Ok(())
+    }
+
+    fn weight(&mut self, name: String, mut array: Array) {
+        array.id = u32::try_from(self.initializers.len()).ok();
+        self.initializers.insert(name, array);
     }
 
     fn finish(self, name: &str) -> Result<Block> {
@@ -152,6 +160,16 @@ impl GraphParts {
         let GraphParts { nodes, initializers, .. } = self;
         Ok(Block { nodes, initializers, inputs: input, outputs: output })
     }
+}
+
+/// The output of a node that is a constant tensor: that is one more weight of the file.
+fn constant(name: &str, node: &NodeProto, folder: &Folder) -> Result<Option<(String, Array)>> {
+    let value = || node.attribute.iter().find(|attribute| attribute.name == "value")?.t.as_deref();
+    let (true, [output]) = (node.op_type == "Constant" && is_standard(node), &node.output[..])
+    else {
+        return Ok(None);
+    };
+    value().map(|tensor| Ok((output.clone(), array(name, tensor, folder)?))).transpose()
 }
 
 /// Elements of more bytes are read straight to where they stay.
@@ -191,8 +209,15 @@ impl Block {
         for tensor in &graph.initializer {
             initializers.insert(tensor.name.clone(), array(name, tensor, folder)?);
         }
+        let mut nodes = Vec::with_capacity(graph.node.len());
+        for node in &graph.node {
+            match constant(name, node, folder)? {
+                Some((output, array)) => drop(initializers.insert(output, array)),
+                None => nodes.push(node.clone()),
+            }
+        }
         Ok(Block {
-            nodes: graph.node.clone(),
+            nodes,
             initializers,
             inputs: graph.input.clone(),
             outputs: graph.output.clone(),

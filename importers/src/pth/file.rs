@@ -16,7 +16,7 @@ use super::strided::View;
 use super::zip::{Directory, Member};
 use crate::limits::MAX_HEADER_BYTES;
 use crate::options::ReadOptions;
-use crate::source::{Source, read_at};
+use crate::source::{Source, read_exact_at};
 use crate::state_dict::{Fill, StateDict};
 use crate::values::Stored;
 use crate::{Error, Format, Result};
@@ -198,7 +198,7 @@ impl TensorFile {
         };
         Ok(move |bytes: &mut [u8], at: u64| match &unpacked {
             Ok(first) => self.source.read_exact_at(bytes, first + at),
-            Err(file) => read_all(file, bytes, at)
+            Err(file) => read_exact_at(file, bytes, at)
                 .map_err(|e| Error::io(self.source.name(), "read what was unpacked of it", e)),
         })
     }
@@ -216,19 +216,6 @@ impl TensorFile {
         }
         Ok(Arc::clone(file.insert(Arc::new(unpacked))))
     }
-}
-
-/// Fills `bytes` from the place `at`; any thread may.
-fn read_all(file: &File, mut bytes: &mut [u8], mut at: u64) -> std::io::Result<()> {
-    while !bytes.is_empty() {
-        match read_at(file, bytes, at) {
-            Ok(0) => return Err(std::io::ErrorKind::UnexpectedEof.into()),
-            Ok(n) => (bytes, at) = (&mut bytes[n..], at + n as u64),
-            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(())
 }
 
 impl StateDict for TensorFile {

@@ -5,6 +5,7 @@ use striate_nn::{Metadata, Network};
 use striate_tensor::{DType, Device, HostTensor, HostValues, Shape, Tensor, f16};
 
 use super::layout::Layout;
+use crate::normalisation::Normalisation;
 use crate::options::ReadOptions;
 use crate::state_dict::{StateDict, read_running};
 use crate::torch::{ElementOrder, Place, StateTensor};
@@ -13,27 +14,6 @@ use crate::values::{
     threads_for, value, widen,
 };
 use crate::{Error, Result};
-
-/// What is done to a picture before the network: `(pixel / 255 - mean) / deviation`, by channel.
-#[derive(Clone, Copy)]
-pub(super) struct Normalisation {
-    pub(super) mean: [f64; 3],
-    pub(super) deviation: [f64; 3],
-}
-
-/// torchvision's, for everything that it trained on ImageNet.
-pub(super) const IMAGENET: Normalisation =
-    Normalisation { mean: [0.485, 0.456, 0.406], deviation: [0.229, 0.224, 0.225] };
-
-/// That of networks that see pixels of -1 to 1.
-pub(super) const HALVES: Normalisation = Normalisation { mean: [0.5; 3], deviation: [0.5; 3] };
-
-/// That of TensorFlow's own EfficientNet-Lite: `(pixel - 127) / 128`.
-pub(super) const LITE: Normalisation =
-    Normalisation { mean: [127.0 / PIXEL_MAX; 3], deviation: [128.0 / PIXEL_MAX; 3] };
-
-/// Pixels here run to this, torchvision's to 1.
-const PIXEL_MAX: f64 = 255.0;
 
 /// The network of a state dict whose tensors are those of `layout`.
 pub(super) fn import(
@@ -59,8 +39,9 @@ pub(super) fn import(
         }
     }
     let failed = |e| Error::network(file.file(), e);
-    let mean =
-        mean_image(layout, device).map_err(|e| Error::tensor(file.file(), "the mean image", e))?;
+    let (image, channels) = (layout.spec.image, layout.spec.input[2]);
+    let mean = layout.normalisation.mean_image(image, channels, device);
+    let mean = mean.map_err(|e| Error::tensor(file.file(), "the mean image", e))?;
     Network::of(layout.spec.clone(), parameters, buffers, device)
         .and_then(|network| network.with_metadata(metadata(layout)).with_mean(mean))
         .map_err(failed)
@@ -75,13 +56,6 @@ pub(super) fn metadata(layout: &Layout) -> Metadata {
         note: Some(format!("imported from a state dict of torchvision's {}", layout.name)),
         ..Metadata::default()
     }
-}
-
-/// `255 · mean` everywhere.
-fn mean_image(layout: &Layout, device: &Device) -> striate_tensor::Result<Tensor> {
-    let [rows, cols] = layout.spec.image;
-    let pixel = layout.normalisation.mean.map(|mean| (PIXEL_MAX * mean) as f32);
-    Tensor::from_vec(pixel.repeat(rows * cols), [rows, cols, pixel.len()], device)
 }
 
 /// What happens to a parameter: `[out, channels, spatial]` becomes `[out, spatial, channels]`, and a
@@ -101,7 +75,7 @@ impl<'a> Weight<'a> {
         let sees_pixels = tensor.layer == 0
             && order != ElementOrder::SAME
             && order.channels == normalisation.deviation.len();
-        let scale = sees_pixels.then(|| normalisation.deviation.map(|d| 1.0 / (PIXEL_MAX * d)));
+        let scale = sees_pixels.then(|| [0, 1, 2].map(|channel| normalisation.scale(channel)));
         Weight { tensor, shape, order, scale }
     }
 

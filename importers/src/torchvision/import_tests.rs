@@ -7,6 +7,7 @@ use striate_nn::{LayerSpec, NetworkSpec, conv2d, full_connect, pool};
 use striate_tensor::{RandomKey, Reference};
 
 use super::*;
+use crate::normalisation::IMAGENET;
 use crate::safetensors::{TensorFile, write_tensors};
 
 /// A picture's activations in torchvision's order.

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use striate_models::{alexnet, find, vgg};
 use striate_nn::{LayerShape, LayerSpec, NetworkSpec, Node};
 
-use super::import::{HALVES, IMAGENET, LITE, Normalisation};
+use crate::normalisation::{HALVES, IMAGENET, LITE, Normalisation};
 use crate::state_dict::StateDict;
 use crate::torch::{self, StateTensor};
 use crate::{Error, Result};

@@ -4,8 +4,7 @@ use half::f16;
 
 use crate::{DType, HostTensor, HostValues, MAX_RANK, Shape};
 
-/// A tensor widened to f64, which holds every value of every element type exactly, but for integers of
-/// more than 53 bits: those round to the nearest. No op computes with such.
+/// A tensor [widened](HostValues::to_f64) to f64. No op computes with integers that this rounds.
 pub(crate) struct Floats {
     pub(crate) shape: Shape,
     pub(crate) values: Vec<f64>,
@@ -13,17 +12,7 @@ pub(crate) struct Floats {
 
 impl Floats {
     pub(crate) fn of(x: &HostTensor) -> Self {
-        let values = match x.values() {
-            HostValues::F32(v) => v.iter().map(|&x| f64::from(x)).collect(),
-            HostValues::F16(v) => v.iter().map(|&x| f64::from(x)).collect(),
-            HostValues::F64(v) => v.clone(),
-            HostValues::U32(v) => v.iter().map(|&x| f64::from(x)).collect(),
-            HostValues::I64(v) => v.iter().map(|&x| x as f64).collect(),
-            HostValues::I32(v) => v.iter().map(|&x| f64::from(x)).collect(),
-            HostValues::I8(v) => v.iter().map(|&x| f64::from(x)).collect(),
-            HostValues::U8(v) | HostValues::Bool(v) => v.iter().map(|&x| f64::from(x)).collect(),
-        };
-        Floats { shape: *x.shape(), values }
+        Floats { shape: *x.shape(), values: x.values().to_f64() }
     }
 
     /// The value at an index of the shape.

@@ -22,7 +22,7 @@ use super::attributes::Attributes;
 use super::elem::Elem;
 use super::host::Host;
 use super::proto::NodeProto;
-use super::read::{self, Block, File, Folder};
+use super::read::{Block, File, Folder};
 use super::{device, host};
 use crate::{Error, Result};
 use cx::{Cx, Weights};
@@ -61,6 +61,13 @@ impl State {
         let work = block.nodes.iter().rev().cloned().map(Arc::new).collect();
         State { known, work, depth: 0 }
     }
+}
+
+/// The branch that an `If` takes.
+struct Branch {
+    weights: HashMap<String, Item>,
+    /// Its nodes, the next one last.
+    work: Vec<Arc<NodeProto>>,
 }
 
 /// The names that nodes read, those of their branches included.
@@ -110,8 +117,8 @@ impl Compiler<'_> {
                 depth += 1;
                 match self.branch(&node, &inputs, depth)? {
                     Some(branch) => {
-                        items.extend(branch.0);
-                        work.extend(branch.1);
+                        items.extend(branch.weights);
+                        work.extend(branch.work);
                         continue;
                     }
                     None => return self.cut((graph, items, feeds), node, Some(0), (work, depth)),
@@ -187,15 +194,14 @@ impl Compiler<'_> {
             return item::unsupported(format!("an operator of `{}`", node.domain));
         }
         match op {
-            "Constant" => return self.constant(attributes),
+            "Constant" => return Ok(vec![Item::Host(constant(attributes)?)]),
             // Of a value that is not known its extents are.
             "Shape" | "Size" => {
                 let [Some(Item::Device(dev)), ..] = inputs else {
                     return self.on_host(attributes, inputs);
                 };
-                // An array of these extents, with nothing in it that is looked at.
-                let stand_in = Array::of_ints(Elem::Bool, dev.dims.clone(), Vec::new());
-                return self.on_host(attributes, &[Some(Item::Host(stand_in))]);
+                let extents = Array::of_extents(dev.dims.clone());
+                return self.on_host(attributes, &[Some(Item::Host(extents))]);
             }
             _ => {}
         }
@@ -231,16 +237,6 @@ impl Compiler<'_> {
         }
     }
 
-    /// The constant that a node is.
-    fn constant(&self, attributes: Attributes<'_>) -> item::Step<Vec<Item>> {
-        let array = match attributes.tensor("value") {
-            Some(tensor) => read::array(&self.file.name, tensor, self.folder)
-                .map_err(|error| Stop::Invalid(error.to_string()))?,
-            None => plain_constant(attributes)?,
-        };
-        Ok(vec![Item::Host(array)])
-    }
-
     fn on_host(
         &self,
         attributes: Attributes<'_>,
@@ -258,13 +254,12 @@ impl Compiler<'_> {
     }
 
     /// The nodes of the branch that an `If` takes, and its weights; none where the condition is not known.
-    #[allow(clippy::type_complexity)]
     fn branch(
         &self,
         node: &NodeProto,
         inputs: &[Option<Item>],
         depth: usize,
-    ) -> Result<Option<(HashMap<String, Item>, Vec<Arc<NodeProto>>)>> {
+    ) -> Result<Option<Branch>> {
         let condition = match inputs {
             [Some(Item::Host(array))] => array.ints().first().is_some_and(|&x| x != 0),
             [Some(Item::Device(_))] => return Ok(None),
@@ -291,7 +286,7 @@ impl Compiler<'_> {
         let mut work: Vec<Arc<NodeProto>> =
             block.nodes.into_iter().chain(outputs).map(Arc::new).collect();
         work.reverse();
-        Ok(Some((weights, work)))
+        Ok(Some(Branch { weights, work }))
     }
 
     /// Ends a stage before a node that needs what only a run tells: of one operand, or of all.
@@ -393,8 +388,9 @@ impl Compiler<'_> {
     }
 }
 
-/// The constant that a node has as numbers among its attributes.
-pub(crate) fn plain_constant(attributes: Attributes<'_>) -> item::Step<Array> {
+/// The constant that a node has as numbers among its attributes; those that are tensors are weights of the
+/// file.
+pub(crate) fn constant(attributes: Attributes<'_>) -> item::Step<Array> {
     if attributes.has("value_float") {
         let value = f64::from(attributes.float("value_float", 0.0));
         return Ok(Array::of_floats(Elem::F32, Vec::new(), vec![value]));

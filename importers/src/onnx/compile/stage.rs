@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use striate_graph::{Cancel, NoTensors, Plan, Run};
-use striate_tensor::{Tensor, TensorType};
+use striate_tensor::{HostValues, Tensor, TensorType};
 
 use super::{Compiler, State};
 use crate::onnx::array::Array;
@@ -202,25 +202,14 @@ pub(crate) fn of_tensor(
     elem: Elem,
     dims: Vec<usize>,
 ) -> striate_tensor::Result<Array> {
-    use striate_tensor::HostValues;
-    let floats = |values: Vec<f64>| match elem.is_float() {
-        true => Array::of_floats(elem, dims.clone(), values),
-        false => Array::of_ints(elem, dims.clone(), values.iter().map(|&x| x as i64).collect()),
+    let values = tensor.to_host()?.into_values();
+    if elem.is_float() {
+        return Ok(Array::of_floats(elem, dims, values.to_f64()));
+    }
+    let ints = match values {
+        HostValues::I64(values) => values,
+        // All others are exact in f64.
+        others => others.to_f64().into_iter().map(|x| x as i64).collect(),
     };
-    let ints = |values: Vec<i64>| match elem.is_float() {
-        true => Array::of_floats(elem, dims.clone(), values.iter().map(|&x| x as f64).collect()),
-        false => Array::of_ints(elem, dims.clone(), values),
-    };
-    Ok(match tensor.to_host()?.into_values() {
-        HostValues::F32(values) => floats(values.into_iter().map(f64::from).collect()),
-        HostValues::F16(values) => floats(values.into_iter().map(|x| x.to_f64()).collect()),
-        HostValues::U32(values) => ints(values.into_iter().map(i64::from).collect()),
-        HostValues::F64(values) => floats(values),
-        HostValues::I64(values) => ints(values),
-        HostValues::I32(values) => ints(values.into_iter().map(i64::from).collect()),
-        HostValues::I8(values) => ints(values.into_iter().map(i64::from).collect()),
-        HostValues::U8(values) | HostValues::Bool(values) => {
-            ints(values.into_iter().map(i64::from).collect())
-        }
-    })
+    Ok(Array::of_ints(elem, dims, ints))
 }

@@ -11,7 +11,7 @@ use crate::onnx::attributes::Attributes;
 use crate::onnx::compile::cx::Cx;
 use crate::onnx::compile::item::{Dev, Item, Step, Stop, axes, axis, broadcast, extents, invalid};
 use crate::onnx::elem::Elem;
-use crate::onnx::host::made as host_count;
+use crate::onnx::host::made;
 
 pub(super) fn rule(op: &str) -> Option<Rule> {
     Some(match op {
@@ -23,8 +23,8 @@ pub(super) fn rule(op: &str) -> Option<Rule> {
         "ScatterElements" | "Scatter" => scatter_elements,
         "Expand" => expand,
         "Tile" => tile,
-        "DepthToSpace" => depth_to_space,
-        "SpaceToDepth" => space_to_depth,
+        "DepthToSpace" => |cx| rearrange(cx, true),
+        "SpaceToDepth" => |cx| rearrange(cx, false),
         "Trilu" => trilu,
         _ => return None,
     })
@@ -303,7 +303,7 @@ fn expand(cx: &mut Cx<'_>) -> Step<Vec<Item>> {
     if dims == x.dims {
         return Ok(vec![Item::Device(x)]);
     }
-    let count = host_count(&dims)?;
+    let count = made(&dims)?;
     let value = match x.elem {
         Elem::Bool => cx.words(&dims, vec![1; count])?,
         _ => cx.constant(&dims, vec![1.0; count])?,
@@ -327,7 +327,7 @@ fn tile(cx: &mut Cx<'_>) -> Step<Vec<Item>> {
         } else if count > 1 {
             let mut dims = y.dims.clone();
             dims[axis] = dims[axis].saturating_mul(count);
-            host_count(&dims)?;
+            made(&dims)?;
             let copies = vec![y.value; count];
             y.value = cx.push(ops::Concatenate { axis: y.place(axis) }, &copies)?;
             y.dims[axis] *= count;
@@ -345,36 +345,24 @@ fn images(cx: &mut Cx<'_>) -> Step<Dev> {
     }
 }
 
-fn rearrange(cx: &mut Cx<'_>, x: &Dev, how: Rearrangement) -> Step<Vec<Item>> {
+/// Channels to blocks of pixels, or back.
+fn rearrange(cx: &mut Cx<'_>, to_space: bool) -> Step<Vec<Item>> {
+    let block = cx.attributes.int("blocksize", 0).max(0) as usize;
+    let order = match cx.attributes.text("mode", "DCR") {
+        "CRD" => BlockOrder::Crd,
+        _ => BlockOrder::Dcr,
+    };
+    let x = images(cx)?;
+    let shape = cx.graph.ty(x.value).shape;
+    let how = match to_space {
+        true => Rearrangement::depth_to_space(&shape, block, order)?,
+        false => Rearrangement::space_to_depth(&shape, block, order)?,
+    };
     let value = cx.reshape(x.value, how.split.dims())?;
     let value = cx.push(ops::Permute { order: how.order }, &[value])?;
     let value = cx.reshape(value, how.output.dims())?;
     let [n, rows, cols, channels] = how.output.nhwc("depth_to_space", "x")?;
-    Ok(vec![cx.like(value, &Dev { dims: vec![n, channels, rows, cols], ..x.clone() })])
-}
-
-fn depth_to_space(cx: &mut Cx<'_>) -> Step<Vec<Item>> {
-    let block = cx.attributes.int("blocksize", 0).max(0) as usize;
-    let order = match cx.attributes.text("mode", "DCR") {
-        "CRD" => BlockOrder::Crd,
-        _ => BlockOrder::Dcr,
-    };
-    let x = images(cx)?;
-    let shape = cx.graph.ty(x.value).shape;
-    let how = Rearrangement::depth_to_space(&shape, block, order)?;
-    rearrange(cx, &x, how)
-}
-
-fn space_to_depth(cx: &mut Cx<'_>) -> Step<Vec<Item>> {
-    let block = cx.attributes.int("blocksize", 0).max(0) as usize;
-    let order = match cx.attributes.text("mode", "DCR") {
-        "CRD" => BlockOrder::Crd,
-        _ => BlockOrder::Dcr,
-    };
-    let x = images(cx)?;
-    let shape = cx.graph.ty(x.value).shape;
-    let how = Rearrangement::space_to_depth(&shape, block, order)?;
-    rearrange(cx, &x, how)
+    Ok(vec![cx.like(value, &Dev { dims: vec![n, channels, rows, cols], ..x })])
 }
 
 /// What is left of each matrix on one side of a diagonal.

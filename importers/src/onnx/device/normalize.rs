@@ -6,7 +6,7 @@ use striate_tensor::ops::{self, BinaryKind, ReduceKind, UnaryKind};
 use super::Rule;
 use super::reduce::over;
 use crate::onnx::compile::cx::Cx;
-use crate::onnx::compile::item::{Dev, Item, Step, axis, invalid, unsupported};
+use crate::onnx::compile::item::{Dev, Item, Step, axes, axis, invalid, unsupported};
 
 pub(super) fn rule(op: &str) -> Option<Rule> {
     Some(match op {
@@ -202,11 +202,11 @@ fn lp(cx: &mut Cx<'_>) -> Step<Vec<Item>> {
 fn mean_variance(cx: &mut Cx<'_>) -> Step<Vec<Item>> {
     let x = cx.float(0)?;
     let list = cx.attributes.ints("axes").unwrap_or(&[0, 2, 3]);
-    let axes = super::super::compile::item::axes(list, x.rank())?;
-    let mean = over(cx, ReduceKind::Mean, &x, &axes, true)?;
+    let over_axes = axes(list, x.rank())?;
+    let mean = over(cx, ReduceKind::Mean, &x, &over_axes, true)?;
     let less = cx.binary(BinaryKind::Sub, &x, &mean)?;
     let squares = cx.unary(UnaryKind::Square, &less)?;
-    let variance = over(cx, ReduceKind::Mean, &squares, &axes, true)?;
+    let variance = over(cx, ReduceKind::Mean, &squares, &over_axes, true)?;
     let deviation = cx.unary(UnaryKind::Sqrt, &variance)?;
     let deviation = cx.affine(&deviation, 1.0, 1e-9)?;
     Ok(vec![Item::Device(cx.binary(BinaryKind::Div, &less, &deviation)?)])

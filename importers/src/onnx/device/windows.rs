@@ -6,7 +6,7 @@ use striate_tensor::ops;
 use super::Rule;
 use crate::onnx::attributes::Attributes;
 use crate::onnx::compile::cx::Cx;
-use crate::onnx::compile::item::{Dev, Item, Step, Stop, invalid, unsupported};
+use crate::onnx::compile::item::{Dev, Item, Step, Stop, extents, invalid, unsupported};
 use crate::onnx::elem::Elem;
 
 pub(super) fn rule(op: &str) -> Option<Rule> {
@@ -38,7 +38,7 @@ impl Windows {
         let rank = spatial.len();
         let list = |name: &str, default: usize| -> Step<Vec<usize>> {
             let Some(list) = attributes.ints(name) else { return Ok(vec![default; rank]) };
-            let list = super::super::compile::item::extents(list)?;
+            let list = extents(list)?;
             match list.len() == rank && (default == 0 || !list.contains(&0)) {
                 true => Ok(list),
                 false => {
@@ -55,7 +55,7 @@ impl Windows {
         let mut pads = vec![[0; 2]; rank];
         match attributes.text("auto_pad", "NOTSET") {
             "NOTSET" | "" => {
-                let list = attributes.ints("pads").map(super::super::compile::item::extents);
+                let list = attributes.ints("pads").map(extents);
                 if let Some(list) = list.transpose()? {
                     if list.len() != 2 * rank {
                         return invalid(format!("expected {} pads, got {list:?}", 2 * rank));
@@ -221,7 +221,7 @@ pub(crate) fn transposed(
             Windows::of(Attributes { node: &node, ..attributes }, spatial, kernel)?
         }
     };
-    let list = |name: &str| attributes.ints(name).map(super::super::compile::item::extents);
+    let list = |name: &str| attributes.ints(name).map(extents);
     let mut extra = list("output_padding").transpose()?.unwrap_or_else(|| vec![0; rank]);
     let output = list("output_shape").transpose()?;
     if extra.len() != rank || output.as_ref().is_some_and(|output| output.len() < rank) {

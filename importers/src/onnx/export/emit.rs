@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use prost::bytes::Bytes;
-use striate_tensor::{DType, Tensor};
+use striate_tensor::Tensor;
 
 use super::layout::{Group, Layout};
 use crate::onnx::elem::Elem;
@@ -29,23 +29,6 @@ pub(super) type Step<T> = Result<T, Stop>;
 
 pub(super) fn refuse<T>(why: impl Into<String>) -> Step<T> {
     Err(Stop::Refused(why.into()))
-}
-
-/// The file's type for elements of ours.
-pub(super) fn elem_of(dtype: DType) -> Step<Elem> {
-    Ok(match dtype {
-        DType::F32 => Elem::F32,
-        DType::F16 => Elem::F16,
-        DType::F64 => Elem::F64,
-        DType::U32 => Elem::U32,
-        DType::I64 => Elem::I64,
-        DType::I32 => Elem::I32,
-        DType::I8 => Elem::I8,
-        DType::U8 => Elem::U8,
-        DType::Bool => Elem::Bool,
-        #[allow(unreachable_patterns, reason = "element types may be added")]
-        other => return refuse(format!("elements of {other} have no type there")),
-    })
 }
 
 /// A weight: what is written once, when a node needs it, in the order that it needs.

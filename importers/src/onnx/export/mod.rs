@@ -35,9 +35,10 @@ use striate_graph::{Bind, BufferId, Graph, ParameterId, Source, Value};
 use striate_nn::Network;
 use striate_tensor::Tensor;
 
+use super::elem::Elem;
 use super::proto::{Dimension, ShapeProto, TensorTypeProto, TypeProto, ValueInfo};
 use crate::{Error, Result};
-use emit::{At, Emitter, Item, Stop, Weight, elem_of};
+use emit::{At, Emitter, Item, Stop, Weight};
 use layout::{CHANNELS_FIRST, Layout};
 use rules::Cx;
 
@@ -292,7 +293,7 @@ impl Export<'_> {
     ) -> emit::Step<ValueInfo> {
         let groups = item.layout.groups(&order(item.layout.rank()));
         let name = emit.realize(&item, &groups)?;
-        let elem = elem_of(self.graph.ty(value).dtype)?;
+        let elem = Elem::of_dtype(self.graph.ty(value).dtype);
         let name = emit.cast(name, item.elem, elem);
         item.layout.set_file(groups);
         item.elem = elem;
@@ -318,8 +319,7 @@ impl Export<'_> {
             Source::Input(place) => {
                 let name = self.graph.inputs().get(*place).map(|(name, _)| name.clone());
                 let at = At::Value(name.unwrap_or_default());
-                let elem =
-                    elem_of(ty.dtype).map_err(|stop| self.stopped("input", "input", stop))?;
+                let elem = Elem::of_dtype(ty.dtype);
                 let layout = Layout::new(dims, self.is_open, &order(dims.len()));
                 return Ok(Some(Item { at, layout, elem }));
             }
@@ -344,7 +344,7 @@ impl Export<'_> {
                 return Err(Error::content(self.file, name, format!("a tensor {ty}"), got));
             }
         };
-        let elem = elem_of(ty.dtype).map_err(|stop| self.stopped(&name, "weight", stop))?;
+        let elem = Elem::of_dtype(ty.dtype);
         let plain: Vec<usize> = (0..dims.len()).collect();
         let layout = Layout::new(dims, false, &plain);
         let key = (value.index(), 0);

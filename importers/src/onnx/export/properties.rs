@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 use striate_nn::{Metadata, Network};
 use striate_tensor::Tensor;
@@ -36,7 +38,7 @@ pub(super) fn of(file: &str, network: &Network) -> Result<BTreeMap<String, Strin
             Some(channels) => json!({ "shape": shape, "channels": channels }),
             None => {
                 let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
-                json!({ "shape": shape, "f32": base64(&bytes) })
+                json!({ "shape": shape, "f32": STANDARD.encode(&bytes) })
             }
         };
         texts.insert(MEAN.to_owned(), stored.to_string());
@@ -90,35 +92,4 @@ pub(super) fn subtract(emit: &mut Emitter, images: Item, mean: Tensor) -> Step<I
     let At::Value(name) = &images.at else { return super::emit::refuse("expected images") };
     let less = emit.push("Sub", &[name, &mean], vec![]);
     Ok(Item { at: At::Value(less), ..images })
-}
-
-/// Bytes as text (RFC 4648).
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let byte = |i: usize| u32::from(chunk.get(i).copied().unwrap_or(0));
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for digit in 0..4 {
-            text.push(match digit <= chunk.len() {
-                true => char::from(DIGITS[(bits >> (18 - 6 * digit)) as usize & 63]),
-                false => '=',
-            });
-        }
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::base64;
-
-    #[test]
-    fn base64_is_that_of_the_standard() {
-        let cases =
-            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")];
-        for (bytes, text) in cases {
-            assert_eq!(base64(bytes.as_bytes()), text);
-        }
-    }
 }

@@ -15,13 +15,12 @@ use super::array::Array;
 use super::attributes::Attributes;
 use super::compile::item::{Step, Stop, invalid};
 use super::compile::{called, is_standard};
-use super::elem::Elem;
 use super::host::{self, Host};
 use super::proto::NodeProto;
-use super::read::{self, File, Folder};
+use super::read::File;
 use crate::{Error, Result};
 
-pub(super) use network::{Pixels, network};
+pub(super) use network::{inspect, network};
 
 /// A value of the file, as far as layers go.
 #[derive(Clone, Debug)]
@@ -55,7 +54,6 @@ struct Numbers {
 /// A network in the making.
 struct Lift<'a> {
     file: &'a File,
-    folder: &'a Folder,
     seen: HashMap<String, Seen>,
     nodes: Vec<Node>,
     names: HashSet<String>,
@@ -74,7 +72,7 @@ struct Cx<'l, 'a> {
 }
 
 impl<'a> Lift<'a> {
-    fn new(file: &'a File, folder: &'a Folder) -> Self {
+    fn new(file: &'a File) -> Self {
         let mut uses = HashMap::new();
         let reads = file.graph.nodes.iter().flat_map(|node| &node.input);
         for name in reads.chain(file.graph.outputs.iter().map(|output| &output.name)) {
@@ -83,7 +81,7 @@ impl<'a> Lift<'a> {
         let seen = file.graph.initializers.iter();
         let seen = seen.map(|(name, array)| (name.clone(), Seen::Known(array.clone()))).collect();
         let (nodes, numbers, running) = (Vec::new(), Vec::new(), Vec::new());
-        Lift { file, folder, seen, nodes, names: HashSet::new(), numbers, running, uses }
+        Lift { file, seen, nodes, names: HashSet::new(), numbers, running, uses }
     }
 
     /// All nodes of the file, in order.
@@ -131,14 +129,6 @@ impl<'a> Lift<'a> {
         if !is_standard(node) {
             return invalid(format!("an operator of `{}`", node.domain));
         }
-        if node.op_type == "Constant" {
-            let Some(tensor) = attributes.tensor("value") else {
-                return self.on_host(attributes, inputs);
-            };
-            let array = read::array(&self.file.name, tensor, self.folder)
-                .map_err(|error| Stop::Invalid(error.to_string()))?;
-            return Ok(vec![Seen::Known(array)]);
-        }
         let known = inputs.iter().flatten().all(|seen| matches!(seen, Seen::Known(_)));
         if known || node.op_type == "Shape" {
             return self.on_host(attributes, inputs);
@@ -150,7 +140,7 @@ impl<'a> Lift<'a> {
     fn on_host(&self, attributes: Attributes<'_>, inputs: &[Option<Seen>]) -> Step<Vec<Seen>> {
         let op = &*attributes.node.op_type;
         if op == "Constant" {
-            let array = super::compile::plain_constant(attributes)?;
+            let array = super::compile::constant(attributes)?;
             return Ok(vec![Seen::Known(array)]);
         }
         if op == "DequantizeLinear" || op == "QuantizeLinear" {
@@ -161,9 +151,7 @@ impl<'a> Lift<'a> {
             None => None,
             Some(Seen::Known(array)) => Some(array.clone()),
             // Of a layer's output the extents are looked at alone.
-            Some(Seen::Layer(output)) => {
-                Some(Array::of_ints(Elem::Bool, output.dims.clone(), Vec::new()))
-            }
+            Some(Seen::Layer(output)) => Some(Array::of_extents(output.dims.clone())),
         };
         let arrays: Vec<Option<Array>> = inputs.iter().map(array).collect();
         let outputs = rule(&Host { attributes, inputs: &arrays })?;
@@ -201,7 +189,7 @@ impl Cx<'_, '_> {
     }
 
     fn floats(&self, place: usize) -> Step<Vec<f32>> {
-        Ok(self.known(place)?.floats().iter().map(|&x| x as f32).collect())
+        Ok(self.known(place)?.f32s())
     }
 
     /// A list of integers: an attribute in old files, an operand in new ones.

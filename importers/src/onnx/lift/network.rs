@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 
 use striate_models::imagenet::{Order, labels};
 use striate_nn::{Inputs, LayerSpec, Metadata, Network, NetworkSpec, Node, Role};
-use striate_tensor::{DType, Device, HostTensor, Tensor};
+use striate_tensor::{DType, Device, HostTensor, Shape, Tensor};
 
 use super::{Lift, Numbers, Output, Seen};
+use crate::inspection::StoredParameters;
+use crate::normalisation::{IMAGENET, Normalisation, UNIT};
 use crate::onnx::proto::ValueInfo;
-use crate::onnx::read::{File, Folder};
-use crate::{Error, ReadOptions, Result};
+use crate::onnx::read::File;
+use crate::{Error, Format, Inspection, ReadOptions, Result};
 
 /// Rows and cols of pictures where the file leaves them open.
 const USUAL: usize = 224;
@@ -17,64 +19,79 @@ const USUAL: usize = 224;
 /// The metadata that name the classes: a list of names in JSON, by number, or one name a line.
 const LABELS: [&str; 5] = ["labels", "classes", "class_names", "names", "character"];
 
-/// The network of a file whose operators are layers.
+/// A model as layers: what they are, and their numbers.
+struct Layers {
+    spec: NetworkSpec,
+    numbers: Vec<Numbers>,
+    running: Vec<(usize, Vec<f32>)>,
+}
+
+/// What the file holds, where its operators are layers.
+pub(in crate::onnx) fn inspect(file: &File, bytes: u64) -> Result<Inspection> {
+    let Layers { spec, .. } = layers(file)?;
+    let shapes = spec.shapes().map_err(|e| Error::network(&file.name, e))?;
+    let layers = shapes.iter().map(|shape| {
+        shape.parameters.iter().fold(None, |stored, parameter| {
+            Some(StoredParameters::with(stored, DType::F32, parameter.shape.count()))
+        })
+    });
+    Ok(Inspection {
+        file: file.name.clone(),
+        format: Format::Onnx,
+        bytes,
+        layers: layers.collect(),
+        mean: false,
+        training_state: Vec::new(),
+        training: None,
+        training_options: None,
+        metadata: metadata(file, &spec),
+        spec,
+    })
+}
+
+/// The network of a file whose operators are layers: of what the model sees, or of pictures, as
+/// [`Model::to_classifier`](super::super::Model::to_classifier) says.
 pub(in crate::onnx) fn network(
     file: &File,
-    folder: &Folder,
     device: &Device,
     options: &ReadOptions,
-    pixels: Option<&Pixels>,
+    of_pictures: bool,
 ) -> Result<Network> {
-    let mut lift = Lift::new(file, folder);
-    let input = input(file, &mut lift)?;
-    lift.walk()?;
-    let content = |expected: &str, got: String| {
-        Error::content(&file.name, "graph", expected, format!("{got}; `run` runs it as it is"))
-    };
-    let Some(Seen::Layer(output)) = lift.seen.get(&file.graph.outputs[0].name).cloned() else {
-        return Err(content("an output that layers make", file.graph.outputs[0].name.clone()));
-    };
-    if output.node.map(|node| node + 1) != Some(lift.nodes.len()) {
-        let got = "layers after the first output, or that nothing sees".to_owned();
-        return Err(content("a network whose last layer is its output", got));
-    }
-    let mut spec =
-        NetworkSpec { nodes: std::mem::take(&mut lift.nodes), ..NetworkSpec::new(input) };
-    spec.name = name(file);
-    if pixels.is_some_and(|pixels| pixels.is_cut) {
-        spec.image = [input[0], input[1]].map(|extent| (extent * 8).div_ceil(7));
+    let Layers { mut spec, mut numbers, mut running } = layers(file)?;
+    let mut mean = None;
+    if of_pictures {
+        let [rows, cols, channels] = spec.input;
+        // Colours are torchvision's, whose pictures are an eighth larger than what is cut out of them.
+        let normalisation = if channels == 3 { IMAGENET } else { UNIT };
+        if channels == 3 {
+            spec.image = [rows, cols].map(|extent| (extent * 8).div_ceil(7));
+        }
+        fold(&normalisation, &spec, &mut numbers)
+            .map_err(|got| refuse(file, "a convolution that alone sees the image", got))?;
+        let image = normalisation.mean_image(spec.image, channels, device);
+        mean = Some(image.map_err(|e| Error::tensor(&file.name, "the mean image", e))?);
     }
     let shapes = spec.shapes().map_err(|e| Error::network(&file.name, e))?;
-    let mut mean = None;
-    if let Some(pixels) = pixels {
-        fold(pixels, &spec, &mut lift.numbers)
-            .map_err(|got| content("a convolution that alone sees the image", got))?;
-        mean = Some(
-            pixels
-                .mean_image(spec.image, device)
-                .map_err(|e| Error::tensor(&file.name, "the mean image", e))?,
-        );
-    }
     let dtype = options.dtype.unwrap_or(DType::F32);
     let (mut parameters, mut buffers) = (Vec::new(), Vec::new());
+    let tensor = |name: &str, shape: Shape, values: Vec<f32>| {
+        HostTensor::new(shape, values)
+            .and_then(|host| Tensor::from_host(host, device))
+            .map_err(|e| Error::tensor(&file.name, name, e))
+    };
     for shape in &shapes {
         for info in &shape.parameters {
-            let found =
-                lift.numbers.iter_mut().find(|n| n.node == shape.layer && n.role == info.role);
-            let values =
-                found.map(|numbers| std::mem::take(&mut numbers.values)).unwrap_or_default();
-            let tensor = HostTensor::new(info.shape, values)
-                .and_then(|host| Tensor::from_host(host, device))
-                .and_then(|tensor| tensor.cast(dtype));
-            let tensor = tensor.map_err(|e| Error::tensor(&file.name, &*info.name, e))?;
-            parameters.push(tensor);
+            let is_own = |n: &&mut Numbers| n.node == shape.layer && n.role == info.role;
+            let own = numbers.iter_mut().find(is_own);
+            let values = own.map(|numbers| std::mem::take(&mut numbers.values));
+            let wide = tensor(&info.name, info.shape, values.unwrap_or_default())?;
+            let cast = wide.cast(dtype).map_err(|e| Error::tensor(&file.name, &*info.name, e));
+            parameters.push(cast?);
         }
         for info in &shape.buffers {
-            let found = lift.running.iter_mut().find(|(node, _)| *node == shape.layer);
-            let values = found.map(|(_, values)| std::mem::take(values)).unwrap_or_default();
-            let tensor = HostTensor::new(info.shape, values)
-                .and_then(|host| Tensor::from_host(host, device));
-            buffers.push(tensor.map_err(|e| Error::tensor(&file.name, &*info.name, e))?);
+            let own = running.iter_mut().find(|(node, _)| *node == shape.layer);
+            let values = own.map(|(_, values)| std::mem::take(values)).unwrap_or_default();
+            buffers.push(tensor(&info.name, info.shape, values)?);
         }
     }
     let metadata = metadata(file, &spec);
@@ -87,46 +104,32 @@ pub(in crate::onnx) fn network(
     network.map_err(|e| Error::network(&file.name, e))
 }
 
-/// What is done to pixels of 0 to 255 before a model sees them: `(pixel / 255 - mean) / deviation`.
-pub(in crate::onnx) struct Pixels {
-    mean: Vec<f64>,
-    deviation: Vec<f64>,
-    /// Pictures are an eighth larger than what the model sees, and their centre is cut out: 256 and 224.
-    is_cut: bool,
+fn refuse(file: &File, expected: &str, got: String) -> Error {
+    Error::content(&file.name, "graph", expected, format!("{got}; `run` runs it as it is"))
 }
 
-/// Pixels run to this.
-const PIXEL_MAX: f64 = 255.0;
-
-impl Pixels {
-    /// torchvision's, where there are three colours; else pixels of 0 to 1.
-    pub(in crate::onnx) fn usual(channels: usize) -> Self {
-        match channels {
-            3 => Pixels {
-                mean: vec![0.485, 0.456, 0.406],
-                deviation: vec![0.229, 0.224, 0.225],
-                is_cut: true,
-            },
-            channels => {
-                Pixels { mean: vec![0.0; channels], deviation: vec![1.0; channels], is_cut: false }
-            }
-        }
+fn layers(file: &File) -> Result<Layers> {
+    let mut lift = Lift::new(file);
+    let input = input(file, &mut lift)?;
+    lift.walk()?;
+    let name = &file.graph.outputs[0].name;
+    let Some(Seen::Layer(output)) = lift.seen.get(name).cloned() else {
+        return Err(refuse(file, "an output that layers make", name.clone()));
+    };
+    if output.node.map(|node| node + 1) != Some(lift.nodes.len()) {
+        let got = "layers after the first output, or that nothing sees".to_owned();
+        return Err(refuse(file, "a network whose last layer is its output", got));
     }
-
-    fn mean_image(
-        &self,
-        [rows, cols]: [usize; 2],
-        device: &Device,
-    ) -> striate_tensor::Result<Tensor> {
-        let pixel: Vec<f32> = self.mean.iter().map(|mean| (mean * PIXEL_MAX) as f32).collect();
-        Tensor::from_vec(pixel.repeat(rows * cols), [rows, cols, pixel.len()], device)
-    }
+    let name = std::path::Path::new(&file.name).file_stem();
+    let name = name.map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+    let Lift { nodes, numbers, running, .. } = lift;
+    Ok(Layers { spec: NetworkSpec { name, nodes, ..NetworkSpec::new(input) }, numbers, running })
 }
 
 /// Makes what is done to pixels part of the weights that see them; the mean is subtracted before. Else
 /// what sees the image.
 fn fold(
-    pixels: &Pixels,
+    normalisation: &Normalisation,
     spec: &NetworkSpec,
     numbers: &mut [Numbers],
 ) -> std::result::Result<(), String> {
@@ -143,21 +146,15 @@ fn fold(
     let LayerSpec::Conv(conv) = &spec.nodes[first].layer else {
         return Err(format!("a {} layer", spec.nodes[first].kind()));
     };
-    if conv.groups != 1 || pixels.deviation.len() != channels {
+    if conv.groups != 1 {
         return Err("a convolution in groups".into());
     }
     for numbers in numbers.iter_mut().filter(|n| n.node == first && n.role == Role::Weight) {
-        for (value, deviation) in numbers.values.iter_mut().zip(pixels.deviation.iter().cycle()) {
-            *value = (f64::from(*value) / (PIXEL_MAX * deviation)) as f32;
+        for (place, value) in numbers.values.iter_mut().enumerate() {
+            *value = (f64::from(*value) * normalisation.scale(place % channels)) as f32;
         }
     }
     Ok(())
-}
-
-/// What the network is called: what wrote the file says nothing of use.
-fn name(file: &File) -> String {
-    let stem = std::path::Path::new(&file.name).file_stem();
-    stem.map_or_else(String::new, |stem| stem.to_string_lossy().into_owned())
 }
 
 /// The image that the network sees: rows, cols, channels.

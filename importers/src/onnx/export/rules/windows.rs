@@ -57,19 +57,30 @@ fn kernel(cx: &Cx<'_>) -> Step<AttributeProto> {
     }
 }
 
-pub(super) fn conv(cx: &mut Cx<'_>, op: &ops::Conv2d) -> Step<Item> {
+/// A node of images, weights and where asked a bias.
+fn with_weights(
+    cx: &mut Cx<'_>,
+    node: &str,
+    op: &ops::Conv2d,
+    more: Vec<AttributeProto>,
+) -> Step<(String, Item)> {
     let (name, x) = images(cx, 0)?;
     let operands = operands(cx, &x, op.bias)?;
     let mut inputs = vec![&*name];
     inputs.extend(operands.iter().map(|operand| &**operand));
-    let attributes = vec![
+    let mut attributes = vec![
         pair("dilations", op.dilation),
         int("group", op.groups as i64),
         kernel(cx)?,
         ints("pads", &pads(op.padding)),
         pair("strides", op.stride),
     ];
-    let mut name = cx.emit.push("Conv", &inputs, attributes);
+    attributes.extend(more);
+    Ok((cx.emit.push(node, &inputs, attributes), x))
+}
+
+pub(super) fn conv(cx: &mut Cx<'_>, op: &ops::Conv2d) -> Step<Item> {
+    let (mut name, x) = with_weights(cx, "Conv", op, vec![])?;
     if op.residual {
         let (other, _) = images(cx, if op.bias { 3 } else { 2 })?;
         name = cx.emit.push("Add", &[&name, &other], vec![]);
@@ -79,19 +90,9 @@ pub(super) fn conv(cx: &mut Cx<'_>, op: &ops::Conv2d) -> Step<Item> {
 }
 
 pub(super) fn conv_transpose(cx: &mut Cx<'_>, op: &ops::ConvTranspose2d) -> Step<Item> {
-    let (name, x) = images(cx, 0)?;
-    let operands = operands(cx, &x, op.bias)?;
-    let mut inputs = vec![&*name];
-    inputs.extend(operands.iter().map(|operand| &**operand));
-    let attributes = vec![
-        pair("dilations", op.dilation),
-        int("group", op.groups as i64),
-        kernel(cx)?,
-        pair("output_padding", op.output_padding),
-        ints("pads", &pads(op.padding)),
-        pair("strides", op.stride),
-    ];
-    let name = cx.emit.push("ConvTranspose", &inputs, attributes);
+    let conv = ops::Conv2d { bias: op.bias, ..op.conv() };
+    let more = vec![pair("output_padding", op.output_padding)];
+    let (name, x) = with_weights(cx, "ConvTranspose", &conv, more)?;
     Ok(from_images(cx, name, &x, &IMAGES))
 }
 
