@@ -34,8 +34,9 @@ Examples:
   striate convert mobilenet_v2 fresh.safetensors --seed 7
   curl -s https://example.org/vgg-d.sqlite3 | striate convert - vgg-d.safetensors")]
 pub(crate) struct ConvertArgs {
-    /// The model file to read: ccv's .sqlite3, .safetensors, or a state dict of torchvision's
-    /// (.safetensors, .pth); `-` is standard input. The name of a network, where there is no such file, gives one with fresh weights.
+    /// The model file to read: ccv's .sqlite3, .safetensors, .onnx, or torchvision's state dict (.pth,
+    /// .safetensors); `-` is standard input. The name of a network, where there is no such file, gives one
+    /// with fresh weights.
     input: PathBuf,
     /// The model file to write; `-` is standard output.
     output: PathBuf,

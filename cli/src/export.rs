@@ -10,7 +10,7 @@ use striate::importers::onnx::{EXPORT_OPSETS, ExportOptions, export};
 use striate::nn::Seed;
 use striate::tensor::Device;
 
-use crate::args::{Format, Global, Precision};
+use crate::args::{Format, Global, Precision, StateDictArgs};
 use crate::error::{Error, Result};
 use crate::inputs;
 use crate::model;
@@ -32,8 +32,9 @@ Examples:
   striate export mobilenet_v2 fresh.onnx --seed 7
   striate export convnext-tiny fresh.onnx --opset 20 --dtype f16")]
 pub(crate) struct ExportArgs {
-    /// The model file to read: ccv's .sqlite3, .safetensors, or torchvision's state dict; `-` is
-    /// standard input. The name of a network, where there is no such file, gives one with fresh weights.
+    /// The model file to read: ccv's .sqlite3, .safetensors, .onnx, or torchvision's state dict (.pth,
+    /// .safetensors); `-` is standard input. The name of a network, where there is no such file, gives one
+    /// with fresh weights.
     input: PathBuf,
     /// The ONNX file to write, .onnx.
     output: PathBuf,
@@ -47,6 +48,8 @@ pub(crate) struct ExportArgs {
     /// any case.
     #[arg(long, value_enum)]
     dtype: Option<Precision>,
+    #[command(flatten)]
+    state_dict: StateDictArgs,
 }
 
 /// What was written, as one line of JSON.
@@ -86,7 +89,8 @@ pub(crate) fn run(args: &ExportArgs, global: &Global, output: &mut Output) -> Re
             let fresh = known.spec().build(&device, Seed(global.seed.unwrap_or(1)))?;
             dtype.map_or(Ok(fresh.clone()), |dtype| fresh.cast(dtype))?
         }
-        None => inputs::model(&args.input)?.read(&device, &ReadOptions::default().dtype(dtype))?,
+        None => inputs::model_of(&args.input, &args.state_dict)?
+            .read(&device, &ReadOptions::default().dtype(dtype))?,
     };
     let options = ExportOptions::new().opset(args.opset).with_mean(args.with_mean);
     let weights: u64 = network.parameters().iter().map(|p| p.ty().size_bytes() as u64).sum();

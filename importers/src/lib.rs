@@ -58,7 +58,9 @@ use striate_tensor::Device;
 pub use error::{Error, Overflow, Result};
 pub use format::Format;
 pub use inspection::{Inspection, StoredParameters, StoredTensor, TrainingPosition};
-pub use limits::{MAX_HEADER_BYTES, MAX_LAYERS, MAX_PIPE_BYTES, MAX_SPEC_BYTES, MAX_TENSORS};
+pub use limits::{
+    MAX_HEADER_BYTES, MAX_IMAGE_PIXELS, MAX_LAYERS, MAX_PIPE_BYTES, MAX_SPEC_BYTES, MAX_TENSORS,
+};
 pub use model_file::ModelFile;
 pub use options::{ReadOptions, WriteOptions};
 pub use replace::remove_stale_temporaries;

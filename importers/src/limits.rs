@@ -18,6 +18,24 @@ pub const MAX_TENSORS: usize = 50_000;
 /// copied first: thirty times ccv's largest model.
 pub const MAX_PIPE_BYTES: u64 = 16_000_000_000;
 
+/// Pixels of the image that an ONNX model sees, where the model becomes a network with a mean image.
+pub const MAX_IMAGE_PIXELS: usize = 1 << 24;
+
+/// The pixels of an image; refuses one of more than [`MAX_IMAGE_PIXELS`].
+pub(crate) fn check_image(
+    file: &str,
+    place: &str,
+    [rows, cols]: [usize; 2],
+) -> crate::Result<usize> {
+    match rows.saturating_mul(cols) {
+        pixels @ 0..=MAX_IMAGE_PIXELS => Ok(pixels),
+        _ => {
+            let expected = format!("an image of at most {MAX_IMAGE_PIXELS} pixels");
+            Err(crate::Error::content(file, place, expected, format!("{rows}x{cols}")))
+        }
+    }
+}
+
 /// Refuses a text of more than [`MAX_SPEC_BYTES`] before it is parsed.
 pub(crate) fn check_spec_text(file: &str, place: &str, text: &str) -> crate::Result<()> {
     match text.len() {

@@ -8,8 +8,8 @@ use std::path::Path;
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use striate_graph::{Graph, NoTensors};
-use striate_importers::Error;
 use striate_importers::onnx::{ExportOptions, GraphNames, Model, export, export_graph};
+use striate_importers::{Error, ReadOptions};
 use striate_nn::{
     Activation, LayerKind, Metadata, Network, NetworkSpec, Seed, batch_norm, conv_transpose2d,
     conv2d, full_connect, group_norm, instance_norm, layer_norm, lrn, pad, pool, prelu, resize,
@@ -327,11 +327,80 @@ fn the_file_says_what_it_holds() {
     };
     assert_eq!(NetworkSpec::from_json(&text("striate.spec")).unwrap(), spec);
     assert!(text("striate.metadata").contains("labels"));
-    assert_eq!(text("striate.mean"), r#"{"channels":[2.5,2.5,2.5],"shape":[6,6,3]}"#);
+    assert_eq!(text("striate.mean"), r#"{"shape":[6,6,3],"channels":[2.5,2.5,2.5]}"#);
     assert_eq!(text("striate.format"), "1");
     let bytes = std::fs::read(&path).unwrap();
     for name in ["stem.0.weight", "stem.0.bias", "layers.2.weight", "layers.2.bias"] {
         assert!(bytes.windows(name.len()).any(|window| window == name.as_bytes()), "{name}");
+    }
+}
+
+/// Files of other programs are taken for torchvision's: what it does to pixels must not come on top of our own
+/// mean image.
+#[test]
+fn a_network_that_was_exported_is_read_as_it_was() {
+    let device = device();
+    let spec = NetworkSpec::new([6, 6, 3])
+        .with_name("cats and dogs")
+        .with_image([7, 8])
+        .conv(conv2d(4, 3).padding(1).without_bias())
+        .batch_norm()
+        .relu()
+        .full_connect(2);
+    let metadata = Metadata {
+        labels: Some(vec!["cat".into(), "dog".into()]),
+        protocol: Some("ten crops".into()),
+        note: Some("of a test".into()),
+        ..Metadata::default()
+    };
+    let plain = stirred(&spec, &device).with_metadata(metadata);
+    let full = |shape: [usize; 3]| Tensor::full(shape, 2.5, DType::F32, &device).unwrap();
+    let means = [None, Some(full([7, 8, 3])), Some(random(&[7, 8, 3], 9, &device))];
+    let x = random(&[2, 6, 6, 3], 1, &device);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.onnx");
+    for mean in means {
+        let network = match &mean {
+            Some(mean) => plain.clone().with_mean(mean.clone()).unwrap(),
+            None => plain.clone(),
+        };
+        export(&path, &network, &ExportOptions::new()).unwrap();
+        let read = striate_importers::read(&path, &device, &ReadOptions::default()).unwrap();
+        assert_close(&read.forward(&x).unwrap(), &network.forward(&x).unwrap(), "read again");
+        assert_eq!(read.mean().map(values), mean.as_ref().map(values));
+        assert_eq!(read.metadata(), network.metadata());
+        assert_eq!((read.spec().image, &read.spec().name), ([7, 8], &spec.name));
+        let told = striate_importers::inspect(&path).unwrap();
+        assert_eq!((told.mean, &told.metadata), (mean.is_some(), network.metadata()));
+    }
+}
+
+/// Properties that do not fit each other are an error that names them.
+#[test]
+fn properties_that_do_not_fit_are_refused() {
+    let device = device();
+    let spec = NetworkSpec::new([4, 4, 3]).conv(conv2d(2, 3)).full_connect(3);
+    let mean = Tensor::full([4, 4, 3], 2.5, DType::F32, &device).unwrap();
+    let network = stirred(&spec, &device).with_mean(mean).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.onnx");
+    export(&path, &network, &ExportOptions::new()).unwrap();
+    let good = std::fs::read(&path).unwrap();
+    for (text, other, named) in [
+        ("[2.5,2.5,2.5]", "[2.5,2.5,2.,]", "striate.mean"),
+        ("[2.5,2.5,2.5]", "[2.5,2.5    ]", "2 numbers for [4, 4, 3]"),
+        (r#""shape":[4,4,3]"#, r#""shape":[4,9,3]"#, "3 numbers for [4, 9, 3]"),
+        (r#""image":[4,4]"#, r#""image":[4,1]"#, "striate.mean"),
+        ("striate.format\x12\x011", "striate.format\x12\x012", "update Striate"),
+    ] {
+        let text = text.as_bytes();
+        let at = good.windows(text.len()).position(|part| part == text).expect(named);
+        let mut bad = good.clone();
+        bad[at..at + text.len()].copy_from_slice(other.as_bytes());
+        std::fs::write(&path, bad).unwrap();
+        let refused = striate_importers::read(&path, &device, &ReadOptions::default());
+        let refused = refused.unwrap_err().to_string();
+        assert!(refused.contains(named), "{refused}");
     }
 }
 

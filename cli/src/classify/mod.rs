@@ -91,7 +91,7 @@ pub(crate) struct ClassifyArgs {
     /// A text file of image paths, one a line; `-` is standard input.
     #[arg(long, value_name = "FILE", conflicts_with = "images")]
     list: Option<PathBuf>,
-    /// The model file, ccv's .sqlite3, .safetensors or .pth; `-` is standard input [default: the
+    /// The model file, .sqlite3, .safetensors, .onnx or .pth; `-` is standard input [default: the
     /// embedded one].
     #[arg(short, long, value_name = "MODEL")]
     model: Option<PathBuf>,

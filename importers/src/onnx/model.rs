@@ -156,7 +156,8 @@ impl Model {
     /// of layers are what the names of their weights begin with. A softmax at the end is left out, since a
     /// classifier here makes probabilities of the last layer itself.
     ///
-    /// The network sees what the model sees, channels last.
+    /// The network sees what the model sees, channels last. Of a file that [`export`](super::export()) wrote
+    /// it has the mean image and the metadata as well.
     ///
     /// # Errors
     /// [`Error::Node`] at the first node that is no layer, and [`Error::Content`] where the model has
@@ -170,7 +171,8 @@ impl Model {
     }
 
     /// As [`to_network`](Model::to_network), for pictures of 0 to 255 with the mean image subtracted, as all
-    /// networks of model files here take them: what torchvision does to pixels (`(pixel / 255 - mean) /
+    /// networks of model files here take them. A file that [`export`](super::export()) wrote tells its own
+    /// mean image; of any other, what torchvision does to pixels (`(pixel / 255 - mean) /
     /// deviation`, by its numbers for ImageNet) becomes part of the first weights, and pictures are an eighth
     /// larger than what is cut out of them. Of other than three channels pixels are only divided by 255.
     pub(crate) fn to_classifier(
@@ -178,10 +180,6 @@ impl Model {
         device: &Device,
         options: &crate::ReadOptions,
     ) -> Result<striate_nn::Network> {
-        log::info!(
-            "{}: pictures are taken as torchvision's networks take them: (pixel / 255 - mean) / deviation",
-            self.name()
-        );
         super::lift::network(&self.file, device, options, true)
     }
 

@@ -123,6 +123,11 @@ impl TensorFile {
         &self.header.metadata
     }
 
+    /// A text of the header, by its key.
+    pub(crate) fn text(&self, key: &str) -> Option<&str> {
+        self.metadata().get(key).map(String::as_str)
+    }
+
     /// The shape of a tensor, where there is one of this name.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
         Some(&self.header.find(name)?.shape)

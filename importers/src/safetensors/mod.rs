@@ -34,7 +34,7 @@ use striate_nn::Network;
 use striate_tensor::{Device, SharedBytes};
 
 pub use file::TensorFile;
-pub(crate) use model::{FORMAT, METADATA, SPEC, VERSION, parameter_name, prefix};
+pub(crate) use model::{FORMAT, METADATA, SPEC, VERSION, metadata, parameter_name, prefix, spec};
 pub use modules::{load, load_file, save, save_with};
 pub use training::{Training, read_training, state_name, write_training};
 pub use write::{write_numbers_to, write_tensors};

@@ -40,7 +40,7 @@ pub(super) fn read(file: &TensorFile, device: &Device, options: &ReadOptions) ->
 }
 
 fn read_own(file: &TensorFile, device: &Device, options: &ReadOptions) -> Result<Network> {
-    let spec = spec(file)?;
+    let spec = spec(file.name(), |key| file.text(key))?;
     let shapes = spec.shapes().map_err(|e| Error::network(file.name(), e))?;
     check_names(file, &spec, &shapes)?;
     let (mut parameters, mut buffers) = (Vec::new(), Vec::new());
@@ -55,7 +55,7 @@ fn read_own(file: &TensorFile, device: &Device, options: &ReadOptions) -> Result
             buffers.push(read_running(file, &prefix, buffer, device)?);
         }
     }
-    let metadata = metadata(file)?;
+    let metadata = metadata(file.name(), |key| file.text(key))?;
     let mean = match file.shape(MEAN) {
         Some(_) => {
             check_shape(file, MEAN, &mean_shape(file, &spec)?)?;
@@ -77,7 +77,7 @@ pub(super) fn inspect(file: &TensorFile) -> Result<Inspection> {
     if !is_own(file) {
         return torchvision::inspect(file);
     }
-    let spec = spec(file)?;
+    let spec = spec(file.name(), |key| file.text(key))?;
     let shapes = spec.shapes().map_err(|e| Error::network(file.name(), e))?;
     check_names(file, &spec, &shapes)?;
     let mut layers = Vec::with_capacity(shapes.len());
@@ -103,7 +103,7 @@ pub(super) fn inspect(file: &TensorFile) -> Result<Inspection> {
         training_state: file.names().filter(|n| n.starts_with(TRAINING)).map(Into::into).collect(),
         training: training.as_ref().map(|(position, _)| *position),
         training_options: training.and_then(|(_, options)| options),
-        metadata: metadata(file)?,
+        metadata: metadata(file.name(), |key| file.text(key))?,
         layers,
         spec,
     })
@@ -184,38 +184,38 @@ fn is_own(file: &TensorFile) -> bool {
     file.metadata().contains_key(SPEC) || file.metadata().contains_key(FORMAT)
 }
 
-fn spec(file: &TensorFile) -> Result<NetworkSpec> {
-    let texts = file.metadata();
+/// The specification among the texts of a file of our own form.
+pub(crate) fn spec<'a>(file: &str, text: impl Fn(&str) -> Option<&'a str>) -> Result<NetworkSpec> {
     let place = |key| format!("metadata {key}");
-    let fail = |key, expected: &str, got: String| {
-        Err(Error::content(file.name(), place(key), expected, got))
-    };
-    match texts.get(FORMAT).map(|v| v.parse::<u32>()) {
+    let fail =
+        |key, expected: &str, got: String| Err(Error::content(file, place(key), expected, got));
+    match text(FORMAT).map(str::parse::<u32>) {
         Some(Ok(1..=VERSION)) => {}
         Some(Ok(newer)) => {
             return fail(FORMAT, "version 1 (update Striate to read newer)", newer.to_string());
         }
         Some(Err(_)) | None => {
-            let got = texts.get(FORMAT).map_or_else(|| "none".into(), |v| format!("{v:?}"));
+            let got = text(FORMAT).map_or_else(|| "none".into(), |v| format!("{v:?}"));
             return fail(FORMAT, "the version of the form, a number", got);
         }
     }
-    let Some(text) = texts.get(SPEC) else {
+    let Some(text) = text(SPEC) else {
         return fail(SPEC, "the network's specification", "none".into());
     };
-    check_spec_text(file.name(), &place(SPEC), text)?;
+    check_spec_text(file, &place(SPEC), text)?;
     let expected = "the network's specification in JSON";
-    let spec = NetworkSpec::from_json(text)
-        .map_err(|e| Error::parse(file.name(), place(SPEC), expected, e))?;
-    check_layers(file.name(), &place(SPEC), spec.nodes.len())?;
+    let spec =
+        NetworkSpec::from_json(text).map_err(|e| Error::parse(file, place(SPEC), expected, e))?;
+    check_layers(file, &place(SPEC), spec.nodes.len())?;
     Ok(spec)
 }
 
-fn metadata(file: &TensorFile) -> Result<Metadata> {
-    let Some(text) = file.metadata().get(METADATA) else { return Ok(Metadata::default()) };
+/// The labels, protocol and notes among them.
+pub(crate) fn metadata<'a>(file: &str, text: impl Fn(&str) -> Option<&'a str>) -> Result<Metadata> {
+    let Some(text) = text(METADATA) else { return Ok(Metadata::default()) };
     serde_json::from_str(text).map_err(|e| {
         let place = format!("metadata {METADATA}");
-        Error::parse(file.name(), place, "labels, protocol and notes in JSON", e)
+        Error::parse(file, place, "labels, protocol and notes in JSON", e)
     })
 }
 

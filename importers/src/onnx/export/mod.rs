@@ -20,11 +20,12 @@
 //! # Properties
 //! The specification, labels, protocol and notes are properties of the model, under the keys that our
 //! safetensors files have them by: `striate.spec`, `striate.metadata`, `striate.format`; and the mean image
-//! under `striate.mean`.
+//! under `striate.mean`: JSON of its shape, and of a number for each channel (`channels`) where all pixels are
+//! the same, else of all its numbers, f32 from the lowest byte, in base64 (`f32`).
 
 mod emit;
 mod layout;
-mod properties;
+pub(super) mod properties;
 mod rules;
 mod write;
 

@@ -10,6 +10,7 @@ mod weighted;
 use std::collections::{HashMap, HashSet};
 
 use striate_nn::{Inputs, LayerSpec, Node, Role};
+use striate_tensor::Shape;
 
 use super::array::Array;
 use super::attributes::Attributes;
@@ -112,6 +113,10 @@ impl<'a> Lift<'a> {
                 self.refuse(node, why)
             })?;
             for (name, output) in node.output.iter().zip(outputs) {
+                if let Seen::Layer(output) = &output {
+                    // What is counted of them later cannot overflow then.
+                    Shape::new(&output.dims).map_err(|e| self.refuse(node, e.to_string()))?;
+                }
                 self.seen.insert(name.clone(), output);
             }
         }

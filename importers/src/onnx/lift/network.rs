@@ -8,7 +8,9 @@ use striate_tensor::{DType, Device, HostTensor, Shape, Tensor};
 
 use super::{Lift, Numbers, Output, Seen};
 use crate::inspection::StoredParameters;
+use crate::limits::check_image;
 use crate::normalisation::{IMAGENET, Normalisation, UNIT};
+use crate::onnx::export::properties::Properties;
 use crate::onnx::proto::ValueInfo;
 use crate::onnx::read::File;
 use crate::{Error, Format, Inspection, ReadOptions, Result};
@@ -28,7 +30,8 @@ struct Layers {
 
 /// What the file holds, where its operators are layers.
 pub(in crate::onnx) fn inspect(file: &File, bytes: u64) -> Result<Inspection> {
-    let Layers { spec, .. } = layers(file)?;
+    let Layers { mut spec, .. } = layers(file)?;
+    let pictures = Pictures::of(file, &mut spec)?;
     let shapes = spec.shapes().map_err(|e| Error::network(&file.name, e))?;
     let layers = shapes.iter().map(|shape| {
         shape.parameters.iter().fold(None, |stored, parameter| {
@@ -40,13 +43,48 @@ pub(in crate::onnx) fn inspect(file: &File, bytes: u64) -> Result<Inspection> {
         format: Format::Onnx,
         bytes,
         layers: layers.collect(),
-        mean: false,
+        mean: match &pictures {
+            Pictures::Own(properties) => properties.has_mean(),
+            Pictures::Torchvision(_) => true,
+        },
         training_state: Vec::new(),
         training: None,
         training_options: None,
-        metadata: metadata(file, &spec),
+        metadata: pictures.metadata(file, &spec),
         spec,
     })
+}
+
+/// What is known of the pictures that a model was made for.
+enum Pictures {
+    /// What the properties say: the file was written here.
+    Own(Box<Properties>),
+    /// That torchvision prepares them: nothing else is said.
+    Torchvision(Normalisation),
+}
+
+impl Pictures {
+    /// Finds it out, and says in the specification how large they are.
+    fn of(file: &File, spec: &mut NetworkSpec) -> Result<Self> {
+        if let Some(properties) = Properties::read(&file.name, &file.metadata)? {
+            (spec.name, spec.image) = (properties.spec.name.clone(), properties.spec.image);
+            return Ok(Pictures::Own(Box::new(properties)));
+        }
+        let [rows, cols, channels] = spec.input;
+        if channels != 3 {
+            return Ok(Pictures::Torchvision(UNIT));
+        }
+        // An eighth larger than what is cut out of them.
+        spec.image = [rows, cols].map(|extent| extent.saturating_mul(8).div_ceil(7));
+        Ok(Pictures::Torchvision(IMAGENET))
+    }
+
+    fn metadata(&self, file: &File, spec: &NetworkSpec) -> Metadata {
+        match self {
+            Pictures::Own(properties) => properties.metadata.clone(),
+            Pictures::Torchvision(_) => metadata(file, spec),
+        }
+    }
 }
 
 /// The network of a file whose operators are layers: of what the model sees, or of pictures, as
@@ -58,19 +96,26 @@ pub(in crate::onnx) fn network(
     of_pictures: bool,
 ) -> Result<Network> {
     let Layers { mut spec, mut numbers, mut running } = layers(file)?;
-    let mut mean = None;
-    if of_pictures {
-        let [rows, cols, channels] = spec.input;
-        // Colours are torchvision's, whose pictures are an eighth larger than what is cut out of them.
-        let normalisation = if channels == 3 { IMAGENET } else { UNIT };
-        if channels == 3 {
-            spec.image = [rows, cols].map(|extent| (extent * 8).div_ceil(7));
+    let without = spec.image;
+    let pictures = Pictures::of(file, &mut spec)?;
+    let mean = match &pictures {
+        Pictures::Own(properties) => properties.mean(device),
+        Pictures::Torchvision(normalisation) if of_pictures => {
+            check_image(&file.name, "inputs", spec.image)?;
+            log::info!(
+                "{}: pictures are taken as torchvision's networks take them: (pixel / 255 - mean) / deviation",
+                file.name
+            );
+            fold(normalisation, &spec, &mut numbers)
+                .map_err(|got| refuse(file, "a convolution that alone sees the image", got))?;
+            normalisation.mean_image(spec.image, spec.input[2], device).map(Some)
         }
-        fold(&normalisation, &spec, &mut numbers)
-            .map_err(|got| refuse(file, "a convolution that alone sees the image", got))?;
-        let image = normalisation.mean_image(spec.image, channels, device);
-        mean = Some(image.map_err(|e| Error::tensor(&file.name, "the mean image", e))?);
-    }
+        Pictures::Torchvision(_) => {
+            spec.image = without;
+            Ok(None)
+        }
+    };
+    let mean = mean.map_err(|e| Error::tensor(&file.name, "the mean image", e))?;
     let shapes = spec.shapes().map_err(|e| Error::network(&file.name, e))?;
     let dtype = options.dtype.unwrap_or(DType::F32);
     let (mut parameters, mut buffers) = (Vec::new(), Vec::new());
@@ -94,7 +139,7 @@ pub(in crate::onnx) fn network(
             buffers.push(tensor(&info.name, info.shape, values)?);
         }
     }
-    let metadata = metadata(file, &spec);
+    let metadata = pictures.metadata(file, &spec);
     let network = Network::of(spec, parameters, buffers, device);
     let network = network.map(|network| network.with_metadata(metadata));
     let network = network.and_then(|network| match mean {
@@ -186,6 +231,7 @@ fn input(file: &File, lift: &mut Lift<'_>) -> Result<[usize; 3]> {
         true => vec![1, rows, cols, channels],
         false => vec![1, channels, rows, cols],
     };
+    Shape::new(&dims).map_err(|e| Error::tensor(&file.name, &*info.name, e))?;
     let seen = Output { node: None, dims, channels_last, flattened: None };
     lift.seen.insert(info.name.clone(), Seen::Layer(seen));
     Ok([rows, cols, channels])
