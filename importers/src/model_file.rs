@@ -10,8 +10,8 @@ use striate_tensor::{DType, Device};
 
 use crate::source::Source;
 use crate::{
-    Error, Format, Inspection, ReadOptions, Result, StoredTensor, WriteOptions, ccv, onnx, pth,
-    safetensors, write,
+    Error, Format, Inspection, PixelOptions, ReadOptions, Result, StoredTensor, WriteOptions, ccv,
+    onnx, pth, safetensors, write,
 };
 
 /// A model file of any kind that is known here, open for reading and recognised by its content.
@@ -22,6 +22,8 @@ pub struct ModelFile {
     source: Arc<Source>,
     /// The state dict that is asked for.
     key: Option<String>,
+    /// What is done to pixels, where the file does not say it.
+    pixels: PixelOptions,
     /// A file of PyTorch's, once its pickle is read.
     pth: OnceLock<pth::TensorFile>,
 }
@@ -48,7 +50,12 @@ impl ModelFile {
     }
 
     fn of(source: Source) -> Self {
-        ModelFile { source: Arc::new(source), key: None, pth: OnceLock::new() }
+        ModelFile {
+            source: Arc::new(source),
+            key: None,
+            pixels: PixelOptions::default(),
+            pth: OnceLock::new(),
+        }
     }
 
     /// The same file, and the state dict under this key of it: of a checkpoint of PyTorch's that holds
@@ -61,6 +68,13 @@ impl ModelFile {
         check_key(&self.source, key.as_deref())?;
         (self.key, self.pth) = (key, OnceLock::new());
         Ok(self)
+    }
+
+    /// The same file, where this is done to pixels: for files that do not say it, see
+    /// [`ReadOptions::pixels`], which goes first.
+    #[must_use]
+    pub fn with_pixels(self, pixels: PixelOptions) -> Self {
+        ModelFile { pixels, ..self }
     }
 
     /// The tensors of a file of PyTorch's: its pickle is read once.
@@ -90,6 +104,10 @@ impl ModelFile {
     pub fn read(&self, device: &Device, options: &ReadOptions) -> Result<Network> {
         let source = Arc::clone(&self.source);
         check_key(&source, options.checkpoint_key.as_deref())?;
+        let options = &match options.pixels.is_empty() {
+            true => options.clone().pixels(self.pixels),
+            false => options.clone(),
+        };
         match self.format() {
             Format::Ccv => ccv::read_source(source, device, options),
             Format::Safetensors | Format::Torchvision => {

@@ -2,10 +2,11 @@
 
 use striate_tensor::DType;
 
+use crate::preset::PixelOptions;
 use crate::{Error, Result};
 
 /// How a model file is read.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ReadOptions {
     /// The precision of the weights on the device, [`DType::F32`] or [`DType::F16`]; `None` keeps
     /// what each layer is stored in. The mean image is always f32.
@@ -16,6 +17,9 @@ pub struct ReadOptions {
     /// Of a checkpoint of PyTorch's that holds several state dicts, the key of the one to read: `ema`, or
     /// `model.state_dict` for one within another. Files of other kinds have none.
     pub checkpoint_key: Option<String>,
+    /// What is done to pixels, for files that do not say it: ONNX models of others and state dicts. Where
+    /// nothing is said it is what the network's makers did.
+    pub pixels: PixelOptions,
 }
 
 impl ReadOptions {
@@ -34,6 +38,12 @@ impl ReadOptions {
     /// With the state dict under this key of a checkpoint.
     pub fn checkpoint_key(mut self, key: impl Into<String>) -> Self {
         self.checkpoint_key = Some(key.into());
+        self
+    }
+
+    /// With this done to pixels.
+    pub fn pixels(mut self, pixels: PixelOptions) -> Self {
+        self.pixels = pixels;
         self
     }
 }

@@ -36,11 +36,17 @@ pub(super) struct Notes {
     pub(super) others: BTreeMap<String, String>,
 }
 
+/// The metadata of a file that has none: ccv's own, which it classifies with by this protocol.
+pub(super) fn ccv_metadata() -> Metadata {
+    Metadata { protocol: Some("ccv-cpu".into()), ..Metadata::default() }
+}
+
 /// Whether a network is more than ccv's tables say, so that a model of it needs notes. Its name does
 /// not count: a file without notes has its own.
 pub(super) fn needs_notes(network: &Network) -> bool {
     let spec = NetworkSpec { name: String::new(), ..network.spec().clone() };
-    *network.metadata() != Metadata::default() || spec != stored_part(&spec)
+    let is_plain = [Metadata::default(), ccv_metadata()].contains(network.metadata());
+    !is_plain || spec != stored_part(&spec)
 }
 
 /// Writes the table of notes: the specification, the metadata, and others by name.
