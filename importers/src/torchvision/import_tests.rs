@@ -216,7 +216,7 @@ fn vgg_like() -> Layout {
         .full_connect(full_connect(11).relu())
         .full_connect(full_connect(9).relu())
         .full_connect(4);
-    Layout::new("a small vgg", spec, &[0, 3, 6])
+    Layout::counted("a small vgg", spec, &["classifier.0", "classifier.3", "classifier.6"])
 }
 
 fn alexnet_like() -> Layout {
@@ -227,7 +227,7 @@ fn alexnet_like() -> Layout {
         .full_connect(full_connect(10).relu())
         .full_connect(full_connect(8).relu())
         .full_connect(5);
-    Layout::new("a small alexnet", spec, &[1, 4, 6])
+    Layout::counted("a small alexnet", spec, &["classifier.1", "classifier.4", "classifier.6"])
 }
 
 #[test]
