@@ -53,6 +53,7 @@ impl Config {
             }
         };
         let of = Fields { file, inner, outer: all };
+        of.check_border()?;
         Ok(Some(Config {
             architecture: architecture.chars().take(MAX_LABEL_BYTES).collect(),
             input: of.input()?,
@@ -121,6 +122,16 @@ impl<'a> Fields<'a> {
         match value.as_f64().filter(|crop| (0.1..=1.0).contains(crop)) {
             Some(crop) => Ok(Some(crop)),
             None => self.fail("crop_pct", "a part of the picture from 0.1 to 1", value),
+        }
+    }
+
+    /// What is cut off pictures before they are resized: nothing, here.
+    fn check_border(&self) -> Result<()> {
+        match self.get("crop_border_pixels") {
+            Some(value) if value.as_u64() != Some(0) => {
+                self.fail("crop_border_pixels", "none", value)
+            }
+            _ => Ok(()),
         }
     }
 
