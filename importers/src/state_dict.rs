@@ -23,7 +23,7 @@ pub(crate) trait StateDict {
     /// memory.
     fn beside(&self) -> Option<Beside>;
 
-    /// What the file is, where the tensors are torchvision's.
+    /// What the file is, where the tensors are a state dict.
     fn format(&self) -> Format;
 
     /// The names of all tensors.
