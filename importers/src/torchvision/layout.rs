@@ -21,11 +21,12 @@ pub(super) enum Names {
 }
 
 impl Names {
+    /// Whose a network is said to be. `efficientnet_pytorch` goes with torchvision: the note in the embedded
+    /// model says so.
     pub(super) fn maker(self) -> &'static str {
         match self {
-            Names::Torchvision => "torchvision",
+            Names::Torchvision | Names::Flat => "torchvision",
             Names::Timm => "timm",
-            Names::Flat => "efficientnet_pytorch",
         }
     }
 }
