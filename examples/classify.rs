@@ -2,7 +2,8 @@
 //!
 //!     cargo run --release --example classify -- samples/digit-7.png [MODEL]
 //!
-//! Without a model, the embedded one is used, which knows handwritten digits.
+//! Without a model, the embedded one is used: it knows photos with `--features embedded-photos`, else
+//! handwritten digits.
 
 #![allow(clippy::print_stdout, reason = "a program, not a library")]
 
@@ -14,7 +15,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let device = Device::auto()?;
     let network = match arguments.next() {
         Some(model) => importers::read(model, &device, &ReadOptions::default())?,
-        None => default_model(&device)?,
+        None => Embedded::usual().open()?.read(&device, &ReadOptions::default())?,
     };
     let ranks = Classifier::new(network)?.classify(&image::open(photo)?)?;
     for class in ranks.top(5) {

@@ -22,7 +22,7 @@ fn strokes(device: &Device) -> striate::tensor::Result<(Tensor, Tensor)> {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let device = Device::auto()?;
-    let network = default_model(&device)?;
+    let network = digits_model(&device)?;
     let (pictures, labels) = strokes(&device)?;
     // The trunk is frozen: its features are computed once.
     let trunk = network.spec().first_full_connect().ok_or("no full-connect layer")?;

@@ -1,6 +1,7 @@
 //! From a picture to ranked classes.
 
 mod occlusion;
+mod size;
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use striate_tensor::{DType, Device, Tensor};
 use crate::{Error, Result};
 
 pub use occlusion::{Occlusion, OcclusionMap};
+pub use size::with_size;
 
 /// Views that go through the layers before the first full-connect one together. More would only
 /// hold more memory: convolutions are already wide enough.
@@ -88,7 +90,7 @@ impl Classifier {
         };
         let scan_scale = scan.map_or(1, |scan| scan.scale);
         let geometry = Geometry { image: spec.image, net: [rows, cols], channels, scan_scale };
-        let tested = tested(metadata, &geometry, mean.as_ref());
+        let tested = recorded_view(metadata, &geometry, mean.as_ref());
         let protocol = recommended(metadata);
         Ok(Classifier { protocol, labels, geometry, mean, tested, scan, head, classes, network })
     }
@@ -272,7 +274,7 @@ impl Classifier {
 
 /// What forms the view that training tested the network with, where its metadata record one that can
 /// be understood.
-fn tested(
+pub(crate) fn recorded_view(
     metadata: &Metadata,
     geometry: &Geometry,
     mean: Option<&FloatImage>,

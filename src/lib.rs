@@ -41,16 +41,18 @@
 //! protocols, training data), [`train`].
 
 mod classifier;
-mod default_model;
 mod device;
+mod embedded;
 mod error;
 pub mod visualize;
 
-pub use classifier::{Classifier, Occlusion, OcclusionMap, Ranked, Ranks};
-pub use default_model::{DEFAULT_MODEL_NOTE, default_model};
+pub use classifier::{Classifier, Occlusion, OcclusionMap, Ranked, Ranks, with_size};
 #[cfg(feature = "gpu")]
 pub use device::gpu_by_name;
 pub use device::{DeviceByName, DeviceOptions};
+#[cfg(feature = "embedded-photos")]
+pub use embedded::photo_model;
+pub use embedded::{Embedded, digits_model};
 pub use error::{Error, Result};
 
 pub use striate_graph as graph;
@@ -78,6 +80,10 @@ pub mod prelude {
         Context, LayerSpec, Module, Network, NetworkSpec, Seed, Sequential, Visitor, conv2d,
         full_connect, lrn, pool,
     };
+    #[cfg(feature = "embedded-photos")]
+    pub use crate::photo_model;
     pub use crate::tensor::{DType, Device, RandomKey, Shape, Tensor, f16, ops};
-    pub use crate::{Classifier, DeviceByName, DeviceOptions, Ranked, Ranks, default_model};
+    pub use crate::{
+        Classifier, DeviceByName, DeviceOptions, Embedded, Ranked, Ranks, digits_model,
+    };
 }

@@ -9,7 +9,7 @@
 //! use striate::visualize::{Contrast, first_filters};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let network = striate::default_model(&Device::cpu(None)?)?;
+//! let network = striate::digits_model(&Device::cpu(None)?)?;
 //! let tiles = first_filters(&network, Contrast::Each)?;
 //! let section = TileSection { caption: String::new(), tiles };
 //! let sheet = draw_tiles(&[section], &TileOptions::default())?;
@@ -18,6 +18,7 @@
 //! # }
 //! ```
 
+use crate::classifier::recorded_view;
 use striate_data::render::heat_color;
 use striate_data::{FloatImage, Geometry, Image, Protocol};
 use striate_nn::{LayerKind, LayerShape, Network, Role};
@@ -84,8 +85,9 @@ pub fn first_filters(network: &Network, contrast: Contrast) -> Result<Vec<Image>
     tiles.collect()
 }
 
-/// What a network sees of a picture by the protocol [`Protocol::Centre`]: resized, its centre cut
-/// out, the mean subtracted; `[rows, cols, channels]` of the network's input.
+/// What a network sees of a picture: the view that its metadata record, else that of the protocol
+/// [`Protocol::Centre`]: resized, its centre cut out, the mean subtracted; `[rows, cols, channels]` of the
+/// network's input.
 ///
 /// # Errors
 /// [`Error::Image`] where the picture cannot be cut so; [`Error::Tensor`] where the mean image
@@ -103,6 +105,9 @@ pub fn centre_view(network: &Network, image: &Image) -> Result<FloatImage> {
         }
         None => None,
     };
+    if let Some(view) = recorded_view(network.metadata(), &geometry, mean.as_ref()) {
+        return Ok(view.form(image)?);
+    }
     let prepared = Protocol::Centre.prepare(image, &geometry, mean.as_ref())?;
     prepared.pictures().first().cloned().ok_or_else(|| Error::Visualize {
         what: "the centre of a picture",
@@ -210,6 +215,7 @@ fn floats(weights: &Tensor) -> Result<Vec<f32>> {
 
 #[cfg(test)]
 mod tests {
+    use crate::classifier::recorded_view;
     use striate_nn::{LayerParameters, NetworkSpec, Seed, conv2d};
     use striate_tensor::Device;
 

@@ -5,6 +5,25 @@
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
+/// At the top.
+#[cfg(feature = "embedded-photos")]
+fn a_photo_by_the_embedded_model() -> Outcome<()> {
+    use striate::prelude::*;
+
+    let device = Device::auto()?;
+    let classifier = Classifier::new(striate::photo_model(&device)?)?;
+    for class in classifier.classify(&image::open("samples/cat.png")?)?.top(5) {
+        println!("{class}");
+    }
+    Ok(())
+}
+
+#[cfg(feature = "embedded-photos")]
+#[test]
+fn the_photo_at_the_top_is_named() {
+    a_photo_by_the_embedded_model().unwrap();
+}
+
 /// Under "Training".
 fn trained(
     mut network: striate::nn::Network,
@@ -76,7 +95,7 @@ fn every_fence_of_rust_is_compiled_here() {
         .skip(1)
         .map(|after| after.split_once("\n```\n").unwrap().0)
         .collect();
-    assert_eq!(fences.len(), 3);
+    assert_eq!(fences.len(), 4);
     for fence in fences {
         assert!(here.contains(&packed(fence)), "not in tests/readme.rs:\n{fence}");
     }

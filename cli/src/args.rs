@@ -1,6 +1,8 @@
 //! What the command lines of several commands share: the global options, forms, precisions, and how numbers
 //! and names are parsed.
 
+mod pictures;
+
 use std::num::NonZeroUsize;
 use std::ops::RangeBounds;
 use std::str::FromStr;
@@ -11,6 +13,8 @@ use striate::image::Protocol;
 use striate::tensor::DType;
 
 use crate::error::{Error, Result};
+
+pub(crate) use pictures::{ReadArgs, ViewArgs};
 
 /// Options of every command.
 #[derive(Clone, Debug, Args)]
@@ -113,15 +117,6 @@ pub(crate) enum Format {
     Json,
     /// What ccv's classifier prints (`classify` only): `id confidence id confidence …`, ids from 1.
     Ccv,
-}
-
-/// Which state dict of a checkpoint is read.
-#[derive(Clone, Debug, Default, Args)]
-pub(crate) struct StateDictArgs {
-    /// Of a PyTorch checkpoint that holds several state dicts, read the one under this key, such as `ema`
-    /// [default: the obvious one; a warning names the others].
-    #[arg(long, value_name = "KEY")]
-    pub(crate) state_dict: Option<String>,
 }
 
 /// Precisions that weights can have.

@@ -9,7 +9,7 @@ use striate::importers::{self, Inspection, WriteOptions};
 use striate::nn::Seed;
 use striate::tensor::{DType, Device};
 
-use crate::args::{Format, Global, Precision, StateDictArgs};
+use crate::args::{Format, Global, ReadArgs};
 use crate::error::{Error, Result, chain};
 use crate::inputs;
 use crate::model;
@@ -31,6 +31,7 @@ Examples:
   striate convert vgg-d.sqlite3 vgg-d.safetensors
   striate convert vgg-d.sqlite3 vgg-d.half.sqlite3 --dtype f16
   striate convert working.sqlite3 model.safetensors --strip
+  striate convert mobilenet_v2.pth small.safetensors --dtype i8 --fold-batch-norms
   striate convert mobilenet_v2 fresh.safetensors --seed 7
   curl -s https://example.org/vgg-d.sqlite3 | striate convert - vgg-d.safetensors")]
 pub(crate) struct ConvertArgs {
@@ -41,7 +42,7 @@ pub(crate) struct ConvertArgs {
     /// The model file to write; `-` is standard output.
     output: PathBuf,
     #[command(flatten)]
-    state_dict: StateDictArgs,
+    read: ReadArgs,
     /// The format of OUT [default: what its name ends in; safetensors where that is `-` or a
     /// pipe].
     #[arg(long = "type", value_enum, value_name = "TYPE")]
@@ -49,7 +50,11 @@ pub(crate) struct ConvertArgs {
     /// The precision of the weights in OUT [default: as in IN]. Half precision in ccv's files is
     /// cut off, as ccv does; in safetensors it is rounded.
     #[arg(long, value_enum)]
-    dtype: Option<Precision>,
+    dtype: Option<Stored>,
+    /// Make batch norms part of the convolutions before them: the same network with fewer layers, which
+    /// trains no more.
+    #[arg(long)]
+    fold_batch_norms: bool,
     /// Leave out what only training needs: velocities, the position, curves. All that classifying
     /// needs stays.
     #[arg(long)]
@@ -63,6 +68,28 @@ enum Form {
     Safetensors,
     /// ccv's.
     Sqlite3,
+}
+
+/// How weights are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Stored {
+    /// Single precision, 4 bytes a weight.
+    F32,
+    /// Half precision, 2 bytes a weight.
+    F16,
+    /// One byte a weight, and a scale for each output channel; all else in half precision. Safetensors
+    /// only. It is widened to f32 where it is read.
+    I8,
+}
+
+impl From<Stored> for DType {
+    fn from(stored: Stored) -> Self {
+        match stored {
+            Stored::F32 => DType::F32,
+            Stored::F16 => DType::F16,
+            Stored::I8 => DType::I8,
+        }
+    }
 }
 
 /// What was written, as one line of JSON.
@@ -88,7 +115,7 @@ pub(crate) fn run(args: &ConvertArgs, global: &Global, output: &mut Output) -> R
     files.check()?;
     let form = form(args, &to)?;
     let known = model::catalogue(&args.input);
-    let input = known.is_none().then(|| inputs::model_of(&args.input, &args.state_dict));
+    let input = known.is_none().then(|| inputs::model_of(&args.input, &args.read));
     let input = input.transpose()?;
     if let Some(input) = input.as_ref().filter(|_| in_place) {
         check_in_place(args, form, &input.inspect()?)?;
@@ -98,6 +125,7 @@ pub(crate) fn run(args: &ConvertArgs, global: &Global, output: &mut Output) -> R
     let device = Device::by_name("cpu", &global.device_options())?;
     let dtype = args.dtype.map(Into::into);
     let options = WriteOptions::default().dtype(dtype).strip(args.strip);
+    let options = options.fold_batch_norms(args.fold_batch_norms);
     // A model is not written from its beginning to its end, as a pipe wants it: by way of a file.
     // So is one whose name says another format than the one that is asked for.
     let by_name = importers::Format::of_extension(&args.output).ok();
@@ -180,11 +208,16 @@ fn form(args: &ConvertArgs, to: &Destination) -> Result<importers::Format> {
 
 /// Refuses to replace a model by one that holds less: there would be no other copy.
 fn check_in_place(args: &ConvertArgs, form: importers::Format, model: &Inspection) -> Result<()> {
-    let narrows = args.dtype == Some(Precision::F16) && model.dtype() != Some(DType::F16);
+    let narrows = args.dtype.is_some_and(|dtype| {
+        let dtype: DType = dtype.into();
+        dtype != DType::F32 && model.dtype() != Some(dtype)
+    });
     let lost = if model.format != form {
         format!("the format {}", model.format)
     } else if narrows {
         "the precision of its weights".to_owned()
+    } else if args.fold_batch_norms {
+        "the layers of its batch norms".to_owned()
     } else if args.strip && !model.training_state.is_empty() {
         "the state of its training".to_owned()
     } else {

@@ -12,7 +12,7 @@ use striate::tensor::ops::Algorithm;
 use striate::tensor::{SharedBytes, Tensor};
 use striate::visualize::centre_view;
 
-use crate::args::{Format, Global, Precision, StateDictArgs, positive};
+use crate::args::{Format, Global, Precision, ReadArgs, positive};
 use crate::error::{Error, Result};
 use crate::inputs::{self, STDIN_NAME, is_stdin};
 use crate::model;
@@ -39,19 +39,19 @@ const IMAGES_AT_ONCE: usize = 16;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 A tensor is taken as it is: channels last, the network's own size, the mean already subtracted.
-The layers before the first full-connect one take larger ones too. An image is formed as for the
-protocol `centre`: resized, its centre cut out, the mean subtracted.
+The layers before the first full-connect one take larger ones too. An image is formed as the model says,
+see `striate classify --help`: resized, its centre cut out, the mean subtracted.
 
 Examples:
   striate encode --model vgg-d.sqlite3 --output logits.safetensors photo.jpg
   striate encode --model vgg-d.sqlite3 --layer 17 --output features.safetensors batch.npy
   striate encode --model vgg-d.sqlite3 --output - --type npy photo.jpg | python3 count.py")]
 pub(crate) struct EncodeArgs {
-    /// The model file; `-` is standard input [default: the embedded model for handwritten digits].
+    /// The model file; `-` is standard input [default: the embedded one].
     #[arg(short, long, value_name = "MODEL")]
     model: Option<PathBuf>,
     #[command(flatten)]
-    state_dict: StateDictArgs,
+    read: ReadArgs,
     /// The layer whose output is saved, from 0 (see `striate inspect`) [default: the last one].
     #[arg(long, value_name = "N")]
     layer: Option<usize>,
@@ -111,11 +111,10 @@ pub(crate) fn run(args: &EncodeArgs, global: &Global, output: &mut Output) -> Re
     let to = Destination::of_whole(&args.output, "a file of numbers", true)?;
     to.check_report(output)?;
     let form = form(args, &to)?;
-    let model = args.model.as_deref().map(|path| inputs::model_of(path, &args.state_dict));
-    let model = model.transpose()?;
+    let model = inputs::model_or_usual(args.model.as_deref(), &args.read)?;
     let device = global.device()?;
     let dtype = args.dtype.map(Into::into);
-    let network = model::load(model.as_ref(), dtype, &device)?;
+    let network = model::load(&model, dtype, &device)?;
     let algorithm = if args.direct { Algorithm::Direct } else { Algorithm::Auto };
     let network = network.with_algorithm(algorithm);
     let layers = network.spec().nodes.len();

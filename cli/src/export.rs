@@ -10,7 +10,7 @@ use striate::importers::onnx::{EXPORT_OPSETS, ExportOptions, export};
 use striate::nn::Seed;
 use striate::tensor::Device;
 
-use crate::args::{Format, Global, Precision, StateDictArgs};
+use crate::args::{Format, Global, Precision, ReadArgs};
 use crate::error::{Error, Result};
 use crate::inputs;
 use crate::model;
@@ -49,7 +49,7 @@ pub(crate) struct ExportArgs {
     #[arg(long, value_enum)]
     dtype: Option<Precision>,
     #[command(flatten)]
-    state_dict: StateDictArgs,
+    read: ReadArgs,
 }
 
 /// What was written, as one line of JSON.
@@ -89,7 +89,7 @@ pub(crate) fn run(args: &ExportArgs, global: &Global, output: &mut Output) -> Re
             let fresh = known.spec().build(&device, Seed(global.seed.unwrap_or(1)))?;
             dtype.map_or(Ok(fresh.clone()), |dtype| fresh.cast(dtype))?
         }
-        None => inputs::model_of(&args.input, &args.state_dict)?
+        None => inputs::model_of(&args.input, &args.read)?
             .read(&device, &ReadOptions::default().dtype(dtype))?,
     };
     let options = ExportOptions::new().opset(args.opset).with_mean(args.with_mean);

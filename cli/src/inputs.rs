@@ -4,10 +4,11 @@ use std::io::{self, IsTerminal, Read};
 use std::path::{Display, Path};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use striate::Embedded;
 use striate::image::{self, Dataset, Image, Limits};
 use striate::importers::ModelFile;
 
-use crate::args::StateDictArgs;
+use crate::args::ReadArgs;
 use crate::error::{Error, Result};
 use crate::text;
 
@@ -88,20 +89,37 @@ pub(crate) fn about_picture(path: &Path, error: striate::Error) -> Error {
     }
 }
 
-/// A model from a file or a pipe, or from standard input for `-`.
+/// A model from a file or a pipe, from standard input for `-`, or an embedded one by its name.
 ///
 /// # Errors
 /// Where it cannot be read, or is no model.
 pub(crate) fn model(path: &Path) -> Result<ModelFile> {
-    match is_stdin(path) {
-        true => Ok(ModelFile::from_reader(stdin("a model")?, STDIN_NAME)?),
-        false => Ok(ModelFile::open(path)?),
+    if is_stdin(path) {
+        return Ok(ModelFile::from_reader(stdin("a model")?, STDIN_NAME)?);
+    }
+    match embedded(path) {
+        Some(embedded) => Ok(embedded.open()?),
+        None => Ok(ModelFile::open(path)?),
     }
 }
 
-/// As [`model`], and of a checkpoint the state dict that is asked for.
-pub(crate) fn model_of(path: &Path, args: &StateDictArgs) -> Result<ModelFile> {
-    Ok(model(path)?.with_checkpoint_key(args.state_dict.clone())?)
+/// The embedded model that a path names, where there is no such file.
+pub(crate) fn embedded(path: &Path) -> Option<&'static Embedded> {
+    let name = path.to_str().filter(|_| !path.exists())?;
+    Embedded::by_name(name)
+}
+
+/// As [`model`], and of a checkpoint the state dict that is asked for, and with what is done to pixels.
+pub(crate) fn model_of(path: &Path, args: &ReadArgs) -> Result<ModelFile> {
+    args.applied(model(path)?)
+}
+
+/// As [`model_of`], and the usual embedded model where there is no path.
+pub(crate) fn model_or_usual(path: Option<&Path>, args: &ReadArgs) -> Result<ModelFile> {
+    match path {
+        Some(path) => model_of(path, args),
+        None => args.applied(Embedded::usual().open()?),
+    }
 }
 
 /// The samples at a path; `-` is a list of them from standard input, and what is no file or folder, such

@@ -12,19 +12,8 @@ use crate::inputs::{self, is_stdin};
 use crate::outputs::has_extension;
 use crate::text;
 
-/// Reads a model; the embedded one where there is no file.
-pub(crate) fn load(
-    file: Option<&ModelFile>,
-    dtype: Option<DType>,
-    device: &Device,
-) -> Result<Network> {
-    let Some(file) = file else {
-        let network = striate::default_model(device)?;
-        return Ok(match dtype {
-            Some(dtype) => network.cast(dtype)?,
-            None => network,
-        });
-    };
+/// Reads a model.
+pub(crate) fn load(file: &ModelFile, dtype: Option<DType>, device: &Device) -> Result<Network> {
     let network = file.read(device, &ReadOptions::default().dtype(dtype))?;
     log::info!("read {}", file.name());
     Ok(network)

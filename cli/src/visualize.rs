@@ -10,7 +10,7 @@ use striate::nn::Network;
 use striate::visualize::{self, Contrast};
 use striate::{Classifier, Occlusion, OcclusionMap};
 
-use crate::args::{Format, Global, StateDictArgs, positive};
+use crate::args::{Format, Global, ReadArgs, positive};
 use crate::error::{Error, Result};
 use crate::inputs;
 use crate::output::{Output, dims};
@@ -26,7 +26,7 @@ positive, darker negative, in each colour of the input. A network that has learn
 blobs of colour there; noise means that it has not.
 
 With --image: what the layers put out for the centre of a photo, one tile a channel. Black is 0, red
-to yellow positive, blue negative. The photo is formed as for the protocol `centre`.
+to yellow positive, blue negative. The photo is formed as the model says, see `striate classify --help`.
 
 With --image and --occlusion: a grey square slides over the photo, and where the probability of the
 class drops, the photo glows: there is what the network looks at (Zeiler and Fergus, 2014).
@@ -36,13 +36,13 @@ Examples:
   striate visualize vgg-d.sqlite3 -o filters.png
   striate visualize vgg-d.sqlite3 --image photo.jpg -o all.png  all convolutions
   striate visualize vgg-d.sqlite3 --image photo.jpg --layer 4 --scale common -o layer-4.png
-  striate visualize --image samples/digit-7.png --occlusion -o heat.png
+  striate visualize --image samples/cat.png --occlusion -o heat.png
   striate visualize vgg-d.sqlite3 --image photo.jpg --occlusion --class 285 --size 48 -o heat.png")]
 pub(crate) struct VisualizeArgs {
-    /// The model file; `-` is standard input [default: the embedded model for handwritten digits].
+    /// The model file; `-` is standard input [default: the embedded one].
     model: Option<PathBuf>,
     #[command(flatten)]
-    state_dict: StateDictArgs,
+    read: ReadArgs,
     /// The PNG file to write; `-` is standard output.
     #[arg(short, long, value_name = "OUT.png")]
     output: PathBuf,
@@ -147,13 +147,9 @@ pub(crate) fn run(args: &VisualizeArgs, global: &Global, output: &mut Output) ->
     to.check_report(output)?;
     let limits = Limits { max_pixels: args.max_pixels, ..Limits::default() };
     let photo = args.image.as_ref().map(|path| inputs::picture(path, &limits)).transpose()?;
-    let model = args.model.as_deref().map(|path| inputs::model_of(path, &args.state_dict));
-    let model = model.transpose()?;
+    let model = inputs::model_or_usual(args.model.as_deref(), &args.read)?;
     let device = global.device()?;
-    let network = model::load(model.as_ref(), None, &device)?;
-    if args.model.is_none() && args.image.is_some() {
-        output.note(striate::DEFAULT_MODEL_NOTE);
-    }
+    let network = model::load(&model, None, &device)?;
 
     let (picture, shown) = match &photo {
         None => filters(args, &network)?,

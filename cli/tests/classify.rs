@@ -186,14 +186,37 @@ fn labels_come_from_the_option_the_model_or_nowhere() {
 }
 
 #[test]
-fn the_embedded_model_says_what_it_knows() {
+fn a_photo_is_named_out_of_the_box() {
     let scene = Scene::new();
-    let run = scene.striate(&["classify", "a.png"]);
-    assert_eq!(run.code, 0, "{}", run.stderr);
-    assert!(run.stderr.contains("digits only"), "{}", run.stderr);
-    assert!(run.stdout.starts_with("a.png  ("), "{}", run.stdout);
-    let run = scene.striate(&["-q", "classify", "a.png"]);
-    assert_eq!((run.code, run.stderr.as_str()), (0, ""));
+    let samples = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../samples");
+    let stdout = run(&["classify", "--format", "json", "-k", "3", "cat.png"], &samples).done();
+    let classes = json(&stdout)[0]["classes"].clone();
+    let names: Vec<&str> =
+        classes.as_array().unwrap().iter().map(|class| class["label"].as_str().unwrap()).collect();
+    assert_eq!(names, ["tiger cat", "Egyptian cat", "tabby"]);
+    let confidence = classes[0]["confidence"].as_f64().unwrap();
+    assert!((confidence - 0.39).abs() < 0.04, "{confidence}");
+    // By name, it is the same model.
+    for name in ["photos", "efficientnet-lite0"] {
+        let named = ["classify", "--model", name, "--format", "json", "-k", "3", "cat.png"];
+        assert_eq!(json(&run(&named, &samples).done())[0]["classes"], classes);
+    }
+    // A digit gets a hint, and nothing else does.
+    let digit = run(&["classify", "digit-7.png"], &samples);
+    assert!(digit.stderr.contains("handwritten 7: '--model digits'"), "{}", digit.stderr);
+    let plain = scene.striate(&["classify", "a.png"]);
+    assert_eq!((plain.code, plain.stderr.as_str()), (0, ""));
+    assert!(plain.stdout.starts_with("a.png  ("), "{}", plain.stdout);
+    // What is done to the picture is told, and can be said otherwise.
+    let told = run(&["-v", "classify", "cat.png"], &samples);
+    assert!(told.stderr.contains("256 x 256 (bicubic, antialiased)"), "{}", told.stderr);
+    let other = ["-v", "classify", "--resize", "300", "--filter", "bilinear", "cat.png"];
+    let told = run(&other, &samples);
+    assert!(told.stderr.contains("300 x 300 (bilinear, antialiased)"), "{}", told.stderr);
+    let larger = run(&["classify", "--size", "256", "-k", "1", "cat.png"], &samples).done();
+    assert!(larger.contains("cat"), "{larger}");
+    run(&["classify", "--resize", "100", "cat.png"], &samples).failed(&["100", "224"]);
+    run(&["classify", "--mean", "1,2,3", "cat.png"], &samples).failed(&["done to pixels"]);
     // Where nothing was classified, the reason comes first.
     scene.striate(&["classify", "text.png"]).failed(&["text.png"]);
 }
@@ -207,7 +230,8 @@ fn samples_are_what_they_show() {
         ("digit-3-on-paper.png", 3),
         ("digit-5-wide.png", 5),
     ] {
-        let stdout = run(&["classify", "--format", "json", name], &samples).done();
+        let stdout =
+            run(&["classify", "--model", "digits", "--format", "json", name], &samples).done();
         assert_eq!(json(&stdout)[0]["classes"][0]["id"], digit, "{name}");
     }
 }

@@ -43,8 +43,10 @@ fn filters_are_the_weights_of_the_first_convolution() {
     }
     let stdout = visualize(&[]).done();
     assert!(stdout.contains("wrote out.png") && stdout.contains("4 filters"), "{stdout}");
-    // The embedded model's: four rows of five of 5 x 5, 24 times as large.
-    let report = json(&scene.striate(&["visualize", "-o", "own.png", "--format", "json"]).done());
+    // The embedded models': 32 filters for photos; for digits four rows of five of 5 x 5, 24 times as large.
+    let own = ["visualize", "-o", "own.png", "--format", "json"];
+    assert_eq!(json(&scene.striate(&own).done())[0]["filters"], 32);
+    let report = json(&scene.striate(&[&own[..], &["digits"]].concat()).done());
     assert_eq!(report[0]["filters"], 20);
     assert_eq!(open(&scene, "own.png").shape(), [4 * (120 + 2) + 2, 5 * (120 + 2) + 2, 3]);
 }
@@ -83,7 +85,7 @@ fn an_occluded_digit_is_hottest_about_its_stroke() {
     let scene = Scene::new();
     // A smaller square does not make the network doubt.
     let args = ["visualize", "--image", DIGIT, "--occlusion", "--size", "10", "--stride", "1"];
-    let more = ["-o", "heat.png", "--format", "json"];
+    let more = ["digits", "-o", "heat.png", "--format", "json"];
     let report = json(&scene.striate(&[&args[..], &more].concat()).done());
     let report = &report[0];
     assert_eq!(report["class"], 7);

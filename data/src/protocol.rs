@@ -30,7 +30,7 @@ pub enum Protocol {
     Caffe,
     /// One view: the centre of the picture.
     Centre,
-    /// One view: the one that training tested the network with. A network's metadata record it
+    /// One view: the one that its makers, or training here, tested the network with. A network's metadata record it
     /// ([`TestView`]); without such a record it is the view of the recipe `plain`.
     Tested,
 }
@@ -113,7 +113,7 @@ impl Protocol {
                 "the picture stretched to a square, its corners and centre, mirrored too (10 views)"
             }
             Self::Centre => "the centre of the picture (1 view)",
-            Self::Tested => "what training tested, as the model records it (1 view)",
+            Self::Tested => "what its makers tested, as the model records it (1 view)",
         }
     }
 

@@ -81,6 +81,15 @@ pub fn read(path: impl AsRef<Path>, device: &Device, options: &ReadOptions) -> R
 /// nothing has changed.
 pub fn write(path: impl AsRef<Path>, network: &Network, options: &WriteOptions) -> Result<()> {
     let path = path.as_ref();
+    let folded;
+    let network = match options.fold_batch_norms {
+        true => {
+            let failed = |e| Error::network(&path.display().to_string(), e);
+            folded = network.fold_batch_norms().map_err(failed)?;
+            &folded
+        }
+        false => network,
+    };
     match Format::of_extension(path)? {
         Format::Ccv => ccv::write(path, network, options),
         Format::Safetensors | Format::Torchvision | Format::Pth => {

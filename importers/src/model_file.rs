@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use striate_nn::Network;
-use striate_tensor::{DType, Device};
+use striate_tensor::{DType, Device, SharedBytes};
 
 use crate::source::Source;
 use crate::{
@@ -47,6 +47,15 @@ impl ModelFile {
     /// there is no room for them.
     pub fn from_reader(reader: impl Read, name: impl Into<String>) -> Result<Self> {
         Ok(Self::of(Source::spool(reader, name, "")?))
+    }
+
+    /// A file whose content is in memory, such as one that is embedded in a program; `name` stands for it
+    /// in messages. Of safetensors a device that computes in host memory uses the tensors in place.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and for ccv's sqlite files, which are read from a disk only.
+    pub fn from_bytes(bytes: SharedBytes, name: &str) -> Result<Self> {
+        Ok(Self::of(Source::of_bytes(bytes, name)?))
     }
 
     fn of(source: Source) -> Self {
@@ -179,6 +188,10 @@ impl ModelFile {
     ) -> Result<()> {
         let output = output.as_ref();
         let to = Format::of_extension(output)?;
+        if options.fold_batch_norms {
+            // What is left of it trains no more.
+            return write(output, &self.read(device, &ReadOptions::default())?, options);
+        }
         if self.format() == Format::Ccv && to == Format::Ccv && !options.strip {
             let checkpoint = ccv::read_checkpoint_source(Arc::clone(&self.source), device)?;
             if let Some(state) = &checkpoint.state {

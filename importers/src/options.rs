@@ -51,9 +51,15 @@ impl ReadOptions {
 /// How a model file is written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WriteOptions {
-    /// The precision of the weights in the file, [`DType::F32`] or [`DType::F16`]; `None` keeps
-    /// what each layer is held in. The mean image is always f32.
+    /// The precision of the weights in the file, [`DType::F32`] or [`DType::F16`], in safetensors also
+    /// [`DType::I8`]: 8 bits with a scale for each output channel. `None` keeps what each layer is held
+    /// in. The mean image is always f32.
     pub dtype: Option<DType>,
+    /// Whether batch norms become part of the convolutions before them
+    /// ([`Network::fold_batch_norms`]): the same function, for networks that train no more.
+    ///
+    /// [`Network::fold_batch_norms`]: striate_nn::Network::fold_batch_norms
+    pub fold_batch_norms: bool,
     /// Whether the state of a training is left out: velocities, the position, what the trainer notes.
     /// The metadata stay: labels, protocol, the view that was tested with, recipe, note and extra.
     pub strip: bool,
@@ -66,6 +72,12 @@ impl WriteOptions {
     /// With this precision of the weights.
     pub fn dtype(mut self, dtype: impl Into<Option<DType>>) -> Self {
         self.dtype = dtype.into();
+        self
+    }
+
+    /// With or without batch norms folded into the convolutions before them.
+    pub fn fold_batch_norms(mut self, fold: bool) -> Self {
+        self.fold_batch_norms = fold;
         self
     }
 

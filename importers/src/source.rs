@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use striate_tensor::SharedBytes;
 use tempfile::TempPath;
 
 use crate::format::{self, Format};
@@ -23,7 +24,7 @@ const COPIED_BYTES: usize = 1 << 20;
 /// read, also where another file takes its name meanwhile. What is no regular file (a pipe) is first
 /// copied whole into a temporary one, because model files are not read from one end to the other.
 pub(crate) struct Source {
-    file: File,
+    data: Data,
     name: String,
     path: PathBuf,
     bytes: u64,
@@ -35,7 +36,36 @@ pub(crate) struct Source {
     spooled: Option<TempPath>,
 }
 
+/// Where the bytes are.
+enum Data {
+    File(File),
+    /// In memory, such as in the program itself.
+    Memory(SharedBytes),
+}
+
 impl Source {
+    /// A file in memory; `name` stands for it in messages. Only forms that need no file on a disk are
+    /// taken.
+    pub(crate) fn of_bytes(bytes: SharedBytes, name: &str) -> Result<Self> {
+        let all = bytes.bytes();
+        let head = all.get(..HEAD_BYTES).unwrap_or(all).to_vec();
+        let refuse = |reason| Error::not_a_model(name, reason);
+        let format = format::recognise(&head, Some(all.len() as u64), "").map_err(refuse)?;
+        if format == Format::Ccv {
+            return Err(refuse(format!("{format} is read from a file on a disk only")));
+        }
+        Ok(Source {
+            name: name.to_owned(),
+            path: PathBuf::new(),
+            bytes: all.len() as u64,
+            head,
+            format,
+            stamp: None,
+            spooled: None,
+            data: Data::Memory(bytes),
+        })
+    }
+
     /// Opens a file and recognises its kind.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         Self::open_as(path, None)
@@ -74,7 +104,8 @@ impl Source {
             .map_err(|reason| Error::not_a_model(&name, reason))?;
         let stamp = Some(Stamp::of(&metadata));
         let path = path.to_path_buf();
-        Ok(Source { file, name, path, bytes, head, format, stamp, spooled: None })
+        let data = Data::File(file);
+        Ok(Source { data, name, path, bytes, head, format, stamp, spooled: None })
     }
 
     /// Copies what comes out of a pipe to a temporary file, if it begins as a model file does.
@@ -119,7 +150,8 @@ impl Source {
         let (file, path) = temporary.into_parts();
         let spooled = Some(path);
         let path = spooled.as_deref().unwrap_or(Path::new("")).to_path_buf();
-        Ok(Source { file, name, path, bytes, head, format, stamp: None, spooled })
+        let data = Data::File(file);
+        Ok(Source { data, name, path, bytes, head, format, stamp: None, spooled })
     }
 
     /// What stands for the file in messages.
@@ -132,9 +164,9 @@ impl Source {
         &self.path
     }
 
-    /// The folder that the file is in; none for a pipe.
+    /// The folder that the file is in; none for a pipe, and for what is in memory.
     pub(crate) fn folder(&self) -> Option<&Path> {
-        if self.spooled.is_some() {
+        if self.spooled.is_some() || self.in_memory().is_some() {
             return None;
         }
         match self.path.parent() {
@@ -143,7 +175,7 @@ impl Source {
         }
     }
 
-    /// Where files stand that belong to this one; none for a pipe.
+    /// Where files stand that belong to this one; none for a pipe, and for what is in memory.
     pub(crate) fn beside(&self) -> Option<Beside> {
         Some(Beside { folder: self.folder()?.to_path_buf(), stem: self.stem() })
     }
@@ -151,7 +183,7 @@ impl Source {
     /// What a network without a name of its own is called. A pipe has a name that says nothing, such as
     /// `/dev/fd/63`.
     pub(crate) fn stem(&self) -> String {
-        if self.spooled.is_some() {
+        if self.spooled.is_some() || self.in_memory().is_some() {
             return String::new();
         }
         let stem = Path::new(&self.name).file_stem();
@@ -172,15 +204,34 @@ impl Source {
         self.format
     }
 
-    pub(crate) fn file(&self) -> &File {
-        &self.file
+    /// The file that is open; none for what is in memory.
+    pub(crate) fn file(&self) -> Option<&File> {
+        match &self.data {
+            Data::File(file) => Some(file),
+            Data::Memory(_) => None,
+        }
+    }
+
+    /// The bytes of what is in memory.
+    pub(crate) fn in_memory(&self) -> Option<&SharedBytes> {
+        match &self.data {
+            Data::File(_) => None,
+            Data::Memory(bytes) => Some(bytes),
+        }
     }
 
     /// Fills `bytes` from the place `at`; any thread may.
     ///
     /// Places within the length are there, unless another program has made the file shorter.
     pub(crate) fn read_exact_at(&self, bytes: &mut [u8], at: u64) -> Result<()> {
-        read_exact_at(&self.file, bytes, at).map_err(|e| match e.kind() {
+        let read = match &self.data {
+            Data::File(file) => read_exact_at(file, bytes, at),
+            Data::Memory(all) => match read_memory(all.bytes(), bytes, at) {
+                read if read == bytes.len() => Ok(()),
+                _ => Err(io::ErrorKind::UnexpectedEof.into()),
+            },
+        };
+        read.map_err(|e| match e.kind() {
             io::ErrorKind::UnexpectedEof => Error::Changed { file: self.name.clone() },
             _ => Error::io(&self.name, "read", e),
         })
@@ -188,13 +239,16 @@ impl Source {
 
     /// Reads what there is from the place `at` on; any thread may.
     pub(crate) fn read_at(&self, bytes: &mut [u8], at: u64) -> io::Result<usize> {
-        read_at(&self.file, bytes, at)
+        match &self.data {
+            Data::File(file) => read_at(file, bytes, at),
+            Data::Memory(all) => Ok(read_memory(all.bytes(), bytes, at)),
+        }
     }
 
     /// Refuses what was read, where another program has written the file since it was opened.
     pub(crate) fn check_unchanged(&self) -> Result<()> {
-        let Some(stamp) = &self.stamp else { return Ok(()) };
-        let metadata = self.file.metadata().map_err(|e| Error::io(&self.name, "read", e))?;
+        let (Some(stamp), Data::File(file)) = (&self.stamp, &self.data) else { return Ok(()) };
+        let metadata = file.metadata().map_err(|e| Error::io(&self.name, "read", e))?;
         match Stamp::of(&metadata) == *stamp {
             true => Ok(()),
             false => Err(Error::Changed { file: self.name.clone() }),
@@ -236,6 +290,14 @@ impl Beside {
         }
         Ok(Some(bytes))
     }
+}
+
+/// Copies what there is from the place `at` on, and says how much.
+fn read_memory(all: &[u8], bytes: &mut [u8], at: u64) -> usize {
+    let rest = usize::try_from(at).ok().and_then(|at| all.get(at..)).unwrap_or_default();
+    let count = rest.len().min(bytes.len());
+    bytes[..count].copy_from_slice(&rest[..count]);
+    count
 }
 
 /// Fills `bytes` from the place `at` of a file; any thread may.

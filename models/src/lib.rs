@@ -17,9 +17,9 @@ mod catalogue;
 pub mod cifar_resnet;
 pub mod convnext;
 pub mod densenet;
-mod digits;
 pub mod efficientnet;
 pub mod efficientnet_lite;
+mod embedded;
 mod error;
 pub mod googlenet;
 pub mod imagenet;
@@ -40,5 +40,7 @@ pub mod vgg;
 pub mod zfnet;
 
 pub use catalogue::{Model, by_name, find, names};
-pub use digits::digits;
+pub use embedded::digits;
+#[cfg(feature = "embedded-photos")]
+pub use embedded::photos;
 pub use error::{Error, Result};

@@ -356,3 +356,50 @@ fn the_module_is_the_layer() {
     let y = module.forward(&x, &inference).unwrap();
     assert_eq!(bits(&y), bits(&network.forward(&x).unwrap()));
 }
+
+/// For good: fewer layers, the same outputs; a norm that is not the only reader of its convolution, or
+/// that follows a ReLU, stays.
+#[test]
+fn folding_for_good_keeps_the_function() {
+    let device = device();
+    let chain = NetworkSpec::new([9, 7, 3])
+        .conv(conv2d(6, 3).without_bias())
+        .batch_norm()
+        .relu()
+        .conv(conv2d(6, 3).groups(6).padding(1))
+        .batch_norm()
+        .residual(|x| x.conv(conv2d(6, 3).padding(1).without_bias()).batch_norm().relu())
+        .full_connect(4);
+    let named = NetworkSpec::new([8, 8, 3])
+        .named("stem", |x| x.conv(conv2d(4, 3).padding(1)))
+        .named("bn", NetworkSpec::batch_norm)
+        .named("block", |x| {
+            x.residual_with(
+                |x| x.conv(conv2d(5, 1).relu()).batch_norm().conv(conv2d(5, 1)).batch_norm(),
+                |x| x.conv(conv2d(5, 1).without_bias()).batch_norm(),
+            )
+        })
+        .global_avg_pool()
+        .full_connect(3);
+    // The sum sees the convolution as well as its norm.
+    let shared = NetworkSpec::new([6, 6, 2])
+        .conv(conv2d(3, 3).padding(1))
+        .residual(NetworkSpec::batch_norm)
+        .full_connect(2);
+    for (spec, norms) in [(chain, 0), (named, 1), (shared, 1)] {
+        let network = trained(&spec, &device);
+        let folded = network.fold_batch_norms().unwrap();
+        let is_norm = |node: &&striate_nn::Node| node.kind().name() == "batch-norm";
+        assert_eq!(folded.spec().nodes.iter().filter(is_norm).count(), norms);
+        assert_eq!(folded.spec().image, spec.image);
+        let [rows, cols, channels] = spec.input;
+        let x = random([2, rows, cols, channels], 4, &device);
+        let (got, wanted) = (folded.forward(&x).unwrap(), network.forward(&x).unwrap());
+        assert_close(&values(&got), &values(&wanted), 1e-5);
+        // Nothing is left to fold, and it is stored as any other.
+        let again = folded.fold_batch_norms().unwrap();
+        assert_eq!(again.spec(), folded.spec());
+        let json = folded.spec().to_json().unwrap();
+        assert_eq!(&NetworkSpec::from_json(&json).unwrap(), folded.spec());
+    }
+}

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use striate::tensor::ops::Algorithm;
 use striate::tensor::{DType, Device, DeviceInfo};
 
-use crate::args::{Format, Global, Precision, StateDictArgs, batch};
+use crate::args::{Format, Global, Precision, ReadArgs, batch};
 use crate::cases::{self, OpCase};
 use crate::error::{Error, Result};
 use crate::output::{self, Output};
@@ -87,7 +87,7 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_enum)]
     dtype: Option<Precision>,
     #[command(flatten)]
-    state_dict: StateDictArgs,
+    read: ReadArgs,
     /// Print the names of what can be timed, and time nothing.
     #[arg(long, conflicts_with = "targets")]
     list: bool,
@@ -142,7 +142,7 @@ struct Bench<'a> {
     repeat: Option<usize>,
     dtype: Option<DType>,
     /// Of files that are checkpoints, the state dict.
-    state_dict: StateDictArgs,
+    read: ReadArgs,
     layers: bool,
     /// How convolutions are computed.
     algorithm: Algorithm,
@@ -180,7 +180,7 @@ pub(crate) fn run(args: &BenchArgs, global: &Global, output: &mut Output) -> Res
         batch,
         repeat: args.repeat.map(NonZeroUsize::get),
         dtype: args.dtype.map(Into::into),
-        state_dict: args.state_dict.clone(),
+        read: args.read.clone(),
         layers: args.layers,
         algorithm: if args.direct { Algorithm::Direct } else { Algorithm::Auto },
         pass: args.pass,

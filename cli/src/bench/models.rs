@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use striate::graph::{Graph, Node, NodeOp};
+use striate::importers::ReadOptions;
 use striate::importers::onnx::{Model, RunOptions};
-use striate::importers::{ModelFile, ReadOptions};
 use striate::models;
 use striate::nn::{Network, Seed};
 use striate::tensor::{DType, RandomKey, Tensor};
@@ -17,6 +17,7 @@ use super::measure::{self, Times};
 use super::report::{Case, Subject};
 use super::{Bench, Pass};
 use crate::error::Result;
+use crate::inputs;
 use crate::onnx;
 use crate::outputs::has_extension;
 
@@ -45,7 +46,7 @@ pub(super) fn time_file(bench: &mut Bench<'_>, path: &str) -> Result<()> {
         return time_onnx(bench, path);
     }
     let options = ReadOptions::default().dtype(bench.dtype);
-    let file = ModelFile::open(path)?.with_checkpoint_key(bench.state_dict.state_dict.clone())?;
+    let file = inputs::model_of(Path::new(path), &bench.read)?;
     let network = file.read(&bench.device, &options)?;
     time(bench, path, network.with_algorithm(bench.algorithm))
 }

@@ -8,12 +8,11 @@ use std::thread::{self, JoinHandle};
 
 use striate::image::Protocol;
 use striate::importers::{Inspection, ModelFile};
-use striate::models;
 use striate::tensor::DType;
 use twox_hash::XxHash3_128;
 
 use super::ClassifyArgs;
-use crate::args::Format;
+use crate::args::{Format, ReadArgs, ViewArgs};
 use crate::error::{Error, Result};
 use crate::labels::Labels;
 
@@ -77,12 +76,12 @@ impl Pending {
     /// Where the model cannot be read.
     pub(super) fn start(
         args: &ClassifyArgs,
-        model: Option<&ModelFile>,
+        model: &ModelFile,
         images: &[PathBuf],
         labels: Option<&[String]>,
         format: Format,
     ) -> Result<Self> {
-        let inspection = model.map(ModelFile::inspect).transpose()?;
+        let inspection = model.inspect()?;
         let mut identity = Identity::default();
         identity.add("results version", RESULTS_VERSION);
         let form = match format {
@@ -98,10 +97,13 @@ impl Pending {
             let folder = std::env::current_dir().unwrap_or_default();
             identity.add("current folder", folder.display());
         }
-        identity.add("protocol", protocol(args, inspection.as_ref()));
-        identity.add("dtype", dtype(args, inspection.as_ref()));
-        if let Some(key) = &args.state_dict.state_dict {
-            identity.add("state dict", key);
+        identity.add("protocol", protocol(args, &inspection));
+        identity.add("dtype", dtype(args, &inspection));
+        if args.read.described() != ReadArgs::default().described() {
+            identity.add("read", args.read.described());
+        }
+        if args.view.described() != ViewArgs::default().described() {
+            identity.add("view", args.view.described());
         }
         match args.top(format) {
             usize::MAX => identity.add("top", "all"),
@@ -142,18 +144,17 @@ impl Pending {
 }
 
 /// The protocol in use, by name.
-fn protocol(args: &ClassifyArgs, model: Option<&Inspection>) -> String {
-    let recommended = |model: &Inspection| {
+fn protocol(args: &ClassifyArgs, model: &Inspection) -> &'static str {
+    let recommended = || {
         let name = model.metadata.protocol.as_deref();
-        name.and_then(|name| name.parse().ok()).unwrap_or(Protocol::CcvCpu)
+        name.and_then(|name| name.parse().ok()).unwrap_or(Protocol::Tested)
     };
-    let protocol = args.protocol.or_else(|| model.map(recommended));
-    protocol.map_or("of the model".to_owned(), |protocol| protocol.name().to_owned())
+    args.protocol.unwrap_or_else(recommended).name()
 }
 
 /// The precision of the weights, by name.
-fn dtype(args: &ClassifyArgs, model: Option<&Inspection>) -> &'static str {
-    let stored = || model.and_then(Inspection::dtype);
+fn dtype(args: &ClassifyArgs, model: &Inspection) -> &'static str {
+    let stored = || model.dtype();
     args.dtype.map(DType::from).or_else(stored).map_or("as stored", |dtype| dtype.name())
 }
 
@@ -177,12 +178,9 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 struct ModelHash(JoinHandle<io::Result<String>>);
 
 impl ModelHash {
-    fn start(model: Option<&ModelFile>) -> Result<Self> {
-        let bytes = model.map(ModelFile::bytes);
-        let hash = move || match bytes {
-            Some(bytes) => hash_all(bytes),
-            None => Ok(hex(models::digits())),
-        };
+    fn start(model: &ModelFile) -> Result<Self> {
+        let bytes = model.bytes();
+        let hash = move || hash_all(bytes);
         thread::Builder::new()
             .name("hash".into())
             .spawn(hash)

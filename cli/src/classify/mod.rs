@@ -1,5 +1,6 @@
 //! `striate classify`.
 
+mod hint;
 mod identity;
 mod pictures;
 mod pipeline;
@@ -18,7 +19,7 @@ use striate::importers::ModelFile;
 use striate::train::parallel::{Exchange, Launch};
 use striate::{Classifier, Ranks};
 
-use crate::args::{Format, Global, Precision, StateDictArgs, positive, protocol_parser};
+use crate::args::{Format, Global, Precision, ReadArgs, ViewArgs, positive, protocol_parser};
 use crate::error::{Error, Result, chain};
 use crate::inputs::{self, is_stdin};
 use crate::labels::Labels;
@@ -29,6 +30,7 @@ use crate::progress::Progress;
 use crate::ranks::{Rank, RankArgs, first_cause};
 use crate::text;
 
+use hint::Hints;
 use identity::Pending;
 use pictures::Pictures;
 use pipeline::{Decoded, decode_ahead};
@@ -51,7 +53,13 @@ const BATCH_PIXELS: usize = 32_000_000;
 /// Options of `striate classify`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Without --model an embedded model is used that knows handwritten digits only.
+Without --model the embedded EfficientNet-Lite0 is used, which tells ImageNet's 1,000 kinds of things
+apart. `--model digits` is another embedded one, for handwritten digits.
+
+A model knows how its pictures are resized, cut and scaled, and that is what is done; -v tells it. ONNX
+models and state dicts of others do not say it: they are taken as torchvision and timm trained them, and
+--mean, --std, --range, --bgr, --size, --resize and --filter say otherwise. `striate convert` with the
+first four keeps them in the file.
 
 Output:
   table  the ranks of each image with bars, for people
@@ -76,7 +84,8 @@ results are written as they come, and nothing is resumed.
 --output and --draw. A file that is really called `-` is `./-`. No output may be a file that is read.
 
 Examples:
-  striate classify samples/digit-7.png
+  striate classify samples/cat.png
+  striate classify --model digits samples/digit-7.png
   striate classify --model vgg-d.sqlite3 --top 3 --draw ranks.png photo.jpg
   striate classify --model vgg-d.sqlite3 --draw 'ranks/{}.png' *.jpg
   striate classify --model vgg16.safetensors --labels imagenet-sorted --protocol centre photo.jpg
@@ -91,15 +100,16 @@ pub(crate) struct ClassifyArgs {
     /// A text file of image paths, one a line; `-` is standard input.
     #[arg(long, value_name = "FILE", conflicts_with = "images")]
     list: Option<PathBuf>,
-    /// The model file, .sqlite3, .safetensors, .onnx or .pth; `-` is standard input [default: the
-    /// embedded one].
+    /// The model file, .sqlite3, .safetensors, .onnx or .pth; `-` is standard input. `photos` and `digits`
+    /// are embedded [default: photos].
     #[arg(short, long, value_name = "MODEL")]
     model: Option<PathBuf>,
     #[command(flatten)]
-    state_dict: StateDictArgs,
-    /// How an image is cut into the views whose confidences are averaged [default: what the model
-    /// recommends (what training tested, for
-    /// models that were trained here), else ccv-cpu].
+    read: ReadArgs,
+    #[command(flatten)]
+    view: ViewArgs,
+    /// How an image is cut into the views whose confidences are averaged [default: what the model says:
+    /// what its makers tested, and ccv-cpu for ccv's own files].
     #[arg(short, long, value_parser = protocol_parser())]
     protocol: Option<Protocol>,
     /// How many classes to print [default: 5; all with --list and --format ccv].
@@ -221,11 +231,9 @@ pub(crate) fn run(args: &ClassifyArgs, global: &Global, output: &mut Output) -> 
     let pictures = Pictures::plan(args.draw.as_deref(), &paths, args.list.is_some())?;
     args.check_files(&paths, &pictures)?;
     pictures.prepare()?;
-    let model = args.model.as_deref().map(|path| inputs::model_of(path, &args.state_dict));
-    let model = model.transpose()?;
+    let model = inputs::model_or_usual(args.model.as_deref(), &args.read)?;
     let report = Report::new(args.top(format), args.list.is_some(), format);
-    let model = model.as_ref();
-    let work = Work { args, model, paths: &paths, labels, pictures, report };
+    let work = Work { args, model: &model, paths: &paths, labels, pictures, report };
 
     let mut ranks = args.ranks.start(global, false)?;
     if ranks.is_empty() {
@@ -253,8 +261,7 @@ pub(crate) fn run(args: &ClassifyArgs, global: &Global, output: &mut Output) -> 
 /// What all ranks work on.
 struct Work<'a> {
     args: &'a ClassifyArgs,
-    /// None for the embedded one.
-    model: Option<&'a ModelFile>,
+    model: &'a ModelFile,
     paths: &'a [PathBuf],
     labels: Option<Vec<String>>,
     pictures: Pictures,
@@ -269,9 +276,6 @@ impl Work<'_> {
             rank.exchange.abandon(&chain(error));
         }
         let Outcome { begin, failed } = result?;
-        if self.model.is_none() && failed < self.paths.len() && begin < self.paths.len() {
-            output.note(striate::DEFAULT_MODEL_NOTE);
-        }
         match failed {
             0 => Ok(()),
             // The only one has said what was wrong with it.
@@ -314,6 +318,9 @@ impl Work<'_> {
                         output.error(error);
                     }
                     sink.add(&one.text, output)?;
+                    if let Some(hint) = &one.hint {
+                        output.note(hint);
+                    }
                     match &one.painted {
                         Some(path) => output.done(&format!("  painted {path}")),
                         None => Ok(()),
@@ -374,7 +381,7 @@ impl Work<'_> {
         };
         let args = self.args;
         let network = model::load(self.model, args.dtype.map(Into::into), &device)?;
-        let mut classifier = Classifier::new(network)?;
+        let mut classifier = args.view.classifier(network)?;
         if let Some(protocol) = args.protocol {
             classifier = classifier.protocol(protocol);
         }
@@ -382,7 +389,9 @@ impl Work<'_> {
         if let (Some(labels), Some(names)) = (&args.labels, &self.labels) {
             classifier = classifier.labels(names.clone()).map_err(|e| labels.error(e))?;
         }
-        let job = Job { work: self, classifier };
+        let knows_photos = cfg!(feature = "embedded-photos");
+        let hints = (args.model.is_none() && knows_photos).then(Hints::default);
+        let job = Job { work: self, classifier, hints };
         let mut decoded = decoded.into_iter();
         for block in rounds.of(own) {
             let mut told = Vec::with_capacity(block.len());
@@ -426,6 +435,8 @@ struct Outcome {
 struct Job<'a> {
     work: &'a Work<'a>,
     classifier: Classifier,
+    /// Where nobody has chosen a model.
+    hints: Option<Hints>,
 }
 
 impl Job<'_> {
@@ -457,6 +468,7 @@ impl Job<'_> {
             };
             if let (Ok(ranks), Ok(image)) = (&ranks, &one.image) {
                 self.paint(image, ranks, number, &mut one_told)?;
+                one_told.hint = self.hints.as_ref().and_then(|hints| hints.of(&one.path, image));
             }
             told.push(one_told);
         }

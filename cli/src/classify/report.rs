@@ -36,6 +36,8 @@ pub(super) struct Told {
     pub(super) error: Option<String>,
     /// The picture that was painted.
     pub(super) painted: Option<String>,
+    /// What to know of the picture.
+    pub(super) hint: Option<String>,
 }
 
 /// An image as one line of JSON. Scripts depend on these names.
@@ -101,7 +103,7 @@ impl Report {
                 format!("{}\nelapsed time {}ms\n", ccv_line(&classes), elapsed.as_millis())
             }
         };
-        Ok(Told { text, error: None, painted: None })
+        Ok(Told { text, error: None, painted: None, hint: None })
     }
 
     /// Tells why an image has no ranks: on stderr, and on stdout in the form that a program reads.
@@ -116,7 +118,7 @@ impl Report {
             // A line for each image, or whoever compares them with a list goes astray.
             Format::Ccv => format!("error: {}\n", printable(&error)),
         };
-        Ok(Told { text, error: Some(error), painted: None })
+        Ok(Told { text, error: Some(error), painted: None, hint: None })
     }
 }
 

@@ -284,6 +284,30 @@ mod tests {
         assert_eq!(got.values(), [50, 160]);
     }
 
+    /// What Pillow 13 makes of the same picture, by checksum.
+    #[test]
+    fn the_bytes_are_pillows() {
+        let value = |i: usize| {
+            let (row, col, channel) = (i / 33, i / 3 % 11, i % 3);
+            ((row * 37 + col * 59 + channel * 101 + row * col * 11) % 256) as u8
+        };
+        let image = Image::new(7, 11, 3, (0..7 * 11 * 3).map(value).collect()).unwrap();
+        for (kernel, rows, cols, expected) in [
+            (Kernel::Bilinear, 4, 5, 2_054_970_406),
+            (Kernel::Bilinear, 13, 17, 1_105_243_104),
+            (Kernel::Bilinear, 7, 3, 1_681_503_731),
+            (Kernel::Bilinear, 20, 11, 3_357_563_267),
+            (Kernel::Bicubic, 4, 5, 220_902_600),
+            (Kernel::Bicubic, 13, 17, 1_227_899_852),
+            (Kernel::Bicubic, 7, 3, 3_200_534_379),
+            (Kernel::Bicubic, 20, 11, 932_387_885),
+        ] {
+            let mut sum = flate2::Crc::new();
+            sum.update(antialias(&image, rows, cols, kernel).unwrap().values());
+            assert_eq!(sum.sum(), expected, "{kernel} to {rows} x {cols}");
+        }
+    }
+
     #[test]
     fn nonsense_is_refused() {
         let image = Image::filled(3, 3, 1, 0).unwrap();

@@ -73,6 +73,9 @@ impl TensorFile {
     /// The tensors of an open file.
     pub(crate) fn of(source: Arc<Source>) -> Result<Self> {
         let name = source.name().to_owned();
+        if let Some(bytes) = source.in_memory() {
+            return Self::from_bytes(bytes.clone(), name);
+        }
         let read = |bytes: &mut [u8], at| source.read_exact_at(bytes, at);
         let header = Header::read(&name, source.bytes(), read)?;
         let beside = source.beside();
@@ -95,7 +98,7 @@ impl TensorFile {
     pub unsafe fn map(path: impl AsRef<Path>) -> Result<Self> {
         let source = Source::expect(path.as_ref(), Format::Safetensors)?;
         // SAFETY: the caller's promise is that of the map: the bytes do not change.
-        match unsafe { map_file(source.file()) } {
+        match source.file().and_then(|file| unsafe { map_file(file) }) {
             Some(mapped) => {
                 let bytes = SharedBytes::new(Arc::<Mmap>::new(mapped));
                 let file = Self::from_bytes(bytes, source.name())?;
@@ -260,6 +263,20 @@ impl TensorFile {
         };
         let ty = self.ty(entry, DType::F32)?;
         let values = self.load(entry, stored, ty.dtype, false)?;
+        let host = HostTensor::new(ty.shape, values);
+        host.map_err(|e| Error::tensor(&self.name, format!("tensor {name}"), e))
+    }
+
+    /// A tensor of any type that Striate has, as it is stored, in host memory.
+    pub(super) fn host(&self, name: &str) -> Result<HostTensor> {
+        let entry = self.find(name)?;
+        let Some(dtype) = entry.dtype() else {
+            return Err(self.wrong_type(entry, "elements of a type that tensors have"));
+        };
+        let ty = self.ty(entry, dtype)?;
+        self.check_address_space(entry)?;
+        let read = |bytes: &mut [u8], at| self.read(entry, bytes, at);
+        let (values, _) = load_as_stored(ty.count(), dtype, read)?;
         let host = HostTensor::new(ty.shape, values);
         host.map_err(|e| Error::tensor(&self.name, format!("tensor {name}"), e))
     }

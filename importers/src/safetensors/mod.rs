@@ -9,6 +9,10 @@
 //! `layers.N`; running statistics are `running_mean` and `running_var` beside the weights. Names that
 //! begin with `train.` are the state of a training ([`Training`]). Any reader of safetensors can open such a file.
 //!
+//! Weights may also be stored as integers of 8 bits, with a scale for each output channel in
+//! `layers.N.weight.scale`, f32: half the size of f16, widened to f32 where they are read. All other
+//! parameters of such a file are f16.
+//!
 //! The data begin at a multiple of 64 bytes, and so does each tensor whose size is one, for those who
 //! map the file ([`TensorFile::map`]). [`read`] and [`TensorFile::open`] map nothing: each tensor is
 //! read straight into the memory that the device takes over.
@@ -37,6 +41,7 @@
 
 mod file;
 mod header;
+mod int8;
 mod model;
 mod modules;
 mod training;
@@ -113,7 +118,9 @@ pub fn read_bytes(
 /// Writes a network in our own form, into a temporary file that then takes the target's place. No
 /// more than one layer's weights are copied at a time.
 ///
-/// Where `options` ask for f16, values are rounded to the nearest.
+/// Where `options` ask for f16, values are rounded to the nearest; where they ask for i8, weights of
+/// convolutions and full-connect layers are integers of 8 bits with a scale for each output channel, and
+/// all else is f16.
 ///
 /// # Errors
 /// [`Error::Overflow`](crate::Error::Overflow) where f16 has no place for a value and `options` do not

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
-use striate_nn::{LayerShape, Metadata, Network, NetworkSpec, ParameterInfo};
+use striate_nn::{LayerShape, Metadata, Network, NetworkSpec, ParameterInfo, Role};
 use striate_tensor::{DType, Device, Shape, Tensor};
 
 use super::file::TensorFile;
-use super::write::{Item, write_items};
+use super::int8;
+use super::write::{Item, Numbers, write_items};
 use crate::inspection::{Inspection, StoredParameters};
-use crate::limits::{check_layers, check_spec_text};
+use crate::limits::{check_image, check_layers, check_spec_text};
 use crate::options::{ReadOptions, WriteOptions, check_dtype};
 use crate::state_dict::{check_shape, read_running, running_names};
 use crate::torchvision;
@@ -48,8 +49,16 @@ fn read_own(file: &TensorFile, device: &Device, options: &ReadOptions) -> Result
     for shape in &shapes {
         for parameter in &shape.parameters {
             let name = parameter_name(&spec, parameter);
-            check_shape(file, &name, &parameter.shape)?;
-            parameters.push(file.tensor_with(&name, device, options)?);
+            parameters.push(match int8::is_stored(file, &name) {
+                true => {
+                    int8::check(file, &name, &parameter.shape)?;
+                    int8::load(file, &name, &parameter.shape, device, options)?
+                }
+                false => {
+                    check_shape(file, &name, &parameter.shape)?;
+                    file.tensor_with(&name, device, options)?
+                }
+            });
         }
         for buffer in &shape.buffers {
             let prefix = prefix(&spec, buffer.layer);
@@ -58,10 +67,7 @@ fn read_own(file: &TensorFile, device: &Device, options: &ReadOptions) -> Result
     }
     let metadata = metadata(file.name(), |key| file.text(key))?;
     let mean = match file.shape(MEAN) {
-        Some(_) => {
-            check_shape(file, MEAN, &mean_shape(file, &spec)?)?;
-            Some(file.tensor(MEAN, device, Some(DType::F32))?)
-        }
+        Some(dims) => Some(read_mean(file, dims, &mean_shape(file, &spec)?, device)?),
         None => None,
     };
     let failed = |e| Error::network(file.name(), e);
@@ -90,7 +96,11 @@ pub(super) fn inspect(file: &TensorFile) -> Result<Inspection> {
         }
         let mut stored = None;
         for parameter in &shape.parameters {
-            let dtype = check_shape(file, &parameter_name(&spec, parameter), &parameter.shape)?;
+            let name = parameter_name(&spec, parameter);
+            let dtype = match int8::is_stored(file, &name) {
+                true => int8::check(file, &name, &parameter.shape)?,
+                false => check_shape(file, &name, &parameter.shape)?,
+            };
             stored = Some(StoredParameters::with(stored, dtype, parameter.shape.count()));
         }
         layers.push(stored);
@@ -124,7 +134,9 @@ pub(super) fn write_with(
     mut texts: BTreeMap<String, String>,
 ) -> Result<()> {
     let file = path.display().to_string();
-    check_dtype(&file, options.dtype)?;
+    let in_int8 = options.dtype == Some(DType::I8);
+    let dtype = if in_int8 { Some(DType::F16) } else { options.dtype };
+    check_dtype(&file, dtype)?;
     let json = |what: &str, result: serde_json::Result<String>| {
         result.map_err(|e| Error::parse(&file, what, "what JSON can hold", e))
     };
@@ -134,9 +146,23 @@ pub(super) fn write_with(
     if *metadata != Metadata::default() {
         texts.insert(METADATA.to_string(), json(METADATA, serde_json::to_string(metadata))?);
     }
-    let mut items = Vec::new();
+    let mut quantized = Vec::new();
     for (parameter, tensor) in network.parameter_infos().iter().zip(network.parameters()) {
-        let dtype = options.dtype.unwrap_or(tensor.dtype());
+        if in_int8 && parameter.role == Role::Weight {
+            let name = parameter_name(network.spec(), parameter);
+            let [integers, scales] = int8::quantize(&file, &name, tensor)?;
+            quantized.extend([(int8::scale_name(&name), scales), (name, integers)]);
+        }
+    }
+    let own = quantized
+        .iter()
+        .map(|(name, host)| Item::new(name.as_str(), Numbers::Host(host), host.values().dtype()));
+    let mut items: Vec<Item<'_>> = own.collect();
+    for (parameter, tensor) in network.parameter_infos().iter().zip(network.parameters()) {
+        if in_int8 && parameter.role == Role::Weight {
+            continue;
+        }
+        let dtype = dtype.unwrap_or(tensor.dtype());
         items.push(Item::new(parameter_name(network.spec(), parameter), tensor.into(), dtype));
     }
     let rows = running_rows(&file, network)?;
@@ -144,7 +170,12 @@ pub(super) fn write_with(
         // Statistics of large activations are beyond half precision, and they are few.
         items.push(Item::new(name.as_str(), tensor.into(), DType::F32));
     }
-    if let Some(mean) = network.mean() {
+    // Where each byte counts, and older versions cannot read the weights anyway.
+    let pixel = match network.mean().filter(|_| in_int8) {
+        Some(mean) => even_mean(&file, mean)?,
+        None => None,
+    };
+    if let Some(mean) = pixel.as_ref().or(network.mean()) {
         items.push(Item::new(MEAN, mean.into(), DType::F32));
     }
     items.extend(
@@ -220,6 +251,35 @@ pub(crate) fn metadata<'a>(file: &str, text: impl Fn(&str) -> Option<&'a str>) -
     })
 }
 
+/// The mean image: whole, or one pixel that stands for all.
+fn read_mean(file: &TensorFile, dims: &[usize], whole: &Shape, device: &Device) -> Result<Tensor> {
+    let failed = |e| Error::tensor(file.name(), MEAN, e);
+    if let [1, 1, channels] = *dims
+        && [channels] == whole.dims()[2..]
+    {
+        check_image(file.name(), MEAN, [whole.dims()[0], whole.dims()[1]])?;
+        let pixel = file.tensor(MEAN, device, Some(DType::F32))?.to_vec::<f32>().map_err(failed)?;
+        let values = pixel.repeat(whole.count() / channels.max(1));
+        return Tensor::from_vec(values, *whole, device).map_err(failed);
+    }
+    check_shape(file, MEAN, whole)?;
+    file.tensor(MEAN, device, Some(DType::F32))
+}
+
+/// The one pixel that a mean image consists of; nothing where its pixels differ.
+fn even_mean(file: &str, mean: &Tensor) -> Result<Option<Tensor>> {
+    let failed = |e| Error::tensor(file, MEAN, e);
+    let values = mean.to_vec::<f32>().map_err(failed)?;
+    let channels = mean.dims().last().copied().unwrap_or(1).max(1);
+    let mut pixels = values.chunks_exact(channels);
+    let Some(first) = pixels.next() else { return Ok(None) };
+    if pixels.any(|pixel| pixel != first) {
+        return Ok(None);
+    }
+    let pixel = Tensor::from_vec(first.to_vec(), [1, 1, channels], mean.device());
+    pixel.map(Some).map_err(failed)
+}
+
 fn mean_shape(file: &TensorFile, spec: &NetworkSpec) -> Result<Shape> {
     Shape::new(&[spec.image[0], spec.image[1], spec.input[2]])
         .map_err(|e| Error::tensor(file.name(), MEAN, e))
@@ -229,7 +289,10 @@ fn mean_shape(file: &TensorFile, spec: &NetworkSpec) -> Result<Shape> {
 fn check_names(file: &TensorFile, spec: &NetworkSpec, shapes: &[LayerShape]) -> Result<()> {
     let mut known = HashSet::new();
     for shape in shapes {
-        known.extend(shape.parameters.iter().map(|parameter| parameter_name(spec, parameter)));
+        for parameter in &shape.parameters {
+            let name = parameter_name(spec, parameter);
+            known.extend([int8::scale_name(&name), name]);
+        }
         for buffer in &shape.buffers {
             known.extend(running_names(&prefix(spec, buffer.layer), buffer)?.map(|(name, _)| name));
         }

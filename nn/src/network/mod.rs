@@ -1,5 +1,6 @@
 //! Networks: specifications with their weights on a device.
 
+mod fold;
 mod forward;
 mod plans;
 

@@ -1,0 +1,189 @@
+//! Options for model files that do not say how their pictures are prepared.
+
+use std::str::FromStr;
+
+use clap::{Args, ValueEnum};
+use striate::Classifier;
+use striate::image::augment::{Resize, TestCrop};
+use striate::image::resample::Kernel;
+use striate::importers::{ModelFile, PixelOptions};
+use striate::nn::Network;
+
+use crate::error::Result;
+
+/// What of a file is read, and what is done to pixels.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct ReadArgs {
+    /// Of a PyTorch checkpoint that holds several state dicts, read the one under this key, such as `ema`
+    /// [default: the obvious one; a warning names the others].
+    #[arg(long, value_name = "KEY")]
+    pub(crate) state_dict: Option<String>,
+    /// What is subtracted from the channels of a pixel, one number or three; for ONNX models and state
+    /// dicts, which do not say it [default: as the network's makers did, told with -v].
+    #[arg(long, value_name = "M,M,M", allow_hyphen_values = true, help_heading = PIXELS)]
+    pub(crate) mean: Option<Three>,
+    /// What the difference is divided by [default: as the network's makers did].
+    #[arg(long, value_name = "S,S,S", help_heading = PIXELS)]
+    pub(crate) std: Option<Three>,
+    /// What the brightest pixel is before the mean is subtracted, 1 or 255 [default: 1 with --mean or
+    /// --std].
+    #[arg(long, value_name = "R", help_heading = PIXELS)]
+    pub(crate) range: Option<f64>,
+    /// The network sees blue first and red last.
+    #[arg(long, help_heading = PIXELS)]
+    pub(crate) bgr: bool,
+}
+
+const PIXELS: &str = "Pixels";
+
+impl ReadArgs {
+    /// A file, of which this is read so.
+    pub(crate) fn applied(&self, file: ModelFile) -> Result<ModelFile> {
+        let file = file.with_checkpoint_key(self.state_dict.clone())?;
+        Ok(file.with_pixels(self.pixels()))
+    }
+
+    fn pixels(&self) -> PixelOptions {
+        let three = |three: &Option<Three>| three.as_ref().map(|three| three.0);
+        let (mean, std) = (three(&self.mean), three(&self.std));
+        PixelOptions { range: self.range, mean, std, bgr: self.bgr }
+    }
+
+    /// In words, for who compares runs.
+    pub(crate) fn described(&self) -> String {
+        let Self { state_dict, mean, std, range, bgr } = self;
+        format!("{state_dict:?} {mean:?} {std:?} {range:?} {bgr}")
+    }
+}
+
+/// A number for each channel.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Three([f64; 3]);
+
+impl FromStr for Three {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let numbers: std::result::Result<Vec<f64>, _> =
+            text.split(',').map(|number| number.trim().parse::<f64>()).collect();
+        match numbers.as_deref() {
+            Ok(&[one]) if one.is_finite() => Ok(Three([one; 3])),
+            Ok(&[a, b, c]) if [a, b, c].iter().all(|x| x.is_finite()) => Ok(Three([a, b, c])),
+            _ => Err("expected one number or three, such as 0.485,0.456,0.406".into()),
+        }
+    }
+}
+
+/// The view of each picture.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "The view of a picture")]
+pub(crate) struct ViewArgs {
+    /// What the network sees is so large: N pixels a side, or ROWSxCOLS [default: as the model says].
+    /// Networks that end in full-connect layers take no other size than their own.
+    #[arg(long, value_name = "N")]
+    size: Option<Sides>,
+    /// The picture is resized before its centre is cut out: N makes its shorter side N pixels, ROWSxCOLS
+    /// the whole picture, whatever its aspect [default: as the model says].
+    #[arg(long, value_name = "N", conflicts_with = "protocol")]
+    resize: Option<Sides>,
+    /// How it is resized [default: as the model says].
+    #[arg(long, value_enum, conflicts_with = "protocol")]
+    filter: Option<Filter>,
+}
+
+/// How a picture is resized.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Filter {
+    /// Antialiased, as torchvision and Pillow do it.
+    Bilinear,
+    /// Antialiased, as timm and Pillow do it.
+    Bicubic,
+    /// By area where a picture shrinks, by cubic where it grows.
+    Ccv,
+}
+
+impl ViewArgs {
+    /// A classifier of this network that sees pictures so.
+    pub(crate) fn classifier(&self, network: Network) -> Result<Classifier> {
+        let network = match self.size {
+            Some(sides) => striate::with_size(network, sides.both())?,
+            None => network,
+        };
+        let classifier = Classifier::new(network)?;
+        if self.resize.is_none() && self.filter.is_none() {
+            return Ok(classifier);
+        }
+        let mut view = classifier.tested_view();
+        match self.resize {
+            Some(Sides::One(side)) => (view.resize, view.size) = (Resize::Cover, [side; 2]),
+            Some(Sides::Both(sides)) => (view.resize, view.size) = (Resize::Stretch, sides),
+            None => {}
+        }
+        (view.filter, view.crop) = match self.filter {
+            Some(Filter::Bilinear) => (Some(Kernel::Bilinear), TestCrop::CentreEven),
+            Some(Filter::Bicubic) => (Some(Kernel::Bicubic), TestCrop::CentreEven),
+            Some(Filter::Ccv) => (None, TestCrop::Centre),
+            None => (view.filter, view.crop),
+        };
+        Ok(classifier.view(view)?)
+    }
+
+    /// In words, for who compares runs.
+    pub(crate) fn described(&self) -> String {
+        let Self { size, resize, filter } = self;
+        format!("{size:?} {resize:?} {filter:?}")
+    }
+}
+
+/// One side for both, or rows and columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sides {
+    One(usize),
+    Both([usize; 2]),
+}
+
+impl Sides {
+    fn both(self) -> [usize; 2] {
+        match self {
+            Sides::One(side) => [side; 2],
+            Sides::Both(sides) => sides,
+        }
+    }
+}
+
+/// Pixels a side that are no mistake.
+const MOST: usize = 1 << 14;
+
+impl FromStr for Sides {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let side = |text: &str| text.parse().ok().filter(|side| (1..=MOST).contains(side));
+        let sides = match text.split_once('x') {
+            Some((rows, cols)) => {
+                side(rows).zip(side(cols)).map(|(rows, cols)| Sides::Both([rows, cols]))
+            }
+            None => side(text).map(Sides::One),
+        };
+        sides.ok_or_else(|| format!("expected pixels up to {MOST}, such as 256 or 256x320"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_sides_are_parsed_or_refused() {
+        assert_eq!("127".parse(), Ok(Three([127.0; 3])));
+        assert_eq!("104, 117,-3.5".parse(), Ok(Three([104.0, 117.0, -3.5])));
+        for bad in ["", "1,2", "1,2,3,4", "a", "nan", "inf,1,1"] {
+            assert!(bad.parse::<Three>().is_err(), "{bad}");
+        }
+        assert_eq!("256".parse(), Ok(Sides::One(256)));
+        assert_eq!("256x320".parse(), Ok(Sides::Both([256, 320])));
+        for bad in ["", "0", "x", "1x", "-5", "1x2x3", "16385", "99999999999999999999"] {
+            assert!(bad.parse::<Sides>().is_err(), "{bad}");
+        }
+    }
+}

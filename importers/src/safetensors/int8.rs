@@ -1,0 +1,133 @@
+//! Weights stored in 8 bits: integers of -127 to 127, and a scale for each output channel. They are
+//! widened where they are read, and computed with as floats.
+
+use striate_tensor::{DType, Device, HostTensor, HostValues, Shape, Tensor, f16};
+
+use super::file::TensorFile;
+use crate::options::ReadOptions;
+use crate::state_dict::StateDict;
+use crate::values::{Counts, Narrowing, narrow};
+use crate::{Error, Result};
+
+/// The largest integer. -128 is not used, so that both signs reach equally far.
+const LARGEST: f32 = 127.0;
+
+/// The tensor that has the scales of a tensor's output channels, `[out]` f32.
+pub(super) fn scale_name(name: &str) -> String {
+    format!("{name}.scale")
+}
+
+/// Whether a tensor is stored so.
+pub(super) fn is_stored(file: &TensorFile, name: &str) -> bool {
+    file.dtype(name) == Some(DType::I8)
+}
+
+/// Refuses a tensor of another shape than its layer has, or without its scales.
+pub(super) fn check(file: &TensorFile, name: &str, wanted: &Shape) -> Result<DType> {
+    let shape = |name: &str, expected: &[usize]| match file.shape(name) {
+        Some(dims) if dims == expected => Ok(()),
+        Some(dims) => Err(Error::Shape {
+            file: file.file().into(),
+            place: format!("tensor {name}"),
+            expected: expected.to_vec(),
+            got: dims.to_vec(),
+        }),
+        None => {
+            let expected = "the scales of a tensor of 8 bits, f32";
+            Err(Error::content(file.file(), format!("tensor {name}"), expected, "none"))
+        }
+    };
+    shape(name, wanted.dims())?;
+    shape(&scale_name(name), &wanted.dims()[..1.min(wanted.dims().len())])?;
+    Ok(DType::I8)
+}
+
+/// Reads a tensor whose shape was [checked](check): f32, or f16 where the options ask for it.
+pub(super) fn load(
+    file: &TensorFile,
+    name: &str,
+    shape: &Shape,
+    device: &Device,
+    options: &ReadOptions,
+) -> Result<Tensor> {
+    let place = format!("tensor {name}");
+    let failed = |e| Error::tensor(file.file(), &*place, e);
+    let wrong = || Error::content(file.file(), &*place, "integers of 8 bits", "others");
+    let integers = file.host(name)?;
+    let HostValues::I8(integers) = integers.values() else { return Err(wrong()) };
+    let scales = file.numbers(&scale_name(name))?;
+    let HostValues::F32(scales) = scales.values() else { return Err(wrong()) };
+
+    let row = (integers.len() / scales.len().max(1)).max(1);
+    let mut wide = Vec::with_capacity(integers.len());
+    for (integers, scale) in integers.chunks(row).zip(scales) {
+        wide.extend(integers.iter().map(|&integer| f32::from(integer) * scale));
+    }
+    let dtype = options.dtype.unwrap_or(DType::F32);
+    let (values, counts) = match dtype {
+        DType::F16 => {
+            let mut half = vec![f16::ZERO; wide.len()];
+            narrow(&wide, Narrowing::Nearest, &mut half);
+            let is_finite = |i: usize| half[i].is_finite();
+            let counts = Counts::of(wide.len(), is_finite, |i| f64::from(wide[i]));
+            (HostValues::F16(half), counts)
+        }
+        _ => {
+            let counts = Counts::of(wide.len(), |i| wide[i].is_finite(), |i| f64::from(wide[i]));
+            (HostValues::F32(wide), counts)
+        }
+    };
+    file.report(name, dtype, options, counts)?;
+    HostTensor::new(*shape, values).and_then(|host| Tensor::from_host(host, device)).map_err(failed)
+}
+
+/// A tensor of weights `[out, …]` as integers, and the scales of its output channels.
+pub(super) fn quantize(file: &str, name: &str, tensor: &Tensor) -> Result<[HostTensor; 2]> {
+    let place = format!("tensor {name}");
+    let failed = |e| Error::tensor(file, &*place, e);
+    let shape = *tensor.shape();
+    let host = tensor.cast(DType::F32).and_then(|tensor| tensor.to_host()).map_err(failed)?;
+    let HostValues::F32(values) = host.values() else {
+        return Err(Error::content(file, place, "weights of floats", "others"));
+    };
+    if let Some(value) = values.iter().find(|value| !value.is_finite()) {
+        let expected = "finite weights, which alone 8 bits can hold";
+        return Err(Error::content(file, place, expected, value.to_string()));
+    }
+    let outputs = shape.dims().first().copied().unwrap_or(1).max(1);
+    let row = (values.len() / outputs).max(1);
+    let mut integers = Vec::with_capacity(values.len());
+    let mut scales = Vec::with_capacity(outputs);
+    for values in values.chunks(row) {
+        let largest = values.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
+        let scale = largest / LARGEST;
+        let factor = if scale > 0.0 { 1.0 / f64::from(scale) } else { 0.0 };
+        let exact: Vec<f64> = values.iter().map(|value| f64::from(*value) * factor).collect();
+        integers.extend(rounded(&exact).iter().map(|integer| *integer as i8));
+        scales.push(scale);
+    }
+    let scales = HostTensor::new(Shape::new(&[scales.len()]).map_err(failed)?, scales);
+    let integers = HostTensor::new(shape, HostValues::I8(integers));
+    Ok([integers.map_err(failed)?, scales.map_err(failed)?])
+}
+
+/// The nearest integers whose sum is that of the numbers: where rounding moves the sum, those move to
+/// their second nearest integer for which that costs least. What a layer sees is mostly of one sign, so
+/// that a sum which is off would shift all outputs of the channel.
+fn rounded(exact: &[f64]) -> Vec<f64> {
+    let limit = f64::from(LARGEST);
+    let mut nearest: Vec<f64> =
+        exact.iter().map(|value| value.round_ties_even().clamp(-limit, limit)).collect();
+    let off: f64 = nearest.iter().zip(exact).map(|(near, exact)| near - exact).sum();
+    let (moves, step) = (off.abs().round() as usize, -off.signum());
+    let error = |place: usize, nearest: &[f64]| (nearest[place] - exact[place]) * step;
+    // The most of the error that is to be undone first; ties by their place, for the same bits.
+    let mut order: Vec<usize> = (0..exact.len()).collect();
+    order.sort_by(|a, b| error(*a, &nearest).total_cmp(&error(*b, &nearest)));
+    let is_free = |place: &usize| (nearest[*place] + step).abs() <= limit;
+    let moved: Vec<usize> = order.into_iter().filter(is_free).take(moves).collect();
+    for place in moved {
+        nearest[place] += step;
+    }
+    nearest
+}
