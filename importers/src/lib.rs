@@ -3,7 +3,7 @@
 //! * [`ccv`]: the sqlite files of ccv's ConvNet, read and written as ccv itself does, and training
 //!   checkpoints in them.
 //! * [`safetensors`]: our own form, safetensors with the network's specification in its metadata;
-//!   and torchvision's state dicts, imported.
+//!   and the state dicts of torchvision and timm, imported.
 //! * [`pth`]: PyTorch's own files, `.pth` and `.pt`, imported.
 //! * [`torch`]: where each tensor of a PyTorch state dict is in a network.
 //!

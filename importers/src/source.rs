@@ -175,6 +175,11 @@ impl Source {
         }
     }
 
+    /// Where files stand that belong to this one; none for a pipe, and for what is in memory.
+    pub(crate) fn beside(&self) -> Option<Beside> {
+        Some(Beside { folder: self.folder()?.to_path_buf(), stem: self.stem() })
+    }
+
     /// What a network without a name of its own is called. A pipe has a name that says nothing, such as
     /// `/dev/fd/63`.
     pub(crate) fn stem(&self) -> String {
@@ -248,6 +253,42 @@ impl Source {
             true => Ok(()),
             false => Err(Error::Changed { file: self.name.clone() }),
         }
+    }
+}
+
+/// The folder of a file, and its name without the extension.
+#[derive(Clone, Debug)]
+pub(crate) struct Beside {
+    folder: PathBuf,
+    stem: String,
+}
+
+impl Beside {
+    pub(crate) fn stem(&self) -> &str {
+        &self.stem
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// A small file of the folder; nothing where there is none.
+    pub(crate) fn read(&self, name: &str, max_bytes: u64) -> io::Result<Option<Vec<u8>>> {
+        let path = self.path(name);
+        match std::fs::metadata(&path) {
+            // Opening a pipe would wait for whoever writes it.
+            Ok(metadata) if !metadata.is_file() => return Ok(None),
+            Ok(_) => {}
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(e),
+        }
+        let mut bytes = Vec::new();
+        File::open(&path)?.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > max_bytes {
+            let text = format!("it has more than {max_bytes} bytes");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
+        Ok(Some(bytes))
     }
 }
 

@@ -4,6 +4,7 @@ use striate_nn::BufferInfo;
 use striate_tensor::{DType, Device, HostTensor, Shape, Tensor};
 
 use crate::options::{ReadOptions, check_dtype};
+use crate::source::Beside;
 use crate::values::{Counts, Narrowing, Report, Stored, load_parallel};
 use crate::{Error, Format, Result};
 
@@ -18,7 +19,11 @@ pub(crate) trait StateDict {
     /// The size of the file.
     fn bytes(&self) -> u64;
 
-    /// What the file is, where the tensors are torchvision's.
+    /// Where files stand that belong to this one; none for a file that came through a pipe, or is in
+    /// memory.
+    fn beside(&self) -> Option<Beside>;
+
+    /// What the file is, where the tensors are a state dict.
     fn format(&self) -> Format;
 
     /// The names of all tensors.

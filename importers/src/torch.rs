@@ -166,7 +166,7 @@ fn order(spec: &NetworkSpec, shapes: &[LayerShape], shape: &LayerShape) -> Eleme
 
 /// The image that a layer sees, where it may be a row of numbers by now: PyTorch flattens channel, row,
 /// col.
-fn flattened(shapes: &[LayerShape], shape: &LayerShape) -> [usize; 3] {
+pub(crate) fn flattened(shapes: &[LayerShape], shape: &LayerShape) -> [usize; 3] {
     let mut seen = shape;
     while let Some(Some(before)) = seen.from.first() {
         let before = &shapes[*before];

@@ -16,7 +16,7 @@ use super::strided::View;
 use super::zip::{Directory, Member};
 use crate::limits::MAX_HEADER_BYTES;
 use crate::options::ReadOptions;
-use crate::source::{Source, read_exact_at};
+use crate::source::{Beside, Source, read_exact_at};
 use crate::state_dict::{Fill, StateDict};
 use crate::values::Stored;
 use crate::{Error, Format, Result};
@@ -225,6 +225,10 @@ impl StateDict for TensorFile {
 
     fn bytes(&self) -> u64 {
         self.source.bytes()
+    }
+
+    fn beside(&self) -> Option<Beside> {
+        self.source.beside()
     }
 
     fn format(&self) -> Format {

@@ -10,7 +10,7 @@
 //! warning names the others; [`checkpoint_key`](crate::ReadOptions::checkpoint_key) chooses another. A model
 //! that was pickled as a whole, and an archive of TorchScript, give the tensors of their modules.
 //!
-//! The tensors make a network as torchvision's state dicts in safetensors do: see
+//! The tensors make a network as state dicts of torchvision's and timm's in safetensors do: see
 //! [`safetensors`](crate::safetensors#torchvision).
 
 mod element;
@@ -35,7 +35,7 @@ use crate::source::Source;
 use crate::state_dict::StateDict;
 use crate::{Format, Inspection, Result, StoredTensor, torchvision};
 
-/// Reads a network of torchvision's out of a file that `torch.save` wrote.
+/// Reads a network of torchvision's or timm's out of a file that `torch.save` wrote.
 ///
 /// # Errors
 /// As [`TensorFile::open`], and where the tensors are not those of a network that is known here, with what

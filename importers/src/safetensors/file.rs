@@ -12,7 +12,7 @@ use striate_tensor::{
 
 use super::header::{Entry, Header, name_of};
 use crate::options::{ReadOptions, check_dtype};
-use crate::source::Source;
+use crate::source::{Beside, Source};
 use crate::state_dict::{Fill, StateDict};
 use crate::values::{
     Counts, Narrowing, Report, Stored, count_bytes, load_as_stored, load_parallel,
@@ -45,6 +45,8 @@ pub struct TensorFile {
     name: String,
     data: Data,
     header: Header,
+    /// Of a file that was opened.
+    beside: Option<Beside>,
 }
 
 /// Where the bytes of a file are.
@@ -76,7 +78,8 @@ impl TensorFile {
         }
         let read = |bytes: &mut [u8], at| source.read_exact_at(bytes, at);
         let header = Header::read(&name, source.bytes(), read)?;
-        Ok(TensorFile { name, data: Data::File(source), header })
+        let beside = source.beside();
+        Ok(TensorFile { name, data: Data::File(source), header, beside })
     }
 
     /// Maps a file into memory and checks its header. A device that computes in host memory uses the
@@ -97,7 +100,9 @@ impl TensorFile {
         // SAFETY: the caller's promise is that of the map: the bytes do not change.
         match source.file().and_then(|file| unsafe { map_file(file) }) {
             Some(mapped) => {
-                Self::from_bytes(SharedBytes::new(Arc::<Mmap>::new(mapped)), source.name())
+                let bytes = SharedBytes::new(Arc::<Mmap>::new(mapped));
+                let file = Self::from_bytes(bytes, source.name())?;
+                Ok(TensorFile { beside: source.beside(), ..file })
             }
             None => Self::of(Arc::new(source)),
         }
@@ -113,7 +118,7 @@ impl TensorFile {
         let all = bytes.bytes();
         let header =
             Header::read(&name, all.len() as u64, |bytes, at| copy(&name, all, bytes, at))?;
-        Ok(TensorFile { name, data: Data::Memory(bytes), header })
+        Ok(TensorFile { name, data: Data::Memory(bytes), header, beside: None })
     }
 
     /// The names of the tensors, in the order of their data.
@@ -397,6 +402,10 @@ impl StateDict for TensorFile {
 
     fn bytes(&self) -> u64 {
         self.size()
+    }
+
+    fn beside(&self) -> Option<Beside> {
+        self.beside.clone()
     }
 
     fn format(&self) -> Format {

@@ -1,4 +1,4 @@
-//! Networks in safetensors files: our own form, and torchvision's state dicts.
+//! Networks in safetensors files: our own form, and the state dicts of torchvision and timm.
 //!
 //! # Our own form
 //! A convolution or full connect at layer N is the tensors `layers.N.weight` (convolutions
@@ -18,11 +18,26 @@
 //! read straight into the memory that the device takes over.
 //!
 //! # torchvision
-//! State dicts of torchvision's convolutional networks (and of timm's `tf_efficientnet_lite0` to `4`) are
-//! recognised by their tensors' names and shapes, with any number of classes. Where all names have the same beginning, such as the
-//! `module.` of a training on several devices, that is left out, and a warning says so. Weights are
-//! brought into the order used here, and torchvision's normalisation becomes part of the network: it
-//! takes pixels of 0..255 less a mean image, see [`read`].
+//! State dicts of torchvision's convolutional networks are recognised by their tensors' names and shapes,
+//! with any number of classes. Where all names have the same beginning, such as the `module.` of a training
+//! on several devices, that is left out, and a warning says so. Weights are brought into the order used
+//! here, and the makers' normalisation becomes part of the network: it takes pixels of 0..255 less a mean
+//! image, see [`read`]. How the makers resized and cut pictures is in the metadata.
+//!
+//! # timm
+//! So are timm's, where they are the same networks: `resnet*`, `resnext*`, `wide_resnet*`, `densenet*`,
+//! `vgg*`, `mobilenetv2_100`, `mobilenetv3_large_100` and `_small_100`, `efficientnet_b0` to `b7`,
+//! `efficientnet_lite0` to `4` (of all these mobile ones also the `tf_` variants), `convnext_tiny` to `large`,
+//! `regnetx_*` and `regnety_*`. Constants and pads are timm's where they differ from torchvision's.
+//!
+//! The `config.json` that timm publishes beside its weights is read: the one of the file's own name
+//! (`STEM.json`), or `config.json` in its folder. It decides where the tensors of several networks have the
+//! same names, and says how pictures were prepared (`mean`, `std`, `interpolation`, `crop_pct`, `crop_mode`,
+//! `input_size`), and what classes are called (`label_names`). Without it a file is torchvision's where its
+//! names are also torchvision's; between networks of timm's own the beginning of the file's name decides, as
+//! in `efficientnet_lite0_ra-37913777.pth`, and where it says nothing a warning tells what was assumed:
+//! `tf_efficientnet_lite*`, `efficientnet_b*`, `mobilenetv3_*`. A `config.json` of something else is left out
+//! with a warning; one of timm's with impossible values is an error.
 
 mod file;
 mod header;
@@ -50,7 +65,7 @@ use crate::{Inspection, Result};
 
 /// Reads a network, its weights in the precision of the file.
 ///
-/// A state dict of torchvision's expects `(pixel / 255 - mean) / std`. The division by `255 · std`
+/// A state dict of torchvision's or timm's expects `(pixel / 255 - mean) / std`. The division by `255 · std`
 /// goes into the first convolution's weights, channel by channel, and `255 · mean` becomes the mean
 /// image. That is the same function, up to rounding, also at the border: a padding zero is a zero
 /// after the subtraction of the mean in both. Where a state dict is f16, the first convolution's

@@ -52,12 +52,17 @@ pub(super) fn import(
 
 /// Labels where the classes are ImageNet's, and how its makers cut pictures.
 pub(super) fn metadata(layout: &Layout) -> Metadata {
-    let labels = labels(Order::Sorted);
+    let own = layout.labels.clone();
+    let labels = own.or_else(|| Some(labels(Order::Sorted)));
     Metadata {
-        labels: (layout.spec.classes() == labels.len()).then_some(labels),
+        labels: labels.filter(|labels| labels.len() == layout.spec.classes()),
         protocol: Some("tested".into()),
         view: Some(layout.preset.view(layout.spec.image)),
-        note: Some(format!("imported from a state dict of torchvision's {}", layout.name)),
+        note: Some(format!(
+            "imported from a state dict of {}'s {}",
+            layout.names.maker(),
+            layout.name
+        )),
         ..Metadata::default()
     }
 }

@@ -5,28 +5,64 @@ use std::collections::HashSet;
 use striate_models::{alexnet, find, vgg};
 use striate_nn::{LayerShape, LayerSpec, NetworkSpec, Node};
 
+use super::timm;
 use crate::preset::{Filter, HALVES, LITE, Preset};
 use crate::state_dict::StateDict;
 use crate::torch::{self, StateTensor};
 use crate::{Error, Result};
 
-/// A network, and what torchvision calls its layers.
+/// Who named the tensors of a state dict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Names {
+    Torchvision,
+    Timm,
+    /// `efficientnet_pytorch`.
+    Flat,
+}
+
+impl Names {
+    /// Whose a network is said to be. `efficientnet_pytorch` goes with torchvision: the note in the embedded
+    /// model says so.
+    pub(super) fn maker(self) -> &'static str {
+        match self {
+            Names::Torchvision | Names::Flat => "torchvision",
+            Names::Timm => "timm",
+        }
+    }
+}
+
+/// A network, and what its makers call its layers.
 pub(super) struct Layout {
-    /// torchvision's name of the network.
+    /// torchvision's name of the network, or the catalogue's where torchvision has none.
+    pub(super) model: &'static str,
+    /// What its makers call it.
     pub(super) name: &'static str,
+    pub(super) names: Names,
     pub(super) spec: NetworkSpec,
     /// For each layer with weights, what the names of its tensors begin with.
     pub(super) prefixes: Vec<Option<String>>,
+    /// Whether full connects of images stand in files as convolutions of whole images.
+    pub(super) is_convolved: bool,
     /// How its makers prepared pictures.
     pub(super) preset: Preset,
+    /// Its classes, where the makers named them.
+    pub(super) labels: Option<Vec<String>>,
 }
 
 /// Where the full connects stand in `classifier`, between its ReLUs and dropouts.
-const ALEXNET_CLASSIFIER: [usize; 3] = [1, 4, 6];
-const VGG_CLASSIFIER: [usize; 3] = [0, 3, 6];
+const ALEXNET_CLASSIFIER: [&str; 3] = ["classifier.1", "classifier.4", "classifier.6"];
+const VGG_CLASSIFIER: [&str; 3] = ["classifier.0", "classifier.3", "classifier.6"];
 
-/// Networks whose nodes are named as torchvision's modules (the Lite ones as timm's), by their names in
-/// the catalogue.
+/// Networks that `efficientnet_pytorch` names in a way of its own.
+const FLAT: [&str; 5] = [
+    "efficientnet_lite0",
+    "efficientnet_lite1",
+    "efficientnet_lite2",
+    "efficientnet_lite3",
+    "efficientnet_lite4",
+];
+
+/// Networks whose nodes are named as torchvision's modules, by their names in the catalogue.
 const NAMED: &[&str] = &[
     "resnet18",
     "resnet34",
@@ -74,11 +110,6 @@ const NAMED: &[&str] = &[
     "efficientnet_v2_s",
     "efficientnet_v2_m",
     "efficientnet_v2_l",
-    "efficientnet_lite0",
-    "efficientnet_lite1",
-    "efficientnet_lite2",
-    "efficientnet_lite3",
-    "efficientnet_lite4",
     "regnet_x_400mf",
     "regnet_x_800mf",
     "regnet_x_1_6gf",
@@ -100,16 +131,13 @@ const NAMED: &[&str] = &[
     "convnext_large",
 ];
 
-/// How the makers of a network prepared its pictures: torchvision's first weights for it, and timm's where
-/// torchvision has none. The size of the whole picture is the network's own.
+/// How the pictures of torchvision's first weights of a network were prepared. The size of the whole picture
+/// is the network's own.
 fn preset(name: &str) -> Preset {
     let bicubic = Preset { filter: Filter::Bicubic, ..Preset::TORCHVISION };
     match name {
         "efficientnet_v2_s" | "efficientnet_v2_m" => Preset::TORCHVISION,
         "efficientnet_v2_l" => Preset { pixels: HALVES, ..bicubic },
-        _ if name.starts_with("efficientnet_lite") => {
-            Preset { maker: "timm", pixels: HALVES, ..bicubic }
-        }
         _ if name.starts_with("efficientnet_b") => bicubic,
         _ => Preset::TORCHVISION,
     }
@@ -137,7 +165,7 @@ const OLDER: &[(&str, &[(&str, &str)])] = &[(
     &[(".norm1", ".norm.1"), (".conv1", ".conv.1"), (".norm2", ".norm.2"), (".conv2", ".conv.2")],
 )];
 
-/// The networks that can be imported.
+/// The networks that can be imported: torchvision's first, so that they are meant where names do not tell.
 pub(super) fn known() -> impl Iterator<Item = Layout> {
     let counted: [(_, fn() -> NetworkSpec, _); 5] = [
         ("alexnet", alexnet::alexnet_2014, ALEXNET_CLASSIFIER),
@@ -146,24 +174,36 @@ pub(super) fn known() -> impl Iterator<Item = Layout> {
         ("vgg16", vgg::vgg16, VGG_CLASSIFIER),
         ("vgg19", vgg::vgg19, VGG_CLASSIFIER),
     ];
-    let counted =
-        counted.into_iter().map(|(name, spec, classifier)| Layout::new(name, spec(), &classifier));
+    let counted = counted
+        .into_iter()
+        .map(|(name, spec, classifier)| Layout::counted(name, spec(), &classifier));
     let named = NAMED.iter().filter_map(|name| Some(Layout::named(name, find(name)?.spec())));
     let older = OLDER.iter().flat_map(|(family, names)| {
         let of_family = NAMED.iter().filter(move |name| name.starts_with(family));
         of_family.filter_map(|name| Some(Layout::named(name, find(name)?.spec()).renamed(names)))
     });
-    let lite = NAMED.iter().filter(|name| name.starts_with("efficientnet_lite"));
-    let flat = lite.filter_map(|name| Some(Layout::named(name, find(name)?.spec()).flat_blocks()));
-    counted.chain(named).chain(older).chain(flat)
+    let flat =
+        FLAT.iter().filter_map(|name| Some(Layout::named(name, find(name)?.spec()).flat_blocks()));
+    counted.chain(named).chain(older).chain(timm::layouts()).chain(flat)
 }
 
 impl Layout {
-    /// A network whose nodes are named as torchvision's modules.
+    /// A network whose nodes are named as its makers' modules.
     pub(super) fn named(name: &'static str, spec: NetworkSpec) -> Self {
         let has = |node: &Node| node.layer.has_parameters().then(|| node.name.clone());
         let prefixes = spec.nodes.iter().map(has).collect();
-        Layout { name, spec, prefixes, preset: preset(name) }
+        Layout::with_prefixes(name, spec, prefixes)
+    }
+
+    /// A network of torchvision's whose layers have these names.
+    pub(super) fn with_prefixes(
+        name: &'static str,
+        spec: NetworkSpec,
+        prefixes: Vec<Option<String>>,
+    ) -> Self {
+        let names = Names::Torchvision;
+        let (preset, labels, is_convolved) = (preset(name), None, false);
+        Layout { model: name, name, names, spec, prefixes, is_convolved, preset, labels }
     }
 
     /// The same network, where modules whose names end so end otherwise.
@@ -212,12 +252,15 @@ impl Layout {
             last = Some(place.to_owned());
             *prefix = format!("_blocks.{block}.{other}");
         }
-        self.preset = Preset { maker: "TensorFlow", pixels: LITE, ..self.preset };
+        self.names = Names::Flat;
+        let (maker, filter) = ("TensorFlow", Filter::Bicubic);
+        self.preset = Preset { maker, pixels: LITE, filter, stretch: false };
         self
     }
 
-    /// `features` counts a convolution, its ReLU, and a pooling layer as one each.
-    pub(super) fn new(name: &'static str, spec: NetworkSpec, classifier: &[usize]) -> Self {
+    /// A network whose sequence `features` counts a convolution, its ReLU, and a pooling layer as one each.
+    /// `classifier` are the full connects.
+    pub(super) fn counted(name: &'static str, spec: NetworkSpec, classifier: &[&str]) -> Self {
         let mut feature = 0;
         let mut classifier = classifier.iter();
         let prefixes = spec.nodes.iter().map(|node| match node.layer {
@@ -225,14 +268,14 @@ impl Layout {
                 feature += 2;
                 Some(format!("features.{}", feature - 2))
             }
-            LayerSpec::FullConnect(_) => classifier.next().map(|i| format!("classifier.{i}")),
+            LayerSpec::FullConnect(_) => classifier.next().map(|&name| name.to_owned()),
             _ => {
                 feature += 1;
                 None
             }
         });
         let prefixes = prefixes.collect();
-        Layout { name, spec, prefixes, preset: Preset::TORCHVISION }
+        Layout::with_prefixes(name, spec, prefixes)
     }
 
     /// The same network, where the names of all tensors have this before them.
@@ -247,9 +290,21 @@ impl Layout {
         self.spec.shapes().map_err(|e| Error::network(file, e))
     }
 
-    /// All tensors, as torchvision has them.
+    /// All tensors, as its makers have them.
     pub(super) fn tensors(&self, shapes: &[LayerShape]) -> Vec<StateTensor> {
-        torch::tensors(&self.spec, shapes, |layer| self.prefixes.get(layer).cloned().flatten())
+        let prefix = |layer: usize| self.prefixes.get(layer).cloned().flatten();
+        let mut tensors = torch::tensors(&self.spec, shapes, prefix);
+        for tensor in tensors.iter_mut().filter(|_| self.is_convolved) {
+            let full = |node: &Node| matches!(node.layer, LayerSpec::FullConnect(_));
+            let is_full = self.spec.nodes.get(tensor.layer).is_some_and(full);
+            if let (true, Some(shape)) = (is_full, shapes.get(tensor.layer))
+                && let [out, _] = *tensor.shape
+            {
+                let [rows, cols, channels] = torch::flattened(shapes, shape);
+                tensor.shape = vec![out, channels, rows, cols];
+            }
+        }
+        tensors
     }
 
     /// What distinguishes a file's tensors from this network's.
@@ -297,7 +352,14 @@ impl Layout {
         if let Some(classes) = classes {
             self.spec = self.spec.with_classes(classes);
         }
-        self.spec.verify(self.spec.classes()).map_err(|e| Error::network(file.file(), e))?;
+        let classes = self.spec.classes();
+        self.spec.verify(classes).map_err(|e| Error::network(file.file(), e))?;
+        if let Some(labels) = self.labels.take_if(|labels| labels.len() != classes) {
+            let (file, count) = (file.file(), labels.len());
+            log::warn!(
+                "{file}: its {classes} classes stay without the {count} names of timm's config.json"
+            );
+        }
         Ok(self)
     }
 }

@@ -1,7 +1,8 @@
-//! torchvision's state dicts, recognised by names and shapes, imported.
+//! State dicts of torchvision's and timm's, recognised by names and shapes, imported.
 
 mod import;
 mod layout;
+mod timm;
 
 use std::collections::HashSet;
 
@@ -16,7 +17,7 @@ use crate::torch::Place;
 use crate::{Error, Format, Result};
 use layout::Layout;
 
-/// Reads a state dict, its weights permuted, torchvision's normalisation folded in.
+/// Reads a state dict, its weights permuted, its makers' normalisation folded in.
 pub(crate) fn read(
     file: &dyn StateDict,
     device: &Device,
@@ -53,9 +54,9 @@ pub(crate) fn inspect(file: &dyn StateDict) -> Result<Inspection> {
     })
 }
 
-/// What comes before the names of torchvision's tensors, such as `module.` where the network was trained
+/// What comes before the names of the tensors, such as `module.` where the network was trained
 /// on several devices, or `state_dict.model.`: nothing for a plain state dict. `None` where no name is
-/// one of torchvision's.
+/// known.
 fn beginning<'a>(file: &'a dyn StateDict, layouts: &[Layout]) -> Option<&'a str> {
     let prefixes = layouts.iter().flat_map(|layout| layout.prefixes.iter().flatten());
     let known: HashSet<&str> = prefixes.map(String::as_str).collect();
@@ -81,11 +82,13 @@ fn recognise(file: &dyn StateDict) -> Result<Layout> {
             first => format!("{}, …", first.join(", ")),
         };
         let mut names: Vec<String> =
-            layouts.iter().map(|layout| layout::family(layout.name)).collect();
+            layouts.iter().map(|layout| layout::family(layout.model)).collect();
         names.sort_unstable();
         names.dedup();
         let names = names.join(", ");
-        let ours = format!("the tensors of torchvision's networks (features.0.weight, …; {names})");
+        let ours = format!(
+            "the tensors of torchvision's networks, or of timm's (features.0.weight, …; {names})"
+        );
         // Only safetensors have a place for a specification of ours.
         return match file.format() {
             Format::Torchvision => {
@@ -112,10 +115,11 @@ fn recognise(file: &dyn StateDict) -> Result<Layout> {
                     "{file}: all tensors' names begin with `{beginning}`, which is left out"
                 );
             }
-            layout.for_classes_of(file)
+            timm::choose(layout, file)?.for_classes_of(file)
         }
         Some(differences) => {
-            let expected = format!("those of torchvision's {}, the nearest", layout.name);
+            let expected =
+                format!("those of {}'s {}, the nearest", layout.names.maker(), layout.name);
             fail("tensors", &expected, differences)
         }
     }
