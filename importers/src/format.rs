@@ -21,6 +21,8 @@ pub enum Format {
     Onnx,
     /// A file that PyTorch's `torch.save` wrote: `.pth`, `.pt`.
     Pth,
+    /// A model of Caffe's, `.caffemodel`, whose definition is in a `.prototxt` beside it.
+    Caffe,
 }
 
 impl Format {
@@ -32,6 +34,7 @@ impl Format {
             Format::Torchvision => "torchvision safetensors",
             Format::Onnx => "ONNX",
             Format::Pth => "PyTorch",
+            Format::Caffe => "Caffe",
         }
     }
 
@@ -42,6 +45,7 @@ impl Format {
             Format::Safetensors | Format::Torchvision => "safetensors",
             Format::Onnx => "onnx",
             Format::Pth => "pth",
+            Format::Caffe => "caffemodel",
         }
     }
 
@@ -106,12 +110,18 @@ pub(crate) fn recognise(
     if foreign::is_onnx(head) {
         return Ok(Format::Onnx);
     }
+    if foreign::is_caffe(head) {
+        return Ok(Format::Caffe);
+    }
     if let Some(what) = foreign::describe(head) {
         return Err(format!("it is {what}"));
     }
     // Its fields may come in another order.
     if extension.eq_ignore_ascii_case("onnx") {
         return Ok(Format::Onnx);
+    }
+    if extension.eq_ignore_ascii_case("caffemodel") {
+        return Ok(Format::Caffe);
     }
     let first: Vec<String> = head.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     let first = first.join(" ");

@@ -1,5 +1,7 @@
 //! How to read and write.
 
+use std::path::PathBuf;
+
 use striate_tensor::DType;
 
 use crate::{Error, Result};
@@ -16,6 +18,12 @@ pub struct ReadOptions {
     /// Of a checkpoint of PyTorch's that holds several state dicts, the key of the one to read: `ema`, or
     /// `model.state_dict` for one within another. Files of other kinds have none.
     pub checkpoint_key: Option<String>,
+    /// Of a caffemodel, the definition of its layers (`.prototxt`); `None` takes the one beside it. Files
+    /// of other kinds have none.
+    pub prototxt: Option<PathBuf>,
+    /// Of a caffemodel, the mean image that is subtracted from pictures (`.binaryproto`); `None` takes what
+    /// the definition says, or what is usual. Files of other kinds have none.
+    pub mean_file: Option<PathBuf>,
 }
 
 impl ReadOptions {
@@ -34,6 +42,18 @@ impl ReadOptions {
     /// With the state dict under this key of a checkpoint.
     pub fn checkpoint_key(mut self, key: impl Into<String>) -> Self {
         self.checkpoint_key = Some(key.into());
+        self
+    }
+
+    /// With this definition of a caffemodel's layers.
+    pub fn prototxt(mut self, path: impl Into<PathBuf>) -> Self {
+        self.prototxt = Some(path.into());
+        self
+    }
+
+    /// With this mean image of a caffemodel.
+    pub fn mean_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.mean_file = Some(path.into());
         self
     }
 }
