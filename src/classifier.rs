@@ -5,7 +5,7 @@ mod occlusion;
 use std::fmt;
 use std::sync::Arc;
 
-use striate_data::augment::{TestView, ViewFormer};
+use striate_data::augment::{Recipe, TestView, ViewFormer};
 use striate_data::{FloatImage, Geometry, Image, Prepared, Protocol, five_windows};
 use striate_models::imagenet;
 use striate_nn::{Metadata, Network, Scan};
@@ -46,8 +46,9 @@ impl Classifier {
     ///
     /// The protocol is the one that the model recommends: a network that was trained here recommends
     /// [`Protocol::Tested`], with the view that training tested, so that classifying the test
-    /// pictures gives the error rate that training reported. A model that recommends nothing is
-    /// classified by [`Protocol::CcvCpu`], or by [`Protocol::Tested`] where it has no convolution.
+    /// pictures gives the error rate that training reported; weights from elsewhere come with the view
+    /// that their makers tested; ccv's own files recommend [`Protocol::CcvCpu`]. A model that recommends
+    /// nothing is classified by [`Protocol::Tested`], whose view is then that of the recipe `plain`.
     /// Labels are those of the model, else the ImageNet classes where there are 1,000.
     ///
     /// # Errors
@@ -88,7 +89,7 @@ impl Classifier {
         let scan_scale = scan.map_or(1, |scan| scan.scale);
         let geometry = Geometry { image: spec.image, net: [rows, cols], channels, scan_scale };
         let tested = tested(metadata, &geometry, mean.as_ref());
-        let protocol = recommended(metadata, tested.is_some(), scan.is_some());
+        let protocol = recommended(metadata);
         Ok(Classifier { protocol, labels, geometry, mean, tested, scan, head, classes, network })
     }
 
@@ -96,6 +97,24 @@ impl Classifier {
     #[must_use]
     pub fn protocol(self, protocol: Protocol) -> Self {
         Classifier { protocol, ..self }
+    }
+
+    /// With this view of each picture, in place of the one that the model records.
+    ///
+    /// # Errors
+    /// [`Error::Image`] where it cannot be formed for this network.
+    pub fn view(self, view: TestView) -> Result<Self> {
+        let tested = ViewFormer::new(view, &self.geometry, self.mean.as_ref())?;
+        Ok(Classifier { tested: Some(tested), protocol: Protocol::Tested, ..self })
+    }
+
+    /// The view of a picture that [`Protocol::Tested`] forms: the one that the model records, else that
+    /// of the recipe `plain`.
+    pub fn tested_view(&self) -> TestView {
+        match &self.tested {
+            Some(tested) => *tested.view(),
+            None => TestView::of(&Recipe::default(), &self.geometry),
+        }
     }
 
     /// With other labels, one a class.
@@ -270,20 +289,14 @@ fn tested(
 }
 
 /// The protocol that a model recommends, or the one for models that recommend none.
-fn recommended(metadata: &Metadata, has_view: bool, has_convolution: bool) -> Protocol {
-    let default = match has_convolution {
-        true => Protocol::CcvCpu,
-        false => Protocol::Tested,
-    };
+fn recommended(metadata: &Metadata) -> Protocol {
+    let default = Protocol::Tested;
     match metadata.protocol.as_deref().map(str::parse) {
-        // Its view is there, but nobody can form it: said already.
-        Some(Ok(Protocol::Tested)) if metadata.view.is_some() && !has_view => default,
         Some(Ok(protocol)) => protocol,
         Some(Err(error)) => {
             log::warn!("the model recommends a protocol that is not known: {error}");
             default
         }
-        None if has_view => Protocol::Tested,
         None => default,
     }
 }

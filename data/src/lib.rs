@@ -2,7 +2,7 @@
 //! picture with the ranks painted on it.
 //!
 //! * [`decode`]: picture files to 8-bit [`Image`]s, with limits and clear errors.
-//! * [`resample`] and [`formation`]: resizing exactly as ccv does it.
+//! * [`resample`] and [`formation`]: resizing exactly as ccv does it, and as Pillow does.
 //! * [`protocol`]: which parts of a picture a network is run on, by name.
 //! * [`source`]: labelled pictures ([`Dataset`]): list files, folders of classes, IDX, CIFAR.
 //! * [`statistics`]: the mean image and the colours of a training set.

@@ -40,9 +40,9 @@ mod format;
 mod inspection;
 mod limits;
 mod model_file;
-mod normalisation;
 pub mod onnx;
 mod options;
+mod preset;
 pub mod pth;
 mod replace;
 pub mod safetensors;
@@ -66,6 +66,7 @@ pub use limits::{
 };
 pub use model_file::ModelFile;
 pub use options::{ReadOptions, WriteOptions};
+pub use preset::{PixelOptions, Pixels};
 pub use replace::remove_stale_temporaries;
 
 /// Reads a network from a file of any kind that is known here, recognised by its content.

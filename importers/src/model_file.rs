@@ -10,8 +10,8 @@ use striate_tensor::{DType, Device};
 
 use crate::source::Source;
 use crate::{
-    Error, Format, Inspection, ReadOptions, Result, StoredTensor, WriteOptions, caffe, ccv, onnx,
-    pth, safetensors, write,
+    Error, Format, Inspection, PixelOptions, ReadOptions, Result, StoredTensor, WriteOptions,
+    caffe, ccv, onnx, pth, safetensors, write,
 };
 
 /// A model file of any kind that is known here, open for reading and recognised by its content.
@@ -25,6 +25,8 @@ pub struct ModelFile {
     /// Of a caffemodel, the definition and the mean image that are given.
     prototxt: Option<PathBuf>,
     mean_file: Option<PathBuf>,
+    /// What is done to pixels, where the file does not say it.
+    pixels: PixelOptions,
     /// A file of PyTorch's, once its pickle is read.
     pth: OnceLock<pth::TensorFile>,
 }
@@ -56,6 +58,7 @@ impl ModelFile {
             key: None,
             prototxt: None,
             mean_file: None,
+            pixels: PixelOptions::default(),
             pth: OnceLock::new(),
         }
     }
@@ -98,10 +101,19 @@ impl ModelFile {
     fn caffe<'a>(&'a self, options: Option<&'a ReadOptions>) -> caffe::Options<'a> {
         let prototxt = options.and_then(|options| options.prototxt.as_ref());
         let mean_file = options.and_then(|options| options.mean_file.as_ref());
+        let pixels = options.map(|options| options.pixels).filter(|pixels| !pixels.is_empty());
         caffe::Options {
             prototxt: prototxt.or(self.prototxt.as_ref()).map(PathBuf::as_path),
             mean_file: mean_file.or(self.mean_file.as_ref()).map(PathBuf::as_path),
+            pixels: pixels.unwrap_or(self.pixels),
         }
+    }
+
+    /// The same file, where this is done to pixels: for files that do not say it, see
+    /// [`ReadOptions::pixels`], which goes first.
+    #[must_use]
+    pub fn with_pixels(self, pixels: PixelOptions) -> Self {
+        ModelFile { pixels, ..self }
     }
 
     /// The tensors of a file of PyTorch's: its pickle is read once.
@@ -133,6 +145,10 @@ impl ModelFile {
         check_key(&source, options.checkpoint_key.as_deref())?;
         check_caffe(&source, "definition", options.prototxt.as_deref())?;
         check_caffe(&source, "mean image", options.mean_file.as_deref())?;
+        let options = &match options.pixels.is_empty() {
+            true => options.clone().pixels(self.pixels),
+            false => options.clone(),
+        };
         match self.format() {
             Format::Ccv => ccv::read_source(source, device, options),
             Format::Safetensors | Format::Torchvision => {

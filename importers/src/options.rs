@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use striate_tensor::DType;
 
+use crate::preset::PixelOptions;
 use crate::{Error, Result};
 
 /// How a model file is read.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ReadOptions {
     /// The precision of the weights on the device, [`DType::F32`] or [`DType::F16`]; `None` keeps
     /// what each layer is stored in. The mean image is always f32.
@@ -24,6 +25,9 @@ pub struct ReadOptions {
     /// Of a caffemodel, the mean image that is subtracted from pictures (`.binaryproto`); `None` takes what
     /// the definition says, or what is usual. Files of other kinds have none.
     pub mean_file: Option<PathBuf>,
+    /// What is done to pixels, for files that do not say it: ONNX models of others, state dicts and
+    /// caffemodels. Where nothing is said it is what the network's makers did.
+    pub pixels: PixelOptions,
 }
 
 impl ReadOptions {
@@ -54,6 +58,12 @@ impl ReadOptions {
     /// With this mean image of a caffemodel.
     pub fn mean_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.mean_file = Some(path.into());
+        self
+    }
+
+    /// With this done to pixels.
+    pub fn pixels(mut self, pixels: PixelOptions) -> Self {
+        self.pixels = pixels;
         self
     }
 }

@@ -104,7 +104,7 @@ fn the_five_networks_are_recognised() {
             assert_eq!(inspection.dtype(), Some(dtype));
             assert!(inspection.mean);
             assert_eq!(inspection.metadata.labels.unwrap()[0], "tench");
-            assert_eq!(inspection.metadata.protocol.as_deref(), Some("centre"));
+            assert_eq!(inspection.metadata.protocol.as_deref(), Some("tested"));
         }
     }
 }

@@ -71,7 +71,7 @@ impl Classifier {
     ) -> Result<OcclusionMap> {
         let [rows, cols] = self.geometry.net;
         let (size, stride) = self.check(options)?;
-        let view = self.view(image, self.mean.as_ref())?;
+        let view = self.centre_view(image, self.mean.as_ref())?;
         let confidences = self.probabilities(std::slice::from_ref(&view))?;
         let ranks = self.rank(confidences)?;
         let watched = match options.class {
@@ -119,7 +119,7 @@ impl Classifier {
             stride,
             views: squares.len(),
             drop: FloatImage::new(rows, cols, 1, sums.means())?,
-            view: self.view(image, None)?.to_bytes(),
+            view: self.centre_view(image, None)?.to_bytes(),
         })
     }
 
@@ -145,7 +145,7 @@ impl Classifier {
     }
 
     /// The centre view, minus the mean where one is given.
-    fn view(&self, image: &Image, mean: Option<&FloatImage>) -> Result<FloatImage> {
+    fn centre_view(&self, image: &Image, mean: Option<&FloatImage>) -> Result<FloatImage> {
         if let Some(tested) = &self.tested {
             return Ok(match mean {
                 Some(_) => tested.form(image)?,

@@ -1,5 +1,5 @@
 //! The view that training tests a network with, as data. A network stores it, so that classifying
-//! does exactly what training tested.
+//! does exactly what training tested, here or where its makers trained it.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,7 +8,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::recipe::{MeanPatch, Recipe, Resize};
-use crate::formation::{form_input, resize_mean, stretch};
+use crate::formation::{MAX_FORMED_TIMES, check_size, form_input, resize_mean, stretch};
+use crate::resample::{Kernel, antialias, antialias_part};
 use crate::{Error, FloatImage, Geometry, Image, Result};
 
 /// The longest side of a whole picture. Longer ones would only fill memory.
@@ -35,6 +36,10 @@ pub(super) const MAX_SIDE: usize = 1 << 14;
 pub struct TestView {
     /// How a picture gets its whole size.
     pub resize: Resize,
+    /// What a pixel of the resized picture is made of; none for ccv's way, by area where a picture shrinks
+    /// and by cubic where it grows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<Kernel>,
     /// The whole size, `[rows, cols]` in pixels.
     pub size: [usize; 2],
     /// Where the network's input is cut from the whole picture.
@@ -51,6 +56,23 @@ pub enum TestCrop {
     /// right of it: offset = (difference + 1) / 2, as in ccv's training, not its classification.
     #[default]
     Centre,
+    /// The centre, as torchvision and timm cut it. Where it cannot be exactly in the middle, offset =
+    /// difference / 2 rounded to the even one of both neighbours.
+    CentreEven,
+}
+
+impl TestCrop {
+    /// Where a part of `inner` is cut from `outer`, both `[rows, cols]`: its first `[row, col]`.
+    fn at(self, outer: [usize; 2], inner: [usize; 2]) -> [usize; 2] {
+        [0, 1].map(|axis| {
+            let difference = outer[axis].saturating_sub(inner[axis]);
+            match self {
+                Self::Centre => difference.div_ceil(2),
+                // Of 2k + 1 the even one of k and k + 1.
+                Self::CentreEven => difference / 2 + (difference % 4 == 3) as usize,
+            }
+        })
+    }
 }
 
 /// What is subtracted from a test view.
@@ -76,7 +98,7 @@ impl TestView {
             MeanPatch::Elsewhere | MeanPatch::Here => TestMean::Plain,
         };
         let size = recipe.whole(geometry);
-        Self { resize: recipe.resize, size, crop: TestCrop::Centre, mean }
+        Self { resize: recipe.resize, filter: None, size, crop: TestCrop::Centre, mean }
     }
 
     /// Refuses a view that cannot be formed for a network of this geometry.
@@ -108,7 +130,7 @@ impl FromStr for TestView {
     fn from_str(json: &str) -> Result<Self> {
         serde_json::from_str(json).map_err(|error| Error::Setting {
             what: "a test view",
-            expected: "an object with resize, size, crop and mean".to_owned(),
+            expected: "an object with resize, filter, size, crop and mean".to_owned(),
             got: format!("{json} ({error})"),
         })
     }
@@ -121,12 +143,16 @@ impl fmt::Display for TestView {
             Resize::Cover => "resized to cover",
             Resize::Stretch => "stretched to",
         };
+        let filter = match self.filter {
+            Some(kernel) => format!(" ({kernel}, antialiased)"),
+            None => String::new(),
+        };
         let mean = match self.mean {
             TestMean::None => "nothing subtracted",
             TestMean::Plain => "minus the mean image",
             TestMean::Symmetric => "minus the mirror-symmetric mean image",
         };
-        write!(f, "the centre of the picture {resized} {rows} x {cols}, {mean} (1 view)")
+        write!(f, "the centre of the picture {resized} {rows} x {cols}{filter}, {mean} (1 view)")
     }
 }
 
@@ -163,11 +189,22 @@ impl ViewFormer {
     /// # Errors
     /// [`Error::BufferLength`] where `input` has another length, and what [`form_input`] reports.
     pub fn form_into(&self, picture: &Image, input: &mut [f32]) -> Result<()> {
-        let formed = self.formed(picture, self.view.size)?;
-        let net = self.geometry.net;
-        let TestCrop::Centre = self.view.crop;
-        formed.cut(middle(formed.size(), net), net, input)?;
-        self.subtract_mean(middle(self.view.size, net), input);
+        let (net, crop) = (self.geometry.net, self.view.crop);
+        match self.view.filter {
+            // No more of the resized picture is computed than the network sees.
+            Some(kernel) => {
+                let picture = self.with_channels(picture)?;
+                let from = [picture.rows(), picture.cols()];
+                let whole = resized(self.view.resize, from, self.view.size);
+                let part = antialias_part(&picture, whole, crop.at(whole, net), net, kernel)?;
+                part.copy_part([0, 0], net, input, f32::from)?;
+            }
+            None => {
+                let formed = self.formed(picture, self.view.size)?;
+                formed.cut(crop.at(formed.size(), net), net, input)?;
+            }
+        }
+        self.subtract_mean(crop.at(self.view.size, net), input);
         Ok(())
     }
 
@@ -196,7 +233,8 @@ impl ViewFormer {
         let [rows, cols] = self.view.size;
         let mut values = vec![0.0; rows * cols * self.geometry.channels];
         let formed = self.formed(picture, self.view.size)?;
-        formed.cut(middle(formed.size(), self.view.size), self.view.size, &mut values)?;
+        let at = self.view.crop.at(formed.size(), self.view.size);
+        formed.cut(at, self.view.size, &mut values)?;
         FloatImage::new(rows, cols, self.geometry.channels, values)
     }
 
@@ -205,12 +243,13 @@ impl ViewFormer {
     /// are kept until the part that is needed is cut out.
     pub(super) fn formed<'a>(&self, picture: &'a Image, whole: [usize; 2]) -> Result<Formed<'a>> {
         let [rows, cols] = whole;
-        let picture = if picture.channels() == self.geometry.channels {
-            Cow::Borrowed(picture)
-        } else {
-            Cow::Owned(picture.to_channels(self.geometry.channels)?)
-        };
+        let picture = self.with_channels(picture)?;
         let (own_rows, own_cols) = (picture.rows(), picture.cols());
+        if let Some(kernel) = self.view.filter {
+            check_size(&picture, whole, MAX_FORMED_TIMES, "crop it to a less elongated shape")?;
+            let [rows, cols] = resized(self.view.resize, [own_rows, own_cols], whole);
+            return Ok(Formed::Bytes(Cow::Owned(antialias(&picture, rows, cols, kernel)?)));
+        }
         let covers = own_rows >= rows && own_cols >= cols;
         Ok(match self.view.resize {
             Resize::Cover if covers && (own_rows == rows || own_cols == cols) => {
@@ -220,6 +259,14 @@ impl ViewFormer {
             Resize::Cover => Formed::Floats(form_input(&picture, rows, cols)?),
             Resize::Stretch => Formed::Floats(stretch(&picture, rows, cols)?),
         })
+    }
+
+    /// The picture with the network's channels.
+    fn with_channels<'a>(&self, picture: &'a Image) -> Result<Cow<'a, Image>> {
+        match picture.channels() == self.geometry.channels {
+            true => Ok(Cow::Borrowed(picture)),
+            false => Ok(Cow::Owned(picture.to_channels(self.geometry.channels)?)),
+        }
     }
 
     /// Subtracts the part of the mean image at `[top, left]` from an input.
@@ -236,10 +283,18 @@ impl ViewFormer {
     }
 }
 
-/// Where a part of `inner` is cut from the centre of `outer`: half a pixel below and to the right of
-/// the middle where it cannot be in it.
-fn middle(outer: [usize; 2], inner: [usize; 2]) -> [usize; 2] {
-    [0, 1].map(|axis| (outer[axis] - inner[axis]).div_ceil(2))
+/// The size of an antialiased picture: the sides that torchvision and timm give it, the longer one cut
+/// off to a whole number.
+fn resized(resize: Resize, from: [usize; 2], whole: [usize; 2]) -> [usize; 2] {
+    if resize == Resize::Stretch {
+        return whole;
+    }
+    // The side that grows more, or shrinks less, becomes the size.
+    let led = |axis: usize| whole[axis] as u128 * from[1 - axis] as u128;
+    let lead = if led(0) >= led(1) { 0 } else { 1 };
+    let other = whole[lead] as u128 * from[1 - lead] as u128 / from[lead].max(1) as u128;
+    let other = usize::try_from(other).unwrap_or(usize::MAX).max(whole[1 - lead]);
+    if lead == 0 { [whole[0], other] } else { [other, whole[1]] }
 }
 
 /// The mean image in the view's size, as it is subtracted.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use striate_nn::{Activation, Inputs, LayerSpec, Node, Role};
+use striate_nn::{Activation, Inputs, LayerSpec, Node, Role, ScaleSpec};
 use striate_tensor::Shape;
 use striate_tensor::ops::UnaryKind;
 
@@ -89,6 +89,8 @@ pub(super) struct Stored {
     pub(super) turned: Option<[usize; 2]>,
     /// Then it is `[a, b, spatial]` and becomes `[a, spatial, b]`.
     pub(super) channels_last: Option<[usize; 3]>,
+    /// Then each channel, which are last, is multiplied by a factor.
+    pub(super) factors: Option<Vec<f32>>,
     /// Then so many channels, which are last, change their order.
     pub(super) reversed: Option<usize>,
 }
@@ -140,15 +142,16 @@ impl<'a> Lift<'a> {
         }
     }
 
-    /// All layers in order; the network sees an image of so many channels, rows and cols, each of whose
-    /// pixels is multiplied by a factor.
-    pub(super) fn walk(&mut self, image: [usize; 3], factor: f32) -> Result<()> {
+    /// All layers in order; the network sees an image of so many channels, rows and cols. Where there are
+    /// factors, its channels are multiplied by them first.
+    pub(super) fn walk(&mut self, image: [usize; 3], factors: Option<Vec<f32>>) -> Result<()> {
         self.check()?;
         let mut seen = Output { node: None, dims: image.to_vec(), flattened: None, shared: false };
-        if factor != 1.0 {
-            let layer = Activation::new(UnaryKind::Affine { scale: factor, shift: 0.0 });
-            let layer = LayerSpec::Activation(layer);
-            seen.node = Some(self.push("transform_scale", layer, &[None]));
+        if let Some(factors) = factors {
+            let node = self.push("pixels", LayerSpec::Scale(ScaleSpec { initial: 1.0 }), &[None]);
+            let values = Values::Known(factors);
+            self.numbers.push(Numbers { node, role: Role::Scale, values });
+            seen.node = Some(node);
         }
         self.seen[0] = Some(seen);
         let steps = self.steps;
@@ -314,7 +317,7 @@ impl Cx<'_, '_> {
             });
         }
         let blob = blob.clone();
-        Ok(Stored { blob, place, turned: None, channels_last: None, reversed: None })
+        Ok(Stored { blob, place, turned: None, channels_last: None, factors: None, reversed: None })
     }
 
     /// The numbers of an array of the layer.

@@ -28,16 +28,18 @@ use striate_nn::Network;
 use striate_tensor::Device;
 
 use crate::source::Source;
-use crate::{Error, Inspection, ReadOptions, Result};
+use crate::{Error, Inspection, PixelOptions, ReadOptions, Result};
 use file::File;
 use net::Definition;
 use proto::Net;
 
 /// The files that belong to a caffemodel, where they are given.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Options<'a> {
     pub(crate) prototxt: Option<&'a Path>,
     pub(crate) mean_file: Option<&'a Path>,
+    /// What is done to pixels in place of what the files say.
+    pub(crate) pixels: PixelOptions,
 }
 
 /// Reads the network of a caffemodel.

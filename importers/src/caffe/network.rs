@@ -8,7 +8,7 @@ use striate_tensor::{DType, Device, HostTensor, HostValues, Shape, Tensor};
 use super::file::File;
 use super::lift::{Lift, Numbers, Stored, Values};
 use super::net::Definition;
-use super::pixels::{Subtracted, is_colour, reverse};
+use super::pixels::{Pictures, fold, is_linear};
 use super::{Options, definition};
 use crate::inspection::StoredParameters;
 use crate::options::check_dtype;
@@ -20,7 +20,7 @@ struct Layers {
     spec: NetworkSpec,
     numbers: Vec<Numbers>,
     running: Vec<(usize, Vec<f32>)>,
-    subtracted: Subtracted,
+    pictures: Pictures,
 }
 
 fn layers(file: &File, options: &Options<'_>, allow_overflow: bool) -> Result<Layers> {
@@ -35,7 +35,10 @@ fn layers(file: &File, options: &Options<'_>, allow_overflow: bool) -> Result<La
     let steps = definition.steps(input)?;
     let transform = definition.transform.clone().unwrap_or_default();
     let mut lift = Lift::new(file, &definition, &steps, allow_overflow);
-    lift.walk(*image, transform.scale.unwrap_or(1.0))?;
+    let pictures = Pictures::of(name, *image, options, &transform)?;
+    let factors = pictures.factors();
+    let (folded, first) = if is_linear(&steps) { (factors, None) } else { (None, factors) };
+    lift.walk(*image, first)?;
     let Some(output) = lift.seen.get(steps.output).cloned().flatten() else {
         return Err(Error::content(&definition.file, "layers", "an output", "none"));
     };
@@ -45,29 +48,29 @@ fn layers(file: &File, options: &Options<'_>, allow_overflow: bool) -> Result<La
     }
     let Lift { nodes, sources, mut numbers, mut running, .. } = lift;
     let [channels, rows, cols] = *image;
-    if is_colour(channels) {
-        reverse(&nodes, &sources, &mut numbers, &mut running).map_err(|got| {
+    let bgr = pictures.preset.pixels.bgr;
+    fold(folded.as_deref(), bgr, (&nodes, &sources), &mut numbers, &mut running).map_err(
+        |got| {
             let expected =
                 "layers that can see red, green and blue in place of blue, green and red";
             Error::content(&definition.file, "layers that see the image", expected, got)
-        })?;
-    }
-    let subtracted = Subtracted::of(name, *image, options.mean_file, &transform)?;
+        },
+    )?;
     let spec = NetworkSpec {
         name: match definition.name.is_empty() {
             true => file.source.stem(),
             false => definition.name,
         },
-        image: subtracted.image,
+        image: pictures.image,
         nodes,
         ..NetworkSpec::new([rows, cols, channels])
     };
-    Ok(Layers { spec, numbers, running, subtracted })
+    Ok(Layers { spec, numbers, running, pictures })
 }
 
 /// What the file holds, without loading its weights.
 pub(super) fn inspect(file: &File, options: &Options<'_>) -> Result<Inspection> {
-    let Layers { spec, .. } = layers(file, options, true)?;
+    let Layers { spec, pictures, .. } = layers(file, options, true)?;
     let name = file.source.name();
     let shapes = spec.shapes().map_err(|e| Error::network(name, e))?;
     let layers = shapes.iter().map(|shape| {
@@ -84,7 +87,7 @@ pub(super) fn inspect(file: &File, options: &Options<'_>) -> Result<Inspection> 
         training_state: Vec::new(),
         training: None,
         training_options: None,
-        metadata: metadata(&spec),
+        metadata: metadata(&spec, &pictures),
         spec,
     })
 }
@@ -97,7 +100,7 @@ pub(super) fn network(
 ) -> Result<Network> {
     let name = file.source.name();
     check_dtype(name, read.dtype)?;
-    let Layers { spec, mut numbers, mut running, subtracted } =
+    let Layers { spec, mut numbers, mut running, pictures } =
         layers(file, options, read.allow_overflow)?;
     let shapes = spec.shapes().map_err(|e| Error::network(name, e))?;
     let dtype = read.dtype.unwrap_or(DType::F32);
@@ -137,9 +140,10 @@ pub(super) fn network(
             buffers.push(tensor(&report, info.shape, values, device)?);
         }
     }
-    let mean = subtracted.mean_image(device);
+    log::info!("{name}: pictures {}", pictures.preset);
+    let mean = pictures.mean_image(device);
     let mean = mean.map_err(|e| Error::tensor(name, "the mean image", e))?;
-    let metadata = metadata(&spec);
+    let metadata = metadata(&spec, &pictures);
     Network::of(spec, parameters, buffers, device)
         .and_then(|network| network.with_metadata(metadata).with_mean(mean))
         .map_err(|e| Error::network(name, e))
@@ -169,11 +173,16 @@ fn tensor(report: &Report<'_>, shape: Shape, wide: Vec<f32>, device: &Device) ->
 fn load(file: &File, stored: &Stored, allow_overflow: bool) -> Result<Vec<f32>> {
     let mut values = file.load(&stored.blob, &stored.place, allow_overflow)?;
     if let Some([inputs, outputs]) = stored.turned {
-        values = swapped(&values, 1, [inputs, outputs], 1);
+        values = swapped(&values, 1, [inputs, outputs]);
     }
-    if let Some([a, b, spatial]) = stored.channels_last {
-        if spatial > 1 {
-            values = swapped(&values, a, [b, spatial], 1);
+    if let Some([a, b, spatial]) = stored.channels_last
+        && spatial > 1
+    {
+        values = swapped(&values, a, [b, spatial]);
+    }
+    if let Some(factors) = &stored.factors {
+        for pixel in values.chunks_mut(factors.len().max(1)) {
+            pixel.iter_mut().zip(factors).for_each(|(value, factor)| *value *= factor);
         }
     }
     if let Some(channels) = stored.reversed {
@@ -182,26 +191,22 @@ fn load(file: &File, stored: &Stored, allow_overflow: bool) -> Result<Vec<f32>> 
     Ok(values)
 }
 
-/// `[n, a, b, c]` as `[n, b, a, c]`.
-fn swapped(values: &[f32], n: usize, [a, b]: [usize; 2], c: usize) -> Vec<f32> {
+/// `[n, a, b]` as `[n, b, a]`.
+fn swapped(values: &[f32], n: usize, [a, b]: [usize; 2]) -> Vec<f32> {
     let mut out = Vec::with_capacity(values.len());
-    for part in values.chunks(a.saturating_mul(b).saturating_mul(c).max(1)).take(n) {
-        for j in 0..b {
-            for i in 0..a {
-                let at = (i * b + j) * c;
-                out.extend_from_slice(part.get(at..at + c).unwrap_or_default());
-            }
-        }
+    for part in values.chunks(a.saturating_mul(b).max(1)).take(n) {
+        out.extend((0..b).flat_map(|j| part.iter().skip(j).step_by(b.max(1))));
     }
     out
 }
 
-/// Labels where the classes are ImageNet's.
-fn metadata(spec: &NetworkSpec) -> Metadata {
+/// Labels where the classes are ImageNet's, and how Caffe prepares pictures.
+fn metadata(spec: &NetworkSpec, pictures: &Pictures) -> Metadata {
     let labels = labels(Order::Sorted);
     Metadata {
         labels: (spec.classes() == labels.len()).then_some(labels),
-        protocol: Some("centre".into()),
+        protocol: Some("tested".into()),
+        view: Some(pictures.preset.view(pictures.image)),
         note: Some("imported from a Caffe model".into()),
         ..Metadata::default()
     }

@@ -36,11 +36,23 @@ pub(super) struct Notes {
     pub(super) others: BTreeMap<String, String>,
 }
 
+/// The metadata of a file that has none: ccv's own, which it classifies with by this protocol.
+pub(super) fn ccv_metadata() -> Metadata {
+    Metadata { protocol: Some("ccv-cpu".into()), ..Metadata::default() }
+}
+
+/// Whether the metadata of a network are those of a file that has none.
+fn is_plain(network: &Network) -> bool {
+    let metadata = network.metadata();
+    *metadata == Metadata::default()
+        || (*metadata == ccv_metadata() && network.spec().scan().is_some())
+}
+
 /// Whether a network is more than ccv's tables say, so that a model of it needs notes. Its name does
 /// not count: a file without notes has its own.
 pub(super) fn needs_notes(network: &Network) -> bool {
     let spec = NetworkSpec { name: String::new(), ..network.spec().clone() };
-    *network.metadata() != Metadata::default() || spec != stored_part(&spec)
+    !is_plain(network) || spec != stored_part(&spec)
 }
 
 /// Writes the table of notes: the specification, the metadata, and others by name.
@@ -70,7 +82,7 @@ pub(super) fn write_notes(
             return Err(Error::parse(file, place(SPEC), expected, e));
         }
     }
-    if *network.metadata() != Metadata::default() {
+    if !is_plain(network) {
         let text = serde_json::to_string(network.metadata());
         note(METADATA, text.map_err(|e| failed(METADATA, e))?)?;
     }

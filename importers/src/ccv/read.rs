@@ -10,7 +10,7 @@ use striate_tensor::{Device, Shape, Tensor};
 use super::checkpoint::training_position;
 use super::database::{Database, Place};
 use super::layers::{read_spec, stored_part, table_layers};
-use super::notes::{SPEC, read_notes};
+use super::notes::{SPEC, ccv_metadata, read_notes};
 use super::schema::{CONVNET_PARAMS, LAYER_DATA, NOTES, is_training_table};
 use super::stored::{BlobCell, StoredRow, load_parameters, read_tensor};
 use crate::inspection::{Inspection, StoredParameters};
@@ -87,7 +87,11 @@ pub(super) fn describe(database: &Database) -> Result<Description> {
         }
         None => stored,
     };
-    Ok(Description { spec, metadata: notes.metadata, notes: notes.others })
+    let mut metadata = notes.metadata;
+    if metadata == Metadata::default() && spec.scan().is_some() {
+        metadata = ccv_metadata();
+    }
+    Ok(Description { spec, metadata, notes: notes.others })
 }
 
 /// The network of an open file.
@@ -99,6 +103,7 @@ pub(super) fn read_network(
 ) -> Result<Network> {
     let file = &database.file;
     check_dtype(file, options.dtype)?;
+    options.pixels.refuse(file)?;
     let Description { spec, metadata, .. } = description;
     let mean = read_mean(database, &spec, device)?;
     let shapes = spec.shapes().map_err(|e| Error::network(file, e))?;

@@ -40,6 +40,7 @@ pub(super) fn read(file: &TensorFile, device: &Device, options: &ReadOptions) ->
 }
 
 fn read_own(file: &TensorFile, device: &Device, options: &ReadOptions) -> Result<Network> {
+    options.pixels.refuse(file.name())?;
     let spec = spec(file.name(), |key| file.text(key))?;
     let shapes = spec.shapes().map_err(|e| Error::network(file.name(), e))?;
     check_names(file, &spec, &shapes)?;

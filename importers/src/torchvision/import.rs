@@ -5,8 +5,8 @@ use striate_nn::{Metadata, Network};
 use striate_tensor::{DType, Device, HostTensor, HostValues, Shape, Tensor, f16};
 
 use super::layout::Layout;
-use crate::normalisation::Normalisation;
 use crate::options::ReadOptions;
+use crate::preset::{Pixels, Preset};
 use crate::state_dict::{StateDict, read_running};
 use crate::torch::{ElementOrder, Place, StateTensor};
 use crate::values::{
@@ -23,12 +23,15 @@ pub(super) fn import(
     options: &ReadOptions,
 ) -> Result<Network> {
     let (mut parameters, mut buffers) = (Vec::new(), Vec::new());
+    let pixels = options.pixels.over(file.file(), layout.preset.pixels)?;
+    let preset = Preset { pixels, ..layout.preset };
+    log::info!("{}: {}: pictures {preset}", file.file(), layout.name);
     let shapes = layout.shapes(file.file())?;
     let infos: Vec<_> = shapes.iter().flat_map(|shape| &shape.parameters).collect();
     for tensor in layout.tensors(&shapes) {
         if let Place::Parameter(id) = tensor.place {
             let shape = infos[id.index()].shape;
-            let weight = Weight::new(&tensor, shape, &layout.normalisation);
+            let weight = Weight::new(&tensor, shape, &pixels);
             parameters.push(weight.load(file, device, options)?);
         }
     }
@@ -40,55 +43,54 @@ pub(super) fn import(
     }
     let failed = |e| Error::network(file.file(), e);
     let (image, channels) = (layout.spec.image, layout.spec.input[2]);
-    let mean = layout.normalisation.mean_image(image, channels, device);
+    let mean = pixels.mean_image(image, channels, device);
     let mean = mean.map_err(|e| Error::tensor(file.file(), "the mean image", e))?;
     Network::of(layout.spec.clone(), parameters, buffers, device)
         .and_then(|network| network.with_metadata(metadata(layout)).with_mean(mean))
         .map_err(failed)
 }
 
-/// Labels where the classes are ImageNet's, and how torchvision cuts pictures.
+/// Labels where the classes are ImageNet's, and how its makers cut pictures.
 pub(super) fn metadata(layout: &Layout) -> Metadata {
     let labels = labels(Order::Sorted);
     Metadata {
         labels: (layout.spec.classes() == labels.len()).then_some(labels),
-        protocol: Some("centre".into()),
+        protocol: Some("tested".into()),
+        view: Some(layout.preset.view(layout.spec.image)),
         note: Some(format!("imported from a state dict of torchvision's {}", layout.name)),
         ..Metadata::default()
     }
 }
 
-/// What happens to a parameter: `[out, channels, spatial]` becomes `[out, spatial, channels]`, and a
-/// channel may be scaled.
+/// What happens to a parameter: `[out, channels, spatial]` becomes `[out, spatial, channels]`, and
+/// what is done to pixels may become part of it.
 struct Weight<'a> {
     tensor: &'a StateTensor,
     /// Its shape here.
     shape: Shape,
     order: ElementOrder,
-    /// The factor of each channel, for the layer that sees the pixels.
-    scale: Option<[f64; 3]>,
+    /// What becomes part of the weights, for the layer that sees the pixels.
+    pixels: Option<Pixels>,
 }
 
 impl<'a> Weight<'a> {
-    fn new(tensor: &'a StateTensor, shape: Shape, normalisation: &Normalisation) -> Self {
+    fn new(tensor: &'a StateTensor, shape: Shape, pixels: &Pixels) -> Self {
         let order = tensor.order;
-        let sees_pixels = tensor.layer == 0
-            && order != ElementOrder::SAME
-            && order.channels == normalisation.deviation.len();
-        let scale = sees_pixels.then(|| [0, 1, 2].map(|channel| normalisation.scale(channel)));
-        Weight { tensor, shape, order, scale }
+        let sees_pixels =
+            tensor.layer == 0 && order != ElementOrder::SAME && order.channels == pixels.std.len();
+        Weight { tensor, shape, order, pixels: sees_pixels.then_some(*pixels) }
     }
 
     fn load(&self, file: &dyn StateDict, device: &Device, options: &ReadOptions) -> Result<Tensor> {
         let name = &self.tensor.name;
         let failed = |e| Error::tensor(file.file(), format!("tensor {name}"), e);
-        if self.order.is_same() && self.scale.is_none() {
+        if self.order.is_same() && self.pixels.is_none() {
             return file.load(name, device, options)?.reshape(self.shape).map_err(failed);
         }
         let stored = file.stored(name)?;
         // Dividing by about 58 would push small halves into the subnormals: the few weights that
         // are scaled stay as exact as they can be, unless halves are asked for.
-        let kept = if self.scale.is_some() { DType::F32 } else { stored.dtype() };
+        let kept = if self.pixels.is_some() { DType::F32 } else { stored.dtype() };
         let dtype = options.dtype.unwrap_or(kept);
         let fill = file.fill(name)?;
         let (values, counts) = self.permute(file.file(), stored, dtype, fill)?;
@@ -164,18 +166,16 @@ impl<'a> Weight<'a> {
         Ok(counts)
     }
 
-    /// `[channels, spatial]` to `[spatial, channels]`, scaled.
+    /// `[channels, spatial]` to `[spatial, channels]`, with what is done to pixels.
     fn turn(&self, from: &[f32], to: &mut [f32]) {
         let ElementOrder { channels, spatial } = self.order;
         for (channel, from) in from.chunks_exact(spatial).enumerate() {
-            let scale = self.scale.map(|scale| scale[channel]);
             for (at, value) in from.iter().enumerate() {
-                to[at * channels + channel] = match scale {
-                    // In double precision, so that there is one rounding.
-                    Some(scale) => (f64::from(*value) * scale) as f32,
-                    None => *value,
-                };
+                to[at * channels + channel] = *value;
             }
+        }
+        if let Some(pixels) = &self.pixels {
+            to.chunks_exact_mut(channels).for_each(|pixel| pixels.fold(pixel));
         }
     }
 }

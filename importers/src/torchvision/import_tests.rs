@@ -7,7 +7,7 @@ use striate_nn::{LayerSpec, NetworkSpec, conv2d, full_connect, pool};
 use striate_tensor::{RandomKey, Reference};
 
 use super::*;
-use crate::normalisation::IMAGENET;
+use crate::preset::{IMAGENET, UNIT};
 use crate::safetensors::{TensorFile, write_tensors};
 
 /// A picture's activations in torchvision's order.
@@ -187,7 +187,7 @@ fn compare(layout: &Layout, stored: DType, wanted: Option<DType>, tolerance: f64
     for channel in 0..channels {
         for at in 0..rows * cols {
             let pixel = f64::from(pixels[at * channels + channel]) / 255.0;
-            let (mean, deviation) = (IMAGENET.mean[channel], IMAGENET.deviation[channel]);
+            let (mean, deviation) = (IMAGENET.mean[channel], IMAGENET.std[channel]);
             planes.values.push((pixel - mean) / deviation);
         }
     }
@@ -263,9 +263,9 @@ fn imported_networks_compute_what_torchvision_computes() {
 fn f64_and_bf16_become_f32() {
     let layout = alexnet_like();
     let shapes = layout.spec.shapes().unwrap();
-    let normalisation = Normalisation { mean: [0.0; 3], deviation: [1.0 / 255.0; 3] };
+    let pixels = Pixels { range: 255.0, ..UNIT };
     let tensors = layout.tensors(&shapes);
-    let weight = Weight::new(&tensors[0], shapes[0].weight().unwrap(), &normalisation);
+    let weight = Weight::new(&tensors[0], shapes[0].weight().unwrap(), &pixels);
     let n = shapes[0].weight().unwrap().count();
     let numbers: Vec<f32> = (0..n).map(|i| (i % 64) as f32).collect();
     let f64s: Vec<u8> = numbers.iter().flat_map(|v| f64::from(*v).to_le_bytes()).collect();

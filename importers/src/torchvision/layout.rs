@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use striate_models::{alexnet, find, vgg};
 use striate_nn::{LayerShape, LayerSpec, NetworkSpec, Node};
 
-use crate::normalisation::{HALVES, IMAGENET, LITE, Normalisation};
+use crate::preset::{Filter, HALVES, LITE, Preset};
 use crate::state_dict::StateDict;
 use crate::torch::{self, StateTensor};
 use crate::{Error, Result};
@@ -17,8 +17,8 @@ pub(super) struct Layout {
     pub(super) spec: NetworkSpec,
     /// For each layer with weights, what the names of its tensors begin with.
     pub(super) prefixes: Vec<Option<String>>,
-    /// What was done to the pictures that it was trained on.
-    pub(super) normalisation: Normalisation,
+    /// How its makers prepared pictures.
+    pub(super) preset: Preset,
 }
 
 /// Where the full connects stand in `classifier`, between its ReLUs and dropouts.
@@ -100,9 +100,19 @@ const NAMED: &[&str] = &[
     "convnext_large",
 ];
 
-/// Those of them that were trained on pixels of -1 to 1.
-fn sees_halves(name: &str) -> bool {
-    name == "efficientnet_v2_l" || name.starts_with("efficientnet_lite")
+/// How the makers of a network prepared its pictures: torchvision's first weights for it, and timm's where
+/// torchvision has none. The size of the whole picture is the network's own.
+fn preset(name: &str) -> Preset {
+    let bicubic = Preset { filter: Filter::Bicubic, ..Preset::TORCHVISION };
+    match name {
+        "efficientnet_v2_s" | "efficientnet_v2_m" => Preset::TORCHVISION,
+        "efficientnet_v2_l" => Preset { pixels: HALVES, ..bicubic },
+        _ if name.starts_with("efficientnet_lite") => {
+            Preset { maker: "timm", pixels: HALVES, ..bicubic }
+        }
+        _ if name.starts_with("efficientnet_b") => bicubic,
+        _ => Preset::TORCHVISION,
+    }
 }
 
 /// What a network's name has in common with its family's: `resnet` of `resnet50`, `regnet_x` of
@@ -153,8 +163,7 @@ impl Layout {
     pub(super) fn named(name: &'static str, spec: NetworkSpec) -> Self {
         let has = |node: &Node| node.layer.has_parameters().then(|| node.name.clone());
         let prefixes = spec.nodes.iter().map(has).collect();
-        let normalisation = if sees_halves(name) { HALVES } else { IMAGENET };
-        Layout { name, spec, prefixes, normalisation }
+        Layout { name, spec, prefixes, preset: preset(name) }
     }
 
     /// The same network, where modules whose names end so end otherwise.
@@ -203,7 +212,7 @@ impl Layout {
             last = Some(place.to_owned());
             *prefix = format!("_blocks.{block}.{other}");
         }
-        self.normalisation = LITE;
+        self.preset = Preset { maker: "TensorFlow", pixels: LITE, ..self.preset };
         self
     }
 
@@ -223,7 +232,7 @@ impl Layout {
             }
         });
         let prefixes = prefixes.collect();
-        Layout { name, spec, prefixes, normalisation: IMAGENET }
+        Layout { name, spec, prefixes, preset: Preset::TORCHVISION }
     }
 
     /// The same network, where the names of all tensors have this before them.

@@ -9,10 +9,11 @@ use striate_tensor::{DType, Device, HostTensor, Shape, Tensor};
 use super::{Lift, Numbers, Output, Seen};
 use crate::inspection::StoredParameters;
 use crate::limits::check_image;
-use crate::normalisation::{IMAGENET, Normalisation, UNIT};
+
 use crate::onnx::export::properties::Properties;
 use crate::onnx::proto::ValueInfo;
 use crate::onnx::read::File;
+use crate::preset::{Pixels, Preset, UNIT};
 use crate::{Error, Format, Inspection, ReadOptions, Result};
 
 /// Rows and cols of pictures where the file leaves them open.
@@ -45,7 +46,7 @@ pub(in crate::onnx) fn inspect(file: &File, bytes: u64) -> Result<Inspection> {
         layers: layers.collect(),
         mean: match &pictures {
             Pictures::Own(properties) => properties.has_mean(),
-            Pictures::Torchvision(_) => true,
+            Pictures::Usual(_) => true,
         },
         training_state: Vec::new(),
         training: None,
@@ -59,8 +60,8 @@ pub(in crate::onnx) fn inspect(file: &File, bytes: u64) -> Result<Inspection> {
 enum Pictures {
     /// What the properties say: the file was written here.
     Own(Box<Properties>),
-    /// That torchvision prepares them: nothing else is said.
-    Torchvision(Normalisation),
+    /// Nothing is said: how most models want them.
+    Usual(Preset),
 }
 
 impl Pictures {
@@ -72,17 +73,17 @@ impl Pictures {
         }
         let [rows, cols, channels] = spec.input;
         if channels != 3 {
-            return Ok(Pictures::Torchvision(UNIT));
+            return Ok(Pictures::Usual(Preset { pixels: UNIT, ..Preset::TORCHVISION }));
         }
         // An eighth larger than what is cut out of them.
         spec.image = [rows, cols].map(|extent| extent.saturating_mul(8).div_ceil(7));
-        Ok(Pictures::Torchvision(IMAGENET))
+        Ok(Pictures::Usual(Preset::TORCHVISION))
     }
 
     fn metadata(&self, file: &File, spec: &NetworkSpec) -> Metadata {
         match self {
             Pictures::Own(properties) => properties.metadata.clone(),
-            Pictures::Torchvision(_) => metadata(file, spec),
+            Pictures::Usual(preset) => metadata(file, spec, preset),
         }
     }
 }
@@ -99,18 +100,19 @@ pub(in crate::onnx) fn network(
     let without = spec.image;
     let pictures = Pictures::of(file, &mut spec)?;
     let mean = match &pictures {
-        Pictures::Own(properties) => properties.mean(device),
-        Pictures::Torchvision(normalisation) if of_pictures => {
-            check_image(&file.name, "inputs", spec.image)?;
-            log::info!(
-                "{}: pictures are taken as torchvision's networks take them: (pixel / 255 - mean) / deviation",
-                file.name
-            );
-            fold(normalisation, &spec, &mut numbers)
-                .map_err(|got| refuse(file, "a convolution that alone sees the image", got))?;
-            normalisation.mean_image(spec.image, spec.input[2], device).map(Some)
+        Pictures::Own(properties) => {
+            options.pixels.refuse(&file.name)?;
+            properties.mean(device)
         }
-        Pictures::Torchvision(_) => {
+        Pictures::Usual(preset) if of_pictures => {
+            check_image(&file.name, "inputs", spec.image)?;
+            let pixels = options.pixels.over(&file.name, preset.pixels)?;
+            log::info!("{}: pictures {}", file.name, Preset { pixels, ..*preset });
+            fold(&pixels, &spec, &mut numbers)
+                .map_err(|got| refuse(file, "a convolution that alone sees the image", got))?;
+            pixels.mean_image(spec.image, spec.input[2], device).map(Some)
+        }
+        Pictures::Usual(_) => {
             spec.image = without;
             Ok(None)
         }
@@ -174,7 +176,7 @@ fn layers(file: &File) -> Result<Layers> {
 /// Makes what is done to pixels part of the weights that see them; the mean is subtracted before. Else
 /// what sees the image.
 fn fold(
-    normalisation: &Normalisation,
+    pixels: &Pixels,
     spec: &NetworkSpec,
     numbers: &mut [Numbers],
 ) -> std::result::Result<(), String> {
@@ -195,9 +197,7 @@ fn fold(
         return Err("a convolution in groups".into());
     }
     for numbers in numbers.iter_mut().filter(|n| n.node == first && n.role == Role::Weight) {
-        for (place, value) in numbers.values.iter_mut().enumerate() {
-            *value = (f64::from(*value) * normalisation.scale(place % channels)) as f32;
-        }
+        numbers.values.chunks_exact_mut(channels.max(1)).for_each(|pixel| pixels.fold(pixel));
     }
     Ok(())
 }
@@ -238,7 +238,7 @@ fn input(file: &File, lift: &mut Lift<'_>) -> Result<[usize; 3]> {
 }
 
 /// The classes, by the file's own metadata, or ImageNet's where there are a thousand.
-fn metadata(file: &File, spec: &NetworkSpec) -> Metadata {
+fn metadata(file: &File, spec: &NetworkSpec, preset: &Preset) -> Metadata {
     let classes = spec.classes();
     let stored = file.metadata.iter().filter(|(key, _)| LABELS.contains(&&**key));
     let stored = stored.filter_map(|(_, text)| names(text)).find(|names| names.len() == classes);
@@ -250,7 +250,8 @@ fn metadata(file: &File, spec: &NetworkSpec) -> Metadata {
     };
     Metadata {
         labels: stored.or_else(imagenet),
-        protocol: Some("centre".into()),
+        protocol: Some("tested".into()),
+        view: Some(preset.view(spec.image)),
         note: Some(format!("imported from an ONNX model{producer}")),
         extra,
         ..Metadata::default()
