@@ -3,11 +3,13 @@
 
 use std::num::NonZeroUsize;
 use std::ops::RangeBounds;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Args, ValueEnum};
 use striate::image::Protocol;
+use striate::importers::ModelFile;
 use striate::tensor::DType;
 
 use crate::error::{Error, Result};
@@ -115,13 +117,33 @@ pub(crate) enum Format {
     Ccv,
 }
 
-/// Which state dict of a checkpoint is read.
+/// Which state dict of a checkpoint is read, and which files belong to a model of Caffe's.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct StateDictArgs {
     /// Of a PyTorch checkpoint that holds several state dicts, read the one under this key, such as `ema`
     /// [default: the obvious one; a warning names the others].
     #[arg(long, value_name = "KEY")]
     pub(crate) state_dict: Option<String>,
+    /// Of a caffemodel, read the definition of its layers from this file (.prototxt) [default: the one beside
+    /// it].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) prototxt: Option<PathBuf>,
+    /// Of a caffemodel, subtract the mean image in this file (.binaryproto) [default: what the definition
+    /// says, or the mean of ImageNet's pictures].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) mean_file: Option<PathBuf>,
+}
+
+impl StateDictArgs {
+    /// A model file with what was asked for.
+    ///
+    /// # Errors
+    /// Where files of its kind have no such thing.
+    pub(crate) fn apply(&self, model: ModelFile) -> Result<ModelFile> {
+        let model = model.with_checkpoint_key(self.state_dict.clone())?;
+        let model = model.with_prototxt(self.prototxt.clone())?;
+        Ok(model.with_mean_file(self.mean_file.clone())?)
+    }
 }
 
 /// Precisions that weights can have.

@@ -99,9 +99,9 @@ pub(crate) fn model(path: &Path) -> Result<ModelFile> {
     }
 }
 
-/// As [`model`], and of a checkpoint the state dict that is asked for.
+/// As [`model`], with the state dict and the files that are asked for.
 pub(crate) fn model_of(path: &Path, args: &StateDictArgs) -> Result<ModelFile> {
-    Ok(model(path)?.with_checkpoint_key(args.state_dict.clone())?)
+    args.apply(model(path)?)
 }
 
 /// The samples at a path; `-` is a list of them from standard input, and what is no file or folder, such

@@ -45,7 +45,7 @@ pub(super) fn time_file(bench: &mut Bench<'_>, path: &str) -> Result<()> {
         return time_onnx(bench, path);
     }
     let options = ReadOptions::default().dtype(bench.dtype);
-    let file = ModelFile::open(path)?.with_checkpoint_key(bench.state_dict.state_dict.clone())?;
+    let file = bench.state_dict.apply(ModelFile::open(path)?)?;
     let network = file.read(&bench.device, &options)?;
     time(bench, path, network.with_algorithm(bench.algorithm))
 }

@@ -231,7 +231,7 @@ fn windows(
 ) -> Option<[usize; 2]> {
     let inside = extent.checked_add(pad)?;
     let padded = inside.checked_add(pad)?;
-    if size == 0 || stride == 0 || pad >= size {
+    if size == 0 || stride == 0 || pad >= size || size > padded {
         return None;
     }
     let span = match ceil {
