@@ -215,7 +215,11 @@ mod tests {
     #[test]
     fn says_what_a_file_is() {
         let tar: Vec<u8> = [vec![b'a'; 8], vec![0; 249], b"ustar\0".to_vec()].concat();
-        let cases: [(&[u8], &str); 21] = [
+        let cases: [(&[u8], &str); 25] = [
+            (b"# AlexNet\nname: \"AlexNet\"\n", "name the .caffemodel"),
+            (b"layer {\n  name: 'a'", "name the .caffemodel"),
+            (b"input_dim: 1", "name the .caffemodel"),
+            (b"net: \"train.prototxt\"", "a text: \"net:"),
             (b"version https://git-lfs.github.com/spec/v1\noid", "git lfs pull"),
             (b"<!DOCTYPE html><html>", "an HTML page"),
             (b"\xef\xbb\xbf\n <HTML lang=en>", "an HTML page"),

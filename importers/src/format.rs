@@ -181,6 +181,36 @@ mod tests {
     }
 
     #[test]
+    fn recognises_models_of_caffes() {
+        let heads: [&[u8]; 6] = [
+            // A name, and a layer of each form or an input.
+            b"\x0a\x03net\xa2\x06\x10",
+            b"\x0a\x00\x12\x10",
+            b"\x0a\x03net\x1a\x04data",
+            // Layers alone.
+            b"\xa2\x06\x85\x02\x0a\x04conv\x12",
+            b"\x12\x85\x02\x12\x04data\x1a",
+            b"\x12\x20\x22\x04data",
+        ];
+        for head in heads {
+            assert_eq!(found(head, "bin"), Ok(Format::Caffe), "{head:?}");
+        }
+        assert_eq!(found(b"\x20\x01", "caffemodel"), Ok(Format::Caffe));
+        // ONNX, a name that is none or is cut off, other fields, a text that begins with an empty line.
+        assert_eq!(found(b"\x08\x07\x12\x07pytorch", "caffemodel"), Ok(Format::Onnx));
+        let others: [&[u8]; 4] = [
+            b"\n\x03n\0t\xa2\x06",
+            b"\x0a\x09net\xa2\x06",
+            b"\xa2\x06\x10\x12\x04conv",
+            b"\x12\x07pytorch\x1a\x01",
+        ];
+        for head in others {
+            assert!(found(head, "bin").is_err(), "{head:?}");
+        }
+        assert!(found(b"\nname: 'net'\nlayer {", "bin").unwrap_err().contains(".prototxt"));
+    }
+
+    #[test]
     fn a_text_is_never_taken_for_a_length() {
         for text in [
             "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",

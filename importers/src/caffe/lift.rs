@@ -1,6 +1,6 @@
 //! The layers of a network here that Caffe's layers become, one after the other.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use striate_nn::{Activation, Inputs, LayerSpec, Node, Role, ScaleSpec};
 use striate_tensor::Shape;
@@ -106,6 +106,8 @@ pub(super) struct Lift<'a> {
     /// The nodes that each node sees.
     pub(super) sources: Vec<Vec<Option<usize>>>,
     names: HashSet<String>,
+    /// How often a name was wanted: where the search for another begins.
+    wanted: HashMap<String, usize>,
     pub(super) numbers: Vec<Numbers>,
     /// Mean and variance of the batch normalizations, by node.
     pub(super) running: Vec<(usize, Vec<f32>)>,
@@ -136,6 +138,7 @@ impl<'a> Lift<'a> {
             nodes: Vec::new(),
             sources: Vec::new(),
             names: HashSet::new(),
+            wanted: HashMap::new(),
             numbers: Vec::new(),
             running: Vec::new(),
             allow_overflow,
@@ -250,9 +253,9 @@ impl<'a> Lift<'a> {
             false => name,
         };
         let mut unique = name.clone();
-        let mut number = 1;
+        let number = self.wanted.entry(name.clone()).or_insert(1);
         while !self.names.insert(unique.clone()) {
-            number += 1;
+            *number += 1;
             unique = format!("{name}_{number}");
         }
         unique

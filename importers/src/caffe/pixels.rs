@@ -47,10 +47,13 @@ impl Pictures {
             // An eighth larger than what is cut out of them.
             own => own.map(|extent| extent.saturating_mul(8).div_ceil(7)),
         };
+        // A mean image has as many numbers as the pixels of a colour image of this size.
+        let size =
+            |[rows, cols]: [usize; 2]| [rows, cols.saturating_mul(channels.div_ceil(COLOURS))];
+        check_image(name, "input", size(image))?;
         let mut pixels = usual(name, channels, options.mean_file.is_some(), transform)?;
         let Some(path) = options.mean_file else {
             pixels = options.pixels.over(name, pixels)?;
-            check_image(name, "input", image)?;
             let preset = preset(pixels);
             return Ok(Pictures { preset, image, channels, mean: None });
         };
@@ -71,7 +74,7 @@ impl Pictures {
                 return refuse(expected, format!("{r}x{c}"));
             }
         }
-        check_image(name, "input", image)?;
+        check_image(name, "mean image", size(image))?;
         Ok(Pictures { preset: preset(pixels), image, channels, mean: Some(mean) })
     }
 
