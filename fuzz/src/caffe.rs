@@ -74,7 +74,8 @@ pub fn proto_bytes(number: u8, contents: &[u8]) -> Vec<u8> {
 /// An array of a layer: its extents and so many numbers.
 pub fn caffe_blob(dims: &[u8]) -> Vec<u8> {
     let count = dims.iter().map(|&extent| usize::from(extent)).product::<usize>();
-    let values: Vec<u8> = (1..=count).flat_map(|value| (value as f32 / 8.0).to_le_bytes()).collect();
+    let values: Vec<u8> =
+        (1..=count).flat_map(|value| (value as f32 / 8.0).to_le_bytes()).collect();
     [proto_bytes(7, &proto_bytes(1, dims)), proto_bytes(5, &values)].concat()
 }
 

@@ -1,7 +1,14 @@
-//! Files of Caffe's, written by the tests; and what its layers compute, written down plainly.
+//! Files of Caffe's, written by the tests, and networks of them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use striate_importers::{ReadOptions, inspect, read};
+use striate_nn::Network;
+use striate_tensor::Tensor;
+
+use super::plain::Image;
+use super::reference;
 
 /// An array of a layer: its extents and its numbers.
 pub(crate) type Blob = (Vec<usize>, Vec<f32>);
@@ -101,167 +108,94 @@ pub(crate) fn numbers(seed: u64, dims: &[usize]) -> Blob {
     (dims.to_vec(), (0..count).map(|_| next()).collect())
 }
 
-/// An image as Caffe has it: channel after channel.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Image {
-    pub(crate) dims: [usize; 3],
-    pub(crate) values: Vec<f64>,
-}
-
-impl Image {
-    pub(crate) fn random(seed: u64, dims: [usize; 3]) -> Self {
-        let values = numbers(seed, &dims).1.into_iter().map(f64::from).collect();
-        Image { dims, values }
-    }
-
-    pub(crate) fn of(dims: [usize; 3], value: impl Fn(usize, usize, usize) -> f64) -> Self {
-        let [channels, rows, cols] = dims;
-        let mut values = Vec::new();
-        for c in 0..channels {
-            for y in 0..rows {
-                values.extend((0..cols).map(|x| value(c, y, x)));
-            }
-        }
-        Image { dims, values }
-    }
-
-    /// A pixel's channel; 0 beyond the edge.
-    pub(crate) fn at(&self, c: usize, y: isize, x: isize) -> f64 {
-        let [_, rows, cols] = self.dims;
-        match (0..rows as isize).contains(&y) && (0..cols as isize).contains(&x) {
-            true => self.values[(c * rows + y as usize) * cols + x as usize],
-            false => 0.0,
-        }
-    }
-
-    pub(crate) fn map(&self, function: impl Fn(f64) -> f64) -> Self {
-        Image { dims: self.dims, values: self.values.iter().map(|&x| function(x)).collect() }
-    }
-
-    /// A function of each element and of its channel's number.
-    pub(crate) fn channels(&self, function: impl Fn(f64, usize) -> f64) -> Self {
-        Self::of(self.dims, |c, y, x| function(self.at(c, y as isize, x as isize), c))
-    }
-
-    /// A function of the elements of two images.
-    pub(crate) fn zip(&self, other: &Self, function: impl Fn(f64, f64) -> f64) -> Self {
-        let pairs = self.values.iter().zip(&other.values);
-        Image { dims: self.dims, values: pairs.map(|(&a, &b)| function(a, b)).collect() }
-    }
-
-    pub(crate) fn join(&self, other: &Self) -> Self {
-        let [channels, rows, cols] = self.dims;
-        let values = [self.values.clone(), other.values.clone()].concat();
-        Image { dims: [channels + other.dims[0], rows, cols], values }
-    }
-
-    /// Some of the channels.
-    pub(crate) fn part(&self, first: usize, count: usize) -> Self {
-        let [_, rows, cols] = self.dims;
-        Self::of([count, rows, cols], |c, y, x| self.at(c + first, y as isize, x as isize))
-    }
-}
-
-/// How a convolution goes over an image, `[rows, cols]`.
-#[derive(Clone, Copy)]
-pub(crate) struct Windows {
-    pub(crate) stride: [usize; 2],
-    pub(crate) pad: [usize; 2],
-    pub(crate) dilation: [usize; 2],
-    pub(crate) groups: usize,
-}
-
-pub(crate) const SIMPLE: Windows =
-    Windows { stride: [1; 2], pad: [0; 2], dilation: [1; 2], groups: 1 };
-
-pub(crate) fn convolve(x: &Image, (dims, w): &Blob, bias: &[f32], windows: Windows) -> Image {
-    let &[count, own, kernel_rows, kernel_cols] = &dims[..] else { panic!("{dims:?}") };
-    let Windows { stride, pad, dilation, groups } = windows;
-    let out = |axis: usize| {
-        let reach = (dims[axis + 2] - 1) * dilation[axis] + 1;
-        (x.dims[axis + 1] + 2 * pad[axis] - reach) / stride[axis] + 1
-    };
-    Image::of([count, out(0), out(1)], |o, y, x_out| {
-        let mut sum = bias.get(o).copied().map_or(0.0, f64::from);
-        for c in 0..own {
-            for i in 0..kernel_rows {
-                for j in 0..kernel_cols {
-                    let row = (y * stride[0] + i * dilation[0]) as isize - pad[0] as isize;
-                    let col = (x_out * stride[1] + j * dilation[1]) as isize - pad[1] as isize;
-                    let channel = o / (count / groups) * own + c;
-                    let weight = w[((o * own + c) * kernel_rows + i) * kernel_cols + j];
-                    sum += f64::from(weight) * x.at(channel, row, col);
-                }
-            }
-        }
-        sum
-    })
-}
-
-/// The transposed convolution: weights `[in, out / groups, rows, cols]`.
-pub(crate) fn deconvolve(x: &Image, (dims, w): &Blob, bias: &[f32], windows: Windows) -> Image {
-    let &[channels, own, kernel_rows, kernel_cols] = &dims[..] else { panic!("{dims:?}") };
-    let Windows { stride, pad, dilation, groups } = windows;
-    let out = |axis: usize| {
-        let reach = (dims[axis + 2] - 1) * dilation[axis] + 1;
-        (x.dims[axis + 1] - 1) * stride[axis] + reach - 2 * pad[axis]
-    };
-    let count = own * groups;
-    let mut y = Image::of([count, out(0), out(1)], |o, _, _| f64::from(bias[o]));
-    for c in 0..channels {
-        for o in 0..own {
-            for (row, col) in (0..x.dims[1]).flat_map(|r| (0..x.dims[2]).map(move |c| (r, c))) {
-                for (i, j) in (0..kernel_rows).flat_map(|i| (0..kernel_cols).map(move |j| (i, j))) {
-                    let at = (row * stride[0] + i * dilation[0]).checked_sub(pad[0]);
-                    let to = (col * stride[1] + j * dilation[1]).checked_sub(pad[1]);
-                    let (Some(at), Some(to)) = (at, to) else { continue };
-                    if at < y.dims[1] && to < y.dims[2] {
-                        let weight = w[((c * own + o) * kernel_rows + i) * kernel_cols + j];
-                        let channel = c / (channels / groups) * own + o;
-                        let place = (channel * y.dims[1] + at) * y.dims[2] + to;
-                        y.values[place] += f64::from(weight) * x.at(c, row as isize, col as isize);
-                    }
-                }
-            }
-        }
-    }
-    y
-}
-
-/// Pooling as Caffe counts it: the number of windows rounded up, less one where the last would begin behind
-/// the image and the border before it; a mean over the window within the border.
-pub(crate) fn pool(
-    x: &Image,
-    [size, stride, pad]: [[usize; 2]; 3],
-    ceil: bool,
-    mean: bool,
-) -> Image {
-    let out = |axis: usize| {
-        let extent = x.dims[axis + 1];
-        let span = extent + 2 * pad[axis] - size[axis];
-        let mut out = if ceil { span.div_ceil(stride[axis]) } else { span / stride[axis] } + 1;
-        if (pad[0] > 0 || pad[1] > 0) && (out - 1) * stride[axis] >= extent + pad[axis] {
-            out -= 1;
-        }
-        out
-    };
-    Image::of([x.dims[0], out(0), out(1)], |c, row, col| {
-        let (mut cells, mut all) = (Vec::new(), 1);
-        let range = |axis: usize, at: usize| {
-            let start = (at * stride[axis]) as isize - pad[axis] as isize;
-            let end = start + size[axis] as isize;
-            (start, end.min((x.dims[axis + 1] + pad[axis]) as isize))
+/// What a network gives for an image of Caffe's, less the mean; in Caffe's order.
+pub(crate) fn run(network: &Network, x: &Image) -> Image {
+    let [channels, rows, cols] = x.dims;
+    let mut values = Vec::new();
+    for (y, z) in (0..rows).flat_map(|y| (0..cols).map(move |z| (y, z))) {
+        // Here red comes first.
+        let order: Vec<usize> = match channels {
+            3 => vec![2, 1, 0],
+            _ => (0..channels).collect(),
         };
-        let ((top, bottom), (left, right)) = (range(0, row), range(1, col));
-        all *= (bottom - top) * (right - left);
-        for y in top.max(0)..bottom.min(x.dims[1] as isize) {
-            for z in left.max(0)..right.min(x.dims[2] as isize) {
-                cells.push(x.at(c, y, z));
-            }
+        values.extend(order.iter().map(|&c| x.at(c, y as isize, z as isize) as f32));
+    }
+    let x = Tensor::from_vec(values, [1, rows, cols, channels], network.device()).unwrap();
+    let y = network.forward(&x).unwrap();
+    let values = y.to_vec::<f32>().unwrap();
+    match *y.shape().dims() {
+        [1, count] => {
+            Image { dims: [count, 1, 1], values: values.iter().map(|&v| v.into()).collect() }
         }
-        match mean {
-            true => cells.iter().sum::<f64>() / all as f64,
-            false => cells.iter().copied().fold(f64::NEG_INFINITY, f64::max),
-        }
-    })
+        [1, rows, cols, channels] => Image::of([channels, rows, cols], |c, y, x| {
+            values[(y * cols + x) * channels + c].into()
+        }),
+        ref other => panic!("{other:?}"),
+    }
+}
+
+pub(crate) fn assert_near(got: &Image, wanted: &Image, what: &str) {
+    assert_eq!(got.dims, wanted.dims, "{what}");
+    for (place, (got, wanted)) in got.values.iter().zip(&wanted.values).enumerate() {
+        let near = (got - wanted).abs() <= 1e-5 * wanted.abs().max(1.0);
+        assert!(near, "{what}: {got} for {wanted} at {place}");
+    }
+}
+
+/// Layers after an input of these extents.
+pub(crate) fn after([channels, rows, cols]: [usize; 3], layers: &str) -> String {
+    format!(
+        "name: 'small' input: 'data' input_dim: 2 input_dim: {channels} input_dim: {rows} input_dim: {cols}\n\
+         {layers}"
+    )
+}
+
+/// A layer in text.
+pub(crate) fn text(name: &str, kind: &str, bottom: &str, parameters: &str) -> String {
+    format!(
+        "layer {{ name: '{name}' type: '{kind}' bottom: '{bottom}' top: '{name}' {parameters} }}\n"
+    )
+}
+
+pub(crate) fn network(definition: &str, layers: &[(&str, Vec<Blob>)]) -> Network {
+    let folder = tempfile::tempdir().unwrap();
+    // A file has a layer, also where none has weights.
+    let layers = if layers.is_empty() { &[("nothing", Vec::new())] } else { layers };
+    let path = write(folder.path(), definition, &weights(layers));
+    let network = read(&path, &reference(), &ReadOptions::default()).unwrap();
+    assert_eq!(&inspect(&path).unwrap().spec, network.spec());
+    network
+}
+
+/// Compares a network with a function of the image that it sees.
+pub(crate) fn check(
+    dims: [usize; 3],
+    layers: &str,
+    blobs: &[(&str, Vec<Blob>)],
+    plain: impl Fn(&Image) -> Image,
+) {
+    let network = network(&after(dims, layers), blobs);
+    let x = Image::random(7, dims);
+    assert_near(&run(&network, &x), &plain(&x), layers);
+}
+
+/// The message of reading, with what caused it.
+pub(crate) fn refused(definition: &str, model: &[u8]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let path = write(folder.path(), definition, model);
+    let error = read(&path, &reference(), &ReadOptions::default()).unwrap_err();
+    let text = chain(&error);
+    assert_eq!(chain(&inspect(&path).unwrap_err()), text);
+    assert!(text.contains("net.prototxt: ") || text.contains("net.caffemodel: "), "{text}");
+    text
+}
+
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
 }

@@ -3,6 +3,7 @@
 #![allow(dead_code)] // each test file uses its own part
 
 pub(crate) mod caffe;
+pub(crate) mod plain;
 
 use std::path::{Path, PathBuf};
 
