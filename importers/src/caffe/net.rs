@@ -7,25 +7,8 @@ use super::proto::{Extents, Layer, Net, Rule, State, TEST, Transform};
 use crate::limits::check_layers;
 use crate::{Error, Result};
 
-/// Layers that read pictures or make them up.
-const DATA: [&str; 7] =
-    ["Data", "ImageData", "HDF5Data", "MemoryData", "WindowData", "DummyData", "AnnotatedData"];
-
-/// Layers for training and tests, and such as end what nothing else sees.
-const ENDS: [&str; 12] = [
-    "Accuracy",
-    "SoftmaxWithLoss",
-    "SoftmaxLoss",
-    "EuclideanLoss",
-    "HingeLoss",
-    "InfogainLoss",
-    "MultinomialLogisticLoss",
-    "SigmoidCrossEntropyLoss",
-    "ContrastiveLoss",
-    "SmoothL1Loss",
-    "Silence",
-    "HDF5Output",
-];
+/// Layers for tests, and such as end what nothing else sees; losses as well.
+const ENDS: [&str; 3] = ["Accuracy", "Silence", "HDF5Output"];
 
 /// A definition of a network: a prototxt, or what a caffemodel says of itself.
 pub(super) struct Definition {
@@ -112,7 +95,7 @@ impl Definition {
         let mut ended = BTreeSet::new();
         let kept = self.layers.iter().filter(|layer| self.keeps(layer));
         for layer in kept.filter(|layer| layer.kind() != "Input" && !is_data(layer)) {
-            if ENDS.contains(&layer.kind()) {
+            if ENDS.contains(&layer.kind()) || layer.kind().ends_with("Loss") {
                 ended.extend(layer.bottom.iter().filter_map(|name| values.get(&**name)));
                 continue;
             }
@@ -217,8 +200,9 @@ impl Steps {
     }
 }
 
+/// Whether a layer reads pictures, or makes them up.
 fn is_data(layer: &Layer) -> bool {
-    DATA.contains(&layer.kind())
+    layer.kind().ends_with("Data")
 }
 
 /// The extents of an image that a network sees.
