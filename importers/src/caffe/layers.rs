@@ -380,7 +380,7 @@ fn reshape(cx: &mut Cx<'_, '_>) -> Outcome<Output> {
     let shape = own.shape.unwrap_or_default().dim;
     let whole = own.axis.unwrap_or(0) == 0 && own.num_axes.unwrap_or(-1) == -1;
     // The images of a batch stay apart.
-    let (Some(0 | 1 | -1), Some(wanted), true) = (shape.first(), shape.get(1..), whole) else {
+    let (Some(-1..=1), Some(wanted), true) = (shape.first(), shape.get(1..), whole) else {
         return invalid(format!("{:?} made {shape:?}", x.dims));
     };
     let keeps = |(at, &extent): (usize, &i64)| match extent {

@@ -23,7 +23,7 @@ pub(super) fn record<T: Record>(file: &str, fields: &[Field]) -> Result<T> {
 fn fill<T: Record>(record: &mut T, file: &str, fields: &[Field]) -> Result<()> {
     for field in fields {
         let is_ignored = |name: &&str| *name == "*" || *name == field.name;
-        if !record.set(file, field)? && !T::IGNORED.iter().any(|name| is_ignored(name)) {
+        if !record.set(file, field)? && !T::IGNORED.iter().any(is_ignored) {
             let place = format!("{}: `{}`", field.place, field.name);
             let expected = "a field that is known here";
             return Err(Error::content(file, place, expected, "one that may change the meaning"));
