@@ -38,6 +38,7 @@ fn main() -> Outcome {
     let scratch = tempfile::tempdir()?;
     seeds.models(scratch.path())?;
     seeds.pickles()?;
+    seeds.caffe()?;
     seeds.text()?;
     seeds.sets(scratch.path())?;
     seeds.pictures()
@@ -104,6 +105,69 @@ impl Seeds {
             self.put("pickle", &name, fs::read(&path)?)?;
         }
         Ok(())
+    }
+
+    fn caffe(&self) -> Outcome {
+        use parsers::{caffe_blob, proto_bytes};
+        self.put("caffemodel", "all", parsers::caffe_model())?;
+        // Old files: layers of another field, four extents, a key before each number.
+        let old: Vec<u8> = [[8, 1], [16, 1], [24, 1], [32, 2]].concat();
+        let old = [old, [[45, 0, 0, 128, 63], [45, 0, 0, 0, 64]].concat()].concat();
+        let layer = [
+            proto_bytes(2, b"data"),
+            proto_bytes(3, b"fc"),
+            proto_bytes(4, b"fc"),
+            vec![5 << 3, 14],
+            proto_bytes(6, &old),
+            // One number of an inner product without addends.
+            vec![17 << 3 & 0x7f | 0x82, 1, 4, 8, 1, 16, 0],
+        ];
+        let fc = proto_bytes(2, &layer.concat());
+        // An image of 1x2 pixels with one channel.
+        let input = [proto_bytes(3, b"data"), vec![32, 1, 32, 1, 32, 1, 32, 2]].concat();
+        self.put("caffemodel", "old", [proto_bytes(1, b"old"), fc, input].concat())?;
+        // What says itself how large the image is that it was trained on.
+        let data = [
+            proto_bytes(1, b"data"),
+            proto_bytes(2, b"Data"),
+            proto_bytes(4, b"data"),
+            proto_bytes(100, &[24, 1]),
+        ];
+        let norm = [
+            proto_bytes(1, b"norm"),
+            proto_bytes(2, b"BatchNorm"),
+            proto_bytes(3, b"data"),
+            proto_bytes(4, b"norm"),
+            proto_bytes(7, &caffe_blob(&[3])),
+            proto_bytes(7, &caffe_blob(&[3])),
+            proto_bytes(7, &caffe_blob(&[1])),
+        ];
+        let fc = [
+            proto_bytes(1, b"fc"),
+            proto_bytes(2, b"InnerProduct"),
+            proto_bytes(3, b"norm"),
+            proto_bytes(4, b"fc"),
+            proto_bytes(7, &caffe_blob(&[2, 3])),
+            proto_bytes(7, &caffe_blob(&[2])),
+            proto_bytes(117, &[8, 2]),
+        ];
+        let layers = [data.concat(), norm.concat(), fc.concat()];
+        let layers: Vec<u8> = layers.iter().flat_map(|layer| proto_bytes(100, layer)).collect();
+        self.put("caffemodel", "trained", layers)?;
+        self.put("caffemodel", "mean", caffe_blob(&[3, 1, 1]))?;
+        self.put("caffemodel", "mean-image", caffe_blob(&[3, 6, 7]))?;
+
+        self.put("prototxt", "all", parsers::DEFINITION)?;
+        let old = "layers { name: \"fc\" type: INNER_PRODUCT, bottom: 'data'; top: 'fc' # old\n\
+                   inner_product_param < num_output: 2 > }\n\
+                   input: \"da\" 'ta' input_dim: [1, 2, 2] input_dim: 0x2\n\
+                   layers { name: 'loss' type: SOFTMAX_LOSS bottom: 'fc' bottom: 'fc' }";
+        self.put("prototxt", "old", old)?;
+        let trained = "layer { name: 'data' type: 'Data' top: 'data' transform_param {\n\
+                       crop_size: 6 scale: .5 mean_value: [1, 2, 3] } include { phase: TRAIN } }\n\
+                       layer { name: 'conv' type: 'Convolution' bottom: 'data' top: '\\x63\\157nv'\n\
+                       convolution_param { num_output: 2 kernel_h: 3 kernel_w: 3 } exclude { stage: 'x' } }";
+        Ok(self.put("prototxt", "trained", trained)?)
     }
 
     fn text(&self) -> Outcome {

@@ -280,6 +280,48 @@ fn inspect_lists_the_tensors_of_a_checkpoint() {
     scene.striate(&asked).failed(&["state dict \"ema\"", "checkpoint of PyTorch's"]);
 }
 
+/// A caffemodel: a name, and a layer `fc` with two numbers for each of four pixels.
+fn caffemodel() -> Vec<u8> {
+    let field = |key: &[u8], contents: &[u8]| [key, &[contents.len() as u8], contents].concat();
+    let values: Vec<u8> = (0..8u8).flat_map(|value| f32::from(value).to_le_bytes()).collect();
+    let blob = [field(&[0x3a], &field(&[0x0a], &[2, 4])), field(&[0x2a], &values)].concat();
+    let layer = [field(&[0x0a], b"fc"), field(&[0x3a], &blob)].concat();
+    [field(&[0x0a], b"net"), field(&[0xa2, 6], &layer)].concat()
+}
+
+#[test]
+fn a_model_of_caffes_is_read_with_its_definition() {
+    let scene = Scene::new();
+    let definition = |rows: usize, cols: usize| {
+        format!(
+            "name: 'net{rows}' input: 'data' input_shape {{ dim: [1, 1, {rows}, {cols}] }}
+             layer {{ name: 'fc' type: 'InnerProduct' bottom: 'data' top: 'fc'
+                     inner_product_param {{ num_output: 2 bias_term: false }} }}"
+        )
+    };
+    std::fs::write(scene.path("net.caffemodel"), caffemodel()).unwrap();
+    let asked = ["inspect", "net.caffemodel"];
+    scene.striate(&asked).failed(&["net.caffemodel", "deploy.prototxt", "--prototxt"]);
+    std::fs::write(scene.path("net.prototxt"), definition(2, 2)).unwrap();
+    std::fs::write(scene.path("other.prototxt"), definition(1, 4)).unwrap();
+    for (options, name) in [(&[][..], "net2"), (&["--prototxt", "other.prototxt"][..], "net1")] {
+        let asked = [&["inspect", "--format", "json"], options, &["net.caffemodel"]].concat();
+        let report = &json(&scene.striate(&asked).done())[0];
+        assert_eq!((&report["name"], &report["format"]), (&name.into(), &"caffe".into()));
+    }
+    let convert = ["convert", "--prototxt", "other.prototxt", "net.caffemodel", "own.safetensors"];
+    scene.striate(&convert).done();
+    let report =
+        &json(&scene.striate(&["inspect", "--format", "json", "own.safetensors"]).done())[0];
+    assert_eq!(report["name"], "net1");
+
+    scene.striate(&["inspect", "net.prototxt"]).failed(&["name the .caffemodel"]);
+    let asked = ["inspect", "--prototxt", "net.prototxt", "tiny.sqlite3"];
+    scene.striate(&asked).failed(&["definition net.prototxt", "a caffemodel"]);
+    let asked = ["convert", "--mean-file", "none.binaryproto", "net.caffemodel", "x.safetensors"];
+    scene.striate(&asked).failed(&["none.binaryproto"]);
+}
+
 #[test]
 fn export_writes_a_model_that_run_runs() {
     let scene = Scene::new();

@@ -8,6 +8,7 @@
 // Shared by the fuzzer's crate and a test, which use different parts of it; a panic is a finding.
 #![allow(dead_code, unused_imports, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
+mod caffe;
 mod models;
 mod onnx;
 mod pictures;
@@ -16,6 +17,7 @@ mod text;
 
 use std::path::PathBuf;
 
+pub use caffe::{DEFINITION, caffe_blob, caffe_model, caffemodel, proto_bytes, prototxt};
 pub use models::{ccv, ccv_rows, pickle, safetensors, small_training};
 pub use onnx::onnx;
 pub use pictures::{jpeg, other_pictures};
@@ -26,7 +28,8 @@ pub use text::{lists, options, recipe, spec};
 pub type Target = fn(&[u8]);
 
 /// Every target by name.
-pub const TARGETS: [(&str, Target); 16] = [
+pub const TARGETS: [(&str, Target); 18] = [
+    ("caffemodel", caffemodel),
     ("ccv", ccv),
     ("ccv_rows", ccv_rows),
     ("cifar", cifar),
@@ -40,6 +43,7 @@ pub const TARGETS: [(&str, Target); 16] = [
     ("options", options),
     ("other_pictures", other_pictures),
     ("pickle", pickle),
+    ("prototxt", prototxt),
     ("recipe", recipe),
     ("safetensors", safetensors),
     ("spec", spec),

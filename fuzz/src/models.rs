@@ -11,7 +11,7 @@ use striate_tensor::{DType, Device, Reference, Tensor};
 
 use super::{Scratch, printed, same_bits};
 
-fn device() -> Device {
+pub(super) fn device() -> Device {
     Device::new(Reference::new())
 }
 
@@ -116,7 +116,7 @@ fn tensors_come_back(scratch: &Scratch, file: &TensorFile) {
 
 /// Reads a model file in every way that there is. What is a network is inspected without an error,
 /// and comes back as the same when written.
-fn survives(scratch: &Scratch, path: &Path) {
+pub(super) fn survives(scratch: &Scratch, path: &Path) {
     let device = device();
     let network = importers::read(path, &device, &ReadOptions::default());
     let inspection = importers::inspect(path);

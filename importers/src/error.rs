@@ -135,6 +135,14 @@ pub enum Error {
         /// Each operator, how often it stands there, and the first nodes.
         operators: String,
     },
+    /// The file has layers that are not there.
+    #[error("{file}: layers that are not supported: {layers}")]
+    Layers {
+        /// The file.
+        file: String,
+        /// Each type of layer, how often it stands there, and the first layers.
+        layers: String,
+    },
     /// The file's graph could not be run.
     #[error("{file}: the run failed")]
     Graph {

@@ -92,6 +92,46 @@ pub(crate) fn is_onnx(head: &[u8]) -> bool {
     }
 }
 
+/// A caffemodel has no signature either: it begins with the name of the network and its first layer, or
+/// with that layer, which has a name and a type, or the names of what it sees.
+pub(crate) fn is_caffe(head: &[u8]) -> bool {
+    const NAME: u8 = 0x0a;
+    const V1_LAYER: u8 = 0x12;
+    const INPUT: u8 = 0x1a;
+    const LAYER: [u8; 2] = [0xa2, 0x06];
+    if let Some(rest) = head.strip_prefix(&[NAME]).and_then(behind_text) {
+        return matches!(rest, [V1_LAYER | INPUT, ..]) || rest.starts_with(&LAYER);
+    }
+    let layer = head.strip_prefix(&[V1_LAYER]).map(|rest| (rest, 0x12..=0x22));
+    let layer = layer.or_else(|| head.strip_prefix(&LAYER).map(|rest| (rest, NAME..=NAME)));
+    let Some((rest, keys)) = layer else { return false };
+    // The length of the layer, then its first field: a text.
+    let Some((_, rest)) = length(rest) else { return false };
+    match rest {
+        [key, rest @ ..] => key & 7 == 2 && keys.contains(key) && behind_text(rest).is_some(),
+        [] => false,
+    }
+}
+
+/// A length, and what follows it.
+fn length(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let mut length = 0;
+    for (place, byte) in bytes.iter().enumerate().take(4) {
+        length |= usize::from(byte & 0x7f) << (7 * place);
+        if byte & 0x80 == 0 {
+            return Some((length, &bytes[place + 1..]));
+        }
+    }
+    None
+}
+
+/// What follows a text with its length before it; nothing where it is no text.
+fn behind_text(bytes: &[u8]) -> Option<&[u8]> {
+    let (length, rest) = length(bytes)?;
+    let text = std::str::from_utf8(rest.get(..length)?).ok()?;
+    (!text.chars().any(char::is_control)).then(|| &rest[length..])
+}
+
 /// Characters of a text that a message shows.
 const SHOWN: usize = 48;
 
@@ -115,6 +155,13 @@ fn describe_text(head: &[u8]) -> Option<String> {
                 .into(),
         );
     }
+    if is_prototxt(text) {
+        return Some(
+            "a network of Caffe's in text (.prototxt), which has no weights; name the .caffemodel, and this \
+             file is read with it where it is beside it, or given as --prototxt"
+                .into(),
+        );
+    }
     let mut shown: String = text.chars().take(SHOWN).collect();
     if shown.len() < text.len() {
         shown.push('…');
@@ -128,6 +175,21 @@ fn describe_text(head: &[u8]) -> Option<String> {
         Some(_) => format!("a text: {shown:?}"),
         None => "white space alone".into(),
     })
+}
+
+/// Whether a text is a definition of Caffe's: its first field is one of a network's.
+fn is_prototxt(text: &str) -> bool {
+    const FIELDS: [&str; 7] =
+        ["name", "layer", "layers", "input", "input_dim", "input_shape", "force_backward"];
+    let mut lines = text.lines().map(str::trim_start);
+    let first = lines.find(|line| !line.is_empty() && !line.starts_with('#')).unwrap_or_default();
+    let end = first.find(|c: char| c != '_' && !c.is_ascii_alphabetic()).unwrap_or(first.len());
+    let (name, rest) = first.split_at(end);
+    let rest = rest.trim_start();
+    let value = rest.strip_prefix(':').map(str::trim_start);
+    let is_value = value.is_some_and(|value| value.starts_with(['"', '\'', '{']));
+    let is_number = name == "input_dim" || name == "force_backward";
+    FIELDS.contains(&name) && (rest.starts_with('{') || is_value || (is_number && value.is_some()))
 }
 
 /// The beginning as text, where it is one: UTF-8, and no control characters.
@@ -153,7 +215,11 @@ mod tests {
     #[test]
     fn says_what_a_file_is() {
         let tar: Vec<u8> = [vec![b'a'; 8], vec![0; 249], b"ustar\0".to_vec()].concat();
-        let cases: [(&[u8], &str); 21] = [
+        let cases: [(&[u8], &str); 25] = [
+            (b"# AlexNet\nname: \"AlexNet\"\n", "name the .caffemodel"),
+            (b"layer {\n  name: 'a'", "name the .caffemodel"),
+            (b"input_dim: 1", "name the .caffemodel"),
+            (b"net: \"train.prototxt\"", "a text: \"net:"),
             (b"version https://git-lfs.github.com/spec/v1\noid", "git lfs pull"),
             (b"<!DOCTYPE html><html>", "an HTML page"),
             (b"\xef\xbb\xbf\n <HTML lang=en>", "an HTML page"),

@@ -21,6 +21,8 @@ pub enum Format {
     Onnx,
     /// A file that PyTorch's `torch.save` wrote: `.pth`, `.pt`.
     Pth,
+    /// A model of Caffe's, `.caffemodel`, whose definition is in a `.prototxt` beside it.
+    Caffe,
 }
 
 impl Format {
@@ -32,6 +34,7 @@ impl Format {
             Format::Torchvision => "torchvision safetensors",
             Format::Onnx => "ONNX",
             Format::Pth => "PyTorch",
+            Format::Caffe => "Caffe",
         }
     }
 
@@ -42,6 +45,7 @@ impl Format {
             Format::Safetensors | Format::Torchvision => "safetensors",
             Format::Onnx => "onnx",
             Format::Pth => "pth",
+            Format::Caffe => "caffemodel",
         }
     }
 
@@ -106,12 +110,18 @@ pub(crate) fn recognise(
     if foreign::is_onnx(head) {
         return Ok(Format::Onnx);
     }
+    if foreign::is_caffe(head) {
+        return Ok(Format::Caffe);
+    }
     if let Some(what) = foreign::describe(head) {
         return Err(format!("it is {what}"));
     }
     // Its fields may come in another order.
     if extension.eq_ignore_ascii_case("onnx") {
         return Ok(Format::Onnx);
+    }
+    if extension.eq_ignore_ascii_case("caffemodel") {
+        return Ok(Format::Caffe);
     }
     let first: Vec<String> = head.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     let first = first.join(" ");
@@ -168,6 +178,36 @@ mod tests {
         assert!(text.contains("neither") && text.contains("first bytes are 01 02"), "{text}");
         let text = found(b"\x01\x02", "safetensors").unwrap_err();
         assert!(text.contains("has 2 bytes"), "{text}");
+    }
+
+    #[test]
+    fn recognises_models_of_caffes() {
+        let heads: [&[u8]; 6] = [
+            // A name, and a layer of each form or an input.
+            b"\x0a\x03net\xa2\x06\x10",
+            b"\x0a\x00\x12\x10",
+            b"\x0a\x03net\x1a\x04data",
+            // Layers alone.
+            b"\xa2\x06\x85\x02\x0a\x04conv\x12",
+            b"\x12\x85\x02\x12\x04data\x1a",
+            b"\x12\x20\x22\x04data",
+        ];
+        for head in heads {
+            assert_eq!(found(head, "bin"), Ok(Format::Caffe), "{head:?}");
+        }
+        assert_eq!(found(b"\x20\x01", "caffemodel"), Ok(Format::Caffe));
+        // ONNX, a name that is none or is cut off, other fields, a text that begins with an empty line.
+        assert_eq!(found(b"\x08\x07\x12\x07pytorch", "caffemodel"), Ok(Format::Onnx));
+        let others: [&[u8]; 4] = [
+            b"\n\x03n\0t\xa2\x06",
+            b"\x0a\x09net\xa2\x06",
+            b"\xa2\x06\x10\x12\x04conv",
+            b"\x12\x07pytorch\x1a\x01",
+        ];
+        for head in others {
+            assert!(found(head, "bin").is_err(), "{head:?}");
+        }
+        assert!(found(b"\nname: 'net'\nlayer {", "bin").unwrap_err().contains(".prototxt"));
     }
 
     #[test]

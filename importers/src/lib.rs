@@ -5,6 +5,7 @@
 //! * [`safetensors`]: our own form, safetensors with the network's specification in its metadata;
 //!   and the state dicts of torchvision and timm, imported.
 //! * [`pth`]: PyTorch's own files, `.pth` and `.pt`, imported.
+//! * Caffe's `.caffemodel` with its `.prototxt`, imported: see [`Format::Caffe`].
 //! * [`torch`]: where each tensor of a PyTorch state dict is in a network.
 //!
 //! [`read`], [`write`](write()), [`convert`] and [`inspect`] choose by the file: what is read is recognised by its
@@ -31,6 +32,7 @@
 //! no error: a warning (of the `log` crate) names the layer and counts them. Finite weights that would
 //! become infinite in a narrower type are one ([`Error::Overflow`]).
 
+mod caffe;
 pub mod ccv;
 mod error;
 mod foreign;
@@ -49,6 +51,7 @@ mod state_dict;
 pub mod torch;
 mod torchvision;
 mod values;
+mod wire;
 
 use std::path::Path;
 
@@ -92,7 +95,7 @@ pub fn write(path: impl AsRef<Path>, network: &Network, options: &WriteOptions) 
     };
     match Format::of_extension(path)? {
         Format::Ccv => ccv::write(path, network, options),
-        Format::Safetensors | Format::Torchvision | Format::Pth => {
+        Format::Safetensors | Format::Torchvision | Format::Pth | Format::Caffe => {
             safetensors::write(path, network, options)
         }
         Format::Onnx => Err(Error::Target {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use striate_nn::Network;
@@ -10,8 +10,8 @@ use striate_tensor::{DType, Device, SharedBytes};
 
 use crate::source::Source;
 use crate::{
-    Error, Format, Inspection, PixelOptions, ReadOptions, Result, StoredTensor, WriteOptions, ccv,
-    onnx, pth, safetensors, write,
+    Error, Format, Inspection, PixelOptions, ReadOptions, Result, StoredTensor, WriteOptions,
+    caffe, ccv, onnx, pth, safetensors, write,
 };
 
 /// A model file of any kind that is known here, open for reading and recognised by its content.
@@ -22,6 +22,9 @@ pub struct ModelFile {
     source: Arc<Source>,
     /// The state dict that is asked for.
     key: Option<String>,
+    /// Of a caffemodel, the definition and the mean image that are given.
+    prototxt: Option<PathBuf>,
+    mean_file: Option<PathBuf>,
     /// What is done to pixels, where the file does not say it.
     pixels: PixelOptions,
     /// A file of PyTorch's, once its pickle is read.
@@ -62,6 +65,8 @@ impl ModelFile {
         ModelFile {
             source: Arc::new(source),
             key: None,
+            prototxt: None,
+            mean_file: None,
             pixels: PixelOptions::default(),
             pth: OnceLock::new(),
         }
@@ -77,6 +82,40 @@ impl ModelFile {
         check_key(&self.source, key.as_deref())?;
         (self.key, self.pth) = (key, OnceLock::new());
         Ok(self)
+    }
+
+    /// The same file, with this definition of its layers: of a caffemodel. Nothing takes the one beside
+    /// it. See [`ReadOptions::prototxt`], which goes first.
+    ///
+    /// # Errors
+    /// [`Error::Content`](crate::Error::Content) where files of its kind have none.
+    pub fn with_prototxt(mut self, path: Option<PathBuf>) -> Result<Self> {
+        check_caffe(&self.source, "definition", path.as_deref())?;
+        self.prototxt = path;
+        Ok(self)
+    }
+
+    /// The same file, with this mean image: of a caffemodel. See [`ReadOptions::mean_file`], which goes
+    /// first.
+    ///
+    /// # Errors
+    /// [`Error::Content`](crate::Error::Content) where files of its kind have none.
+    pub fn with_mean_file(mut self, path: Option<PathBuf>) -> Result<Self> {
+        check_caffe(&self.source, "mean image", path.as_deref())?;
+        self.mean_file = path;
+        Ok(self)
+    }
+
+    /// The files that belong to a caffemodel.
+    fn caffe<'a>(&'a self, options: Option<&'a ReadOptions>) -> caffe::Options<'a> {
+        let prototxt = options.and_then(|options| options.prototxt.as_ref());
+        let mean_file = options.and_then(|options| options.mean_file.as_ref());
+        let pixels = options.map(|options| options.pixels).filter(|pixels| !pixels.is_empty());
+        caffe::Options {
+            prototxt: prototxt.or(self.prototxt.as_ref()).map(PathBuf::as_path),
+            mean_file: mean_file.or(self.mean_file.as_ref()).map(PathBuf::as_path),
+            pixels: pixels.unwrap_or(self.pixels),
+        }
     }
 
     /// The same file, where this is done to pixels: for files that do not say it, see
@@ -113,6 +152,8 @@ impl ModelFile {
     pub fn read(&self, device: &Device, options: &ReadOptions) -> Result<Network> {
         let source = Arc::clone(&self.source);
         check_key(&source, options.checkpoint_key.as_deref())?;
+        check_caffe(&source, "definition", options.prototxt.as_deref())?;
+        check_caffe(&source, "mean image", options.mean_file.as_deref())?;
         let options = &match options.pixels.is_empty() {
             true => options.clone().pixels(self.pixels),
             false => options.clone(),
@@ -123,6 +164,9 @@ impl ModelFile {
                 safetensors::read_source(source, device, options)
             }
             Format::Onnx => onnx::Model::of_source(&source)?.to_classifier(device, options),
+            Format::Caffe => {
+                caffe::read_source(source, device, &self.caffe(Some(options)), options)
+            }
             Format::Pth => match options.checkpoint_key {
                 Some(_) => pth::read_source(source, device, options),
                 None => pth::read_open(self.pth()?, device, options),
@@ -142,6 +186,7 @@ impl ModelFile {
             Format::Safetensors | Format::Torchvision => safetensors::inspect(source),
             Format::Pth => pth::inspect(self.pth()?),
             Format::Onnx => onnx::Model::of_source(&source)?.inspect(source.bytes()),
+            Format::Caffe => caffe::inspect(source, &self.caffe(None)),
         }
     }
 
@@ -153,7 +198,11 @@ impl ModelFile {
     pub fn tensors(&self) -> Result<Option<Vec<StoredTensor>>> {
         match self.format() {
             Format::Pth => Ok(Some(pth::tensors(self.pth()?))),
-            Format::Ccv | Format::Safetensors | Format::Torchvision | Format::Onnx => Ok(None),
+            Format::Ccv
+            | Format::Safetensors
+            | Format::Torchvision
+            | Format::Onnx
+            | Format::Caffe => Ok(None),
         }
     }
 
@@ -167,7 +216,7 @@ impl ModelFile {
             Format::Safetensors | Format::Torchvision => {
                 safetensors::read_training_texts(Arc::clone(&self.source))
             }
-            Format::Pth | Format::Onnx => Ok(BTreeMap::new()),
+            Format::Pth | Format::Onnx | Format::Caffe => Ok(BTreeMap::new()),
         }
     }
 
@@ -192,6 +241,9 @@ impl ModelFile {
             // What is left of it trains no more.
             return write(output, &self.read(device, &ReadOptions::default())?, options);
         }
+        if self.format() == Format::Ccv {
+            self.pixels.refuse(self.name())?;
+        }
         if self.format() == Format::Ccv && to == Format::Ccv && !options.strip {
             let checkpoint = ccv::read_checkpoint_source(Arc::clone(&self.source), device)?;
             if let Some(state) = &checkpoint.state {
@@ -205,6 +257,7 @@ impl ModelFile {
             && to == Format::Safetensors
             && !options.strip
             && keeps_bits
+            && self.pixels.is_empty()
         {
             let (network, training) =
                 safetensors::read_training_source(Arc::clone(&self.source), device)?;
@@ -232,6 +285,18 @@ fn check_key(source: &Source, key: Option<&str>) -> Result<()> {
             let (place, got) = (format!("state dict {key:?}"), source.format().to_string());
             let expected = "a checkpoint of PyTorch's, which may hold several state dicts";
             Err(Error::content(source.name(), place, expected, got))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a file that belongs to a caffemodel where the model is none.
+fn check_caffe(source: &Source, what: &str, path: Option<&Path>) -> Result<()> {
+    match path {
+        Some(path) if source.format() != Format::Caffe => {
+            let place = format!("{what} {}", path.display());
+            let expected = "a caffemodel, to which such a file belongs";
+            Err(Error::content(source.name(), place, expected, source.format().to_string()))
         }
         _ => Ok(()),
     }

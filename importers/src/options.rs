@@ -1,5 +1,7 @@
 //! How to read and write.
 
+use std::path::PathBuf;
+
 use striate_tensor::DType;
 
 use crate::preset::PixelOptions;
@@ -17,8 +19,14 @@ pub struct ReadOptions {
     /// Of a checkpoint of PyTorch's that holds several state dicts, the key of the one to read: `ema`, or
     /// `model.state_dict` for one within another. Files of other kinds have none.
     pub checkpoint_key: Option<String>,
-    /// What is done to pixels, for files that do not say it: ONNX models of others and state dicts. Where
-    /// nothing is said it is what the network's makers did.
+    /// Of a caffemodel, the definition of its layers (`.prototxt`); `None` takes the one beside it. Files
+    /// of other kinds have none.
+    pub prototxt: Option<PathBuf>,
+    /// Of a caffemodel, the mean image that is subtracted from pictures (`.binaryproto`); `None` takes what
+    /// the definition says, or what is usual. Files of other kinds have none.
+    pub mean_file: Option<PathBuf>,
+    /// What is done to pixels, for files that do not say it: ONNX models of others, state dicts and
+    /// caffemodels. Where nothing is said it is what the network's makers did.
     pub pixels: PixelOptions,
 }
 
@@ -38,6 +46,18 @@ impl ReadOptions {
     /// With the state dict under this key of a checkpoint.
     pub fn checkpoint_key(mut self, key: impl Into<String>) -> Self {
         self.checkpoint_key = Some(key.into());
+        self
+    }
+
+    /// With this definition of a caffemodel's layers.
+    pub fn prototxt(mut self, path: impl Into<PathBuf>) -> Self {
+        self.prototxt = Some(path.into());
+        self
+    }
+
+    /// With this mean image of a caffemodel.
+    pub fn mean_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.mean_file = Some(path.into());
         self
     }
 

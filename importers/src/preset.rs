@@ -54,6 +54,11 @@ impl Pixels {
         if self.bgr { 2 - channel } else { channel }
     }
 
+    /// What one of the network's channels is multiplied by, once the mean is subtracted.
+    pub(crate) fn factor(&self, channel: usize) -> f32 {
+        (self.range / (PIXEL_MAX * self.std[channel % 3])) as f32
+    }
+
     /// Makes what is done to pixels part of the weights that see the channels of one pixel: from the
     /// network's channels, to pictures of red, green and blue.
     pub(crate) fn fold(&self, weights: &mut [f32]) {

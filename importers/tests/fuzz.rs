@@ -9,6 +9,7 @@ use std::cell::Cell;
 use std::fs;
 use std::path::Path;
 
+use common::caffe::{numbers, weights};
 use common::{names, reference, small, small_ccv, training};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
@@ -56,6 +57,30 @@ static ALLOCATOR: Watching = Watching;
 
 /// Far above what the small files need, far below what a damaged number could ask for.
 const MAX_ALLOCATION_BYTES: usize = 4 << 20;
+
+/// The largest mean image: its size is the definition's alone.
+const MAX_MEAN_BYTES: usize = striate_importers::MAX_IMAGE_PIXELS * 3 * 4;
+
+/// A definition of Caffe's with the layers that have weights, and these.
+fn small_caffe() -> (&'static str, Vec<u8>) {
+    let definition = "input: 'data' input_shape { dim: 1 dim: 3 dim: 6 dim: 6 }
+        layer { name: 'a' type: 'Convolution' bottom: 'data' top: 'a'
+                convolution_param { num_output: 4 kernel_size: 3 pad: 1 stride: 2 } }
+        layer { name: 'n' type: 'BatchNorm' bottom: 'a' top: 'a' batch_norm_param { eps: 0.001 } }
+        layer { name: 's' type: 'Scale' bottom: 'a' top: 'a' scale_param { bias_term: true } }
+        layer { name: 'p' type: 'Pooling' bottom: 'a' top: 'p' pooling_param { kernel_size: 2 } }
+        layer { name: 'c' type: 'Slice' bottom: 'p' top: 'x' top: 'y' slice_param { slice_point: 1 } }
+        layer { name: 'j' type: 'Concat' bottom: 'y' bottom: 'x' top: 'j' }
+        layer { name: 'f' type: 'InnerProduct' bottom: 'j' top: 'f' inner_product_param { num_output: 2 } }";
+    let blobs = |dims: &[&[usize]]| dims.iter().map(|dims| numbers(1, dims)).collect();
+    let model = weights(&[
+        ("a", blobs(&[&[4, 3, 3, 3], &[4]])),
+        ("n", blobs(&[&[4], &[4], &[1]])),
+        ("s", blobs(&[&[4], &[4]])),
+        ("f", blobs(&[&[2, 16], &[2]])),
+    ]);
+    (definition, model)
+}
 
 fn survives(path: &Path) {
     let options = ReadOptions::default().dtype(DType::F32);
@@ -215,12 +240,46 @@ proptest! {
         prop_assert!(largest <= MAX_ALLOCATION_BYTES, "an allocation of {} bytes", largest);
     }
 
+    /// Half of the damage goes into a caffemodel, half into its definition.
+    #[test]
+    fn damaged_caffemodels(
+        changes in changes(),
+        keep in prop::option::weighted(0.3, any::<prop::sample::Index>()),
+        text in any::<bool>(),
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let (definition, model) = small_caffe();
+        let (definition, model) = match text {
+            true => (damage(definition.as_bytes(), &changes, keep), model),
+            false => (definition.into(), damage(&model, &changes, keep)),
+        };
+        let path = folder.path().join("x.caffemodel");
+        fs::write(&path, model).unwrap();
+        fs::write(folder.path().join("x.prototxt"), definition).unwrap();
+        survives(&path);
+    }
+
+    #[test]
+    fn changed_numbers_in_definitions(from in 0usize..9, to in "-?[0-9]{1,20}") {
+        let folder = tempfile::tempdir().unwrap();
+        let (definition, model) = small_caffe();
+        let path = folder.path().join("x.caffemodel");
+        fs::write(&path, model).unwrap();
+        let definition = definition.replace(&from.to_string(), &to);
+        fs::write(folder.path().join("x.prototxt"), definition).unwrap();
+        LARGEST.set(0);
+        let network = read(&path, &reference(), &ReadOptions::default());
+        prop_assert_eq!(network.is_ok(), inspect(&path).is_ok());
+        let largest = LARGEST.get();
+        prop_assert!(largest <= MAX_MEAN_BYTES, "an allocation of {} bytes", largest);
+    }
+
     /// Beginnings of all kinds, of files and of pipes: a message, whatever they are.
     #[test]
     fn any_beginning(
         known in prop::sample::select(vec![
             &b""[..], b"SQLite format 3\0", b"\x08\0\0\0\0\0\0\0{", b"\x80\x02", b"<html", b"{", b"PK",
-            b"PK\x03\x04", b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.", b"version https://git-lfs", b"BM", b"\x08\x07\x12",
+            b"PK\x03\x04", b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.", b"version https://git-lfs", b"BM", b"\x08\x07\x12", b"\x0a\x04name\xa2\x06",
         ]),
         rest in prop::collection::vec(any::<u8>(), 0..600),
         extension in prop::sample::select(vec!["safetensors", "sqlite3", "bin"]),
@@ -232,8 +291,9 @@ proptest! {
         survives(&path);
         prop_assert!(inspect(&path).is_err());
         let is_torch = bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"\x80\x02\x8a");
+        let is_caffe = bytes.starts_with(b"\x0a\x04name\xa2\x06");
         let beginning =
-            is_torch || bytes.starts_with(b"SQLite") || bytes.get(8) == Some(&b'{');
+            is_torch || is_caffe || bytes.starts_with(b"SQLite") || bytes.get(8) == Some(&b'{');
         let named = match ModelFile::from_reader(&bytes[..], "pipe") {
             Ok(_) => beginning,
             Err(error) => error.to_string().starts_with("pipe: "),

@@ -1,5 +1,6 @@
 //! Options for model files that do not say how their pictures are prepared.
 
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
@@ -18,6 +19,14 @@ pub(crate) struct ReadArgs {
     /// [default: the obvious one; a warning names the others].
     #[arg(long, value_name = "KEY")]
     pub(crate) state_dict: Option<String>,
+    /// Of a caffemodel, read the definition of its layers from this file (.prototxt) [default: the one beside
+    /// it].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) prototxt: Option<PathBuf>,
+    /// Of a caffemodel, subtract the mean image in this file (.binaryproto) [default: what the definition
+    /// says, or the mean of ImageNet's pictures].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) mean_file: Option<PathBuf>,
     /// What is subtracted from the channels of a pixel, one number or three; for ONNX models and state
     /// dicts, which do not say it [default: as the network's makers did, told with -v].
     #[arg(long, value_name = "M,M,M", allow_hyphen_values = true, help_heading = PIXELS)]
@@ -40,6 +49,8 @@ impl ReadArgs {
     /// A file, of which this is read so.
     pub(crate) fn applied(&self, file: ModelFile) -> Result<ModelFile> {
         let file = file.with_checkpoint_key(self.state_dict.clone())?;
+        let file = file.with_prototxt(self.prototxt.clone())?;
+        let file = file.with_mean_file(self.mean_file.clone())?;
         Ok(file.with_pixels(self.pixels()))
     }
 
@@ -51,8 +62,8 @@ impl ReadArgs {
 
     /// In words, for who compares runs.
     pub(crate) fn described(&self) -> String {
-        let Self { state_dict, mean, std, range, bgr } = self;
-        format!("{state_dict:?} {mean:?} {std:?} {range:?} {bgr}")
+        let Self { state_dict, prototxt, mean_file, mean, std, range, bgr } = self;
+        format!("{state_dict:?} {prototxt:?} {mean_file:?} {mean:?} {std:?} {range:?} {bgr}")
     }
 }
 

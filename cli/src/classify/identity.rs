@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::thread::{self, JoinHandle};
 
 use striate::image::Protocol;
-use striate::importers::{Inspection, ModelFile};
+use striate::importers::{Format as ModelFormat, Inspection, ModelFile};
 use striate::tensor::DType;
 use twox_hash::XxHash3_128;
 
@@ -104,6 +104,17 @@ impl Pending {
         }
         if args.view.described() != ViewArgs::default().described() {
             identity.add("view", args.view.described());
+        }
+        // Of a model of Caffe's the layers and the mean image are in other files.
+        if inspection.format == ModelFormat::Caffe {
+            let spec = inspection.spec.to_json().unwrap_or_default();
+            identity.add("network", hex(spec.as_bytes()));
+        }
+        if let Some(path) = &args.read.mean_file {
+            let bytes = std::fs::read(path).map_err(|e| {
+                Error::because(format!("cannot read the mean image {}", path.display()), e)
+            })?;
+            identity.add("mean image", hex(&bytes));
         }
         match args.top(format) {
             usize::MAX => identity.add("top", "all"),

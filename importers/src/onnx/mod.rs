@@ -22,7 +22,6 @@ mod node_cases;
 mod port;
 mod proto;
 mod read;
-mod wire;
 
 pub use export::{EXPORT_OPSETS, ExportOptions, GraphNames, export, export_graph};
 pub use model::{Model, RunOptions};

@@ -12,8 +12,8 @@ use super::array::Array;
 use super::compile::is_standard;
 use super::elem::Elem;
 use super::proto::{GraphProto, ModelProto, NodeProto, StringEntry, TensorProto, ValueInfo};
-use super::wire::Wire;
 use crate::source::Source;
+use crate::wire::Wire;
 use crate::{Error, Result};
 
 /// Nodes of a graph, and tensors of one. The largest published networks have some ten thousand.

@@ -2,6 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a failure in a test says where it is
 #![allow(dead_code)] // each test file uses its own part
 
+pub(crate) mod caffe;
+pub(crate) mod plain;
+
 use std::path::{Path, PathBuf};
 
 use rusqlite::types::Value;

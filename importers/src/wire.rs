@@ -9,7 +9,7 @@ use crate::{Error, Result};
 const WINDOW_BYTES: usize = 64 << 10;
 
 /// A place in a file, inside a message.
-pub(super) struct Wire<'a> {
+pub(crate) struct Wire<'a> {
     source: &'a Source,
     at: u64,
     end: u64,
@@ -18,21 +18,21 @@ pub(super) struct Wire<'a> {
 }
 
 /// A field: its number and where it is.
-pub(super) struct Field {
-    pub(super) number: u32,
+pub(crate) struct Field {
+    pub(crate) number: u32,
     /// The kind of encoding: 2 where it has a length.
-    pub(super) wire_type: u8,
+    pub(crate) wire_type: u8,
     /// Where its key begins.
-    pub(super) begin: u64,
+    pub(crate) begin: u64,
     /// Where its contents begin, behind key and length.
-    pub(super) contents: u64,
+    pub(crate) contents: u64,
     /// Where it ends.
-    pub(super) end: u64,
+    pub(crate) end: u64,
 }
 
 impl<'a> Wire<'a> {
     /// A message from one place of a file to another.
-    pub(super) fn new(source: &'a Source, at: u64, end: u64) -> Self {
+    pub(crate) fn new(source: &'a Source, at: u64, end: u64) -> Self {
         Wire { source, at, end, window: Vec::new(), window_at: 0 }
     }
 
@@ -42,7 +42,7 @@ impl<'a> Wire<'a> {
     }
 
     /// The next field, or none at the end of the message.
-    pub(super) fn field(&mut self) -> Result<Option<Field>> {
+    pub(crate) fn field(&mut self) -> Result<Option<Field>> {
         if self.at == self.end {
             return Ok(None);
         }
@@ -75,7 +75,7 @@ impl<'a> Wire<'a> {
     }
 
     /// The bytes from one place to another.
-    pub(super) fn bytes(&self, from: u64, to: u64) -> Result<Bytes> {
+    pub(crate) fn bytes(&self, from: u64, to: u64) -> Result<Bytes> {
         let len = usize::try_from(to - from).map_err(|_| self.damaged("fewer bytes"))?;
         let mut bytes = Vec::new();
         bytes.try_reserve_exact(len).map_err(|_| {
