@@ -54,6 +54,8 @@ pub use device::{DeviceByName, DeviceOptions};
 pub use error::{Error, Result};
 
 pub use striate_graph as graph;
+#[cfg(feature = "pull")]
+pub use striate_hub as hub;
 pub use striate_importers as importers;
 pub use striate_models as models;
 pub use striate_nn as nn;
