@@ -26,6 +26,8 @@ pub(crate) enum Answer {
     /// There is nothing after what is there already: the file has that many bytes, where the server says how
     /// many.
     NothingMore(Option<u64>),
+    /// Bytes come that do not continue what is there: those of another version, or from another place.
+    OtherPart,
 }
 
 /// The bytes of an answer.
@@ -110,11 +112,7 @@ pub(crate) fn ask(
             Some((Some(start), total)) if start == from && is_same(headers, validator) => {
                 Ok(Answer::Rest(bytes(response, total)))
             }
-            _ if from > 0 => Err(Failure::Passing {
-                reason: "the server sent another part than was asked for".into(),
-                pause: Some(Duration::ZERO),
-                only_if_it_went_well: false,
-            }),
+            _ if from > 0 => Ok(Answer::OtherPart),
             _ => Err(Failure::Final(Error::Status { url: shown(url), status })),
         },
         416 if from > 0 => Ok(Answer::NothingMore(content_range(headers).and_then(|it| it.1))),

@@ -104,13 +104,26 @@ struct Fetch<'a> {
 impl Fetch<'_> {
     fn run(&self, file: &Path, progress: &mut dyn FnMut(Progress<'_>)) -> Result<()> {
         let mut part = Part::open(file)?;
+        match self.fill(&mut part, progress) {
+            Ok(()) => part.finish(file),
+            // What is not the file's beginning, or nothing, is of no use to the next try.
+            Err(error) if part.len() == 0 || matches!(error, Error::Digest { .. }) => {
+                part.remove()?;
+                Err(error)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Fetches what is missing until the digest is right.
+    fn fill(&self, part: &mut Part, progress: &mut dyn FnMut(Progress<'_>)) -> Result<()> {
         let mut from_old = part.len() > 0;
         loop {
-            self.complete(&mut part, &mut from_old, progress)?;
+            self.complete(part, &mut from_old, progress)?;
             progress(Progress::Checking);
             let differs = self.weights.digest.differs(part.path());
             let Some(got) = differs.map_err(|e| Error::io(part.path(), "read it", e))? else {
-                return part.finish(file);
+                return Ok(());
             };
             if from_old {
                 // An old beginning may be of another version, or damaged: what is new from its first byte
@@ -120,7 +133,6 @@ impl Fetch<'_> {
                 from_old = false;
                 continue;
             }
-            part.remove()?;
             let expected = self.weights.digest.to_string();
             return Err(Error::Digest { url: shown(self.url), expected, got });
         }
@@ -193,16 +205,10 @@ impl Fetch<'_> {
             Ok(Answer::NothingMore(total)) if total.is_none_or(|total| total == asked) => {
                 return Ok(());
             }
-            Ok(Answer::NothingMore(_)) => {
+            Ok(Answer::NothingMore(_) | Answer::OtherPart) => {
                 part.restart().map_err(Failure::Final)?;
                 *from_old = false;
-                return Err(Failure::passing("the server's file is shorter than what is here"));
-            }
-            // The beginning does not fit what the server has.
-            Err(failure @ Failure::Passing { pause: Some(Duration::ZERO), .. }) if asked > 0 => {
-                part.restart().map_err(Failure::Final)?;
-                *from_old = false;
-                return Err(failure);
+                return Err(Failure::passing("the server has another version of the file"));
             }
             Err(failure) => return Err(failure),
         };
