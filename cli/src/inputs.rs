@@ -9,6 +9,8 @@ use striate::importers::ModelFile;
 
 use crate::args::StateDictArgs;
 use crate::error::{Error, Result};
+#[cfg(feature = "pull")]
+use crate::pull;
 use crate::text;
 
 /// Stands for standard input in place of a file.
@@ -88,13 +90,17 @@ pub(crate) fn about_picture(path: &Path, error: striate::Error) -> Error {
     }
 }
 
-/// A model from a file or a pipe, or from standard input for `-`.
+/// A model from a file or a pipe, or from standard input for `-`; or pulled weights by their name, where
+/// there is no such file.
 ///
 /// # Errors
-/// Where it cannot be read, or is no model.
+/// Where it cannot be read, or is no model, or was not pulled yet.
 pub(crate) fn model(path: &Path) -> Result<ModelFile> {
     match is_stdin(path) {
         true => Ok(ModelFile::from_reader(stdin("a model")?, STDIN_NAME)?),
+        #[cfg(feature = "pull")]
+        false => pull::model(path),
+        #[cfg(not(feature = "pull"))]
         false => Ok(ModelFile::open(path)?),
     }
 }

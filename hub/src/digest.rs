@@ -27,7 +27,7 @@ const GIT_DIGITS: usize = 40;
 ///
 /// let digest = Digest::parse("sha256:b0353104").unwrap();
 /// assert!(!digest.is_whole());
-/// assert_eq!(digest.to_string(), "sha256:b0353104…");
+/// assert_eq!(digest.to_string(), "sha256:b0353104");
 /// assert_eq!(Digest::parse("sha256:b0"), None);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +63,11 @@ impl Digest {
         }
     }
 
+    /// For messages: `sha256:b0353104…`
+    pub(crate) fn shown(&self) -> String {
+        if self.is_whole() { self.to_string() } else { format!("{self}…") }
+    }
+
     /// Nothing where the file has this digest; else the digest that it has.
     pub(crate) fn differs(&self, file: &Path) -> io::Result<Option<String>> {
         let (kind, digits, got) = match self {
@@ -76,7 +81,6 @@ impl Digest {
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Digest::Sha256(digits) if !self.is_whole() => write!(f, "sha256:{digits}…"),
             Digest::Sha256(digits) => write!(f, "sha256:{digits}"),
             Digest::Git(digits) => write!(f, "git:{digits}"),
         }

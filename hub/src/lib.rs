@@ -44,8 +44,7 @@ pub use table::{Size, TABLE_VARIABLE, Weights, all, find, near, parse_table};
 /// [`Error::Unknown`] where the table has no such name; where the table of one's own is wrong, or there is no
 /// cache folder.
 pub fn cached(name: &str) -> Result<Option<PathBuf>> {
-    let weights = find(name)?.ok_or_else(|| unknown(name))?;
-    cache::cached_in(&cache_dir()?, weights)
+    find(name)?.ok_or_else(|| unknown(name))?.cached()
 }
 
 /// Fetches the weights of this name into the cache, unless they are there, and gives their file. What happens

@@ -87,7 +87,7 @@ fn is_right(
     progress(Progress::Checking);
     let differs = weights.digest.differs(&file).map_err(|e| Error::io(&file, "read it", e))?;
     if let Some(got) = &differs {
-        let (file, expected) = (file.display(), &weights.digest);
+        let (file, expected) = (file.display(), weights.digest.shown());
         log::warn!("{file}: damaged: expected the digest {expected}, got {got}; fetching it again");
     }
     Ok(differs.is_none())
@@ -133,7 +133,7 @@ impl Fetch<'_> {
                 from_old = false;
                 continue;
             }
-            let expected = self.weights.digest.to_string();
+            let expected = self.weights.digest.shown();
             return Err(Error::Digest { url: shown(self.url), expected, got });
         }
     }

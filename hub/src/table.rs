@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::Read;
+use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use crate::digest::Digest;
@@ -72,6 +73,14 @@ pub struct Weights {
 }
 
 impl Weights {
+    /// Their file in the user's cache; none where it is not there. Nothing is asked of the network.
+    ///
+    /// # Errors
+    /// [`Error::NoCache`] where there is no cache folder; where the system does not say what is there.
+    pub fn cached(&self) -> Result<Option<PathBuf>> {
+        crate::cache::cached_in(&crate::cache_dir()?, self)
+    }
+
     /// A line of a table; what was expected and what is there where it is none.
     fn parse(line: &str) -> Result<Weights, (String, String)> {
         let columns: Vec<&str> = line.split('\t').collect();

@@ -40,7 +40,10 @@ pub(crate) struct Reply {
     /// The connection is closed after so many bytes of the body.
     pub(crate) cut: Option<usize>,
     pub(crate) chunked: bool,
+    /// How long nothing is answered.
     pub(crate) pause: Duration,
+    /// How long the connection stays open after the last byte that is sent.
+    pub(crate) stall: Duration,
 }
 
 impl Reply {
@@ -105,7 +108,9 @@ impl Reply {
         } else {
             stream.write_all(body)?;
         }
-        stream.flush()
+        stream.flush()?;
+        std::thread::sleep(self.stall);
+        Ok(())
     }
 }
 
