@@ -63,6 +63,8 @@ struct Row<'a> {
     digest: String,
     licence: &'a str,
     notes: &'a str,
+    /// What is put beside it.
+    config: Option<serde_json::Value>,
     /// The file, where it is here.
     path: Option<String>,
 }
@@ -171,6 +173,7 @@ fn list(output: &mut Output) -> Result<()> {
                 digest: weights.digest.to_string(),
                 licence: &weights.licence,
                 notes: &weights.notes,
+                config: weights.config.as_ref().and_then(|text| serde_json::from_str(text).ok()),
                 path: path.map(|path| path.display().to_string()),
             })?;
             continue;

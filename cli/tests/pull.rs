@@ -39,7 +39,9 @@ impl Pulls {
         let (size, digest) = (bytes.len(), sha256(&bytes));
         scene.write(
             "table.tsv",
-            &format!("thing_net\tthing.safetensors\t{url}\t{size}\tsha256:{digest}\tMIT\tours\n"),
+            &format!(
+                "thing_net\tthing.safetensors\t{url}\t{size}\tsha256:{digest}\tMIT\tours\t-\n"
+            ),
         );
         Pulls { scene, server, bytes }
     }
@@ -81,7 +83,12 @@ fn a_pulled_model_is_known_by_its_name() {
     let classify = ["classify", "--model", "thing-net", "--device", "cpu", "a.png"];
     // Not yet, and nothing is asked.
     let size = format!("{:.1} kB, MIT", pulls.bytes.len() as f64 / 1000.0);
-    pulls.striate(&classify).failed(&["thing-net", "not here yet", "striate pull thing-net", &size]);
+    pulls.striate(&classify).failed(&[
+        "thing-net",
+        "not here yet",
+        "striate pull thing-net",
+        &size,
+    ]);
     assert_eq!(pulls.server.asked().len(), 0);
 
     let run = pulls.striate(&["pull", "Thing_Net"]);
@@ -118,8 +125,14 @@ fn what_is_here_is_not_fetched_again() {
         let stdout = run.done();
         assert_eq!(keys(&stdout), ["name", "path", "bytes", "fetched", "licence"]);
         let line = &json(&stdout)[0];
-        assert_eq!((line["name"].as_str(), line["path"].as_str()), (Some("thing_net"), Some(&*path)));
-        assert_eq!((&line["fetched"], &line["bytes"]), (&fetched.into(), &pulls.bytes.len().into()));
+        assert_eq!(
+            (line["name"].as_str(), line["path"].as_str()),
+            (Some("thing_net"), Some(&*path))
+        );
+        assert_eq!(
+            (&line["fetched"], &line["bytes"]),
+            (&fetched.into(), &pulls.bytes.len().into())
+        );
     }
     // Damaged, of the right size: only a check finds it.
     let mut damaged = pulls.bytes.clone();
@@ -150,15 +163,20 @@ fn what_can_be_pulled_is_listed() {
 
     let stdout = pulls.striate_with(&["pull", "--list", "--format", "json"], &variables).done();
     let first = stdout.lines().next().unwrap();
-    let expected =
-        ["name", "file", "urls", "bytes", "bytes_exact", "digest", "licence", "notes", "path"];
-    assert_eq!(keys(first), expected);
+    let expected = "name file urls bytes bytes_exact digest licence notes config path";
+    assert_eq!(keys(first).join(" "), expected);
     let rows = json(&stdout);
     assert_eq!(rows.len(), table.lines().count() - 1);
     let own = rows.iter().find(|row| row["name"] == "thing_net").unwrap();
     assert!(own["path"].as_str().unwrap().ends_with("thing.safetensors"), "{own}");
     let other = rows.iter().find(|row| row["name"] == "resnet18").unwrap();
     assert!(other["path"].is_null() && other["bytes_exact"] == true, "{other}");
+    // timm's lines, and those that torchvision resizes otherwise, say so in JSON that can be read.
+    let timm = rows.iter().find(|row| row["name"] == "regnety_032.ra_in1k").unwrap();
+    assert_eq!(timm["config"]["pretrained_cfg"]["crop_pct"], 0.95);
+    let with_config = rows.iter().filter(|row| row["config"]["architecture"].is_string()).count();
+    let timms = rows.iter().filter(|row| row["notes"].as_str().unwrap().contains("timm"));
+    assert!(with_config > 50 && timms.count() > 50, "{with_config}");
     assert_eq!(pulls.server.asked().len(), 1);
 }
 
@@ -196,7 +214,7 @@ fn a_table_that_is_none_is_told() {
     let pulls = Pulls::new();
     pulls.scene.write("bad.tsv", "# mine\nnet\tnet.pth\thttps://a.b/net.pth\n");
     for (file, parts) in
-        [("bad.tsv", ["bad.tsv: line 2", "7 columns"]), ("none.tsv", ["none.tsv", "cannot read"])]
+        [("bad.tsv", ["bad.tsv: line 2", "8 columns"]), ("none.tsv", ["none.tsv", "cannot read"])]
     {
         let variables = [("STRIATE_WEIGHTS", file)];
         run_with(&["pull", "--list"], pulls.scene.folder.path(), &variables).failed(&parts);
@@ -217,7 +235,8 @@ fn a_mirror_is_asked_instead() {
 #[test]
 fn what_goes_wrong_is_one_error() {
     let pulls = Pulls::with(|_, _, _| Reply::status(404));
-    let run = pulls.striate(&["pull", "-q", "thing_net"]).failed(&["404", &pulls.server.url("files")]);
+    let run =
+        pulls.striate(&["pull", "-q", "thing_net"]).failed(&["404", &pulls.server.url("files")]);
     assert_eq!((run.stderr.lines().count(), run.stdout.as_str()), (1, ""), "{}", run.stderr);
 
     let pulls = Pulls::with(|_, _, bytes| {
@@ -226,7 +245,11 @@ fn what_goes_wrong_is_one_error() {
         Reply::whole(&bytes)
     });
     let expected = sha256(&pulls.bytes);
-    pulls.striate(&["pull", "thing_net"]).failed(&["digest", &expected, &pulls.server.url("files")]);
+    pulls.striate(&["pull", "thing_net"]).failed(&[
+        "digest",
+        &expected,
+        &pulls.server.url("files"),
+    ]);
 }
 
 /// A limit on the size of files stands for a full disk: the write fails in the middle either way.
@@ -296,8 +319,9 @@ fn what_is_killed_is_resumed() {
 #[test]
 #[cfg(target_os = "linux")]
 fn two_processes_fetch_it_once() {
-    let pulls = Pulls::with(|request, _, bytes| {
-        Reply { pause: Duration::from_secs(3), ..Reply::ranged(request, bytes, None) }
+    let pulls = Pulls::with(|request, _, bytes| Reply {
+        pause: Duration::from_secs(3),
+        ..Reply::ranged(request, bytes, None)
     });
     let children = [(); 2].map(|()| pulls.start(&["pull", "thing_net"]));
     let mut notes = String::new();

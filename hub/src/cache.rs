@@ -32,6 +32,19 @@ pub(crate) fn cached_in(folder: &Path, weights: &Weights) -> Result<Option<PathB
     })
 }
 
+/// Puts what the table says of a file beside it.
+pub(crate) fn write_config(file: &Path, weights: &Weights) -> Result<()> {
+    let Some(config) = &weights.config else { return Ok(()) };
+    let beside = file.with_extension("json");
+    if std::fs::read(&beside).is_ok_and(|there| there == config.as_bytes()) {
+        return Ok(());
+    }
+    // Replaced whole: a reader finds the old one or the new one.
+    let new = file.with_extension("json.part");
+    let written = std::fs::write(&new, config).and_then(|()| std::fs::rename(&new, &beside));
+    written.map_err(|e| Error::io(&beside, "write it", e))
+}
+
 /// How long a file is; nothing where there is none.
 pub(crate) fn length(file: &Path) -> Result<Option<u64>> {
     match std::fs::metadata(file) {

@@ -195,7 +195,8 @@ pub(crate) fn shown(url: &str) -> String {
     }
 }
 
-fn is_this_machine(url: &str) -> bool {
+/// Whether a URL is of a server on this machine.
+pub(crate) fn is_this_machine(url: &str) -> bool {
     let shown = shown(url);
     let rest = shown.split_once("://").map_or("", |(_, rest)| rest);
     let authority = rest.split('/').next().unwrap_or_default();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ureq::Agent;
 
-use crate::cache::{cache_dir, cached_in, length};
+use crate::cache::{cache_dir, cached_in, length, write_config};
 use crate::http::{self, Answer, Bytes, Failure, shown};
 use crate::options::{Progress, PullOptions};
 use crate::part::{Lock, Part};
@@ -41,6 +41,9 @@ pub fn pull_weights(
     let file = folder.join(&weights.file);
     // A cache that others fill may be one that nothing can be written to.
     if is_right(&folder, weights, options.force, progress)? {
+        if let Err(error) = write_config(&file, weights) {
+            log::info!("{error}: {:?}", std::error::Error::source(&error));
+        }
         return Ok(file);
     }
     std::fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, "make the folder", e))?;
@@ -55,8 +58,16 @@ pub fn pull_weights(
     let urls = mirrored.as_ref().unwrap_or(&weights.urls);
     let mut urls = urls.iter().peekable();
     while let Some(url) = urls.next() {
+        if !weights.digest.is_whole() && url.starts_with("http://") && !http::is_this_machine(url) {
+            let (name, url) = (&weights.name, shown(url));
+            log::warn!(
+                "{name}: {url} has no https, and of the digest only the first digits are known: whoever \
+                 stands in between can send another file"
+            );
+        }
         let fetch = Fetch { url, weights, options, agent: http::agent(url, options) };
-        match fetch.run(&file, progress) {
+        let fetched = write_config(&file, weights).and_then(|()| fetch.run(&file, progress));
+        match fetched {
             Ok(()) => return Ok(file),
             Err(error) if error.is_of_the_server() && urls.peek().is_some() => {
                 log::warn!("{error}; asking the next server");

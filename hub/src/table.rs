@@ -70,6 +70,8 @@ pub struct Weights {
     pub licence: String,
     /// Where it comes from.
     pub notes: String,
+    /// What stands in a JSON file of the same stem beside it: timm's `config.json`.
+    pub config: Option<String>,
 }
 
 impl Weights {
@@ -84,8 +86,8 @@ impl Weights {
     /// A line of a table; what was expected and what is there where it is none.
     fn parse(line: &str) -> Result<Weights, (String, String)> {
         let columns: Vec<&str> = line.split('\t').collect();
-        let &[name, file, urls, bytes, digest, licence, notes] = columns.as_slice() else {
-            return Err(("7 columns, separated by tabs".into(), columns.len().to_string()));
+        let &[name, file, urls, bytes, digest, licence, notes, config] = columns.as_slice() else {
+            return Err(("8 columns, separated by tabs".into(), columns.len().to_string()));
         };
         let wrong = |expected: &str, got: &str| Err((expected.to_owned(), format!("`{got}`")));
         let is_plain = |text: &str| {
@@ -96,7 +98,7 @@ impl Weights {
             return wrong("a name of letters, digits, `.`, `_` and `-`", name);
         }
         // It becomes a file in the cache: no path, and none of our own.
-        let ours = [".part", ".from", ".lock"].iter().any(|end| file.ends_with(end));
+        let ours = [".part", ".from", ".lock", ".json"].iter().any(|end| file.ends_with(end));
         if !is_plain(file) || ours || file.len() > MAX_FILE_CHARS {
             return wrong("the plain name of a file", file);
         }
@@ -117,6 +119,10 @@ impl Weights {
         if licence.is_empty() {
             return wrong("a licence", licence);
         }
+        let is_object = config.starts_with('{') && config.ends_with('}');
+        if config != "-" && !is_object {
+            return wrong("an object in JSON, or `-`", config);
+        }
         Ok(Weights {
             name: name.into(),
             file: file.into(),
@@ -125,6 +131,7 @@ impl Weights {
             digest,
             licence: licence.into(),
             notes: notes.into(),
+            config: is_object.then(|| config.into()),
         })
     }
 }
@@ -303,6 +310,10 @@ mod tests {
             if let Some(bytes) = weights.size.bytes() {
                 assert!((1_000_000..3_000_000_000).contains(&bytes), "{name}: {bytes}");
             }
+            // One file beside it, and none of another's.
+            let stem = |file: &str| file.rsplit_once('.').map(|(stem, _)| stem.to_owned());
+            let same = table.iter().filter(|other| stem(&other.file) == stem(&weights.file));
+            assert_eq!(same.count(), 1, "{name}: {}", weights.file);
             let known = ["BSD-3-Clause", "Apache-2.0", "CC-BY-4.0", "CC-BY-NC-4.0"];
             assert!(known.contains(&weights.licence.as_str()), "{name}: {}", weights.licence);
         }
@@ -326,12 +337,12 @@ mod tests {
 
     #[test]
     fn wrong_lines_are_told() {
-        const GOOD: &str = "net\tnet.pth\thttps://a.b/net.pth\t~12\tsha256:01234567\tMIT\tmine";
+        const GOOD: &str = "net\tnet.pth\thttps://a.b/net.pth\t~12\tsha256:01234567\tMIT\tmine\t-";
         let table = parse_table(&format!("# head\n\n{GOOD}\n"), "t.tsv").unwrap();
         assert_eq!(table[0].size, Size::About(12));
         assert_eq!(table[0].urls, ["https://a.b/net.pth"]);
         let wrong = [
-            ("net\t", "x\t", "7 columns"),
+            ("net\t", "x\t", "8 columns"),
             ("net\tnet.pth", "n t\tnet.pth", "a name of letters"),
             ("net.pth\t", "../net.pth\t", "plain name of a file"),
             ("net.pth\t", ".net\t", "plain name of a file"),
@@ -342,10 +353,12 @@ mod tests {
             ("~12", "-1", "a number of bytes"),
             ("sha256:01234567", "sha256:0123456", "8 to 64 digits"),
             ("MIT", "", "a licence"),
+            ("\t-", "\tnone", "an object in JSON"),
+            ("net.pth\t", "net.json\t", "plain name of a file"),
         ];
         for (from, to, expected) in wrong {
             let line =
-                if expected == "7 columns" { "x\ty".into() } else { GOOD.replacen(from, to, 1) };
+                if expected == "8 columns" { "x\ty".into() } else { GOOD.replacen(from, to, 1) };
             let error = parse_table(&format!("#\n{line}"), "t.tsv").unwrap_err().to_string();
             assert!(error.starts_with("t.tsv: line 2: expected "), "{error}");
             assert!(error.contains(expected), "{expected}: {error}");

@@ -45,6 +45,22 @@ fn a_file_is_fetched_once() {
 }
 
 #[test]
+fn what_the_table_says_of_a_file_is_put_beside_it() {
+    let bytes = content(1000);
+    let body = bytes.clone();
+    let server = Server::new(move |_, _| Reply::whole(&body));
+    let cache = Cache::new();
+    let config = r#"{"architecture":"net"}"#;
+    let line = common::line(&[server.url("net.pth")], "-", &bytes);
+    let line = line.replace("\t-\n", &format!("\t{config}\n"));
+    let weights = striate_hub::parse_table(&line, "test").unwrap().remove(0);
+    cache.write("net.json", b"of an older table");
+    pull_weights(&weights, &cache.options(), &mut silent()).unwrap();
+    assert_eq!(cache.names(), ["net.json", "net.pth"]);
+    assert_eq!(cache.read("net.json"), config.as_bytes());
+}
+
+#[test]
 fn a_cut_is_resumed() {
     let bytes = content(LENGTH);
     let body = bytes.clone();

@@ -184,7 +184,7 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
 
 /// A line of a table: `net`, of this size (`5`, `~5` or `-`) and the digest of these bytes.
 pub(crate) fn line(urls: &[String], size: &str, bytes: &[u8]) -> String {
-    format!("net\tnet.pth\t{}\t{size}\tsha256:{}\tMIT\ttest\n", urls.join(" "), sha256(bytes))
+    format!("net\tnet.pth\t{}\t{size}\tsha256:{}\tMIT\ttest\t-\n", urls.join(" "), sha256(bytes))
 }
 
 pub(crate) fn weights(urls: &[String], size: &str, bytes: &[u8]) -> Weights {
