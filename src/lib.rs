@@ -56,6 +56,8 @@ pub use embedded::{Embedded, digits_model};
 pub use error::{Error, Result};
 
 pub use striate_graph as graph;
+#[cfg(feature = "pull")]
+pub use striate_hub as hub;
 pub use striate_importers as importers;
 pub use striate_models as models;
 pub use striate_nn as nn;

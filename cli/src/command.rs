@@ -5,6 +5,8 @@ use clap::{Parser, Subcommand};
 use crate::args::Global;
 #[cfg(feature = "plot")]
 use crate::plot;
+#[cfg(feature = "pull")]
+use crate::pull;
 use crate::{
     bench, classify, completions, convert, draw, encode, export, inspect, plan, prepare, run,
     train, tune, validate, visualize,
@@ -15,6 +17,7 @@ Examples:
   striate classify samples/digit-7.png                  what digit is this? (embedded model)
   striate classify --model vgg-d.sqlite3 photo.jpg      five likeliest classes of a photo
   striate classify --model vgg-d.sqlite3 --format json --list photos.txt > ranks.jsonl
+  striate pull mobilenet_v2                             fetch published weights, for --model mobilenet_v2
   striate inspect vgg-d.sqlite3                         layers, shapes, parameters
   striate convert vgg-d.sqlite3 vgg-d.safetensors --dtype f16
   striate export resnet18.safetensors resnet18.onnx     for other programs
@@ -71,6 +74,9 @@ pub(crate) enum Command {
     /// Draw the loss and the error rates of trainings.
     #[cfg(feature = "plot")]
     Plot(plot::PlotArgs),
+    /// Fetch published weights by name: torchvision's, timm's and ccv's.
+    #[cfg(feature = "pull")]
+    Pull(pull::PullArgs),
     /// Time ops and networks, and compare with what the machine can do.
     Bench(bench::BenchArgs),
     /// Measure which kernels are the fastest on your GPU, and use them from then on.

@@ -21,6 +21,10 @@ pub(crate) enum Error {
     /// A part of the library says what. Boxed, for its errors hold much and go through every result.
     #[error(transparent)]
     Striate(Box<striate::Error>),
+    /// Weights could not be pulled.
+    #[cfg(feature = "pull")]
+    #[error(transparent)]
+    Hub(#[from] striate::hub::Error),
     /// The program itself says what.
     #[error("{0}")]
     Message(String),

@@ -10,6 +10,8 @@ use striate::importers::ModelFile;
 
 use crate::args::ReadArgs;
 use crate::error::{Error, Result};
+#[cfg(feature = "pull")]
+use crate::pull;
 use crate::text;
 
 /// Stands for standard input in place of a file.
@@ -89,16 +91,20 @@ pub(crate) fn about_picture(path: &Path, error: striate::Error) -> Error {
     }
 }
 
-/// A model from a file or a pipe, from standard input for `-`, or an embedded one by its name.
+/// A model from a file or a pipe, or from standard input for `-`; where there is no such file, an embedded
+/// one by its name, or pulled weights by theirs.
 ///
 /// # Errors
-/// Where it cannot be read, or is no model.
+/// Where it cannot be read, or is no model, or was not pulled yet.
 pub(crate) fn model(path: &Path) -> Result<ModelFile> {
     if is_stdin(path) {
         return Ok(ModelFile::from_reader(stdin("a model")?, STDIN_NAME)?);
     }
     match embedded(path) {
         Some(embedded) => Ok(embedded.open()?),
+        #[cfg(feature = "pull")]
+        None => pull::model(path),
+        #[cfg(not(feature = "pull"))]
         None => Ok(ModelFile::open(path)?),
     }
 }

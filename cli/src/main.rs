@@ -25,6 +25,8 @@ mod plan;
 mod plot;
 mod prepare;
 mod progress;
+#[cfg(feature = "pull")]
+mod pull;
 mod ranks;
 mod results;
 mod run;
@@ -87,6 +89,8 @@ fn run(cli: &Cli, output: &mut Output) -> Result<()> {
         Command::Visualize(args) => visualize::run(args, global, output),
         #[cfg(feature = "plot")]
         Command::Plot(args) => plot::run(args, output),
+        #[cfg(feature = "pull")]
+        Command::Pull(args) => pull::run(args, global, output),
         Command::Bench(args) => bench::run(args, global, output),
         Command::Tune(args) => tune::run(args, global, output),
         Command::Devices => devices::run(global, output),

@@ -23,9 +23,30 @@ pub(crate) struct Progress {
 impl Progress {
     /// A bar for so many steps.
     pub(crate) fn new(steps: usize, quiet: bool) -> Self {
-        let wanted = !quiet && steps > 1 && std::io::stderr().is_terminal();
-        let bar = ProgressBar::with_draw_target(Some(steps as u64), ProgressDrawTarget::hidden());
         let style = "{bar:30} {human_pos} of {human_len}, {per_sec}, {eta} left";
+        Progress::styled(Some(steps as u64), style, quiet)
+    }
+
+    /// A bar for a file of so many bytes, where that is known, of which so many are there already.
+    #[cfg(feature = "pull")]
+    pub(crate) fn of_bytes(total: Option<u64>, done: u64, quiet: bool) -> Self {
+        let style = match total {
+            Some(_) => {
+                "{bar:30} {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left"
+            }
+            None => "{spinner} {decimal_bytes}, {decimal_bytes_per_sec}",
+        };
+        let progress = Progress::styled(total, style, quiet);
+        progress.bar.set_position(done);
+        // What was there did not come at any rate.
+        progress.bar.reset_eta();
+        progress
+    }
+
+    fn styled(steps: Option<u64>, style: &str, quiet: bool) -> Self {
+        let is_long = steps.is_none_or(|steps| steps > 1);
+        let wanted = !quiet && is_long && std::io::stderr().is_terminal();
+        let bar = ProgressBar::with_draw_target(steps, ProgressDrawTarget::hidden());
         if let Ok(style) = ProgressStyle::with_template(style) {
             bar.set_style(style);
         }
@@ -34,11 +55,22 @@ impl Progress {
 
     /// So many steps are done.
     pub(crate) fn advance(&mut self, steps: usize) {
+        self.show_when_due();
+        self.bar.inc(steps as u64);
+    }
+
+    /// So many of all steps are done.
+    #[cfg(feature = "pull")]
+    pub(crate) fn reach(&mut self, steps: u64) {
+        self.show_when_due();
+        self.bar.set_position(steps);
+    }
+
+    fn show_when_due(&mut self) {
         if self.wanted && !self.shown && self.started.elapsed() > PATIENCE {
             self.bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(REDRAWS_PER_SECOND));
             self.shown = true;
         }
-        self.bar.inc(steps as u64);
     }
 
     /// Does what prints, with the bar out of the way.

@@ -1,0 +1,57 @@
+//! Where files are kept.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use crate::table::{Size, Weights};
+use crate::{Error, Result};
+
+/// The environment variable that names the cache folder.
+pub const CACHE_VARIABLE: &str = "STRIATE_CACHE";
+
+/// The folder of pulled files: `models` in the folder that [`CACHE_VARIABLE`] names, else
+/// `striate/models` in the user's cache folder. It need not be there.
+///
+/// # Errors
+/// [`Error::NoCache`] where the system names none.
+pub fn cache_dir() -> Result<PathBuf> {
+    let set = std::env::var_os(CACHE_VARIABLE).filter(|folder| !folder.is_empty());
+    let folder = set.map(PathBuf::from).or_else(|| Some(dirs::cache_dir()?.join("striate")));
+    Ok(folder.ok_or(Error::NoCache)?.join("models"))
+}
+
+/// The file of these weights in a folder, where it is there and has the size that the table says.
+pub(crate) fn cached_in(folder: &Path, weights: &Weights) -> Result<Option<PathBuf>> {
+    let file = folder.join(&weights.file);
+    Ok(match length(&file)? {
+        None | Some(0) => None,
+        Some(length) => match weights.size {
+            Size::Exactly(size) if size != length => None,
+            _ => Some(file),
+        },
+    })
+}
+
+/// Puts what the table says of a file beside it.
+pub(crate) fn write_config(file: &Path, weights: &Weights) -> Result<()> {
+    let Some(config) = &weights.config else { return Ok(()) };
+    let beside = file.with_extension("json");
+    if std::fs::read(&beside).is_ok_and(|there| there == config.as_bytes()) {
+        return Ok(());
+    }
+    // Replaced whole: a reader finds the old one or the new one.
+    let new = file.with_extension("json.part");
+    let written = std::fs::write(&new, config).and_then(|()| std::fs::rename(&new, &beside));
+    written.map_err(|e| Error::io(&beside, "write it", e))
+}
+
+/// How long a file is; nothing where there is none.
+pub(crate) fn length(file: &Path) -> Result<Option<u64>> {
+    match std::fs::metadata(file) {
+        Ok(metadata) => Ok(metadata.is_file().then_some(metadata.len())),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Ok(None)
+        }
+        Err(error) => Err(Error::io(file, "look it up", error)),
+    }
+}
