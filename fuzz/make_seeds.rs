@@ -79,6 +79,8 @@ impl Seeds {
         let small = small.build(network.device(), striate::nn::Seed(1))?;
         importers::write(&path, &small, &WriteOptions::default())?;
         self.put("safetensors", "small", fs::read(&path)?)?;
+        importers::write(&path, &small, &WriteOptions::default().dtype(DType::I8))?;
+        self.put("safetensors", "int8", fs::read(&path)?)?;
         let tensor = Tensor::from_vec(vec![1.0f32, f32::NAN, 3.0], [3, 1], network.device())?;
         // torchvision's names, of which the shapes are wrong.
         let names = ["features.0.weight", "features.0.bias", "classifier.6.bias"];

@@ -215,7 +215,6 @@ fn floats(weights: &Tensor) -> Result<Vec<f32>> {
 
 #[cfg(test)]
 mod tests {
-    use crate::classifier::recorded_view;
     use striate_nn::{LayerParameters, NetworkSpec, Seed, conv2d};
     use striate_tensor::Device;
 

@@ -184,10 +184,12 @@ proptest! {
     fn damaged_safetensors(
         changes in changes(),
         keep in prop::option::weighted(0.3, any::<prop::sample::Index>()),
+        in_int8 in any::<bool>(),
     ) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.safetensors");
-        safetensors::write(&path, &small(&reference()), &WriteOptions::default()).unwrap();
+        let options = WriteOptions::default().dtype(in_int8.then_some(DType::I8));
+        safetensors::write(&path, &small(&reference()), &options).unwrap();
         let good = fs::read(&path).unwrap();
         let length = u64::from_le_bytes(good[..8].try_into().unwrap()) as usize + 8;
         let bytes = [damage(&good[..length], &changes, None), good[length..].to_vec()].concat();
@@ -196,10 +198,15 @@ proptest! {
     }
 
     #[test]
-    fn changed_numbers_in_headers(from in 0usize..9, to in "-?[0-9]{1,20}") {
+    fn changed_numbers_in_headers(
+        from in 0usize..9,
+        to in "-?[0-9]{1,20}",
+        in_int8 in any::<bool>(),
+    ) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.safetensors");
-        safetensors::write(&path, &small(&reference()), &WriteOptions::default()).unwrap();
+        let options = WriteOptions::default().dtype(in_int8.then_some(DType::I8));
+        safetensors::write(&path, &small(&reference()), &options).unwrap();
         let good = fs::read(&path).unwrap();
         let length = u64::from_le_bytes(good[..8].try_into().unwrap()) as usize;
         let header = std::str::from_utf8(&good[8..8 + length]).unwrap();
