@@ -2,8 +2,9 @@
 //! excitation) as torchvision lists them, with the names of its state dicts.
 //!
 //! The paper makes depths and widths from a few numbers; these are the rows of its tables 5 and 6 that
-//! come of it. Departures from the paper: none in what is computed. `regnet_y_128gf` is torchvision's; it
-//! is not in the paper.
+//! come of it. Departures from the paper: torchvision rounds the widths of three of them otherwise;
+//! functions whose names end in `_paper` have the paper's. `regnet_y_128gf` is torchvision's; it is not in
+//! the paper.
 
 use striate_nn::{NetworkSpec, batch_norm, conv2d, squeeze_excite};
 
@@ -37,6 +38,8 @@ macro_rules! regnets {
 regnets! {
     /// X of 0.4 billion products.
     regnet_x_400mf "regnet-x-400mf" x [1, 2, 7, 12], [32, 64, 160, 400], 16;
+    /// X of 0.4 billion products with the paper's widths, as timm has it.
+    regnet_x_400mf_paper "regnet-x-400mf-paper" x [1, 2, 7, 12], [32, 64, 160, 384], 16;
     /// X of 0.8 billion products.
     regnet_x_800mf "regnet-x-800mf" x [1, 3, 7, 5], [64, 128, 288, 672], 16;
     /// X of 1.6 billion products.
@@ -53,12 +56,16 @@ regnets! {
     regnet_y_400mf "regnet-y-400mf" y [1, 3, 6, 6], [48, 104, 208, 440], 8;
     /// Y of 0.8 billion products.
     regnet_y_800mf "regnet-y-800mf" y [1, 3, 8, 2], [64, 144, 320, 784], 16;
+    /// Y of 0.8 billion products with the paper's widths, as timm has it.
+    regnet_y_800mf_paper "regnet-y-800mf-paper" y [1, 3, 8, 2], [64, 128, 320, 768], 16;
     /// Y of 1.6 billion products.
     regnet_y_1_6gf "regnet-y-1-6gf" y [2, 6, 17, 2], [48, 120, 336, 888], 24;
     /// Y of 3.2 billion products.
     regnet_y_3_2gf "regnet-y-3-2gf" y [2, 5, 13, 1], [72, 216, 576, 1512], 24;
     /// Y of 8 billion products.
     regnet_y_8gf "regnet-y-8gf" y [2, 4, 10, 1], [224, 448, 896, 2016], 56;
+    /// Y of 8 billion products with the paper's widths, as timm has it.
+    regnet_y_8gf_paper "regnet-y-8gf-paper" y [2, 4, 10, 1], [168, 448, 896, 2016], 56;
     /// Y of 16 billion products.
     regnet_y_16gf "regnet-y-16gf" y [2, 4, 11, 1], [224, 448, 1232, 3024], 112;
     /// Y of 32 billion products.

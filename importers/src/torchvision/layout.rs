@@ -301,7 +301,10 @@ impl Layout {
                 && let [out, _] = *tensor.shape
             {
                 let [rows, cols, channels] = torch::flattened(shapes, shape);
-                tensor.shape = vec![out, channels, rows, cols];
+                // Of one pixel, both have the same shape but for extents of 1.
+                if rows * cols > 1 {
+                    tensor.shape = vec![out, channels, rows, cols];
+                }
             }
         }
         tensors

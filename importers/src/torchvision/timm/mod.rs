@@ -9,7 +9,7 @@ mod config;
 mod names;
 mod table;
 
-use striate_models::find;
+use striate_models::{find, regnet};
 use striate_nn::{LayerSpec, NetworkSpec, batch_norm};
 
 use super::layout::{Layout, Names};
@@ -31,7 +31,17 @@ pub(super) fn layouts() -> impl Iterator<Item = Layout> {
     ROWS.iter()
         .enumerate()
         .filter(is_first)
-        .filter_map(|(_, row)| Some(named(row, find(row.model)?.spec())))
+        .filter_map(|(_, row)| Some(named(row, spec_of(row.model)?)))
+}
+
+/// The network that a row names: one of the catalogue's, or a variant that is not in it.
+fn spec_of(model: &str) -> Option<NetworkSpec> {
+    Some(match model {
+        "regnet_x_400mf_paper" => regnet::regnet_x_400mf_paper(),
+        "regnet_y_800mf_paper" => regnet::regnet_y_800mf_paper(),
+        "regnet_y_8gf_paper" => regnet::regnet_y_8gf_paper(),
+        _ => find(model)?.spec(),
+    })
 }
 
 /// A network of timm's, by the catalogue's.

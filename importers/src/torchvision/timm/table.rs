@@ -20,7 +20,7 @@ pub(super) enum Way {
 pub(super) struct Row {
     /// timm's name.
     pub(super) architecture: &'static str,
-    /// The name in the catalogue.
+    /// The name in the catalogue, or of a variant that [`spec_of`](super::spec_of) knows.
     pub(super) model: &'static str,
     /// Who named the tensors.
     pub(super) names: Names,
@@ -113,7 +113,8 @@ pub(super) const ROWS: &[Row] = rows! {
     "convnext_small" = "convnext_small" Timm AsIs, 224 / 0.95, Bicubic, IMAGENET;
     "convnext_base" = "convnext_base" Timm AsIs, 224 / 0.875, Bicubic, IMAGENET;
     "convnext_large" = "convnext_large" Timm AsIs, 224 / 0.875, Bicubic, IMAGENET;
-    "regnetx_004" = "regnet_x_400mf" Timm AsIs, 224 / 0.875, Bicubic, IMAGENET;
+    "regnetx_004_tv" = "regnet_x_400mf" Timm AsIs, 224 / 0.965, Bicubic, IMAGENET;
+    "regnetx_004" = "regnet_x_400mf_paper" Timm AsIs, 224 / 0.875, Bicubic, IMAGENET;
     "regnetx_008" = "regnet_x_800mf" Timm AsIs, 224 / 0.965, Bicubic, IMAGENET;
     "regnetx_016" = "regnet_x_1_6gf" Timm AsIs, 224 / 0.965, Bicubic, IMAGENET;
     "regnetx_032" = "regnet_x_3_2gf" Timm AsIs, 224 / 0.965, Bicubic, IMAGENET;
@@ -121,10 +122,12 @@ pub(super) const ROWS: &[Row] = rows! {
     "regnetx_160" = "regnet_x_16gf" Timm AsIs, 224 / 0.965, Bicubic, IMAGENET;
     "regnetx_320" = "regnet_x_32gf" Timm AsIs, 224 / 0.965, Bicubic, IMAGENET;
     "regnety_004" = "regnet_y_400mf" Timm AsIs, 224 / 0.965, Bicubic, IMAGENET;
-    "regnety_008" = "regnet_y_800mf" Timm AsIs, 224 / 0.875, Bicubic, IMAGENET;
+    "regnety_008_tv" = "regnet_y_800mf" Timm AsIs, 224 / 0.965, Bicubic, IMAGENET;
+    "regnety_008" = "regnet_y_800mf_paper" Timm AsIs, 224 / 0.875, Bicubic, IMAGENET;
     "regnety_016" = "regnet_y_1_6gf" Timm AsIs, 224 / 0.965, Bicubic, IMAGENET;
     "regnety_032" = "regnet_y_3_2gf" Timm AsIs, 224 / 0.95, Bicubic, IMAGENET;
-    "regnety_080" = "regnet_y_8gf" Timm AsIs, 224 / 0.95, Bicubic, IMAGENET;
+    "regnety_080_tv" = "regnet_y_8gf" Timm AsIs, 224 / 0.965, Bicubic, IMAGENET;
+    "regnety_080" = "regnet_y_8gf_paper" Timm AsIs, 224 / 0.95, Bicubic, IMAGENET;
     "regnety_160" = "regnet_y_16gf" Timm AsIs, 224 / 0.95, Bicubic, IMAGENET;
     "regnety_320" = "regnet_y_32gf" Timm AsIs, 224 / 0.965, Bicubic, IMAGENET;
     "regnety_1280" = "regnet_y_128gf" Timm AsIs, 384 / 1.0, Bicubic, IMAGENET;
