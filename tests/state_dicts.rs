@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use common::torch::{Listed, Recorded, doubles};
 use striate::importers::torch::{ElementOrder, state_dict};
-use striate::importers::{self, ReadOptions, WriteOptions, safetensors};
+use striate::importers::{self, PixelOptions, ReadOptions, WriteOptions, safetensors};
 use striate::models;
 use striate::prelude::*;
 
@@ -79,7 +79,12 @@ fn files_compute_what_was_recorded() {
 fn check(path: &Path, golden: &Path, name: &str, device: &Device) -> f64 {
     let text = std::fs::read_to_string(golden.join(format!("{name}.json"))).unwrap();
     let recorded: Recorded = serde_json::from_str(&text).unwrap();
-    let network = importers::read(path, device, &ReadOptions::default()).unwrap();
+    // Recorded without the pixels of -1 to 1 that the published weights of some see.
+    let (mean, std) = ([0.485, 0.456, 0.406], DEVIATION.map(f64::from));
+    let (mean, std) = (Some(mean), Some(std));
+    let pixels = PixelOptions { mean, std, ..PixelOptions::default() };
+    let options = ReadOptions::default().pixels(pixels);
+    let network = importers::read(path, device, &options).unwrap();
     // The networks of large pictures were recorded at a smaller size.
     let mut spec = network.spec().clone();
     spec.input = [recorded.size, recorded.size, 3];

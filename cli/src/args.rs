@@ -10,7 +10,6 @@ use std::str::FromStr;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Args, ValueEnum};
 use striate::image::Protocol;
-use striate::importers::ModelFile;
 use striate::tensor::DType;
 
 use crate::error::{Error, Result};

@@ -33,6 +33,9 @@ enum Kind {
 
 use Kind::{Basic, Bottleneck};
 
+/// The whole image of the newer weights, a side: torchvision's first ones for these networks.
+const WHOLE: usize = 232;
+
 /// A block in its place.
 #[derive(Clone, Copy)]
 struct Block {
@@ -92,6 +95,7 @@ pub fn resnext101_32x8d() -> NetworkSpec {
 /// ResNeXt of 101 layers, 64 groups of 4 channels.
 pub fn resnext101_64x4d() -> NetworkSpec {
     network("resnext101-64x4d", Bottleneck { groups: 64, base: 4 }, [3, 4, 23, 3])
+        .with_image([WHOLE; 2])
 }
 
 /// 50 layers with twice the channels in the 3x3 convolutions.

@@ -138,6 +138,11 @@ fn preset(name: &str) -> Preset {
     match name {
         "efficientnet_v2_s" | "efficientnet_v2_m" => Preset::TORCHVISION,
         "efficientnet_v2_l" => Preset { pixels: HALVES, ..bicubic },
+        // TensorFlow's weights: torchvision brings its pixels back to -1 to 1 within the network
+        // (`transform_input`).
+        _ if name.starts_with("googlenet") || name.starts_with("inception_v3") => {
+            Preset { pixels: HALVES, ..Preset::TORCHVISION }
+        }
         _ if name.starts_with("efficientnet_b") => bicubic,
         _ => Preset::TORCHVISION,
     }
