@@ -173,9 +173,12 @@ fn local_response_normalization_across_and_within_channels() {
     });
 }
 
+/// A type of layer, its parameters, and what it does to a number.
+type Function = (&'static str, &'static str, fn(f64) -> f64);
+
 #[test]
 fn functions_of_each_element() {
-    let cases: [(&str, &str, fn(f64) -> f64); 15] = [
+    let cases: [Function; 15] = [
         ("ReLU", "", |x| x.max(0.0)),
         ("ReLU", "relu_param { negative_slope: 0.1 }", |x| if x > 0.0 { x } else { 0.1 * x }),
         ("ELU", "elu_param { alpha: 0.5 }", |x| if x > 0.0 { x } else { 0.5 * (x.exp() - 1.0) }),
