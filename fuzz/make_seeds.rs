@@ -38,6 +38,7 @@ fn main() -> Outcome {
     let scratch = tempfile::tempdir()?;
     seeds.models(scratch.path())?;
     seeds.pickles()?;
+    seeds.onnx()?;
     seeds.caffe()?;
     seeds.text()?;
     seeds.sets(scratch.path())?;
@@ -96,6 +97,19 @@ impl Seeds {
         bytes.extend(header.as_bytes());
         bytes.extend([0; 12]);
         Ok(self.put("safetensors", "types", bytes)?)
+    }
+
+    /// The fixtures of `tests/fixtures/onnx/make.py`, but for the one whose weights are beside it.
+    fn onnx(&self) -> Outcome {
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/onnx");
+        for entry in fs::read_dir(fixtures)? {
+            let path = entry?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if path.extension().is_some_and(|kind| kind == "onnx") && name != "beside.onnx" {
+                self.put("onnx", &name, fs::read(&path)?)?;
+            }
+        }
+        Ok(())
     }
 
     /// What PyTorch wrote: `tests/fixtures/torch/checkpoints.py`.

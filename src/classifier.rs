@@ -142,8 +142,8 @@ impl Classifier {
 
     /// The protocol in use in words: its name, and what it does.
     pub fn protocol_in_words(&self) -> String {
-        match (&self.tested, self.protocol) {
-            (Some(tested), Protocol::Tested) => format!("{}: {}", self.protocol, tested.view()),
+        match self.protocol {
+            Protocol::Tested => format!("{}: {}", self.protocol, self.tested_view()),
             _ => format!("{}: {}", self.protocol, self.protocol.description()),
         }
     }

@@ -284,7 +284,7 @@ fn a_network_without_a_convolution_is_classified_as_it_was_tested() {
 }
 
 #[test]
-fn models_that_record_nothing_or_what_is_not_known_keep_the_default() {
+fn models_that_record_nothing_or_what_is_not_known_get_the_plain_view() {
     let device = Device::cpu(Some(1)).unwrap();
     let network = spec(16, 12, 1).build(&device, Seed(1)).unwrap();
     let with = |protocol: Option<&str>, view: Option<&str>| {
@@ -296,12 +296,14 @@ fn models_that_record_nothing_or_what_is_not_known_keep_the_default() {
         Classifier::new(network.clone().with_metadata(metadata)).unwrap().current_protocol()
     };
     let view = r#"{"resize":"cover","size":[16,16],"crop":"centre","mean":"plain"}"#;
-    assert_eq!(with(None, None), Protocol::CcvCpu);
+    assert_eq!(with(None, None), Protocol::Tested);
     assert_eq!(with(None, Some(view)), Protocol::Tested);
     assert_eq!(with(Some("tested"), Some(view)), Protocol::Tested);
     // Whoever says so himself is heard.
     assert_eq!(with(Some("alex"), Some(view)), Protocol::Alex);
-    assert_eq!(with(Some("of the future"), Some(view)), Protocol::CcvCpu);
+    assert_eq!(with(Some("of the future"), Some(view)), Protocol::Tested);
+    // As ccv's own files are read.
+    assert_eq!(with(Some("ccv-cpu"), None), Protocol::CcvCpu);
     for later in [
         r#"{"resize":"warp","size":[16,16],"crop":"centre","mean":"plain"}"#,
         r#"{"resize":"cover","size":[16,16],"crop":"centre","mean":"plain","more":1}"#,
@@ -309,10 +311,11 @@ fn models_that_record_nothing_or_what_is_not_known_keep_the_default() {
         r#"{"resize":"stretch","size":[16,1000000],"crop":"centre","mean":"plain"}"#,
         "7",
     ] {
-        assert_eq!(with(Some("tested"), Some(later)), Protocol::CcvCpu, "{later}");
+        assert_eq!(with(Some("tested"), Some(later)), Protocol::Tested, "{later}");
     }
     let classifier = Classifier::new(network).unwrap();
-    assert!(classifier.protocol_in_words().starts_with("ccv-cpu: convolutions once"));
-    let words = classifier.protocol(Protocol::Tested).protocol_in_words();
-    assert!(words.starts_with("tested: "), "{words}");
+    let words = classifier.protocol_in_words();
+    assert!(words.starts_with("tested: the centre of the picture resized to cover"), "{words}");
+    let words = classifier.protocol(Protocol::CcvCpu).protocol_in_words();
+    assert!(words.starts_with("ccv-cpu: convolutions once"), "{words}");
 }

@@ -39,10 +39,7 @@ fn results_of_another_run_are_refused_with_what_differs() {
         scene.striate(&words(&args(""))).done();
         let whole = std::fs::read(scene.path("r")).unwrap();
         for (changes, parts) in [
-            (
-                "--protocol centre",
-                &["expected protocol centre, the file was made with ccv-cpu"][..],
-            ),
+            ("--protocol centre", &["expected protocol centre, the file was made with tested"][..]),
             ("--top 2", &["expected top 2, the file was made with"]),
             ("--dtype f16", &["expected dtype f16, the file was made with f32"]),
             ("--labels labels.txt", &["expected labels labels.txt", "of the model"]),
