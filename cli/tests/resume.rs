@@ -63,7 +63,7 @@ fn results_of_another_run_are_refused_with_what_differs() {
         // The same run, said otherwise: on another device, with what is the default, with a model
         // that was moved.
         std::fs::copy(scene.path("tiny.safetensors"), scene.path("moved.safetensors")).unwrap();
-        let same = args("--devices cpu,cpu --protocol ccv-cpu --dtype f32 --threads 1")
+        let same = args("--devices cpu,cpu --protocol tested --dtype f32 --threads 1")
             .replace("tiny.saf", "moved.saf");
         let run = scene.striate(&words(&same));
         assert!(run.stderr.contains("r is complete: all 3 images are done"), "{}", run.stderr);
