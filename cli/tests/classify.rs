@@ -217,6 +217,7 @@ fn a_photo_is_named_out_of_the_box() {
     let larger = run(&["classify", "--size", "256", "-k", "1", "cat.png"], &samples).done();
     assert!(larger.contains("cat"), "{larger}");
     run(&["classify", "--resize", "100", "cat.png"], &samples).failed(&["100", "224"]);
+    run(&["classify", "--size", "16000", "cat.png"], &samples).failed(&["at most 16777216 pixels"]);
     run(&["classify", "--mean", "1,2,3", "cat.png"], &samples).failed(&["done to pixels"]);
     // Where nothing was classified, the reason comes first.
     scene.striate(&["classify", "text.png"]).failed(&["text.png"]);

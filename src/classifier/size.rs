@@ -1,6 +1,7 @@
 //! Networks for pictures of another size than they were trained on.
 
 use striate_data::augment::TestView;
+use striate_importers::MAX_IMAGE_PIXELS;
 use striate_nn::{Metadata, Network};
 use striate_tensor::Tensor;
 
@@ -11,7 +12,7 @@ use crate::{Error, Result};
 ///
 /// # Errors
 /// [`Error::Network`] where a weight does depend on it, and [`Error::NotAClassifier`] where the network has a
-/// mean image whose pixels differ.
+/// mean image whose pixels differ, or the whole image would have more than [`MAX_IMAGE_PIXELS`] pixels.
 pub fn with_size(network: Network, [rows, cols]: [usize; 2]) -> Result<Network> {
     let mut spec = network.spec().clone();
     let before = [spec.input[0], spec.input[1]];
@@ -22,6 +23,12 @@ pub fn with_size(network: Network, [rows, cols]: [usize; 2]) -> Result<Network> 
         })
     };
     let image = scaled(spec.image);
+    if image[0].saturating_mul(image[1]) > MAX_IMAGE_PIXELS {
+        return Err(Error::NotAClassifier {
+            expected: format!("pictures of at most {MAX_IMAGE_PIXELS} pixels"),
+            got: format!("{} x {}", image[0], image[1]),
+        });
+    }
     let device = network.device();
     let mean = match network.mean() {
         Some(mean) if image != spec.image => {
