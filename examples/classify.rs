@@ -15,7 +15,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let device = Device::auto()?;
     let network = match arguments.next() {
         Some(model) => importers::read(model, &device, &ReadOptions::default())?,
-        None => Embedded::usual().open()?.read(&device, &ReadOptions::default())?,
+        None => Embedded::usual().network(&device)?,
     };
     let ranks = Classifier::new(network)?.classify(&image::open(photo)?)?;
     for class in ranks.top(5) {

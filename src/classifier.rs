@@ -13,9 +13,9 @@ use striate_nn::{Metadata, Network, Scan};
 use striate_tensor::{DType, Device, Tensor};
 
 use crate::{Error, Result};
+use size::with_size;
 
 pub use occlusion::{Occlusion, OcclusionMap};
-pub use size::with_size;
 
 /// Views that go through the layers before the first full-connect one together. More would only
 /// hold more memory: convolutions are already wide enough.
@@ -93,6 +93,18 @@ impl Classifier {
         let tested = recorded_view(metadata, &geometry, mean.as_ref());
         let protocol = recommended(metadata);
         Ok(Classifier { protocol, labels, geometry, mean, tested, scan, head, classes, network })
+    }
+
+    /// A classifier of this network for pictures of `[rows, cols]` pixels, its whole image larger or smaller
+    /// in proportion: for networks whose weights do not depend on the size, such as those that end in a
+    /// global average.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new); [`Error::Network`] where a weight does depend on the size, and
+    /// [`Error::NotAClassifier`] where the network has a mean image whose pixels differ, or the whole image
+    /// would have more than 2²⁴ pixels.
+    pub fn for_size(network: Network, size: [usize; 2]) -> Result<Self> {
+        Self::new(with_size(network, size)?)
     }
 
     /// With another protocol.

@@ -26,18 +26,23 @@ pub struct Embedded {
     bytes: fn() -> &'static [u8],
 }
 
+#[cfg(feature = "embedded-photos")]
+const PHOTOS: Embedded = Embedded {
+    names: &["photos", "efficientnet-lite0", "efficientnet_lite0"],
+    description: "EfficientNet-Lite0, ImageNet's 1,000 kinds of things in photos",
+    bytes: striate_models::photos,
+};
+
+const DIGITS: Embedded = Embedded {
+    names: &["digits"],
+    description: "a LeNet for handwritten digits",
+    bytes: striate_models::digits,
+};
+
 const MODELS: &[Embedded] = &[
     #[cfg(feature = "embedded-photos")]
-    Embedded {
-        names: &["photos", "efficientnet-lite0", "efficientnet_lite0"],
-        description: "EfficientNet-Lite0, ImageNet's 1,000 kinds of things in photos",
-        bytes: striate_models::photos,
-    },
-    Embedded {
-        names: &["digits"],
-        description: "a LeNet for handwritten digits",
-        bytes: striate_models::digits,
-    },
+    PHOTOS,
+    DIGITS,
 ];
 
 impl Embedded {
@@ -65,6 +70,14 @@ impl Embedded {
         let name = format!("the embedded model '{}'", self.names[0]);
         Ok(ModelFile::from_bytes(bytes, &name)?)
     }
+
+    /// The model as a network.
+    ///
+    /// # Errors
+    /// Where the device has no memory for it.
+    pub fn network(&self, device: &Device) -> Result<Network> {
+        Ok(self.open()?.read(device, &ReadOptions::default())?)
+    }
 }
 
 /// EfficientNet-Lite0, which tells ImageNet's 1,000 kinds of things in photos apart: weights as published,
@@ -74,7 +87,7 @@ impl Embedded {
 /// Where the device has no memory for it.
 #[cfg(feature = "embedded-photos")]
 pub fn photo_model(device: &Device) -> Result<Network> {
-    read(striate_models::photos, "the embedded model 'photos'", device)
+    PHOTOS.network(device)
 }
 
 /// A LeNet for handwritten digits, half precision ([`models::digits`](striate_models::digits)).
@@ -82,10 +95,5 @@ pub fn photo_model(device: &Device) -> Result<Network> {
 /// # Errors
 /// Where the device has no memory for it.
 pub fn digits_model(device: &Device) -> Result<Network> {
-    read(striate_models::digits, "the embedded model 'digits'", device)
-}
-
-fn read(bytes: fn() -> &'static [u8], name: &str, device: &Device) -> Result<Network> {
-    let bytes = SharedBytes::new(Arc::new(bytes()));
-    Ok(striate_importers::safetensors::read_bytes(bytes, name, device, &ReadOptions::default())?)
+    DIGITS.network(device)
 }

@@ -46,7 +46,7 @@ mod embedded;
 mod error;
 pub mod visualize;
 
-pub use classifier::{Classifier, Occlusion, OcclusionMap, Ranked, Ranks, with_size};
+pub use classifier::{Classifier, Occlusion, OcclusionMap, Ranked, Ranks};
 #[cfg(feature = "gpu")]
 pub use device::gpu_by_name;
 pub use device::{DeviceByName, DeviceOptions};

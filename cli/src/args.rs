@@ -14,7 +14,7 @@ use striate::tensor::DType;
 
 use crate::error::{Error, Result};
 
-pub(crate) use pictures::{ReadArgs, ViewArgs};
+pub(crate) use pictures::{FileArgs, ReadArgs, ViewArgs};
 
 /// Options of every command.
 #[derive(Clone, Debug, Args)]

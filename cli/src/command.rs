@@ -14,7 +14,7 @@ use crate::{
 
 const EXAMPLES: &str = "\
 Examples:
-  striate classify samples/digit-7.png                  what digit is this? (embedded model)
+  striate classify samples/cat.png                      what is on this photo? (embedded model)
   striate classify --model vgg-d.sqlite3 photo.jpg      five likeliest classes of a photo
   striate classify --model vgg-d.sqlite3 --format json --list photos.txt > ranks.jsonl
   striate pull mobilenet_v2                             fetch published weights, for --model mobilenet_v2

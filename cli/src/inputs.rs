@@ -5,6 +5,8 @@ use std::path::{Display, Path};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use striate::Embedded;
+#[cfg(feature = "pull")]
+use striate::hub;
 use striate::image::{self, Dataset, Image, Limits};
 use striate::importers::ModelFile;
 
@@ -109,13 +111,23 @@ pub(crate) fn model(path: &Path) -> Result<ModelFile> {
     }
 }
 
+/// Whether this is the path of a model, or the name of an embedded one or of published weights: for
+/// commands that take other things as well.
+pub(crate) fn is_model(path: &Path) -> bool {
+    #[cfg(feature = "pull")]
+    let is_published = path.to_str().is_some_and(|name| matches!(hub::find(name), Ok(Some(_))));
+    #[cfg(not(feature = "pull"))]
+    let is_published = false;
+    path.exists() || path.extension().is_some() || embedded(path).is_some() || is_published
+}
+
 /// The embedded model that a path names, where there is no such file.
-pub(crate) fn embedded(path: &Path) -> Option<&'static Embedded> {
+fn embedded(path: &Path) -> Option<&'static Embedded> {
     let name = path.to_str().filter(|_| !path.exists())?;
     Embedded::by_name(name)
 }
 
-/// As [`model`], and of a checkpoint the state dict that is asked for, and with what is done to pixels.
+/// As [`model`], read as the options say.
 pub(crate) fn model_of(path: &Path, args: &ReadArgs) -> Result<ModelFile> {
     args.applied(model(path)?)
 }

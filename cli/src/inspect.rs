@@ -13,7 +13,7 @@ use striate::image::augment::{Recipe, TestView};
 use striate::importers::{self, Inspection, TrainingPosition};
 use striate::nn::{LayerSummary, Metadata, NetworkSpec};
 
-use crate::args::{Format, ReadArgs};
+use crate::args::{FileArgs, Format};
 use crate::error::Result;
 use crate::inputs::{self, is_stdin};
 use crate::model;
@@ -33,7 +33,7 @@ pub(crate) struct InspectArgs {
     /// A model file, or the name of a network; `-` is standard input.
     model: PathBuf,
     #[command(flatten)]
-    read: ReadArgs,
+    files: FileArgs,
     /// Show the graph that classifying runs: its ops after all passes, what each reads, when a value
     /// is freed, and the memory that activations take.
     #[arg(long)]
@@ -110,7 +110,7 @@ pub(crate) fn run(args: &InspectArgs, output: &mut Output) -> Result<()> {
     let (spec, file) = match model::catalogue(&args.model) {
         Some(known) => (known.spec(), None),
         None => {
-            let model = inputs::model_of(&args.model, &args.read)?;
+            let model = args.files.applied(inputs::model(&args.model)?)?;
             let mut file = match model.inspect() {
                 Ok(file) => file,
                 Err(error)

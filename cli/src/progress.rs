@@ -27,7 +27,7 @@ impl Progress {
         Progress::styled(Some(steps as u64), style, quiet)
     }
 
-    /// A bar for a file of so many bytes, where that is known, of which so many are there already.
+    /// A bar for a download of `total` bytes, if that is known, of which `done` are already there.
     #[cfg(feature = "pull")]
     pub(crate) fn of_bytes(total: Option<u64>, done: u64, quiet: bool) -> Self {
         let style = match total {
@@ -38,7 +38,7 @@ impl Progress {
         };
         let progress = Progress::styled(total, style, quiet);
         progress.bar.set_position(done);
-        // What was there did not come at any rate.
+        // Bytes that were already there must not count towards the rate.
         progress.bar.reset_eta();
         progress
     }
@@ -59,7 +59,7 @@ impl Progress {
         self.bar.inc(steps as u64);
     }
 
-    /// So many of all steps are done.
+    /// Sets how many steps are done in all.
     #[cfg(feature = "pull")]
     pub(crate) fn reach(&mut self, steps: u64) {
         self.show_when_due();

@@ -15,38 +15,40 @@ use crate::progress::Progress;
 /// Options of `striate pull`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A file is fetched once, checked against its pinned SHA-256, and kept in the cache folder. From then on
-its name stands for it where a command takes a model, and the network is asked nothing. What a cut, or
-ctrl-C, leaves is resumed by the next pull. Printed is the path of each file: `inspect`, `convert`,
-`export` and `bench` want it, since the name of a network is the network itself to them, with fresh
-weights.
+A file is fetched once, checked against its pinned digest, and kept in the cache folder. After that, its
+name works where a command reads a model, without the network. After a lost connection or ctrl-C the
+next pull resumes the download.
 
-torchvision's second weights of a network have `.v2` behind its name; timm's have timm's tags. Of most
-files their makers publish eight digits of the digest, which find damage but no forgery: these should
-come from their makers (https), or from a mirror that you trust.
+`pull` prints the path of each file. `inspect`, `convert`, `export`, `bench` and `tune` know networks by
+name as well: to them `resnet18` is that network with fresh weights, so give them the path. A name that
+is no network's, such as `resnet18.a1_in1k`, is the pulled file to them, too.
+
+`.v2` after a network's name is torchvision's second set of weights; other tags are timm's. Most
+publishers give only eight digits of the digest, which detect damage but no forgery: fetch these files
+from their publisher (https), or from a mirror that you trust.
 
 Environment:
   STRIATE_CACHE       the folder that holds models/ [default: striate in your cache folder]
-  STRIATE_PULL_FROM   a mirror: this URL and the file's name are asked, and nothing else
-  STRIATE_WEIGHTS     a table of your own, in the form of hub/assets/weights.tsv
-  HTTPS_PROXY, NO_PROXY and the like count as elsewhere.
+  STRIATE_PULL_FROM   a mirror: the URL of a folder to fetch from, instead of the publishers
+  STRIATE_WEIGHTS     your own table, in the format of hub/assets/weights.tsv
+  HTTPS_PROXY, NO_PROXY and similar variables are respected.
 
 Examples:
   striate pull mobilenet_v2
   striate classify --model mobilenet_v2 photo.jpg
   striate pull resnet50.v2 convnext_tiny     several, one after another
-  striate pull --list                        names, sizes, licences, and what is here
-  striate pull --force resnet18              check the file that is here, too
-  striate export $(striate pull resnet18.a1_in1k) resnet18.onnx
+  striate pull --list                        names, sizes, licences, and which are in the cache
+  striate pull --force resnet18              check the cached file, too
+  striate export $(striate pull resnet18) resnet18.onnx
   STRIATE_PULL_FROM=https://mirror.example/weights striate pull vgg16")]
 pub(crate) struct PullArgs {
-    /// What to pull.
+    /// The weights to pull.
     #[arg(value_name = "NAME", required_unless_present = "list")]
     names: Vec<String>,
     /// List what can be pulled.
     #[arg(long, conflicts_with_all = ["names", "force"])]
     list: bool,
-    /// Check the digest of a file that is here already, and fetch it again where that is wrong.
+    /// Check the digest of a cached file, and fetch it again if it is wrong.
     #[arg(long)]
     force: bool,
 }
@@ -58,34 +60,34 @@ struct Row<'a> {
     file: &'a str,
     urls: &'a [String],
     bytes: Option<u64>,
-    /// Whether that is their size to the byte.
+    /// Whether `bytes` is exact.
     bytes_exact: bool,
     digest: String,
     licence: &'a str,
     notes: &'a str,
-    /// What is put beside it.
+    /// The JSON file written beside it.
     config: Option<serde_json::Value>,
-    /// The file, where it is here.
+    /// The cached file.
     path: Option<String>,
 }
 
-/// A file that is here now, as a line of JSON.
+/// A pulled file, as a line of JSON.
 #[derive(Serialize)]
 struct Report<'a> {
     name: &'a str,
     path: String,
     bytes: u64,
-    /// Whether any of it came now.
+    /// Whether any of it was downloaded now.
     fetched: bool,
     licence: &'a str,
 }
 
-/// Lists, or fetches and prints where the files are.
+/// Lists weights, or fetches them and prints their paths.
 pub(crate) fn run(args: &PullArgs, global: &Global, output: &mut Output) -> Result<()> {
     if args.list {
         return list(output);
     }
-    // All names, before the first file takes its time.
+    // All names are checked before the first download.
     let weights = args.names.iter().map(|name| known(name)).collect::<Result<Vec<_>>>()?;
     let options = PullOptions::from_env().force(args.force);
     for weights in weights {
@@ -100,7 +102,7 @@ pub(crate) fn run(args: &PullArgs, global: &Global, output: &mut Output) -> Resu
         } else {
             output.line(&path.display().to_string())?;
         }
-        // A long one may follow.
+        // The next download may take long.
         output.flush()?;
     }
     Ok(())
@@ -109,11 +111,11 @@ pub(crate) fn run(args: &PullArgs, global: &Global, output: &mut Output) -> Resu
 fn known(name: &str) -> Result<&'static Weights> {
     hub::find(name)?.ok_or_else(|| {
         let error = hub::Error::Unknown { name: name.to_owned(), near: hub::near(name) };
-        Error::Usage(format!("{error} `striate pull --list` lists all"))
+        Error::Usage(format!("{error} (`striate pull --list` lists all)"))
     })
 }
 
-/// The file, and whether any of it came now.
+/// The path of the file, and whether any of it was downloaded now.
 fn fetch(
     weights: &Weights,
     options: &PullOptions,
@@ -141,7 +143,7 @@ fn fetch(
             }
         }
         hub::Progress::Retrying { reason, pause } => {
-            // The bar goes first: it would be drawn over the note.
+            // The bar is removed first, since it would be drawn over the note.
             bar = None;
             let pause = pause.as_secs_f32();
             output.note(&format!("{name}: {reason}; trying again in {pause:.1} s"));
@@ -151,7 +153,7 @@ fn fetch(
     Ok((path, fetched))
 }
 
-/// `14.2 MB, BSD-3-Clause`
+/// Size and licence: `14.2 MB, BSD-3-Clause`.
 fn facts(weights: &Weights) -> String {
     match weights.size.bytes() {
         Some(bytes) => format!("{}, {}", output::bytes(bytes), weights.licence),
@@ -190,10 +192,10 @@ fn list(output: &mut Output) -> Result<()> {
     Ok(())
 }
 
-/// A model from a file, or pulled weights by their name where there is no such file.
+/// A model from a file or, if there is no such file, pulled weights by their name.
 ///
 /// # Errors
-/// Where it cannot be read, is no model, or was not pulled yet.
+/// If it cannot be read, is no model, or was not pulled yet.
 pub(crate) fn model(path: &Path) -> Result<ModelFile> {
     let Some(name) = as_name(path) else { return Ok(ModelFile::open(path)?) };
     match hub::find(name)? {
@@ -218,7 +220,7 @@ pub(crate) fn model(path: &Path) -> Result<ModelFile> {
     }
 }
 
-/// A path that can be the name of weights: one part, and no file.
+/// The path as text, if it can be the name of weights: a single component, and no such file exists.
 fn as_name(path: &Path) -> Option<&str> {
     let mut parts = path.components();
     let is_plain = matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None));

@@ -60,7 +60,6 @@ mod gpu {
     use std::path::Path;
 
     use serde::Serialize;
-    use striate::importers;
     use striate::ops_wgsl::{Candidate, Clock, Options, TuneCase, Tuned, Wgpu};
     use striate::tensor::{Backend, DType, Op};
 
@@ -68,6 +67,7 @@ mod gpu {
     use crate::args::{Format, Global};
     use crate::cases::{self, OpCase, USUAL_MODELS};
     use crate::error::{Error, Result};
+    use crate::inputs;
     use crate::output::{self, Output};
     use crate::progress::Progress;
 
@@ -221,8 +221,8 @@ mod gpu {
                 }
             } else if let Ok(spec) = striate::models::by_name(name) {
                 cases::of_network(&spec, batch, |_| plain, &mut found)?;
-            } else if path.exists() || path.extension().is_some() {
-                let inspection = importers::inspect(path)?;
+            } else if inputs::is_model(path) {
+                let inspection = inputs::model(path)?.inspect()?;
                 let stored = |layer: usize| {
                     let stored = inspection.layers.get(layer).and_then(Option::as_ref);
                     dtype.or(stored.map(|stored| stored.weight_dtype)).unwrap_or(DType::F32)

@@ -1,4 +1,4 @@
-//! `striate pull` from a server on this machine, and models by the names of what was pulled.
+//! `striate pull` from a server on this machine, and pulled models by name.
 
 #![cfg(feature = "pull")]
 // Helpers of tests are outside what clippy.toml takes for tests.
@@ -8,6 +8,7 @@ mod common;
 #[path = "../../hub/tests/common/mod.rs"]
 mod server;
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant};
 use common::{Run, Scene, json, keys, run_with};
 use server::{Reply, Server, content, sha256};
 
-/// A scene, and a table of its own whose one line is its network, on a server.
+/// A scene, a server that has its network, and a table whose only line names it.
 struct Pulls {
     scene: Scene,
     server: Server,
@@ -23,7 +24,7 @@ struct Pulls {
 }
 
 impl Pulls {
-    /// The server has the file and knows ranges.
+    /// The server has the file and supports ranges.
     fn new() -> Pulls {
         Pulls::with(|request, _, bytes| Reply::ranged(request, bytes, Some("\"v1\"")))
     }
@@ -55,22 +56,26 @@ impl Pulls {
         run_with(args, self.scene.folder.path(), &variables)
     }
 
-    /// The program, while it runs.
-    fn start(&self, args: &[&str]) -> Child {
+    /// A program with the folder, the cache and the table of this scene.
+    fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let folder = self.scene.folder.path();
-        Command::new(assert_cmd::cargo::cargo_bin!("striate"))
+        let mut command = Command::new(program);
+        command
             .current_dir(folder)
             .env("HOME", folder)
             .env("XDG_CACHE_HOME", folder.join("cache"))
-            .env("STRIATE_WEIGHTS", "table.tsv")
-            .args(args)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap()
+            .env("STRIATE_WEIGHTS", "table.tsv");
+        command
     }
 
-    /// The cache as the tests' environment has it on Linux; `STRIATE_CACHE` is set elsewhere.
+    /// Starts `striate` without waiting for it.
+    fn start(&self, args: &[&str]) -> Child {
+        let mut command = self.command(assert_cmd::cargo::cargo_bin!("striate"));
+        command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    /// A file in the cache, which `XDG_CACHE_HOME` moves on Linux only; tests for all systems set
+    /// `STRIATE_CACHE`.
     fn cached(&self, name: &str) -> PathBuf {
         self.scene.path("cache").join("striate/models").join(name)
     }
@@ -227,8 +232,7 @@ fn a_table_that_is_none_is_told() {
 #[test]
 fn a_mirror_is_asked_instead() {
     let pulls = Pulls::new();
-    let body = pulls.bytes.clone();
-    let mirror = Server::new(move |_, _| Reply::whole(&body));
+    let mirror = Server::whole(&pulls.bytes);
     let variables = [("STRIATE_PULL_FROM", &*mirror.url("weights/"))];
     pulls.striate_with(&["pull", "thing_net"], &variables).done();
     assert_eq!(mirror.asked()[0].path, "/weights/thing.safetensors");
@@ -263,19 +267,12 @@ fn what_fits_on_the_disk_is_kept() {
     let body = bytes.clone();
     let pulls = Pulls::with(move |request, _, _| Reply::ranged(request, &body, None));
     pulls.scene.write("table.tsv", &server::line(&[pulls.server.url("net.pth")], "-", &bytes));
-    let folder = pulls.scene.folder.path();
     let limited = |kilobytes: u32| {
         // The signal would end the program; without it the write gives an error.
         let script = format!("trap '' XFSZ; ulimit -f {kilobytes}; exec \"$0\" pull net");
-        let output = Command::new("bash")
-            .args(["-c", &script])
-            .arg(assert_cmd::cargo::cargo_bin!("striate"))
-            .current_dir(folder)
-            .env("HOME", folder)
-            .env("XDG_CACHE_HOME", folder.join("cache"))
-            .env("STRIATE_WEIGHTS", "table.tsv")
-            .output()
-            .unwrap();
+        let mut command = pulls.command("bash");
+        command.args(["-c", &script]).arg(assert_cmd::cargo::cargo_bin!("striate"));
+        let output = command.output().unwrap();
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     };
     let part = pulls.cached("net.pth.part");

@@ -7,7 +7,7 @@ use striate_importers::{ModelFile, ReadOptions};
 use super::models::{device, survives};
 use super::{Scratch, printed};
 
-/// What [`caffe_model`] is a model of: a layer of each kind that has weights.
+/// The definition of [`caffe_model`]: convolution, normalization, fully connected and other layers.
 pub const DEFINITION: &str = "name: 'all'
 input: 'data' input_shape { dim: 1 dim: 3 dim: 6 dim: 6 }
 layer { name: 'conv' type: 'Convolution' bottom: 'data' top: 'conv'
@@ -57,7 +57,7 @@ fn with_mean(path: &Path, mean: &Path) {
     }
 }
 
-/// A field that has a length of less than 16384.
+/// A length-delimited field of fewer than 16384 bytes.
 pub fn proto_bytes(number: u8, contents: &[u8]) -> Vec<u8> {
     let mut field = match number {
         0..=15 => vec![number << 3 | 2],

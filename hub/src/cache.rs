@@ -1,4 +1,4 @@
-//! Where files are kept.
+//! The cache folder.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -10,17 +10,18 @@ use crate::{Error, Result};
 pub const CACHE_VARIABLE: &str = "STRIATE_CACHE";
 
 /// The folder of pulled files: `models` in the folder that [`CACHE_VARIABLE`] names, else
-/// `striate/models` in the user's cache folder. It need not be there.
+/// `striate/models` in the user's cache folder. It may not exist yet.
 ///
 /// # Errors
-/// [`Error::NoCache`] where the system names none.
+/// [`Error::NoCache`] if the system has no cache folder for this user.
 pub fn cache_dir() -> Result<PathBuf> {
     let set = std::env::var_os(CACHE_VARIABLE).filter(|folder| !folder.is_empty());
     let folder = set.map(PathBuf::from).or_else(|| Some(dirs::cache_dir()?.join("striate")));
     Ok(folder.ok_or(Error::NoCache)?.join("models"))
 }
 
-/// The file of these weights in a folder, where it is there and has the size that the table says.
+/// The path of these weights in a folder, if the file exists, is not empty, and has the exact size that the
+/// table may give.
 pub(crate) fn cached_in(folder: &Path, weights: &Weights) -> Result<Option<PathBuf>> {
     let file = folder.join(&weights.file);
     Ok(match length(&file)? {
@@ -32,20 +33,20 @@ pub(crate) fn cached_in(folder: &Path, weights: &Weights) -> Result<Option<PathB
     })
 }
 
-/// Puts what the table says of a file beside it.
+/// Writes the JSON that the table has for a file beside it.
 pub(crate) fn write_config(file: &Path, weights: &Weights) -> Result<()> {
     let Some(config) = &weights.config else { return Ok(()) };
     let beside = file.with_extension("json");
     if std::fs::read(&beside).is_ok_and(|there| there == config.as_bytes()) {
         return Ok(());
     }
-    // Replaced whole: a reader finds the old one or the new one.
+    // Renamed into place, so that a reader sees either the old text or the new one.
     let new = file.with_extension("json.part");
     let written = std::fs::write(&new, config).and_then(|()| std::fs::rename(&new, &beside));
     written.map_err(|e| Error::io(&beside, "write it", e))
 }
 
-/// How long a file is; nothing where there is none.
+/// The length of a file in bytes, or `None` if there is no such file.
 pub(crate) fn length(file: &Path) -> Result<Option<u64>> {
     match std::fs::metadata(file) {
         Ok(metadata) => Ok(metadata.is_file().then_some(metadata.len())),

@@ -1,4 +1,4 @@
-//! Digests of files: what makes a file the right one.
+//! The digests that identify files.
 
 use std::fmt;
 use std::fs::File;
@@ -8,13 +8,13 @@ use std::path::Path;
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 
-/// Read at a time.
+/// Bytes read at a time.
 const CHUNK_BYTES: usize = 1 << 18;
 
 /// Digits of a whole SHA-256.
 const SHA256_DIGITS: usize = 64;
 
-/// The fewest leading digits that are taken: what torchvision publishes.
+/// The fewest leading digits accepted: as many as torchvision publishes.
 const MIN_DIGITS: usize = 8;
 
 /// Digits of the SHA-1 that names a git object.
@@ -33,14 +33,14 @@ const GIT_DIGITS: usize = 40;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Digest {
-    /// A SHA-256 in hexadecimal digits: all 64, or the leading ones that the file's maker publishes.
+    /// A SHA-256 in hexadecimal digits: all 64, or the leading ones that the publisher gives.
     Sha256(String),
-    /// The SHA-1 of the file as a git object, by which a repository knows it.
+    /// The SHA-1 of the file as a git object (a blob).
     Git(String),
 }
 
 impl Digest {
-    /// `sha256:` or `git:`, and lower-case hexadecimal digits.
+    /// Parses `sha256:` or `git:` followed by lower-case hexadecimal digits.
     pub fn parse(text: &str) -> Option<Digest> {
         let is_hex = |digits: &str| digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         let (kind, digits) = text.split_once(':')?;
@@ -55,7 +55,7 @@ impl Digest {
         }
     }
 
-    /// Whether all digits are known, so that nobody can make another file of this digest.
+    /// Whether all digits are known. A shorter digest finds damage, but can be forged.
     pub fn is_whole(&self) -> bool {
         match self {
             Digest::Sha256(digits) => digits.len() == SHA256_DIGITS,
@@ -68,7 +68,7 @@ impl Digest {
         if self.is_whole() { self.to_string() } else { format!("{self}…") }
     }
 
-    /// Nothing where the file has this digest; else the digest that it has.
+    /// `None` if the file has this digest, else the digest that it has.
     pub(crate) fn differs(&self, file: &Path) -> io::Result<Option<String>> {
         let (kind, digits, got) = match self {
             Digest::Sha256(digits) => ("sha256", digits, sha256(file)?),
@@ -93,7 +93,7 @@ fn sha256(file: &Path) -> io::Result<String> {
     Ok(hex(&hasher.finalize()))
 }
 
-/// A git object of a file is its length and the file.
+/// Git hashes a header with the length of the file, then the file.
 fn git(file: &Path) -> io::Result<String> {
     let mut file = File::open(file)?;
     let mut hasher = Sha1::new();
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_digest_is_refused() {
+    fn invalid_digests_are_refused() {
         for text in ["", "sha256", "sha256:", "sha256:ba7816", "sha256:BA7816BF", "md5:ba7816bf"] {
             assert_eq!(Digest::parse(text), None, "{text}");
         }

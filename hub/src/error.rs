@@ -1,4 +1,4 @@
-//! What can go wrong on the way from a name to a file.
+//! Errors.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -20,7 +20,7 @@ pub enum Error {
         /// Names like it.
         near: Vec<String>,
     },
-    /// A table of one's own is not in the form that it should have.
+    /// A line of a table is invalid.
     #[error("{file}: line {line}: expected {expected}, got {got}")]
     Table {
         /// The file.
@@ -32,47 +32,39 @@ pub enum Error {
         /// What is there.
         got: String,
     },
-    /// A table of one's own cannot be read.
-    #[error("{file}: cannot read the table of weights: {reason}")]
-    Unreadable {
-        /// The file.
-        file: String,
-        /// What the system said.
-        reason: String,
-    },
-    /// The system names no cache folder.
+    /// The system has no cache folder for this user.
     #[error("no cache folder is known here: set {} to one", crate::CACHE_VARIABLE)]
     NoCache,
-    /// The operating system refused something.
+    /// A file or folder cannot be read or written.
     #[error("{file}: cannot {action}")]
     Io {
         /// The file or folder.
         file: String,
-        /// What was to be done with it.
+        /// What cannot be done with it.
         action: &'static str,
         /// What the system said.
         source: std::io::Error,
     },
-    /// What comes cannot be written: the disk is full, say. What was written is kept, and the next pull
-    /// resumes from there.
+    /// The download cannot be written, because the disk is full, say. The bytes written so far are kept, and
+    /// the next pull resumes after them.
     #[error("{file}: cannot write beyond {kept} bytes, which are kept for the next try")]
     Write {
         /// The file.
         file: String,
-        /// How many bytes it has.
+        /// Bytes written so far.
         kept: u64,
         /// What the system said.
         source: std::io::Error,
     },
-    /// The URL is none, or leads to none that may be followed.
-    #[error("{url}: cannot be asked")]
+    /// The URL is invalid, or redirects to one that may not be followed.
+    #[error("{url}: cannot be requested")]
     Url {
         /// The URL.
         url: String,
         /// What is wrong with it.
         source: Box<dyn StdError + Send + Sync>,
     },
-    /// The server has no such file, or does not give it.
+    /// The server answered with another status than success.
     #[error("{url}: expected the file, got the HTTP status {status}{}", status_text(*status))]
     Status {
         /// The URL.
@@ -80,15 +72,15 @@ pub enum Error {
         /// The status.
         status: u16,
     },
-    /// One redirect led to the next, too often.
+    /// Too many redirects.
     #[error("{url}: redirected more than {limit} times")]
     Redirects {
         /// The URL.
         url: String,
-        /// The most redirects that are followed.
+        /// The most redirects followed.
         limit: u32,
     },
-    /// The connection failed, or was cut, as often as it was tried.
+    /// The connection failed or was cut, and retrying did not help.
     #[error(
         "{url}: cannot be fetched ({tries}; {kept} bytes are kept for the next try)",
         tries = Tries(*tries)
@@ -96,11 +88,11 @@ pub enum Error {
     Fetch {
         /// The URL.
         url: String,
-        /// How often in a row it was tried.
+        /// Consecutive failed tries.
         tries: u32,
-        /// How many bytes are there.
+        /// Bytes kept for the next pull.
         kept: u64,
-        /// What went wrong the last time.
+        /// Why the last try failed.
         source: Box<dyn StdError + Send + Sync>,
     },
     /// The server's file has another size.
@@ -108,19 +100,19 @@ pub enum Error {
     Size {
         /// The URL.
         url: String,
-        /// How many bytes the table says, or the most that it lets be.
+        /// The size in the table, or the largest one accepted.
         expected: String,
-        /// How many the server says, or sent.
+        /// The bytes that the server announced or sent.
         got: u64,
     },
-    /// What came is not the file whose digest is pinned. It was removed.
-    #[error("{url}: expected a file of the digest {expected}, got {got}; it was removed")]
+    /// The digest of the downloaded file is not the pinned one. The file was removed.
+    #[error("{url}: expected a file with the digest {expected}, got {got}; it was removed")]
     Digest {
         /// The URL.
         url: String,
         /// The pinned digest.
         expected: String,
-        /// The digest of what came.
+        /// The digest of the downloaded file.
         got: String,
     },
 }
@@ -134,7 +126,7 @@ impl Error {
         Error::Io { file: file.display().to_string(), action, source }
     }
 
-    /// Whether another server could do better.
+    /// Whether another server may succeed where this one failed.
     pub(crate) fn is_of_the_server(&self) -> bool {
         matches!(
             self,
@@ -174,7 +166,7 @@ impl fmt::Display for Tries {
 
 fn status_text(status: u16) -> &'static str {
     match status {
-        401 | 407 => " (it wants to know who asks)",
+        401 | 407 => " (authentication required)",
         403 => " (forbidden)",
         404 => " (not found)",
         410 => " (gone)",

@@ -1,4 +1,4 @@
-//! One question to a server, and what its answer means.
+//! One HTTP request, and what its answer means.
 
 use std::error::Error as StdError;
 use std::io::ErrorKind;
@@ -11,44 +11,43 @@ use ureq::{Agent, Body, Proxy};
 use crate::Error;
 use crate::options::PullOptions;
 
-/// More redirects than any publisher needs.
+/// Redirects followed: more than any publisher needs.
 pub(crate) const MAX_REDIRECTS: u32 = 10;
 
-/// No server is waited for longer than this because it says so.
+/// The longest `Retry-After` that is obeyed.
 const MAX_PAUSE: Duration = Duration::from_secs(60);
 
-/// What a server answered.
+/// The answer of a server.
 pub(crate) enum Answer {
-    /// The whole file comes.
+    /// The whole file follows.
     Whole(Bytes),
-    /// The file comes from where it was asked for.
+    /// The requested rest of the file follows.
     Rest(Bytes),
-    /// There is nothing after what is there already: the file has that many bytes, where the server says how
-    /// many.
+    /// There is nothing after the requested offset. Holds the size of the file, if the server gives it.
     NothingMore(Option<u64>),
-    /// Bytes come that do not continue what is there: those of another version, or from another place.
+    /// The bytes that follow are from another offset or another version of the file.
     OtherPart,
 }
 
 /// The bytes of an answer.
 pub(crate) struct Bytes {
-    /// How many the whole file has, where the server says so.
+    /// The size of the whole file, if the server gives it.
     pub(crate) total: Option<u64>,
-    /// What the server calls this version of the file.
+    /// The server's identifier of this version of the file: its ETag or date.
     pub(crate) validator: Option<String>,
     pub(crate) body: Body,
 }
 
-/// Why there is no answer.
+/// Why a request failed.
 pub(crate) enum Failure {
-    /// Asking again is no use.
+    /// Retrying is useless.
     Final(Error),
-    /// It may go better the next time.
+    /// Retrying may help.
     Passing {
         reason: Box<dyn StdError + Send + Sync>,
-        /// The pause that the server asks for.
+        /// The pause that the server asks for, if any.
         pause: Option<Duration>,
-        /// Where it never went well, it will not.
+        /// Retry only if this server has already sent something.
         only_if_it_went_well: bool,
     },
 }
@@ -59,33 +58,32 @@ impl Failure {
     }
 }
 
-/// What asks a URL.
+/// The HTTP client for a URL.
 pub(crate) fn agent(url: &str, options: &PullOptions) -> Agent {
     let timeout = Some(options.timeout);
     let config = Agent::config_builder()
         .user_agent(concat!("striate/", env!("CARGO_PKG_VERSION")))
-        // A digest is computed over what the publisher has, not over what was packed for the way.
+        // Digests and ranges are of the publisher's file, not of a compressed transfer.
         .accept_encoding("identity")
         .http_status_as_error(false)
         .max_redirects(MAX_REDIRECTS)
         .max_redirects_will_error(true)
-        // Redirects of a publisher must not lead out of https: see the table about short digests.
+        // A redirect must not leave https: short digests rely on it (see the head of weights.tsv).
         .https_only(url.starts_with("https://"))
         .timeout_resolve(timeout)
         .timeout_connect(timeout)
         .timeout_recv_response(timeout)
         .timeout_per_read(timeout)
-        // The system's, so that those of a company count, too.
+        // The system's certificates, which include those that a company has added.
         .tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build());
-    // A proxy is on another machine: this one's own servers are not there.
+    // A proxy on another machine cannot reach this machine's own servers.
     match is_this_machine(url) {
         true => config.proxy(None).build().into(),
         false => config.proxy(Proxy::try_from_env()).build().into(),
     }
 }
 
-/// Asks for a file, or for what comes after so many bytes of it, if it is still the version that this
-/// validator stands for.
+/// Requests a file from byte `from` on. `validator` is the version that the earlier bytes belong to.
 pub(crate) fn ask(
     agent: &Agent,
     url: &str,
@@ -108,7 +106,7 @@ pub(crate) fn ask(
             Ok(Answer::Whole(bytes(response, total)))
         }
         206 => match content_range(headers) {
-            // A server that does not know If-Range sends the rest of another version.
+            // A server without If-Range may send the rest of another version.
             Some((Some(start), total)) if start == from && is_same(headers, validator) => {
                 Ok(Answer::Rest(bytes(response, total)))
             }
@@ -144,7 +142,7 @@ fn failure(url: &str, error: ureq::Error) -> Failure {
         | E::LargeResponseHeader(..) => {
             Failure::Final(Error::Url { url: shown(url), source: Box::new(error) })
         }
-        // No network, or no such server: waiting does not help, unless it was there a moment ago.
+        // No network or no such server: retrying helps only if it was reachable a moment ago.
         error => {
             let refused = matches!(&error, E::Io(io) if io.kind() == ErrorKind::ConnectionRefused);
             let only_if_it_went_well = refused
@@ -157,7 +155,7 @@ fn failure(url: &str, error: ureq::Error) -> Failure {
     }
 }
 
-/// The ETag, unless it is a weak one, which stands for files that are not the same bytes; else the date.
+/// The ETag, unless it is a weak one, which may stand for different bytes; else the date.
 fn validator(headers: &HeaderMap) -> Option<&str> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let etag = text(header::ETAG).filter(|etag| etag.starts_with('"'));
@@ -167,7 +165,7 @@ fn validator(headers: &HeaderMap) -> Option<&str> {
 fn is_same(headers: &HeaderMap, asked: Option<&str>) -> bool {
     match (validator(headers), asked) {
         (Some(got), Some(asked)) => got == asked,
-        // The digest tells.
+        // The digest decides.
         _ => true,
     }
 }
@@ -185,21 +183,24 @@ fn pause(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(text.trim().parse().ok()?).min(MAX_PAUSE))
 }
 
-/// A URL without a password.
+/// What ends the host of a URL.
+const AFTER_HOST: [char; 3] = ['/', '?', '#'];
+
+/// A URL without user name and password.
 pub(crate) fn shown(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let (authority, path) = rest.split_at(rest.find(AFTER_HOST).unwrap_or(rest.len()));
     match authority.rsplit_once('@') {
         Some((_, host)) => format!("{scheme}://{host}{path}"),
         None => url.to_owned(),
     }
 }
 
-/// Whether a URL is of a server on this machine.
+/// Whether the server of a URL runs on this machine.
 pub(crate) fn is_this_machine(url: &str) -> bool {
     let shown = shown(url);
     let rest = shown.split_once("://").map_or("", |(_, rest)| rest);
-    let authority = rest.split('/').next().unwrap_or_default();
+    let authority = rest.split(AFTER_HOST).next().unwrap_or_default();
     let host = match authority.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         None => authority.split(':').next().unwrap_or_default(),
@@ -221,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_of_files_are_understood() {
+    fn content_ranges_are_parsed() {
         let range = |text| content_range(&headers(&[("content-range", text)]));
         assert_eq!(range("bytes 5-9/10"), Some((Some(5), Some(10))));
         assert_eq!(range("bytes 5-9/*"), Some((Some(5), None)));
@@ -233,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn weak_validators_are_none() {
+    fn weak_etags_are_ignored() {
         let date = ("last-modified", "Thu, 01 Jan 2026 00:00:00 GMT");
         assert_eq!(validator(&headers(&[("etag", "\"a\""), date])), Some("\"a\""));
         assert_eq!(validator(&headers(&[("etag", "W/\"a\""), date])), Some(date.1));
@@ -241,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_may_not_ask_for_an_hour() {
+    fn long_pauses_are_shortened() {
         let pause = |text| pause(&headers(&[("retry-after", text)]));
         assert_eq!(pause("3"), Some(Duration::from_secs(3)));
         assert_eq!(pause("3600"), Some(MAX_PAUSE));
@@ -249,14 +250,14 @@ mod tests {
     }
 
     #[test]
-    fn urls_for_people_and_of_this_machine() {
+    fn passwords_are_hidden_and_local_urls_are_recognized() {
         assert_eq!(shown("https://me:secret@a.b/x@y"), "https://a.b/x@y");
         assert_eq!(shown("https://a.b/x"), "https://a.b/x");
         for url in ["http://127.0.0.1:80/x", "http://localhost/", "http://u:p@[::1]:8/x"] {
             assert!(is_this_machine(url), "{url}");
         }
-        for url in ["http://127.0.0.1.evil/x", "http://a.b/127.0.0.1", "localhost", "http://[::2]/"]
-        {
+        let others = ["http://127.0.0.1.evil/x", "http://a.b/127.0.0.1", "localhost"];
+        for url in others.into_iter().chain(["http://[::2]/", "http://a.b?@127.0.0.1/"]) {
             assert!(!is_this_machine(url), "{url}");
         }
     }

@@ -1,9 +1,9 @@
 //! Published weights by name: torchvision's, timm's and ccv's own.
 //!
-//! [`pull`] fetches a file once, checks its pinned digest, resumes what was cut, and keeps it in the user's
-//! cache, where [`cached`] finds it without asking the network anything. What there is stands in one table,
-//! `assets/weights.tsv`; a table of one's own comes before it ([`TABLE_VARIABLE`]), and a mirror replaces the
-//! publishers' servers ([`PullOptions::base_url`]).
+//! [`pull`] downloads a file once, checks its pinned digest, resumes interrupted downloads, and keeps the file
+//! in the user's cache, where [`cached`] finds it without using the network. The table `assets/weights.tsv`
+//! lists all weights; [`TABLE_VARIABLE`] names a user's own table, whose lines take precedence, and
+//! [`PullOptions::base_url`] a mirror that replaces the publishers' servers.
 //!
 //! ```no_run
 //! use striate_hub::{Progress, PullOptions};
@@ -37,22 +37,22 @@ pub use options::{MIRROR_VARIABLE, Progress, PullOptions};
 pub use pull::pull_weights;
 pub use table::{Size, TABLE_VARIABLE, Weights, all, find, near, parse_table};
 
-/// The file of the weights of this name in the user's cache; none where it is not there. Nothing is asked of
-/// the network.
+/// The path of these weights in the user's cache, or `None` if they were not pulled yet. Does not use the
+/// network.
 ///
 /// # Errors
-/// [`Error::Unknown`] where the table has no such name; where the table of one's own is wrong, or there is no
-/// cache folder.
+/// [`Error::Unknown`] if the table has no such name; if the user's own table is invalid, or there is no cache
+/// folder.
 pub fn cached(name: &str) -> Result<Option<PathBuf>> {
     find(name)?.ok_or_else(|| unknown(name))?.cached()
 }
 
-/// Fetches the weights of this name into the cache, unless they are there, and gives their file. What happens
-/// meanwhile is told to `progress`.
+/// Downloads the weights of this name into the cache, unless they are already there, and returns their path.
+/// Calls `progress` along the way.
 ///
 /// # Errors
-/// [`Error::Unknown`] where the table has no such name; where the file cannot be fetched or written, or is not
-/// the one whose digest is pinned.
+/// [`Error::Unknown`] if the table has no such name; if the file cannot be fetched or written, or its digest is
+/// not the pinned one.
 pub fn pull(
     name: &str,
     options: &PullOptions,

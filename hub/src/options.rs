@@ -1,4 +1,4 @@
-//! How to pull, and what is told meanwhile.
+//! Options of a pull, and the progress that it reports.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,22 +6,23 @@ use std::time::Duration;
 /// The environment variable that names a mirror: see [`PullOptions::base_url`].
 pub const MIRROR_VARIABLE: &str = "STRIATE_PULL_FROM";
 
-/// How to pull.
+/// Options of a pull.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct PullOptions {
-    /// The folder that files are kept in; [`cache_dir`](crate::cache_dir) where none is given.
+    /// The cache folder; [`cache_dir`](crate::cache_dir) if `None`.
     pub cache: Option<PathBuf>,
-    /// A mirror: the file is asked for at this URL and its own name, and nowhere else. Digests are checked
-    /// as ever; one that is not whole (see [`Digest::is_whole`](crate::Digest::is_whole)) only tells damage.
+    /// A mirror: `<base_url>/<file name>` is requested instead of the publishers' URLs. Digests are checked as
+    /// usual; a digest that is not whole finds damage, but no forgery (see
+    /// [`Digest::is_whole`](crate::Digest::is_whole)).
     pub base_url: Option<String>,
-    /// Checks the digest of a file that is there already, and fetches it again where that is wrong.
+    /// Also check the digest of a file that is already in the cache, and fetch it again if it is wrong.
     pub force: bool,
-    /// How often a try that brought next to nothing is repeated.
+    /// Retries after consecutive failures. Receiving a mebibyte resets the count.
     pub retries: u32,
-    /// The pause before the first repeated try. Each further one is twice as long.
+    /// The pause before the first retry; it doubles with each further one, up to 10 seconds.
     pub backoff: Duration,
-    /// How long to wait for a connection, an answer, or the next bytes.
+    /// The longest wait for a connection, an answer, or the next bytes.
     pub timeout: Duration,
 }
 
@@ -39,60 +40,60 @@ impl Default for PullOptions {
 }
 
 impl PullOptions {
-    /// The usual ones, with the mirror that [`MIRROR_VARIABLE`] names.
+    /// The defaults, with the mirror that [`MIRROR_VARIABLE`] names.
     pub fn from_env() -> Self {
         let base_url = std::env::var(MIRROR_VARIABLE).ok().filter(|url| !url.is_empty());
         PullOptions { base_url, ..PullOptions::default() }
     }
 
-    /// With another cache folder.
+    /// Sets the cache folder.
     pub fn cache(self, folder: impl Into<PathBuf>) -> Self {
         PullOptions { cache: Some(folder.into()), ..self }
     }
 
-    /// From a mirror.
+    /// Sets the mirror.
     pub fn base_url(self, url: impl Into<String>) -> Self {
         PullOptions { base_url: Some(url.into()), ..self }
     }
 
-    /// With or without a check of what is there.
+    /// Sets whether a cached file is checked.
     pub fn force(self, force: bool) -> Self {
         PullOptions { force, ..self }
     }
 
-    /// With other patience: how often a try is repeated, the first pause, and the wait for an answer.
+    /// Sets the number of retries, the first pause, and the longest wait for an answer.
     pub fn patience(self, retries: u32, backoff: Duration, timeout: Duration) -> Self {
         PullOptions { retries, backoff, timeout, ..self }
     }
 }
 
-/// What happens during a pull.
+/// An event during a pull.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Progress<'a> {
-    /// Another pull of the same file is at work, here or in another process. This one waits for it.
+    /// Another pull of the same file is running, here or in another process, and this one waits for it.
     Waiting,
-    /// The file comes.
+    /// The download starts or resumes.
     Fetching {
-        /// From where.
+        /// The URL, without password.
         url: &'a str,
-        /// How many bytes were there already.
+        /// Bytes that were already downloaded.
         from: u64,
-        /// How many bytes it has, where that is known.
+        /// The size of the file, if known.
         total: Option<u64>,
     },
-    /// So much of it is there.
+    /// More bytes arrived.
     Received {
-        /// How many bytes.
+        /// Bytes downloaded so far, earlier pulls included.
         bytes: u64,
     },
-    /// The connection failed or was cut, and is tried again after a pause.
+    /// The connection failed or was cut; the next try follows after a pause.
     Retrying {
         /// What went wrong.
         reason: &'a str,
-        /// How long the pause is.
+        /// The pause.
         pause: Duration,
     },
-    /// The digest is computed.
+    /// The digest is being computed.
     Checking,
 }

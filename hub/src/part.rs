@@ -1,4 +1,4 @@
-//! A file that is still coming, and the lock that lets one pull at a time write it.
+//! A partial download, and the lock that lets only one pull at a time write it.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Seek, SeekFrom, Write};
@@ -7,18 +7,19 @@ use std::path::{Path, PathBuf};
 use crate::options::Progress;
 use crate::{Error, Result};
 
-/// The longest validator of a server's that is kept.
+/// The longest validator that is kept.
 const MAX_VALIDATOR_BYTES: usize = 256;
 
-/// A file of this name and another ending.
+/// The path with an ending appended.
 fn beside(file: &Path, ending: &str) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push(ending);
     name.into()
 }
 
-/// Held by the one pull that writes a file. The system lets go of it when the process ends, however it does.
-/// Its own file stays: were it removed, a pull that waits for it and one that makes it anew would both have it.
+/// Held by the one pull that writes a file. The system releases it when the process ends, for whatever reason.
+/// The lock file is never removed: a pull that waits for the removed file and one that creates a new file would
+/// both hold the lock.
 #[derive(Debug)]
 pub(crate) struct Lock {
     _file: Option<File>,
@@ -40,8 +41,8 @@ impl Lock {
         };
         match taken {
             Ok(()) => Ok(Lock { _file: Some(lock) }),
-            // Some network file systems have no locks. Two pulls at once may then write into each other's
-            // file: the digest tells.
+            // Some network file systems have no locks. Two pulls at once may then corrupt each other's file,
+            // which the digest detects.
             Err(error) if error.kind() == ErrorKind::Unsupported => {
                 log::info!("{}: this file system has no locks", path.display());
                 Ok(Lock { _file: None })
@@ -51,8 +52,8 @@ impl Lock {
     }
 }
 
-/// The beginning of a file, `FILE.part`, and beside it, in `FILE.from`, the URL and the validator (the ETag or
-/// the date) of what it is the beginning of.
+/// The first bytes of a file, in `FILE.part`. `FILE.from` beside it records their URL and their version: the
+/// validator (ETag or date) that the server gave.
 #[derive(Debug)]
 pub(crate) struct Part {
     path: PathBuf,
@@ -62,7 +63,7 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    /// What there is of a file; nothing yet, it may be.
+    /// Opens the partial download of a file, or creates an empty one.
     pub(crate) fn open(file: &Path) -> Result<Part> {
         let path = beside(file, ".part");
         let open = || {
@@ -79,31 +80,31 @@ impl Part {
         &self.path
     }
 
-    /// How many bytes are there.
+    /// Bytes downloaded so far.
     pub(crate) fn len(&self) -> u64 {
         self.len
     }
 
-    /// What the server of this URL called the version that this is the beginning of.
+    /// The recorded validator, if these bytes are from this URL.
     pub(crate) fn validator(&self, url: &str) -> Option<String> {
         let text = std::fs::read_to_string(&self.from).ok()?;
         let (from, validator) = text.trim_end().split_once('\n')?;
         (from == url && is_validator(validator)).then(|| validator.to_owned())
     }
 
-    /// Notes which version this is the beginning of.
+    /// Records which version these bytes are from.
     pub(crate) fn note(&self, url: &str, validator: Option<&str>) {
         let noted = match validator.filter(|validator| is_validator(validator)) {
             Some(validator) => std::fs::write(&self.from, format!("{url}\n{validator}\n")),
             None => remove(&self.from),
         };
-        // Without it the digest alone tells whether the rest belongs to the beginning.
+        // Not needed: without it the digest alone decides whether the rest fits the beginning.
         if let Err(error) = noted {
             log::info!("{}: cannot write it: {error}", self.from.display());
         }
     }
 
-    /// Forgets what is there.
+    /// Empties it.
     pub(crate) fn restart(&mut self) -> Result<()> {
         let emptied = self.file.set_len(0).and_then(|()| self.file.seek(SeekFrom::Start(0)));
         emptied.map_err(|e| Error::io(&self.path, "empty it", e))?;
@@ -111,7 +112,7 @@ impl Part {
         remove(&self.from).map_err(|e| Error::io(&self.from, "remove it", e))
     }
 
-    /// Adds what came.
+    /// Appends bytes.
     pub(crate) fn append(&mut self, bytes: &[u8]) -> Result<()> {
         match self.file.write_all(bytes) {
             Ok(()) => {
@@ -127,9 +128,9 @@ impl Part {
         }
     }
 
-    /// Makes it the file.
+    /// Renames the complete download to its final name.
     pub(crate) fn finish(self, file: &Path) -> Result<()> {
-        // On the disk before it has the name by which it is believed.
+        // Flushed to disk first: a file with the final name is trusted.
         self.file.sync_all().map_err(|source| Error::Write {
             file: self.path.display().to_string(),
             kept: self.len,
@@ -140,7 +141,7 @@ impl Part {
         remove(&self.from).map_err(|e| Error::io(&self.from, "remove it", e))
     }
 
-    /// Removes it.
+    /// Removes the partial download.
     pub(crate) fn remove(self) -> Result<()> {
         drop(self.file);
         remove(&self.from).map_err(|e| Error::io(&self.from, "remove it", e))?;
@@ -155,7 +156,7 @@ fn remove(file: &Path) -> std::io::Result<()> {
     }
 }
 
-/// It comes from a server or a file, and goes into a header.
+/// Whether a text from a server or a file is safe as the value of a header.
 fn is_validator(text: &str) -> bool {
     let is_printable = |b: u8| b == b' ' || b.is_ascii_graphic();
     !text.is_empty() && text.len() <= MAX_VALIDATOR_BYTES && text.bytes().all(is_printable)
@@ -166,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_part_remembers_what_it_is_the_beginning_of() {
+    fn a_part_remembers_its_version() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("net.pth");
         let mut part = Part::open(&file).unwrap();
@@ -196,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_break_a_header_is_no_validator() {
+    fn unsafe_validators_are_ignored() {
         let folder = tempfile::tempdir().unwrap();
         let part = Part::open(&folder.path().join("x")).unwrap();
         for text in ["u\nv\r\nX-Evil: 1\n", "u\n\u{e9}\n", "u\n\n", "u", "", "u\n\0\n"] {

@@ -1,4 +1,4 @@
-//! From a line of the table to a file in the cache.
+//! Downloads a file of the table into the cache.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -13,19 +13,20 @@ use crate::part::{Lock, Part};
 use crate::table::{Size, Weights};
 use crate::{Error, Result};
 
-/// Read at a time.
+/// Bytes read at a time.
 const CHUNK_BYTES: usize = 1 << 16;
 
-/// A try that brought as much as this was a good one: failures are counted anew after it.
+/// A try that brought at least this much resets the count of failures.
 const GOOD_TRY_BYTES: u64 = 1 << 20;
 
-/// The longest pause between tries, unless the server asks for one.
+/// The longest pause between tries, unless the server asks for a longer one.
 const MAX_BACKOFF: Duration = Duration::from_secs(10);
 
-/// Of a file whose size nobody says, no more than this is taken.
+/// The largest file accepted if the table gives no size.
 const MAX_BYTES: u64 = 16 << 30;
 
-/// How far from the size that is published roughly, to a thousandth of a mebibyte, a file may be.
+/// How far the size of a file may be from an approximate one. These are published in mebibytes with three
+/// decimals.
 const SIZE_SLACK_BYTES: u64 = 1 << 10;
 
 /// As [`pull`](crate::pull), for a line of any table.
@@ -39,7 +40,7 @@ pub fn pull_weights(
 ) -> Result<PathBuf> {
     let folder = options.cache.clone().map_or_else(cache_dir, Ok)?;
     let file = folder.join(&weights.file);
-    // A cache that others fill may be one that nothing can be written to.
+    // A shared cache may be read-only.
     if is_right(&folder, weights, options.force, progress)? {
         if let Err(error) = write_config(&file, weights) {
             log::info!("{error}: {:?}", std::error::Error::source(&error));
@@ -56,31 +57,31 @@ pub fn pull_weights(
     let mirrored =
         mirror.map(|base| vec![format!("{}/{}", base.trim_end_matches('/'), weights.file)]);
     let urls = mirrored.as_ref().unwrap_or(&weights.urls);
+    write_config(&file, weights)?;
     let mut urls = urls.iter().peekable();
     while let Some(url) = urls.next() {
         if !weights.digest.is_whole() && url.starts_with("http://") && !http::is_this_machine(url) {
             let (name, url) = (&weights.name, shown(url));
             log::warn!(
-                "{name}: {url} has no https, and of the digest only the first digits are known: whoever \
-                 stands in between can send another file"
+                "{name}: {url} has no https, and only the first digits of the digest are known: an attacker \
+                 on the network can send another file"
             );
         }
         let fetch = Fetch { url, weights, options, agent: http::agent(url, options) };
-        let fetched = write_config(&file, weights).and_then(|()| fetch.run(&file, progress));
-        match fetched {
+        match fetch.run(&file, progress) {
             Ok(()) => return Ok(file),
             Err(error) if error.is_of_the_server() && urls.peek().is_some() => {
-                log::warn!("{error}; asking the next server");
+                log::warn!("{error}; trying the next server");
             }
             Err(error) => return Err(error),
         }
     }
-    // The table lets no line be without URL.
+    // Unreachable by `parse_table`, which refuses a line without URL.
     Err(Error::Url { url: weights.name.clone(), source: "the table has no URL for it".into() })
 }
 
-/// Whether the file is there. Its digest was checked when it came, so it is computed again only where that is
-/// asked for, or its size is odd.
+/// Whether the right file is in the cache. Its digest was checked after the download; it is computed again only
+/// if `check` is set, or if the size is far from the approximate one.
 fn is_right(
     folder: &Path,
     weights: &Weights,
@@ -88,9 +89,11 @@ fn is_right(
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<bool> {
     let Some(file) = cached_in(folder, weights)? else { return Ok(false) };
-    let is_odd = match (weights.size, length(&file)?) {
-        (Size::About(size), Some(length)) => length.abs_diff(size) > SIZE_SLACK_BYTES,
-        (_, length) => length.is_none(),
+    let is_odd = match weights.size {
+        Size::About(size) => {
+            length(&file)?.is_none_or(|length| length.abs_diff(size) > SIZE_SLACK_BYTES)
+        }
+        _ => false,
     };
     if !check && !is_odd {
         return Ok(true);
@@ -104,7 +107,7 @@ fn is_right(
     Ok(differs.is_none())
 }
 
-/// A file that is fetched from one server.
+/// The download of a file from one server.
 struct Fetch<'a> {
     url: &'a str,
     weights: &'a Weights,
@@ -117,7 +120,7 @@ impl Fetch<'_> {
         let mut part = Part::open(file)?;
         match self.fill(&mut part, progress) {
             Ok(()) => part.finish(file),
-            // What is not the file's beginning, or nothing, is of no use to the next try.
+            // An empty or wrong part is useless to the next pull.
             Err(error) if part.len() == 0 || matches!(error, Error::Digest { .. }) => {
                 part.remove()?;
                 Err(error)
@@ -126,7 +129,7 @@ impl Fetch<'_> {
         }
     }
 
-    /// Fetches what is missing until the digest is right.
+    /// Downloads what is missing, and checks the digest.
     fn fill(&self, part: &mut Part, progress: &mut dyn FnMut(Progress<'_>)) -> Result<()> {
         let mut from_old = part.len() > 0;
         loop {
@@ -137,8 +140,8 @@ impl Fetch<'_> {
                 return Ok(());
             };
             if from_old {
-                // An old beginning may be of another version, or damaged: what is new from its first byte
-                // to its last decides.
+                // The part of an earlier pull may be damaged or of another version. Only a download from
+                // the first byte on proves that the server has the wrong file.
                 log::info!("{}: not the right file: fetching it anew", part.path().display());
                 part.restart()?;
                 from_old = false;
@@ -149,7 +152,8 @@ impl Fetch<'_> {
         }
     }
 
-    /// Fetches until nothing is missing. `from_old` says whether the beginning is of an earlier pull.
+    /// Downloads until no byte is missing, with retries. `from_old` says whether the first bytes are of an
+    /// earlier pull.
     fn complete(
         &self,
         part: &mut Part,
@@ -190,7 +194,7 @@ impl Fetch<'_> {
         }
     }
 
-    /// Asks once, and writes what comes.
+    /// Sends one request, and writes the bytes that it brings.
     fn attempt(
         &self,
         part: &mut Part,
@@ -239,6 +243,7 @@ impl Fetch<'_> {
         };
         let mut body = bytes.body.into_reader();
         let mut chunk = vec![0; CHUNK_BYTES];
+        let most = total.unwrap_or(u64::MAX).min(self.most());
         loop {
             let count = match body.read(&mut chunk) {
                 Ok(0) => break,
@@ -246,10 +251,9 @@ impl Fetch<'_> {
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(Failure::passing(error)),
             };
-            let most = total.unwrap_or(u64::MAX).min(self.most());
             let got = part.len().saturating_add(count as u64);
             if got > most {
-                // Whatever it is, it is not the beginning of the file.
+                // These bytes are of another file.
                 part.restart().map_err(Failure::Final)?;
                 let (url, expected) = (shown(self.url), format!("at most {most}"));
                 return Err(Failure::Final(Error::Size { url, expected, got }));
@@ -266,17 +270,17 @@ impl Fetch<'_> {
         }
     }
 
-    /// The most bytes that the file may have.
+    /// The largest size accepted.
     fn most(&self) -> u64 {
         match self.weights.size {
             Size::Exactly(size) => size,
-            // Far beyond any rounding: the digest decides.
+            // Generous: the digest decides.
             Size::About(size) => size.saturating_add(size / 16).saturating_add(1 << 20),
             Size::Unknown => MAX_BYTES,
         }
     }
 
-    /// Refuses a file of another size before it comes: the page of a hotel's network, say.
+    /// Refuses an answer of the wrong size, such as a login page, before it is downloaded.
     fn check_total(&self, total: Option<u64>) -> Result<()> {
         let Some(got) = total else { return Ok(()) };
         let expected = match self.weights.size {

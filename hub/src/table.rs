@@ -2,39 +2,39 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::Read;
-use std::path::PathBuf;
-use std::sync::LazyLock;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use crate::digest::Digest;
 use crate::{Error, Result};
 
-/// The environment variable that names a table of one's own, in the form of `assets/weights.tsv`: its lines
-/// come before those of the built-in one.
+/// The environment variable that names a user's own table, in the format of `assets/weights.tsv`. Its lines
+/// take precedence over the built-in ones.
 pub const TABLE_VARIABLE: &str = "STRIATE_WEIGHTS";
 
 const BUILT_IN: &str = include_str!("../assets/weights.tsv");
 
-/// No table of one's own is nearly as large.
+/// The largest table read: far more than any needs.
 const MAX_TABLE_BYTES: u64 = 4 << 20;
 
-/// The longest name of a file that every file system takes, endings of ours included.
+/// The longest file name. File systems allow 255 bytes; the rest is for our endings, such as `.part`.
 const MAX_FILE_CHARS: usize = 200;
 
 /// The size of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Size {
-    /// So many bytes.
+    /// Exactly this many bytes.
     Exactly(u64),
-    /// So many bytes, more or less.
+    /// About this many bytes.
     About(u64),
-    /// Nobody says.
+    /// Not published.
     Unknown,
 }
 
 impl Size {
-    /// `123`, `~123` or `-`.
+    /// Parses `123`, `~123` or `-`.
     fn parse(text: &str) -> Option<Size> {
         match (text, text.strip_prefix('~')) {
             ("-", _) => Some(Size::Unknown),
@@ -43,7 +43,7 @@ impl Size {
         }
     }
 
-    /// The number, where there is one.
+    /// The number of bytes, if known.
     pub fn bytes(self) -> Option<u64> {
         match self {
             Size::Exactly(bytes) | Size::About(bytes) => Some(bytes),
@@ -56,34 +56,34 @@ impl Size {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Weights {
-    /// What they are asked for by.
+    /// The name to pull them by.
     pub name: String,
     /// The name of the file in the cache and on a mirror.
     pub file: String,
-    /// Where the file is: one after another is tried.
+    /// Where to download the file, tried in this order.
     pub urls: Vec<String>,
     /// Its size.
     pub size: Size,
     /// Its digest.
     pub digest: Digest,
-    /// Its licence, by its SPDX name.
+    /// The SPDX identifier of its licence.
     pub licence: String,
     /// Where it comes from.
     pub notes: String,
-    /// What stands in a JSON file of the same stem beside it: timm's `config.json`.
+    /// The text of a JSON file of the same stem to write beside it: timm's `config.json`.
     pub config: Option<String>,
 }
 
 impl Weights {
-    /// Their file in the user's cache; none where it is not there. Nothing is asked of the network.
+    /// Their path in the user's cache, or `None` if they were not pulled yet. Does not use the network.
     ///
     /// # Errors
-    /// [`Error::NoCache`] where there is no cache folder; where the system does not say what is there.
+    /// [`Error::NoCache`] if there is no cache folder; [`Error::Io`] if it cannot be read.
     pub fn cached(&self) -> Result<Option<PathBuf>> {
         crate::cache::cached_in(&crate::cache_dir()?, self)
     }
 
-    /// A line of a table; what was expected and what is there where it is none.
+    /// Parses a line of a table; the error holds what was expected and what is there.
     fn parse(line: &str) -> Result<Weights, (String, String)> {
         let columns: Vec<&str> = line.split('\t').collect();
         let &[name, file, urls, bytes, digest, licence, notes, config] = columns.as_slice() else {
@@ -97,7 +97,7 @@ impl Weights {
         if !is_plain(name) {
             return wrong("a name of letters, digits, `.`, `_` and `-`", name);
         }
-        // It becomes a file in the cache: no path, and none of our own.
+        // It becomes a file in the cache: it must not be a path, nor a name that this crate uses itself.
         let ours = [".part", ".from", ".lock", ".json"].iter().any(|end| file.ends_with(end));
         if !is_plain(file) || ours || file.len() > MAX_FILE_CHARS {
             return wrong("the plain name of a file", file);
@@ -136,10 +136,10 @@ impl Weights {
     }
 }
 
-/// The lines of a table; `file` is what errors call it. Empty lines and such that begin with `#` say nothing.
+/// Parses a table; `file` is its name in errors. Empty lines and lines that begin with `#` are skipped.
 ///
 /// # Errors
-/// [`Error::Table`] where a line is none, or its name or file stands in an earlier one.
+/// [`Error::Table`] if a line is invalid, or repeats the name or the file of an earlier one.
 pub fn parse_table(text: &str, file: &str) -> Result<Vec<Weights>> {
     let (mut names, mut files) = (HashSet::new(), HashSet::new());
     let mut table = Vec::new();
@@ -153,7 +153,7 @@ pub fn parse_table(text: &str, file: &str) -> Result<Vec<Weights>> {
         if !names.insert(plain(&weights.name)) {
             return Err(fail(("a name of its own".into(), weights.name)));
         }
-        // Names of files differ in case nowhere alone: some file systems do not see it.
+        // Some file systems ignore case.
         if !files.insert(weights.file.to_ascii_lowercase()) {
             return Err(fail(("a file of its own".into(), weights.file)));
         }
@@ -162,29 +162,19 @@ pub fn parse_table(text: &str, file: &str) -> Result<Vec<Weights>> {
     Ok(table)
 }
 
-/// All weights that can be pulled: those of the table that [`TABLE_VARIABLE`] names, then the built-in ones.
-/// Where both have a name, the first counts.
+/// All weights that can be pulled: those of the table that [`TABLE_VARIABLE`] names, then the built-in ones
+/// except those whose name or file is in the user's table.
 ///
 /// # Errors
-/// [`Error::Table`] and [`Error::Unreadable`] where the table of one's own is wrong.
+/// [`Error::Table`] if the user's own table is invalid, and [`Error::Io`] if it cannot be read.
 pub fn all() -> Result<&'static [Weights]> {
-    // The environment is read once: a name means the same for as long as the program runs.
-    static TABLE: LazyLock<Result<Vec<Weights>>> = LazyLock::new(read_all);
-    match &*TABLE {
-        Ok(table) => Ok(table),
-        Err(Error::Table { file, line, expected, got }) => Err(Error::Table {
-            file: file.clone(),
-            line: *line,
-            expected: expected.clone(),
-            got: got.clone(),
-        }),
-        Err(Error::Unreadable { file, reason }) => {
-            Err(Error::Unreadable { file: file.clone(), reason: reason.clone() })
-        }
-        Err(other) => {
-            Err(Error::Unreadable { file: TABLE_VARIABLE.into(), reason: other.to_string() })
-        }
+    // Read once: a name means the same for as long as the program runs.
+    static TABLE: OnceLock<Vec<Weights>> = OnceLock::new();
+    if let Some(table) = TABLE.get() {
+        return Ok(table);
     }
+    let table = read_all()?;
+    Ok(TABLE.get_or_init(|| table))
 }
 
 fn read_all() -> Result<Vec<Weights>> {
@@ -192,26 +182,29 @@ fn read_all() -> Result<Vec<Weights>> {
     let Some(file) = std::env::var_os(TABLE_VARIABLE).filter(|file| !file.is_empty()) else {
         return Ok(built_in);
     };
-    let name = file.to_string_lossy().into_owned();
-    let fail = |reason: String| Error::Unreadable { file: name.clone(), reason };
-    let mut text = String::new();
-    let opened = File::open(&file).map_err(|e| fail(e.to_string()))?;
-    let read = opened.take(MAX_TABLE_BYTES + 1).read_to_string(&mut text);
-    read.map_err(|e| fail(e.to_string()))?;
-    if text.len() as u64 > MAX_TABLE_BYTES {
-        return Err(fail(format!("it has more than {MAX_TABLE_BYTES} bytes")));
-    }
-    let own = parse_table(&text, &name)?;
-    let taken: HashSet<String> = own.iter().map(|weights| plain(&weights.name)).collect();
-    let files: HashSet<String> = own.iter().map(|w| w.file.to_ascii_lowercase()).collect();
+    let file = Path::new(&file);
+    let text = read_text(file).map_err(|e| Error::io(file, "read the table of weights", e))?;
+    let mut table = parse_table(&text, &file.display().to_string())?;
+    let names: HashSet<String> = table.iter().map(|weights| plain(&weights.name)).collect();
+    let files: HashSet<String> = table.iter().map(|w| w.file.to_ascii_lowercase()).collect();
     let is_free = |weights: &Weights| {
-        !taken.contains(&plain(&weights.name))
+        !names.contains(&plain(&weights.name))
             && !files.contains(&weights.file.to_ascii_lowercase())
     };
-    Ok(own.iter().cloned().chain(built_in.into_iter().filter(is_free)).collect())
+    table.extend(built_in.into_iter().filter(is_free));
+    Ok(table)
 }
 
-/// The weights of this name, whatever the case, with dashes or underscores.
+fn read_text(file: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(file)?.take(MAX_TABLE_BYTES + 1).read_to_string(&mut text)?;
+    match text.len() as u64 > MAX_TABLE_BYTES {
+        true => Err(io::Error::other(format!("it has more than {MAX_TABLE_BYTES} bytes"))),
+        false => Ok(text),
+    }
+}
+
+/// The weights of this name. Case is ignored, and `-` equals `_`.
 ///
 /// # Errors
 /// As [`all`].
@@ -224,16 +217,16 @@ fn plain(name: &str) -> String {
     name.to_ascii_lowercase().replace('-', "_")
 }
 
-/// The most names that are offered.
+/// The most names that [`near`] returns.
 const MAX_NEAR: usize = 4;
 
-/// Names longer than this are like none.
+/// Longer names are not compared.
 const MAX_COMPARED_CHARS: usize = 64;
 
-/// A guess needs more than this many letters for each slip, or it would be wild.
+/// A name must have more than this many letters for each typing error, or suggestions would be far-fetched.
 const LETTERS_PER_SLIP: usize = 3;
 
-/// Names like this one, the likest first: few slips away, or longer by a tag.
+/// Similar names, the closest first: few typing errors away, or this name with a tag.
 pub fn near(name: &str) -> Vec<String> {
     let name = plain(name);
     if name.is_empty() || name.chars().take(MAX_COMPARED_CHARS + 1).count() > MAX_COMPARED_CHARS {
@@ -253,10 +246,10 @@ pub fn near(name: &str) -> Vec<String> {
     near.into_iter().take(MAX_NEAR).map(|(_, name)| name.to_owned()).collect()
 }
 
-/// How many letters to insert, remove or replace to get from one word to the other (Levenshtein 1966).
+/// The edit distance: letters to insert, remove or replace to turn one word into the other (Levenshtein 1966).
 fn slips(from: &str, to: &str) -> usize {
     let to: Vec<char> = to.chars().collect();
-    // `row[j]`: slips from the letters of `from` so far to the first `j` of `to`.
+    // `row[j]`: the distance from the letters of `from` so far to the first `j` of `to`.
     let mut row: Vec<usize> = (0..=to.len()).collect();
     for (i, a) in from.chars().enumerate() {
         let mut next = vec![i + 1];
@@ -275,7 +268,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slips_are_counted() {
+    fn edit_distances() {
         for (from, to, count) in
             [("", "", 0), ("a", "", 1), ("kitten", "sitting", 3), ("ab", "ba", 2)]
         {
@@ -293,14 +286,14 @@ mod tests {
             for url in &weights.urls {
                 assert!(url.starts_with("https://"), "{name}: {url}");
             }
-            // Who publishes leading digits has them in the file's name.
+            // Publishers of leading digits put them into the file's name.
             if let Digest::Sha256(digits) = &weights.digest
                 && !weights.digest.is_whole()
             {
                 let stem = weights.file.trim_end_matches(".pth");
                 assert!(stem.ends_with(&format!("-{digits}")), "{name}: {}", weights.file);
             }
-            // And a full digest begins with them.
+            // A full digest begins with the digits in the name.
             if let (Digest::Sha256(digits), Some((_, end))) =
                 (&weights.digest, weights.file.trim_end_matches(".pth").rsplit_once('-'))
                 && weights.file.ends_with(".pth")
@@ -310,7 +303,7 @@ mod tests {
             if let Some(bytes) = weights.size.bytes() {
                 assert!((1_000_000..3_000_000_000).contains(&bytes), "{name}: {bytes}");
             }
-            // One file beside it, and none of another's.
+            // The JSON file beside it has the stem, so two files must not share one.
             let stem = |file: &str| file.rsplit_once('.').map(|(stem, _)| stem.to_owned());
             let same = table.iter().filter(|other| stem(&other.file) == stem(&weights.file));
             assert_eq!(same.count(), 1, "{name}: {}", weights.file);
@@ -336,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_lines_are_told() {
+    fn wrong_lines_are_refused() {
         const GOOD: &str = "net\tnet.pth\thttps://a.b/net.pth\t~12\tsha256:01234567\tMIT\tmine\t-";
         let table = parse_table(&format!("# head\n\n{GOOD}\n"), "t.tsv").unwrap();
         assert_eq!(table[0].size, Size::About(12));

@@ -1,4 +1,4 @@
-//! Pulling from a server that does what servers do.
+//! Pulling from a local server that cuts, redirects, stalls and lies.
 
 // Helpers of tests are outside what clippy.toml takes for tests.
 #![allow(clippy::unwrap_used)]
@@ -16,8 +16,7 @@ const LENGTH: usize = 300_000;
 #[test]
 fn a_file_is_fetched_once() {
     let bytes = content(LENGTH);
-    let body = bytes.clone();
-    let server = Server::new(move |_, _| Reply::whole(&body));
+    let server = Server::whole(&bytes);
     let cache = Cache::new();
     let weights = weights(&[server.url("a/net.pth")], &LENGTH.to_string(), &bytes);
     let mut told = Vec::new();
@@ -47,8 +46,7 @@ fn a_file_is_fetched_once() {
 #[test]
 fn what_the_table_says_of_a_file_is_put_beside_it() {
     let bytes = content(1000);
-    let body = bytes.clone();
-    let server = Server::new(move |_, _| Reply::whole(&body));
+    let server = Server::whole(&bytes);
     let cache = Cache::new();
     let config = r#"{"architecture":"net"}"#;
     let line = common::line(&[server.url("net.pth")], "-", &bytes);
@@ -63,16 +61,7 @@ fn what_the_table_says_of_a_file_is_put_beside_it() {
 #[test]
 fn a_cut_is_resumed() {
     let bytes = content(LENGTH);
-    let body = bytes.clone();
-    let server = Server::new(move |request, before| {
-        let reply = Reply::ranged(request, &body, Some("\"v1\""));
-        match before {
-            0 => reply.cut(100_001),
-            1 => reply.cut(0),
-            2 => reply.cut(50_000),
-            _ => reply,
-        }
-    });
+    let server = Server::ranged(&bytes, Some("\"v1\""), &[100_001, 0, 50_000]);
     let cache = Cache::new();
     let weights = weights(&[server.url("net.pth")], "-", &bytes);
     let mut pauses = 0;
@@ -171,8 +160,7 @@ fn another_version_begins_anew() {
 #[test]
 fn a_damaged_beginning_is_fetched_anew_once() {
     let bytes = content(LENGTH);
-    let body = bytes.clone();
-    let server = Server::new(move |request, _| Reply::ranged(request, &body, None));
+    let server = Server::ranged(&bytes, None, &[]);
     let cache = Cache::new();
     cache.write("net.pth.part", &[0; 5000]);
     let weights = weights(&[server.url("net.pth")], "-", &bytes);
@@ -184,8 +172,7 @@ fn a_damaged_beginning_is_fetched_anew_once() {
 #[test]
 fn a_wrong_digest_leaves_nothing() {
     let wrong = content(LENGTH - 1);
-    let body = wrong.clone();
-    let server = Server::new(move |request, _| Reply::ranged(request, &body, None));
+    let server = Server::ranged(&wrong, None, &[]);
     let cache = Cache::new();
     let right = content(LENGTH);
     let weights = weights(&[server.url("net.pth")], "-", &right);
@@ -207,11 +194,7 @@ fn a_wrong_digest_leaves_nothing() {
 #[test]
 fn redirects_are_followed_and_keep_the_range() {
     let bytes = content(LENGTH);
-    let body = bytes.clone();
-    let files = Server::new(move |request, before| {
-        let reply = Reply::ranged(request, &body, Some("\"v1\""));
-        if before == 0 { reply.cut(777) } else { reply }
-    });
+    let files = Server::ranged(&bytes, Some("\"v1\""), &[777]);
     let to = files.url("deep/blob?signature=1");
     let front = Server::new(move |_, _| Reply::status(302).with("location", to.clone()));
     let cache = Cache::new();
@@ -289,8 +272,7 @@ fn a_busy_server_is_asked_again() {
 fn a_beginning_that_is_all_needs_no_more() {
     let bytes = content(LENGTH);
     for (size, questions) in [("-", 1), ("300000", 0)] {
-        let body = bytes.clone();
-        let server = Server::new(move |request, _| Reply::ranged(request, &body, None));
+        let server = Server::ranged(&bytes, None, &[]);
         let cache = Cache::new();
         cache.write("net.pth.part", &bytes);
         let weights = weights(&[server.url("net.pth")], size, &bytes);
@@ -299,8 +281,7 @@ fn a_beginning_that_is_all_needs_no_more() {
         assert_eq!(server.asked().len(), questions);
     }
     // More than all.
-    let body = bytes.clone();
-    let server = Server::new(move |request, _| Reply::ranged(request, &body, None));
+    let server = Server::ranged(&bytes, None, &[]);
     let cache = Cache::new();
     cache.write("net.pth.part", &content(LENGTH + 1));
     let weights = weights(&[server.url("net.pth")], "-", &bytes);
@@ -312,8 +293,7 @@ fn a_beginning_that_is_all_needs_no_more() {
 #[test]
 fn a_file_of_another_size_is_refused() {
     let bytes = content(LENGTH);
-    let page = b"<html>Log in to the hotel's network</html>".to_vec();
-    let server = Server::new(move |_, _| Reply::whole(&page));
+    let server = Server::whole(b"<html>Log in to the hotel's network</html>");
     let cache = Cache::new();
     let weights = common::weights(&[server.url("net.pth")], "300000", &bytes);
     let error = pull_weights(&weights, &cache.options(), &mut silent()).unwrap_err();
@@ -422,8 +402,7 @@ fn a_damaged_file_is_fetched_again() {
         (&bytes, "~310000", false, 0),
     ];
     for (case, (there, size, force, questions)) in cases.into_iter().enumerate() {
-        let body = bytes.clone();
-        let server = Server::new(move |request, _| Reply::ranged(request, &body, None));
+        let server = Server::ranged(&bytes, None, &[]);
         let cache = Cache::new();
         cache.write("net.pth", there);
         let weights = weights(&[server.url("net.pth")], size, &bytes);
@@ -436,8 +415,7 @@ fn a_damaged_file_is_fetched_again() {
 #[test]
 fn a_mirror_replaces_all_servers() {
     let bytes = content(1000);
-    let body = bytes.clone();
-    let mirror = Server::new(move |_, _| Reply::whole(&body));
+    let mirror = Server::whole(&bytes);
     let server = Server::new(|_, _| Reply::status(404));
     let weights = weights(&[server.url("somewhere/else.pth")], "1000", &bytes);
     for slash in ["", "/"] {
@@ -452,9 +430,8 @@ fn a_mirror_replaces_all_servers() {
 #[test]
 fn the_next_server_is_asked_where_one_fails() {
     let bytes = content(1000);
-    let body = bytes.clone();
-    let good = Server::new(move |_, _| Reply::whole(&body));
-    let bad = Server::new(|_, _| Reply::whole(b"something else"));
+    let good = Server::whole(&bytes);
+    let bad = Server::whole(b"something else");
     let none = Server::new(|_, _| Reply::status(404));
     let cache = Cache::new();
     let urls = [none.url("net.pth"), bad.url("net.pth"), good.url("net.pth")];

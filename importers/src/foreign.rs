@@ -113,7 +113,7 @@ pub(crate) fn is_caffe(head: &[u8]) -> bool {
     }
 }
 
-/// A length, and what follows it.
+/// A length of at most four bytes in protobuf's encoding, and the bytes after it.
 fn length(bytes: &[u8]) -> Option<(usize, &[u8])> {
     let mut length = 0;
     for (place, byte) in bytes.iter().enumerate().take(4) {
@@ -125,7 +125,7 @@ fn length(bytes: &[u8]) -> Option<(usize, &[u8])> {
     None
 }
 
-/// What follows a text with its length before it; nothing where it is no text.
+/// The bytes after a text that has its length before it; `None` where it is no text.
 fn behind_text(bytes: &[u8]) -> Option<&[u8]> {
     let (length, rest) = length(bytes)?;
     let text = std::str::from_utf8(rest.get(..length)?).ok()?;

@@ -21,7 +21,7 @@ pub enum Format {
     Onnx,
     /// A file that PyTorch's `torch.save` wrote: `.pth`, `.pt`.
     Pth,
-    /// A model of Caffe's, `.caffemodel`, whose definition is in a `.prototxt` beside it.
+    /// A Caffe model: `.caffemodel`, usually with a `.prototxt` beside it that defines the layers.
     Caffe,
 }
 

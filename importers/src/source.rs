@@ -175,7 +175,7 @@ impl Source {
         }
     }
 
-    /// Where files stand that belong to this one; none for a pipe, and for what is in memory.
+    /// Where other files of the same model are found; none for a pipe, and for what is in memory.
     pub(crate) fn beside(&self) -> Option<Beside> {
         Some(Beside { folder: self.folder()?.to_path_buf(), stem: self.stem() })
     }
@@ -183,7 +183,7 @@ impl Source {
     /// What a network without a name of its own is called. A pipe has a name that says nothing, such as
     /// `/dev/fd/63`.
     pub(crate) fn stem(&self) -> String {
-        if self.spooled.is_some() || self.in_memory().is_some() {
+        if self.folder().is_none() {
             return String::new();
         }
         let stem = Path::new(&self.name).file_stem();

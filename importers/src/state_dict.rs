@@ -19,7 +19,7 @@ pub(crate) trait StateDict {
     /// The size of the file.
     fn bytes(&self) -> u64;
 
-    /// Where files stand that belong to this one; none for a file that came through a pipe, or is in
+    /// Where other files of the same model are found; none for a file that came through a pipe, or is in
     /// memory.
     fn beside(&self) -> Option<Beside>;
 

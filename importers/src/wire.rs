@@ -77,6 +77,11 @@ impl<'a> Wire<'a> {
     /// The bytes from one place to another.
     pub(crate) fn bytes(&self, from: u64, to: u64) -> Result<Bytes> {
         let len = usize::try_from(to - from).map_err(|_| self.damaged("fewer bytes"))?;
+        let start = from.checked_sub(self.window_at).and_then(|at| usize::try_from(at).ok());
+        let held = start.and_then(|at| self.window.get(at..at.checked_add(len)?));
+        if let Some(held) = held {
+            return Ok(Bytes::copy_from_slice(held));
+        }
         let mut bytes = Vec::new();
         bytes.try_reserve_exact(len).map_err(|_| {
             let expected = "fewer bytes than there is memory for";

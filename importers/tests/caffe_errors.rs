@@ -4,22 +4,16 @@
 mod common;
 
 use common::caffe::{
-    after, blob, bytes, chain, layer, model, number, numbers, refused, text, weights, write,
+    after, blob, bytes, full_connect, layer, model, number, numbers, refused, text, weights, write,
 };
-use common::reference;
+use common::{chain, reference};
 use striate_importers::{ReadOptions, read};
 use striate_tensor::DType;
 
 #[test]
 fn numbers_too_large_for_half_precision_are_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let fc = text(
-        "fc",
-        "InnerProduct",
-        "data",
-        "inner_product_param { num_output: 1 bias_term: false }",
-    );
-    let definition = after([1, 1, 2], &fc);
+    let definition = after([1, 1, 2], &full_connect(1));
     let path =
         write(folder.path(), &definition, &weights(&[("fc", vec![(vec![1, 2], vec![1.0, 1e5])])]));
     let half = ReadOptions::default().dtype(DType::F16);
@@ -190,15 +184,7 @@ fn what_is_wrong_is_said_with_its_place() {
 
 #[test]
 fn damaged_files_are_told() {
-    let definition = after(
-        [3, 2, 2],
-        &text(
-            "fc",
-            "InnerProduct",
-            "data",
-            "inner_product_param { num_output: 2 bias_term: false }",
-        ),
-    );
+    let definition = after([3, 2, 2], &full_connect(2));
     let dims = |dims: &[u8]| bytes(7, &bytes(1, dims));
     let of = |blob: Vec<u8>| model("net", &[layer("fc", "InnerProduct", &[blob], &[])]);
     let whole = of(blob(&numbers(1, &[2, 12])));

@@ -6,11 +6,11 @@ mod common;
 use std::fs;
 
 use common::caffe::{
-    Blob, after, assert_near, blob, bytes, chain, double_blob, layer, model, network, number,
-    numbers, old_blob, run, text, v1_layer, weights, write,
+    Blob, after, assert_near, blob, bytes, double_blob, full_connect, layer, model, network,
+    number, numbers, old_blob, run, text, v1_layer, weights, write,
 };
 use common::plain::{Image, SIMPLE, convolve, whole};
-use common::reference;
+use common::{chain, reference};
 use striate_importers::{
     Format, ModelFile, PixelOptions, ReadOptions, WriteOptions, convert, inspect, read,
 };
@@ -193,15 +193,7 @@ fn files_of_other_kinds_have_no_definition() {
 
 #[test]
 fn the_mean_image_is_blue_green_red_in_the_file() {
-    let definition = after(
-        [3, 2, 2],
-        &text(
-            "fc",
-            "InnerProduct",
-            "data",
-            "inner_product_param { num_output: 2 bias_term: false }",
-        ),
-    );
+    let definition = after([3, 2, 2], &full_connect(2));
     let folder = tempfile::tempdir().unwrap();
     let path = write(folder.path(), &definition, &weights(&[("fc", vec![numbers(1, &[2, 12])])]));
     let mean = |options: &ReadOptions| {

@@ -2,6 +2,10 @@
 
 use striate_nn::{BatchNormSpec, ConvSpec, NetworkSpec, conv2d};
 
+/// Pixels a side of the whole image in torchvision's newer training; the first weights of some networks come
+/// from it already.
+pub(crate) const NEWER_WHOLE: usize = 232;
+
 /// A convolution without bias, and batch normalization.
 pub(crate) fn normalized(x: NetworkSpec, conv: ConvSpec, norm: BatchNormSpec) -> NetworkSpec {
     x.conv(conv.without_bias()).batch_norm_with(norm)

@@ -7,10 +7,7 @@
 
 use striate_nn::{BatchNormSpec, NetworkSpec, batch_norm, conv2d};
 
-use crate::blocks::{depthwise, normalized, rounded};
-
-/// The whole image of the newer weights, a side: torchvision's first ones for these networks.
-const WHOLE: usize = 232;
+use crate::blocks::{NEWER_WHOLE, depthwise, normalized, rounded};
 
 /// A stack of blocks: kernel, stride of the first, expansion, output channels, repeats.
 type Row = (usize, usize, usize, f64, usize);
@@ -37,7 +34,7 @@ pub fn mnasnet0_5() -> NetworkSpec {
 
 /// Three quarters of the width.
 pub fn mnasnet0_75() -> NetworkSpec {
-    network("mnasnet0-75", 0.75).with_image([WHOLE; 2])
+    network("mnasnet0-75", 0.75).with_image([NEWER_WHOLE; 2])
 }
 
 /// Full width.
@@ -47,7 +44,7 @@ pub fn mnasnet1_0() -> NetworkSpec {
 
 /// 1.3 times the width.
 pub fn mnasnet1_3() -> NetworkSpec {
-    network("mnasnet1-3", 1.3).with_image([WHOLE; 2])
+    network("mnasnet1-3", 1.3).with_image([NEWER_WHOLE; 2])
 }
 
 fn norm() -> BatchNormSpec {

@@ -2,7 +2,7 @@
 //! excitation) as torchvision lists them, with the names of its state dicts.
 //!
 //! The paper makes depths and widths from a few numbers; these are the rows of its tables 5 and 6 that
-//! come of it. Departures from the paper: torchvision rounds the widths of three of them otherwise;
+//! come of it. Departures from the paper: torchvision rounds the widths of three of them differently;
 //! functions whose names end in `_paper` have the paper's. `regnet_y_128gf` is torchvision's; it is not in
 //! the paper.
 

@@ -22,6 +22,8 @@
 
 use striate_nn::{NetworkSpec, conv2d, pool};
 
+use crate::blocks::NEWER_WHOLE;
+
 /// The blocks that a residual network is made of.
 #[derive(Clone, Copy)]
 enum Kind {
@@ -32,9 +34,6 @@ enum Kind {
 }
 
 use Kind::{Basic, Bottleneck};
-
-/// The whole image of the newer weights, a side: torchvision's first ones for these networks.
-const WHOLE: usize = 232;
 
 /// A block in its place.
 #[derive(Clone, Copy)]
@@ -95,7 +94,7 @@ pub fn resnext101_32x8d() -> NetworkSpec {
 /// ResNeXt of 101 layers, 64 groups of 4 channels.
 pub fn resnext101_64x4d() -> NetworkSpec {
     network("resnext101-64x4d", Bottleneck { groups: 64, base: 4 }, [3, 4, 23, 3])
-        .with_image([WHOLE; 2])
+        .with_image([NEWER_WHOLE; 2])
 }
 
 /// 50 layers with twice the channels in the 3x3 convolutions.

@@ -13,10 +13,7 @@
 
 use striate_nn::{ConvSpec, NetworkSpec, batch_norm, conv2d, pool};
 
-use crate::blocks::{depthwise, normalized};
-
-/// The whole image of the newer weights, a side: torchvision's first ones for these networks.
-const WHOLE: usize = 232;
+use crate::blocks::{NEWER_WHOLE, depthwise, normalized};
 
 /// Channels of the first convolution.
 const FIRST: usize = 24;
@@ -36,12 +33,12 @@ pub fn shufflenet_v2_x1_0() -> NetworkSpec {
 
 /// 1.5x.
 pub fn shufflenet_v2_x1_5() -> NetworkSpec {
-    network("shufflenet-v2-x1-5", [176, 352, 704], 1024).with_image([WHOLE; 2])
+    network("shufflenet-v2-x1-5", [176, 352, 704], 1024).with_image([NEWER_WHOLE; 2])
 }
 
 /// 2x.
 pub fn shufflenet_v2_x2_0() -> NetworkSpec {
-    network("shufflenet-v2-x2-0", [244, 488, 976], 2048).with_image([WHOLE; 2])
+    network("shufflenet-v2-x2-0", [244, 488, 976], 2048).with_image([NEWER_WHOLE; 2])
 }
 
 fn network(name: &str, widths: [usize; 3], last: usize) -> NetworkSpec {

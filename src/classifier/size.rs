@@ -7,13 +7,8 @@ use striate_tensor::Tensor;
 
 use crate::{Error, Result};
 
-/// The same network for pictures of `[rows, cols]` pixels, its whole image larger or smaller in proportion:
-/// for networks whose weights do not depend on the size, such as those that end in a global average.
-///
-/// # Errors
-/// [`Error::Network`] where a weight does depend on it, and [`Error::NotAClassifier`] where the network has a
-/// mean image whose pixels differ, or the whole image would have more than [`MAX_IMAGE_PIXELS`] pixels.
-pub fn with_size(network: Network, [rows, cols]: [usize; 2]) -> Result<Network> {
+/// The same network for pictures of `[rows, cols]` pixels, see [`Classifier::for_size`](super::Classifier::for_size).
+pub(super) fn with_size(network: Network, [rows, cols]: [usize; 2]) -> Result<Network> {
     let mut spec = network.spec().clone();
     let before = [spec.input[0], spec.input[1]];
     let scaled = |whole: [usize; 2]| {

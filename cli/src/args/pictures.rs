@@ -1,5 +1,6 @@
 //! Options for model files that do not say how their pictures are prepared.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -12,9 +13,9 @@ use striate::nn::Network;
 
 use crate::error::Result;
 
-/// What of a file is read, and what is done to pixels.
+/// What of a file is read, and which files belong to it.
 #[derive(Clone, Debug, Default, Args)]
-pub(crate) struct ReadArgs {
+pub(crate) struct FileArgs {
     /// Of a PyTorch checkpoint that holds several state dicts, read the one under this key, such as `ema`
     /// [default: the obvious one; a warning names the others].
     #[arg(long, value_name = "KEY")]
@@ -22,36 +23,57 @@ pub(crate) struct ReadArgs {
     /// Of a caffemodel, read the definition of its layers from this file (.prototxt) [default: the one beside
     /// it].
     #[arg(long, value_name = "FILE")]
-    pub(crate) prototxt: Option<PathBuf>,
+    prototxt: Option<PathBuf>,
     /// Of a caffemodel, subtract the mean image in this file (.binaryproto) [default: what the definition
     /// says, or the mean of ImageNet's pictures].
     #[arg(long, value_name = "FILE")]
     pub(crate) mean_file: Option<PathBuf>,
+}
+
+impl FileArgs {
+    /// A file, of which this is read.
+    pub(crate) fn applied(&self, file: ModelFile) -> Result<ModelFile> {
+        let file = file.with_checkpoint_key(self.state_dict.clone())?;
+        let file = file.with_prototxt(self.prototxt.clone())?;
+        Ok(file.with_mean_file(self.mean_file.clone())?)
+    }
+}
+
+/// As [`FileArgs`], and what is done to pixels.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct ReadArgs {
+    #[command(flatten)]
+    pub(crate) file: FileArgs,
     /// What is subtracted from the channels of a pixel, one number or three; for ONNX models and state
     /// dicts, which do not say it [default: as the network's makers did, told with -v].
     #[arg(long, value_name = "M,M,M", allow_hyphen_values = true, help_heading = PIXELS)]
-    pub(crate) mean: Option<Three>,
+    mean: Option<Three>,
     /// What the difference is divided by [default: as the network's makers did].
     #[arg(long, value_name = "S,S,S", help_heading = PIXELS)]
-    pub(crate) std: Option<Three>,
+    std: Option<Three>,
     /// What the brightest pixel is before the mean is subtracted, 1 or 255 [default: 1 with --mean or
     /// --std].
     #[arg(long, value_name = "R", help_heading = PIXELS)]
-    pub(crate) range: Option<f64>,
+    range: Option<f64>,
     /// The network sees blue first and red last.
     #[arg(long, help_heading = PIXELS)]
-    pub(crate) bgr: bool,
+    bgr: bool,
 }
 
 const PIXELS: &str = "Pixels";
 
 impl ReadArgs {
-    /// A file, of which this is read so.
+    /// A file that is read so.
     pub(crate) fn applied(&self, file: ModelFile) -> Result<ModelFile> {
-        let file = file.with_checkpoint_key(self.state_dict.clone())?;
-        let file = file.with_prototxt(self.prototxt.clone())?;
-        let file = file.with_mean_file(self.mean_file.clone())?;
-        Ok(file.with_pixels(self.pixels()))
+        Ok(self.file.applied(file)?.with_pixels(self.pixels()))
+    }
+
+    /// What is said of pixels, as options; nothing where nothing is.
+    pub(crate) fn words(&self) -> String {
+        let range = self.range.map(|range| range.to_string());
+        let bgr = self.bgr.then(String::new);
+        let [mean, std] = [self.mean, self.std].map(|three| three.map(|three| three.to_string()));
+        words([("--mean", mean), ("--std", std), ("--range", range), ("--bgr", bgr)])
     }
 
     fn pixels(&self) -> PixelOptions {
@@ -59,12 +81,12 @@ impl ReadArgs {
         let (mean, std) = (three(&self.mean), three(&self.std));
         PixelOptions { range: self.range, mean, std, bgr: self.bgr }
     }
+}
 
-    /// In words, for who compares runs.
-    pub(crate) fn described(&self) -> String {
-        let Self { state_dict, prototxt, mean_file, mean, std, range, bgr } = self;
-        format!("{state_dict:?} {prototxt:?} {mean_file:?} {mean:?} {std:?} {range:?} {bgr}")
-    }
+/// The options that are given, as they are typed.
+fn words<const N: usize>(options: [(&str, Option<String>); N]) -> String {
+    let given = options.into_iter().filter_map(|(name, value)| Some(format!("{name} {}", value?)));
+    given.collect::<Vec<_>>().join(" ")
 }
 
 /// A number for each channel.
@@ -82,6 +104,13 @@ impl FromStr for Three {
             Ok(&[a, b, c]) if [a, b, c].iter().all(|x| x.is_finite()) => Ok(Three([a, b, c])),
             _ => Err("expected one number or three, such as 0.485,0.456,0.406".into()),
         }
+    }
+}
+
+impl fmt::Display for Three {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c] = self.0;
+        write!(f, "{a},{b},{c}")
     }
 }
 
@@ -116,11 +145,10 @@ enum Filter {
 impl ViewArgs {
     /// A classifier of this network that sees pictures so.
     pub(crate) fn classifier(&self, network: Network) -> Result<Classifier> {
-        let network = match self.size {
-            Some(sides) => striate::with_size(network, sides.both())?,
-            None => network,
+        let classifier = match self.size {
+            Some(sides) => Classifier::for_size(network, sides.both())?,
+            None => Classifier::new(network)?,
         };
-        let classifier = Classifier::new(network)?;
         if self.resize.is_none() && self.filter.is_none() {
             return Ok(classifier);
         }
@@ -139,10 +167,12 @@ impl ViewArgs {
         Ok(classifier.view(view)?)
     }
 
-    /// In words, for who compares runs.
-    pub(crate) fn described(&self) -> String {
-        let Self { size, resize, filter } = self;
-        format!("{size:?} {resize:?} {filter:?}")
+    /// What is said of the view, as options; nothing where nothing is.
+    pub(crate) fn words(&self) -> String {
+        let [size, resize] = [self.size, self.resize].map(|sides| sides.map(|s| s.to_string()));
+        let filter = self.filter.and_then(|filter| filter.to_possible_value());
+        let filter = filter.map(|filter| filter.get_name().to_owned());
+        words([("--size", size), ("--resize", resize), ("--filter", filter)])
     }
 }
 
@@ -158,6 +188,15 @@ impl Sides {
         match self {
             Sides::One(side) => [side; 2],
             Sides::Both(sides) => sides,
+        }
+    }
+}
+
+impl fmt::Display for Sides {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Sides::One(side) => write!(f, "{side}"),
+            Sides::Both([rows, cols]) => write!(f, "{rows}x{cols}"),
         }
     }
 }

@@ -16,9 +16,10 @@ use serde::Deserialize;
 use striate::tensor::ops::Algorithm;
 use striate::tensor::{DType, Device, DeviceInfo};
 
-use crate::args::{Format, Global, Precision, ReadArgs, batch};
+use crate::args::{FileArgs, Format, Global, Precision, batch};
 use crate::cases::{self, OpCase};
 use crate::error::{Error, Result};
+use crate::inputs;
 use crate::output::{self, Output};
 
 use against::Against;
@@ -87,7 +88,7 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_enum)]
     dtype: Option<Precision>,
     #[command(flatten)]
-    read: ReadArgs,
+    files: FileArgs,
     /// Print the names of what can be timed, and time nothing.
     #[arg(long, conflicts_with = "targets")]
     list: bool,
@@ -141,8 +142,8 @@ struct Bench<'a> {
     batch: usize,
     repeat: Option<usize>,
     dtype: Option<DType>,
-    /// Of files that are checkpoints, the state dict.
-    read: ReadArgs,
+    /// What of files is read.
+    files: FileArgs,
     layers: bool,
     /// How convolutions are computed.
     algorithm: Algorithm,
@@ -180,7 +181,7 @@ pub(crate) fn run(args: &BenchArgs, global: &Global, output: &mut Output) -> Res
         batch,
         repeat: args.repeat.map(NonZeroUsize::get),
         dtype: args.dtype.map(Into::into),
-        read: args.read.clone(),
+        files: args.files.clone(),
         layers: args.layers,
         algorithm: if args.direct { Algorithm::Direct } else { Algorithm::Auto },
         pass: args.pass,
@@ -236,7 +237,7 @@ fn targets(args: &BenchArgs) -> Result<Vec<Target>> {
             targets.extend(found.into_iter().map(Target::Op));
         } else if striate::models::by_name(name).is_ok() {
             targets.push(Target::Model(name.clone()));
-        } else if path.exists() || path.extension().is_some() {
+        } else if inputs::is_model(path) {
             targets.push(Target::File(name.clone()));
         } else {
             return Err(cases::unknown(name));

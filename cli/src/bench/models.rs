@@ -46,7 +46,7 @@ pub(super) fn time_file(bench: &mut Bench<'_>, path: &str) -> Result<()> {
         return time_onnx(bench, path);
     }
     let options = ReadOptions::default().dtype(bench.dtype);
-    let file = inputs::model_of(Path::new(path), &bench.read)?;
+    let file = bench.files.applied(inputs::model(Path::new(path))?)?;
     let network = file.read(&bench.device, &options)?;
     time(bench, path, network.with_algorithm(bench.algorithm))
 }

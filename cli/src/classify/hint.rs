@@ -19,6 +19,9 @@ const INK: std::ops::Range<f64> = 0.01..0.4;
 /// The paper's levels of grey deviate by so much at most.
 const EVEN_PAPER: f64 = 25.0;
 
+/// Rows and columns that are looked at, at most.
+const SIDE: usize = 256;
+
 /// What both levels explain of how the picture varies, at least.
 const EXPLAINED: f64 = 0.8;
 
@@ -53,11 +56,19 @@ fn classifier() -> Option<Classifier> {
 }
 
 /// Whether a picture is ink on even paper, or chalk on an even board: two levels of grey, parted as by
-/// Otsu ("A threshold selection method from gray-level histograms", 1979).
+/// Otsu ("A threshold selection method from gray-level histograms", 1979). Of a large photo some pixels
+/// are enough.
 fn is_ink(image: &Image) -> bool {
-    let Ok(grey) = image.to_grey() else { return false };
+    let step = |side: usize| side.div_ceil(SIDE);
     let mut histogram = [0u64; 256];
-    grey.values().iter().for_each(|&value| histogram[usize::from(value)] += 1);
+    for row in (0..image.rows()).step_by(step(image.rows())) {
+        for col in (0..image.cols()).step_by(step(image.cols())) {
+            let at = (row * image.cols() + col) * image.channels();
+            let pixel = &image.values()[at..at + image.channels()];
+            let sum: usize = pixel.iter().copied().map(usize::from).sum();
+            histogram[sum / image.channels()] += 1;
+        }
+    }
     let moments = |levels: std::ops::Range<usize>| {
         let counted = || levels.clone().map(|level| (level as f64, histogram[level] as f64));
         let count: f64 = counted().map(|(_, n)| n).sum();

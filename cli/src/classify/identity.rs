@@ -12,7 +12,7 @@ use striate::tensor::DType;
 use twox_hash::XxHash3_128;
 
 use super::ClassifyArgs;
-use crate::args::{Format, ReadArgs, ViewArgs};
+use crate::args::Format;
 use crate::error::{Error, Result};
 use crate::labels::Labels;
 
@@ -99,18 +99,20 @@ impl Pending {
         }
         identity.add("protocol", protocol(args, &inspection));
         identity.add("dtype", dtype(args, &inspection));
-        if args.read.described() != ReadArgs::default().described() {
-            identity.add("read", args.read.described());
+        if let Some(key) = &args.read.file.state_dict {
+            identity.add("state dict", key);
         }
-        if args.view.described() != ViewArgs::default().described() {
-            identity.add("view", args.view.described());
+        for (key, words) in [("pixels", args.read.words()), ("view", args.view.words())] {
+            if !words.is_empty() {
+                identity.add(key, words);
+            }
         }
         // Of a model of Caffe's the layers and the mean image are in other files.
         if inspection.format == ModelFormat::Caffe {
             let spec = inspection.spec.to_json().unwrap_or_default();
             identity.add("network", hex(spec.as_bytes()));
         }
-        if let Some(path) = &args.read.mean_file {
+        if let Some(path) = &args.read.file.mean_file {
             let bytes = std::fs::read(path).map_err(|e| {
                 Error::because(format!("cannot read the mean image {}", path.display()), e)
             })?;

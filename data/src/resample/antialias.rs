@@ -109,8 +109,8 @@ pub fn antialias_part(
     Ok(Image::from_parts(rows, cols, channels, values))
 }
 
-/// Whether rows are summed before columns are, as Pillow has it from version 13 on: where that leaves
-/// fewer pixels to the second pass by far. Bytes are cut off between the passes, so the order shows.
+/// Whether rows are summed before columns are. Values are bytes between both passes, so that the order
+/// shows in the result: this is when Pillow 13 does it, as its results tell. Pillow before 13 never does.
 fn rows_first(image: &Image, target: [usize; 2]) -> bool {
     let less = |axis: usize, side: usize| side as i128 - target[axis] as i128;
     let (rows, cols) = (less(0, image.rows()), less(1, image.cols()));

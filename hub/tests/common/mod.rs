@@ -1,4 +1,4 @@
-//! A small HTTP server on this machine, which does what a test tells it to.
+//! A small HTTP server on this machine, which answers as a test tells it to.
 
 // Each test file uses its own part of this; and helpers of tests are outside what clippy.toml takes
 // for tests.
@@ -12,7 +12,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use striate_hub::{Progress, PullOptions, Weights, parse_table};
 
-/// What was asked.
+/// A request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Request {
     pub(crate) path: String,
@@ -25,24 +25,24 @@ impl Request {
         found.map(|(_, value)| value.as_str())
     }
 
-    /// The first byte that is asked for.
+    /// The first byte of the requested range.
     pub(crate) fn start(&self) -> Option<usize> {
         self.header("range")?.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok()
     }
 }
 
-/// What is answered.
+/// An answer.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(&'static str, String)>,
     pub(crate) body: Vec<u8>,
-    /// The connection is closed after so many bytes of the body.
+    /// The connection is closed after this many bytes of the body.
     pub(crate) cut: Option<usize>,
     pub(crate) chunked: bool,
-    /// How long nothing is answered.
+    /// The pause before the answer.
     pub(crate) pause: Duration,
-    /// How long the connection stays open after the last byte that is sent.
+    /// How long the connection stays open after the last byte sent.
     pub(crate) stall: Duration,
 }
 
@@ -55,7 +55,7 @@ impl Reply {
         Reply { status: 200, body: body.to_vec(), ..Reply::default() }
     }
 
-    /// As a server does that knows ranges, and `If-Range` where it has an ETag.
+    /// The answer of a server that supports ranges, and `If-Range` if it has an ETag.
     pub(crate) fn ranged(request: &Request, body: &[u8], etag: Option<&str>) -> Reply {
         let is_same = request.header("if-range").is_none_or(|asked| Some(asked) == etag);
         let reply = match request.start().filter(|_| is_same) {
@@ -121,7 +121,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Answers each request by what the function makes of it and of how many came before.
+    /// Answers each request by calling the function with it and the number of earlier requests.
     pub(crate) fn new(answer: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -145,16 +145,35 @@ impl Server {
         Server { port, asked }
     }
 
+    /// Answers every request with this file.
+    pub(crate) fn whole(body: &[u8]) -> Server {
+        let body = body.to_vec();
+        Server::new(move |_, _| Reply::whole(&body))
+    }
+
+    /// Has this file, and supports ranges. The first answers are cut after so many bytes, one by one.
+    pub(crate) fn ranged(
+        body: &[u8],
+        etag: Option<&'static str>,
+        cuts: &'static [usize],
+    ) -> Server {
+        let body = body.to_vec();
+        Server::new(move |request, before| {
+            let cut = cuts.get(before).copied();
+            Reply { cut, ..Reply::ranged(request, &body, etag) }
+        })
+    }
+
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}/{path}", self.port)
     }
 
-    /// All that was asked so far.
+    /// All requests so far.
     pub(crate) fn asked(&self) -> Vec<Request> {
         self.asked.lock().unwrap().clone()
     }
 
-    /// The first bytes that were asked for, in turn.
+    /// The start of the range of each request.
     pub(crate) fn starts(&self) -> Vec<Option<usize>> {
         self.asked().iter().map(Request::start).collect()
     }
@@ -191,7 +210,7 @@ pub(crate) fn weights(urls: &[String], size: &str, bytes: &[u8]) -> Weights {
     parse_table(&line(urls, size, bytes), "test").unwrap().remove(0)
 }
 
-/// A cache folder, and options that lose no time.
+/// A cache folder, and options with short pauses.
 pub(crate) struct Cache(pub(crate) tempfile::TempDir);
 
 impl Cache {
@@ -217,7 +236,7 @@ impl Cache {
         std::fs::write(self.file(name), bytes).unwrap();
     }
 
-    /// The names of all files, but of the lock's.
+    /// The names of all files but the lock.
     pub(crate) fn names(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.0.path().join("models")).unwrap();
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -227,7 +246,7 @@ impl Cache {
     }
 }
 
-/// Nobody listens.
+/// Ignores progress.
 pub(crate) fn silent() -> impl FnMut(Progress<'_>) {
     |_| {}
 }

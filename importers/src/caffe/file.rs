@@ -47,7 +47,7 @@ pub(super) struct Blob {
     runs: Vec<Run>,
 }
 
-/// Elements that lie in a row.
+/// Elements at a constant distance from each other.
 #[derive(Clone, Debug)]
 struct Run {
     /// Where the first element is.
@@ -80,7 +80,7 @@ impl File {
             let name = if of_blobs == field::LAYER_BLOB {
                 let layer = Layer::decode(bytes).map_err(failed)?;
                 net.layer.push(layer);
-                net.layer.last().map(|layer| layer.called().to_owned())
+                net.layer.last().map(|layer| layer.name().to_owned())
             } else {
                 let layer = V1Layer::decode(bytes).map_err(failed)?;
                 net.v1.push(layer);
@@ -118,7 +118,7 @@ impl File {
             counts = counts.and(self.load_run(run, blob.double, &mut values)?);
         }
         let dims = blob.shape.clone().unwrap_or_else(|| vec![blob.count]);
-        // What was not finite before is counted when all is in its place.
+        // Numbers that were not finite before are counted when the tensor is made.
         let counts = Counts { non_finite: 0, ..counts };
         let dtype = DType::F32;
         Report { file: name, place, dims: &dims, dtype, allow_overflow }.check(counts)?;
@@ -133,7 +133,7 @@ impl File {
         for first in (0..run.count).step_by(at_once) {
             let count = at_once.min(run.count - first);
             let size = if double { 8 } else { 4 };
-            // Behind the last element stands no key.
+            // No key follows the last element.
             buffer.resize((count - 1) * step + size, 0);
             self.source.read_exact_at(&mut buffer, run.at + first as u64 * run.step)?;
             let elements = buffer.chunks(step).map(|bytes| &bytes[..size]);
@@ -179,7 +179,7 @@ fn blob(source: &Source, field: &Field, place: &str) -> Result<Blob> {
         let size = match field.number {
             field::BLOB_DATA => 4,
             field::BLOB_DOUBLE_DATA => 8,
-            // What training noted.
+            // Gradients, which training left.
             field::BLOB_DIFF | field::BLOB_DOUBLE_DIFF => continue,
             _ => {
                 header.extend_from_slice(&wire.bytes(field.begin, field.end)?);

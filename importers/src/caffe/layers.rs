@@ -1,4 +1,4 @@
-//! Which layer here a layer of Caffe's is.
+//! Translates Caffe's layers, by their types.
 
 use striate_nn::{ChannelsSpec, DropoutSpec, LayerSpec, PlainSpec, PoolSpec, pool};
 use striate_tensor::ops::UnaryKind;
@@ -14,8 +14,8 @@ const PROD: i32 = 0;
 const SUM: i32 = 1;
 const WITHIN_CHANNEL: i32 = 1;
 
-/// What of a layer is not there, by its type; nothing where it can be lifted. `last` says that it makes the
-/// output of the network.
+/// The type of a layer that is not supported, and which variant of it; `None` where the layer can be
+/// lifted. `last` says that it makes the output of the network.
 pub(super) fn missing(layer: &Layer, last: bool) -> Option<String> {
     let kind = layer.kind();
     let variant = match kind {
@@ -154,10 +154,9 @@ fn logarithm(cx: &mut Cx<'_, '_>) -> Outcome<Output> {
 fn softmax(cx: &mut Cx<'_, '_>) -> Outcome<Output> {
     let axis = cx.layer.softmax_param.as_ref().and_then(|softmax| softmax.axis).unwrap_or(1);
     let x = cx.one()?;
-    match axis {
-        1 => Ok(x),
-        _ if axis.unsigned_abs() as usize == x.dims.len() && axis < 0 => Ok(x),
-        _ => invalid(format!("probabilities along axis {axis}")),
+    match is_channels(axis, &x.dims) {
+        true => Ok(x),
+        false => invalid(format!("probabilities along axis {axis}")),
     }
 }
 
@@ -220,8 +219,8 @@ fn pooling(cx: &mut Cx<'_, '_>) -> Outcome<Output> {
     Ok(cx.push(layer, &[&x], dims))
 }
 
-/// How many windows there are that begin inside of the image or the border before it; and how many by
-/// rounding alone. Nothing where there can be none.
+/// The number of pooling windows along an axis: without a last window that begins behind the image, and
+/// by rounding alone. `None` where no window fits.
 fn windows(
     extent: usize,
     size: usize,
@@ -297,15 +296,19 @@ fn eltwise(cx: &mut Cx<'_, '_>) -> Outcome<Output> {
     }
 }
 
-/// The axis of the channels: 1, also counted from the end.
-fn is_channels(axis: i32, dims: &[usize]) -> bool {
+/// Whether an axis is that of the channels: 1, or counted from the end.
+pub(super) fn is_channels(axis: i32, dims: &[usize]) -> bool {
     axis == 1 || i64::from(axis) == -(dims.len() as i64)
+}
+
+/// The axis of `Concat` and `Slice`, which old files have in another field.
+fn channel_axis(axis: Option<i32>, old: Option<u32>) -> i32 {
+    axis.or(old.and_then(|axis| i32::try_from(axis).ok())).unwrap_or(1)
 }
 
 fn concat(cx: &mut Cx<'_, '_>) -> Outcome<Output> {
     let own = cx.layer.concat_param.clone().unwrap_or_default();
-    let old = own.concat_dim.and_then(|axis| i32::try_from(axis).ok());
-    let axis = own.axis.or(old).unwrap_or(1);
+    let axis = channel_axis(own.axis, own.concat_dim);
     let inputs = cx.inputs.to_vec();
     let Some(first) = inputs.first() else { return invalid("it sees nothing") };
     if !is_channels(axis, &first.dims) {
@@ -330,8 +333,7 @@ fn concat(cx: &mut Cx<'_, '_>) -> Outcome<Output> {
 fn slice(cx: &mut Cx<'_, '_>) -> Outcome<Vec<Output>> {
     let x = cx.one()?;
     let own = cx.layer.slice_param.clone().unwrap_or_default();
-    let old = own.slice_dim.and_then(|axis| i32::try_from(axis).ok());
-    let axis = own.axis.or(old).unwrap_or(1);
+    let axis = channel_axis(own.axis, own.slice_dim);
     let (channels, parts) = (x.channels(), cx.step.outputs.len());
     if !is_channels(axis, &x.dims) || x.flattened.is_some() {
         return invalid(format!("parts of axis {axis} of {:?}", x.dims));

@@ -1,4 +1,4 @@
-//! The layers of a network here that Caffe's layers become, one after the other.
+//! Builds a network out of Caffe's layers, one after the other.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -10,17 +10,18 @@ use super::file::{Blob, File};
 use super::net::{Definition, Step, Steps};
 use super::proto::Layer;
 use super::{layers, weighted};
+use crate::preset::Pixels;
 use crate::{Error, Result};
 
-/// Layers that are named of each type that is not there.
+/// How many layers of each unsupported type an error names.
 const NAMED: usize = 3;
 
-/// Why a layer cannot be, in words.
+/// The result of translating a layer.
 pub(super) type Outcome<T> = std::result::Result<T, Stop>;
 
-/// Why a layer cannot be.
+/// Why a layer cannot be translated.
 pub(super) enum Stop {
-    /// What does not fit.
+    /// The layer does not fit, or is not supported.
     Layer(String),
     /// What is wrong with the file.
     File(Error),
@@ -43,9 +44,9 @@ pub(super) struct Output {
     pub(super) node: Option<usize>,
     /// Channels, rows and cols, or the numbers of a row.
     pub(super) dims: Vec<usize>,
-    /// Channels, rows and cols of an image of several pixels that was made a row in that order.
+    /// Channels, rows and cols of the image, of several pixels, that was flattened in that order.
     pub(super) flattened: Option<[usize; 3]>,
-    /// Something else sees the layer's output too, as another value of Caffe's.
+    /// Whether the node's output is also read under another of Caffe's names.
     pub(super) shared: bool,
 }
 
@@ -85,14 +86,12 @@ pub(super) struct Stored {
     pub(super) blob: Blob,
     /// What it is called in messages.
     pub(super) place: String,
-    /// It is `[in, out]` and becomes `[out, in]`: these extents.
+    /// Stored as `[in, out]`, these extents, where `[out, in]` is wanted.
     pub(super) turned: Option<[usize; 2]>,
     /// Then it is `[a, b, spatial]` and becomes `[a, spatial, b]`.
     pub(super) channels_last: Option<[usize; 3]>,
-    /// Then each channel, which are last, is multiplied by a factor.
-    pub(super) factors: Option<Vec<f32>>,
-    /// Then so many channels, which are last, change their order.
-    pub(super) reversed: Option<usize>,
+    /// Then this becomes part of it, with so many channels to a pixel, which are last.
+    pub(super) pixels: Option<(Pixels, usize)>,
 }
 
 /// A network in the making.
@@ -173,11 +172,8 @@ impl<'a> Lift<'a> {
                 Stop::File(error) => error,
             })?;
             if outputs.len() != step.outputs.len() {
-                let outputs = (outputs.len(), step.outputs.len());
-                return Err(refuse(format!(
-                    "it makes {} outputs, and has {}",
-                    outputs.0, outputs.1
-                )));
+                let (made, named) = (outputs.len(), step.outputs.len());
+                return Err(refuse(format!("it makes {made} outputs, and has {named}")));
             }
             for (&value, mut output) in step.outputs.iter().zip(outputs) {
                 let passed = |(input, value): (&Output, &usize)| {
@@ -192,12 +188,12 @@ impl<'a> Lift<'a> {
         Ok(())
     }
 
-    /// Refuses a network with layers that are not there, all of them in one message.
+    /// Refuses a network with unsupported layers, all of them in one message.
     fn check(&self) -> Result<()> {
         let mut missing: BTreeMap<String, Vec<&str>> = BTreeMap::new();
         for step in &self.steps.steps {
             if let Some(what) = layers::missing(&step.layer, self.is_last(step)) {
-                missing.entry(what).or_default().push(step.layer.called());
+                missing.entry(what).or_default().push(step.layer.name());
             }
         }
         if missing.is_empty() {
@@ -217,7 +213,7 @@ impl<'a> Lift<'a> {
         })
     }
 
-    /// Whether a layer makes what the network gives.
+    /// Whether a layer makes the network's output.
     pub(super) fn is_last(&self, step: &Step) -> bool {
         step.outputs.contains(&self.steps.output)
     }
@@ -279,8 +275,8 @@ impl Cx<'_, '_> {
         dims: Vec<usize>,
     ) -> Output {
         let sources: Vec<Option<usize>> = inputs.iter().map(|input| input.node).collect();
-        let node = self.lift.push(self.layer.called(), layer, &sources);
-        // What is no row was not made one.
+        let node = self.lift.push(self.layer.name(), layer, &sources);
+        // Only a row can be a flattened image.
         let flattened = inputs.first().and_then(|input| input.flattened);
         let flattened = flattened.filter(|_| dims.len() == 1);
         Output { node: Some(node), dims, flattened, shared: false }
@@ -291,17 +287,17 @@ impl Cx<'_, '_> {
         self.push(LayerSpec::Activation(Activation::new(kind)), &[x], x.dims.clone())
     }
 
-    /// Whether the layer alone sees what it sees.
+    /// Whether no other layer reads the inputs of this one.
     pub(super) fn reads_alone(&self) -> bool {
         let shared = self.inputs.iter().any(|input| input.shared);
         !shared && self.step.inputs.iter().all(|&value| self.lift.steps.uses.get(value) == Some(&1))
     }
 
-    /// An array of the layer, of these extents; extents of 1 count for nothing.
+    /// An array of the layer. Its extents are compared with `dims` without those of 1.
     pub(super) fn blob(&self, number: usize, dims: &[usize]) -> Outcome<Stored> {
         let name = self.lift.file.source.name();
-        let blobs = self.lift.file.blobs(self.layer.called());
-        let place = format!("layer `{}`: blob {number}", self.layer.called());
+        let blobs = self.lift.file.blobs(self.layer.name());
+        let place = format!("layer `{}`: blob {number}", self.layer.name());
         let failed = |got: String| {
             Err(Stop::File(Error::content(name, &*place, format!("{dims:?} numbers"), got)))
         };
@@ -320,7 +316,7 @@ impl Cx<'_, '_> {
             });
         }
         let blob = blob.clone();
-        Ok(Stored { blob, place, turned: None, channels_last: None, factors: None, reversed: None })
+        Ok(Stored { blob, place, turned: None, channels_last: None, pixels: None })
     }
 
     /// The numbers of an array of the layer.

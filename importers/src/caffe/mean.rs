@@ -1,33 +1,23 @@
 //! The mean image of a set of pictures: a `.binaryproto`.
 
-use std::io::Read;
 use std::path::Path;
 
 use prost::Message;
 use prost::bytes::Bytes;
 
-use super::proto::{BlobHeader, Extents};
+use super::proto::BlobHeader;
+use super::read_file;
 use crate::limits::check_image;
 use crate::{Error, Result};
 
 /// Bytes of a file with a mean image: one of 256x256 pixels has 0.8 MB.
-const MAX_BYTES: u64 = 256 << 20;
+const MAX_BYTES: usize = 256 << 20;
 
-/// A file with a mean image.
+/// The numbers of an array, without its extents.
 #[derive(Clone, PartialEq, prost::Message)]
-struct BlobProto {
-    #[prost(int32, optional, tag = "1")]
-    num: Option<i32>,
-    #[prost(int32, optional, tag = "2")]
-    channels: Option<i32>,
-    #[prost(int32, optional, tag = "3")]
-    height: Option<i32>,
-    #[prost(int32, optional, tag = "4")]
-    width: Option<i32>,
+struct BlobNumbers {
     #[prost(float, repeated, tag = "5")]
     data: Vec<f32>,
-    #[prost(message, optional, tag = "7")]
-    shape: Option<Extents>,
     #[prost(double, repeated, tag = "8")]
     double_data: Vec<f64>,
 }
@@ -43,23 +33,15 @@ pub(super) struct Mean {
 impl Mean {
     pub(super) fn read(path: &Path) -> Result<Self> {
         let name = path.display().to_string();
-        let file = std::fs::File::open(path).map_err(|e| Error::io(&name, "open", e))?;
-        let mut bytes = Vec::new();
-        let read = file.take(MAX_BYTES + 1).read_to_end(&mut bytes);
-        read.map_err(|e| Error::io(&name, "read", e))?;
-        if bytes.len() as u64 > MAX_BYTES {
-            let expected = format!("a mean image of at most {MAX_BYTES} bytes");
-            return Err(Error::content(&name, "file", expected, "more"));
-        }
-        Self::of_bytes(&name, bytes)
+        Self::of_bytes(&name, read_file(path, "a mean image", MAX_BYTES)?)
     }
 
-    pub(super) fn of_bytes(name: &str, bytes: Vec<u8>) -> Result<Self> {
+    fn of_bytes(name: &str, bytes: Vec<u8>) -> Result<Self> {
         let what = "a mean image of Caffe's (.binaryproto)";
-        let proto = BlobProto::decode(Bytes::from(bytes))
-            .map_err(|e| Error::parse(name, "file", what, e))?;
-        let BlobProto { num, channels, height, width, data, shape, double_data } = proto;
-        let header = BlobHeader { num, channels, height, width, shape };
+        let failed = |e| Error::parse(name, "file", what, e);
+        let bytes = Bytes::from(bytes);
+        let header = BlobHeader::decode(bytes.clone()).map_err(failed)?;
+        let BlobNumbers { data, double_data } = BlobNumbers::decode(bytes).map_err(failed)?;
         let extents = header.extents(name, "mean image")?.unwrap_or_default();
         let dims = match extents[..] {
             [1, channels, rows, cols] | [channels, rows, cols] => [channels, rows, cols],

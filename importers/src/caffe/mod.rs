@@ -21,6 +21,7 @@ mod prototxt;
 mod text;
 mod weighted;
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -79,6 +80,20 @@ fn definition(file: &File, options: &Options<'_>) -> Result<Definition> {
         definition.transform = own().ok().and_then(|own| own.transform);
     }
     Ok(definition)
+}
+
+/// The bytes of a file that belongs to a caffemodel; `what` it is, for messages.
+fn read_file(path: &Path, what: &str, max_bytes: usize) -> Result<Vec<u8>> {
+    let name = path.display().to_string();
+    let file = std::fs::File::open(path).map_err(|e| Error::io(&name, "open", e))?;
+    let mut bytes = Vec::new();
+    let most = max_bytes as u64 + 1;
+    file.take(most).read_to_end(&mut bytes).map_err(|e| Error::io(&name, "read", e))?;
+    if bytes.len() > max_bytes {
+        let expected = format!("{what} of at most {max_bytes} bytes");
+        return Err(Error::content(&name, "file", expected, "more"));
+    }
+    Ok(bytes)
 }
 
 /// The definition beside a caffemodel.

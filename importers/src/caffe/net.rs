@@ -7,7 +7,7 @@ use super::proto::{Extents, Layer, Net, Rule, State, TEST, Transform};
 use crate::limits::check_layers;
 use crate::{Error, Result};
 
-/// Layers for tests, and such as end what nothing else sees; losses as well.
+/// Layers that make nothing for inference, besides losses: what they alone read is no output.
 const ENDS: [&str; 3] = ["Accuracy", "Silence", "HDF5Output"];
 
 /// A definition of a network: a prototxt, or what a caffemodel says of itself.
@@ -91,7 +91,7 @@ impl Definition {
     pub(super) fn steps(&self, input: &str) -> Result<Steps> {
         let mut values: HashMap<&str, usize> = HashMap::from([(input, 0)]);
         let (mut steps, mut uses) = (Vec::<Step>::new(), vec![0usize]);
-        // What only a loss, an accuracy or a Silence layer sees.
+        // Values that a loss or one of ENDS reads.
         let mut ended = BTreeSet::new();
         let kept = self.layers.iter().filter(|layer| self.keeps(layer));
         for layer in kept.filter(|layer| layer.kind() != "Input" && !is_data(layer)) {
@@ -156,7 +156,7 @@ impl Definition {
 
     /// An error of a layer.
     pub(super) fn error(&self, layer: &Layer, problem: String) -> Error {
-        let place = format!("layer `{}` ({})", layer.called(), layer.kind());
+        let place = format!("layer `{}` ({})", layer.name(), layer.kind());
         Error::Node { file: self.file.clone(), place, problem }
     }
 
@@ -179,7 +179,7 @@ impl Definition {
 }
 
 impl Steps {
-    /// Those that the output is made of.
+    /// Keeps the steps that the output depends on.
     fn reaching(steps: Vec<Step>, output: usize, values: usize) -> Self {
         let mut wanted = vec![false; values];
         wanted[output] = true;
@@ -189,7 +189,7 @@ impl Steps {
                 step.inputs.iter().for_each(|&value| wanted[value] = true);
                 kept.push(step);
             } else {
-                log::info!("layer `{}`: the output does not depend on it", step.layer.called());
+                log::info!("layer `{}`: the output does not depend on it", step.layer.name());
             }
         }
         kept.reverse();

@@ -8,7 +8,7 @@ use striate_tensor::{DType, Device, HostTensor, HostValues, Shape, Tensor};
 use super::file::File;
 use super::lift::{Lift, Numbers, Stored, Values};
 use super::net::Definition;
-use super::pixels::{Pictures, fold, is_linear};
+use super::pixels::{Pictures, fold, fold_each, is_linear, order_alone};
 use super::{Options, definition};
 use crate::inspection::StoredParameters;
 use crate::options::check_dtype;
@@ -36,8 +36,11 @@ fn layers(file: &File, options: &Options<'_>, allow_overflow: bool) -> Result<La
     let transform = definition.transform.clone().unwrap_or_default();
     let mut lift = Lift::new(file, &definition, &steps, allow_overflow);
     let pictures = Pictures::of(name, *image, options, &transform)?;
-    let factors = pictures.factors();
-    let (folded, first) = if is_linear(&steps) { (factors, None) } else { (None, factors) };
+    let pixels = pictures.preset.pixels;
+    let (folded, first) = match is_linear(&steps) {
+        true => (pixels, None),
+        false => (order_alone(pixels), pictures.factors()),
+    };
     lift.walk(*image, first)?;
     let Some(output) = lift.seen.get(steps.output).cloned().flatten() else {
         return Err(Error::content(&definition.file, "layers", "an output", "none"));
@@ -48,14 +51,11 @@ fn layers(file: &File, options: &Options<'_>, allow_overflow: bool) -> Result<La
     }
     let Lift { nodes, sources, mut numbers, mut running, .. } = lift;
     let [channels, rows, cols] = *image;
-    let bgr = pictures.preset.pixels.bgr;
-    fold(folded.as_deref(), bgr, (&nodes, &sources), &mut numbers, &mut running).map_err(
-        |got| {
-            let expected =
-                "layers that can see red, green and blue in place of blue, green and red";
-            Error::content(&definition.file, "layers that see the image", expected, got)
-        },
-    )?;
+    let graph = (&nodes[..], &sources[..]);
+    fold(&folded, channels, graph, &mut numbers, &mut running).map_err(|got| {
+        let expected = "layers that can see red, green and blue in place of blue, green and red";
+        Error::content(&definition.file, "layers that see the image", expected, got)
+    })?;
     let spec = NetworkSpec {
         name: match definition.name.is_empty() {
             true => file.source.stem(),
@@ -104,40 +104,29 @@ pub(super) fn network(
         layers(file, options, read.allow_overflow)?;
     let shapes = spec.shapes().map_err(|e| Error::network(name, e))?;
     let dtype = read.dtype.unwrap_or(DType::F32);
+    let made = |place: &str, shape: Shape, dtype, values| {
+        let (dims, allow_overflow) = (shape.dims(), read.allow_overflow);
+        let report = Report { file: name, place, dims, dtype, allow_overflow };
+        tensor(&report, shape, values, device)
+    };
     let (mut parameters, mut buffers) = (Vec::new(), Vec::new());
     for shape in &shapes {
         for info in &shape.parameters {
             let is_own = |n: &Numbers| n.node == shape.layer && n.role == info.role;
             let own = numbers.iter().position(is_own).map(|at| numbers.swap_remove(at).values);
-            let place = match &own {
-                Some(Values::Stored(stored)) => stored.place.clone(),
-                _ => info.name.clone(),
-            };
-            let values = match own {
-                Some(Values::Known(values)) => values,
-                Some(Values::Stored(stored)) => load(file, &stored, read.allow_overflow)?,
-                None => Vec::new(),
-            };
-            let report = Report {
-                file: name,
-                place: &place,
-                dims: info.shape.dims(),
-                dtype,
-                allow_overflow: read.allow_overflow,
-            };
-            parameters.push(tensor(&report, info.shape, values, device)?);
+            parameters.push(match own {
+                Some(Values::Known(values)) => made(&info.name, info.shape, dtype, values)?,
+                Some(Values::Stored(stored)) => {
+                    let values = load(file, &stored, read.allow_overflow)?;
+                    made(&stored.place, info.shape, dtype, values)?
+                }
+                None => made(&info.name, info.shape, dtype, Vec::new())?,
+            });
         }
         for info in &shape.buffers {
             let own = running.iter_mut().find(|(node, _)| *node == shape.layer);
             let values = own.map(|(_, values)| std::mem::take(values)).unwrap_or_default();
-            let report = Report {
-                file: name,
-                place: &info.name,
-                dims: info.shape.dims(),
-                dtype: DType::F32,
-                allow_overflow: read.allow_overflow,
-            };
-            buffers.push(tensor(&report, info.shape, values, device)?);
+            buffers.push(made(&info.name, info.shape, DType::F32, values)?);
         }
     }
     log::info!("{name}: pictures {}", pictures.preset);
@@ -180,13 +169,8 @@ fn load(file: &File, stored: &Stored, allow_overflow: bool) -> Result<Vec<f32>> 
     {
         values = swapped(&values, a, [b, spatial]);
     }
-    if let Some(factors) = &stored.factors {
-        for pixel in values.chunks_mut(factors.len().max(1)) {
-            pixel.iter_mut().zip(factors).for_each(|(value, factor)| *value *= factor);
-        }
-    }
-    if let Some(channels) = stored.reversed {
-        values.chunks_mut(channels.max(1)).for_each(<[f32]>::reverse);
+    if let Some((pixels, channels)) = &stored.pixels {
+        fold_each(pixels, *channels, &mut values);
     }
     Ok(values)
 }

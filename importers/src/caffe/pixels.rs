@@ -13,8 +13,7 @@ use crate::limits::check_image;
 use crate::preset::{Filter, Pixels, Preset};
 use crate::{Error, Result};
 
-/// What is subtracted from pixels where no one says anything else: the mean of ImageNet's pictures, blue,
-/// green, red.
+/// The mean that is subtracted by default: of ImageNet's pictures, blue, green, red.
 const USUAL_MEAN: [f64; COLOURS] = [104.0, 117.0, 123.0];
 
 /// Channels of a colour image.
@@ -34,8 +33,8 @@ pub(super) struct Pictures {
 }
 
 impl Pictures {
-    /// For a network that sees so many channels, rows and cols: what is given, or else what was noted with
-    /// the network, or else what is usual.
+    /// For a network that sees so many channels, rows and cols. Options go before what the definition says,
+    /// and that before what is usual.
     pub(super) fn of(
         name: &str,
         [channels, rows, cols]: [usize; 3],
@@ -146,22 +145,32 @@ pub(super) fn is_linear(steps: &Steps) -> bool {
     seeing.all(|step| matches!(step.layer.kind(), "Convolution" | "InnerProduct"))
 }
 
-/// Has the layers that see the image see a picture's pixels: with factors for its channels, where there
-/// are any, and red, green and blue in place of blue, green and red, where `bgr` says so.
+/// The order of the channels alone, without factors.
+pub(super) fn order_alone(pixels: Pixels) -> Pixels {
+    Pixels { range: 255.0, std: [1.0; COLOURS], ..pixels }
+}
+
+/// Makes what is done to pixels part of numbers, which are those of one pixel's channels after another.
+pub(super) fn fold_each(pixels: &Pixels, channels: usize, values: &mut [f32]) {
+    values.chunks_mut(channels.max(1)).for_each(|pixel| pixels.fold(pixel));
+}
+
+/// Makes what is done to pixels part of the layers that see the image. Factors need a network that
+/// [`is_linear`]; the order of the channels does not.
 ///
 /// # Errors
-/// What sees the image and cannot.
+/// Names the layer that sees the image and cannot take it over.
 pub(super) fn fold(
-    factors: Option<&[f32]>,
-    bgr: bool,
+    pixels: &Pixels,
+    channels: usize,
     (nodes, sources): (&[Node], &[Vec<Option<usize>>]),
     numbers: &mut [Numbers],
     running: &mut [(usize, Vec<f32>)],
 ) -> std::result::Result<(), String> {
-    if factors.is_none() && !bgr {
+    if !pixels.bgr && (0..channels).all(|channel| pixels.factor(channel) == 1.0) {
         return Ok(());
     }
-    // Which layers put out an image whose channels are those of the picture, as what the network sees is.
+    // Which layers put out an image whose channels are still those of the picture.
     let mut colours = vec![false; nodes.len()];
     for (place, (node, inputs)) in nodes.iter().zip(sources).enumerate() {
         let sees = |input: &Option<usize>| input.is_none_or(|input| colours[input]);
@@ -190,25 +199,16 @@ pub(super) fn fold(
         colours[place] = keeps;
         for own in numbers.iter_mut().filter(|own| own.node == place && own.role != Role::Bias) {
             match &mut own.values {
-                Values::Stored(stored) => {
-                    stored.factors = factors.map(<[f32]>::to_vec);
-                    stored.reversed = bgr.then_some(COLOURS);
-                }
-                Values::Known(values) if bgr => reverse(values),
-                Values::Known(_) => {}
+                Values::Stored(stored) => stored.pixels = Some((*pixels, channels)),
+                Values::Known(values) => fold_each(pixels, channels, values),
             }
         }
-        for (_, values) in running.iter_mut().filter(|(node, _)| bgr && *node == place) {
-            reverse(values);
+        for (_, values) in running.iter_mut().filter(|(node, _)| *node == place) {
+            fold_each(pixels, channels, values);
         }
     }
     match colours.last() {
         Some(true) => Err("the output of the network".into()),
         _ => Ok(()),
     }
-}
-
-/// The numbers of each pixel's channels in the other order.
-fn reverse(values: &mut [f32]) {
-    values.chunks_mut(COLOURS).for_each(<[f32]>::reverse);
 }

@@ -6,8 +6,8 @@ use super::prototxt::Field;
 use super::text::{Record, Slot};
 use crate::Result;
 
-/// Messages that are read from protobuf's binary form and from its text: each field with its type, how
-/// prost has it, and the names of its values where it is an enumeration.
+/// Defines messages that are read from protobuf's binary form and from its text. Each field has a type,
+/// prost's attributes and, for an enumeration, the names of its values.
 macro_rules! messages {
     ($(
         $(#[$doc:meta])*
@@ -67,7 +67,7 @@ pub(super) const REGIONS: [&str; 2] = ["ACROSS_CHANNELS", "WITHIN_CHANNEL"];
 /// Element-wise operations.
 pub(super) const OPERATIONS: [&str; 3] = ["PROD", "SUM", "MAX"];
 
-/// The types of layers that old files have as numbers: their names there, and what files say since.
+/// The types of layers by their numbers in old files: the name there, and the name in newer files.
 pub(super) const V1_TYPES: [(&str, &str); 40] = [
     ("NONE", ""),
     ("ACCURACY", "Accuracy"),
@@ -409,12 +409,5 @@ impl From<V1Layer> for Layer {
             slice_param: old.slice_param,
             ..Layer::default()
         }
-    }
-}
-
-impl Layer {
-    /// The name, for people.
-    pub(super) fn called(&self) -> &str {
-        self.name.as_deref().unwrap_or_default()
     }
 }

@@ -1,12 +1,12 @@
 //! Protobuf's text form, such as Caffe's `.prototxt`: names with values, and messages in braces.
 
-use std::io::Read;
 use std::path::Path;
 
+use super::read_file;
 use crate::limits::MAX_SPEC_BYTES;
 use crate::{Error, Result};
 
-/// Messages within each other. Those of Caffe have five.
+/// How deeply messages may nest. Those of Caffe nest five deep.
 const MAX_DEPTH: usize = 32;
 
 /// Characters of a text that a message shows.
@@ -71,14 +71,7 @@ fn shown(text: &str) -> String {
 /// The text of a file.
 pub(super) fn read_text(path: &Path) -> Result<String> {
     let name = path.display().to_string();
-    let file = std::fs::File::open(path).map_err(|e| Error::io(&name, "open", e))?;
-    let mut bytes = Vec::new();
-    let most = MAX_SPEC_BYTES as u64 + 1;
-    file.take(most).read_to_end(&mut bytes).map_err(|e| Error::io(&name, "read", e))?;
-    if bytes.len() > MAX_SPEC_BYTES {
-        let expected = format!("a description of a network of at most {MAX_SPEC_BYTES} bytes");
-        return Err(Error::content(&name, "text", expected, "more"));
-    }
+    let bytes = read_file(path, "a description of a network", MAX_SPEC_BYTES)?;
     String::from_utf8(bytes).map_err(|e| Error::parse(&name, "text", "UTF-8", e.utf8_error()))
 }
 

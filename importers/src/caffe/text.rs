@@ -5,11 +5,11 @@ use crate::{Error, Result};
 
 /// A message that can be read from text.
 pub(super) trait Record: Default {
-    /// The names of fields that say nothing of what a network computes at inference; `*` for all that
-    /// are not read.
+    /// Fields that may be ignored, as they do not change what a network computes at inference; `*` for
+    /// all that are not read.
     const IGNORED: &'static [&'static str];
 
-    /// Takes a field over; not where the message has none of that name.
+    /// Takes a field over; `false` where the message has none of that name.
     fn set(&mut self, file: &str, field: &Field) -> Result<bool>;
 }
 
@@ -150,7 +150,7 @@ fn message<'f>(file: &str, field: &'f Field) -> Result<&'f [Field]> {
     }
 }
 
-/// A message that stands there twice is one with the fields of both.
+/// A message that stands there twice is merged, as protobuf does it.
 impl<T: Record> Slot for Option<T> {
     fn put(&mut self, file: &str, field: &Field, _: &[&str]) -> Result<()> {
         fill(self.get_or_insert_default(), file, message(file, field)?)

@@ -2,15 +2,15 @@
 
 use striate_nn::{LayerSpec, PreluSpec, Role, ScaleSpec, conv_transpose2d, conv2d, full_connect};
 
-use super::layers::pair;
+use super::layers::{is_channels, pair};
 use super::lift::{Cx, Outcome, Output, Stored, Values, invalid};
 use super::proto::Convolution;
 
-/// Added to a variance where Caffe's says nothing.
+/// Added to a variance where the definition names no `eps`.
 const USUAL_EPSILON: f32 = 1e-5;
 
-/// The epsilon of a normalization that only multiplies and adds: with a variance of as much less than 1
-/// the sum is 1 without rounding.
+/// The epsilon of a normalization that only multiplies and adds. Its variance is `1 - EPSILON`, so that
+/// their sum is exactly 1: the number is a power of two.
 const EPSILON: f32 = 1.0 / (1 << 17) as f32;
 
 /// The numbers of a batch normalization.
@@ -78,10 +78,27 @@ fn counts(own: &Convolution, channels: usize) -> Outcome<[usize; 2]> {
 }
 
 /// Weights `[a, b, spatial]` of a kernel, in the order that layers here have.
-fn kernel(cx: &Cx<'_, '_>, a: usize, b: usize, kernel: [usize; 2]) -> Outcome<Values> {
+fn kernel(cx: &Cx<'_, '_>, a: usize, b: usize, kernel: [usize; 2]) -> Outcome<Stored> {
     let stored = cx.blob(0, &[a, b, kernel[0], kernel[1]])?;
     let spatial = kernel[0].saturating_mul(kernel[1]);
-    Ok(Values::Stored(Stored { channels_last: Some([a, b, spatial]), ..stored }))
+    Ok(Stored { channels_last: Some([a, b, spatial]), ..stored })
+}
+
+/// Adds a layer with these weights and, where it has a bias, that of the layer's second array.
+fn weighted(
+    cx: &mut Cx<'_, '_>,
+    x: &Output,
+    (layer, dims): (LayerSpec, Vec<usize>),
+    weights: Stored,
+    has_bias: bool,
+) -> Outcome<Output> {
+    let bias = if has_bias { Some(cx.blob(1, &dims[..1])?) } else { None };
+    let y = cx.push(layer, &[x], dims);
+    cx.numbers(&y, Role::Weight, Values::Stored(weights));
+    if let Some(bias) = bias {
+        cx.numbers(&y, Role::Bias, Values::Stored(bias));
+    }
+    Ok(y)
 }
 
 pub(super) fn conv(cx: &mut Cx<'_, '_>) -> Outcome<Output> {
@@ -104,13 +121,8 @@ pub(super) fn conv(cx: &mut Cx<'_, '_>) -> Outcome<Output> {
     spec.padding = windows.pad.map(|pad| [pad; 2]);
     spec.bias = own.bias_term.unwrap_or(true);
     let weights = kernel(cx, count, channels / groups, windows.kernel)?;
-    let bias = if spec.bias { Some(cx.blob(1, &[count])?) } else { None };
-    let y = cx.push(LayerSpec::Conv(spec), &[&x], dims);
-    cx.numbers(&y, Role::Weight, weights);
-    if let Some(bias) = bias {
-        cx.numbers(&y, Role::Bias, Values::Stored(bias));
-    }
-    Ok(y)
+    let has_bias = spec.bias;
+    weighted(cx, &x, (LayerSpec::Conv(spec), dims), weights, has_bias)
 }
 
 pub(super) fn conv_transpose(cx: &mut Cx<'_, '_>) -> Outcome<Output> {
@@ -134,13 +146,8 @@ pub(super) fn conv_transpose(cx: &mut Cx<'_, '_>) -> Outcome<Output> {
     spec.padding = windows.pad.map(|pad| [pad; 2]);
     spec.bias = own.bias_term.unwrap_or(true);
     let weights = kernel(cx, channels, count / groups, windows.kernel)?;
-    let bias = if spec.bias { Some(cx.blob(1, &[count])?) } else { None };
-    let y = cx.push(LayerSpec::ConvTranspose(spec), &[&x], dims);
-    cx.numbers(&y, Role::Weight, weights);
-    if let Some(bias) = bias {
-        cx.numbers(&y, Role::Bias, Values::Stored(bias));
-    }
-    Ok(y)
+    let has_bias = spec.bias;
+    weighted(cx, &x, (LayerSpec::ConvTranspose(spec), dims), weights, has_bias)
 }
 
 pub(super) fn inner_product(cx: &mut Cx<'_, '_>) -> Outcome<Output> {
@@ -148,7 +155,7 @@ pub(super) fn inner_product(cx: &mut Cx<'_, '_>) -> Outcome<Output> {
     let own = cx.layer.inner_product_param.clone().unwrap_or_default();
     let (inputs, count) = (x.count(), own.num_output.unwrap_or(0) as usize);
     let axis = own.axis.unwrap_or(1);
-    if axis != 1 && i64::from(axis) != -(x.dims.len() as i64) {
+    if !is_channels(axis, &x.dims) {
         return invalid(format!("a product with the axes from {axis} on"));
     }
     let turned = own.transpose == Some(true);
@@ -164,16 +171,13 @@ pub(super) fn inner_product(cx: &mut Cx<'_, '_>) -> Outcome<Output> {
     weights.channels_last = image.map(|[channels, rows, cols]| [count, channels, rows * cols]);
     let mut spec = full_connect(count);
     spec.bias = own.bias_term.unwrap_or(true);
-    let bias = if spec.bias { Some(cx.blob(1, &[count])?) } else { None };
-    let y = cx.push(LayerSpec::FullConnect(spec), &[&x], vec![count]);
-    cx.numbers(&y, Role::Weight, Values::Stored(weights));
-    if let Some(bias) = bias {
-        cx.numbers(&y, Role::Bias, Values::Stored(bias));
-    }
+    let has_bias = spec.bias;
+    let layer = (LayerSpec::FullConnect(spec), vec![count]);
+    let y = weighted(cx, &x, layer, weights, has_bias)?;
     Ok(Output { flattened: None, ..y })
 }
 
-/// A factor or addend for each channel needs channels in their places.
+/// The channels, for layers with a number for each; refuses a flattened image, whose channels are spread.
 fn per_channel(x: &Output) -> Outcome<usize> {
     match x.flattened.is_some() {
         true => invalid("a number for each element of an image"),
@@ -181,13 +185,13 @@ fn per_channel(x: &Output) -> Outcome<usize> {
     }
 }
 
-/// Mean and variance, both multiplied by a number that the file has as well.
+/// A batch normalization. The file has sums: mean and variance are to be divided by its third array.
 pub(super) fn batch_norm(cx: &mut Cx<'_, '_>) -> Outcome<Output> {
     let x = cx.one()?;
     let channels = per_channel(&x)?;
     let own = cx.layer.batch_norm_param.clone().unwrap_or_default();
     if own.use_global_stats == Some(false) {
-        let (file, name) = (&cx.lift.definition.file, cx.layer.called());
+        let (file, name) = (&cx.lift.definition.file, cx.layer.name());
         log::warn!("{file}: layer `{name}`: the running statistics are taken, not a batch's");
     }
     let epsilon = own.eps.unwrap_or(USUAL_EPSILON);
@@ -202,7 +206,7 @@ pub(super) fn batch_norm(cx: &mut Cx<'_, '_>) -> Outcome<Output> {
     Ok(cx.normalization(&x, Normal { epsilon, scale, shift, running }))
 }
 
-/// Factors and addends as part of the normalization before, which nothing else sees.
+/// Makes factors and addends part of the normalization before, where no other layer reads its output.
 fn joins(cx: &mut Cx<'_, '_>, x: &Output, scale: Option<&[f32]>, shift: Option<&[f32]>) -> bool {
     let nodes = &cx.lift.nodes;
     let layer = x.node.and_then(|node| nodes.get(node)).map(|node| &node.layer);
@@ -230,11 +234,10 @@ fn plain(cx: &mut Cx<'_, '_>, x: &Output, scale: Vec<f32>, shift: Vec<f32>) -> O
     cx.normalization(x, Normal { epsilon: EPSILON, scale, shift, running })
 }
 
-/// Refuses numbers for other than each channel.
+/// Refuses anything but one number for each channel.
 fn check_axes(axis: Option<i32>, axes: Option<i32>, x: &Output) -> Outcome<()> {
     let (axis, axes) = (axis.unwrap_or(1), axes.unwrap_or(1));
-    let is_first = axis == 1 || i64::from(axis) == -(x.dims.len() as i64);
-    match is_first && (axes == 1 || (axes == -1 && x.dims.len() == 1)) {
+    match is_channels(axis, &x.dims) && (axes == 1 || (axes == -1 && x.dims.len() == 1)) {
         true => Ok(()),
         false => invalid(format!("a number for each element of {axes} axes from {axis} on")),
     }

@@ -97,8 +97,11 @@ impl TensorFile {
     /// As [`open`](Self::open).
     pub unsafe fn map(path: impl AsRef<Path>) -> Result<Self> {
         let source = Source::expect(path.as_ref(), Format::Safetensors)?;
-        // SAFETY: the caller's promise is that of the map: the bytes do not change.
-        match source.file().and_then(|file| unsafe { map_file(file) }) {
+        let mapped = source.file().and_then(|file| {
+            // SAFETY: the caller's promise is that of the map: the bytes do not change.
+            unsafe { map_file(file) }
+        });
+        match mapped {
             Some(mapped) => {
                 let bytes = SharedBytes::new(Arc::<Mmap>::new(mapped));
                 let file = Self::from_bytes(bytes, source.name())?;

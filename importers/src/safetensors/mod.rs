@@ -27,8 +27,8 @@
 //! # timm
 //! So are timm's, where they are the same networks: `resnet*`, `resnext*`, `wide_resnet*`, `densenet*`,
 //! `vgg*`, `mobilenetv2_100`, `mobilenetv3_large_100` and `_small_100`, `efficientnet_b0` to `b7`,
-//! `efficientnet_lite0` to `4` (of all these mobile ones also the `tf_` variants), `convnext_tiny` to `large`,
-//! `regnetx_*` and `regnety_*`. Constants and pads are timm's where they differ from torchvision's.
+//! `efficientnet_lite0` to `4` (MobileNetV3 and EfficientNet also as `tf_` variants), `convnext_tiny` to
+//! `large`, `regnetx_*` and `regnety_*`. Constants and pads are timm's where they differ from torchvision's.
 //!
 //! The `config.json` that timm publishes beside its weights is read: the one of the file's own name
 //! (`STEM.json`), or `config.json` in its folder. It decides where the tensors of several networks have the

@@ -50,12 +50,11 @@ pub(super) fn import(
         .map_err(failed)
 }
 
-/// Labels where the classes are ImageNet's, and how its makers cut pictures.
+/// Labels where its makers named them or they are ImageNet's, and how its makers cut pictures.
 pub(super) fn metadata(layout: &Layout) -> Metadata {
-    let own = layout.labels.clone();
-    let labels = own.or_else(|| Some(labels(Order::Sorted)));
+    let labels = layout.labels.clone().unwrap_or_else(|| labels(Order::Sorted));
     Metadata {
-        labels: labels.filter(|labels| labels.len() == layout.spec.classes()),
+        labels: (labels.len() == layout.spec.classes()).then_some(labels),
         protocol: Some("tested".into()),
         view: Some(layout.preset.view(layout.spec.image)),
         note: Some(format!(

@@ -241,7 +241,7 @@ fn names_count_convolutions_their_relus_and_pools() {
     let expected = ["features.0", "features.2", "features.5"];
     assert_eq!(prefixes[..3], expected);
     assert_eq!(prefixes[3..], ["classifier.0", "classifier.3", "classifier.6"]);
-    let known: Vec<Layout> = super::super::layout::known().collect();
+    let known = super::super::layout::known();
     let last_feature = |layout: &Layout| {
         layout.prefixes.iter().flatten().rfind(|p| p.starts_with("features")).cloned().unwrap()
     };

@@ -1,6 +1,6 @@
 //! Which tensor of a state dict is which layer's.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use striate_models::{alexnet, find, vgg};
 use striate_nn::{LayerShape, LayerSpec, NetworkSpec, Node};
@@ -32,6 +32,7 @@ impl Names {
 }
 
 /// A network, and what its makers call its layers.
+#[derive(Clone)]
 pub(super) struct Layout {
     /// torchvision's name of the network, or the catalogue's where torchvision has none.
     pub(super) model: &'static str,
@@ -136,7 +137,6 @@ const NAMED: &[&str] = &[
 fn preset(name: &str) -> Preset {
     let bicubic = Preset { filter: Filter::Bicubic, ..Preset::TORCHVISION };
     match name {
-        "efficientnet_v2_s" | "efficientnet_v2_m" => Preset::TORCHVISION,
         "efficientnet_v2_l" => Preset { pixels: HALVES, ..bicubic },
         // TensorFlow's weights: torchvision brings its pixels back to -1 to 1 within the network
         // (`transform_input`).
@@ -163,15 +163,15 @@ pub(super) fn family(name: &str) -> String {
     }
 }
 
-/// Names of modules that older files have: the network's names begin so, and what of a name is otherwise
-/// in such files.
+/// Names of modules in older files: what the networks' names begin with, and for each ending of a module's
+/// name the one that such files have.
 const OLDER: &[(&str, &[(&str, &str)])] = &[(
     "densenet",
     &[(".norm1", ".norm.1"), (".conv1", ".conv.1"), (".norm2", ".norm.2"), (".conv2", ".conv.2")],
 )];
 
 /// The networks that can be imported: torchvision's first, so that they are meant where names do not tell.
-pub(super) fn known() -> impl Iterator<Item = Layout> {
+pub(super) fn known() -> Vec<Layout> {
     let counted: [(_, fn() -> NetworkSpec, _); 5] = [
         ("alexnet", alexnet::alexnet_2014, ALEXNET_CLASSIFIER),
         ("vgg11", vgg::vgg11, VGG_CLASSIFIER),
@@ -183,13 +183,17 @@ pub(super) fn known() -> impl Iterator<Item = Layout> {
         .into_iter()
         .map(|(name, spec, classifier)| Layout::counted(name, spec(), &classifier));
     let named = NAMED.iter().filter_map(|name| Some(Layout::named(name, find(name)?.spec())));
+    // Building a network takes longer than copying it.
+    let mut layouts: Vec<Layout> = counted.chain(named).collect();
     let older = OLDER.iter().flat_map(|(family, names)| {
-        let of_family = NAMED.iter().filter(move |name| name.starts_with(family));
-        of_family.filter_map(|name| Some(Layout::named(name, find(name)?.spec()).renamed(names)))
+        let of_family = layouts.iter().filter(move |layout| layout.model.starts_with(family));
+        of_family.map(|layout| layout.clone().renamed(names))
     });
     let flat =
         FLAT.iter().filter_map(|name| Some(Layout::named(name, find(name)?.spec()).flat_blocks()));
-    counted.chain(named).chain(older).chain(timm::layouts()).chain(flat)
+    let others: Vec<Layout> = older.chain(timm::layouts(&layouts)).chain(flat).collect();
+    layouts.extend(others);
+    layouts
 }
 
 impl Layout {
@@ -299,7 +303,10 @@ impl Layout {
     pub(super) fn tensors(&self, shapes: &[LayerShape]) -> Vec<StateTensor> {
         let prefix = |layer: usize| self.prefixes.get(layer).cloned().flatten();
         let mut tensors = torch::tensors(&self.spec, shapes, prefix);
-        for tensor in tensors.iter_mut().filter(|_| self.is_convolved) {
+        if !self.is_convolved {
+            return tensors;
+        }
+        for tensor in &mut tensors {
             let full = |node: &Node| matches!(node.layer, LayerSpec::FullConnect(_));
             let is_full = self.spec.nodes.get(tensor.layer).is_some_and(full);
             if let (true, Some(shape)) = (is_full, shapes.get(tensor.layer))
@@ -339,9 +346,8 @@ impl Layout {
             }
         }
         let known: HashSet<&str> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
-        // PyTorch counts the batches of training, which nothing here asks for.
-        let is_extra = |n: &&str| !known.contains(n) && !n.ends_with(".num_batches_tracked");
-        differences.extra = file.all_names().filter(is_extra).map(Into::into).collect();
+        let is_extra = |name: &&str| !known.contains(name);
+        differences.extra = weights_of(file).filter(is_extra).map(Into::into).collect();
         differences
     }
 
@@ -369,6 +375,46 @@ impl Layout {
             );
         }
         Ok(self)
+    }
+}
+
+/// The names of a file's tensors, without PyTorch's counts of the batches of training: nothing here uses
+/// them.
+fn weights_of(file: &dyn StateDict) -> impl Iterator<Item = &str> {
+    file.all_names().filter(|name| !name.ends_with(".num_batches_tracked"))
+}
+
+/// How many of a file's tensors each module may have, by the module's name.
+pub(super) struct Modules<'a> {
+    counts: HashMap<&'a str, usize>,
+    all: usize,
+}
+
+impl<'a> Modules<'a> {
+    pub(super) fn of(file: &'a dyn StateDict) -> Self {
+        let mut modules = Modules { counts: HashMap::new(), all: 0 };
+        for name in weights_of(file) {
+            modules.all += 1;
+            // A scale's only tensor has the name of the module itself.
+            let module = name.rsplit_once('.').map(|(module, _)| module);
+            for module in module.into_iter().chain([name]) {
+                *modules.counts.entry(module).or_default() += 1;
+            }
+        }
+        modules
+    }
+
+    /// A lower bound of the [`distance`](Differences::distance): all tensors of a module that is in both
+    /// the network and the file are taken to fit.
+    pub(super) fn least_distance(&self, layout: &Layout) -> (usize, usize) {
+        let (mut present, mut missing) = (0, 0);
+        for prefix in layout.prefixes.iter().flatten() {
+            match self.counts.get(prefix.as_str()) {
+                Some(count) => present += count,
+                None => missing += 1,
+            }
+        }
+        (self.all.saturating_sub(present), missing)
     }
 }
 

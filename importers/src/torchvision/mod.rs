@@ -15,7 +15,7 @@ use crate::safetensors::SPEC;
 use crate::state_dict::StateDict;
 use crate::torch::Place;
 use crate::{Error, Format, Result};
-use layout::Layout;
+use layout::{Differences, Layout, Modules};
 
 /// Reads a state dict, its weights permuted, its makers' normalisation folded in.
 pub(crate) fn read(
@@ -69,12 +69,40 @@ fn beginning<'a>(file: &'a dyn StateDict, layouts: &[Layout]) -> Option<&'a str>
     file.all_names().find_map(|name| Some(&name[..first(name)?]))
 }
 
+/// The network that differs least from a file, the first of several, and how it differs.
+fn nearest(
+    file: &dyn StateDict,
+    layouts: Vec<Layout>,
+    beginning: &str,
+) -> Option<(Layout, Differences)> {
+    // Computing all shapes of a network takes long. Its modules' names alone give a lower bound of the
+    // distance, so that few networks are compared in full.
+    let modules = Modules::of(file);
+    let bounded = layouts.into_iter().enumerate().map(|(place, layout)| {
+        let layout = layout.with_beginning(beginning);
+        (modules.least_distance(&layout), place, layout)
+    });
+    let mut bounded: Vec<_> = bounded.collect();
+    bounded.sort_by_key(|(bound, place, _)| (*bound, *place));
+    let mut least = (usize::MAX, usize::MAX);
+    let compared = bounded.into_iter().map_while(|(bound, place, layout)| {
+        if bound > least {
+            return None;
+        }
+        let differences = layout.differences(file);
+        let distance = differences.distance();
+        least = least.min(distance);
+        Some(((distance, place), (layout, differences)))
+    });
+    compared.min_by_key(|(key, _)| *key).map(|(_, nearest)| nearest)
+}
+
 /// The network whose names and shapes these are.
 fn recognise(file: &dyn StateDict) -> Result<Layout> {
     let fail = |place: &str, expected: &str, got: String| {
         Err(Error::content(file.file(), place, expected, got))
     };
-    let layouts: Vec<Layout> = layout::known().collect();
+    let layouts = layout::known();
     let Some(beginning) = beginning(file, &layouts) else {
         let first: Vec<&str> = file.all_names().take(3).collect();
         let got = match first.as_slice() {
@@ -99,12 +127,7 @@ fn recognise(file: &dyn StateDict) -> Result<Layout> {
             _ => fail("tensors", &ours, format!("others: {got}")),
         };
     };
-    let differences = layouts.into_iter().map(|layout| {
-        let layout = layout.with_beginning(beginning);
-        let differences = layout.differences(file);
-        (layout, differences)
-    });
-    let Some((layout, differences)) = differences.min_by_key(|(_, d)| d.distance()) else {
+    let Some((layout, differences)) = nearest(file, layouts, beginning) else {
         return fail("tensors", "a known network", "none".into());
     };
     match differences.describe() {

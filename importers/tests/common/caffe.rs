@@ -8,7 +8,7 @@ use striate_nn::Network;
 use striate_tensor::Tensor;
 
 use super::plain::Image;
-use super::reference;
+use super::{chain, reference};
 
 /// An array of a layer: its extents and its numbers.
 pub(crate) type Blob = (Vec<usize>, Vec<f32>);
@@ -157,6 +157,13 @@ pub(crate) fn text(name: &str, kind: &str, bottom: &str, parameters: &str) -> St
     )
 }
 
+/// A fully connected layer without a bias that sees the image, in text.
+pub(crate) fn full_connect(outputs: usize) -> String {
+    let parameters = format!("inner_product_param {{ num_output: {outputs} bias_term: false }}");
+    text("fc", "InnerProduct", "data", &parameters)
+}
+
+/// Reads the network of a definition and of these arrays.
 pub(crate) fn network(definition: &str, layers: &[(&str, Vec<Blob>)]) -> Network {
     let folder = tempfile::tempdir().unwrap();
     // A file has a layer, also where none has weights.
@@ -187,15 +194,5 @@ pub(crate) fn refused(definition: &str, model: &[u8]) -> String {
     let text = chain(&error);
     assert_eq!(chain(&inspect(&path).unwrap_err()), text);
     assert!(text.contains("net.prototxt: ") || text.contains("net.caffemodel: "), "{text}");
-    text
-}
-
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text = format!("{text}: {cause}");
-        next = cause.source();
-    }
     text
 }

@@ -8,7 +8,7 @@ use crate::preset::{Filter, Pixels};
 use crate::{Error, Result};
 
 /// Bytes of a `config.json`: the descriptions of 22,000 classes are about 2 MB.
-pub(crate) const MAX_CONFIG_BYTES: u64 = 8_000_000;
+pub(super) const MAX_CONFIG_BYTES: u64 = 8_000_000;
 
 /// Bytes of a label.
 const MAX_LABEL_BYTES: usize = 1000;
@@ -16,14 +16,14 @@ const MAX_LABEL_BYTES: usize = 1000;
 /// Pixels a side of a whole picture.
 const MAX_SIDE: usize = 1 << 12;
 
-/// What a `config.json` says. Nothing is said of what it leaves out.
+/// What a `config.json` says: `None` for what it leaves out.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Config {
     /// timm's name of the network.
     pub(super) architecture: String,
     /// Rows and cols that the network sees.
     pub(super) input: Option<[usize; 2]>,
-    /// These, as a part of the whole picture's.
+    /// `input` divided by the rows and cols of the whole picture.
     pub(super) crop: Option<f64>,
     /// Whether the whole picture is stretched.
     pub(super) stretch: Option<bool>,
@@ -35,7 +35,7 @@ pub(super) struct Config {
 }
 
 impl Config {
-    /// Reads one; nothing where the text is JSON and none of timm's. `file` stands for it in messages.
+    /// Reads one; `None` where the text is JSON, but not timm's. `file` stands for it in messages.
     pub(super) fn parse(file: &str, text: &[u8]) -> Result<Option<Config>> {
         let json: Value = serde_json::from_slice(text)
             .map_err(|e| Error::parse(file, "the text", "an object in JSON", e))?;
@@ -66,7 +66,7 @@ impl Config {
         }))
     }
 
-    /// What is done to pixels, where these are what is usually done.
+    /// What is done to pixels: `usual`, except for what is said here.
     pub(super) fn pixels(&self, usual: Pixels) -> Pixels {
         let (mean, std) = (self.mean.unwrap_or(usual.mean), self.std.unwrap_or(usual.std));
         Pixels { mean, std, ..usual }

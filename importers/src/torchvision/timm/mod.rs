@@ -23,24 +23,27 @@ use table::{ROWS, Row, Way};
 /// What TensorFlow's networks add to the variance.
 const TENSORFLOW_EPSILON: f32 = 0.001;
 
-/// The networks whose tensors timm names in a way of its own.
-pub(super) fn layouts() -> impl Iterator<Item = Layout> {
+/// The networks whose tensors timm names in a way of its own; `torchvisions` are already built.
+pub(super) fn layouts(torchvisions: &[Layout]) -> impl Iterator<Item = Layout> {
     let is_first = |(at, row): &(usize, &'static Row)| {
         row.names == Names::Timm && !ROWS.iter().take(*at).any(|other| other.is_named_as(row))
     };
     ROWS.iter()
         .enumerate()
         .filter(is_first)
-        .filter_map(|(_, row)| Some(named(row, spec_of(row.model)?)))
+        .filter_map(|(_, row)| Some(named(row, spec_of(row.model, torchvisions)?)))
 }
 
 /// The network that a row names: one of the catalogue's, or a variant that is not in it.
-fn spec_of(model: &str) -> Option<NetworkSpec> {
+fn spec_of(model: &str, torchvisions: &[Layout]) -> Option<NetworkSpec> {
     Some(match model {
         "regnet_x_400mf_paper" => regnet::regnet_x_400mf_paper(),
         "regnet_y_800mf_paper" => regnet::regnet_y_800mf_paper(),
         "regnet_y_8gf_paper" => regnet::regnet_y_8gf_paper(),
-        _ => find(model)?.spec(),
+        _ => match torchvisions.iter().find(|layout| layout.model == model) {
+            Some(layout) => layout.spec.clone(),
+            None => find(model)?.spec(),
+        },
     })
 }
 
@@ -65,7 +68,7 @@ impl Row {
     }
 }
 
-/// Of the networks whose tensors a file has, the one that is meant, with what its makers did to pictures.
+/// Picks the network that is meant among those with a file's tensors, and how its makers prepared pictures.
 pub(super) fn choose(layout: Layout, file: &dyn StateDict) -> Result<Layout> {
     let is_alike = |row: &&Row| row.model == layout.model && row.names == layout.names;
     let rows: Vec<&Row> = ROWS.iter().filter(is_alike).collect();
@@ -109,9 +112,10 @@ fn of_stem<'a>(stem: &str, rows: &[&'a Row]) -> Option<&'a Row> {
     begins.max_by_key(|row| row.architecture.len()).copied()
 }
 
-/// The `config.json` beside a file, or the one of its own name, and which of `rows` it means. What is none
-/// of timm's, and what is another network's, is left out.
+/// The `config.json` beside a file, or the one of its own name, and which of `rows` it names. A file that is
+/// not timm's, or is another network's, is left out.
 fn config_of<'a>(beside: &Beside, rows: &[&'a Row]) -> Result<Option<(String, Config, &'a Row)>> {
+    let ours = list(rows, " or ");
     for name in [format!("{}.json", beside.stem()), "config.json".to_owned()] {
         let path = beside.path(&name).display().to_string();
         let text = match beside.read(&name, MAX_CONFIG_BYTES) {
@@ -141,10 +145,9 @@ fn config_of<'a>(beside: &Beside, rows: &[&'a Row]) -> Result<Option<(String, Co
         let is_known = ROWS.iter().any(|row| row.architecture == architecture);
         if !is_known && rows.iter().any(|row| architecture.contains(family(row.architecture))) {
             // A variant with the same tensors may compute something else: `resnetblur50`.
-            let expected = format!("{}, whose tensors these are", list(rows, " or "));
+            let expected = format!("{ours}, whose tensors these are");
             return Err(Error::content(&path, "architecture", expected, architecture));
         }
-        let ours = list(rows, " or ");
         log::warn!(
             "{path}: left out: it is of {architecture:?}, and the tensors are those of {ours}"
         );
@@ -159,8 +162,8 @@ fn family(architecture: &str) -> &str {
     architecture.get(..end).unwrap_or(architecture)
 }
 
-/// The network of a row, and what was done to pictures, by `config` as far as that says it; `file` stands
-/// for the configuration in messages.
+/// The network of a row as `config` describes it, with the row's own values for what `config` leaves out;
+/// `file` stands for the configuration in messages.
 fn prepared(layout: Layout, row: &Row, config: Config, file: &str) -> Result<Layout> {
     let failed = |e| Error::network(file, e);
     let input = config.input.unwrap_or([row.side; 2]);

@@ -27,7 +27,7 @@ pub(super) struct Row {
     pub(super) way: Way,
     /// Rows and cols that the network sees.
     pub(super) side: usize,
-    /// That side, as a part of the whole picture's.
+    /// That side divided by the whole picture's.
     pub(super) crop: f64,
     pub(super) filter: Filter,
     pub(super) pixels: Pixels,
@@ -47,7 +47,7 @@ macro_rules! rows {
             crop: $crop,
             filter: Filter::$filter,
             pixels: $pixels,
-            stretch: !matches!(stringify!($($stretched)?).as_bytes(), b""),
+            stretch: !stringify!($($stretched)?).is_empty(),
         },)*]
     };
 }

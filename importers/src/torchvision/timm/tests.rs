@@ -5,8 +5,10 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use super::super::layout::{Modules, known};
 use super::*;
 use crate::preset::{Filter, HALVES, IMAGENET, Pixels};
+use crate::safetensors::TensorFile;
 use crate::{Inspection, inspect};
 
 /// Of timm's networks whose tensors differ: the number of tensors without the counts of batches, and FNV-1a
@@ -78,7 +80,7 @@ const PUBLISHED: &[(&str, usize, u64)] = &[
 /// The layout that a file of timm's has.
 fn layout(architecture: &str) -> Layout {
     let row = ROWS.iter().find(|row| row.architecture == architecture).unwrap();
-    let mut known = super::super::layout::known();
+    let mut known = known().into_iter();
     known.find(|layout| layout.model == row.model && layout.names == row.names).unwrap()
 }
 
@@ -106,8 +108,8 @@ fn names_and_shapes_are_the_published_ones() {
     }
     // Every network is among them, or has the tensors of one that is.
     let is_there = |row: &Row| {
-        let of_row = ROWS.iter().filter(|other| other.is_named_as(row));
-        of_row.into_iter().any(|other| PUBLISHED.iter().any(|(n, ..)| *n == other.architecture))
+        let mut of_row = ROWS.iter().filter(|other| other.is_named_as(row));
+        of_row.any(|other| PUBLISHED.iter().any(|(n, ..)| *n == other.architecture))
     };
     for row in ROWS {
         assert!(is_there(row), "{row:?}");
@@ -151,6 +153,29 @@ fn write(path: &Path, tensors: &[(String, Vec<usize>)]) {
     file.write_all(&(json.len() as u64).to_le_bytes()).unwrap();
     file.write_all(json.as_bytes()).unwrap();
     file.set_len((8 + json.len() + end) as u64).unwrap();
+}
+
+/// The search for the nearest network relies on it.
+#[test]
+fn no_network_is_nearer_than_the_names_of_its_modules_allow() {
+    for architecture in ["resnet50", "mobilenetv2_100", "convnext_tiny"] {
+        let mut dict = tensors(&layout(architecture));
+        dict.swap_remove(3);
+        dict.push(("head.extra".into(), vec![1]));
+        let scene = Scene::new(architecture, "model");
+        write(&scene.model, &dict);
+        let file = TensorFile::open(&scene.model).unwrap();
+        let modules = Modules::of(&file);
+        for layout in known() {
+            let (least, distance) =
+                (modules.least_distance(&layout), layout.differences(&file).distance());
+            assert!(
+                least <= distance,
+                "{} of {architecture}: {least:?}, {distance:?}",
+                layout.name
+            );
+        }
+    }
 }
 
 /// A folder with a file of a network's tensors, and other files.
