@@ -141,6 +141,18 @@ mod classes {
         each_within("conv2d", Some(true), 2e-5);
     }
     #[test]
+    fn conv2d_input_grad() {
+        each("conv2d_input_grad");
+    }
+    #[test]
+    fn conv2d_input_grad_by_winograd() {
+        each_within("conv2d_input_grad", Some(true), 2e-5);
+    }
+    #[test]
+    fn conv2d_weight_grad() {
+        each("conv2d_weight_grad");
+    }
+    #[test]
     fn same_bits_twice() {
         each("same_bits_twice");
     }

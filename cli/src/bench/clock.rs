@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 #[cfg(feature = "gpu")]
-use striate::ops_wgsl::{Clock as GpuClock, Profile, Wgpu};
+use striate::ops_wgsl::{Clock as GpuClock, Profile, Timing, Wgpu};
 
 use crate::device::Opened;
 use crate::error::Result;
@@ -80,6 +80,12 @@ impl Clock {
         let before = gpu.profile();
         run()?;
         let profile = gpu.profile().since(&before);
+        let mut timings = profile.timings.clone();
+        timings.retain(|timing| timing.dispatches > 0);
+        timings.sort_by(|a, b| b.nanoseconds.total_cmp(&a.nanoseconds));
+        for Timing { op, dispatches, nanoseconds } in timings {
+            log::info!("{op}: {:.3} ms in {dispatches} dispatches", nanoseconds / 1e6);
+        }
         Ok(Some(Traffic {
             submissions: profile.submissions,
             dispatches: profile.dispatches,

@@ -8,7 +8,7 @@
 //! adds nothing, unless a weight is NaN or infinite: then each product of the definition is summed
 //! by [`exact`], slower, and no pixel meets a weight that it did not see.
 
-use striate_tensor::ops::Conv2d;
+use striate_tensor::ops::{Conv2d, Phase};
 use striate_tensor::{Operand, Result, Shape, TensorType};
 
 use super::{Added, Extents, all_finite, depthwise, execute, form, winograd};
@@ -18,53 +18,6 @@ use crate::elementwise::PART_ELEMS;
 use crate::memory::Memory;
 use crate::simd::Level;
 use crate::threads::SharedOutput;
-
-/// Pixels along an axis that saw the same taps: every `stride`-th from `first` on.
-#[derive(Clone, Copy)]
-struct Phase {
-    first: usize,
-    count: usize,
-    /// The first tap, how many, and from one to the next.
-    tap: usize,
-    taps: usize,
-    step: usize,
-    /// Outputs of `dy` between what two taps in a row see.
-    dilation: usize,
-    /// Zeros before `dy`; fewer than none wrap, as the convolutions take them.
-    padding: usize,
-}
-
-/// The phases of an axis that saw anything at all.
-fn phases(
-    extent: usize,
-    kernel: usize,
-    stride: usize,
-    dilation: usize,
-    padding: usize,
-) -> impl Iterator<Item = Phase> {
-    let common = greatest_common_divisor(stride, dilation);
-    // So many taps further, the pixels have the same remainder again.
-    let (step, outputs) = (stride / common, dilation / common);
-    (0..step.min(kernel)).filter_map(move |tap| {
-        let taps = (kernel - tap).div_ceil(step);
-        // Pixel `r` of the phase has `r + padding = stride · t + tap · dilation`, and saw
-        // `dy[t - j · outputs]` under its tap `j`. No extent has more than 32 bits.
-        let beyond = tap as isize * dilation as isize - padding as isize;
-        let first = beyond.rem_euclid(stride as isize) as usize;
-        let t = (first as isize - beyond) / stride as isize;
-        let count = extent.checked_sub(first)?.div_ceil(stride);
-        let padding = ((taps - 1) * outputs).wrapping_sub(t as usize);
-        let phase = Phase { first, count, tap, taps, step, dilation: outputs, padding };
-        (count > 0).then_some(phase)
-    })
-}
-
-fn greatest_common_divisor(a: usize, b: usize) -> usize {
-    match b {
-        0 => a,
-        _ => greatest_common_divisor(b, a % b),
-    }
-}
 
 /// The gradient in the input of a convolution to `dy`, whose extents are `e`. A transposed convolution
 /// adds a bias to it.
@@ -207,8 +160,7 @@ fn exact(
 /// The phases of rows and of cols.
 fn all_phases(op: &Conv2d, e: &Extents) -> [Vec<Phase>; 2] {
     let along = |axis: usize, extent: usize| -> Vec<Phase> {
-        let (stride, dilation) = (op.stride[axis], op.dilation[axis]);
-        phases(extent, e.kernel[axis], stride, dilation, op.padding[axis][0]).collect()
+        op.phases(axis, extent, e.kernel[axis]).collect()
     };
     [along(0, e.rows), along(1, e.cols)]
 }

@@ -3,27 +3,30 @@
 //! Images are taken in parts that can be bound; a [`Convolution`] is such a part, which a kernel of
 //! this folder computes. `simple` takes any.
 
-mod gradients;
+mod input_grad;
 mod simple;
 mod tiled;
+mod weight_grad;
 mod winograd;
 
 use striate_tensor::ops::{self, Conv2d};
 use striate_tensor::{DType, Result, Shape, TensorType};
 
 use super::choice::{Algorithm, Case};
-use super::gemm::{Added, Class, tile};
+use super::gemm::{Added, Class, Strided, tile};
 use super::images::{Band, Rows, bands};
 use super::{Constants, computed, word};
 use crate::buffer::{GpuBuffer, Source, View, parts};
 use crate::pipelines::Shader;
 use crate::queue::Context;
 
-pub(super) use gradients::{input_grad, transposed, weight_grad};
+pub(super) use input_grad::{input_grad, transposed};
+pub(super) use weight_grad::weight_grad;
 
 pub(super) fn variants() -> Vec<(&'static Shader, Constants)> {
     let mut all = simple::variants();
-    all.extend(gradients::variants());
+    all.extend(input_grad::variants());
+    all.extend(weight_grad::variants());
     all.extend(winograd::variants());
     all
 }
@@ -95,6 +98,8 @@ impl Extents {
 
 /// A convolution of images that are bound.
 struct Convolution<'a> {
+    /// The op, for the profile.
+    op: &'static str,
     extents: &'a Extents,
     images: usize,
     x: (&'a View, bool),
@@ -108,12 +113,15 @@ struct Convolution<'a> {
     direct: bool,
     /// f32.
     y: &'a View,
+    /// Where the outputs go, if not one after another from the first of `y` on.
+    strided: Option<Strided>,
 }
 
 impl Convolution<'_> {
     fn asked(&self) -> Asked<'_> {
         let Convolution { extents, images, x: (_, half), w: (w, _), direct, .. } = *self;
-        Asked { extents, images, half: [half, w.half()], direct }
+        let strided = self.strided.is_some();
+        Asked { extents, images, half: [half, w.half()], direct, strided }
     }
 }
 
@@ -125,6 +133,7 @@ struct Asked<'a> {
     /// The precision of images and weights.
     half: [bool; 2],
     direct: bool,
+    strided: bool,
 }
 
 impl Asked<'_> {
@@ -200,7 +209,7 @@ fn banded(
     x: &TensorType,
     y: &TensorType,
 ) -> Result<Vec<(Band, Extents)>> {
-    let size = (extents.kernel[0] - 1) * extents.dilation[0] + 1;
+    let size = extents.kernel[0].saturating_sub(1) * extents.dilation[0] + 1;
     let down = Rows { size, stride: extents.stride[0], padding: extents.padding[0] };
     let of_band = |band: Band| {
         let extents = Extents {
@@ -230,6 +239,7 @@ pub(super) fn algorithms(
             images: band.images,
             half: [x, w].map(|ty| ty.dtype == DType::F16),
             direct: op.algorithm == ops::Algorithm::Direct,
+            strided: false,
         };
         let algorithm = asked.algorithm(cx);
         if !all.contains(&algorithm) {
@@ -264,6 +274,7 @@ pub(super) fn conv2d(
             launch(
                 cx,
                 &Convolution {
+                    op: "conv2d",
                     extents: &extents,
                     images: band.images,
                     x: (&view, x.half()),
@@ -273,6 +284,7 @@ pub(super) fn conv2d(
                     relu: op.relu,
                     direct: op.algorithm == ops::Algorithm::Direct,
                     y: &written.view,
+                    strided: None,
                 },
             )?;
             cx.finish(y.buffer, &written)?;

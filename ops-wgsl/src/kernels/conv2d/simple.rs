@@ -1,7 +1,7 @@
 //! Any convolution, an invocation an element.
 
 use super::Convolution;
-use crate::kernels::gemm::{Added, RESIDUALS};
+use crate::kernels::gemm::{Added, RESIDUALS, Strided};
 use crate::kernels::{BOTH, Constants, combinations, half, word};
 use crate::pipelines::{Shader, flag, shader};
 use crate::queue::{Context, Groups, Launch};
@@ -19,8 +19,8 @@ pub(super) fn variants() -> Vec<(&'static Shader, Constants)> {
 }
 
 pub(super) fn launch(cx: &Context, convolution: &Convolution<'_>) -> striate_tensor::Result<()> {
-    let Convolution { extents, images, x: (x, half_x), w: (w, weights), .. } = convolution;
-    let Convolution { bias, residual, relu, y, .. } = convolution;
+    let Convolution { op, extents, images, x: (x, half_x), w: (w, weights), .. } = convolution;
+    let Convolution { bias, residual, relu, y, strided, .. } = convolution;
     let (bias_view, bias_half) = bias.unwrap_or((x, false));
     let count = images * extents.out_image();
     let mut params = vec![word(count)];
@@ -29,8 +29,10 @@ pub(super) fn launch(cx: &Context, convolution: &Convolution<'_>) -> striate_ten
     params.extend(extents.windows());
     params.push(y.skip);
     params.push(Added::skip(residual.as_ref()));
+    params.extend(Strided::words(strided.as_ref()));
+    params.push(strided.map_or(0, |strided| word(strided.pixel)));
     cx.launch(Launch {
-        op: "conv2d",
+        op,
         shader: &SIMPLE,
         constants: &[
             ("HALF_X", flag(*half_x)),

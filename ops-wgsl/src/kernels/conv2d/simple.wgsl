@@ -32,6 +32,11 @@ struct Params {
     skip_y: u32,
     // Elements before the first one of the residual.
     skip_residual: u32,
+    // Where pixels of y do not follow each other, but are some of those of larger images: elements
+    // between the images, between rows of the pixels and between pixels. Else 0.
+    image_y: u32,
+    line_y: u32,
+    pixel_y: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -86,5 +91,11 @@ fn main(
         sum += widen(residual[word_of(at, half)], at, half);
     }
     if (RELU) { sum = relu(sum); }
-    y[params.skip_y + i] = sum;
+    var place = i;
+    if (params.line_y > 0u) {
+        let line = pixel / params.out_cols;
+        place = image * params.image_y + line % params.out_rows * params.line_y
+            + pixel % params.out_cols * params.pixel_y + out;
+    }
+    y[params.skip_y + place] = sum;
 }

@@ -11,8 +11,8 @@ pub(super) fn launch(
     convolution: &Convolution<'_>,
     tile: Option<Tile>,
 ) -> striate_tensor::Result<()> {
-    let Convolution { extents, images, x, w: (w, weights), bias, residual, .. } = convolution;
-    let Convolution { relu, y, .. } = convolution;
+    let Convolution { op, extents, images, x, w: (w, weights), bias, residual, .. } = convolution;
+    let Convolution { relu, y, strided, .. } = convolution;
     let Extents { rows, cols, out_rows, out_cols, kernel, stride, padding, .. } = **extents;
     let Extents { dilation, groups, .. } = **extents;
     let channels = extents.channels / groups;
@@ -20,7 +20,7 @@ pub(super) fn launch(
     let depth = kernel[0] * kernel[1] * channels;
     let axis = (groups, [channels, out * depth, out].map(word));
     let gemm = Gemm {
-        op: "conv2d",
+        op,
         m: images * out_rows * out_cols,
         n: out,
         channels,
@@ -28,12 +28,15 @@ pub(super) fn launch(
         a: Side { view: x.0, half: x.1, line: extents.channels, step: 1 },
         b: Side { view: weights, half: w.half(), line: depth, step: 1 },
         y,
-        row_y: extents.out,
+        row_y: strided.map_or(extents.out, |strided| strided.pixel),
+        strided: *strided,
         bias: *bias,
         step_bias: out,
         residual: *residual,
         relu: *relu,
         accumulate: false,
+        pixels: None,
+        parts: None,
         axes: &[axis],
     };
     gemm.launch(cx, tile)

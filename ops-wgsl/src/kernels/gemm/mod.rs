@@ -30,6 +30,25 @@ const SUMS: [&[(&str, &[f64])]; 2] = [
     &[("ACCUMULATE", &[0.0]), ("RESIDUAL", &[1.0, 2.0])],
 ];
 
+/// Vectors along the depth: of convolutions, and of products with the second operand transposed.
+const DEPTH: &[(&str, &[f64])] = &[("VECTOR_A", BOTH), ("VECTOR_B", BOTH), ("WINDOWS_B", &[0.0])];
+/// Vectors across the depth of one of the operands, or both.
+const ACROSS: [&[(&str, &[f64])]; 2] = [
+    &[("VECTOR_A", &[2.0]), ("VECTOR_B", &[0.0, 1.0, 2.0]), ("WINDOWS_B", &[0.0])],
+    &[("VECTOR_A", BOTH), ("VECTOR_B", &[2.0]), ("WINDOWS_B", &[0.0])],
+];
+/// The depth goes through pixels.
+const PIXELS: &[(&str, &[f64])] = &[
+    ("VECTOR_A", &[0.0, 2.0]),
+    ("VECTOR_B", &[0.0, 2.0]),
+    ("WINDOWS_B", &[1.0]),
+    ("HALF_BIAS", &[0.0]),
+    ("BIAS", &[0.0]),
+    ("RELU", &[0.0]),
+    ("RESIDUAL", &[0.0]),
+    ("ACCUMULATE", BOTH),
+];
+
 /// The values of the constant `RESIDUAL`.
 pub(super) const RESIDUALS: &[f64] = &[0.0, 1.0, 2.0];
 
@@ -38,18 +57,24 @@ pub(super) const MAX_AXES: usize = 6;
 
 pub(super) fn variants() -> Vec<(&'static Shader, Constants)> {
     let names = ["HALF_A", "HALF_B", "HALF_BIAS", "BIAS", "RELU"].map(|name| (name, BOTH));
-    let vectors = ["VECTOR_A", "VECTOR_B"].map(|name| (name, BOTH));
     let mut all = Vec::new();
     for sums in SUMS {
         all.extend(combinations(&WIDE, &[&names[..], sums].concat()));
-        for tile in TILES {
-            for (shader, mut constants) in
-                combinations(&TILED, &[&names[..], &vectors, sums].concat())
-            {
+    }
+    for tile in TILES {
+        let mut with = |some: &[(&'static str, &'static [f64])]| {
+            for (shader, mut constants) in combinations(&TILED, some) {
                 constants.extend(tile.constants());
                 all.push((shader, constants));
             }
+        };
+        for sums in SUMS {
+            with(&[&names[..], DEPTH, sums].concat());
         }
+        for vectors in ACROSS {
+            with(&[&names[..], vectors, SUMS[0]].concat());
+        }
+        with(&[&names[..2], PIXELS].concat());
     }
     all
 }
@@ -114,6 +139,33 @@ impl Windows {
     }
 }
 
+/// Where pixels of y are that have others between them: those of every second row and column, say.
+#[derive(Clone, Copy)]
+pub(super) struct Strided {
+    /// Elements between images of y.
+    pub(super) image: usize,
+    /// Between rows of the pixels, and between the pixels of a row.
+    pub(super) row: usize,
+    pub(super) pixel: usize,
+}
+
+impl Strided {
+    /// The parameters of images and rows.
+    pub(super) fn words(strided: Option<&Self>) -> [u32; 2] {
+        strided.map_or([0; 2], |Strided { image, row, .. }| [*image, *row].map(word))
+    }
+}
+
+/// Parts of the depth, the sum of each of which is written for itself.
+#[derive(Clone, Copy)]
+pub(super) struct Parts {
+    pub(super) count: usize,
+    /// Steps of the depth of each but the last.
+    pub(super) steps: usize,
+    /// Elements of y from one to the next.
+    pub(super) y: usize,
+}
+
 /// `y [m, n] = a b`, or `y + a b`, with bias, residual and ReLU at the end; for each of the groups or matrices
 /// of `axes`.
 pub(super) struct Gemm<'a> {
@@ -126,13 +178,21 @@ pub(super) struct Gemm<'a> {
     pub(super) a: Side<'a>,
     pub(super) b: Side<'a>,
     pub(super) y: &'a View,
+    /// Elements between rows of y: its pixels.
     pub(super) row_y: usize,
+    /// With others between them, `row_y` elements apart in their rows.
+    pub(super) strided: Option<Strided>,
     pub(super) bias: Option<(&'a View, bool)>,
     /// Elements of the bias from one index of the first axis to the next.
     pub(super) step_bias: usize,
     pub(super) residual: Option<Added<'a>>,
     pub(super) relu: bool,
     pub(super) accumulate: bool,
+    /// The windows are those of b: its columns are the cells and channels of a kernel, and the depth
+    /// goes through so many pixels. For `tiled.wgsl` alone.
+    pub(super) pixels: Option<usize>,
+    /// For `tiled.wgsl` alone.
+    pub(super) parts: Option<Parts>,
     /// At most [`MAX_AXES`], the last one first: extent, strides in a, b and y.
     pub(super) axes: &'a [(usize, [u32; 3])],
 }
@@ -150,6 +210,10 @@ impl Gemm<'_> {
         params.extend([a.view.skip, b.view.skip, bias, self.y.skip]);
         params.extend([self.step_bias, self.axes.len()].map(word));
         params.push(Added::skip(self.residual.as_ref()));
+        params.extend(Strided::words(self.strided.as_ref()));
+        let depth = self.depth();
+        let Parts { steps, y, .. } = self.parts.unwrap_or(Parts { count: 1, steps: depth, y: 0 });
+        params.extend([depth, steps.max(1), y].map(word));
         // Vectors begin at multiples of 16 bytes.
         params.resize(params.len().next_multiple_of(4), 0);
         for &(extent, [a, b, y]) in self.axes {
@@ -158,18 +222,42 @@ impl Gemm<'_> {
         params
     }
 
+    /// Matrices, and parts of them.
     fn batch(&self) -> usize {
-        self.axes.iter().map(|(extent, _)| extent).product()
+        let matrices: usize = self.axes.iter().map(|(extent, _)| extent).product();
+        matrices * self.parts.map_or(1, |parts| parts.count)
     }
 
-    /// Whether four steps of the depth can be loaded at once.
-    fn vectors(&self, side: &Side<'_>, operand: usize) -> bool {
+    /// The steps of the depth.
+    fn depth(&self) -> usize {
+        let Windows { kernel, .. } = self.windows;
+        self.pixels.unwrap_or(kernel[0] * kernel[1] * self.channels)
+    }
+
+    /// How four elements of an operand can be loaded at once, as the constants say it: 0, not at all;
+    /// 1, four steps of the depth; 2, four rows of a, or columns of b.
+    fn vectors(&self, side: &Side<'_>, operand: usize) -> f64 {
         let four = |n: usize| n.is_multiple_of(4);
-        side.step == 1
+        let begins = four(side.view.skip as usize)
+            && self.axes.iter().all(|(_, strides)| four(strides[operand] as usize));
+        // Columns that are channels of cells.
+        let cells = self.pixels.is_some() && operand == 1;
+        if begins && cells && four(self.channels) && four(side.line) {
+            2.0
+        } else if cells {
+            0.0
+        } else if begins && side.line == 1 && four(side.step) {
+            2.0
+        } else if begins
+            && self.pixels.is_none()
+            && side.step == 1
             && four(self.channels)
             && four(side.line)
-            && four(side.view.skip as usize)
-            && self.axes.iter().all(|(_, strides)| four(strides[operand] as usize))
+        {
+            1.0
+        } else {
+            0.0
+        }
     }
 
     /// Launches the kernel of a tile; without one, that of drivers on a processor.
@@ -192,8 +280,9 @@ impl Gemm<'_> {
                 (&WIDE, tiles.div_ceil(WIDE_INVOCATIONS))
             }
             Some(tile) => {
-                constants.push(("VECTOR_A", flag(self.vectors(&self.a, 0))));
-                constants.push(("VECTOR_B", flag(self.vectors(&self.b, 1))));
+                constants.push(("VECTOR_A", self.vectors(&self.a, 0)));
+                constants.push(("VECTOR_B", self.vectors(&self.b, 1)));
+                constants.push(("WINDOWS_B", flag(self.pixels.is_some())));
                 constants.extend(tile.constants());
                 inputs.extend([a, b]);
                 let tiles = self.m.div_ceil(tile.rows()) * self.n.div_ceil(tile.cols());

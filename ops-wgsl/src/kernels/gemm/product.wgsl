@@ -43,6 +43,14 @@ struct Params {
     rank: u32,
     // Elements before the first one of the residual.
     skip_residual: u32,
+    // Where pixels of y do not follow each other, but are some of those of larger images: elements
+    // between the images, and between rows of the pixels. Else 0.
+    image_y: u32,
+    line_y: u32,
+    // Steps of the depth, and of a part of it; elements of y from one part to the next.
+    depth: u32,
+    part: u32,
+    part_y: u32,
     // Groups or matrices, the last axis first: extent, strides in a, b and y.
     axes: array<vec4<u32>, 6>,
 }
@@ -61,12 +69,14 @@ struct Places {
     b: u32,
     y: u32,
     bias: u32,
+    // Of this part of the depth: the first step.
+    first: u32,
     // The number was beyond the last one: what folding leaves.
     beyond: bool,
 }
 
 fn places(number: u32) -> Places {
-    var at = Places(params.skip_a, params.skip_b, params.skip_y, params.skip_bias, false);
+    var at = Places(params.skip_a, params.skip_b, params.skip_y, params.skip_bias, 0u, false);
     var rest = number;
     for (var axis = 0u; axis < params.rank; axis++) {
         let own = params.axes[axis];
@@ -77,13 +87,25 @@ fn places(number: u32) -> Places {
         at.y += index * own.w;
         if (axis == 0u) { at.bias += index * params.step_bias; }
     }
-    at.beyond = rest > 0u;
+    // The axes are followed by the parts.
+    at.first = rest * params.part;
+    at.y += rest * params.part_y;
+    at.beyond = rest > 0u && at.first >= params.depth;
     return at;
+}
+
+fn row_of_y(row: u32) -> u32 {
+    if (params.line_y > 0u) {
+        let line = row / params.out_cols;
+        return line / params.out_rows * params.image_y + line % params.out_rows * params.line_y
+            + row % params.out_cols * params.row_y;
+    }
+    return row * params.row_y;
 }
 
 fn finish(at: Places, row: u32, col: u32, sum: f32) {
     if (row >= params.m || col >= params.n) { return; }
-    let place = at.y + row * params.row_y + col;
+    let place = at.y + row_of_y(row) + col;
     var value = sum;
     if (ACCUMULATE) { value += y[place]; }
     if (BIAS) {

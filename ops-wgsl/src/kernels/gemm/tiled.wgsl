@@ -6,9 +6,13 @@
 // Written out rather than looped over: some compilers below WGSL do not unroll, and a register that
 // is indexed by a variable is no register.
 
-// Four steps of the depth lie next to each other, at a multiple of four elements.
-override VECTOR_A: bool;
-override VECTOR_B: bool;
+// What lies next to each other at a multiple of four elements: nothing (0), four steps of the depth
+// (1), four rows of a or columns of b (2).
+override VECTOR_A: u32;
+override VECTOR_B: u32;
+// The windows are those of b: its columns are the cells of a kernel and their channels, and the depth
+// goes through the pixels. The gradient of a convolution in its weights.
+override WINDOWS_B: bool;
 // Invocations across the columns and down the rows of a tile.
 override ACROSS: u32;
 override DOWN: u32;
@@ -30,7 +34,8 @@ const UNROLL = 4u;
 
 var<workgroup> tile_a: array<vec4<f32>, DEPTH * ROWS>;
 var<workgroup> tile_b: array<vec4<f32>, DEPTH * COLS>;
-// Of each row of the tile: the first row and column of its window, where its image begins.
+// Of each row of the tile: the first row and column of its window, where its image begins. With
+// WINDOWS_B, of each step of the depth: those in use, and those that come next.
 var<workgroup> windows: array<vec3<u32>, 4u * ROWS>;
 
 fn load_a(place: u32) -> f32 {
@@ -102,7 +107,7 @@ fn block_a(first: u32, row: u32, k: u32) -> mat4x4<f32> {
     let w2 = windows[row + 2u];
     let w3 = windows[row + 3u];
     let c0 = cell(k);
-    if (VECTOR_A) {
+    if (VECTOR_A == 1u) {
         return mat4x4<f32>(
             elements_a(first, w0, c0), elements_a(first, w1, c0),
             elements_a(first, w2, c0), elements_a(first, w3, c0),
@@ -130,7 +135,7 @@ fn element_b(first: u32, col: u32, k: u32, depth: u32) -> f32 {
 
 // Four steps of the depth of a column of b.
 fn column_b(first: u32, col: u32, k: u32, depth: u32) -> vec4<f32> {
-    if (VECTOR_B) {
+    if (VECTOR_B == 1u) {
         if (col >= params.n || k >= depth) { return vec4<f32>(); }
         return vector_b(first + col * params.col_b + k);
     }
@@ -138,6 +143,62 @@ fn column_b(first: u32, col: u32, k: u32, depth: u32) -> vec4<f32> {
         element_b(first, col, k, depth), element_b(first, col, k + 1u, depth),
         element_b(first, col, k + 2u, depth), element_b(first, col, k + 3u, depth),
     );
+}
+
+// A step of the depth of four rows of a, which is no image.
+fn rows_a(first: u32, row: u32, k: u32, end: u32) -> vec4<f32> {
+    let step = first + k * params.step_a;
+    if (VECTOR_A == 2u) {
+        let inside = row < params.m && k < end;
+        return select(vec4<f32>(), vector_a(select(first, step + row, inside)), inside);
+    }
+    var values = vec4<f32>();
+    if (k < end) {
+        if (row < params.m) { values.x = load_a(step + row * params.pixel_a); }
+        if (row + 1u < params.m) { values.y = load_a(step + (row + 1u) * params.pixel_a); }
+        if (row + 2u < params.m) { values.z = load_a(step + (row + 2u) * params.pixel_a); }
+        if (row + 3u < params.m) { values.w = load_a(step + (row + 3u) * params.pixel_a); }
+    }
+    return values;
+}
+
+// A pixel under the cell of a column of b; zero in the padding.
+fn pixel_b(first: u32, window: vec3<u32>, col: u32) -> f32 {
+    let own = cell(col);
+    let at = window.xy + own.yz;
+    if (at.x >= params.rows || at.y >= params.cols || col >= params.n) { return 0.0; }
+    return load_b(first + window.z + (at.x * params.cols + at.y) * params.col_b + own.x);
+}
+
+// A step of the depth of four columns of b.
+fn columns_b(first: u32, slot: u32, col: u32, k: u32, end: u32) -> vec4<f32> {
+    if (!WINDOWS_B) {
+        let inside = col < params.n && k < end;
+        let at = select(first, first + k * params.step_b + col, inside);
+        return select(vec4<f32>(), vector_b(at), inside);
+    }
+    let window = windows[slot];
+    if (VECTOR_B == 2u) {
+        let own = cell(col);
+        let at = window.xy + own.yz;
+        let inside = at.x < params.rows && at.y < params.cols && col < params.n;
+        let pixel = window.z + (at.x * params.cols + at.y) * params.col_b + own.x;
+        return select(vec4<f32>(), vector_b(select(first, first + pixel, inside)), inside);
+    }
+    return vec4<f32>(
+        pixel_b(first, window, col), pixel_b(first, window, col + 1u),
+        pixel_b(first, window, col + 2u), pixel_b(first, window, col + 3u),
+    );
+}
+
+// The first row and column of a pixel's window, and where its image begins. Beyond the last pixel: a
+// window that is nowhere in the image, whatever the cell.
+fn window_of(pixel: u32, end: u32, image_pixel: u32) -> vec3<u32> {
+    let line = pixel / params.out_cols;
+    let start = vec2<u32>(line % params.out_rows, pixel % params.out_cols) * params.stride
+        - params.padding;
+    let image = (line / params.out_rows) * params.rows * params.cols * image_pixel;
+    return vec3<u32>(select(vec2<u32>(0x80000000u), start, pixel < end), image);
 }
 
 @compute @workgroup_size(ACROSS, DOWN)
@@ -156,17 +217,16 @@ fn main(
     let at = places(tile / down);
     if (at.beyond) { return; }
 
-    for (var i = index; i < 4u * ROWS; i += ACROSS * DOWN) {
-        let pixel = row + i;
-        let line = pixel / params.out_cols;
-        var start = vec2<u32>(line % params.out_rows, pixel % params.out_cols) * params.stride
-            - params.padding;
-        // Beyond the last row: a window that is nowhere in the image, whatever the cell.
-        if (pixel >= params.m) { start = vec2<u32>(0x80000000u); }
-        let image = (line / params.out_rows) * params.rows * params.cols * params.pixel_a;
-        windows[i] = vec3<u32>(start, image);
+    let depth = min(at.first + params.part, params.depth);
+    if (WINDOWS_B) {
+        if (index < DEPTH) { windows[index] = window_of(at.first + index, depth, params.col_b); }
+    } else {
+        for (var i = index; i < 4u * ROWS; i += ACROSS * DOWN) {
+            windows[i] = window_of(row + i, params.m, params.pixel_a);
+        }
     }
-    let depth = params.kernel.x * params.kernel.y * params.channels;
+    // Which half of the windows is in use.
+    var half = 0u;
     var s0_0 = vec4<f32>();
     var s0_1 = vec4<f32>();
     var s1_0 = vec4<f32>();
@@ -184,32 +244,68 @@ fn main(
     var s7_0 = vec4<f32>();
     var s7_1 = vec4<f32>();
 
-    for (var k = 0u; k < depth; k += DEPTH) {
+    for (var k = at.first; k < depth; k += DEPTH) {
         // Also: everybody has used the last ones.
         workgroupBarrier();
         for (var i = index; i < (ROWS + COLS) * (DEPTH / 4u); i += ACROSS * DOWN) {
-            // Next to each other along the depth, as both operands mostly are in memory.
-            let step = (i % (DEPTH / 4u)) * 4u;
-            let four = i / (DEPTH / 4u);
-            if (four < ROWS) {
-                let block = transpose(block_a(at.a, 4u * four, k + step));
+            // Four steps of the depth of four rows (columns), a vector a step. Invocations take blocks
+            // that are next to each other as the operand is in memory.
+            if (i < ROWS * (DEPTH / 4u)) {
+                var step = (i % (DEPTH / 4u)) * 4u;
+                var four = i / (DEPTH / 4u);
+                var block: mat4x4<f32>;
+                if (WINDOWS_B || VECTOR_A == 2u) {
+                    step = i / ROWS * 4u;
+                    four = i % ROWS;
+                    let first = row + 4u * four;
+                    block = mat4x4<f32>(
+                        rows_a(at.a, first, k + step, depth),
+                        rows_a(at.a, first, k + step + 1u, depth),
+                        rows_a(at.a, first, k + step + 2u, depth),
+                        rows_a(at.a, first, k + step + 3u, depth),
+                    );
+                } else {
+                    block = transpose(block_a(at.a, 4u * four, k + step));
+                }
                 tile_a[step * ROWS + four] = block[0];
                 tile_a[(step + 1u) * ROWS + four] = block[1];
                 tile_a[(step + 2u) * ROWS + four] = block[2];
                 tile_a[(step + 3u) * ROWS + four] = block[3];
             } else {
-                let own = four - ROWS;
-                let first = col + 4u * own;
-                let block = transpose(mat4x4<f32>(
-                    column_b(at.b, first, k + step, depth),
-                    column_b(at.b, first + 1u, k + step, depth),
-                    column_b(at.b, first + 2u, k + step, depth),
-                    column_b(at.b, first + 3u, k + step, depth),
-                ));
-                tile_b[step * COLS + own] = block[0];
-                tile_b[(step + 1u) * COLS + own] = block[1];
-                tile_b[(step + 2u) * COLS + own] = block[2];
-                tile_b[(step + 3u) * COLS + own] = block[3];
+                let own = i - ROWS * (DEPTH / 4u);
+                var step = (own % (DEPTH / 4u)) * 4u;
+                var four = own / (DEPTH / 4u);
+                var block: mat4x4<f32>;
+                if (WINDOWS_B || VECTOR_B == 2u) {
+                    step = own / COLS * 4u;
+                    four = own % COLS;
+                    let first = col + 4u * four;
+                    let slot = half + step;
+                    block = mat4x4<f32>(
+                        columns_b(at.b, slot, first, k + step, depth),
+                        columns_b(at.b, slot + 1u, first, k + step + 1u, depth),
+                        columns_b(at.b, slot + 2u, first, k + step + 2u, depth),
+                        columns_b(at.b, slot + 3u, first, k + step + 3u, depth),
+                    );
+                } else {
+                    let first = col + 4u * four;
+                    block = transpose(mat4x4<f32>(
+                        column_b(at.b, first, k + step, depth),
+                        column_b(at.b, first + 1u, k + step, depth),
+                        column_b(at.b, first + 2u, k + step, depth),
+                        column_b(at.b, first + 3u, k + step, depth),
+                    ));
+                }
+                tile_b[step * COLS + four] = block[0];
+                tile_b[(step + 1u) * COLS + four] = block[1];
+                tile_b[(step + 2u) * COLS + four] = block[2];
+                tile_b[(step + 3u) * COLS + four] = block[3];
+            }
+        }
+        if (WINDOWS_B) {
+            half = DEPTH - half;
+            if (index < DEPTH) {
+                windows[half + index] = window_of(k + DEPTH + index, depth, params.col_b);
             }
         }
         workgroupBarrier();

@@ -21,11 +21,14 @@ pub(super) fn launch(
         b: Side { view: b.view, half: b.half, line: b.col, step: b.row },
         y: y.view,
         row_y: y.row,
+        strided: None,
         bias: *bias,
         step_bias: 0,
         residual: None,
         relu: *relu,
         accumulate: *accumulate,
+        pixels: None,
+        parts: None,
         axes: batch,
     };
     gemm.launch(cx, tile)

@@ -60,7 +60,12 @@ struct Tiles {
 /// bound.
 fn tiles(cx: &Context, asked: &Asked<'_>) -> Option<Tiles> {
     let e = asked.extents;
-    if asked.direct || e.kernel != [3, 3] || e.stride != [1, 1] || e.dilation != [1, 1] {
+    if asked.direct
+        || asked.strided
+        || e.kernel != [3, 3]
+        || e.stride != [1, 1]
+        || e.dilation != [1, 1]
+    {
         return None;
     }
     let (down, across) = (e.out_rows.div_ceil(OUT), e.out_cols.div_ceil(OUT));
@@ -232,11 +237,14 @@ impl Part<'_> {
             b: Side { view: weights, half: false, line: channels, step: 1 },
             y: sums,
             row_y: e.out,
+            strided: None,
             bias: None,
             step_bias: 0,
             residual: None,
             relu: false,
             accumulate: false,
+            pixels: None,
+            parts: None,
             axes: &[groups, (POSITIONS, position)],
         };
         let tile = tile(cx.class, self.count, out, POSITIONS * e.groups);

@@ -1,8 +1,13 @@
-// The gradient of a convolution in its input x [n, rows, cols, channels], by gathering: each pixel
-// sums over the outputs that saw it.
+// The gradient of a convolution in its input x [n, rows, cols, channels] as it is defined: each pixel
+// sums over the outputs that saw it, and over nothing else. An invocation an element.
 
 override HALF_DY: bool;
 override HALF_W: bool;
+override HALF_BIAS: bool;
+// A transposed convolution adds one.
+override BIAS: bool;
+// Only where a weight is NaN or infinite.
+override SPECIAL: bool;
 
 struct Params {
     // Elements of dx.
@@ -17,7 +22,7 @@ struct Params {
     group_out: u32,
     skip_dy: u32,
     skip_w: u32,
-    unused: u32,
+    skip_bias: u32,
     kernel: vec2<u32>,
     stride: vec2<u32>,
     padding: vec2<u32>,
@@ -29,6 +34,8 @@ struct Params {
 @group(0) @binding(1) var<storage, read_write> dx: array<f32>;
 @group(0) @binding(2) var<storage, read> dy: array<u32>;
 @group(0) @binding(3) var<storage, read> w: array<u32>;
+@group(0) @binding(4) var<storage, read> bias: array<u32>;
+@group(0) @binding(5) var<storage, read> special: array<u32>;
 
 @compute @workgroup_size(64)
 fn main(
@@ -38,6 +45,7 @@ fn main(
 ) {
     let i = flat_group(group, groups) * 64u + local;
     if (i >= params.count) { return; }
+    if (SPECIAL && special[0] == 0u) { return; }
     let channel = i % params.channels;
     let pixel = i / params.channels;
     let place = vec2<u32>((pixel / params.cols) % params.rows, pixel % params.cols) + params.padding;
@@ -68,6 +76,10 @@ fn main(
                 at_w += per_out;
             }
         }
+    }
+    if (BIAS) {
+        let at = params.skip_bias + channel;
+        sum += widen(bias[word_of(at, HALF_BIAS)], at, HALF_BIAS);
     }
     dx[params.skip_dx + i] = sum;
 }

@@ -1,0 +1,47 @@
+// The weights that saw a phase of the input, with their taps in opposite order, and outputs and
+// inputs exchanged in each group: [channels, taps down, taps across, outputs of a group].
+
+override HALF_W: bool;
+
+struct Params {
+    // Elements of the result.
+    count: u32,
+    // Of the weights: rows and columns of the kernel, channels and outputs of a group.
+    kernel: vec2<u32>,
+    group_channels: u32,
+    group_out: u32,
+    skip_w: u32,
+    // The first tap, how many, and from one to the next.
+    first: vec2<u32>,
+    taps: vec2<u32>,
+    step: vec2<u32>,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read_write> to: array<f32>;
+// Not 0 where a weight is NaN or infinite.
+@group(0) @binding(2) var<storage, read_write> special: array<atomic<u32>>;
+@group(0) @binding(3) var<storage, read> w: array<u32>;
+
+@compute @workgroup_size(64)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let i = flat_group(group, groups) * 64u + local;
+    if (i >= params.count) { return; }
+    var rest = i / params.group_out;
+    let across = params.taps.y - 1u - rest % params.taps.y;
+    rest /= params.taps.y;
+    let down = params.taps.x - 1u - rest % params.taps.x;
+    let channel = rest / params.taps.x;
+    let out = channel / params.group_channels * params.group_out + i % params.group_out;
+    let tap = params.first + vec2<u32>(down, across) * params.step;
+    let at = params.skip_w
+        + ((out * params.kernel.x + tap.x) * params.kernel.y + tap.y) * params.group_channels
+        + channel % params.group_channels;
+    let weight = widen(w[word_of(at, HALF_W)], at, HALF_W);
+    if (is_nan(weight) || is_infinite(weight)) { atomicOr(&special[0], 1u); }
+    to[i] = weight;
+}

@@ -1,0 +1,168 @@
+//! The gradient in the weights: a product of the outputs' gradients and the windows that they saw,
+//! over all pixels. That depth is split into parts by the shapes alone, whose sums are added in their
+//! order.
+
+mod simple;
+mod tiled;
+mod wide;
+
+use striate_tensor::ops::Conv2dWeightGrad;
+use striate_tensor::{DType, Result, Shape, TensorType};
+
+use super::simple::INVOCATIONS;
+use super::{Extents, image_parts};
+use crate::buffer::{GpuBuffer, Source, View};
+use crate::kernels::gemm::{Class, tile};
+use crate::kernels::{BOTH, Constants, combinations, computed, word};
+use crate::pipelines::{Shader, flag, shader};
+use crate::queue::{Context, Groups, Launch};
+
+static SUM: Shader = shader!("conv2d/weight_grad/sum.wgsl", 1, 1);
+
+/// What [`Launch`]es of this folder are called.
+const OP: &str = "conv2d_weight_grad";
+
+/// Pixels that a part has at least: fewer cost more to add than they bring. And at most: one sum loses
+/// digits over many, and systems take back a GPU that is busy for seconds.
+const PIXELS: [usize; 2] = [512, 4096];
+
+pub(super) fn variants() -> Vec<(&'static Shader, Constants)> {
+    let mut all = simple::variants();
+    all.extend(wide::variants());
+    all.extend(combinations(&SUM, &[("ACCUMULATE", BOTH)]));
+    all
+}
+
+/// The gradient of images that are bound.
+struct Gradient<'a> {
+    extents: &'a Extents,
+    images: usize,
+    x: (&'a View, bool),
+    dy: (&'a View, bool),
+    /// f32.
+    dw: &'a View,
+    /// It is added to what `dw` holds.
+    accumulate: bool,
+}
+
+impl Gradient<'_> {
+    /// The depth of the product.
+    fn pixels(&self) -> usize {
+        self.images * self.extents.out_rows * self.extents.out_cols
+    }
+
+    /// Weights of an output: a cell of the kernel and a channel each.
+    fn columns(&self) -> usize {
+        self.extents.kernel.iter().product::<usize>()
+            * (self.extents.channels / self.extents.groups)
+    }
+
+    /// Chooses a kernel and launches it.
+    fn launch(&self, cx: &Context) -> Result<()> {
+        let matrices = self.extents.groups * (self.pixels() / PIXELS[0]).max(1);
+        match (cx.class, tile(cx.class, self.rows(), self.columns(), matrices)) {
+            (Class::Simple, _) => simple::launch(cx, self),
+            (_, Some(tile)) => tiled::launch(cx, self, tile),
+            (_, None) => wide::launch(cx, self),
+        }
+    }
+
+    /// Outputs of a group.
+    fn rows(&self) -> usize {
+        self.extents.out / self.extents.groups
+    }
+}
+
+/// The parts that the depth of a product is split into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Split {
+    parts: usize,
+    /// Pixels of each but the last.
+    pixels: usize,
+}
+
+impl Split {
+    /// Of so many pixels, for so many workgroups in all where one part has `groups` of them.
+    fn new(pixels: usize, groups: usize, wanted: usize) -> Self {
+        let parts = wanted.div_ceil(groups.max(1)).max(1);
+        let [least, most] = PIXELS;
+        let each = pixels.div_ceil(parts).clamp(least, most);
+        Split { parts: pixels.div_ceil(each).max(1), pixels: each }
+    }
+}
+
+/// Writes the parts of a gradient by `launch`, which gets where to and whether it adds to that; and
+/// adds them.
+fn in_parts(
+    cx: &Context,
+    gradient: &Gradient<'_>,
+    split: Split,
+    launch: impl FnOnce(&View, bool) -> Result<()>,
+) -> Result<()> {
+    if split.parts == 1 {
+        return launch(gradient.dw, gradient.accumulate);
+    }
+    let count = gradient.extents.out * gradient.columns();
+    let ty = TensorType::f32(Shape::new(&[split.parts, count])?);
+    let sums = cx.allocate_for(&ty)?;
+    let view = cx.whole(Source { buffer: &sums, ty })?;
+    launch(&view, false)?;
+    cx.launch(Launch {
+        op: OP,
+        shader: &SUM,
+        constants: &[("ACCUMULATE", flag(gradient.accumulate))],
+        params: &[word(count), word(split.parts), view.skip, gradient.dw.skip],
+        outputs: &[gradient.dw],
+        inputs: &[&view],
+        groups: Groups::Flat(count.div_ceil(INVOCATIONS)),
+    })
+}
+
+pub(in crate::kernels) fn weight_grad(
+    cx: &Context,
+    op: &Conv2dWeightGrad,
+    [x, dy]: [Source<'_>; 2],
+    output: &TensorType,
+) -> Result<GpuBuffer> {
+    let extents = Extents::new(&op.conv, &x.ty.shape, &output.shape, &dy.ty.shape)?;
+    computed(cx, output, |dw| {
+        let written = cx.written(dw.buffer, DType::F32, 0..output.count())?;
+        let mut images = image_parts(cx, &extents, x, dy);
+        if images.is_empty() {
+            // A sum of nothing is still to be written.
+            images.push(0..0);
+        }
+        for (i, images) in images.into_iter().enumerate() {
+            let range = images.start * extents.image()..images.end * extents.image();
+            let x_view = cx.view(x, range)?;
+            let range = images.start * extents.out_image()..images.end * extents.out_image();
+            let dy_view = cx.view(dy, range)?;
+            let gradient = Gradient {
+                extents: &extents,
+                images: images.len(),
+                x: (&x_view, x.half()),
+                dy: (&dy_view, dy.half()),
+                dw: &written.view,
+                accumulate: i > 0,
+            };
+            gradient.launch(cx)?;
+        }
+        cx.finish(dw.buffer, &written)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn depth_is_split_where_there_are_few_workgroups() {
+        assert_eq!(Split::new(10_000, 1, 8), Split { parts: 8, pixels: 1250 });
+        assert_eq!(Split::new(10_000, 3, 8), Split { parts: 3, pixels: 3334 });
+        assert_eq!(Split::new(4000, 8, 8), Split { parts: 1, pixels: 4000 });
+        // Parts are neither too small nor too large, and there is one of nothing.
+        assert_eq!(Split::new(1000, 1, 8), Split { parts: 2, pixels: 512 });
+        assert_eq!(Split::new(100_000, 8, 8), Split { parts: 25, pixels: 4096 });
+        assert_eq!(Split::new(0, 1, 8), Split { parts: 1, pixels: 512 });
+    }
+}
