@@ -99,6 +99,9 @@ fn bench_says_by_which_clock_and_what_the_gpu_was_asked() {
         assert!(line["median_ms"].as_f64() <= line["wall_median_ms"].as_f64(), "{line}");
         assert!(line["dispatches"].as_u64().unwrap() >= 1, "{line}");
         assert!(line["submissions"].as_u64().unwrap() >= 1, "{line}");
+        assert!(line["waits"].as_u64().unwrap() >= 1, "{line}");
+        assert!(line["allocations"].is_u64() && line["bytes_uploaded"].is_u64(), "{line}");
+        assert!(line["bytes_bound"].as_u64() <= line["bytes_moved"].as_u64(), "{line}");
         assert!(line["bytes_moved"].as_u64().unwrap() > 1000, "{line}");
         assert_eq!(line["algorithm"].is_string(), line["name"] == TINY, "{line}");
     }

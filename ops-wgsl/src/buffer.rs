@@ -20,7 +20,8 @@ use crate::queue::Context;
 
 /// A free buffer serves a request of at least this part of its size (as 1 / n).
 const SLACK: u64 = 2;
-/// Free memory beyond this goes back to the driver.
+/// Free memory that is kept even where less was ever in use at a time: beyond the larger of both, it
+/// goes back to the driver.
 const KEPT_BYTES: u64 = 512 << 20;
 
 const USAGE: wgpu::BufferUsages = wgpu::BufferUsages::STORAGE
@@ -31,8 +32,27 @@ const USAGE: wgpu::BufferUsages = wgpu::BufferUsages::STORAGE
 struct Free {
     buffers: BTreeMap<u64, Vec<wgpu::Buffer>>,
     bytes: u64,
+    /// Bytes of buffers on loan, and the most that there were.
+    lent: u64,
+    most_lent: u64,
     /// Buffers made so far.
     made: u64,
+}
+
+impl Free {
+    fn lend(&mut self, bytes: u64) {
+        self.lent += bytes;
+        self.most_lent = self.most_lent.max(self.lent);
+    }
+
+    /// Takes a buffer of so many bytes back; whether it is kept. A step of training gives back all of
+    /// its activations and asks for as many in the next one: what it had at its height stays.
+    fn take_back(&mut self, bytes: u64) -> bool {
+        self.lent = self.lent.saturating_sub(bytes);
+        let kept = self.lent + self.bytes + bytes <= self.most_lent.max(self.lent + KEPT_BYTES);
+        self.bytes += if kept { bytes } else { 0 };
+        kept
+    }
 }
 
 /// Buffers that tensors return to and come from.
@@ -52,8 +72,7 @@ impl Drop for Chunk {
     fn drop(&mut self) {
         let size = self.buffer.size();
         let mut free = self.pool.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if free.bytes + size <= KEPT_BYTES {
-            free.bytes += size;
+        if free.take_back(size) {
             free.buffers.entry(size).or_default().push(self.buffer.clone());
         }
     }
@@ -66,7 +85,7 @@ impl Pool {
         let step = (bytes.max(1).next_power_of_two() / 8).max(ALIGN_BYTES);
         let size = bytes.max(1).next_multiple_of(step);
         if let Some(buffer) = self.reuse(size) {
-            return Ok(Chunk { buffer, pool: self.clone() });
+            return Ok(self.lend(buffer));
         }
         let allocate = || {
             let descriptor = wgpu::BufferDescriptor {
@@ -87,7 +106,12 @@ impl Pool {
             result => result?,
         };
         self.0.lock().unwrap_or_else(PoisonError::into_inner).made += 1;
-        Ok(Chunk { buffer, pool: self.clone() })
+        Ok(self.lend(buffer))
+    }
+
+    fn lend(&self, buffer: wgpu::Buffer) -> Chunk {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).lend(buffer.size());
+        Chunk { buffer, pool: self.clone() }
     }
 
     fn reuse(&self, size: u64) -> Option<wgpu::Buffer> {
@@ -103,7 +127,9 @@ impl Pool {
 
     fn clear(&self) {
         let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *free = Free { made: free.made, ..Free::default() };
+        // Memory is short: what was in use once is no reason to keep as much.
+        let Free { made, lent, .. } = *free;
+        *free = Free { made, lent, most_lent: lent, ..Free::default() };
     }
 
     /// Buffers made so far.
@@ -410,6 +436,20 @@ pub(crate) fn parts(lists: &[Vec<usize>]) -> Vec<Range<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn memory_is_kept_up_to_the_most_that_was_in_use() {
+        let mut free = Free::default();
+        // More than is kept in any case: all of it stays, since it was in use at once.
+        let (count, size) = (10, KEPT_BYTES / 4);
+        (0..count).for_each(|_| free.lend(size));
+        assert!((0..count).all(|_| free.take_back(size)));
+        assert_eq!((free.lent, free.bytes), (0, count * size));
+        // Of what nobody takes from the free ones, no more is kept than that.
+        free.lend(size);
+        assert!(!free.take_back(size));
+        assert_eq!((free.lent, free.bytes), (0, count * size));
+    }
 
     #[test]
     fn rows_are_cut_at_chunks_and_a_row_across_them_is_alone() {

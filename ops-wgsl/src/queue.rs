@@ -233,6 +233,7 @@ impl Context {
                 .encoder(&self.gpu)
                 .copy_buffer_to_buffer(buffer, at as u64, &target, 0, padded);
             recorder.flush(&self.gpu)?;
+            recorder.profiler.counts.waits += 1;
             recorder.staging.read(&self.gpu, target, &mut bytes[at..at + len])?;
             at += len;
         }
@@ -244,6 +245,7 @@ impl Context {
     pub(crate) fn synchronize(&self) -> Result<()> {
         let mut recorder = self.recorder();
         recorder.flush(&self.gpu)?;
+        recorder.profiler.counts.waits += 1;
         self.gpu.wait(None)?;
         recorder.in_flight.clear();
         drop(recorder);
@@ -383,6 +385,7 @@ impl Recorder {
     }
 
     fn wait_for_oldest(&mut self, gpu: &Gpu) -> Result<()> {
+        self.profiler.counts.waits += 1;
         match self.in_flight.pop_front() {
             Some(submission) => gpu.wait(Some(submission)),
             None => gpu.wait(None),

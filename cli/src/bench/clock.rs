@@ -39,6 +39,13 @@ pub(super) struct Time {
 pub(super) struct Traffic {
     pub(super) submissions: u64,
     pub(super) dispatches: u64,
+    /// How often the host waited for it.
+    pub(super) waits: u64,
+    /// Buffers that the driver was asked for.
+    pub(super) allocations: u64,
+    pub(super) bytes_uploaded: u64,
+    /// Operands of all dispatches.
+    pub(super) bytes_bound: u64,
     /// Operands of all dispatches, and copies.
     pub(super) bytes_moved: u64,
 }
@@ -89,6 +96,10 @@ impl Clock {
         Ok(Some(Traffic {
             submissions: profile.submissions,
             dispatches: profile.dispatches,
+            waits: profile.waits,
+            allocations: profile.allocations,
+            bytes_uploaded: profile.bytes_uploaded,
+            bytes_bound: profile.bytes_bound,
             bytes_moved: profile.bytes_bound
                 + profile.bytes_copied
                 + profile.bytes_uploaded

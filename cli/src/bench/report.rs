@@ -75,6 +75,10 @@ struct Line<'a> {
     wall_median_ms: f64,
     submissions: Option<u64>,
     dispatches: Option<u64>,
+    waits: Option<u64>,
+    allocations: Option<u64>,
+    bytes_uploaded: Option<u64>,
+    bytes_bound: Option<u64>,
     bytes_moved: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     against: Option<&'a [Compared]>,
@@ -246,6 +250,10 @@ impl Report {
                 wall_median_ms: ms(case.times.wall_median().as_secs_f64()),
                 submissions: case.traffic.map(|traffic| traffic.submissions),
                 dispatches: case.traffic.map(|traffic| traffic.dispatches),
+                waits: case.traffic.map(|traffic| traffic.waits),
+                allocations: case.traffic.map(|traffic| traffic.allocations),
+                bytes_uploaded: case.traffic.map(|traffic| traffic.bytes_uploaded),
+                bytes_bound: case.traffic.map(|traffic| traffic.bytes_bound),
                 bytes_moved: case.traffic.map(|traffic| traffic.bytes_moved),
                 against,
             });
@@ -267,11 +275,12 @@ impl Report {
         // Of an op its operands are told, and say as much.
         let (Some(traffic), true) = (case.traffic, case.detail.is_empty()) else { return Ok(()) };
         output.line(&format!(
-            "{:width$} wall: {:.3} ms, submissions: {}, dispatches: {}, moved: {}",
+            "{:width$} wall: {:.3} ms, submissions: {}, dispatches: {}, waits: {}, moved: {}",
             "",
             case.times.wall_median().as_secs_f64() * 1e3,
             traffic.submissions,
             traffic.dispatches,
+            traffic.waits,
             output::bytes(traffic.bytes_moved),
         ))
     }

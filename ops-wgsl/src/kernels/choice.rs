@@ -22,12 +22,14 @@ pub(crate) enum Algorithm {
     MatVec,
     /// `conv2d/winograd`: 3x3 convolutions of stride 1 by products of transformed tiles.
     Winograd,
+    /// `conv2d/depthwise.wgsl`: each channel by itself.
+    Depthwise,
 }
 
 impl Algorithm {
     /// All of them.
     pub(crate) fn all() -> impl Iterator<Item = Algorithm> {
-        [Algorithm::Wide, Algorithm::MatVec, Algorithm::Winograd]
+        [Algorithm::Wide, Algorithm::MatVec, Algorithm::Winograd, Algorithm::Depthwise]
             .into_iter()
             .chain(TILES.map(Algorithm::Tiled))
             .chain([Algorithm::Simple])
@@ -52,6 +54,7 @@ impl fmt::Display for Algorithm {
             Algorithm::Tiled(tile) => write!(f, "tiled-{}x{}", tile.rows(), tile.cols()),
             Algorithm::MatVec => f.write_str("matvec"),
             Algorithm::Winograd => f.write_str("winograd"),
+            Algorithm::Depthwise => f.write_str("depthwise"),
         }
     }
 }

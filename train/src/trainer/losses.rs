@@ -2,7 +2,7 @@
 
 use striate_nn::{Module, named_parameters};
 use striate_tensor::ops::WeightedCrossEntropy;
-use striate_tensor::{HostTensor, Tensor, no_grad};
+use striate_tensor::{DType, HostTensor, Tensor, no_grad};
 
 use crate::{Result, TrainOptions};
 
@@ -46,9 +46,14 @@ pub(crate) fn loss_of(
     options: &TrainOptions,
 ) -> Result<(Tensor, StepReport)> {
     let loss = loss_sum(logits, labels, options)?;
-    let loss_sum = f64::from(loss.to_scalar::<f32>()?);
     let samples = logits.dims().first().copied().unwrap_or(0);
-    let [misses] = misses(logits, labels, [1])?;
+    // Both numbers in one read: it waits for the device.
+    let numbers = no_grad(|| {
+        let misses = logits.arg_max(1)?.ne(labels)?.cast(DType::F32)?.sum_all()?;
+        Tensor::stack(&[&loss, &misses], 0)?.to_vec::<f32>()
+    })?;
+    let number = |i: usize| numbers.get(i).copied().unwrap_or(f32::NAN);
+    let (loss_sum, misses) = (f64::from(number(0)), number(1) as usize);
     Ok((loss, StepReport { samples, loss_sum, misses }))
 }
 

@@ -3,6 +3,7 @@
 //! Images are taken in parts that can be bound; a [`Convolution`] is such a part, which a kernel of
 //! this folder computes. `simple` takes any.
 
+mod depthwise;
 mod input_grad;
 mod simple;
 mod tiled;
@@ -25,6 +26,7 @@ pub(super) use weight_grad::weight_grad;
 
 pub(super) fn variants() -> Vec<(&'static Shader, Constants)> {
     let mut all = simple::variants();
+    all.extend(depthwise::variants());
     all.extend(input_grad::variants());
     all.extend(weight_grad::variants());
     all.extend(winograd::variants());
@@ -139,13 +141,13 @@ struct Asked<'a> {
 impl Asked<'_> {
     /// What the table says.
     fn usual(&self, cx: &Context) -> Algorithm {
-        let Extents { channels, out_rows, out_cols, out, groups, .. } = *self.extents;
+        let Extents { out_rows, out_cols, out, groups, .. } = *self.extents;
         match cx.class {
             Class::Simple => Algorithm::Simple,
             _ if winograd::is_usual(cx, self) => Algorithm::Winograd,
             // A channel by itself is no product of matrices.
-            class if groups == channels && groups == out && !matches!(class, Class::Tile(_)) => {
-                Algorithm::Simple
+            class if depthwise::takes(self.extents) && !matches!(class, Class::Tile(_)) => {
+                Algorithm::Depthwise
             }
             class => {
                 let rows = self.images * out_rows * out_cols;
@@ -159,6 +161,7 @@ impl Asked<'_> {
         let takes = |algorithm| match algorithm {
             Algorithm::MatVec => false,
             Algorithm::Winograd => winograd::takes(cx, self),
+            Algorithm::Depthwise => depthwise::takes(self.extents),
             Algorithm::Simple | Algorithm::Wide | Algorithm::Tiled(_) => true,
         };
         cx.choices.choose(|| self.case(), self.usual(cx), takes)
@@ -199,6 +202,7 @@ fn launch(cx: &Context, convolution: &Convolution<'_>) -> Result<()> {
         Algorithm::Wide => tiled::launch(cx, convolution, None),
         Algorithm::Tiled(tile) => tiled::launch(cx, convolution, Some(tile)),
         Algorithm::Winograd => winograd::launch(cx, convolution),
+        Algorithm::Depthwise => depthwise::launch(cx, convolution),
     }
 }
 

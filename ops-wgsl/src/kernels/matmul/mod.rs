@@ -105,7 +105,7 @@ impl Asked<'_> {
             Algorithm::Simple => true,
             Algorithm::MatVec => matvec::takes(self),
             Algorithm::Wide | Algorithm::Tiled(_) => self.batch.len() <= MAX_AXES,
-            Algorithm::Winograd => false,
+            Algorithm::Winograd | Algorithm::Depthwise => false,
         }
     }
 
@@ -130,7 +130,9 @@ fn launch(cx: &Context, product: &Product<'_>) -> Result<()> {
     let algorithm = asked.algorithm(cx);
     cx.choices.record(|| asked.case(), algorithm);
     match algorithm {
-        Algorithm::Simple | Algorithm::Winograd => simple::launch(cx, product),
+        Algorithm::Simple | Algorithm::Winograd | Algorithm::Depthwise => {
+            simple::launch(cx, product)
+        }
         Algorithm::MatVec => matvec::launch(cx, product),
         Algorithm::Wide => tiled::launch(cx, product, None),
         Algorithm::Tiled(tile) => tiled::launch(cx, product, Some(tile)),

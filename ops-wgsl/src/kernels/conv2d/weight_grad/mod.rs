@@ -2,6 +2,7 @@
 //! over all pixels. That depth is split into parts by the shapes alone, whose sums are added in their
 //! order.
 
+mod depthwise;
 mod simple;
 mod tiled;
 mod wide;
@@ -29,7 +30,27 @@ const PIXELS: [usize; 2] = [512, 4096];
 pub(super) fn variants() -> Vec<(&'static Shader, Constants)> {
     let mut all = simple::variants();
     all.extend(wide::variants());
+    all.extend(depthwise::variants());
     all.extend(combinations(&SUM, &[("ACCUMULATE", BOTH)]));
+    all
+}
+
+/// Of a shader with loads of vectors of either operand, which are of f32.
+fn operand_variants(shader: &'static Shader) -> Vec<(&'static Shader, Constants)> {
+    let plain: &[f64] = &[0.0];
+    let mut all = Vec::new();
+    for (half_x, vector_x) in [(BOTH, plain), (plain, &[1.0])] {
+        for (half_dy, vector_dy) in [(BOTH, plain), (plain, &[1.0])] {
+            let constants = [
+                ("HALF_X", half_x),
+                ("HALF_DY", half_dy),
+                ("VECTOR_X", vector_x),
+                ("VECTOR_DY", vector_dy),
+                ("ACCUMULATE", BOTH),
+            ];
+            all.extend(combinations(shader, &constants));
+        }
+    }
     all
 }
 
@@ -62,6 +83,7 @@ impl Gradient<'_> {
         let matrices = self.extents.groups * (self.pixels() / PIXELS[0]).max(1);
         match (cx.class, tile(cx.class, self.rows(), self.columns(), matrices)) {
             (Class::Simple, _) => simple::launch(cx, self),
+            _ if super::depthwise::takes(self.extents) => depthwise::launch(cx, self),
             (_, Some(tile)) => tiled::launch(cx, self, tile),
             (_, None) => wide::launch(cx, self),
         }

@@ -1,7 +1,7 @@
 //! A tile an invocation, for drivers that run shaders on a processor.
 
 use super::{Gradient, OP, Split, in_parts};
-use crate::kernels::{BOTH, Constants, combinations, word};
+use crate::kernels::{Constants, word};
 use crate::pipelines::{Shader, flag, shader};
 use crate::queue::{Context, Groups, Launch};
 
@@ -14,22 +14,7 @@ const INVOCATIONS: usize = 8;
 const WORKGROUPS: usize = 32;
 
 pub(super) fn variants() -> Vec<(&'static Shader, Constants)> {
-    let with = |some: [(&'static str, &'static [f64]); 5]| combinations(&WIDE, &some);
-    let plain: &[f64] = &[0.0];
-    let mut all = Vec::new();
-    // Vectors are of f32.
-    for (half_x, vector_x) in [(BOTH, plain), (plain, &[1.0])] {
-        for (half_dy, vector_dy) in [(BOTH, plain), (plain, &[1.0])] {
-            all.extend(with([
-                ("HALF_X", half_x),
-                ("HALF_DY", half_dy),
-                ("VECTOR_X", vector_x),
-                ("VECTOR_DY", vector_dy),
-                ("ACCUMULATE", BOTH),
-            ]));
-        }
-    }
-    all
+    super::operand_variants(&WIDE)
 }
 
 pub(super) fn launch(cx: &Context, gradient: &Gradient<'_>) -> striate_tensor::Result<()> {
