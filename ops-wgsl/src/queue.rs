@@ -235,6 +235,8 @@ impl Context {
             recorder.flush(&self.gpu)?;
             recorder.profiler.counts.waits += 1;
             recorder.staging.read(&self.gpu, target, &mut bytes[at..at + len])?;
+            // All that was submitted is done.
+            recorder.in_flight.clear();
             at += len;
         }
         recorder.profiler.counts.bytes_downloaded += bytes.len() as u64;

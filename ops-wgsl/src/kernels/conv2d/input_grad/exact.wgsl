@@ -1,5 +1,5 @@
 // The gradient of a convolution in its input x [n, rows, cols, channels] as it is defined: each pixel
-// sums over the outputs that saw it, and over nothing else. An invocation an element.
+// sums over the outputs that saw it, and over nothing else.
 
 override HALF_DY: bool;
 override HALF_W: bool;
@@ -37,15 +37,8 @@ struct Params {
 @group(0) @binding(4) var<storage, read> bias: array<u32>;
 @group(0) @binding(5) var<storage, read> special: array<u32>;
 
-@compute @workgroup_size(64)
-fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let i = flat_group(group, groups) * 64u + local;
-    if (i >= params.count) { return; }
-    if (SPECIAL && special[0] == 0u) { return; }
+// An element of dx.
+fn element(i: u32) {
     let channel = i % params.channels;
     let pixel = i / params.channels;
     let place = vec2<u32>((pixel / params.cols) % params.rows, pixel % params.cols) + params.padding;
@@ -82,4 +75,22 @@ fn main(
         sum += widen(bias[word_of(at, HALF_BIAS)], at, HALF_BIAS);
     }
     dx[params.skip_dx + i] = sum;
+}
+
+@compute @workgroup_size(64)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    if (SPECIAL && special[0] == 0u) { return; }
+    var i = flat_group(group, groups) * 64u + local;
+    if (i >= params.count) { return; }
+    // There are few invocations where most often none of them has work.
+    let all = groups.x * groups.y * 64u;
+    loop {
+        element(i);
+        if (!SPECIAL || params.count - i <= all) { break; }
+        i += all;
+    }
 }

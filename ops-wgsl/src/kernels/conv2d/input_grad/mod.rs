@@ -20,6 +20,9 @@ use crate::queue::{Context, Groups, Launch};
 static EXACT: Shader = shader!("conv2d/input_grad/exact.wgsl", 1, 4);
 static TURNED: Shader = shader!("conv2d/input_grad/turned.wgsl", 2, 1);
 
+/// Workgroups of the launch that most often has nothing to do.
+const MOST_GROUPS: usize = 256;
+
 pub(super) fn variants() -> Vec<(&'static Shader, Constants)> {
     let names = ["HALF_DY", "HALF_W", "HALF_BIAS", "BIAS", "SPECIAL"];
     let mut all = combinations(&EXACT, &names.map(|name| (name, BOTH)));
@@ -248,6 +251,8 @@ impl Gradient<'_> {
             params.extend([view.skip, weights.skip, bias.map_or(0, |(view, _)| view.skip)]);
             params.extend(extents.windows());
             params.push(written.view.skip);
+            let groups = range.len().div_ceil(INVOCATIONS);
+            let groups = if special.is_some() { groups.min(MOST_GROUPS) } else { groups };
             cx.launch(Launch {
                 op: self.op,
                 shader: &EXACT,
@@ -266,7 +271,7 @@ impl Gradient<'_> {
                     bias.map_or(weights, |(view, _)| view),
                     special.as_ref().unwrap_or(weights),
                 ],
-                groups: Groups::Flat(range.len().div_ceil(INVOCATIONS)),
+                groups: Groups::Flat(groups),
             })?;
             cx.finish(dx.buffer, &written)?;
         }

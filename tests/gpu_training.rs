@@ -1,0 +1,77 @@
+//! Training on a graphics adapter: over many steps memory stays what it was, a step waits for the device
+//! once, and two runs give the same bits.
+//!
+//! Without an adapter the test says so and passes; with `STRIATE_REQUIRE_GPU=1` it fails.
+
+#![allow(clippy::unwrap_used, reason = "a test that unwraps says where it failed")]
+
+use striate::ops_wgsl::{AdapterChoice, Options, Profile, Wgpu};
+use striate::prelude::*;
+use striate::train::{TrainOptions, Trainer};
+
+fn gpu() -> Option<Wgpu> {
+    let mut options = Options::default();
+    options.cache = None;
+    match Wgpu::new(&AdapterChoice::Gpu, options) {
+        Ok(gpu) => Some(gpu),
+        Err(error) => {
+            let required = std::env::var_os("STRIATE_REQUIRE_GPU").is_some_and(|v| v == "1");
+            assert!(!required, "STRIATE_REQUIRE_GPU is set, and {error}");
+            println!("skipped: {error}");
+            None
+        }
+    }
+}
+
+/// Strides, groups, depthwise convolutions, normalization and pooling.
+#[rustfmt::skip]
+fn network(device: &Device) -> Network {
+    NetworkSpec::new([12, 12, 3])
+        .conv(conv2d(8, 3).stride(2).padding(1).without_bias()).batch_norm().relu()
+        .conv(conv2d(8, 3).padding(1).groups(8)).relu()
+        .conv(conv2d(12, 3).padding(1).groups(2)).relu()
+        .max_pool(pool(2).stride(2)).full_connect(4)
+        .build(device, Seed(3)).unwrap()
+}
+
+/// The bits of all parameters after so many steps, and what one of them asked of the device.
+fn trained(gpu: &Wgpu, steps: u64) -> (Vec<u32>, Profile) {
+    let device = Device::new(gpu.clone());
+    let mut trainer = Trainer::new(network(&device), TrainOptions::default()).unwrap();
+    let key = |stream| RandomKey::new(5, stream);
+    let x = Tensor::uniform([8, 12, 12, 3], -1.0, 1.0, key(0), &device).unwrap();
+    let labels =
+        Tensor::from_vec((0..8).map(|i| i % 4).collect::<Vec<u32>>(), [8], &device).unwrap();
+    let mut known = gpu.profile();
+    let mut last = known.clone();
+    for step in 0..steps {
+        // What a step needs is there after some of them.
+        if step == 20 {
+            known = gpu.profile();
+        }
+        if step + 1 == steps {
+            last = gpu.profile();
+        }
+        trainer.step(&x, &labels, step, 0.01).unwrap();
+    }
+    let now = gpu.profile();
+    assert_eq!(now.allocations, known.allocations, "memory grew after the first steps");
+    let parameters = trainer.network().parameters();
+    let bits = parameters.iter().flat_map(|p| p.to_vec::<f32>().unwrap()).map(f32::to_bits);
+    (bits.collect(), now.since(&last))
+}
+
+/// `STRIATE_TRAINING_STEPS` asks for more.
+#[test]
+fn many_steps_are_the_same_twice_and_need_no_more_memory() {
+    let Some(gpu) = gpu() else { return };
+    let asked = std::env::var("STRIATE_TRAINING_STEPS").ok().and_then(|n| n.parse().ok());
+    let steps = asked.unwrap_or(60);
+    let (first, step) = trained(&gpu, steps);
+    assert_eq!(step.waits, 1, "{step:?}");
+    // Numbers, not tensors.
+    assert!(step.bytes_uploaded < 64 && step.bytes_downloaded < 64, "{step:?}");
+    let (second, _) = trained(&gpu, steps);
+    assert!(first == second, "two runs differ");
+    assert!(first.iter().all(|bits| f32::from_bits(*bits).is_finite()));
+}
