@@ -36,8 +36,7 @@ pub(crate) fn variants(cx: &Context) -> Vec<Variant> {
         variant(
             "cooperative matrices",
             false,
-            "wgpu has them for 8x8 f32 only, as an experiment; in f16 they are outside the numerical \
-             contract",
+            "wgpu has them as an experiment; in f16 they are outside the numerical contract",
         ),
         variant(
             "bindings beyond 128 MiB",

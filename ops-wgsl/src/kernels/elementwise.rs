@@ -61,6 +61,11 @@ fn groups(count: usize, half: bool) -> Groups {
     Groups::Flat(words.div_ceil(WORKGROUP))
 }
 
+/// Workgroups for so many elements, an invocation four words.
+pub(super) fn vector_groups(count: usize, half: bool) -> Groups {
+    Groups::Flat(count.div_ceil(if half { 8 } else { 4 } * WORKGROUP))
+}
+
 pub(super) fn unary(cx: &Context, op: &Unary, x: Source<'_>) -> Result<GpuBuffer> {
     // `a` and `b` of the shader.
     let mut parameters = op.kind.parameters().into_iter().map(|(_, value)| value);
@@ -76,7 +81,7 @@ pub(super) fn unary(cx: &Context, op: &Unary, x: Source<'_>) -> Result<GpuBuffer
             params: &[word(part.len()), f32::to_bits(a), f32::to_bits(b)],
             outputs: &[&written.view],
             inputs: &[&cx.view(x, part.clone())?],
-            groups: groups(part.len(), x.half()),
+            groups: vector_groups(part.len(), x.half()),
         })?;
     }
     Ok(y)

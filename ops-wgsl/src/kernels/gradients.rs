@@ -3,6 +3,7 @@
 use striate_tensor::ops::{GatherGrad, Softmax};
 use striate_tensor::{DType, Result, TensorType};
 
+use super::elementwise::vector_groups;
 use super::movement::sources;
 use super::softmax::softmax;
 use super::{BOTH, Constants, WORKGROUP, combinations, computed, half, word};
@@ -27,15 +28,14 @@ pub(super) fn relu_grad(cx: &Context, [y, dy]: [Source<'_>; 2]) -> Result<GpuBuf
     let cuts = [y, dy].map(|x| cx.cuts(count, x.ty.dtype.size_bytes()));
     for part in parts(&cuts) {
         let written = cx.written(&dx, dy.ty.dtype, part.clone())?;
-        let words = if dy.half() { part.len().div_ceil(2) } else { part.len() };
         cx.launch(Launch {
             op: "relu_grad",
             shader: &RELU_GRAD,
             constants: &[("HALF_Y", half(y)), ("HALF", half(dy))],
             params: &[word(part.len())],
             outputs: &[&written.view],
-            inputs: &[&cx.view(y, part.clone())?, &cx.view(dy, part)?],
-            groups: Groups::Flat(words.div_ceil(WORKGROUP)),
+            inputs: &[&cx.view(y, part.clone())?, &cx.view(dy, part.clone())?],
+            groups: vector_groups(part.len(), dy.half()),
         })?;
     }
     Ok(dx)

@@ -63,7 +63,7 @@ pub(super) fn optimize(
             params: &params,
             outputs: &views.iter().collect::<Vec<_>>(),
             inputs: &[&gradient],
-            groups: Groups::Flat(part.len().div_ceil(WORKGROUP)),
+            groups: Groups::Flat(part.len().div_ceil(4 * WORKGROUP)),
         })?;
     }
     Ok(())

@@ -34,7 +34,7 @@ pub(super) fn sgd_momentum(
             params: &params,
             outputs: &[&w?, &v?],
             inputs: &[&gradient?],
-            groups: Groups::Flat(part.len().div_ceil(WORKGROUP)),
+            groups: Groups::Flat(part.len().div_ceil(4 * WORKGROUP)),
         })?;
     }
     Ok(())

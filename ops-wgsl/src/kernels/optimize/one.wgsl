@@ -3,8 +3,8 @@
 override NESTEROV: bool;
 override RMS: bool;
 
-@group(0) @binding(2) var<storage, read_write> state: array<f32>;
-@group(0) @binding(3) var<storage, read> gradient: array<f32>;
+@group(0) @binding(2) var<storage, read_write> state: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> gradient: array<vec4<f32>>;
 
 fn step(i: u32) {
     let g = params.scale * gradient[i] + params.decay * w[i];

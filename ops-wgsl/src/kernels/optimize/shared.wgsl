@@ -1,4 +1,5 @@
-// What the steps of optimizers share: weights, and the gradient with the pull of decay in it.
+// What the steps of optimizers share: weights, and the gradient with the pull of decay in it. Four
+// elements an invocation: what is bound ends with whole vectors, and nobody reads beyond the last element.
 
 struct Params {
     count: u32,
@@ -15,7 +16,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read_write> w: array<f32>;
+@group(0) @binding(1) var<storage, read_write> w: array<vec4<f32>>;
 
 @compute @workgroup_size(256)
 fn main(
@@ -24,6 +25,6 @@ fn main(
     @builtin(local_invocation_index) local: u32,
 ) {
     let i = flat_group(group, groups) * 256u + local;
-    if (i >= params.count) { return; }
+    if (4u * i >= params.count) { return; }
     step(i);
 }

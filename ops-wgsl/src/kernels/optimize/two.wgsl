@@ -3,9 +3,9 @@
 
 override RMS: bool;
 
-@group(0) @binding(2) var<storage, read_write> one: array<f32>;
-@group(0) @binding(3) var<storage, read_write> two: array<f32>;
-@group(0) @binding(4) var<storage, read> gradient: array<f32>;
+@group(0) @binding(2) var<storage, read_write> one: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> two: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read> gradient: array<vec4<f32>>;
 
 fn step(i: u32) {
     let g = params.scale * gradient[i] + params.decay * w[i];
