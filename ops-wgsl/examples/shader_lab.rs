@@ -33,7 +33,7 @@ fn is_single(shader: &Specialisation) -> bool {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
     let compiler = radv::Compiler::open()?;
-    println!("{}", compiler.name());
+    println!("{}, {}", compiler.name(), compiler.driver());
     let titles: Vec<String> = COLUMNS.iter().map(|(_, own)| format!("{own:>12}")).collect();
     println!("{}  shader", titles.concat());
     for shader in specialisations() {

@@ -24,6 +24,7 @@ pub(crate) struct Compiler {
     device: ash::Device,
     statistics: khr::pipeline_executable_properties::Device,
     name: String,
+    driver: String,
 }
 
 impl Compiler {
@@ -57,6 +58,11 @@ impl Compiler {
         // SAFETY: as above.
         let properties = unsafe { instance.get_physical_device_properties(own) };
         let name = properties.device_name_as_c_str()?.to_string_lossy().into_owned();
+        let version = properties.driver_version;
+        let [major, minor, patch] =
+            [vk::api_version_major, vk::api_version_minor, vk::api_version_patch]
+                .map(|part| part(version));
+        let driver = format!("Mesa {major}.{minor}.{patch}");
         let priorities = [1.0];
         let queues = [vk::DeviceQueueCreateInfo::default().queue_priorities(&priorities)];
         let extensions = [needed.as_ptr()];
@@ -70,35 +76,39 @@ impl Compiler {
         // family 0 exists on every device.
         let device = unsafe { instance.create_device(own, &info, None)? };
         let statistics = khr::pipeline_executable_properties::Device::new(&instance, &device);
-        Ok(Compiler { _entry: entry, instance, device, statistics, name })
+        Ok(Compiler { _entry: entry, instance, device, statistics, name, driver })
     }
 
-    /// The card, and the driver's version.
+    /// The card.
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The driver's version: `Mesa 22.3.6`.
+    pub(crate) fn driver(&self) -> &str {
+        &self.driver
     }
 
     /// What a specialisation becomes.
     pub(crate) fn compile(&self, shader: &Specialisation) -> Result<Statistics> {
         let (module, words) = spirv(shader)?;
         let info = vk::ShaderModuleCreateInfo::default().code(&words);
-        let bindings: Vec<vk::DescriptorSetLayoutBinding<'_>> =
-            (module.global_variables.iter())
-                .filter_map(|(_, variable)| {
-                    let ty = match variable.space {
-                        naga::AddressSpace::Uniform => vk::DescriptorType::UNIFORM_BUFFER_DYNAMIC,
-                        _ => vk::DescriptorType::STORAGE_BUFFER,
-                    };
-                    let own = variable.binding.as_ref()?.binding;
-                    Some(
-                        vk::DescriptorSetLayoutBinding::default()
-                            .binding(own)
-                            .descriptor_type(ty)
-                            .descriptor_count(1)
-                            .stage_flags(vk::ShaderStageFlags::COMPUTE),
-                    )
-                })
-                .collect();
+        let bindings: Vec<vk::DescriptorSetLayoutBinding<'_>> = (module.global_variables.iter())
+            .filter_map(|(_, variable)| {
+                let ty = match variable.space {
+                    naga::AddressSpace::Uniform => vk::DescriptorType::UNIFORM_BUFFER_DYNAMIC,
+                    _ => vk::DescriptorType::STORAGE_BUFFER,
+                };
+                let own = variable.binding.as_ref()?.binding;
+                Some(
+                    vk::DescriptorSetLayoutBinding::default()
+                        .binding(own)
+                        .descriptor_type(ty)
+                        .descriptor_count(1)
+                        .stage_flags(vk::ShaderStageFlags::COMPUTE),
+                )
+            })
+            .collect();
         let device = &self.device;
         // SAFETY: every structure lives until its call returns, every handle is this device's, and is
         // destroyed once, after its last use.

@@ -94,6 +94,7 @@ fn places(number: u32) -> Places {
     return at;
 }
 
+// Elements of y before a row.
 fn row_of_y(row: u32) -> u32 {
     if (params.line_y > 0u) {
         let line = row / params.out_cols;
@@ -103,27 +104,64 @@ fn row_of_y(row: u32) -> u32 {
     return row * params.row_y;
 }
 
-fn finish(at: Places, row: u32, col: u32, sum: f32) {
-    if (row >= params.m || col >= params.n) { return; }
-    let place = at.y + row_of_y(row) + col;
-    var value = sum;
-    if (ACCUMULATE) { value += y[place]; }
-    if (BIAS) {
-        let i = at.bias + col;
-        value += widen(bias[word_of(i, HALF_BIAS)], i, HALF_BIAS);
-    }
-    if (RESIDUAL > 0u) {
-        let i = place - params.skip_y + params.skip_residual;
-        let half = RESIDUAL == 2u;
-        value += widen(residual[word_of(i, half)], i, half);
-    }
-    if (RELU) { value = relu(value); }
-    y[place] = value;
+// Four columns of y: the first, how many of them there are, and what is added to each.
+struct Columns {
+    first: u32,
+    count: u32,
+    bias: vec4<f32>,
 }
 
-fn finish4(at: Places, row: u32, col: u32, sums: vec4<f32>) {
-    finish(at, row, col, sums.x);
-    finish(at, row, col + 1u, sums.y);
-    finish(at, row, col + 2u, sums.z);
-    finish(at, row, col + 3u, sums.w);
+fn load_bias(i: u32) -> f32 {
+    return widen(bias[word_of(i, HALF_BIAS)], i, HALF_BIAS);
+}
+
+fn columns(at: Places, first: u32) -> Columns {
+    var own = Columns(first, min(params.n - min(first, params.n), 4u), vec4<f32>());
+    if (BIAS) {
+        let last = at.bias + params.n - 1u;
+        let i = min(at.bias + first, last);
+        own.bias = vec4<f32>(
+            load_bias(i), load_bias(min(i + 1u, last)),
+            load_bias(min(i + 2u, last)), load_bias(min(i + 3u, last)),
+        );
+    }
+    return own;
+}
+
+fn load_residual(place: u32) -> f32 {
+    let i = place - params.skip_y + params.skip_residual;
+    let half = RESIDUAL == 2u;
+    return widen(residual[word_of(i, half)], i, half);
+}
+
+// The end of four sums of the row of y that begins at `line`.
+fn finish4(line: u32, own: Columns, sums: vec4<f32>) {
+    if (own.count == 0u) { return; }
+    let place = line + own.first;
+    let last = place + own.count - 1u;
+    var values = sums;
+    if (ACCUMULATE) {
+        values += vec4<f32>(
+            y[place], y[min(place + 1u, last)], y[min(place + 2u, last)], y[min(place + 3u, last)],
+        );
+    }
+    if (BIAS) { values += own.bias; }
+    if (RESIDUAL > 0u) {
+        values += vec4<f32>(
+            load_residual(place), load_residual(min(place + 1u, last)),
+            load_residual(min(place + 2u, last)), load_residual(min(place + 3u, last)),
+        );
+    }
+    if (RELU) {
+        values = vec4<f32>(relu(values.x), relu(values.y), relu(values.z), relu(values.w));
+    }
+    y[place] = values.x;
+    if (own.count == 4u) {
+        y[place + 1u] = values.y;
+        y[place + 2u] = values.z;
+        y[place + 3u] = values.w;
+    } else {
+        if (own.count > 1u) { y[place + 1u] = values.y; }
+        if (own.count > 2u) { y[place + 2u] = values.z; }
+    }
 }

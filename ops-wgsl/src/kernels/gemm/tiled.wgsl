@@ -83,21 +83,30 @@ fn beyond(cell: vec3<u32>) -> bool {
     return cell.y >= params.kernel.x * params.dilation.x;
 }
 
-// An element of a; zero in the padding and beyond the depth.
+// Loads have no branches: what is zero, in the padding and beyond the depth, reads the first element.
+
+// Where a step of the depth of a row of a is, and whether it is anywhere: padding wraps around to beyond
+// the image, and so do rows below the last one.
+struct Place {
+    at: u32,
+    inside: bool,
+}
+
+fn place_a(first: u32, window: vec3<u32>, cell: vec3<u32>) -> Place {
+    let own = window.xy + cell.yz;
+    let inside = own.x < params.rows && own.y < params.cols && !beyond(cell);
+    let pixel = window.z + (own.x * params.cols + own.y) * params.pixel_a;
+    return Place(select(first, first + pixel + cell.x * params.step_a, inside), inside);
+}
+
 fn element_a(first: u32, window: vec3<u32>, cell: vec3<u32>) -> f32 {
-    let at = window.xy + cell.yz;
-    // Padding wraps around to beyond the image; so do rows below the last one.
-    if (at.x >= params.rows || at.y >= params.cols || beyond(cell)) { return 0.0; }
-    let pixel = window.z + (at.x * params.cols + at.y) * params.pixel_a;
-    return load_a(first + pixel + cell.x * params.step_a);
+    let place = place_a(first, window, cell);
+    return select(0.0, load_a(place.at), place.inside);
 }
 
 fn elements_a(first: u32, window: vec3<u32>, cell: vec3<u32>) -> vec4<f32> {
-    let at = window.xy + cell.yz;
-    if (at.x >= params.rows || at.y >= params.cols || beyond(cell)) {
-        return vec4<f32>();
-    }
-    return vector_a(first + window.z + (at.x * params.cols + at.y) * params.pixel_a + cell.x);
+    let place = place_a(first, window, cell);
+    return select(vec4<f32>(), vector_a(place.at), place.inside);
 }
 
 // Four steps of the depth of four rows of a; each vector is a row.
@@ -128,16 +137,21 @@ fn block_a(first: u32, row: u32, k: u32) -> mat4x4<f32> {
     );
 }
 
+fn place_b(first: u32, col: u32, k: u32, depth: u32) -> Place {
+    let inside = col < params.n && k < depth;
+    return Place(select(first, first + col * params.col_b + k * params.step_b, inside), inside);
+}
+
 fn element_b(first: u32, col: u32, k: u32, depth: u32) -> f32 {
-    if (col >= params.n || k >= depth) { return 0.0; }
-    return load_b(first + col * params.col_b + k * params.step_b);
+    let place = place_b(first, col, k, depth);
+    return select(0.0, load_b(place.at), place.inside);
 }
 
 // Four steps of the depth of a column of b.
 fn column_b(first: u32, col: u32, k: u32, depth: u32) -> vec4<f32> {
     if (VECTOR_B == 1u) {
-        if (col >= params.n || k >= depth) { return vec4<f32>(); }
-        return vector_b(first + col * params.col_b + k);
+        let place = place_b(first, col, k, depth);
+        return select(vec4<f32>(), vector_b(place.at), place.inside);
     }
     return vec4<f32>(
         element_b(first, col, k, depth), element_b(first, col, k + 1u, depth),
@@ -152,22 +166,24 @@ fn rows_a(first: u32, row: u32, k: u32, end: u32) -> vec4<f32> {
         let inside = row < params.m && k < end;
         return select(vec4<f32>(), vector_a(select(first, step + row, inside)), inside);
     }
-    var values = vec4<f32>();
-    if (k < end) {
-        if (row < params.m) { values.x = load_a(step + row * params.pixel_a); }
-        if (row + 1u < params.m) { values.y = load_a(step + (row + 1u) * params.pixel_a); }
-        if (row + 2u < params.m) { values.z = load_a(step + (row + 2u) * params.pixel_a); }
-        if (row + 3u < params.m) { values.w = load_a(step + (row + 3u) * params.pixel_a); }
-    }
-    return values;
+    return vec4<f32>(
+        row_a(first, step, row, k < end), row_a(first, step, row + 1u, k < end),
+        row_a(first, step, row + 2u, k < end), row_a(first, step, row + 3u, k < end),
+    );
+}
+
+fn row_a(first: u32, step: u32, row: u32, inside: bool) -> f32 {
+    let own = inside && row < params.m;
+    return select(0.0, load_a(select(first, step + row * params.pixel_a, own)), own);
 }
 
 // A pixel under the cell of a column of b; zero in the padding.
 fn pixel_b(first: u32, window: vec3<u32>, col: u32) -> f32 {
     let own = cell(col);
     let at = window.xy + own.yz;
-    if (at.x >= params.rows || at.y >= params.cols || col >= params.n) { return 0.0; }
-    return load_b(first + window.z + (at.x * params.cols + at.y) * params.col_b + own.x);
+    let inside = at.x < params.rows && at.y < params.cols && col < params.n;
+    let place = first + window.z + (at.x * params.cols + at.y) * params.col_b + own.x;
+    return select(0.0, load_b(select(first, place, inside)), inside);
 }
 
 // A step of the depth of four columns of b.
@@ -199,6 +215,20 @@ fn window_of(pixel: u32, end: u32, image_pixel: u32) -> vec3<u32> {
         - params.padding;
     let image = (line / params.out_rows) * params.rows * params.cols * image_pixel;
     return vec3<u32>(select(vec2<u32>(0x80000000u), start, pixel < end), image);
+}
+
+fn finish_row(
+    at: Places,
+    row: u32,
+    left: Columns,
+    left_sums: vec4<f32>,
+    right: Columns,
+    right_sums: vec4<f32>,
+) {
+    if (row >= params.m) { return; }
+    let line = at.y + row_of_y(row);
+    finish4(line, left, left_sums);
+    if (WIDE) { finish4(line, right, right_sums); }
 }
 
 @compute @workgroup_size(ACROSS, DOWN)
@@ -451,28 +481,18 @@ fn main(
 
     let y_row = row + 4u * local.y;
     let y_col = col + 4u * local.x;
-    finish4(at, y_row + 0u, y_col, s0_0);
-    finish4(at, y_row + 1u, y_col, s1_0);
-    finish4(at, y_row + 2u, y_col, s2_0);
-    finish4(at, y_row + 3u, y_col, s3_0);
-    if (WIDE) {
-        finish4(at, y_row + 0u, y_col + 4u * ACROSS, s0_1);
-        finish4(at, y_row + 1u, y_col + 4u * ACROSS, s1_1);
-        finish4(at, y_row + 2u, y_col + 4u * ACROSS, s2_1);
-        finish4(at, y_row + 3u, y_col + 4u * ACROSS, s3_1);
-    }
+    let left = columns(at, y_col);
+    var right = left;
+    if (WIDE) { right = columns(at, y_col + 4u * ACROSS); }
+    finish_row(at, y_row + 0u, left, s0_0, right, s0_1);
+    finish_row(at, y_row + 1u, left, s1_0, right, s1_1);
+    finish_row(at, y_row + 2u, left, s2_0, right, s2_1);
+    finish_row(at, y_row + 3u, left, s3_0, right, s3_1);
     if (TALL) {
         let low = y_row + 4u * DOWN;
-        finish4(at, low + 0u, y_col, s4_0);
-        finish4(at, low + 1u, y_col, s5_0);
-        finish4(at, low + 2u, y_col, s6_0);
-        finish4(at, low + 3u, y_col, s7_0);
-    }
-    if (WIDE && TALL) {
-        let low = y_row + 4u * DOWN;
-        finish4(at, low + 0u, y_col + 4u * ACROSS, s4_1);
-        finish4(at, low + 1u, y_col + 4u * ACROSS, s5_1);
-        finish4(at, low + 2u, y_col + 4u * ACROSS, s6_1);
-        finish4(at, low + 3u, y_col + 4u * ACROSS, s7_1);
+        finish_row(at, low + 0u, left, s4_0, right, s4_1);
+        finish_row(at, low + 1u, left, s5_0, right, s5_1);
+        finish_row(at, low + 2u, left, s6_0, right, s6_1);
+        finish_row(at, low + 3u, left, s7_0, right, s7_1);
     }
 }

@@ -297,68 +297,120 @@ fn main(
         }
     }
     if (at.beyond) { return; }
-    finish4(at, row + 0u, col + 0u, s0_0);
-    finish4(at, row + 0u, col + 4u, s0_1);
-    finish4(at, row + 0u, col + 8u, s0_2);
-    finish4(at, row + 0u, col + 12u, s0_3);
-    finish4(at, row + 1u, col + 0u, s1_0);
-    finish4(at, row + 1u, col + 4u, s1_1);
-    finish4(at, row + 1u, col + 8u, s1_2);
-    finish4(at, row + 1u, col + 12u, s1_3);
-    finish4(at, row + 2u, col + 0u, s2_0);
-    finish4(at, row + 2u, col + 4u, s2_1);
-    finish4(at, row + 2u, col + 8u, s2_2);
-    finish4(at, row + 2u, col + 12u, s2_3);
-    finish4(at, row + 3u, col + 0u, s3_0);
-    finish4(at, row + 3u, col + 4u, s3_1);
-    finish4(at, row + 3u, col + 8u, s3_2);
-    finish4(at, row + 3u, col + 12u, s3_3);
-    finish4(at, row + 4u, col + 0u, s4_0);
-    finish4(at, row + 4u, col + 4u, s4_1);
-    finish4(at, row + 4u, col + 8u, s4_2);
-    finish4(at, row + 4u, col + 12u, s4_3);
-    finish4(at, row + 5u, col + 0u, s5_0);
-    finish4(at, row + 5u, col + 4u, s5_1);
-    finish4(at, row + 5u, col + 8u, s5_2);
-    finish4(at, row + 5u, col + 12u, s5_3);
-    finish4(at, row + 6u, col + 0u, s6_0);
-    finish4(at, row + 6u, col + 4u, s6_1);
-    finish4(at, row + 6u, col + 8u, s6_2);
-    finish4(at, row + 6u, col + 12u, s6_3);
-    finish4(at, row + 7u, col + 0u, s7_0);
-    finish4(at, row + 7u, col + 4u, s7_1);
-    finish4(at, row + 7u, col + 8u, s7_2);
-    finish4(at, row + 7u, col + 12u, s7_3);
-    finish4(at, row + 8u, col + 0u, s8_0);
-    finish4(at, row + 8u, col + 4u, s8_1);
-    finish4(at, row + 8u, col + 8u, s8_2);
-    finish4(at, row + 8u, col + 12u, s8_3);
-    finish4(at, row + 9u, col + 0u, s9_0);
-    finish4(at, row + 9u, col + 4u, s9_1);
-    finish4(at, row + 9u, col + 8u, s9_2);
-    finish4(at, row + 9u, col + 12u, s9_3);
-    finish4(at, row + 10u, col + 0u, s10_0);
-    finish4(at, row + 10u, col + 4u, s10_1);
-    finish4(at, row + 10u, col + 8u, s10_2);
-    finish4(at, row + 10u, col + 12u, s10_3);
-    finish4(at, row + 11u, col + 0u, s11_0);
-    finish4(at, row + 11u, col + 4u, s11_1);
-    finish4(at, row + 11u, col + 8u, s11_2);
-    finish4(at, row + 11u, col + 12u, s11_3);
-    finish4(at, row + 12u, col + 0u, s12_0);
-    finish4(at, row + 12u, col + 4u, s12_1);
-    finish4(at, row + 12u, col + 8u, s12_2);
-    finish4(at, row + 12u, col + 12u, s12_3);
-    finish4(at, row + 13u, col + 0u, s13_0);
-    finish4(at, row + 13u, col + 4u, s13_1);
-    finish4(at, row + 13u, col + 8u, s13_2);
-    finish4(at, row + 13u, col + 12u, s13_3);
-    finish4(at, row + 14u, col + 0u, s14_0);
-    finish4(at, row + 14u, col + 4u, s14_1);
-    finish4(at, row + 14u, col + 8u, s14_2);
-    finish4(at, row + 14u, col + 12u, s14_3);
-    finish4(at, row + 15u, col + 0u, s15_0);
-    finish4(at, row + 15u, col + 4u, s15_1);
-    finish4(at, row + 15u, col + 8u, s15_2);
-    finish4(at, row + 15u, col + 12u, s15_3);
+    let columns0 = columns(at, col + 0u);
+    let columns1 = columns(at, col + 4u);
+    let columns2 = columns(at, col + 8u);
+    let columns3 = columns(at, col + 12u);
+    if (row + 0u < params.m) {
+        let line = at.y + row_of_y(row + 0u);
+        finish4(line, columns0, s0_0);
+        finish4(line, columns1, s0_1);
+        finish4(line, columns2, s0_2);
+        finish4(line, columns3, s0_3);
+    }
+    if (row + 1u < params.m) {
+        let line = at.y + row_of_y(row + 1u);
+        finish4(line, columns0, s1_0);
+        finish4(line, columns1, s1_1);
+        finish4(line, columns2, s1_2);
+        finish4(line, columns3, s1_3);
+    }
+    if (row + 2u < params.m) {
+        let line = at.y + row_of_y(row + 2u);
+        finish4(line, columns0, s2_0);
+        finish4(line, columns1, s2_1);
+        finish4(line, columns2, s2_2);
+        finish4(line, columns3, s2_3);
+    }
+    if (row + 3u < params.m) {
+        let line = at.y + row_of_y(row + 3u);
+        finish4(line, columns0, s3_0);
+        finish4(line, columns1, s3_1);
+        finish4(line, columns2, s3_2);
+        finish4(line, columns3, s3_3);
+    }
+    if (row + 4u < params.m) {
+        let line = at.y + row_of_y(row + 4u);
+        finish4(line, columns0, s4_0);
+        finish4(line, columns1, s4_1);
+        finish4(line, columns2, s4_2);
+        finish4(line, columns3, s4_3);
+    }
+    if (row + 5u < params.m) {
+        let line = at.y + row_of_y(row + 5u);
+        finish4(line, columns0, s5_0);
+        finish4(line, columns1, s5_1);
+        finish4(line, columns2, s5_2);
+        finish4(line, columns3, s5_3);
+    }
+    if (row + 6u < params.m) {
+        let line = at.y + row_of_y(row + 6u);
+        finish4(line, columns0, s6_0);
+        finish4(line, columns1, s6_1);
+        finish4(line, columns2, s6_2);
+        finish4(line, columns3, s6_3);
+    }
+    if (row + 7u < params.m) {
+        let line = at.y + row_of_y(row + 7u);
+        finish4(line, columns0, s7_0);
+        finish4(line, columns1, s7_1);
+        finish4(line, columns2, s7_2);
+        finish4(line, columns3, s7_3);
+    }
+    if (row + 8u < params.m) {
+        let line = at.y + row_of_y(row + 8u);
+        finish4(line, columns0, s8_0);
+        finish4(line, columns1, s8_1);
+        finish4(line, columns2, s8_2);
+        finish4(line, columns3, s8_3);
+    }
+    if (row + 9u < params.m) {
+        let line = at.y + row_of_y(row + 9u);
+        finish4(line, columns0, s9_0);
+        finish4(line, columns1, s9_1);
+        finish4(line, columns2, s9_2);
+        finish4(line, columns3, s9_3);
+    }
+    if (row + 10u < params.m) {
+        let line = at.y + row_of_y(row + 10u);
+        finish4(line, columns0, s10_0);
+        finish4(line, columns1, s10_1);
+        finish4(line, columns2, s10_2);
+        finish4(line, columns3, s10_3);
+    }
+    if (row + 11u < params.m) {
+        let line = at.y + row_of_y(row + 11u);
+        finish4(line, columns0, s11_0);
+        finish4(line, columns1, s11_1);
+        finish4(line, columns2, s11_2);
+        finish4(line, columns3, s11_3);
+    }
+    if (row + 12u < params.m) {
+        let line = at.y + row_of_y(row + 12u);
+        finish4(line, columns0, s12_0);
+        finish4(line, columns1, s12_1);
+        finish4(line, columns2, s12_2);
+        finish4(line, columns3, s12_3);
+    }
+    if (row + 13u < params.m) {
+        let line = at.y + row_of_y(row + 13u);
+        finish4(line, columns0, s13_0);
+        finish4(line, columns1, s13_1);
+        finish4(line, columns2, s13_2);
+        finish4(line, columns3, s13_3);
+    }
+    if (row + 14u < params.m) {
+        let line = at.y + row_of_y(row + 14u);
+        finish4(line, columns0, s14_0);
+        finish4(line, columns1, s14_1);
+        finish4(line, columns2, s14_2);
+        finish4(line, columns3, s14_3);
+    }
+    if (row + 15u < params.m) {
+        let line = at.y + row_of_y(row + 15u);
+        finish4(line, columns0, s15_0);
+        finish4(line, columns1, s15_1);
+        finish4(line, columns2, s15_2);
+        finish4(line, columns3, s15_3);
+    }
 }
