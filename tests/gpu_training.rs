@@ -3,7 +3,11 @@
 //!
 //! Without an adapter the test says so and passes; with `STRIATE_REQUIRE_GPU=1` it fails.
 
-#![allow(clippy::unwrap_used, reason = "a test that unwraps says where it failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test that unwraps says where it failed"
+)]
 
 use striate::ops_wgsl::{AdapterChoice, Options, Profile, Wgpu};
 use striate::prelude::*;

@@ -3,7 +3,7 @@
 //! Where there is no RADV the test says so and passes. It judges the numbers of one version of Mesa alone;
 //! in any version nothing may spill.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 #[path = "common/radv.rs"]
 mod radv;
