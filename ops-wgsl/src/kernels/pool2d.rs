@@ -11,10 +11,15 @@ use crate::queue::{Context, Groups, Launch};
 
 static POOL: Shader = shader!("pool2d.wgsl", 1, 1);
 static POOL_GRAD: Shader = shader!("pool2d_grad.wgsl", 1, 3);
+static MAX_POOL_GRAD: Shader = shader!("max_pool2d_grad.wgsl", 1, 3);
+
+/// The sizes that the gradient of a maximum needs: the first so many.
+const MAX_SIZES: usize = 11;
 
 pub(super) fn variants() -> Vec<(&'static Shader, Constants)> {
     let mut all = combinations(&POOL, &[("AVERAGE", BOTH), ("HALF", BOTH)]);
     all.extend(combinations(&POOL_GRAD, &[("AVERAGE", BOTH), ("HALF", BOTH), ("HALF_DY", BOTH)]));
+    all.push((&MAX_POOL_GRAD, Vec::new()));
     all
 }
 
@@ -127,10 +132,36 @@ fn gradient(
                 None => (0.0, dy_view.clone(), dy_view.clone()),
             };
             let written = cx.written(dx.buffer, DType::F32, cells.clone())?;
+            let skips = [x_view.skip, y_view.skip, dy_view.skip, written.view.skip];
+            let first = u32::from(op.ties == Ties::First);
+            let vectors = maxima.is_some_and(|[x, _]| !x.half())
+                && !dy.half()
+                && sizes[2].is_multiple_of(4)
+                && skips.iter().all(|skip| skip.is_multiple_of(4));
+            if vectors {
+                let mut own = sizes.map(word);
+                own[2] /= 4;
+                let count = cells.len() / 4;
+                let mut params = vec![word(count)];
+                params.extend(&own[..MAX_SIZES]);
+                params.extend(skips.map(|skip| skip / 4));
+                params.push(first);
+                cx.launch(Launch {
+                    op: name,
+                    shader: &MAX_POOL_GRAD,
+                    constants: &[],
+                    params: &params,
+                    outputs: &[&written.view],
+                    inputs: &[&dy_view, &x_view, &y_view],
+                    groups: Groups::Flat(count.div_ceil(WORKGROUP)),
+                })?;
+                cx.finish(dx.buffer, &written)?;
+                continue;
+            }
             let mut params = vec![word(cells.len())];
             params.extend(sizes.map(word));
-            params.extend([x_view.skip, y_view.skip, dy_view.skip, written.view.skip]);
-            params.push(u32::from(op.ties == Ties::First));
+            params.extend(skips);
+            params.push(first);
             cx.launch(Launch {
                 op: name,
                 shader: &POOL_GRAD,
