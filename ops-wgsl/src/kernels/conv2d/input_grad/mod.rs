@@ -65,7 +65,9 @@ fn gradient(
     };
     let gradient = Gradient { cx, op, conv, extents, dy, w: (w, cx.whole(w)?), bias };
     computed(cx, output, |dx| {
-        if cx.class == Class::Simple {
+        // Weights that could not be bound once they are turned are f16, and very large.
+        let too_large = (4 * w.ty.count()) as u64 > cx.gpu.chunk_bytes();
+        if cx.class == Class::Simple || too_large {
             return gradient.exact(dx, None);
         }
         let [rows, cols] = [(0, extents.rows), (1, extents.cols)].map(|(axis, extent)| {

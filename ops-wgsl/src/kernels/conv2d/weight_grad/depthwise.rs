@@ -1,7 +1,7 @@
 //! Of convolutions of each channel by itself.
 
 use super::super::depthwise::vectors;
-use super::{Gradient, OP, Split, in_parts};
+use super::{Gradient, OP, in_parts};
 use crate::kernels::{Constants, word};
 use crate::pipelines::{Shader, flag, shader};
 use crate::queue::{Context, Groups, Launch};
@@ -23,7 +23,7 @@ pub(super) fn launch(cx: &Context, gradient: &Gradient<'_>) -> striate_tensor::R
     let Gradient { extents: e, x: (x, half_x), dy: (dy, half_dy), .. } = *gradient;
     let [kernel_rows, kernel_cols] = e.kernel;
     let each = e.channels.div_ceil(CHANNELS) * kernel_cols.div_ceil(TAPS) * kernel_rows;
-    let split = Split::new(gradient.pixels(), each.div_ceil(INVOCATIONS), WORKGROUPS);
+    let split = gradient.split(each.div_ceil(INVOCATIONS), WORKGROUPS);
     in_parts(cx, gradient, split, |to, accumulate| {
         let count = each * split.parts;
         let sizes = [count, e.rows, e.cols, e.channels, e.out_rows, e.out_cols];

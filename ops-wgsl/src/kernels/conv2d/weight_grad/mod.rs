@@ -7,6 +7,8 @@ mod simple;
 mod tiled;
 mod wide;
 
+use std::ops::Range;
+
 use striate_tensor::ops::Conv2dWeightGrad;
 use striate_tensor::{DType, Result, Shape, TensorType};
 
@@ -26,6 +28,8 @@ const OP: &str = "conv2d_weight_grad";
 /// Pixels that a part has at least: fewer cost more to add than they bring. And at most: one sum loses
 /// digits over many, and systems take back a GPU that is busy for seconds.
 const PIXELS: [usize; 2] = [512, 4096];
+/// The parts of a gradient that exist at a time take no more than this.
+const PARTS_BYTES: usize = 64 << 20;
 
 pub(super) fn variants() -> Vec<(&'static Shader, Constants)> {
     let mut all = simple::variants();
@@ -64,6 +68,8 @@ struct Gradient<'a> {
     dw: &'a View,
     /// It is added to what `dw` holds.
     accumulate: bool,
+    /// There is room for so many parts.
+    most_parts: usize,
 }
 
 impl Gradient<'_> {
@@ -89,6 +95,11 @@ impl Gradient<'_> {
         }
     }
 
+    /// The parts of the pixels, for so many workgroups in all where one part has `groups` of them.
+    fn split(&self, groups: usize, wanted: usize) -> Split {
+        Split::new(self.pixels(), groups, wanted, self.most_parts)
+    }
+
     /// Outputs of a group.
     fn rows(&self) -> usize {
         self.extents.out / self.extents.groups
@@ -104,11 +115,11 @@ struct Split {
 }
 
 impl Split {
-    /// Of so many pixels, for so many workgroups in all where one part has `groups` of them.
-    fn new(pixels: usize, groups: usize, wanted: usize) -> Self {
+    /// See [`Gradient::split`].
+    fn new(pixels: usize, groups: usize, wanted: usize, most_parts: usize) -> Self {
         let parts = wanted.div_ceil(groups.max(1)).max(1);
         let [least, most] = PIXELS;
-        let each = pixels.div_ceil(parts).clamp(least, most);
+        let each = pixels.div_ceil(parts).clamp(least, most).max(pixels.div_ceil(most_parts));
         Split { parts: pixels.div_ceil(each).max(1), pixels: each }
     }
 }
@@ -149,7 +160,10 @@ pub(in crate::kernels) fn weight_grad(
     let extents = Extents::new(&op.conv, &x.ty.shape, &output.shape, &dy.ty.shape)?;
     computed(cx, output, |dw| {
         let written = cx.written(dw.buffer, DType::F32, 0..output.count())?;
-        let mut images = image_parts(cx, &extents, x, dy);
+        let room = PARTS_BYTES.min(cx.gpu.chunk_bytes() as usize);
+        let most_parts = (room / (4 * output.count())).max(1);
+        let all = image_parts(cx, &extents, x, dy);
+        let mut images = in_room(&all, extents.out_rows * extents.out_cols, most_parts);
         if images.is_empty() {
             // A sum of nothing is still to be written.
             images.push(0..0);
@@ -166,6 +180,7 @@ pub(in crate::kernels) fn weight_grad(
                 dy: (&dy_view, dy.half()),
                 dw: &written.view,
                 accumulate: i > 0,
+                most_parts,
             };
             gradient.launch(cx)?;
         }
@@ -173,18 +188,38 @@ pub(in crate::kernels) fn weight_grad(
     })
 }
 
+/// Images of so many pixels in ranges whose parts there is room for, unless it is one image.
+fn in_room(images: &[Range<usize>], pixels: usize, most_parts: usize) -> Vec<Range<usize>> {
+    let most = (most_parts.saturating_mul(PIXELS[1]) / pixels.max(1)).max(1);
+    let cut = |all: &Range<usize>| {
+        let end = all.end;
+        all.clone().step_by(most).map(move |start| start..(start + most).min(end))
+    };
+    images.iter().flat_map(cut).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
+    fn images_are_taken_as_there_is_room_for_their_parts() {
+        // Parts of 4096 pixels: two of an image each.
+        assert_eq!(in_room(&[0..5, 5..6], 8192, 4), [0..2, 2..4, 4..5, 5..6]);
+        assert_eq!(in_room(&[0..5], 8192, 1), [0..1, 1..2, 2..3, 3..4, 4..5]);
+        assert_eq!(in_room(&[0..5], 1, usize::MAX), [0..5]);
+        // An image whose parts there is no room for has larger ones.
+        assert_eq!(Split::new(100_000, 1, 8, 2), Split { parts: 2, pixels: 50_000 });
+    }
+
+    #[test]
     fn depth_is_split_where_there_are_few_workgroups() {
-        assert_eq!(Split::new(10_000, 1, 8), Split { parts: 8, pixels: 1250 });
-        assert_eq!(Split::new(10_000, 3, 8), Split { parts: 3, pixels: 3334 });
-        assert_eq!(Split::new(4000, 8, 8), Split { parts: 1, pixels: 4000 });
+        assert_eq!(Split::new(10_000, 1, 8, 100), Split { parts: 8, pixels: 1250 });
+        assert_eq!(Split::new(10_000, 3, 8, 100), Split { parts: 3, pixels: 3334 });
+        assert_eq!(Split::new(4000, 8, 8, 100), Split { parts: 1, pixels: 4000 });
         // Parts are neither too small nor too large, and there is one of nothing.
-        assert_eq!(Split::new(1000, 1, 8), Split { parts: 2, pixels: 512 });
-        assert_eq!(Split::new(100_000, 8, 8), Split { parts: 25, pixels: 4096 });
-        assert_eq!(Split::new(0, 1, 8), Split { parts: 1, pixels: 512 });
+        assert_eq!(Split::new(1000, 1, 8, 100), Split { parts: 2, pixels: 512 });
+        assert_eq!(Split::new(100_000, 8, 8, 100), Split { parts: 25, pixels: 4096 });
+        assert_eq!(Split::new(0, 1, 8, 100), Split { parts: 1, pixels: 512 });
     }
 }

@@ -1,7 +1,7 @@
 //! A product by the tiles of `kernels/gemm`: rows are outputs, columns the cells of the kernel and
 //! their channels, and the depth goes through the pixels.
 
-use super::{Gradient, OP, Split, in_parts};
+use super::{Gradient, OP, in_parts};
 use crate::kernels::gemm::{Gemm, Parts, Side, Tile, Windows};
 use crate::kernels::word;
 use crate::queue::Context;
@@ -17,7 +17,7 @@ pub(super) fn launch(
     let e = gradient.extents;
     let (rows, columns, pixels) = (gradient.rows(), gradient.columns(), gradient.pixels());
     let tiles = rows.div_ceil(tile.rows()) * columns.div_ceil(tile.cols()) * e.groups;
-    let split = Split::new(pixels, tiles, WORKGROUPS);
+    let split = gradient.split(tiles, WORKGROUPS);
     let channels = e.channels / e.groups;
     in_parts(cx, gradient, split, |y, accumulate| {
         let gemm = Gemm {

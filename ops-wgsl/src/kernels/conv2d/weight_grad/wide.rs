@@ -1,6 +1,6 @@
 //! A tile an invocation, for drivers that run shaders on a processor.
 
-use super::{Gradient, OP, Split, in_parts};
+use super::{Gradient, OP, in_parts};
 use crate::kernels::{Constants, word};
 use crate::pipelines::{Shader, flag, shader};
 use crate::queue::{Context, Groups, Launch};
@@ -21,7 +21,7 @@ pub(super) fn launch(cx: &Context, gradient: &Gradient<'_>) -> striate_tensor::R
     let Gradient { extents, x: (x, half_x), dy: (dy, half_dy), .. } = *gradient;
     let groups = extents.groups;
     let tiles = gradient.rows().div_ceil(TILE) * gradient.columns().div_ceil(TILE) * groups;
-    let split = Split::new(gradient.pixels(), tiles.div_ceil(INVOCATIONS), WORKGROUPS);
+    let split = gradient.split(tiles.div_ceil(INVOCATIONS), WORKGROUPS);
     let four = |n: usize| n.is_multiple_of(4);
     let vector_x = !half_x && four(extents.channels / groups) && four(x.skip as usize);
     let vector_dy = !half_dy && four(gradient.rows()) && four(dy.skip as usize);
