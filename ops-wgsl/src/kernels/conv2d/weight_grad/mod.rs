@@ -193,7 +193,7 @@ fn in_room(images: &[Range<usize>], pixels: usize, most_parts: usize) -> Vec<Ran
     let most = (most_parts.saturating_mul(PIXELS[1]) / pixels.max(1)).max(1);
     let cut = |all: &Range<usize>| {
         let end = all.end;
-        all.clone().step_by(most).map(move |start| start..(start + most).min(end))
+        all.clone().step_by(most).map(move |start| start..start.saturating_add(most).min(end))
     };
     images.iter().flat_map(cut).collect()
 }
