@@ -20,8 +20,8 @@ use crate::queue::Context;
 
 /// A free buffer serves a request of at least this part of its size (as 1 / n).
 const SLACK: u64 = 2;
-/// Free memory that is kept even where less was ever in use at a time: beyond the larger of both, it
-/// goes back to the driver.
+/// Free memory that is kept in any case. More is kept up to the most that was in use at once; the rest goes
+/// back to the driver.
 const KEPT_BYTES: u64 = 512 << 20;
 
 const USAGE: wgpu::BufferUsages = wgpu::BufferUsages::STORAGE

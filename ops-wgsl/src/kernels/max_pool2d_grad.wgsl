@@ -28,14 +28,6 @@ struct Params {
 @group(0) @binding(3) var<storage, read> x: array<vec4<u32>>;
 @group(0) @binding(4) var<storage, read> y: array<vec4<u32>>;
 
-// The windows that a cell is in: from the first on, below the second.
-fn windows(at: u32, size: u32, stride: u32, padding: u32, out: u32) -> vec2<u32> {
-    let place = at + padding;
-    // The first whose end is beyond the cell.
-    let first = (max(place + 1u, size) - size + stride - 1u) / stride;
-    return vec2<u32>(first, min(place / stride + 1u, out));
-}
-
 // Whether cells are the maxima: on bits, zeros of either sign equal, NaN equal to nothing.
 fn are_top(own: vec4<u32>, top: vec4<u32>) -> vec4<bool> {
     let magnitude = vec4<u32>(0x7fffffffu);

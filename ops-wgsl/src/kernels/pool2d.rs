@@ -10,8 +10,8 @@ use crate::pipelines::{Shader, flag, shader};
 use crate::queue::{Context, Groups, Launch};
 
 static POOL: Shader = shader!("pool2d.wgsl", 1, 1);
-static POOL_GRAD: Shader = shader!("pool2d_grad.wgsl", 1, 3);
-static MAX_POOL_GRAD: Shader = shader!("max_pool2d_grad.wgsl", 1, 3);
+static POOL_GRAD: Shader = shader!("pool2d_grad.wgsl", 1, 3, "pool2d_windows.wgsl");
+static MAX_POOL_GRAD: Shader = shader!("max_pool2d_grad.wgsl", 1, 3, "pool2d_windows.wgsl");
 
 /// The sizes that the gradient of a maximum needs: the first so many.
 const MAX_SIZES: usize = 11;

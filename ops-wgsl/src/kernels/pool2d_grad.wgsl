@@ -41,14 +41,6 @@ fn load_dy(i: u32) -> f32 {
     return widen(dy[word_of(at, HALF_DY)], at, HALF_DY);
 }
 
-// The windows that a cell is in: from the first on, below the second.
-fn windows(at: u32, size: u32, stride: u32, padding: u32, out: u32) -> vec2<u32> {
-    let place = at + padding;
-    // The first whose end is beyond the cell.
-    let first = (max(place + 1u, size) - size + stride - 1u) / stride;
-    return vec2<u32>(first, min(place / stride + 1u, out));
-}
-
 // Cells of the window `out` along an axis that an average counts.
 fn cells(out: u32, size: u32, stride: u32, low: u32, high: u32) -> u32 {
     let start = out * stride;

@@ -14,7 +14,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read> dy: array<vec4<u32>>;
 
 // Zeros, and what is below: on bits, which no device flushes, and of which NaN is no part.
-fn is_shut(bits: vec4<u32>) -> vec4<bool> {
+fn is_inactive(bits: vec4<u32>) -> vec4<bool> {
     let sign = select(0x80000000u, 0x8000u, HALF_Y);
     let infinity = select(INFINITY_BITS, 0x7c00u, HALF_Y);
     return (bits == vec4<u32>()) | (bits - vec4<u32>(sign) <= vec4<u32>(infinity));
@@ -40,8 +40,8 @@ fn main(
             low = vec4<u32>(first.xz, second.xz);
             high = vec4<u32>(first.yw, second.yw);
         }
-        let kept = select(words & vec4<u32>(0xffffu), vec4<u32>(), is_shut(low));
-        dx[i] = kept | select(words & vec4<u32>(0xffff0000u), vec4<u32>(), is_shut(high));
+        let kept = select(words & vec4<u32>(0xffffu), vec4<u32>(), is_inactive(low));
+        dx[i] = kept | select(words & vec4<u32>(0xffff0000u), vec4<u32>(), is_inactive(high));
     } else {
         var bits = y[i];
         if (HALF_Y) {
@@ -49,6 +49,6 @@ fn main(
             let own = select(pairs.xy, pairs.zw, i % 2u == 1u);
             bits = vec4<u32>(own.x & 0xffffu, own.x >> 16u, own.y & 0xffffu, own.y >> 16u);
         }
-        dx[i] = select(words, vec4<u32>(), is_shut(bits));
+        dx[i] = select(words, vec4<u32>(), is_inactive(bits));
     }
 }

@@ -6,7 +6,7 @@ use crate::kernels::{BOTH, Constants, combinations, half, word};
 use crate::pipelines::{Shader, flag, shader};
 use crate::queue::{Context, Groups, Launch};
 
-static DEPTHWISE: Shader = shader!("conv2d/depthwise.wgsl", 1, 5);
+static DEPTHWISE: Shader = shader!("conv2d/depthwise.wgsl", 1, 5, "conv2d/depthwise_pixel.wgsl");
 
 /// Channels, and outputs of a row, of an invocation; invocations of a workgroup.
 const CHANNELS: usize = 4;

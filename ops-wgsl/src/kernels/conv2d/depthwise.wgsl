@@ -1,15 +1,12 @@
 // Convolution of each channel by itself: four channels of four outputs in a row an invocation. Bound by
 // memory: without strides, a pixel is loaded once for all four.
 
-override HALF_X: bool;
 override HALF_W: bool;
 override HALF_BIAS: bool;
 override BIAS: bool;
 override RELU: bool;
 // What is added element by element: nothing (0), f32 (1) or f16 (2).
 override RESIDUAL: u32;
-// Four channels of a pixel lie next to each other at a multiple of four elements.
-override VECTOR_X: bool;
 
 struct Params {
     // Invocations: those of a pixel, of a row, of an image.
@@ -43,29 +40,6 @@ struct Params {
 @group(0) @binding(5) var<storage, read> residual: array<u32>;
 // The images again, for loads of vectors.
 @group(0) @binding(6) var<storage, read> x4: array<vec4<u32>>;
-
-fn load_x(at: u32) -> f32 {
-    return widen(x[word_of(at, HALF_X)], at, HALF_X);
-}
-
-// Four channels of a pixel of the row that begins at `line`; zero in the padding, which wraps around
-// to beyond the image and reads the first pixel. Channels beyond the last: those of the last.
-fn pixel(line: u32, inside: bool, col: u32, channel: u32) -> vec4<f32> {
-    let own = inside && col < params.cols;
-    let at = select(params.skip_x, line + col * params.channels, own);
-    let first = select(0u, channel, own);
-    var values: vec4<f32>;
-    if (VECTOR_X) {
-        values = bitcast<vec4<f32>>(x4[(at + first) >> 2u]);
-    } else {
-        let last = params.channels - 1u;
-        values = vec4<f32>(
-            load_x(at + min(first, last)), load_x(at + min(first + 1u, last)),
-            load_x(at + min(first + 2u, last)), load_x(at + min(first + 3u, last)),
-        );
-    }
-    return select(vec4<f32>(), values, own);
-}
 
 fn load_w(channel: u32, tap: u32, taps: u32) -> f32 {
     let at = params.skip_w + min(channel, params.channels - 1u) * taps + tap;

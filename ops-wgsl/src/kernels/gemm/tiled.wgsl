@@ -83,10 +83,11 @@ fn beyond(cell: vec3<u32>) -> bool {
     return cell.y >= params.kernel.x * params.dilation.x;
 }
 
-// Loads have no branches: what is zero, in the padding and beyond the depth, reads the first element.
+// Loads have no branches. An element in the padding or beyond the depth is zero: it is read from the
+// first place instead, and not used.
 
-// Where a step of the depth of a row of a is, and whether it is anywhere: padding wraps around to beyond
-// the image, and so do rows below the last one.
+// The place of an element, and whether there is one: padding wraps around to beyond the image, and so do
+// rows below the last one.
 struct Place {
     at: u32,
     inside: bool,

@@ -7,7 +7,7 @@ override HALF_BIAS: bool;
 // A transposed convolution adds one.
 override BIAS: bool;
 // Only where a weight is NaN or infinite.
-override SPECIAL: bool;
+override NON_FINITE: bool;
 
 struct Params {
     // Elements of dx.
@@ -35,7 +35,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read> dy: array<u32>;
 @group(0) @binding(3) var<storage, read> w: array<u32>;
 @group(0) @binding(4) var<storage, read> bias: array<u32>;
-@group(0) @binding(5) var<storage, read> special: array<u32>;
+@group(0) @binding(5) var<storage, read> non_finite: array<u32>;
 
 // An element of dx.
 fn element(i: u32) {
@@ -83,14 +83,14 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    if (SPECIAL && special[0] == 0u) { return; }
+    if (NON_FINITE && non_finite[0] == 0u) { return; }
     var i = flat_group(group, groups) * 64u + local;
     if (i >= params.count) { return; }
     // There are few invocations where most often none of them has work.
     let all = groups.x * groups.y * 64u;
     loop {
         element(i);
-        if (!SPECIAL || params.count - i <= all) { break; }
+        if (!NON_FINITE || params.count - i <= all) { break; }
         i += all;
     }
 }

@@ -24,7 +24,7 @@ static TURNED: Shader = shader!("conv2d/input_grad/turned.wgsl", 2, 1);
 const MOST_GROUPS: usize = 256;
 
 pub(super) fn variants() -> Vec<(&'static Shader, Constants)> {
-    let names = ["HALF_DY", "HALF_W", "HALF_BIAS", "BIAS", "SPECIAL"];
+    let names = ["HALF_DY", "HALF_W", "HALF_BIAS", "BIAS", "NON_FINITE"];
     let mut all = combinations(&EXACT, &names.map(|name| (name, BOTH)));
     all.extend(combinations(&TURNED, &[("HALF_W", BOTH)]));
     all
@@ -83,14 +83,14 @@ fn gradient(
             return Ok(());
         }
         let ty = TensorType::new(Shape::new(&[1])?, DType::U32);
-        let special = counted::fill(cx, &Fill { value: 0.0, ty }, &ty)?;
-        let special = Source { buffer: &special, ty };
+        let non_finite = counted::fill(cx, &Fill { value: 0.0, ty }, &ty)?;
+        let non_finite = Source { buffer: &non_finite, ty };
         for row in &rows {
             for col in &cols {
-                gradient.phase(dx, [*row, *col], special)?;
+                gradient.phase(dx, [*row, *col], non_finite)?;
             }
         }
-        gradient.exact(dx, Some(special))
+        gradient.exact(dx, Some(non_finite))
     })
 }
 
@@ -127,7 +127,7 @@ impl Gradient<'_> {
     }
 
     /// The pixels of a phase.
-    fn phase(&self, dx: Source<'_>, [row, col]: [Phase; 2], special: Source<'_>) -> Result<()> {
+    fn phase(&self, dx: Source<'_>, [row, col]: [Phase; 2], non_finite: Source<'_>) -> Result<()> {
         let Gradient { cx, ref extents, w: (w, ref weights), .. } = *self;
         let Extents { channels, out, kernel, groups, .. } = *extents;
         let (group_channels, group_out) = (channels / groups, out / groups);
@@ -147,7 +147,7 @@ impl Gradient<'_> {
             shader: &TURNED,
             constants: &[("HALF_W", half(w))],
             params: &params,
-            outputs: &[&view, &cx.whole(special)?],
+            outputs: &[&view, &cx.whole(non_finite)?],
             inputs: &[weights],
             groups: Groups::Flat(count.div_ceil(INVOCATIONS)),
         })?;
@@ -239,10 +239,10 @@ impl Gradient<'_> {
 
     /// The gradient as it is defined; only where it says that a weight is NaN or infinite, if that is
     /// known on the GPU.
-    fn exact(&self, dx: Source<'_>, special: Option<Source<'_>>) -> Result<()> {
+    fn exact(&self, dx: Source<'_>, non_finite: Option<Source<'_>>) -> Result<()> {
         let Gradient { cx, dy, ref extents, w: (w, ref weights), .. } = *self;
         let bias = self.bias();
-        let special = special.map(|special| cx.whole(special)).transpose()?;
+        let non_finite = non_finite.map(|non_finite| cx.whole(non_finite)).transpose()?;
         for images in image_parts(cx, extents, dx, dy) {
             let range = images.start * extents.out_image()..images.end * extents.out_image();
             let view = cx.view(dy, range)?;
@@ -254,7 +254,7 @@ impl Gradient<'_> {
             params.extend(extents.windows());
             params.push(written.view.skip);
             let groups = range.len().div_ceil(INVOCATIONS);
-            let groups = if special.is_some() { groups.min(MOST_GROUPS) } else { groups };
+            let groups = if non_finite.is_some() { groups.min(MOST_GROUPS) } else { groups };
             cx.launch(Launch {
                 op: self.op,
                 shader: &EXACT,
@@ -263,7 +263,7 @@ impl Gradient<'_> {
                     ("HALF_W", half(w)),
                     ("HALF_BIAS", flag(bias.is_some_and(|(_, half)| half))),
                     ("BIAS", flag(bias.is_some())),
-                    ("SPECIAL", flag(special.is_some())),
+                    ("NON_FINITE", flag(non_finite.is_some())),
                 ],
                 params: &params,
                 outputs: &[&written.view],
@@ -271,7 +271,7 @@ impl Gradient<'_> {
                     &view,
                     weights,
                     bias.map_or(weights, |(view, _)| view),
-                    special.as_ref().unwrap_or(weights),
+                    non_finite.as_ref().unwrap_or(weights),
                 ],
                 groups: Groups::Flat(groups),
             })?;

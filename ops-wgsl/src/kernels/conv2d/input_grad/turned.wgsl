@@ -20,7 +20,7 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read_write> to: array<f32>;
 // Not 0 where a weight is NaN or infinite.
-@group(0) @binding(2) var<storage, read_write> special: array<atomic<u32>>;
+@group(0) @binding(2) var<storage, read_write> non_finite: array<atomic<u32>>;
 @group(0) @binding(3) var<storage, read> w: array<u32>;
 
 @compute @workgroup_size(64)
@@ -42,6 +42,6 @@ fn main(
         + ((out * params.kernel.x + tap.x) * params.kernel.y + tap.y) * params.group_channels
         + channel % params.group_channels;
     let weight = widen(w[word_of(at, HALF_W)], at, HALF_W);
-    if (is_nan(weight) || is_infinite(weight)) { atomicOr(&special[0], 1u); }
+    if (is_nan(weight) || is_infinite(weight)) { atomicOr(&non_finite[0], 1u); }
     to[i] = weight;
 }

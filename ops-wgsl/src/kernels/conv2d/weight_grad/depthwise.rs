@@ -6,7 +6,8 @@ use crate::kernels::{Constants, word};
 use crate::pipelines::{Shader, flag, shader};
 use crate::queue::{Context, Groups, Launch};
 
-static DEPTHWISE: Shader = shader!("conv2d/weight_grad/depthwise.wgsl", 1, 4);
+static DEPTHWISE: Shader =
+    shader!("conv2d/weight_grad/depthwise.wgsl", 1, 4, "conv2d/depthwise_pixel.wgsl");
 
 /// Channels, and taps of a row, of an invocation; invocations of a workgroup.
 const CHANNELS: usize = 4;

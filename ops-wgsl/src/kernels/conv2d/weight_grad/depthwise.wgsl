@@ -1,10 +1,8 @@
 // The gradient of a convolution of each channel by itself in its weights: four channels of three taps
 // of a row of the kernel an invocation, over a part of the pixels.
 
-override HALF_X: bool;
 override HALF_DY: bool;
-// Four channels of a pixel lie next to each other at a multiple of four elements.
-override VECTOR_X: bool;
+// As VECTOR_X, of dy.
 override VECTOR_DY: bool;
 // Adds to what dw holds.
 override ACCUMULATE: bool;
@@ -38,31 +36,8 @@ struct Params {
 @group(0) @binding(4) var<storage, read> x4: array<vec4<u32>>;
 @group(0) @binding(5) var<storage, read> dy4: array<vec4<u32>>;
 
-fn load_x(at: u32) -> f32 {
-    return widen(x[word_of(at, HALF_X)], at, HALF_X);
-}
-
 fn load_dy(at: u32) -> f32 {
     return widen(dy[word_of(at, HALF_DY)], at, HALF_DY);
-}
-
-// Four channels of a pixel of the row that begins at `line`; zero in the padding, which wraps around
-// to beyond the image and reads the first pixel. Channels beyond the last: those of the last.
-fn pixel(line: u32, inside: bool, col: u32, channel: u32) -> vec4<f32> {
-    let own = inside && col < params.cols;
-    let at = select(params.skip_x, line + col * params.channels, own);
-    let first = select(0u, channel, own);
-    var values: vec4<f32>;
-    if (VECTOR_X) {
-        values = bitcast<vec4<f32>>(x4[(at + first) >> 2u]);
-    } else {
-        let last = params.channels - 1u;
-        values = vec4<f32>(
-            load_x(at + min(first, last)), load_x(at + min(first + 1u, last)),
-            load_x(at + min(first + 2u, last)), load_x(at + min(first + 3u, last)),
-        );
-    }
-    return select(vec4<f32>(), values, own);
 }
 
 fn gradient(at: u32, channel: u32) -> vec4<f32> {
