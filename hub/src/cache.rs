@@ -3,6 +3,8 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use etcetera::base_strategy::{BaseStrategy, choose_native_strategy};
+
 use crate::table::{Size, Weights};
 use crate::{Error, Result};
 
@@ -16,8 +18,8 @@ pub const CACHE_VARIABLE: &str = "STRIATE_CACHE";
 /// [`Error::NoCache`] if the system has no cache folder for this user.
 pub fn cache_dir() -> Result<PathBuf> {
     let set = std::env::var_os(CACHE_VARIABLE).filter(|folder| !folder.is_empty());
-    let folder = set.map(PathBuf::from).or_else(|| Some(dirs::cache_dir()?.join("striate")));
-    Ok(folder.ok_or(Error::NoCache)?.join("models"))
+    let users = || Some(choose_native_strategy().ok()?.cache_dir().join("striate"));
+    Ok(set.map(PathBuf::from).or_else(users).ok_or(Error::NoCache)?.join("models"))
 }
 
 /// The path of these weights in a folder, if the file exists, is not empty, and has the exact size that the

@@ -4,6 +4,8 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use etcetera::base_strategy::{BaseStrategy, choose_native_strategy};
+
 /// After the magic: a checksum of the rest in hexadecimal digits, and the end of the line.
 const CHECKSUM_BYTES: usize = 17;
 
@@ -54,7 +56,7 @@ pub(crate) fn hash(data: &[u8]) -> u64 {
 
 /// Where caches are kept, unless said otherwise.
 pub(crate) fn default_folder() -> Option<PathBuf> {
-    Some(dirs::cache_dir()?.join("striate"))
+    Some(choose_native_strategy().ok()?.cache_dir().join("striate"))
 }
 
 #[cfg(test)]
