@@ -2,11 +2,13 @@
 
 mod against;
 mod clock;
+mod history;
 mod measure;
 mod models;
 mod ops;
 mod report;
 mod roofline;
+mod trace;
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -21,11 +23,14 @@ use crate::cases::{self, OpCase};
 use crate::error::{Error, Result};
 use crate::inputs;
 use crate::output::{self, Output};
+use crate::outputs::Files;
 
 use against::Against;
 use clock::Clock;
+use history::History;
 use report::Report;
 use roofline::Roofline;
+use trace::Trace;
 
 /// Options of `striate bench`.
 #[derive(Debug, Args)]
@@ -55,6 +60,10 @@ Of several for one case the last counts. Other objects are skipped. A ratio is o
 below 1, ours is shorter. The engine with the shortest minimum comes last. In JSON a case has them as
 `against`: engine, min_ms, median_ms, ratio_min, ratio_median.
 
+A trace shows one more run of each model: the pass, its layers (of a forward pass; each from the end
+of the one before, so that they add up to the pass), and its ops, with their operands, GFLOP/s and
+algorithm. A GPU is waited for after each op then, so that such a pass takes longer.
+
 Examples:
   striate bench vgg-d --layers              where the time of a network goes
   striate bench conv2d                      all convolutions of AlexNet, MattNet and VGG-D
@@ -62,6 +71,8 @@ Examples:
   striate bench vgg-d.sqlite3 --dtype f16 --repeat 20 --format json
   striate bench alexnet --pass step --batch 32
   striate bench alexnet vgg-d --against peers.json
+  striate bench resnet50 --history times.jsonl
+  striate bench resnet50 --trace resnet50.json
   striate bench conv2d/mobilenet_v2         the convolutions of any network
   striate bench --list                      names of models, and of the usual cases")]
 pub(crate) struct BenchArgs {
@@ -95,6 +106,18 @@ pub(crate) struct BenchArgs {
     /// Set the times beside those in this file: of other engines, or of an earlier run.
     #[arg(long, value_name = "FILE", conflicts_with = "list")]
     against: Option<PathBuf>,
+    /// Keep the times in this file (lines of JSON), and set them beside the last ones of this machine
+    /// there.
+    #[arg(long, value_name = "FILE", conflicts_with = "list")]
+    history: Option<PathBuf>,
+    /// What the history calls this build [default: the commit that is checked out here, else the
+    /// version].
+    #[arg(long, value_name = "NAME", requires = "history")]
+    label: Option<String>,
+    /// Run each model once more, and write when its layers and ops ran into this file, for Perfetto or
+    /// Chrome.
+    #[arg(long, value_name = "OUT.json", requires = "targets")]
+    trace: Option<PathBuf>,
 }
 
 /// What of a network is timed.
@@ -150,6 +173,7 @@ struct Bench<'a> {
     pass: Pass,
     roofline: Roofline,
     report: Report,
+    trace: Option<Trace>,
     output: &'a mut Output,
 }
 
@@ -163,16 +187,23 @@ pub(crate) fn run(args: &BenchArgs, global: &Global, output: &mut Output) -> Res
     if args.pass == Pass::Step {
         check_step(args, &targets)?;
     }
+    let trace = trace(args, &targets)?;
     let against = args.against.as_deref().map(Against::read).transpose()?;
     let opened = global.open(true)?;
     let clock = Clock::of(&opened);
-    let device = opened.device;
+    let device = match &trace {
+        Some(trace) => trace.device(opened.device),
+        None => opened.device,
+    };
     let info = device.info();
     let threads = roofline::threads(&info);
     let roofline = roofline::measure(&device, threads, &clock)?;
     let names = targets.iter().map(Target::name);
     let ops = targets.iter().any(|target| matches!(target, Target::Op(_)));
-    let report = Report::new(output.format(), names, ops, args.layers, against);
+    let mut report = Report::new(output.format(), names, ops, args.layers, against);
+    if let Some(path) = &args.history {
+        report.with_history(History::open(path, args.label.as_deref(), &info, threads)?)?;
+    }
     let mut bench = Bench {
         device,
         info,
@@ -187,6 +218,7 @@ pub(crate) fn run(args: &BenchArgs, global: &Global, output: &mut Output) -> Res
         pass: args.pass,
         roofline,
         report,
+        trace,
         output,
     };
     bench.report.begin(&bench.info, threads, &bench.clock, &bench.roofline, bench.output)?;
@@ -197,8 +229,29 @@ pub(crate) fn run(args: &BenchArgs, global: &Global, output: &mut Output) -> Res
             Target::File(name) => models::time_file(&mut bench, &name)?,
         }
     }
-    bench.report.end(bench.output);
-    Ok(())
+    bench.report.end(bench.output)?;
+    bench.trace.map_or(Ok(()), |trace| trace.write())
+}
+
+/// The trace that is asked for, where it overwrites nothing that is read.
+fn trace(args: &BenchArgs, targets: &[Target]) -> Result<Option<Trace>> {
+    let mut files = Files::default();
+    for target in targets {
+        if let Target::File(path) = target {
+            files.reads("the model", Path::new(path));
+        }
+    }
+    files.reads("--against", args.against.as_deref());
+    files.writes("--history", args.history.as_deref());
+    files.writes("--trace", args.trace.as_deref());
+    files.check()?;
+    if let Some(op) = targets.iter().find(|target| matches!(target, Target::Op(_)))
+        && args.trace.is_some()
+    {
+        let text = format!("'--trace' is for models, and '{}' is an op", op.name());
+        return Err(Error::Usage(text));
+    }
+    args.trace.as_deref().map(Trace::new).transpose()
 }
 
 /// Refuses what there is no step of training for.

@@ -84,7 +84,9 @@ fn time_onnx(bench: &mut Bench<'_>, path: &str) -> Result<()> {
         peak_bytes: measure::peak_bytes(),
         traffic,
     };
-    bench.report.case(&case, bench.output)
+    bench.report.case(&case, bench.output)?;
+    let Some(trace) = &mut bench.trace else { return Ok(()) };
+    trace.record(path, bench.pass, bench.batch, |_| run())
 }
 
 /// A layer's cost, and how the device computes it.
@@ -162,9 +164,19 @@ fn time(bench: &mut Bench<'_>, name: &str, network: Network) -> Result<()> {
                 network.forward(&x)?;
                 Ok(bench.device.synchronize()?)
             };
-            (measure::repeat(bench.repeat, &bench.clock, run)?, bench.clock.traffic(run)?)
+            let times = measure::repeat(bench.repeat, &bench.clock, run)?;
+            if let Some(trace) = &mut bench.trace {
+                trace.record(name, bench.pass, bench.batch, |marks| {
+                    network.forward_observed(&x, |node, _| {
+                        marks.done(&node.name);
+                        Ok(())
+                    })?;
+                    Ok(())
+                })?;
+            }
+            (times, bench.clock.traffic(run)?)
         }
-        Pass::Step => time_steps(bench, network, &x)?,
+        Pass::Step => time_steps(bench, name, network, &x)?,
     };
     let total = layers.iter().fold(Work::default(), |sum, layer| sum.plus(layer.work, 1.0));
     let total = match bench.pass {
@@ -196,7 +208,12 @@ fn time(bench: &mut Bench<'_>, name: &str, network: Network) -> Result<()> {
 
 /// Times steps of training on one batch; each moves the weights. (Of which nobody holds a clone: it
 /// would be a copy.)
-fn time_steps(bench: &Bench<'_>, network: Network, x: &Tensor) -> Result<(Times, Option<Traffic>)> {
+fn time_steps(
+    bench: &mut Bench<'_>,
+    name: &str,
+    network: Network,
+    x: &Tensor,
+) -> Result<(Times, Option<Traffic>)> {
     let classes = network.spec().classes();
     let labels = (0..bench.batch).map(|i| (i % classes.max(1)) as u32).collect();
     let labels = Tensor::from_vec(labels, [bench.batch], &bench.device)?;
@@ -206,12 +223,16 @@ fn time_steps(bench: &Bench<'_>, network: Network, x: &Tensor) -> Result<(Times,
     options.biases.rate = 1e-9;
     let mut trainer = Trainer::new(network, options)?;
     let mut iteration = 0;
+    let device = bench.device.clone();
     let mut run = || {
         trainer.step(x, &labels, iteration, 1.0)?;
         iteration += 1;
-        Ok(bench.device.synchronize()?)
+        Ok(device.synchronize()?)
     };
     let times = measure::repeat(bench.repeat, &bench.clock, &mut run)?;
+    if let Some(trace) = &mut bench.trace {
+        trace.record(name, bench.pass, bench.batch, |_| run())?;
+    }
     Ok((times, bench.clock.traffic(&mut run)?))
 }
 

@@ -6,6 +6,7 @@ use striate::tensor::{DType, DeviceInfo};
 use super::Pass;
 use super::against::{Against, Compared, Ours};
 use super::clock::{Clock, Traffic};
+use super::history::History;
 use super::measure::Times;
 use super::roofline::Roofline;
 use crate::args::Format;
@@ -95,6 +96,7 @@ pub(super) struct Report {
     clock: &'static str,
     roofline: Option<Roofline>,
     against: Option<Against>,
+    history: Option<History>,
 }
 
 impl Report {
@@ -118,7 +120,15 @@ impl Report {
             clock: "wall",
             roofline: None,
             against,
+            history: None,
         }
+    }
+
+    /// Sets the times beside those of earlier builds, and keeps them.
+    pub(super) fn with_history(&mut self, history: History) -> Result<()> {
+        self.against.get_or_insert_default().add_builds(&history.earlier()?)?;
+        self.history = Some(history);
+        Ok(())
     }
 
     /// Tells of the machine, before any case.
@@ -176,11 +186,12 @@ impl Report {
         }
     }
 
-    /// Tells at the end what could not be compared.
-    pub(super) fn end(&self, output: &Output) {
+    /// Tells at the end what could not be compared, and writes what is kept.
+    pub(super) fn end(&self, output: &Output) -> Result<()> {
         if let Some(missing) = self.against.as_ref().and_then(Against::missing) {
             output.note(&missing);
         }
+        self.history.as_ref().map_or(Ok(()), History::write)
     }
 
     /// What other engines need for a case.
@@ -217,7 +228,7 @@ impl Report {
 
     /// Our own times.
     fn own(
-        &self,
+        &mut self,
         case: &Case<'_>,
         against: Option<&[Compared]>,
         output: &mut Output,
@@ -228,35 +239,39 @@ impl Report {
         let ms = |seconds: f64| (seconds * 1e7).round() / 1e4;
         let (gflops, gbytes) = (per_second(case.flops) / 1e9, per_second(case.bytes) / 1e9);
         let share = per_second(case.ideal);
+        let line = Line {
+            name: case.name,
+            pass: case.pass.name(),
+            device: &self.device,
+            batch: case.batch,
+            threads: self.threads,
+            repeats: case.times.count(),
+            median_ms: ms(median),
+            min_ms: ms(case.times.min().as_secs_f64()),
+            gflops: rounded(gflops),
+            peak_bytes: case.peak_bytes,
+            dtype: case.dtype.map(DType::name),
+            algorithm: case.algorithm,
+            gbytes_per_s: rounded(gbytes),
+            roofline_share: rounded(share),
+            roofline_gflops: self.roofline.map_or(0.0, |r| rounded(r.flops / 1e9)),
+            roofline_gbytes_per_s: self.roofline.map_or(0.0, |r| rounded(r.bytes / 1e9)),
+            clock: self.clock,
+            wall_median_ms: ms(case.times.wall_median().as_secs_f64()),
+            submissions: case.traffic.map(|traffic| traffic.submissions),
+            dispatches: case.traffic.map(|traffic| traffic.dispatches),
+            waits: case.traffic.map(|traffic| traffic.waits),
+            allocations: case.traffic.map(|traffic| traffic.allocations),
+            bytes_uploaded: case.traffic.map(|traffic| traffic.bytes_uploaded),
+            bytes_bound: case.traffic.map(|traffic| traffic.bytes_bound),
+            bytes_moved: case.traffic.map(|traffic| traffic.bytes_moved),
+            against,
+        };
+        if let Some(history) = &mut self.history {
+            history.keep(&line)?;
+        }
         if self.format == Format::Json {
-            return output.json(&Line {
-                name: case.name,
-                pass: case.pass.name(),
-                device: &self.device,
-                batch: case.batch,
-                threads: self.threads,
-                repeats: case.times.count(),
-                median_ms: ms(median),
-                min_ms: ms(case.times.min().as_secs_f64()),
-                gflops: rounded(gflops),
-                peak_bytes: case.peak_bytes,
-                dtype: case.dtype.map(DType::name),
-                algorithm: case.algorithm,
-                gbytes_per_s: rounded(gbytes),
-                roofline_share: rounded(share),
-                roofline_gflops: self.roofline.map_or(0.0, |r| rounded(r.flops / 1e9)),
-                roofline_gbytes_per_s: self.roofline.map_or(0.0, |r| rounded(r.bytes / 1e9)),
-                clock: self.clock,
-                wall_median_ms: ms(case.times.wall_median().as_secs_f64()),
-                submissions: case.traffic.map(|traffic| traffic.submissions),
-                dispatches: case.traffic.map(|traffic| traffic.dispatches),
-                waits: case.traffic.map(|traffic| traffic.waits),
-                allocations: case.traffic.map(|traffic| traffic.allocations),
-                bytes_uploaded: case.traffic.map(|traffic| traffic.bytes_uploaded),
-                bytes_bound: case.traffic.map(|traffic| traffic.bytes_bound),
-                bytes_moved: case.traffic.map(|traffic| traffic.bytes_moved),
-                against,
-            });
+            return output.json(&line);
         }
         let width = self.name_chars;
         let row = format!(

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use striate_graph::passes::{self, Passes};
 use striate_graph::{
-    Bind, BufferId, Cancel, Graph, Outputs, ParameterId, Plan, Recorded, Run, Source, Value,
+    Bind, BufferId, Cancel, Graph, Node, Outputs, ParameterId, Plan, Recorded, Run, Source, Value,
 };
 use striate_tensor::ops::Algorithm;
 use striate_tensor::{DType, RandomKey, Tensor, TensorType, autograd};
@@ -64,6 +64,30 @@ impl Network {
             prepared: ready.prepared.as_deref().map(Vec::as_slice),
             cancel: limits.cancel.as_ref(),
             memory_limit: limits.memory,
+            ..Run::default()
+        };
+        first(self.run(&ready.plan, x, &mut run)?)
+    }
+
+    /// As [`forward`](Network::forward), and every node of the [plan](Network::plan) is shown to `observe`
+    /// with its output as soon as that was asked for: for those who measure. A device may still be computing
+    /// it.
+    ///
+    /// # Errors
+    /// As [`forward`](Network::forward), and what `observe` gives (see [`Error::visit`]).
+    pub fn forward_observed(
+        &self,
+        x: &Tensor,
+        mut observe: impl FnMut(&Node, &Tensor) -> Result<()>,
+    ) -> Result<Tensor> {
+        self.check_input(x)?;
+        let ready = self.ready(self.all(), x.ty(), false)?;
+        let mut visit = |node: &Node, output: &Tensor| {
+            observe(node, output).map_err(|error| striate_graph::Error::Visit(Box::new(error)))
+        };
+        let mut run = Run {
+            prepared: ready.prepared.as_deref().map(Vec::as_slice),
+            visit: Some(&mut visit),
             ..Run::default()
         };
         first(self.run(&ready.plan, x, &mut run)?)
@@ -252,7 +276,7 @@ impl Network {
         };
         let (_, seen) = lowered.graph.inputs()[0];
         let shown = show(seen, x);
-        let mut each = |node: &striate_graph::Node, tensor: &Tensor| show(node.output, tensor);
+        let mut each = |node: &Node, tensor: &Tensor| show(node.output, tensor);
         let plan = Plan::new(lowered.graph.clone());
         let outputs =
             shown.map_err(|error| Error::from_graph(&self.spec, error)).and_then(|()| {

@@ -5,10 +5,11 @@ mod read;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::Pass;
 use super::report::{Case, Subject};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Names that are told of cases without a figure.
 const TOLD: usize = 5;
@@ -68,10 +69,11 @@ pub(super) struct Ours<'a> {
     pub(super) median_ms: f64,
 }
 
-/// The figures of a file.
-#[derive(Debug)]
+/// The figures of a file, and those of earlier builds.
+#[derive(Debug, Default)]
 pub(super) struct Against {
-    path: String,
+    /// None where there are earlier builds alone.
+    path: Option<String>,
     figures: Vec<Figure>,
     cases: usize,
     /// Names of cases that the file has nothing for.
@@ -93,7 +95,22 @@ impl Against {
             latest.retain(|earlier| !earlier.is_again(&figure));
             latest.push(figure);
         }
-        Ok(Against { path: name, figures: latest, cases: 0, without: Vec::new() })
+        Ok(Against { path: Some(name), figures: latest, ..Against::default() })
+    }
+
+    /// Adds what earlier builds took, from the oldest: of each case the last one counts.
+    pub(super) fn add_builds(&mut self, lines: &[(String, Value)]) -> Result<()> {
+        let mut latest: Vec<(String, Figure)> = Vec::new();
+        for (build, line) in lines {
+            let wrong = |error| Error::message(format!("the history's build {build}: {error}"));
+            let mut figure = Figure::deserialize(line).map_err(wrong)?;
+            figure.engine = None;
+            latest.retain(|(_, earlier)| !earlier.is_again(&figure));
+            latest.push((build.clone(), figure));
+        }
+        let named = |(build, figure)| Figure { engine: Some(format!("striate {build}")), ..figure };
+        self.figures.extend(latest.into_iter().map(named));
+        Ok(())
     }
 
     /// The figures for a case, the best one last.
@@ -125,6 +142,7 @@ impl Against {
 
     /// What there was nothing for, if anything.
     pub(super) fn missing(&self) -> Option<String> {
+        let path = self.path.as_deref()?;
         let (told, more) = self.without.split_at(self.without.len().min(TOLD));
         let more = match more.len() {
             0 => String::new(),
@@ -132,8 +150,7 @@ impl Against {
         };
         (!told.is_empty()).then(|| {
             format!(
-                "{} has nothing for {} of {} cases by pass, batch and threads: {}{more}",
-                self.path,
+                "{path} has nothing for {} of {} cases by pass, batch and threads: {}{more}",
                 self.without.len(),
                 self.cases,
                 told.join(", ")
