@@ -185,6 +185,10 @@ fn features(batch: usize, cases: &mut Vec<OpCase>) -> Result<()> {
     let rows = [batch * 56 * 56];
     let indices = (&rows[..], DType::U32);
     let place = ASKED_FOR.trim_start_matches('/');
+    for &kind in UnaryKind::ALL.iter().filter(|kind| UnaryGrad::takes(kind)) {
+        let place = format!("{}/{place}", kind.name());
+        cases.push(case(&place, UnaryGrad { kind }.into(), &[x, x])?);
+    }
     let mut add = |op: Op, inputs: &[(&[usize], DType)]| -> Result<()> {
         cases.push(case(place, op, inputs)?);
         Ok(())
@@ -286,6 +290,8 @@ fn others(batch: usize, cases: &mut Vec<OpCase>) -> Result<()> {
     add("activation", BatchNormSums.into(), &[x, x, pairs])?;
     let grad = BatchNormGrad { epsilon: norm.epsilon };
     add("activation", grad.into(), &[x, x, pairs, pairs, each])?;
+    add("channels", BatchNormScaleGrad { epsilon: norm.epsilon }.into(), &[pairs, pairs])?;
+    add("channels", RunningMoments { momentum: 0.1, count: 12_544 }.into(), &[pairs, pairs])?;
     let f32 = |dims: &'static [usize]| (dims, DType::F32);
     // Depthwise, as MobileNetV2, EfficientNet and ConvNeXt have them.
     for (place, rows, channels, kernel, stride) in [

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use striate_tensor::ops::RunningMoments;
 use striate_tensor::{HostTensor, Result, Tensor, no_grad};
 
 use crate::layers::{BatchMoments, Buffer, BufferKey, Module, buffers_mut};
@@ -49,12 +50,8 @@ pub fn update_statistics(module: &mut dyn Module, records: &[BatchMoments]) -> R
         for record in records {
             let Some(places) = buffers.get_mut(&record.buffer) else { continue };
             let Some(buffer) = places.first().filter(|_| record.count >= 2) else { continue };
-            let unbiased = record.count as f64 / (record.count - 1) as f64;
-            let momentum = f64::from(record.momentum);
-            let factors = vec![record.momentum, (momentum * unbiased) as f32];
-            let factors = Tensor::from_vec(factors, [2, 1], record.moments.device())?;
-            let kept = buffer.value().affine(1.0 - record.momentum, 0.0)?;
-            let updated = kept.add(&record.moments.mul(&factors)?)?;
+            let step = RunningMoments { momentum: record.momentum, count: record.count };
+            let updated = buffer.value().running_moments(&record.moments, step)?;
             places.iter_mut().for_each(|buffer| buffer.set(updated.clone()));
         }
         Ok(())

@@ -15,6 +15,7 @@ use crate::{
     along, arg_sort, batch_norm, binary, cast, compare, concatenate, conv, cross_entropy,
     cumulative_sum, dropout, fill, flip, gather, group_norm, lrn, lrn_grad, matmul, optimize, pad,
     permute, pool2d, pool2d_grad, random, reduce, resample, select, sgd, slice, softmax, unary,
+    unary_grad,
 };
 
 /// The CPU: its threads, its instruction set, its memory.
@@ -173,6 +174,7 @@ fn execute(
 ) -> Result<Option<Memory>> {
     Ok(match op {
         Op::Unary(op) => unary::unary(cx, op, inputs, output)?,
+        Op::UnaryGrad(op) => unary_grad::unary_grad(cx, op, inputs, output)?,
         Op::Binary(op) => binary::binary(cx, op, inputs, output)?,
         Op::Compare(op) => Some(compare::compare(cx, op, inputs, output)?),
         Op::Select(_) => Some(select::select(cx, inputs, output)?),
@@ -221,6 +223,8 @@ fn execute(
         Op::BatchNorm(op) => Some(batch_norm::batch_norm(cx, op, inputs, output)?),
         Op::BatchNormSums(_) => Some(batch_norm::sums(cx, inputs, output)?),
         Op::BatchNormGrad(op) => Some(batch_norm::grad(cx, op, inputs, output)?),
+        Op::BatchNormScaleGrad(op) => Some(batch_norm::scale_grad(cx, op, inputs, output)?),
+        Op::RunningMoments(op) => Some(batch_norm::running_moments(cx, op, inputs, output)?),
         Op::GroupNorm(op) => Some(group_norm::group_norm(cx, op, inputs, output)?),
         Op::GroupNormSums(op) => Some(group_norm::sums(cx, &op.0, inputs, output)?),
         Op::GroupNormGrad(op) => Some(group_norm::grad(cx, &op.0, inputs, output)?),

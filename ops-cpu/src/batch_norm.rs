@@ -1,6 +1,6 @@
 //! Batch normalization: moments, the normalization, and its gradients.
 
-use striate_tensor::ops::{BatchNorm, BatchNormGrad};
+use striate_tensor::ops::{BatchNorm, BatchNormGrad, BatchNormScaleGrad, RunningMoments};
 use striate_tensor::{Operand, Result, TensorType};
 
 use crate::channels::{self, rows_in_line};
@@ -183,4 +183,39 @@ impl Kernel for Gradient<'_> {
             }
         }
     }
+}
+
+/// The gradient in the scale: operands sums and moments. Few numbers: one thread.
+pub(crate) fn scale_grad(
+    cx: &Context,
+    op: &BatchNormScaleGrad,
+    inputs: &[Operand<'_>],
+    output: &TensorType,
+) -> Result<Memory> {
+    let (sums, moments) = (cx.widen(&inputs[0])?, cx.widen(&inputs[1])?);
+    let channels = output.count();
+    let mut y = cx.pool.take(4 * channels)?;
+    let rows = sums.slice()[channels..].iter().zip(&moments.slice()[channels..]);
+    for (y, (&sum, &variance)) in y.slice_mut::<f32>().iter_mut().zip(rows) {
+        *y = (f64::from(sum) * slope(1.0, variance, op.epsilon)) as f32;
+    }
+    Ok(y)
+}
+
+/// Running moments, one mini-batch on: operands running and batch. Few numbers: one thread.
+pub(crate) fn running_moments(
+    cx: &Context,
+    op: &RunningMoments,
+    inputs: &[Operand<'_>],
+    output: &TensorType,
+) -> Result<Memory> {
+    let (running, batch) = (cx.widen(&inputs[0])?, cx.widen(&inputs[1])?);
+    let [kept, of_mean, of_variance] = op.factors();
+    let channels = output.count() / 2;
+    let mut y = cx.pool.take(4 * output.count())?;
+    let pairs = running.slice().iter().zip(batch.slice()).enumerate();
+    for (y, (at, (running, batch))) in y.slice_mut::<f32>().iter_mut().zip(pairs) {
+        *y = kept * running + batch * if at < channels { of_mean } else { of_variance };
+    }
+    Ok(y)
 }

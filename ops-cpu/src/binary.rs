@@ -48,7 +48,8 @@ pub(crate) fn relu_grad(
     floats(cx, inputs, output, |y, dy| if y <= 0.0 { 0.0 } else { dy })
 }
 
-fn floats(
+/// `f` of each pair, in f32.
+pub(crate) fn floats(
     cx: &Context,
     inputs: &[Operand<'_>],
     output: &TensorType,

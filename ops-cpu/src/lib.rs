@@ -61,6 +61,7 @@ mod slice;
 mod softmax;
 mod threads;
 mod unary;
+mod unary_grad;
 mod walk;
 
 pub use backend::Cpu;

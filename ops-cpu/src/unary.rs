@@ -42,7 +42,7 @@ pub(crate) fn unary(
             if x > 0.0 { x } else { below }
         }),
         UnaryKind::Silu => by!(|x| x * sigmoid(x)),
-        UnaryKind::Gelu => by!(gelu),
+        UnaryKind::Gelu => by!(|x| x * sigmoid(gelu_inner(x).0)),
         UnaryKind::GeluErf => by!(gelu_erf),
         UnaryKind::HardSwish => by!(|x| x * hard_sigmoid(x)),
         UnaryKind::HardSigmoid => by!(hard_sigmoid),
@@ -66,12 +66,16 @@ fn sign(x: f32) -> f32 {
     if x > 0.0 { 1.0 } else { negative }
 }
 
-/// Hendrycks and Gimpel, "Gaussian error linear units", 2016. By `(1 + tanh u) / 2 = sigmoid(2u)`,
-/// which does not lose the digits of small results.
+const TWICE_ROOT_2_BY_PI: f32 = std::f32::consts::FRAC_2_SQRT_PI * std::f32::consts::SQRT_2;
+
+/// GELU (Hendrycks and Gimpel, "Gaussian error linear units", 2016) is `x` times the sigmoid of this, by
+/// `(1 + tanh u) / 2 = sigmoid(2u)`, which does not lose the digits of small results. And the slope of
+/// this.
 #[inline(always)]
-fn gelu(x: f32) -> f32 {
-    const TWICE_ROOT_2_BY_PI: f32 = std::f32::consts::FRAC_2_SQRT_PI * std::f32::consts::SQRT_2;
-    x * sigmoid(TWICE_ROOT_2_BY_PI * (x + 0.044715 * (x * x * x)))
+pub(crate) fn gelu_inner(x: f32) -> (f32, f32) {
+    let square = x * x;
+    let inner = TWICE_ROOT_2_BY_PI * (x + 0.044715 * (square * x));
+    (inner, TWICE_ROOT_2_BY_PI * (1.0 + 3.0 * 0.044715 * square))
 }
 
 /// `x · Φ(x)`, where `Φ` is taken from the nearer end, so that small results keep their digits.
@@ -93,7 +97,7 @@ fn mish(x: f32) -> f32 {
 /// Howard et al., "Searching for MobileNetV3", 2019. Divided before `x` is multiplied with it: the
 /// product does not overflow.
 #[inline(always)]
-fn hard_sigmoid(x: f32) -> f32 {
+pub(crate) fn hard_sigmoid(x: f32) -> f32 {
     clamp(x + 3.0, 0.0, 6.0) / 6.0
 }
 

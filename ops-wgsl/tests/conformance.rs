@@ -64,12 +64,13 @@ macro_rules! families {
 }
 
 families! {
-    small unary small binary small select small compare small cast small reduce
+    small unary small unary_grad small binary small select small compare small cast small reduce
     small arg_reduce small arg_sort small take_along
     small cross_entropy small cross_entropy_grad
     small weighted_cross_entropy small weighted_cross_entropy_grad
     small relu_grad small permute small slice small concatenate
     small pad small gather small gather_grad small flip small lrn small lrn_grad small dropout small uniform
+    small batch_norm_scale_grad small running_moments
     small normal small fill small sgd_momentum small optimize small transfer
     // Products and sums over rows have tests of their own below. The others have images, lines and weights beyond
     // 16 KiB: `tests/large.rs` has others for them.

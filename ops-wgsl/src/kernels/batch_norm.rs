@@ -1,161 +1,32 @@
 //! Batch normalization: moments, the normalization, and its gradients.
 
-use striate_tensor::ops::{Axes, BatchNorm, BatchNormGrad, Fill, Reduce, ReduceKind};
-use striate_tensor::{DType, Result, Shape, TensorType};
+use striate_tensor::ops::{BatchNorm, BatchNormGrad, BatchNormScaleGrad, RunningMoments};
+use striate_tensor::{DType, Result, TensorType};
 
-use super::{
-    BOTH, Constants, WORKGROUP, combinations, computed, counted, elementwise, half, reduce, word,
-};
+use super::channels::{self, extents, zeros};
+use super::{BOTH, Constants, WORKGROUP, combinations, computed, elementwise, half, word};
 use crate::buffer::{GpuBuffer, Source, parts};
 use crate::pipelines::{Shader, shader};
 use crate::queue::{Context, Groups, Launch};
 
-static CHANNEL_SUMS: Shader = shader!("channel_sums.wgsl", 1, 3);
-static MOMENTS: Shader = shader!("moments.wgsl", 1, 2);
 static BATCH_NORM: Shader = shader!("batch_norm.wgsl", 1, 4);
 static BATCH_NORM_GRAD: Shader = shader!("batch_norm_grad.wgsl", 1, 5);
-
-const SQUARES: f64 = 0.0;
-const PRODUCTS: f64 = 1.0;
-
-/// Channels that a workgroup of `channel_sums.wgsl` takes at most.
-const MOST_COLS: usize = 64;
-/// Rows that a lane of it sums alone: more would leave a GPU idle, and lose digits.
-const LANE_ROWS: usize = 64;
-/// Elements of a part, where the channels are many: it is bound as a whole.
-const PART_ELEMS: usize = 1 << 16;
+static SCALE_GRAD: Shader = shader!("batch_norm_scale_grad.wgsl", 1, 2);
+static RUNNING_MOMENTS: Shader = shader!("running_moments.wgsl", 1, 2);
 
 pub(super) fn variants() -> Vec<(&'static Shader, Constants)> {
-    let cols = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0];
-    let mut all = Vec::new();
-    for (kind, half_dy) in [(SQUARES, &BOTH[..1]), (PRODUCTS, BOTH)] {
-        let kind = [kind];
-        let constants =
-            [("KIND", &kind[..]), ("HALF", BOTH), ("HALF_DY", half_dy), ("COLS", &cols)];
-        all.extend(combinations(&CHANNEL_SUMS, &constants));
-    }
-    all.extend(combinations(&MOMENTS, &[]));
-    all.extend(combinations(&BATCH_NORM, &[("HALF", BOTH)]));
+    let mut all = combinations(&BATCH_NORM, &[("HALF", BOTH)]);
     all.extend(combinations(&BATCH_NORM_GRAD, &[("HALF", BOTH), ("HALF_DY", BOTH)]));
+    all.extend(combinations(&SCALE_GRAD, &[]));
+    all.extend(combinations(&RUNNING_MOMENTS, &[]));
     all
 }
 
-/// Rows and channels.
-fn extents(ty: &TensorType) -> (usize, usize) {
-    let channels = ty.shape.dims().last().copied().unwrap_or(1);
-    (ty.count() / channels.max(1), channels)
-}
-
-/// Zeros, for the sums of nothing.
-pub(super) fn zeros(cx: &Context, ty: &TensorType) -> Result<GpuBuffer> {
-    counted::fill(cx, &Fill { ty: *ty, value: 0.0 }, ty)
-}
-
-/// A reduction over the rows, to f32.
-fn over_rows(cx: &Context, kind: ReduceKind, x: Source<'_>, channels: usize) -> Result<GpuBuffer> {
-    let axes: Vec<usize> = (0..x.ty.shape.rank().saturating_sub(1)).collect();
-    let op = Reduce { kind, axes: Axes::new(&axes)?, keep_axes: false };
-    reduce::reduce(cx, &op, x, &TensorType::f32(Shape::new(&[channels])?))
-}
-
-/// The two sums of each channel, `[2, channels]`. The means may be the first row of moments.
-fn channel_sums(
-    cx: &Context,
-    op: &'static str,
-    kind: f64,
-    [x, dy]: [Source<'_>; 2],
-    means: Source<'_>,
-) -> Result<GpuBuffer> {
-    let (rows, channels) = extents(&x.ty);
-    // By the shape alone.
-    let cols = channels.next_power_of_two().min(MOST_COLS);
-    let lanes = WORKGROUP / cols;
-    let part = (PART_ELEMS / channels).clamp(lanes, lanes * LANE_ROWS);
-    let count = rows.div_ceil(part);
-    let ty = TensorType::f32(Shape::new(&[count, 2 * channels])?);
-    let partial = cx.allocate_for(&ty)?;
-    let means = cx.whole(means)?;
-    let row_cuts = [x, dy].map(|x| cx.cuts(count, part * channels * x.ty.dtype.size_bytes()));
-    let [x_cuts, dy_cuts] = row_cuts;
-    for parts in parts(&[x_cuts, dy_cuts, cx.cuts(count, 8 * channels)]) {
-        let rows_here = parts.start * part..(parts.end * part).min(rows);
-        let range = rows_here.start * channels..rows_here.end * channels;
-        let view = cx.view(x, range.clone())?;
-        let dy_view = cx.view(dy, range)?;
-        let sums = parts.start * 2 * channels..parts.end * 2 * channels;
-        let written = cx.written(&partial, DType::F32, sums)?;
-        let half_dy = if kind == SQUARES { 0.0 } else { half(dy) };
-        cx.launch(Launch {
-            op,
-            shader: &CHANNEL_SUMS,
-            constants: &[
-                ("KIND", kind),
-                ("HALF", half(x)),
-                ("HALF_DY", half_dy),
-                ("COLS", cols as f64),
-            ],
-            params: &[
-                word(rows_here.len()),
-                word(channels),
-                word(part),
-                word(parts.len()),
-                view.skip,
-                dy_view.skip,
-                means.skip,
-                written.view.skip,
-            ],
-            outputs: &[&written.view],
-            inputs: &[&view, &dy_view, &means],
-            groups: Groups::Flat(parts.len() * channels.div_ceil(cols)),
-        })?;
-        cx.finish(&partial, &written)?;
-    }
-    if count == 1 {
-        return Ok(partial);
-    }
-    over_rows(cx, ReduceKind::Sum, Source { buffer: &partial, ty }, 2 * channels)
-}
-
-/// `Σ dy` and `Σ dy · (x - mean)` of each channel, `[2, channels]`. There are elements.
-pub(super) fn channel_products(
-    cx: &Context,
-    op: &'static str,
-    operands: [Source<'_>; 2],
-    means: Source<'_>,
-) -> Result<GpuBuffer> {
-    channel_sums(cx, op, PRODUCTS, operands, means)
-}
-
-/// Two passes over `x`: a first estimate of the means, and the sums of what differs from it.
 pub(super) fn moments(cx: &Context, x: Source<'_>, output: &TensorType) -> Result<GpuBuffer> {
-    let (rows, channels) = extents(&x.ty);
-    if rows == 0 {
+    if x.ty.count() == 0 {
         return zeros(cx, output);
     }
-    let means = over_rows(cx, ReduceKind::Mean, x, channels)?;
-    let means = Source { buffer: &means, ty: TensorType::f32(Shape::new(&[channels])?) };
-    let sums = channel_sums(cx, "moments", SQUARES, [x, x], means)?;
-    let sums = cx.whole(Source { buffer: &sums, ty: *output })?;
-    let means = cx.whole(means)?;
-    let y = cx.allocate_for(output)?;
-    let written = cx.written(&y, DType::F32, 0..output.count())?;
-    cx.launch(Launch {
-        op: "moments",
-        shader: &MOMENTS,
-        constants: &[],
-        params: &[
-            word(channels),
-            (rows as f32).to_bits(),
-            means.skip,
-            sums.skip,
-            written.view.skip,
-        ],
-        outputs: &[&written.view],
-        inputs: &[&means, &sums],
-        groups: Groups::Flat(channels.div_ceil(WORKGROUP)),
-    })?;
-    cx.finish(&y, &written)?;
-    Ok(y)
+    channels::moments(cx, "moments", x)
 }
 
 pub(super) fn sums(
@@ -166,7 +37,53 @@ pub(super) fn sums(
     if x.ty.count() == 0 {
         return zeros(cx, output);
     }
-    channel_products(cx, "batch_norm_sums", [x, dy], moments)
+    channels::products(cx, "batch_norm_sums", [x, dy], moments)
+}
+
+pub(super) fn scale_grad(
+    cx: &Context,
+    op: &BatchNormScaleGrad,
+    operands: [Source<'_>; 2],
+    output: &TensorType,
+) -> Result<GpuBuffer> {
+    let params = [word(output.count()), op.epsilon.to_bits()];
+    small(cx, "batch_norm_scale_grad", &SCALE_GRAD, &params, operands, output)
+}
+
+pub(super) fn running_moments(
+    cx: &Context,
+    op: &RunningMoments,
+    operands: [Source<'_>; 2],
+    output: &TensorType,
+) -> Result<GpuBuffer> {
+    let [kept, of_mean, of_variance] = op.factors().map(f32::to_bits);
+    let params = [word(output.count() / 2), kept, of_mean, of_variance];
+    small(cx, "running_moments", &RUNNING_MOMENTS, &params, operands, output)
+}
+
+/// An op on two operands `[2, channels]`, which are bound whole.
+fn small(
+    cx: &Context,
+    op: &'static str,
+    shader: &'static Shader,
+    params: &[u32],
+    [a, b]: [Source<'_>; 2],
+    output: &TensorType,
+) -> Result<GpuBuffer> {
+    let y = cx.allocate_for(output)?;
+    let (a, b) = (cx.whole(a)?, cx.whole(b)?);
+    let written = cx.written(&y, DType::F32, 0..output.count())?;
+    cx.launch(Launch {
+        op,
+        shader,
+        constants: &[],
+        params: &[params, &[a.skip, b.skip, written.view.skip]].concat(),
+        outputs: &[&written.view],
+        inputs: &[&a, &b],
+        groups: Groups::Flat(output.count().div_ceil(WORKGROUP)),
+    })?;
+    cx.finish(&y, &written)?;
+    Ok(y)
 }
 
 /// Calls with a small operand in f32.

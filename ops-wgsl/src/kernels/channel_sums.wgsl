@@ -1,14 +1,9 @@
-// Two sums for each channel over parts of the rows of x [rows, channels]: sums [parts, 2, channels].
-// A workgroup takes COLS channels of a part; its lanes take the rows in turn, and their sums are
-// joined in a tree. The order is the same every time.
+// Two sums for each channel over parts of the rows of x and dy [rows, channels], of dy and of
+// dy (x - mean): sums [parts, 2, channels]. A workgroup takes COLS channels of a part.
 
-// 0 d and d^2, 1 dy and dy d; d = x - mean.
-override KIND: u32;
 override HALF: bool;
 // dy is f16.
 override HALF_DY: bool;
-// Channels of a workgroup: a power of two, up to 64.
-override COLS: u32;
 
 struct Params {
     rows: u32,
@@ -38,16 +33,12 @@ fn load_dy(i: u32) -> f32 {
     return widen(dy[word_of(at, HALF_DY)], at, HALF_DY);
 }
 
-var<workgroup> first: array<f32, 256>;
-var<workgroup> second: array<f32, 256>;
-
 @compute @workgroup_size(256)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let lanes = 256u / COLS;
     let strips = (params.channels + COLS - 1u) / COLS;
     let number = flat_group(group, groups);
     // Those beyond the end do what the last one does: all of a workgroup have to reach its barriers.
@@ -59,30 +50,16 @@ fn main(
     let end = min((part + 1u) * params.part, params.rows);
     var a = 0.0;
     var b = 0.0;
-    for (var row = part * params.part + lane; row < end; row += lanes) {
+    for (var row = part * params.part + lane; row < end; row += 256u / COLS) {
         let i = row * params.channels + channel;
-        let d = load(i) - mean;
-        if (KIND == 0u) {
-            a += d;
-            b += d * d;
-        } else {
-            let slope = load_dy(i);
-            a += slope;
-            b += slope * d;
-        }
+        let slope = load_dy(i);
+        a += slope;
+        b += slope * (load(i) - mean);
     }
-    first[local] = a;
-    second[local] = b;
-    for (var half = lanes / 2u; half > 0u; half /= 2u) {
-        workgroupBarrier();
-        if (lane < half) {
-            first[local] += first[local + half * COLS];
-            second[local] += second[local + half * COLS];
-        }
-    }
+    let both = joined(a, b, local);
     if (lane == 0u && column < params.channels && number / strips < params.parts) {
         let at = params.skip_sums + part * 2u * params.channels + channel;
-        sums[at] = first[local];
-        sums[at + params.channels] = second[local];
+        sums[at] = both.x;
+        sums[at + params.channels] = both.y;
     }
 }

@@ -35,7 +35,7 @@ pub(super) fn variants() -> Vec<(&'static Shader, Constants)> {
 }
 
 /// Numbers of kinds as values of a constant.
-fn numbers(kinds: impl Iterator<Item = u32>) -> Vec<f64> {
+pub(super) fn numbers(kinds: impl Iterator<Item = u32>) -> Vec<f64> {
     kinds.map(f64::from).collect()
 }
 
@@ -66,10 +66,14 @@ pub(super) fn vector_groups(count: usize, half: bool) -> Groups {
     Groups::Flat(count.div_ceil(if half { 8 } else { 4 } * WORKGROUP))
 }
 
+/// `a` and `b` of the shaders of functions of each element.
+pub(super) fn parameters(kind: UnaryKind) -> [f32; 2] {
+    let mut parameters = kind.parameters().into_iter().map(|(_, value)| value);
+    [(); 2].map(|()| parameters.next().unwrap_or_default())
+}
+
 pub(super) fn unary(cx: &Context, op: &Unary, x: Source<'_>) -> Result<GpuBuffer> {
-    // `a` and `b` of the shader.
-    let mut parameters = op.kind.parameters().into_iter().map(|(_, value)| value);
-    let [a, b] = [(); 2].map(|()| parameters.next().unwrap_or_default());
+    let [a, b] = parameters(op.kind);
     let y = cx.allocate_for(&x.ty)?;
     let count = x.ty.count();
     for part in parts(&[cx.cuts(count, x.ty.dtype.size_bytes())]) {

@@ -1,25 +1,52 @@
-//! The gradients of ReLU, of cross-entropy, and of taking entries by index.
+//! The gradients of functions of each element, of cross-entropy, and of taking entries by index.
 
-use striate_tensor::ops::{GatherGrad, Softmax};
+use striate_tensor::ops::{GatherGrad, Softmax, UnaryGrad, UnaryKind};
 use striate_tensor::{DType, Result, TensorType};
 
-use super::elementwise::vector_groups;
+use super::elementwise::{numbers, parameters, vector_groups};
 use super::movement::sources;
 use super::softmax::softmax;
-use super::{BOTH, Constants, WORKGROUP, combinations, computed, half, word};
+use super::{BOTH, Constants, WORKGROUP, combinations, computed, half, kinds, word};
 use crate::buffer::{GpuBuffer, Source, parts};
 use crate::pipelines::{Shader, shader};
 use crate::queue::{Context, Groups, Launch};
 
+static UNARY_GRAD: Shader = shader!("unary_grad.wgsl", 1, 2; kinds::unary_grad);
 static RELU_GRAD: Shader = shader!("relu_grad.wgsl", 1, 2);
 static CROSS_ENTROPY_GRAD: Shader = shader!("cross_entropy_grad.wgsl", 1, 3);
 static GATHER_GRAD: Shader = shader!("gather_grad.wgsl", 1, 2);
 
 pub(super) fn variants() -> Vec<(&'static Shader, Constants)> {
-    let mut all = combinations(&RELU_GRAD, &[("HALF_Y", BOTH), ("HALF", BOTH)]);
+    let kinds = UnaryKind::ALL.iter().filter(|kind| UnaryGrad::takes(kind));
+    let kinds = numbers(kinds.map(UnaryKind::number));
+    let mut all = combinations(&UNARY_GRAD, &[("KIND", &kinds), ("HALF", BOTH)]);
+    all.extend(combinations(&RELU_GRAD, &[("HALF_Y", BOTH), ("HALF", BOTH)]));
     all.extend(combinations(&CROSS_ENTROPY_GRAD, &[("HALF_DY", BOTH)]));
     all.extend(combinations(&GATHER_GRAD, &[("HALF", BOTH)]));
     all
+}
+
+pub(super) fn unary_grad(
+    cx: &Context,
+    op: &UnaryGrad,
+    [kept, dy]: [Source<'_>; 2],
+) -> Result<GpuBuffer> {
+    let [a, b] = parameters(op.kind);
+    let dx = cx.allocate_for(&dy.ty)?;
+    let count = dy.ty.count();
+    for part in parts(&[cx.cuts(count, dy.ty.dtype.size_bytes())]) {
+        let written = cx.written(&dx, dy.ty.dtype, part.clone())?;
+        cx.launch(Launch {
+            op: "unary_grad",
+            shader: &UNARY_GRAD,
+            constants: &[("KIND", f64::from(op.kind.number())), ("HALF", half(dy))],
+            params: &[word(part.len()), a.to_bits(), b.to_bits()],
+            outputs: &[&written.view],
+            inputs: &[&cx.view(kept, part.clone())?, &cx.view(dy, part.clone())?],
+            groups: vector_groups(part.len(), dy.half()),
+        })?;
+    }
+    Ok(dx)
 }
 
 pub(super) fn relu_grad(cx: &Context, [y, dy]: [Source<'_>; 2]) -> Result<GpuBuffer> {

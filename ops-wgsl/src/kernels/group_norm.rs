@@ -5,7 +5,8 @@ use std::ops::Range;
 use striate_tensor::ops::{GroupExtents, GroupNorm};
 use striate_tensor::{DType, Result, Shape, TensorType};
 
-use super::batch_norm::{channel_products, widened, zeros};
+use super::batch_norm::widened;
+use super::channels::{products, zeros};
 use super::{BOTH, Constants, WORKGROUP, combinations, computed, counted, half, word};
 use crate::buffer::{GpuBuffer, Source, parts};
 use crate::pipelines::{Shader, shader};
@@ -221,5 +222,5 @@ pub(super) fn sums(
     let wide = TensorType::f32(x.ty.shape);
     let normalized = group_norm(cx, norm, [x, ones, nothing], &wide)?;
     let normalized = Source { buffer: &normalized, ty: wide };
-    channel_products(cx, "group_norm_sums", [normalized, dy], nothing)
+    products(cx, "group_norm_sums", [normalized, dy], nothing)
 }

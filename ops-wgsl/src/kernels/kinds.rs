@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use striate_tensor::ops::{BinaryKind, CompareKind, ReduceKind, UnaryKind};
+use striate_tensor::ops::{BinaryKind, CompareKind, ReduceKind, UnaryGrad, UnaryKind};
 
 /// `const REDUCE_SUM: u32 = 0u;` and so on.
 fn constants(op: &str, kinds: impl Iterator<Item = (&'static str, u32)>) -> String {
@@ -16,10 +16,26 @@ fn constants(op: &str, kinds: impl Iterator<Item = (&'static str, u32)>) -> Stri
 
 /// `apply`: the function of `unary.wgsl` that has the name of the kind.
 pub(super) fn unary() -> String {
-    let mut text = String::from("\nfn apply(x: f32) -> f32 {\n    switch (KIND) {\n");
-    for kind in UnaryKind::ALL {
+    apply("x: f32", "unary_", "x", UnaryKind::ALL.iter())
+}
+
+/// `apply`: the function of `unary_grad.wgsl` that has the name of the kind.
+pub(super) fn unary_grad() -> String {
+    let kinds = UnaryKind::ALL.iter().filter(|kind| UnaryGrad::takes(kind));
+    apply("kept: f32, dy: f32", "grad_", "kept, dy", kinds)
+}
+
+/// A function that calls that of the kind.
+fn apply<'a>(
+    parameters: &str,
+    prefix: &str,
+    arguments: &str,
+    kinds: impl Iterator<Item = &'a UnaryKind>,
+) -> String {
+    let mut text = format!("\nfn apply({parameters}) -> f32 {{\n    switch (KIND) {{\n");
+    for kind in kinds {
         let (name, number) = (kind.name(), kind.number());
-        let _ = writeln!(text, "        case {number}u: {{ return unary_{name}(x); }}");
+        let _ = writeln!(text, "        case {number}u: {{ return {prefix}{name}({arguments}); }}");
     }
     text + "        default: { return float_of(QUIET_NAN); }\n    }\n}\n"
 }
@@ -50,14 +66,20 @@ mod tests {
     }
 
     #[test]
-    fn every_unary_function_is_written_and_no_other() {
-        let text = file("unary.wgsl");
-        let written: Vec<&str> =
-            text.split("fn unary_").skip(1).filter_map(|s| s.split('(').next()).collect();
-        for name in UnaryKind::NAMES {
-            assert!(written.contains(name), "unary.wgsl has no function `unary_{name}`");
-        }
-        assert_eq!(written.len(), UnaryKind::NAMES.len(), "functions of no kind: {written:?}");
+    fn every_function_is_written_and_no_other() {
+        let has = |file_name: &str, prefix: &str, names: Vec<&str>| {
+            let text = file(file_name);
+            let start = format!("fn {prefix}");
+            let written = text.split(&start).skip(1);
+            let written: Vec<&str> = written.filter_map(|s| s.split('(').next()).collect();
+            for name in &names {
+                assert!(written.contains(name), "{file_name} has no function `{prefix}{name}`");
+            }
+            assert_eq!(written.len(), names.len(), "functions of no kind: {written:?}");
+        };
+        has("unary.wgsl", "unary_", UnaryKind::NAMES.to_vec());
+        let graded = UnaryKind::ALL.iter().filter(|kind| UnaryGrad::takes(kind));
+        has("unary_grad.wgsl", "grad_", graded.map(UnaryKind::name).collect());
     }
 
     /// A switch has a default that no kind is meant to reach, so the compiler of shaders does not see

@@ -5,6 +5,7 @@
 
 mod along;
 mod batch_norm;
+mod channels;
 mod choice;
 mod conv2d;
 mod counted;
@@ -59,6 +60,7 @@ pub fn specialisations() -> Vec<Specialisation> {
     let all = [
         along::variants(),
         batch_norm::variants(),
+        channels::variants(),
         conv2d::variants(),
         counted::variants(),
         elementwise::variants(),
@@ -165,6 +167,7 @@ fn named(error: Error, op: &Op) -> Error {
 fn run(cx: &Context, op: &Op, x: &[Source<'_>], output: &TensorType) -> Result<GpuBuffer> {
     match op {
         Op::Unary(op) => elementwise::unary(cx, op, x[0]),
+        Op::UnaryGrad(op) => gradients::unary_grad(cx, op, [x[0], x[1]]),
         Op::Binary(op) => elementwise::binary(cx, op, [x[0], x[1]], output),
         Op::Compare(op) => elementwise::compare(cx, op, [x[0], x[1]], output),
         Op::Select(_) => elementwise::select(cx, [x[0], x[1], x[2]], output),
@@ -221,6 +224,8 @@ fn run(cx: &Context, op: &Op, x: &[Source<'_>], output: &TensorType) -> Result<G
         Op::BatchNorm(op) => batch_norm::batch_norm(cx, op, [x[0], x[1], x[2], x[3]], output),
         Op::BatchNormSums(_) => batch_norm::sums(cx, [x[0], x[1], x[2]], output),
         Op::BatchNormGrad(op) => batch_norm::grad(cx, op, [x[0], x[1], x[2], x[3], x[4]], output),
+        Op::BatchNormScaleGrad(op) => batch_norm::scale_grad(cx, op, [x[0], x[1]], output),
+        Op::RunningMoments(op) => batch_norm::running_moments(cx, op, [x[0], x[1]], output),
         Op::GroupNorm(op) => group_norm::group_norm(cx, op, [x[0], x[1], x[2]], output),
         Op::GroupNormSums(op) => group_norm::sums(cx, &op.0, [x[0], x[1]], output),
         Op::GroupNormGrad(op) => group_norm::grad(cx, &op.0, [x[0], x[1], x[2]], output),
@@ -274,6 +279,7 @@ pub(crate) fn supports(op: &Op, inputs: &[TensorType]) -> bool {
     matches!(
         op,
         Op::Unary(_)
+            | Op::UnaryGrad(_)
             | Op::Binary(_)
             | Op::Compare(_)
             | Op::Select(_)
@@ -316,6 +322,8 @@ pub(crate) fn supports(op: &Op, inputs: &[TensorType]) -> bool {
             | Op::BatchNorm(_)
             | Op::BatchNormSums(_)
             | Op::BatchNormGrad(_)
+            | Op::BatchNormScaleGrad(_)
+            | Op::RunningMoments(_)
             | Op::GroupNorm(_)
             | Op::GroupNormSums(_)
             | Op::GroupNormGrad(_)

@@ -1,18 +1,37 @@
-// The moments [2, channels] of channels, from first estimates of the means, and from the sums of d
-// and d^2, d = x - estimate. What the estimate is off by is corrected in both.
+// The moments of each channel over parts of the rows of x [rows, channels]: pairs [parts, 2, channels], the
+// means less the channel's origin, and the variances. A workgroup takes COLS channels of a part, and goes
+// through it twice, the second time from a cache. Where there is one part alone, these are the moments.
+
+override HALF: bool;
 
 struct Params {
+    rows: u32,
     channels: u32,
-    count: f32,
-    skip_means: u32,
-    skip_sums: u32,
-    skip_y: u32,
+    // Rows of a part, of which the last may have fewer, and how many parts there are.
+    part: u32,
+    parts: u32,
+    // Whether the one part is all rows.
+    whole: u32,
+    skip: u32,
+    skip_origins: u32,
+    skip_pairs: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read_write> y: array<f32>;
-@group(0) @binding(2) var<storage, read> means: array<f32>;
-@group(0) @binding(3) var<storage, read> sums: array<f32>;
+@group(0) @binding(1) var<storage, read_write> pairs: array<f32>;
+@group(0) @binding(2) var<storage, read> x: array<u32>;
+// The first row of all.
+@group(0) @binding(3) var<storage, read> origins: array<u32>;
+
+fn load(i: u32) -> f32 {
+    let at = i + params.skip;
+    return widen(x[word_of(at, HALF)], at, HALF);
+}
+
+fn origin_of(channel: u32) -> f32 {
+    let at = channel + params.skip_origins;
+    return origin(widen(origins[word_of(at, HALF)], at, HALF));
+}
 
 @compute @workgroup_size(256)
 fn main(
@@ -20,14 +39,38 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let channel = flat_group(group, groups) * 256u + local;
-    if (channel >= params.channels) { return; }
-    let estimate = means[params.skip_means + channel];
-    let sum = sums[params.skip_sums + channel];
-    let squares = sums[params.skip_sums + params.channels + channel];
-    let off = sum / params.count;
-    // Beside an infinite mean, every difference is infinite.
-    let mean = select(estimate + off, estimate, is_nan(off) || is_infinite(off));
-    y[params.skip_y + channel] = mean;
-    y[params.skip_y + params.channels + channel] = maximum(squares - sum * off, 0.0) / params.count;
+    let strips = (params.channels + COLS - 1u) / COLS;
+    let number = flat_group(group, groups);
+    // Those beyond the end do what the last one does: all of a workgroup have to reach its barriers.
+    let part = min(number / strips, params.parts - 1u);
+    let column = (number % strips) * COLS + local % COLS;
+    let channel = min(column, params.channels - 1u);
+    let start = part * params.part + local / COLS;
+    let end = min((part + 1u) * params.part, params.rows);
+    let count = f32(end - part * params.part);
+    let zero = origin_of(channel);
+
+    var sum = 0.0;
+    for (var row = start; row < end; row += 256u / COLS) {
+        sum += load(row * params.channels + channel) - zero;
+    }
+    let estimate = joined(sum, 0.0, local).x / count;
+
+    var a = 0.0;
+    var b = 0.0;
+    for (var row = start; row < end; row += 256u / COLS) {
+        let d = (load(row * params.channels + channel) - zero) - estimate;
+        a += d;
+        b += d * d;
+    }
+    let sums = joined(a, b, local);
+    if (local < COLS && column < params.channels && number / strips < params.parts) {
+        // What the estimate is off by is corrected in both.
+        let off = sums.x / count;
+        // Beside an infinite mean, every difference is infinite.
+        let mean = select(estimate + off, estimate, is_nan(off) || is_infinite(off));
+        let at = params.skip_pairs + part * 2u * params.channels + channel;
+        pairs[at] = select(mean, zero + mean, params.whole != 0u);
+        pairs[at + params.channels] = maximum(sums.y - sums.x * off, 0.0) / count;
+    }
 }

@@ -6,7 +6,9 @@ use super::Settings;
 use super::cases::{Case, Tolerance, finite_max, random, table};
 use super::strategies::{dims, float, seed};
 use super::values::{FLOATS, NON_FINITE, Values, sprinkled, tensor};
-use crate::ops::{BatchNorm, BatchNormGrad, BatchNormSums, Moments};
+use crate::ops::{
+    BatchNorm, BatchNormGrad, BatchNormScaleGrad, BatchNormSums, Moments, RunningMoments,
+};
 use crate::reference::Floats;
 use crate::{DType, Device, HostTensor};
 
@@ -227,5 +229,59 @@ pub fn batch_norm_grad(device: &Device, settings: &Settings) {
     let types = prop::sample::select(types().collect::<Vec<_>>());
     random(device, settings, (dims(2..=5), types, seed()), |(dims, types, seed)| {
         grad_case(1e-5, &dims, types, seed)
+    });
+}
+
+/// Numbers of channels.
+const CHANNELS: [usize; 8] = [0, 1, 3, 17, 64, 255, 257, 1100];
+
+fn scale_grad_case(epsilon: f32, channels: usize, seed: u64) -> Case {
+    let sums = tensor(&[2, channels], DType::F32, Values::Range(-20.0, 20.0), seed ^ 2);
+    let inputs = [sums, statistics(channels, seed)];
+    Case::new(BatchNormScaleGrad { epsilon }, inputs, Tolerance::Each { floor: 0.0 })
+}
+
+/// [`BatchNormScaleGrad`].
+///
+/// # Panics
+/// Where the device disagrees with the reference.
+pub fn batch_norm_scale_grad(device: &Device, settings: &Settings) {
+    for (channels, seed) in CHANNELS.into_iter().zip(0..) {
+        table(device, settings, [1e-5, 0.25].map(|e| scale_grad_case(e, channels, seed)));
+    }
+    for which in 0..2 {
+        let mut case = scale_grad_case(1e-5, 300, 1);
+        case.inputs[which] = sprinkled(case.inputs[which].clone(), NON_FINITE, 20, 2);
+        table(device, settings, [case]);
+    }
+    random(device, settings, (0..2000usize, seed()), |(channels, seed)| {
+        scale_grad_case(1e-3, channels, seed)
+    });
+}
+
+fn running_case(step: RunningMoments, channels: usize, seed: u64) -> Case {
+    let inputs = [statistics(channels, seed), statistics(channels, seed ^ 2)];
+    // A sum of two means, which may cancel.
+    Case::new(step, inputs, Tolerance::Each { floor: 1.0 })
+}
+
+/// [`RunningMoments`].
+///
+/// # Panics
+/// Where the device disagrees with the reference.
+pub fn running_moments(device: &Device, settings: &Settings) {
+    let steps = [(0.1, 2), (0.0, 3), (1.0, 50_000), (0.001, 1 << 40)];
+    let steps = steps.map(|(momentum, count)| RunningMoments { momentum, count });
+    for (channels, seed) in CHANNELS.into_iter().zip(0..) {
+        table(device, settings, steps.map(|step| running_case(step, channels, seed)));
+    }
+    for which in 0..2 {
+        let mut case = running_case(steps[0], 300, 1);
+        case.inputs[which] = sprinkled(case.inputs[which].clone(), NON_FINITE, 20, 2);
+        table(device, settings, [case]);
+    }
+    let parameters = (0..2000usize, 0f32..=1f32, 2..1000u64, seed());
+    random(device, settings, parameters, |(channels, momentum, count, seed)| {
+        running_case(RunningMoments { momentum, count }, channels, seed)
     });
 }

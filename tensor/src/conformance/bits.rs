@@ -86,6 +86,10 @@ pub(super) fn cases() -> Vec<Case> {
                 signed(&[70], 3),
             ],
         ),
+        case(
+            UnaryGrad { kind: UnaryKind::Silu }.into(),
+            vec![signed(&[300, 401], 1), signed(&[300, 401], 2)],
+        ),
         case(ReluGrad.into(), vec![signed(&[300, 401], 1), signed(&[300, 401], 2)]),
         case(
             GatherGrad { axis: 0, extent: 40 }.into(),
@@ -184,6 +188,11 @@ pub(super) fn cases() -> Vec<Case> {
                 signed(&[2, 48], 3),
                 signed(&[48], 4),
             ],
+        ),
+        case(BatchNormScaleGrad { epsilon: 1e-5 }.into(), vec![signed(&[2, 48], 3), statistics()]),
+        case(
+            RunningMoments { momentum: 0.1, count: 4551 }.into(),
+            vec![signed(&[2, 48], 3), statistics()],
         ),
         case(GroupNorm::layer(1e-5).into(), vec![image(), signed(&[48], 2), signed(&[48], 3)]),
         case(GroupNorm::group(8, 1e-5).into(), vec![image(), signed(&[48], 2), signed(&[48], 3)]),

@@ -64,6 +64,7 @@ mod resample;
 mod samples;
 mod softmax;
 mod strategies;
+mod unary_grad;
 mod values;
 
 pub use bits::{bits, digest};
@@ -134,6 +135,7 @@ macro_rules! families {
 
 families! { $
     elementwise::unary,
+    unary_grad::unary_grad,
     elementwise::binary,
     elementwise::compare,
     elementwise::select,
@@ -176,6 +178,8 @@ families! { $
     batch_norm::batch_norm,
     batch_norm::batch_norm_sums,
     batch_norm::batch_norm_grad,
+    batch_norm::batch_norm_scale_grad,
+    batch_norm::running_moments,
     group_norm::group_norm,
     group_norm::group_norm_sums,
     group_norm::group_norm_grad,

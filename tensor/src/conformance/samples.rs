@@ -77,6 +77,9 @@ fn elementwise(all: &mut Vec<Sample>) {
             add(op, vec![x]);
         }
     }
+    for &kind in UnaryKind::ALL.iter().filter(|kind| UnaryGrad::takes(kind)) {
+        add(UnaryGrad { kind }.into(), vec![positive(&[9], 0), floats(&[9], 3)]);
+    }
     for &kind in BinaryKind::ALL {
         add(Binary { kind }.into(), vec![positive(&[2, 3], 0), positive(&[3], 4)]);
     }
@@ -196,6 +199,9 @@ fn others(all: &mut Vec<Sample>) {
     let sums = floats(&[2, 3], 6);
     let operands = vec![x.clone(), dy, moments, sums, of_channels(1)];
     add(BatchNormGrad { epsilon: 1e-5 }.into(), operands);
+    let pairs = vec![floats(&[2, 3], 6), positive(&[2, 3], 2)];
+    add(BatchNormScaleGrad { epsilon: 1e-5 }.into(), pairs.clone());
+    add(RunningMoments { momentum: 0.1, count: 5 }.into(), pairs);
 
     let norm = GroupNorm::group(2, 1e-5);
     let images = floats(&[2, 2, 4], 0);

@@ -3,7 +3,9 @@
 //! Channels are the last axis; the batch is all other axes together.
 
 use super::gradient::{before_relu, bias_gradient};
-use super::{Backward, Op, OpRule, Saved, float, of_dtype, operands, same_shape};
+use super::{
+    Backward, BatchNormScaleGrad, Op, OpRule, Saved, float, of_dtype, operands, same_shape,
+};
 use crate::{DType, Error, Result, Shape, Tensor, TensorType};
 
 /// The number of channels.
@@ -16,7 +18,12 @@ fn channels(op: &'static str, x: &TensorType) -> Result<usize> {
 }
 
 /// Checks a pair of numbers for each channel.
-fn pairs(op: &'static str, what: &'static str, ty: &TensorType, channels: usize) -> Result<()> {
+pub(super) fn pairs(
+    op: &'static str,
+    what: &'static str,
+    ty: &TensorType,
+    channels: usize,
+) -> Result<()> {
     of_dtype(op, what, ty, DType::F32)?;
     same_shape(op, what, &Shape::new(&[2, channels])?, &ty.shape)
 }
@@ -188,7 +195,10 @@ impl OpRule for BatchNorm {
             let channels = mean.ty().count();
             Tensor::concatenate(&[&mean, &variance], 0)?.reshape([2, channels])
         };
-        let dscale = || row(sums()?, 1)?.mul(&inverse()?);
+        let dscale = || {
+            let op = BatchNormScaleGrad { epsilon: self.epsilon }.into();
+            execute(op, &[sums()?, cx.operand(1)?])
+        };
         let dshift = || match self.needs_sums(given) {
             true => row(sums()?, 0),
             false => bias_gradient(dy),

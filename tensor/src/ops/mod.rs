@@ -8,6 +8,7 @@ mod adaptive;
 mod along;
 mod arg_sort;
 mod batch_norm;
+mod batch_statistics;
 mod binary;
 mod cast;
 mod compare;
@@ -44,12 +45,14 @@ mod softmax;
 mod table;
 mod taps;
 mod unary;
+mod unary_grad;
 mod weighted_cross_entropy;
 
 pub use adaptive::adaptive_windows;
 pub use along::{Scatter, TakeAlong};
 pub use arg_sort::ArgSort;
 pub use batch_norm::{BatchNorm, BatchNormGrad, BatchNormSums, Moments};
+pub use batch_statistics::{BatchNormScaleGrad, RunningMoments};
 pub use binary::{Binary, BinaryKind};
 pub use cast::Cast;
 pub use compare::{Compare, CompareKind};
@@ -84,7 +87,8 @@ pub use slice::Slice;
 pub use softmax::Softmax;
 pub use table::{Differentiable, OpFacts};
 pub use taps::Taps;
-pub use unary::{Unary, UnaryKind};
+pub use unary::{Slope, Unary, UnaryKind};
+pub use unary_grad::UnaryGrad;
 pub use weighted_cross_entropy::{WeightedCrossEntropy, WeightedCrossEntropyGrad};
 
 use crate::{DType, Error, Result, Shape, Tensor, TensorType};
@@ -174,6 +178,8 @@ use table::{CONSTANT, SECOND};
 ops! {
     /// One number to one number, element by element.
     Unary(Unary): UnaryKind::NAMES, Of(&[0]);
+    /// The gradient of a function of each element.
+    UnaryGrad(UnaryGrad): &["unary_grad"], Without(SECOND);
     /// Two numbers to one, with broadcasting.
     Binary(Binary): BinaryKind::NAMES, Of(&[0, 1]);
     /// Two numbers to a truth value, with broadcasting.
@@ -257,6 +263,11 @@ ops! {
     BatchNormSums(BatchNormSums): &["batch_norm_sums"], Without(SECOND);
     /// The gradient of batch normalization in its input.
     BatchNormGrad(BatchNormGrad): &["batch_norm_grad"], Without(SECOND);
+    /// The gradient of batch normalization in its scale.
+    BatchNormScaleGrad(BatchNormScaleGrad): &["batch_norm_scale_grad"], Without(SECOND);
+    /// Running moments, one mini-batch on.
+    RunningMoments(RunningMoments): &["running_moments"],
+        Without("what a network keeps of mini-batches is not trained");
     /// Normalization of groups of channels: layer, group and instance normalization.
     GroupNorm(GroupNorm): &["group_norm"], Of(&[0, 1, 2]);
     /// The gradients of group normalization in scale and shift.

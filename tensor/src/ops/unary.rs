@@ -1,8 +1,8 @@
 //! Element by element: one number to one number.
 
-use super::gradient::zero;
 use super::kinds::kinds;
 use super::relu::relu_grad;
+use super::unary_grad::UnaryGrad;
 use super::{Backward, OpRule, Saved, float, operands};
 use crate::{Error, Result, Tensor, TensorType};
 
@@ -96,6 +96,54 @@ kinds! {
 impl UnaryKind {
     /// ReLU up to 6, `min(max(x, 0), 6)`: a [`Clamp`](UnaryKind::Clamp).
     pub const RELU6: UnaryKind = UnaryKind::Clamp { min: 0.0, max: 6.0 };
+
+    /// What the slope is computed from: whichever of input and output gives it with less work, or with
+    /// more digits.
+    pub const fn slope(&self) -> Slope {
+        match self {
+            UnaryKind::Neg
+            | UnaryKind::Affine { .. }
+            | UnaryKind::Sign
+            | UnaryKind::Floor
+            | UnaryKind::Ceil
+            | UnaryKind::Round => Slope::Constant,
+            UnaryKind::Sqrt
+            | UnaryKind::Rsqrt
+            | UnaryKind::Recip
+            | UnaryKind::Exp
+            | UnaryKind::Tanh
+            | UnaryKind::Sigmoid
+            | UnaryKind::Relu => Slope::OfOutput,
+            UnaryKind::Abs
+            | UnaryKind::Square
+            | UnaryKind::Log
+            | UnaryKind::Sin
+            | UnaryKind::Cos
+            | UnaryKind::LeakyRelu { .. }
+            | UnaryKind::Elu { .. }
+            | UnaryKind::Silu
+            | UnaryKind::Gelu
+            | UnaryKind::GeluErf
+            | UnaryKind::HardSwish
+            | UnaryKind::HardSigmoid
+            | UnaryKind::Softplus
+            | UnaryKind::Mish
+            | UnaryKind::Erf
+            | UnaryKind::Powf { .. }
+            | UnaryKind::Clamp { .. } => Slope::OfInput,
+        }
+    }
+}
+
+/// What the slope of a [`UnaryKind`] is computed from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slope {
+    /// Nothing: it is the same everywhere, or almost everywhere.
+    Constant,
+    /// The input.
+    OfInput,
+    /// The output.
+    OfOutput,
 }
 
 /// Element by element, one number to one number. Operand: floats of any shape. Output: as it.
@@ -126,152 +174,29 @@ impl OpRule for Unary {
     }
 
     fn saved(&self, _: &[bool]) -> Saved {
-        match self.kind {
-            UnaryKind::Neg
-            | UnaryKind::Affine { .. }
-            | UnaryKind::Sign
-            | UnaryKind::Floor
-            | UnaryKind::Ceil
-            | UnaryKind::Round => Saved::NOTHING,
-            UnaryKind::Sqrt
-            | UnaryKind::Rsqrt
-            | UnaryKind::Recip
-            | UnaryKind::Exp
-            | UnaryKind::Tanh
-            | UnaryKind::Sigmoid
-            | UnaryKind::Relu => Saved::OUTPUT,
-            UnaryKind::Abs
-            | UnaryKind::Square
-            | UnaryKind::Log
-            | UnaryKind::Sin
-            | UnaryKind::Cos
-            | UnaryKind::LeakyRelu { .. }
-            | UnaryKind::Elu { .. }
-            | UnaryKind::Silu
-            | UnaryKind::Gelu
-            | UnaryKind::GeluErf
-            | UnaryKind::HardSwish
-            | UnaryKind::HardSigmoid
-            | UnaryKind::Softplus
-            | UnaryKind::Mish
-            | UnaryKind::Erf
-            | UnaryKind::Powf { .. }
-            | UnaryKind::Clamp { .. } => Saved::operand(0),
+        match self.kind.slope() {
+            Slope::Constant => Saved::NOTHING,
+            Slope::OfInput => Saved::operand(0),
+            Slope::OfOutput => Saved::OUTPUT,
         }
     }
 
-    /// `dy` times the derivative, which is written in `x` or in `y`, whichever was kept.
     fn gradient(&self, cx: &Backward<'_>) -> Result<Vec<Option<Tensor>>> {
-        let x = || cx.wide_operand(0);
-        let y = || cx.wide_output();
-        let dy = cx.wide_dy()?;
-        let times = |slope: Tensor| dy.mul(&slope);
-        let dx = match self.kind {
+        let kept = match self.kind {
             UnaryKind::Sign | UnaryKind::Floor | UnaryKind::Ceil | UnaryKind::Round => {
                 return Ok(vec![None]);
             }
             // A constant.
             UnaryKind::Powf { exponent: 0.0 } => return Ok(vec![None]),
-            UnaryKind::Relu => relu_grad(cx.output()?, cx.dy()),
-            UnaryKind::Neg => dy.neg(),
-            UnaryKind::Abs => times(x()?.sign()?),
-            UnaryKind::Square => times(x()?.affine(2.0, 0.0)?),
-            UnaryKind::Sqrt => dy.div(&y()?.affine(2.0, 0.0)?),
-            UnaryKind::Rsqrt => {
-                let y = y()?;
-                times(y.square()?.mul(&y)?.affine(-0.5, 0.0)?)
-            }
-            UnaryKind::Recip => times(y()?.square()?.neg()?),
-            UnaryKind::Exp => times(y()?),
-            UnaryKind::Log => dy.div(&x()?),
-            UnaryKind::Sin => times(x()?.cos()?),
-            UnaryKind::Cos => times(x()?.sin()?.neg()?),
-            UnaryKind::Tanh => times(y()?.square()?.affine(-1.0, 1.0)?),
-            UnaryKind::Sigmoid => {
-                let y = y()?;
-                times(y.mul(&y.affine(-1.0, 1.0)?)?)
-            }
-            UnaryKind::LeakyRelu { slope } => {
-                let x = x()?;
-                x.gt(&zero(&x)?)?.select(&dy, &dy.affine(slope, 0.0)?)
-            }
-            UnaryKind::Elu { alpha } => {
-                let x = x()?;
-                let below = times(x.exp()?.affine(alpha, 0.0)?)?;
-                x.gt(&zero(&x)?)?.select(&dy, &below)
-            }
-            UnaryKind::Silu => {
-                let x = x()?;
-                let s = x.sigmoid()?;
-                times(s.mul(&x.mul(&s.affine(-1.0, 1.0)?)?.affine(1.0, 1.0)?)?)
-            }
-            UnaryKind::Gelu => times(gelu_slope(&x()?)?),
-            UnaryKind::GeluErf => times(gelu_erf_slope(&x()?)?),
-            UnaryKind::HardSwish => {
-                let x = x()?;
-                // Outside the bend it is 0 or 1, which the hard sigmoid is there.
-                let bend = x.affine(1.0 / 3.0, 0.5)?;
-                times(bends(&x)?.select(&bend, &x.hard_sigmoid()?)?)
-            }
-            UnaryKind::HardSigmoid => {
-                bends(&x()?)?.select(&dy.affine(1.0 / 6.0, 0.0)?, &zero(&dy)?)
-            }
-            UnaryKind::Softplus => times(x()?.sigmoid()?),
-            UnaryKind::Mish => times(mish_slope(&x()?)?),
-            UnaryKind::Erf => {
-                const TWO_BY_ROOT_PI: f32 = std::f32::consts::FRAC_2_SQRT_PI;
-                times(x()?.square()?.neg()?.exp()?.affine(TWO_BY_ROOT_PI, 0.0)?)
-            }
-            UnaryKind::Affine { scale, .. } => dy.affine(scale, 0.0),
-            UnaryKind::Powf { exponent } => {
-                times(x()?.powf(exponent - 1.0)?.affine(exponent, 0.0)?)
-            }
-            UnaryKind::Clamp { min, max } => {
-                let x = x()?;
-                x.eq(&x.clamp(min, max)?)?.select(&dy, &zero(&dy)?)
-            }
+            UnaryKind::Neg => return Ok(vec![Some(cx.dy().neg()?)]),
+            UnaryKind::Affine { scale, .. } => return Ok(vec![Some(cx.dy().affine(scale, 0.0)?)]),
+            UnaryKind::Relu => return Ok(vec![Some(relu_grad(cx.output()?, cx.dy())?)]),
+            kind if kind.slope() == Slope::OfOutput => cx.output()?,
+            _ => cx.operand(0)?,
         };
-        Ok(vec![Some(dx?)])
+        let op = UnaryGrad { kind: self.kind }.into();
+        Ok(vec![Some(cx.device().execute(&op, &[kept, cx.dy()])?)])
     }
-}
-
-/// Whether `x` is between -3 and 3, where the hard sigmoid is neither 0 nor 1.
-fn bends(x: &Tensor) -> Result<Tensor> {
-    x.abs()?.affine(-1.0, 3.0)?.gt(&zero(x)?)
-}
-
-/// Of `x / 2 · (1 + t)` with `t = tanh(c · (x + d · x³))`: `(1 + t) / 2 + x / 2 · (1 - t²) · c · (1 +
-/// 3 · d · x²)`.
-fn gelu_slope(x: &Tensor) -> Result<Tensor> {
-    const C: f32 = 0.797_884_6; // √(2 / π)
-    const D: f32 = 0.044_715;
-    // Beyond this it is 0 or 1 in f32, and 0 times an infinite square must not make it NaN.
-    let x = x.clamp(-10.0, 10.0)?;
-    let square = x.square()?;
-    let t = x.mul(&square.affine(C * D, C)?)?.tanh()?;
-    let inner = square.affine(3.0 * C * D, C)?;
-    let bend = t.square()?.affine(-0.5, 0.5)?.mul(&x)?.mul(&inner)?;
-    t.affine(0.5, 0.5)?.add(&bend)
-}
-
-/// `Φ(x) + x · φ(x)`, with the density `φ(x) = e^(-x² / 2) / √(2π)` of the normal distribution.
-fn gelu_erf_slope(x: &Tensor) -> Result<Tensor> {
-    const ROOT_HALF: f32 = std::f32::consts::FRAC_1_SQRT_2;
-    const DENSITY_AT_0: f32 = 0.398_942_3; // 1 / √(2π)
-    // Beyond this it is 0 or 1 in f32, and an infinity times 0 must not make it NaN.
-    let x = x.clamp(-20.0, 20.0)?;
-    let share = x.affine(ROOT_HALF, 0.0)?.erf()?.affine(0.5, 0.5)?;
-    let density = x.square()?.affine(-0.5, 0.0)?.exp()?.affine(DENSITY_AT_0, 0.0)?;
-    share.add(&x.mul(&density)?)
-}
-
-/// Of `x · t` with `t = tanh(softplus(x))`: `t + x · sigmoid(x) · (1 - t²)`.
-fn mish_slope(x: &Tensor) -> Result<Tensor> {
-    // Beyond this it is 0 or 1 in f32, and an infinity times 0 must not make it NaN.
-    let x = x.clamp(-110.0, 30.0)?;
-    let t = x.softplus()?.tanh()?;
-    let bend = t.square()?.affine(-1.0, 1.0)?;
-    t.add(&x.mul(&x.sigmoid()?)?.mul(&bend)?)
 }
 
 macro_rules! methods {

@@ -1,7 +1,7 @@
 //! Batch normalization: moments, the normalization, and its gradients.
 
 use super::values::{Floats, relu};
-use crate::ops::{BatchNorm, BatchNormGrad};
+use crate::ops::{BatchNorm, BatchNormGrad, BatchNormScaleGrad, RunningMoments};
 
 /// The number of channels, and of elements in each.
 fn extents(x: &Floats) -> (usize, usize) {
@@ -80,4 +80,21 @@ pub(super) fn grad(
         slopes[c] * (dy - of_dy[c] / count as f64 - (x - means[c]) * along)
     };
     x.values.iter().zip(&dy.values).enumerate().map(dx).collect()
+}
+
+pub(super) fn scale_grad(op: &BatchNormScaleGrad, sums: &Floats, moments: &Floats) -> Vec<f64> {
+    let rows = sums.values.iter().zip(&moments.values).skip(sums.values.len() / 2);
+    rows.map(|(sum, variance)| sum / (variance + f64::from(op.epsilon)).sqrt()).collect()
+}
+
+pub(super) fn running_moments(op: &RunningMoments, running: &Floats, batch: &Floats) -> Vec<f64> {
+    let [momentum, count] = [f64::from(op.momentum), op.count as f64];
+    let channels = running.values.len() / 2;
+    let pairs = running.values.iter().zip(&batch.values).enumerate();
+    pairs
+        .map(|(at, (running, batch))| {
+            let unbiased = if at < channels { 1.0 } else { count / (count - 1.0) };
+            (1.0 - momentum) * running + momentum * unbiased * batch
+        })
+        .collect()
 }

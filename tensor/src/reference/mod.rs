@@ -35,6 +35,7 @@ mod sgd;
 mod slice;
 mod softmax;
 mod unary;
+mod unary_grad;
 mod values;
 
 pub use backend::Reference;
@@ -71,6 +72,7 @@ pub fn execute(op: &Op, inputs: &[&HostTensor]) -> Result<HostTensor> {
 
     let values: HostValues = match op {
         Op::Unary(op) => floats(unary::unary(op, &float(0))),
+        Op::UnaryGrad(op) => floats(unary_grad::unary_grad(op, &float(0), &float(1))),
         Op::Binary(op) => binary::binary(op, inputs[0], inputs[1], &output),
         Op::Compare(op) => compare::compare(op, &float(0), &float(1), shape).into(),
         Op::Select(_) => select::select(inputs[0], inputs[1], inputs[2], shape),
@@ -160,6 +162,8 @@ pub fn execute(op: &Op, inputs: &[&HostTensor]) -> Result<HostTensor> {
         Op::BatchNormGrad(op) => {
             floats(batch_norm::grad(op, &float(0), &float(1), &float(2), &float(3), &float(4)))
         }
+        Op::BatchNormScaleGrad(op) => floats(batch_norm::scale_grad(op, &float(0), &float(1))),
+        Op::RunningMoments(op) => floats(batch_norm::running_moments(op, &float(0), &float(1))),
         Op::GroupNorm(op) => floats(group_norm::group_norm(op, &float(0), &float(1), &float(2))?),
         Op::GroupNormSums(op) => floats(group_norm::sums(&op.0, &float(0), &float(1))?),
         Op::GroupNormGrad(op) => floats(group_norm::grad(&op.0, &float(0), &float(1), &float(2))?),

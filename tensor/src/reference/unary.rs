@@ -49,12 +49,12 @@ fn if_positive(x: f64, otherwise: f64) -> f64 {
     if x > 0.0 { x } else { otherwise }
 }
 
-fn sigmoid(x: f64) -> f64 {
+pub(super) fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
 }
 
 /// Howard et al., "Searching for MobileNetV3", 2019.
-fn hard_sigmoid(x: f64) -> f64 {
+pub(super) fn hard_sigmoid(x: f64) -> f64 {
     (x + 3.0).clamp(0.0, 6.0) / 6.0
 }
 
@@ -65,7 +65,7 @@ fn gelu(x: f64) -> f64 {
 }
 
 /// `ln(1 + eˣ)`, of an exponential that cannot be infinite.
-fn softplus(x: f64) -> f64 {
+pub(super) fn softplus(x: f64) -> f64 {
     relu(x) + (-x.abs()).exp().ln_1p()
 }
 
@@ -87,7 +87,7 @@ fn erf(x: f64) -> f64 {
 }
 
 /// `1 - erf(x)`: `e^(-x²) / √π / (x + ½ / (x + 1 / (x + 1½ / (x + …))))` far from 0.
-fn erfc(x: f64) -> f64 {
+pub(super) fn erfc(x: f64) -> f64 {
     if x.abs() < SERIES_UP_TO {
         return 1.0 - erf(x);
     }
