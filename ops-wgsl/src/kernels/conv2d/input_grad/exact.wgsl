@@ -28,6 +28,8 @@ struct Params {
     padding: vec2<u32>,
     dilation: vec2<u32>,
     skip_dx: u32,
+    // Words of `non_finite`.
+    flags: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -35,7 +37,10 @@ struct Params {
 @group(0) @binding(2) var<storage, read> dy: array<u32>;
 @group(0) @binding(3) var<storage, read> w: array<u32>;
 @group(0) @binding(4) var<storage, read> bias: array<u32>;
+// Not all 0 where a weight is NaN or infinite.
 @group(0) @binding(5) var<storage, read> non_finite: array<u32>;
+
+var<workgroup> seen: atomic<u32>;
 
 // An element of dx.
 fn element(i: u32) {
@@ -83,7 +88,15 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    if (NON_FINITE && non_finite[0] == 0u) { return; }
+    if (NON_FINITE) {
+        if (local == 0u) { atomicStore(&seen, 0u); }
+        workgroupBarrier();
+        for (var at = local; at < params.flags; at += 64u) {
+            if (non_finite[at] != 0u) { atomicStore(&seen, 1u); }
+        }
+        workgroupBarrier();
+        if (atomicLoad(&seen) == 0u) { return; }
+    }
     var i = flat_group(group, groups) * 64u + local;
     if (i >= params.count) { return; }
     // There are few invocations where most often none of them has work.

@@ -5,7 +5,7 @@
 //! adds nothing, unless a weight is NaN or infinite: then `exact.wgsl` computes all of it once more.
 //! It is launched every time, and finds on the GPU whether there is such a weight.
 
-use striate_tensor::ops::{self, Conv2d, Conv2dInputGrad, ConvTranspose2d, Fill, Phase};
+use striate_tensor::ops::{self, Conv2d, Conv2dInputGrad, ConvTranspose2d, Phase};
 use striate_tensor::{DType, Result, Shape, TensorType};
 
 use super::simple::INVOCATIONS;
@@ -13,7 +13,7 @@ use super::{Convolution, Extents, banded, image_parts, launch};
 use crate::buffer::{GpuBuffer, Source, View};
 use crate::kernels::gemm::{Class, Strided};
 use crate::kernels::images::Band;
-use crate::kernels::{BOTH, Constants, combinations, computed, counted, half, word};
+use crate::kernels::{BOTH, Constants, combinations, computed, half, word};
 use crate::pipelines::{Shader, flag, shader};
 use crate::queue::{Context, Groups, Launch};
 
@@ -22,6 +22,8 @@ static TURNED: Shader = shader!("conv2d/input_grad/turned.wgsl", 2, 1);
 
 /// Workgroups of the launch that most often has nothing to do.
 const MOST_GROUPS: usize = 256;
+/// Workgroups that turn weights: each leaves a word, and every workgroup of the launch above reads all.
+const TURNING_GROUPS: usize = 512;
 
 pub(super) fn variants() -> Vec<(&'static Shader, Constants)> {
     let names = ["HALF_DY", "HALF_W", "HALF_BIAS", "BIAS", "NON_FINITE"];
@@ -79,16 +81,18 @@ fn gradient(
         if !all {
             gradient.begin(dx)?;
         }
-        if extents.out == 0 {
+        let phases = rows.iter().flat_map(|row| cols.iter().map(move |col| [*row, *col]));
+        let flags: usize = phases.clone().map(|phase| gradient.turning_groups(phase)).sum();
+        if extents.out == 0 || flags == 0 {
             return Ok(());
         }
-        let ty = TensorType::new(Shape::new(&[1])?, DType::U32);
-        let non_finite = counted::fill(cx, &Fill { value: 0.0, ty }, &ty)?;
+        let ty = TensorType::new(Shape::new(&[flags])?, DType::U32);
+        let non_finite = cx.allocate_for(&ty)?;
         let non_finite = Source { buffer: &non_finite, ty };
-        for row in &rows {
-            for col in &cols {
-                gradient.phase(dx, [*row, *col], non_finite)?;
-            }
+        let mut first_flag = 0;
+        for phase in phases {
+            gradient.phase(dx, phase, (non_finite, first_flag))?;
+            first_flag += gradient.turning_groups(phase);
         }
         gradient.exact(dx, Some(non_finite))
     })
@@ -126,18 +130,34 @@ impl Gradient<'_> {
         self.convolve(dx, &extents, None, (self.w.0, &self.w.1))
     }
 
-    /// The pixels of a phase.
-    fn phase(&self, dx: Source<'_>, [row, col]: [Phase; 2], non_finite: Source<'_>) -> Result<()> {
+    /// The shape of the weights that saw a phase, turned.
+    fn turned(&self, [row, col]: [Phase; 2]) -> [usize; 4] {
+        let Extents { channels, out, groups, .. } = self.extents;
+        [channels, row.taps, col.taps, out / groups]
+    }
+
+    /// The workgroups that turn them.
+    fn turning_groups(&self, phase: [Phase; 2]) -> usize {
+        let count: usize = self.turned(phase).iter().product();
+        count.div_ceil(INVOCATIONS).clamp(1, TURNING_GROUPS)
+    }
+
+    /// The pixels of a phase. Whether a weight is not finite, is left in the words from the given one on.
+    fn phase(
+        &self,
+        dx: Source<'_>,
+        [row, col]: [Phase; 2],
+        (non_finite, first_flag): (Source<'_>, usize),
+    ) -> Result<()> {
         let Gradient { cx, ref extents, w: (w, ref weights), .. } = *self;
         let Extents { channels, out, kernel, groups, .. } = *extents;
         let (group_channels, group_out) = (channels / groups, out / groups);
-        let shape = Shape::new(&[channels, row.taps, col.taps, group_out])?;
-        let ty = TensorType::f32(shape);
+        let ty = TensorType::f32(Shape::new(&self.turned([row, col]))?);
         let buffer = cx.allocate_for(&ty)?;
         let turned = Source { buffer: &buffer, ty };
         let view = cx.whole(turned)?;
         let count = ty.count();
-        let sizes = [count, 0, kernel[0], kernel[1], group_channels, group_out].map(word);
+        let sizes = [count, first_flag, kernel[0], kernel[1], group_channels, group_out].map(word);
         let mut params = sizes.to_vec();
         params.extend([weights.skip, 0]);
         let taps = [row.tap, col.tap, row.taps, col.taps, row.step, col.step];
@@ -149,7 +169,7 @@ impl Gradient<'_> {
             params: &params,
             outputs: &[&view, &cx.whole(non_finite)?],
             inputs: &[weights],
-            groups: Groups::Flat(count.div_ceil(INVOCATIONS)),
+            groups: Groups::Flat(self.turning_groups([row, col])),
         })?;
         let extents = Extents {
             out_rows: row.count,
@@ -242,6 +262,7 @@ impl Gradient<'_> {
     fn exact(&self, dx: Source<'_>, non_finite: Option<Source<'_>>) -> Result<()> {
         let Gradient { cx, dy, ref extents, w: (w, ref weights), .. } = *self;
         let bias = self.bias();
+        let flags = non_finite.map_or(0, |non_finite| non_finite.ty.count());
         let non_finite = non_finite.map(|non_finite| cx.whole(non_finite)).transpose()?;
         for images in image_parts(cx, extents, dx, dy) {
             let range = images.start * extents.out_image()..images.end * extents.out_image();
@@ -252,7 +273,7 @@ impl Gradient<'_> {
             params.extend(extents.words());
             params.extend([view.skip, weights.skip, bias.map_or(0, |(view, _)| view.skip)]);
             params.extend(extents.windows());
-            params.push(written.view.skip);
+            params.extend([written.view.skip, word(flags)]);
             let groups = range.len().div_ceil(INVOCATIONS);
             let groups = if non_finite.is_some() { groups.min(MOST_GROUPS) } else { groups };
             cx.launch(Launch {
