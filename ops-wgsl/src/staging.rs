@@ -11,9 +11,11 @@ const BUFFER_BYTES: u64 = 8 << 20;
 /// Staging buffers for uploads, at most: writing one overlaps with copying another.
 const BUFFERS: usize = 8;
 /// Bytes read back at a time.
-const READBACK_BYTES: u64 = 32 << 20;
+pub(crate) const READBACK_BYTES: u64 = 32 << 20;
+/// Readback buffers that are kept for the next reads.
+const READBACKS_KEPT: usize = 4;
 
-/// The ring of upload buffers, and the readback buffer.
+/// The ring of upload buffers, and readback buffers.
 ///
 /// Each upload buffer goes round: mapped and filled from the front, submitted, asked for again, and
 /// free when the GPU has copied from it.
@@ -26,7 +28,8 @@ pub(crate) struct Staging {
     /// Mapped again.
     free: Arc<Mutex<Vec<wgpu::Buffer>>>,
     made: usize,
-    readback: Option<wgpu::Buffer>,
+    /// Readback buffers that nobody uses.
+    readbacks: Vec<wgpu::Buffer>,
 }
 
 /// Room in a staging buffer.
@@ -122,25 +125,24 @@ impl Staging {
     /// A buffer to copy to what is to be read.
     pub(crate) fn readback(&mut self, gpu: &Gpu, bytes: usize) -> Result<wgpu::Buffer> {
         let size = (bytes as u64).next_power_of_two().clamp(1 << 16, READBACK_BYTES);
-        match self.readback.take() {
-            Some(buffer) if buffer.size() >= size => Ok(buffer),
-            _ => {
-                let descriptor = wgpu::BufferDescriptor {
-                    label: Some("readback"),
-                    size,
-                    usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-                    mapped_at_creation: false,
-                };
-                gpu.scoped(size as usize, || gpu.device.create_buffer(&descriptor))
-            }
+        if let Some(place) = self.readbacks.iter().position(|buffer| buffer.size() == size) {
+            return Ok(self.readbacks.swap_remove(place));
         }
+        let descriptor = wgpu::BufferDescriptor {
+            label: Some("readback"),
+            size,
+            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        };
+        gpu.scoped(size as usize, || gpu.device.create_buffer(&descriptor))
     }
 
-    /// Reads what was copied to a readback buffer, after the copy was submitted.
-    pub(crate) fn read(&mut self, gpu: &Gpu, from: wgpu::Buffer, to: &mut [u8]) -> Result<()> {
-        read_mapped(gpu, &from, to)?;
-        self.readback = Some(from);
-        Ok(())
+    /// Takes a readback buffer back that is not mapped any more.
+    pub(crate) fn give_back(&mut self, buffer: wgpu::Buffer) {
+        self.readbacks.push(buffer);
+        if self.readbacks.len() > READBACKS_KEPT {
+            self.readbacks.remove(0);
+        }
     }
 }
 
