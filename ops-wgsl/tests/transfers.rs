@@ -147,6 +147,22 @@ fn the_host_waits_only_for_a_read_that_it_looks_at() {
     assert!(gpu.profile().since(&before).waits <= 1);
 }
 
+/// The pictures of AlexNet's mini-batch of 128 are more than the staging memory that is kept.
+#[test]
+fn large_mini_batches_are_uploaded_without_a_wait() {
+    let Some(gpu) = gpu(full_limits()) else { return };
+    let device = Device::new(gpu.clone());
+    let shape = [128, 225, 225, 3];
+    let values: Vec<f32> = (0..shape.iter().product()).map(|i: usize| (i % 8191) as f32).collect();
+    let before = gpu.profile();
+    let batches = [0; 2].map(|_| Tensor::from_vec(values.clone(), shape, &device).unwrap());
+    let asked = gpu.profile().since(&before);
+    assert_eq!((asked.waits, asked.bytes_uploaded), (0, 2 * 4 * values.len() as u64), "{asked:?}");
+    for batch in batches {
+        assert!(batch.to_vec::<f32>().unwrap() == values);
+    }
+}
+
 #[test]
 fn a_device_is_opened_without_blocking() {
     if gpu(full_limits()).is_none() {
