@@ -207,9 +207,12 @@ fn time_steps(bench: &Bench<'_>, network: Network, x: &Tensor) -> Result<(Times,
     let mut trainer = Trainer::new(network, options)?;
     let mut iteration = 0;
     let mut run = || {
-        trainer.step(x, &labels, iteration, 1.0)?;
+        // As a training on a device alone steps: it does not wait for the loss on the way.
+        let step = trainer.step_pending(x, &labels, iteration, 1.0)?;
         iteration += 1;
-        Ok(bench.device.synchronize()?)
+        bench.device.synchronize()?;
+        step.wait()?;
+        Ok(())
     };
     let times = measure::repeat(bench.repeat, &bench.clock, &mut run)?;
     Ok((times, bench.clock.traffic(&mut run)?))
