@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use striate_graph::{Cancel, Error, Graph, NoTensors, Node, NodeOp, ParameterId, Plan, Run};
 use striate_tensor::{
-    Backend, Buffer, BufferData, Device, DeviceInfo, HostTensor, HostValues, Op, Operand,
+    Backend, Buffer, BufferData, Device, DeviceInfo, HostTensor, HostValues, Op, Operand, Pending,
     Reference, Result, Shape, Target, Tensor, TensorType, ops,
 };
 
@@ -88,7 +88,7 @@ impl Backend for Counting {
         Ok(self.counted(self.inner.upload(values)?))
     }
 
-    fn download(&self, buffer: &Buffer, ty: &TensorType) -> Result<HostTensor> {
+    fn download(&self, buffer: &Buffer, ty: &TensorType) -> Result<Pending<HostTensor>> {
         self.inner.download(&buffer.downcast::<Counted>().unwrap().inner, ty)
     }
 

@@ -10,8 +10,8 @@ use striate_nn::{
     Cancel, Context, Error, Network, NetworkSpec, RunLimits, Seed, conv2d, lrn, pool,
 };
 use striate_tensor::{
-    Backend, Buffer, Device, DeviceInfo, HostTensor, HostValues, Op, Operand, RandomKey, Reference,
-    Result, Target, Tensor, TensorType,
+    Backend, Buffer, Device, DeviceInfo, HostTensor, HostValues, Op, Operand, Pending, RandomKey,
+    Reference, Result, Target, Tensor, TensorType,
 };
 
 fn device() -> Device {
@@ -57,7 +57,7 @@ impl Backend for Watched {
         self.inner.upload(values)
     }
 
-    fn download(&self, buffer: &Buffer, ty: &TensorType) -> Result<HostTensor> {
+    fn download(&self, buffer: &Buffer, ty: &TensorType) -> Result<Pending<HostTensor>> {
         self.inner.download(buffer, ty)
     }
 

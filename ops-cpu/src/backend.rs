@@ -3,7 +3,7 @@
 use striate_tensor::ops::Custom;
 use striate_tensor::{
     Backend, Buffer, DType, DeviceInfo, DeviceKind, Error, HostTensor, HostValues, Op, Operand,
-    Result, SharedBytes, Target, TensorType, f16, reference,
+    Pending, Result, SharedBytes, Target, TensorType, f16, reference,
 };
 
 use crate::buffer::{CpuBuffer, Storage, elements};
@@ -102,8 +102,8 @@ impl Backend for Cpu {
         Ok(CpuBuffer::pooled(memory))
     }
 
-    fn download(&self, buffer: &Buffer, ty: &TensorType) -> Result<HostTensor> {
-        host(&Operand { buffer, ty })
+    fn download(&self, buffer: &Buffer, ty: &TensorType) -> Result<Pending<HostTensor>> {
+        Ok(Pending::ready(host(&Operand { buffer, ty })?))
     }
 
     fn execute(&self, op: &Op, inputs: &[Operand<'_>], output: &TensorType) -> Result<Buffer> {

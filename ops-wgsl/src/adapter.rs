@@ -54,9 +54,14 @@ pub struct AdapterInfo {
     pub driver: String,
 }
 
-/// The adapters of this machine, the best first: discrete, then integrated, then software.
+/// The adapters of this machine, the best first: discrete, then integrated, then software. It waits for
+/// drivers to load.
 pub fn adapters() -> Vec<AdapterInfo> {
-    found().iter().enumerate().map(|(index, adapter)| describe(index, adapter)).collect()
+    listed(pollster::block_on(found()))
+}
+
+fn listed(adapters: &[wgpu::Adapter]) -> Vec<AdapterInfo> {
+    adapters.iter().enumerate().map(|(index, adapter)| describe(index, adapter)).collect()
 }
 
 pub(crate) fn describe(index: usize, adapter: &wgpu::Adapter) -> AdapterInfo {
@@ -96,22 +101,24 @@ const BACKENDS: wgpu::Backends =
     wgpu::Backends::VULKAN.union(wgpu::Backends::METAL).union(wgpu::Backends::DX12);
 
 /// The adapters, asked for once: loading a driver takes a while, and adapters do not come and go.
-fn found() -> &'static [wgpu::Adapter] {
+async fn found() -> &'static [wgpu::Adapter] {
     static FOUND: OnceLock<Vec<wgpu::Adapter>> = OnceLock::new();
-    FOUND.get_or_init(|| {
-        let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
-        descriptor.backends = BACKENDS;
-        // Validation layers are for debugging wgpu itself: they cost time in every call.
-        descriptor.flags = wgpu::InstanceFlags::empty();
-        let instance = wgpu::Instance::new(descriptor);
-        let mut adapters = pollster::block_on(instance.enumerate_adapters(BACKENDS));
-        adapters.retain(|adapter| {
-            let flags = adapter.get_downlevel_capabilities().flags;
-            flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS)
-        });
-        adapters.sort_by_key(|adapter| rank(adapter.get_info().device_type));
-        adapters
-    })
+    if let Some(found) = FOUND.get() {
+        return found;
+    }
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    descriptor.backends = BACKENDS;
+    // Validation layers are for debugging wgpu itself: they cost time in every call.
+    descriptor.flags = wgpu::InstanceFlags::empty();
+    let instance = wgpu::Instance::new(descriptor);
+    let mut adapters = instance.enumerate_adapters(BACKENDS).await;
+    adapters.retain(|adapter| {
+        let flags = adapter.get_downlevel_capabilities().flags;
+        flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS)
+    });
+    adapters.sort_by_key(|adapter| rank(adapter.get_info().device_type));
+    // Who asked at the same time found the same ones.
+    FOUND.get_or_init(|| adapters)
 }
 
 /// Whether there can be graphics hardware: false where its driver would have made a device file and
@@ -134,12 +141,12 @@ fn may_have_hardware(_: &std::path::Path) -> bool {
 }
 
 /// The adapter that a choice means, and its index.
-pub(crate) fn choose(choice: &AdapterChoice) -> Result<(usize, wgpu::Adapter)> {
+pub(crate) async fn choose(choice: &AdapterChoice) -> Result<(usize, wgpu::Adapter)> {
     if *choice == AdapterChoice::Hardware && !may_have_hardware("/dev".as_ref()) {
         let reason = "no graphics hardware has a device file in /dev".into();
         return Err(Error::UnknownDevice { name: wanted(choice), reason });
     }
-    let adapters = found();
+    let adapters = found().await;
     let software =
         |adapter: &wgpu::Adapter| adapter.get_info().device_type == wgpu::DeviceType::Cpu;
     let place = match choice {
@@ -153,7 +160,7 @@ pub(crate) fn choose(choice: &AdapterChoice) -> Result<(usize, wgpu::Adapter)> {
     };
     match place {
         Some(index) => Ok((index, adapters[index].clone())),
-        None => Err(Error::UnknownDevice { name: wanted(choice), reason: missing() }),
+        None => Err(Error::UnknownDevice { name: wanted(choice), reason: missing(adapters) }),
     }
 }
 
@@ -188,8 +195,8 @@ fn wanted(choice: &AdapterChoice) -> String {
 }
 
 /// Which adapters there are, or what is missing for there to be one.
-fn missing() -> String {
-    let adapters = adapters();
+fn missing(adapters: &[wgpu::Adapter]) -> String {
+    let adapters = listed(adapters);
     if adapters.is_empty() {
         return NO_DRIVER.into();
     }
@@ -214,6 +221,10 @@ const NO_DRIVER: &str = "there is no Vulkan driver; install your graphics card's
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn choose(choice: &AdapterChoice) -> Result<(usize, wgpu::Adapter)> {
+        pollster::block_on(super::choose(choice))
+    }
 
     #[test]
     fn what_is_not_there_is_an_error_that_says_what_is() {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use striate_tensor::{
-    Backend, Buffer, DeviceInfo, Error, HostTensor, HostValues, Op, Operand, Result, SharedBytes,
-    Target, TensorType,
+    Backend, Buffer, DeviceInfo, Error, HostTensor, HostValues, Op, Operand, Pending, Result,
+    SharedBytes, Target, TensorType,
 };
 
 use crate::adapter::AdapterChoice;
@@ -16,6 +16,7 @@ use crate::options::Options;
 use crate::pipelines::Pipelines;
 use crate::profile::{Clock, Profile};
 use crate::queue::Context;
+use crate::reads;
 use crate::tune::{self, Tuner};
 use crate::variants::{Variant, variants};
 
@@ -29,25 +30,46 @@ struct Opened {
 }
 
 impl Wgpu {
-    /// Opens an adapter.
+    /// Opens an adapter, and waits for it: [`open`](Wgpu::open) does not.
     ///
     /// # Errors
     /// [`Error::UnknownDevice`] where there is no such adapter, [`Error::Device`] where it cannot
     /// be opened.
     pub fn new(choice: &AdapterChoice, options: Options) -> Result<Self> {
-        Self::with(choice, options.clone(), |gpu| {
-            // Another class is asked for to see its own kernels.
-            let folder = options.cache.as_deref().filter(|_| options.class.is_none());
-            Choices::Settled(tune::winners(gpu, folder))
-        })
+        pollster::block_on(Self::open(choice, options))
     }
 
-    pub(crate) fn with(
+    /// Opens an adapter without blocking, for programs that must not: the future is for any executor.
+    ///
+    /// ```
+    /// use striate_ops_wgsl::{AdapterChoice, Options, Wgpu};
+    /// use striate_tensor::{Device, Result, Tensor};
+    ///
+    /// async fn sum(values: Vec<f32>) -> Result<f32> {
+    ///     let device = Device::new(Wgpu::open(&AdapterChoice::Gpu, Options::default()).await?);
+    ///     let count = values.len();
+    ///     let x = Tensor::from_vec(values, [count], &device)?;
+    ///     x.sum_all()?.read_scalar().await
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`new`](Wgpu::new).
+    pub async fn open(choice: &AdapterChoice, options: Options) -> Result<Self> {
+        let folder = options.cache.clone().filter(|_| options.class.is_none());
+        Self::with(choice, options, |gpu| {
+            // Another class is asked for to see its own kernels.
+            Choices::Settled(tune::winners(gpu, folder.as_deref()))
+        })
+        .await
+    }
+
+    pub(crate) async fn with(
         choice: &AdapterChoice,
         options: Options,
         choices: impl FnOnce(&Gpu) -> Choices,
     ) -> Result<Self> {
-        let gpu = Gpu::open(choice, &options)?;
+        let gpu = Gpu::open(choice, &options).await?;
         let cache = Cache::open(&gpu, options.cache.as_deref());
         let pipelines = Pipelines::new(cache, options.checked);
         let choices = choices(&gpu);
@@ -107,6 +129,12 @@ impl Wgpu {
         variants(self.context())
     }
 
+    /// Loses the device, as when its driver is reset: for tests of what comes after.
+    #[doc(hidden)]
+    pub fn lose(&self) {
+        self.0.context.gpu.device.destroy();
+    }
+
     fn upload_bytes(&self, bytes: &[u8]) -> Result<Buffer> {
         let cx = &self.0.context;
         let buffer = cx.allocate(bytes.len())?;
@@ -147,20 +175,8 @@ impl Backend for Wgpu {
         self.upload_bytes(bytes)
     }
 
-    fn download(&self, buffer: &Buffer, ty: &TensorType) -> Result<HostTensor> {
-        let cx = &self.0.context;
-        let own = own(&cx.gpu, buffer)?;
-        let mut values = HostValues::zeros(ty.dtype, ty.count());
-        if own.bytes() != values.bytes().len() {
-            let message = format!("a buffer of {} bytes is no {ty}", own.bytes());
-            return Err(cx.gpu.error(message));
-        }
-        let chunk = cx.gpu.chunk_bytes() as usize;
-        for (from, bytes) in own.chunks.iter().zip(values.bytes_mut().chunks_mut(chunk)) {
-            cx.read(&from.buffer, bytes)?;
-        }
-        cx.gpu.check()?;
-        HostTensor::new(ty.shape, values)
+    fn download(&self, buffer: &Buffer, ty: &TensorType) -> Result<Pending<HostTensor>> {
+        reads::read(self, buffer, ty)
     }
 
     fn execute(&self, op: &Op, inputs: &[Operand<'_>], output: &TensorType) -> Result<Buffer> {
@@ -238,10 +254,18 @@ pub(crate) mod tests {
     #[test]
     fn a_lost_device_is_an_error_in_every_call() {
         let Some(gpu) = gpu(Options { cache: None, ..Options::default() }) else { return };
-        let raw = gpu.0.context.gpu.device.clone();
-        let device = Device::new(gpu);
+        let device = Device::new(gpu.clone());
         let x = Tensor::ones([100], &device).unwrap();
-        raw.destroy();
+        let reads = [x.read_vec::<f32>(), x.abs().unwrap().read_vec()];
+        gpu.lose();
+        // They were asked for before: either they were in time, or they fail.
+        let [first, second] = reads;
+        for read in [first.wait(), pollster::block_on(second)] {
+            match read {
+                Ok(values) => assert_eq!(values, [1.0; 100]),
+                Err(error) => assert!(matches!(error, Error::Device { .. }), "{error:?}"),
+            }
+        }
         for result in [
             x.relu().and_then(|y| y.to_host()).map(|_| ()),
             x.to_host().map(|_| ()),

@@ -1,6 +1,7 @@
 //! An opened adapter: its limits, its features, and what has gone wrong on it.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use striate_tensor::{DeviceInfo, DeviceKind, Error, Result};
 
@@ -65,8 +66,8 @@ fn wanted_features() -> wgpu::Features {
 impl Gpu {
     /// Opens an adapter: with all that it offers, or with the limits that WebGPU promises on every
     /// adapter and no features.
-    pub(crate) fn open(choice: &adapter::AdapterChoice, options: &Options) -> Result<Self> {
-        let (index, adapter) = adapter::choose(choice)?;
+    pub(crate) async fn open(choice: &adapter::AdapterChoice, options: &Options) -> Result<Self> {
+        let (index, adapter) = adapter::choose(choice).await?;
         let name = format!("gpu:{index}");
         let (limits, features) = if options.default_limits {
             // The cache of pipelines changes no kernel.
@@ -80,7 +81,7 @@ impl Gpu {
             required_limits: limits.clone(),
             ..Default::default()
         };
-        let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))
+        let (device, queue) = (adapter.request_device(&descriptor).await)
             .map_err(|e| Error::Device { device: name.clone(), message: e.to_string() })?;
         let health = Arc::new(Health::default());
         let seen = Arc::clone(&health);
@@ -130,11 +131,13 @@ impl Gpu {
     }
 
     /// Runs `make`, whose failures are its own and not the next op's.
+    #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn scoped<T>(&self, bytes: usize, make: impl FnOnce() -> T) -> Result<T> {
         let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let internal = self.device.push_error_scope(wgpu::ErrorFilter::Internal);
         let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let made = make();
+        // Outside of a browser they are there at once.
         let [validation, internal, memory] = [validation.pop(), internal.pop(), memory.pop()]
             .map(pollster::block_on)
             .map(|error| error.as_ref().map(Failure::from));
@@ -146,6 +149,13 @@ impl Gpu {
                 Err(self.error(message))
             }
         }
+    }
+
+    /// Runs `make`. A browser tells of its failures later, and must not be waited for: they are told by the
+    /// next [`check`](Gpu::check).
+    #[cfg(target_arch = "wasm32")]
+    pub(crate) fn scoped<T>(&self, _: usize, make: impl FnOnce() -> T) -> Result<T> {
+        Ok(make())
     }
 
     pub(crate) fn error(&self, message: impl Into<String>) -> Error {
@@ -171,6 +181,23 @@ impl Gpu {
         let poll = wgpu::PollType::Wait { submission_index: submission, timeout: None };
         self.device.poll(poll).map_err(|e| self.error(e.to_string()))?;
         self.check()
+    }
+
+    /// Lets callbacks of what is done be called; does not wait.
+    pub(crate) fn poll(&self) -> Result<()> {
+        self.device.poll(wgpu::PollType::Poll).map_err(|e| self.error(e.to_string()))?;
+        self.check()
+    }
+
+    /// Whether a submission is done; does not wait.
+    pub(crate) fn is_done(&self, submission: &wgpu::SubmissionIndex) -> Result<bool> {
+        let submission_index = Some(submission.clone());
+        let poll = wgpu::PollType::Wait { submission_index, timeout: Some(Duration::ZERO) };
+        match self.device.poll(poll) {
+            Ok(_) => self.check().map(|()| true),
+            Err(wgpu::PollError::Timeout) => self.check().map(|()| false),
+            Err(error) => Err(self.error(error.to_string())),
+        }
     }
 
     pub(crate) fn describe(&self) -> DeviceInfo {

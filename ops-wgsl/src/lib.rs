@@ -21,7 +21,8 @@
 //! # How it is laid out
 //! - `adapter` chooses an adapter, `device` opens it and keeps its errors;
 //! - `buffer` holds tensors in pooled buffers, in chunks that a binding can take;
-//! - `queue` records ops and submits them in batches, `staging` moves bytes in and out;
+//! - `queue` records ops and submits them in batches, `staging` moves bytes in and out, `reads` waits for
+//!   those that come;
 //! - `pipelines` compiles a shader once per specialisation, `cache` keeps the result on disk;
 //! - `profile` counts and times; `variants` says what an adapter's features enable;
 //! - `tune` measures kernels on this adapter, and keeps which one won;
@@ -38,6 +39,7 @@ mod options;
 mod pipelines;
 mod profile;
 mod queue;
+mod reads;
 mod staging;
 mod tune;
 mod variants;

@@ -18,6 +18,8 @@ pub struct Profile {
     /// How often the host waited for the device: to read from it, because too many batches were on their
     /// way, or because it was told to.
     pub waits: u64,
+    /// Of these, how often everything submitted was waited for: the device had nothing left to do.
+    pub drains: u64,
     /// Buffers that the driver was asked for; tensors share them by turns.
     pub allocations: u64,
     /// Bytes copied to the device.
@@ -70,6 +72,7 @@ impl Profile {
             submissions: self.submissions.saturating_sub(earlier.submissions),
             dispatches: self.dispatches.saturating_sub(earlier.dispatches),
             waits: self.waits.saturating_sub(earlier.waits),
+            drains: self.drains.saturating_sub(earlier.drains),
             allocations: self.allocations.saturating_sub(earlier.allocations),
             bytes_uploaded: self.bytes_uploaded.saturating_sub(earlier.bytes_uploaded),
             bytes_downloaded: self.bytes_downloaded.saturating_sub(earlier.bytes_downloaded),

@@ -1,17 +1,19 @@
 //! Recording and submission: ops go into one command encoder, and to the GPU in batches.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use striate_tensor::Result;
 use striate_tensor::ops::Custom;
 
-use crate::buffer::{Pool, View};
+use crate::buffer::{GpuBuffer, Pool, View};
 use crate::device::Gpu;
 use crate::kernels::{Choices, Class, class_of};
 use crate::options::Options;
 use crate::pipelines::{Constants, Pipelines, Shader};
 use crate::profile::{Clock, Profile, Profiler};
+use crate::reads::Piece;
 use crate::staging::Staging;
 
 /// Dispatches of a batch: a forward pass of a deep network is one or two, and the GPU begins while
@@ -80,6 +82,14 @@ pub(crate) enum Groups {
     Grid([u32; 3]),
 }
 
+/// A batch on its way.
+#[derive(Clone)]
+pub(crate) struct Submission {
+    pub(crate) index: wgpu::SubmissionIndex,
+    /// How many there were, with it.
+    number: u64,
+}
+
 struct Recorder {
     encoder: Option<wgpu::CommandEncoder>,
     pass: Option<wgpu::ComputePass<'static>>,
@@ -87,7 +97,8 @@ struct Recorder {
     params_buffer: wgpu::Buffer,
     dispatches: u32,
     bytes: u64,
-    in_flight: VecDeque<wgpu::SubmissionIndex>,
+    in_flight: VecDeque<Submission>,
+    last: Option<Submission>,
     staging: Staging,
     profiler: Profiler,
 }
@@ -117,6 +128,7 @@ impl Context {
             dispatches: 0,
             bytes: 0,
             in_flight: VecDeque::new(),
+            last: None,
             staging: Staging::default(),
             profiler,
         };
@@ -220,34 +232,49 @@ impl Context {
         Ok(())
     }
 
-    /// Reads bytes of a buffer, after everything recorded before.
-    pub(crate) fn read(&self, buffer: &wgpu::Buffer, bytes: &mut [u8]) -> Result<()> {
+    /// Asks for bytes of a tensor, from a multiple of 4 on, after everything recorded before. All of it is
+    /// submitted.
+    pub(crate) fn read(&self, tensor: &GpuBuffer, range: Range<usize>) -> Result<Piece> {
         self.gpu.check()?;
+        let chunk = self.gpu.chunk_bytes() as usize;
         let mut recorder = self.recorder();
-        let mut at = 0;
-        while at < bytes.len() {
-            let target = recorder.staging.readback(&self.gpu, bytes.len() - at)?;
-            let len = (target.size() as usize).min(bytes.len() - at);
-            let padded = (len as u64).next_multiple_of(4);
-            recorder
-                .encoder(&self.gpu)
-                .copy_buffer_to_buffer(buffer, at as u64, &target, 0, padded);
-            recorder.flush(&self.gpu)?;
-            recorder.profiler.counts.waits += 1;
-            recorder.staging.read(&self.gpu, target, &mut bytes[at..at + len])?;
-            // All that was submitted is done.
-            recorder.in_flight.clear();
-            at += len;
+        let target = recorder.staging.readback(&self.gpu, range.len())?;
+        let mut at = range.start;
+        while at < range.end {
+            let end = range.end.min((at / chunk + 1) * chunk);
+            let (from, place) = (&tensor.chunks[at / chunk].buffer, (at % chunk) as u64);
+            let (to, bytes) = ((at - range.start) as u64, ((end - at) as u64).next_multiple_of(4));
+            recorder.encoder(&self.gpu).copy_buffer_to_buffer(from, place, &target, to, bytes);
+            at = end;
         }
-        recorder.profiler.counts.bytes_downloaded += bytes.len() as u64;
-        Ok(())
+        recorder.flush(&self.gpu)?;
+        recorder.profiler.counts.bytes_downloaded += range.len() as u64;
+        match recorder.last.clone() {
+            Some(submission) => Ok(Piece::new(target, range.len(), submission)),
+            None => Err(self.gpu.error("a read was not submitted")),
+        }
+    }
+
+    /// Takes back a buffer that was read.
+    pub(crate) fn give_back(&self, readback: wgpu::Buffer) {
+        self.recorder().staging.give_back(readback);
+    }
+
+    /// Waits for a submission, while others may record.
+    pub(crate) fn wait_for(&self, submission: &Submission) -> Result<()> {
+        if self.gpu.is_done(&submission.index)? {
+            return Ok(());
+        }
+        self.recorder().count_wait(submission.number);
+        self.gpu.wait(Some(submission.index.clone()))
     }
 
     /// Submits what is recorded, and waits for all of it.
     pub(crate) fn synchronize(&self) -> Result<()> {
         let mut recorder = self.recorder();
         recorder.flush(&self.gpu)?;
-        recorder.profiler.counts.waits += 1;
+        let all = recorder.profiler.counts.submissions;
+        recorder.count_wait(all);
         self.gpu.wait(None)?;
         recorder.in_flight.clear();
         drop(recorder);
@@ -371,27 +398,44 @@ impl Recorder {
         if !self.params.is_empty() {
             gpu.queue.write_buffer(&self.params_buffer, 0, &self.params);
         }
-        self.in_flight.push_back(gpu.queue.submit([encoder.finish()]));
+        let index = gpu.queue.submit([encoder.finish()]);
         self.profiler.counts.submissions += 1;
+        let submission = Submission { index, number: self.profiler.counts.submissions };
+        self.in_flight.push_back(submission.clone());
+        self.last = Some(submission);
         self.staging.recall();
         self.params.clear();
         self.dispatches = 0;
         self.bytes = 0;
         gpu.check()?;
         self.profiler.collect(gpu)?;
-        while self.in_flight.len() > BATCHES_IN_FLIGHT {
-            self.wait_for_oldest(gpu)?;
+        while let Some(oldest) = self.in_flight.front() {
+            if gpu.is_done(&oldest.index)? {
+                self.in_flight.pop_front();
+            } else if self.in_flight.len() > BATCHES_IN_FLIGHT {
+                self.wait_for_oldest(gpu)?;
+            } else {
+                break;
+            }
         }
-        gpu.device.poll(wgpu::PollType::Poll).map_err(|e| gpu.error(e.to_string()))?;
-        gpu.check()
+        gpu.poll()
     }
 
+    /// Waits for the first batch that may be on its way yet; for none where all are done.
     fn wait_for_oldest(&mut self, gpu: &Gpu) -> Result<()> {
-        self.profiler.counts.waits += 1;
-        match self.in_flight.pop_front() {
-            Some(submission) => gpu.wait(Some(submission)),
-            None => gpu.wait(None),
+        let Some(oldest) = self.in_flight.pop_front() else { return gpu.poll() };
+        if gpu.is_done(&oldest.index)? {
+            return Ok(());
         }
+        self.count_wait(oldest.number);
+        gpu.wait(Some(oldest.index))
+    }
+
+    /// Counts a wait for so many submissions.
+    fn count_wait(&mut self, number: u64) {
+        let counts = &mut self.profiler.counts;
+        counts.waits += 1;
+        counts.drains += u64::from(number == counts.submissions);
     }
 }
 

@@ -8,12 +8,19 @@ use crate::device::Gpu;
 
 /// Bytes of a staging buffer.
 const BUFFER_BYTES: u64 = 8 << 20;
-/// Staging buffers for uploads, at most: writing one overlaps with copying another.
-const BUFFERS: usize = 8;
+/// Staging buffers for uploads that are kept in any case: writing one overlaps with copying another.
+const KEPT_BUFFERS: usize = 8;
+/// Staging buffers for uploads at most, 256 MiB. More are made as long as none is free, so that a large
+/// mini-batch (AlexNet's of 128 pictures has 79 MB) is written while the GPU still copies the one before.
+const MOST_BUFFERS: usize = 32;
+/// After so many submissions buffers go that were not needed in any of them.
+const TRIM_AFTER: usize = 64;
 /// Bytes read back at a time.
-const READBACK_BYTES: u64 = 32 << 20;
+pub(crate) const READBACK_BYTES: u64 = 32 << 20;
+/// Readback buffers that are kept for the next reads.
+const READBACKS_KEPT: usize = 4;
 
-/// The ring of upload buffers, and the readback buffer.
+/// The ring of upload buffers, and readback buffers.
 ///
 /// Each upload buffer goes round: mapped and filled from the front, submitted, asked for again, and
 /// free when the GPU has copied from it.
@@ -26,7 +33,11 @@ pub(crate) struct Staging {
     /// Mapped again.
     free: Arc<Mutex<Vec<wgpu::Buffer>>>,
     made: usize,
-    readback: Option<wgpu::Buffer>,
+    /// The most that were in use at once in the last `submissions`.
+    needed: usize,
+    submissions: usize,
+    /// Readback buffers that nobody uses.
+    readbacks: Vec<wgpu::Buffer>,
 }
 
 /// Room in a staging buffer.
@@ -78,9 +89,13 @@ impl Staging {
     }
 
     fn next(&mut self, gpu: &Gpu) -> Result<Option<wgpu::Buffer>> {
-        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        if free.is_some() || self.made == BUFFERS {
-            return Ok(free);
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = free.pop();
+        self.needed = self.needed.max(self.made - free.len());
+        drop(free);
+        // In a browser buffers come back when the program lets it go on, so none is waited for.
+        if taken.is_some() || (self.made == MOST_BUFFERS && cfg!(not(target_arch = "wasm32"))) {
+            return Ok(taken);
         }
         let descriptor = wgpu::BufferDescriptor {
             label: Some("upload"),
@@ -90,7 +105,22 @@ impl Staging {
         };
         let buffer = gpu.scoped(BUFFER_BYTES as usize, || gpu.device.create_buffer(&descriptor))?;
         self.made += 1;
+        self.needed = self.needed.max(self.made);
         Ok(Some(buffer))
+    }
+
+    /// Gives back to the driver what was not needed for a while.
+    fn trim(&mut self) {
+        self.submissions += 1;
+        if self.submissions < TRIM_AFTER {
+            return;
+        }
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let surplus = self.made.saturating_sub(self.needed.max(KEPT_BUFFERS)).min(free.len());
+        free.drain(..surplus);
+        self.made -= surplus;
+        self.needed = self.made - free.len();
+        self.submissions = 0;
     }
 
     fn close_open(&mut self) {
@@ -107,6 +137,7 @@ impl Staging {
 
     /// Called after a submission: asks for the buffers back.
     pub(crate) fn recall(&mut self) {
+        self.trim();
         for buffer in self.closed.drain(..) {
             let free = Arc::clone(&self.free);
             let back = buffer.clone();
@@ -122,25 +153,24 @@ impl Staging {
     /// A buffer to copy to what is to be read.
     pub(crate) fn readback(&mut self, gpu: &Gpu, bytes: usize) -> Result<wgpu::Buffer> {
         let size = (bytes as u64).next_power_of_two().clamp(1 << 16, READBACK_BYTES);
-        match self.readback.take() {
-            Some(buffer) if buffer.size() >= size => Ok(buffer),
-            _ => {
-                let descriptor = wgpu::BufferDescriptor {
-                    label: Some("readback"),
-                    size,
-                    usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-                    mapped_at_creation: false,
-                };
-                gpu.scoped(size as usize, || gpu.device.create_buffer(&descriptor))
-            }
+        if let Some(place) = self.readbacks.iter().position(|buffer| buffer.size() == size) {
+            return Ok(self.readbacks.swap_remove(place));
         }
+        let descriptor = wgpu::BufferDescriptor {
+            label: Some("readback"),
+            size,
+            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        };
+        gpu.scoped(size as usize, || gpu.device.create_buffer(&descriptor))
     }
 
-    /// Reads what was copied to a readback buffer, after the copy was submitted.
-    pub(crate) fn read(&mut self, gpu: &Gpu, from: wgpu::Buffer, to: &mut [u8]) -> Result<()> {
-        read_mapped(gpu, &from, to)?;
-        self.readback = Some(from);
-        Ok(())
+    /// Takes a readback buffer back that is not mapped any more.
+    pub(crate) fn give_back(&mut self, buffer: wgpu::Buffer) {
+        self.readbacks.push(buffer);
+        if self.readbacks.len() > READBACKS_KEPT {
+            self.readbacks.remove(0);
+        }
     }
 }
 

@@ -255,7 +255,7 @@ impl striate_tensor::Backend for Shared {
         &self,
         buffer: &striate_tensor::Buffer,
         ty: &striate_tensor::TensorType,
-    ) -> striate_tensor::Result<HostTensor> {
+    ) -> striate_tensor::Result<striate_tensor::Pending<HostTensor>> {
         self.0.download(buffer, ty)
     }
     fn execute(

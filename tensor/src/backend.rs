@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use crate::{Error, HostTensor, HostValues, Op, Result, SharedBytes, TensorType};
+use crate::{Error, HostTensor, HostValues, Op, Pending, Result, SharedBytes, TensorType};
 
 /// What a device owes: memory, copies in and out, and the execution of ops.
 ///
@@ -34,11 +34,13 @@ pub trait Backend: Send + Sync + 'static {
         self.upload(values)
     }
 
-    /// Copies a buffer of type `ty` to host memory, after everything before it has been computed.
+    /// Asks for a copy of a buffer of type `ty` in host memory, of what it holds when everything asked for
+    /// before has been computed. It does not wait: the values are [ready](Pending::ready) at once, or
+    /// [coming](Pending::coming). Whatever is done with the buffer afterwards does not change them.
     ///
     /// # Errors
-    /// Where the device is lost.
-    fn download(&self, buffer: &Buffer, ty: &TensorType) -> Result<HostTensor>;
+    /// Where the device is lost, as far as that is known yet; what comes later is an error of the read.
+    fn download(&self, buffer: &Buffer, ty: &TensorType) -> Result<Pending<HostTensor>>;
 
     /// Executes an op on operands that its shape rule accepted, and gives its output.
     ///

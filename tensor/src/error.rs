@@ -107,6 +107,12 @@ pub enum Error {
         /// What it said.
         message: String,
     },
+    /// Values that were read cannot be given.
+    #[error("read: {reason}")]
+    Read {
+        /// Why not.
+        reason: String,
+    },
 }
 
 impl Error {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::autograd::{self, Node};
 use crate::host::{check_bools, with_vector};
 use crate::{
-    Buffer, DType, Device, Element, Error, HostTensor, HostValues, Op, Operand, Result, Shape,
-    SharedBytes, Target, TensorType,
+    Buffer, DType, Device, Element, Error, HostTensor, HostValues, Op, Operand, Pending, Result,
+    Shape, SharedBytes, Target, TensorType,
 };
 
 /// A contiguous block of numbers on a [`Device`].
@@ -144,53 +144,86 @@ impl Tensor {
         &self.buffer
     }
 
-    /// The values, copied to host memory.
+    /// The values, copied to host memory: asked for now, and taken from the [`Pending`].
+    pub fn read(&self) -> Pending<HostTensor> {
+        self.device.backend().download(&self.buffer, &self.ty).unwrap_or_else(|e| Err(e).into())
+    }
+
+    /// As [`read`](Tensor::read), as a vector in row-major order. It fails with [`Error::DType`] where the
+    /// values are not of type `T`.
+    pub fn read_vec<T: Element>(&self) -> Pending<Vec<T>> {
+        match self.check_read("to_vec", T::DTYPE) {
+            Ok(()) => {
+                self.read().and_then(|host| Ok(host.into_values().into_vec().unwrap_or_default()))
+            }
+            Err(error) => Err(error).into(),
+        }
+    }
+
+    /// As [`read`](Tensor::read), as truth values. It fails with [`Error::DType`] where the tensor is not of
+    /// type [`DType::Bool`].
+    pub fn read_bools(&self) -> Pending<Vec<bool>> {
+        match self.check_read("to_bools", DType::Bool) {
+            Ok(()) => self.read().and_then(|host| Ok(host.values().as_bools().unwrap_or_default())),
+            Err(error) => Err(error).into(),
+        }
+    }
+
+    /// As [`read`](Tensor::read), of the only value of a tensor of one element. It fails where there is not
+    /// exactly one, or it is not of type `T`.
+    pub fn read_scalar<T: Element>(&self) -> Pending<T> {
+        let shape = *self.shape();
+        self.read_vec::<T>().and_then(move |values| match values.as_slice() {
+            [value] => Ok(*value),
+            _ => Err(Error::shape("to_scalar", "one element", shape)),
+        })
+    }
+
+    fn check_read(&self, op: &'static str, dtype: DType) -> Result<()> {
+        match self.dtype() == dtype {
+            true => Ok(()),
+            false => Err(Error::DType {
+                op,
+                what: "the tensor",
+                expected: dtype.name(),
+                got: self.dtype(),
+            }),
+        }
+    }
+
+    /// The values, copied to host memory. It waits for them; [`read`](Tensor::read) does not.
     ///
     /// # Errors
     /// Where the device fails.
     pub fn to_host(&self) -> Result<HostTensor> {
-        self.device.backend().download(&self.buffer, &self.ty)
+        self.read().wait()
     }
 
-    /// The values, copied to a vector in row-major order.
+    /// The values, copied to a vector in row-major order. It waits for them;
+    /// [`read_vec`](Tensor::read_vec) does not.
     ///
     /// # Errors
     /// [`Error::DType`] where they are not of type `T`, or the device fails.
     pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
-        if self.dtype() != T::DTYPE {
-            let expected = T::DTYPE.name();
-            return Err(Error::DType {
-                op: "to_vec",
-                what: "the tensor",
-                expected,
-                got: self.dtype(),
-            });
-        }
-        Ok(self.to_host()?.into_values().into_vec().unwrap_or_default())
+        self.read_vec().wait()
     }
 
-    /// The truth values of a tensor of type [`DType::Bool`], copied to a vector in row-major order.
+    /// The truth values of a tensor of type [`DType::Bool`], copied to a vector in row-major order. It waits
+    /// for them; [`read_bools`](Tensor::read_bools) does not.
     ///
     /// # Errors
     /// [`Error::DType`] where they are of another type, or the device fails.
     pub fn to_bools(&self) -> Result<Vec<bool>> {
-        self.to_host()?.values().as_bools().ok_or(Error::DType {
-            op: "to_bools",
-            what: "the tensor",
-            expected: DType::Bool.name(),
-            got: self.dtype(),
-        })
+        self.read_bools().wait()
     }
 
-    /// The only value of a tensor of one element.
+    /// The only value of a tensor of one element. It waits for it; [`read_scalar`](Tensor::read_scalar)
+    /// does not.
     ///
     /// # Errors
     /// Where there is not exactly one, it is not of type `T`, or the device fails.
     pub fn to_scalar<T: Element>(&self) -> Result<T> {
-        match self.to_vec::<T>()?.as_slice() {
-            [value] => Ok(*value),
-            _ => Err(Error::shape("to_scalar", "one element", self.shape())),
-        }
+        self.read_scalar().wait()
     }
 
     /// The same tensor on `device`; itself where it is there already.

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use striate_tensor::ops::{Conv2d, Lrn, MatMul, SgdMomentum};
 use striate_tensor::{
     Backend, Buffer, BufferData, Device, DeviceInfo, Error, HostTensor, HostValues, Op, Operand,
-    Reference, Result, Target, Tensor, TensorType, checkpoint, no_grad,
+    Pending, Reference, Result, Target, Tensor, TensorType, checkpoint, no_grad,
 };
 
 /// How many buffers there are, and the most that there were.
@@ -68,7 +68,7 @@ impl Backend for Counting {
         Ok(self.counted(Reference.upload(values)?))
     }
 
-    fn download(&self, buffer: &Buffer, ty: &TensorType) -> Result<HostTensor> {
+    fn download(&self, buffer: &Buffer, ty: &TensorType) -> Result<Pending<HostTensor>> {
         Reference.download(inner(buffer), ty)
     }
 

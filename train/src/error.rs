@@ -42,6 +42,14 @@ pub enum Error {
         /// The mean loss of it.
         loss: f64,
     },
+    /// A mini-batch could not be computed.
+    #[error("iteration {iteration} failed; what was saved before stays as it is")]
+    Step {
+        /// The mini-batch, counted from 0 over the whole training.
+        iteration: u64,
+        /// Why not: which device, and what it says.
+        source: Box<Error>,
+    },
     /// The working file belongs to another training.
     #[error(
         "{file}: cannot resume: expected {expected}, got {got}; name another working file, or \
@@ -181,6 +189,16 @@ pub enum Error {
 impl Error {
     pub(crate) fn plan(expected: impl Into<String>, got: impl Into<String>) -> Self {
         Error::Plan { expected: expected.into(), got: got.into() }
+    }
+
+    /// This, as what ended a mini-batch. What says so itself stays as it is.
+    pub(crate) fn in_step(self, iteration: u64) -> Self {
+        match self {
+            Error::Network(_) | Error::Tensor(_) => {
+                Error::Step { iteration, source: Box::new(self) }
+            }
+            other => other,
+        }
     }
 
     /// The message and those of its sources, in one sentence.

@@ -122,12 +122,12 @@ pub(crate) fn evaluate_shards(
             if let Some((images, labels)) = shard {
                 let (logits, losses) = no_grad(|| -> Result<_> {
                     let logits = network.forward(&images)?;
-                    let losses = logits.cross_entropy(&labels)?.to_vec::<f32>()?;
+                    let losses = logits.cross_entropy(&labels)?.read_vec::<f32>();
                     Ok((logits, losses))
                 })?;
                 tested.samples = labels.dims()[0] as u64;
-                tested.loss = losses.iter().map(|&loss| f64::from(loss)).sum();
                 let [first, top5] = misses(&logits, &labels, [1, TOP])?;
+                tested.loss = losses.wait()?.iter().map(|&loss| f64::from(loss)).sum();
                 (tested.misses, tested.misses_top5) = (first as u64, top5 as u64);
             }
             all_tested.push(tested);

@@ -42,4 +42,4 @@ pub use schedule::{Decay, Plateau, Schedule};
 pub use session::{Outcome, Session, SessionOptions};
 pub use side::RunStart;
 pub use tensorboard::TensorBoard;
-pub use trainer::{StepReport, Trainer};
+pub use trainer::{PendingStep, StepReport, Trainer};

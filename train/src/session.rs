@@ -5,7 +5,7 @@ mod options;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use striate_data::augment::epoch_order;
 use striate_data::loader::{Batch, Loader, Position as BatchPosition};
@@ -20,8 +20,10 @@ use crate::beside;
 use crate::checkpoint::{self, Identity, Notes, Position, Snapshot};
 use crate::learning::{Judge, Moment};
 use crate::lock::{Lock, lock_of};
-use crate::parallel::Learner;
-use crate::{Decay, Error, History, Observer, Result, RunStart, StepEvent, TrainOptions};
+use crate::parallel::{ExchangeReport, Learned, Learner};
+use crate::{
+    Decay, Error, History, Observer, PendingStep, Result, RunStart, StepEvent, TrainOptions,
+};
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,8 +82,28 @@ pub struct Session {
     saved: Option<Position>,
     /// Whether any rank was asked to stop.
     stop: bool,
+    /// The last mini-batch, where what it showed is not known yet.
+    begun: Option<Begun>,
+    /// The mini-batch whose loss was found not to be finite after the weights had moved by it, and the loss.
+    diverged: Option<(u64, f64)>,
     /// The first rank's.
     _lock: Option<Lock>,
+}
+
+/// A mini-batch that has been learned, and whose report is on its way from the device.
+struct Begun {
+    step: PendingStep,
+    position: Position,
+    /// Its number in the whole training.
+    iteration: u64,
+    factor: f64,
+    /// Samples that could not be read.
+    missing: usize,
+    started: Instant,
+    waited: Duration,
+    /// How long it took, as soon as the next one has begun.
+    took: Option<Duration>,
+    exchange: Option<ExchangeReport>,
 }
 
 impl Session {
@@ -144,9 +166,16 @@ impl Session {
     ///
     /// # Errors
     /// [`Error::Diverged`] where the loss or the weights are no numbers any more: the last
-    /// checkpoint is from before. What the data, the device, the working file and the observer say.
+    /// checkpoint is from before, and the network in memory may be of no use (a GPU tells of a loss after the
+    /// weights have moved by it). [`Error::Step`] where a device failed. What the data, the device, the working file and the observer say.
     pub fn run(&mut self, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Outcome> {
+        if let Some((iteration, loss)) = self.diverged {
+            return Err(Error::Diverged { iteration, loss });
+        }
         self.learn_all(observer, stop).map_err(|error| {
+            // The curves are to know of every mini-batch that the weights have moved by. What is wrong with
+            // the last one is not the first thing that went wrong.
+            let _ = self.settle(&mut ());
             self.learner.abandon(&error.chain());
             match error {
                 Error::Rank { rank, mut reason } if self.saved.is_some() => {
@@ -203,9 +232,16 @@ impl Session {
                 }
             };
             let started = Instant::now();
-            let Some(batch) = batches.next_batch()? else { break };
+            let batch = match batches.next_batch() {
+                Ok(Some(batch)) => batch,
+                Ok(None) => break,
+                Err(error) => {
+                    self.settle(observer)?;
+                    return Err(error.into());
+                }
+            };
             let waited = started.elapsed();
-            self.learn(batch, started, waited, stop, observer)?;
+            self.learn(batch, started, waited, stop.load(Ordering::Relaxed), observer)?;
             self.due |= self
                 .options
                 .checkpoint_every
@@ -215,6 +251,7 @@ impl Session {
                 self.save(observer)?;
             }
         }
+        self.settle(observer)?;
         if self.position.iteration >= per_epoch && self.position.epoch < end {
             self.end_epoch(observer, epoch_started)?;
         } else if self.position.iteration > 0 && self.saved != Some(self.position) {
@@ -271,41 +308,75 @@ impl Session {
         }
     }
 
+    /// Learns a mini-batch. On a GPU what it shows is looked at when the next one has begun, so that the GPU
+    /// always has work.
     fn learn(
         &mut self,
         mut batch: Batch,
         started: Instant,
-        waited: std::time::Duration,
-        stop: &AtomicBool,
+        waited: Duration,
+        stop: bool,
         observer: &mut dyn Observer,
     ) -> Result<()> {
-        for skipped in &batch.skipped {
-            observer.skipped(&skipped.to_string())?;
+        let (position, iteration, factor) = (self.position, self.iterations(), self.factor());
+        if let Some(begun) = &mut self.begun {
+            begun.took = Some(started.duration_since(begun.started));
+        } else {
+            tell_skipped(&batch, observer)?;
         }
-        let factor = self.factor();
-        let iteration = self.iterations();
         let before = self.learner.report();
-        let stop = stop.load(Ordering::Relaxed);
-        let seen = self.learner.step(&mut batch, iteration, factor, stop)?;
-        self.stop |= seen.stop && self.options.ranks.is_some();
-        let report = seen.step;
-        self.history.step(iteration, &report, seen.missing);
+        let learned = self.learner.step(&mut batch, iteration, factor, stop);
+        if self.begun.is_some() {
+            // What happened first is told first.
+            self.settle(observer)?;
+            tell_skipped(&batch, observer)?;
+        }
+        let Learned { step, missing, stop } = learned.map_err(|e| e.in_step(iteration))?;
+        self.stop |= stop && self.options.ranks.is_some();
         let exchange = self.learner.report().zip(before).map(|(now, before)| now.since(&before));
-        let event = StepEvent {
-            position: self.position,
+        let is_ready = step.is_ready();
+        self.begun = Some(Begun {
+            step,
+            position,
+            iteration,
+            factor,
+            missing,
+            started,
+            waited,
+            took: None,
+            exchange,
+        });
+        self.position.iteration += 1;
+        if is_ready { self.settle(observer) } else { Ok(()) }
+    }
+
+    /// Looks at what the last mini-batch showed, where that has not been done.
+    fn settle(&mut self, observer: &mut dyn Observer) -> Result<()> {
+        let Some(begun) = self.begun.take() else { return Ok(()) };
+        let Begun { step, position, iteration, factor, missing, started, waited, took, exchange } =
+            begun;
+        let report = step.wait().map_err(|error| {
+            if let Error::Diverged { iteration, loss } = error {
+                self.diverged = Some((iteration, loss));
+            }
+            self.position = position;
+            error.in_step(iteration)
+        })?;
+        self.history.step(iteration, &report, missing);
+        observer.step(&StepEvent {
+            position,
             iterations: iteration + 1,
             per_epoch: self.per_epoch(),
             report,
             factor,
-            time: started.elapsed(),
+            time: took.unwrap_or_else(|| started.elapsed()),
             waited,
             exchange,
-        };
-        self.position.iteration += 1;
-        observer.step(&event)
+        })
     }
 
     fn end_epoch(&mut self, observer: &mut dyn Observer, started: Instant) -> Result<()> {
+        self.settle(observer)?;
         self.learner.flush(self.last_factor())?;
         self.check_finite()?;
         self.learner.synchronize()?;
@@ -347,6 +418,7 @@ impl Session {
     }
 
     fn save(&mut self, observer: &mut dyn Observer) -> Result<()> {
+        self.settle(observer)?;
         self.check_finite()?;
         self.write(observer)
     }
@@ -382,6 +454,10 @@ impl Session {
         }
         observer.saved(&self.working)
     }
+}
+
+fn tell_skipped(batch: &Batch, observer: &mut dyn Observer) -> Result<()> {
+    batch.skipped.iter().try_for_each(|skipped| observer.skipped(&skipped.to_string()))
 }
 
 fn narrow_epoch(epoch: u64) -> Result<u32> {

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use striate_nn::{Module, NetworkSpec, Seed, conv2d, full_connect, named_parameters, pool};
 use striate_tensor::{
-    Backend, Buffer, Device, DeviceInfo, Error, HostTensor, HostValues, Op, Operand, Reference,
-    Result, Target, Tensor, TensorType,
+    Backend, Buffer, Device, DeviceInfo, Error, HostTensor, HostValues, Op, Operand, Pending,
+    Reference, Result, Target, Tensor, TensorType,
 };
 use striate_train::{TrainOptions, Trainer};
 
@@ -40,7 +40,7 @@ impl Backend for Failing {
         Reference.upload(values)
     }
 
-    fn download(&self, buffer: &Buffer, ty: &TensorType) -> Result<HostTensor> {
+    fn download(&self, buffer: &Buffer, ty: &TensorType) -> Result<Pending<HostTensor>> {
         Reference.download(buffer, ty)
     }
 

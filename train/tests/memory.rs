@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use striate_nn::{NetworkSpec, Seed, conv2d, full_connect, pool};
 use striate_tensor::{
-    Backend, Buffer, BufferData, Device, DeviceInfo, HostTensor, HostValues, Op, Operand,
+    Backend, Buffer, BufferData, Device, DeviceInfo, HostTensor, HostValues, Op, Operand, Pending,
     Reference, Result, Target, Tensor, TensorType,
 };
 use striate_train::{TrainOptions, Trainer};
@@ -67,7 +67,7 @@ impl Backend for Counting {
         Ok(self.counted(Reference.upload(values)?))
     }
 
-    fn download(&self, buffer: &Buffer, ty: &TensorType) -> Result<HostTensor> {
+    fn download(&self, buffer: &Buffer, ty: &TensorType) -> Result<Pending<HostTensor>> {
         Reference.download(inner(buffer), ty)
     }
 
@@ -86,7 +86,7 @@ impl Backend for Counting {
         for target in targets.iter_mut() {
             if target.buffer.unique::<Counted>().is_none() {
                 self.0.copies.fetch_add(1, Relaxed);
-                let copy = Reference.download(inner(target.buffer), target.ty)?;
+                let copy = Reference.download(inner(target.buffer), target.ty)?.wait()?;
                 *target.buffer = self.upload(copy.into_values())?;
             }
         }

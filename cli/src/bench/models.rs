@@ -225,9 +225,12 @@ fn time_steps(
     let mut iteration = 0;
     let device = bench.device.clone();
     let mut run = || {
-        trainer.step(x, &labels, iteration, 1.0)?;
+        // As a training on a device alone steps: it does not wait for the loss on the way.
+        let step = trainer.step_pending(x, &labels, iteration, 1.0)?;
         iteration += 1;
-        Ok(device.synchronize()?)
+        device.synchronize()?;
+        step.wait()?;
+        Ok(())
     };
     let times = measure::repeat(bench.repeat, &bench.clock, &mut run)?;
     if let Some(trace) = &mut bench.trace {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use serde_json::{Value, json};
 use striate::tensor::{
-    Backend, Buffer, Cost, Device, DeviceInfo, HostTensor, HostValues, Op, Operand,
+    Backend, Buffer, Cost, Device, DeviceInfo, HostTensor, HostValues, Op, Operand, Pending,
     Result as TensorResult, SharedBytes, Target, TensorType,
 };
 
@@ -125,7 +125,7 @@ impl Backend for Traced {
         self.inner.backend().upload_shared(bytes, ty)
     }
 
-    fn download(&self, buffer: &Buffer, ty: &TensorType) -> TensorResult<HostTensor> {
+    fn download(&self, buffer: &Buffer, ty: &TensorType) -> TensorResult<Pending<HostTensor>> {
         self.inner.backend().download(buffer, ty)
     }
 

@@ -87,7 +87,8 @@ impl Tuner {
         // Pipelines that lost are not worth keeping.
         let options = Options { profile: true, cache: None, ..own.clone() };
         let choice = AdapterChoice::Index(of.context().gpu.index);
-        let gpu = Wgpu::with(&choice, options, |_| Choices::Trial(Mutex::default()))?;
+        let trials = |_: &crate::device::Gpu| Choices::Trial(Mutex::default());
+        let gpu = pollster::block_on(Wgpu::with(&choice, options, trials))?;
         let store = own.cache.as_deref().map(|folder| Store::new(&gpu.context().gpu, folder));
         // Why a file is of no use was said when the device was opened.
         let known = store.as_ref().and_then(|store| store.read().ok()).unwrap_or_default();

@@ -5,8 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::*;
 use crate::reference::Floats;
 use crate::{
-    Backend, Buffer, DeviceInfo, HostTensor, HostValues, Op, Operand, Reference, Result, Target,
-    TensorType,
+    Backend, Buffer, DeviceInfo, HostTensor, HostValues, Op, Operand, Pending, Reference, Result,
+    Target, TensorType,
 };
 
 /// Most devices here fail on purpose: nobody wants to keep how.
@@ -32,13 +32,13 @@ impl Backend for Altered {
         Reference.upload(values)
     }
 
-    fn download(&self, buffer: &Buffer, ty: &TensorType) -> Result<HostTensor> {
+    fn download(&self, buffer: &Buffer, ty: &TensorType) -> Result<Pending<HostTensor>> {
         Reference.download(buffer, ty)
     }
 
     fn execute(&self, op: &Op, inputs: &[Operand<'_>], output: &TensorType) -> Result<Buffer> {
         let buffer = Reference.execute(op, inputs, output)?;
-        let mut y = self.download(&buffer, output)?;
+        let mut y = self.download(&buffer, output)?.wait()?;
         (self.0)(&mut y);
         self.upload(y.into_values())
     }
@@ -51,7 +51,7 @@ impl Backend for Altered {
     ) -> Result<()> {
         Reference.execute_in_place(op, targets, inputs)?;
         for target in targets {
-            let mut y = self.download(target.buffer, target.ty)?;
+            let mut y = self.download(target.buffer, target.ty)?.wait()?;
             (self.0)(&mut y);
             *target.buffer = self.upload(y.into_values())?;
         }
@@ -193,7 +193,7 @@ impl Backend for Declining {
         Reference.upload(values)
     }
 
-    fn download(&self, buffer: &Buffer, ty: &TensorType) -> Result<HostTensor> {
+    fn download(&self, buffer: &Buffer, ty: &TensorType) -> Result<Pending<HostTensor>> {
         Reference.download(buffer, ty)
     }
 

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use super::{execute, execute_in_place};
 use crate::{
     Backend, Buffer, BufferData, DeviceInfo, DeviceKind, Error, HostTensor, HostValues, Op,
-    Operand, Result, Target, TensorType,
+    Operand, Pending, Result, Target, TensorType,
 };
 
 const NAME: &str = "reference";
@@ -72,8 +72,8 @@ impl Backend for Reference {
         Ok(Buffer::new(Memory(HostTensor::new(shape, values)?)))
     }
 
-    fn download(&self, buffer: &Buffer, ty: &TensorType) -> Result<HostTensor> {
-        Ok(host(buffer, ty)?.into_owned())
+    fn download(&self, buffer: &Buffer, ty: &TensorType) -> Result<Pending<HostTensor>> {
+        Ok(Pending::ready(host(buffer, ty)?.into_owned()))
     }
 
     fn execute(&self, op: &Op, inputs: &[Operand<'_>], _: &TensorType) -> Result<Buffer> {

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use striate_nn::{BatchMoments, ParameterId};
-use striate_tensor::{RandomKey, Tensor};
+use striate_tensor::{Pending, RandomKey, Tensor};
 
 use super::Exchange;
 use super::gradients::{Buckets, Leaves, Numbered, Plan, ShardSums};
@@ -71,13 +71,13 @@ impl DataRank {
             let loss = match shard {
                 Some((images, labels)) => {
                     let key = shard_key(self.trainer.key(iteration), self.own.start + i);
-                    let (loss, report, records) = self.trainer.forward(images, labels, key)?;
-                    reports.push(report);
-                    statistics.push(Some(records));
-                    Some(loss)
+                    let forward = self.trainer.forward(images, labels, key)?;
+                    reports.push(forward.report);
+                    statistics.push(Some(forward.statistics));
+                    Some(forward.loss)
                 }
                 None => {
-                    reports.push(Default::default());
+                    reports.push(Pending::ready(Default::default()));
                     statistics.push(None);
                     None
                 }
@@ -116,7 +116,9 @@ impl DataRank {
             Some(alone) => alone,
             None => buckets.finish(&device)?,
         };
-        let all = gather_reports(&self.exchange, &reports, missing, stop)?;
+        // The weights move when all ranks know that the loss is finite.
+        let reports: Result<Vec<_>, _> = reports.into_iter().map(Pending::wait).collect();
+        let all = gather_reports(&self.exchange, &reports?, missing, stop)?;
         if !all.step.loss_sum.is_finite() {
             return Err(Error::Diverged { iteration, loss: all.step.loss() });
         }

@@ -347,7 +347,7 @@ impl HybridRank {
                 Some(dx) => dx.to_vec::<f32>()?,
                 None => vec![0.0; x.ty().count()],
             };
-            let Some(before) = at.checked_sub(1) else { return Ok((dx, report)) };
+            let Some(before) = at.checked_sub(1) else { return Ok((dx, report.wait()?)) };
             // Each rank needs the gradients of its own outputs of the layer before.
             let outputs = &self.part.layers[before].outputs;
             let counts = outputs.iter().map(|outputs| rows * outputs.len()).collect();
@@ -358,7 +358,7 @@ impl HybridRank {
                 None => own,
             };
         }
-        Ok((Vec::new(), report))
+        Ok((Vec::new(), report.wait()?))
     }
 
     /// Brings the whole network together, on every rank.

@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use striate_data::loader::{Batch, Loader};
 use striate_nn::{Network, OptimizerState};
-use striate_tensor::{HostTensor, Shape, Tensor};
+use striate_tensor::{HostTensor, Pending, Shape, Tensor};
 
 use super::data::DataRank;
 use super::hybrid::HybridRank;
-use super::reports::{BatchReport, all_agree, gather_numbers};
+use super::reports::{all_agree, gather_numbers};
 use super::state::Beginning;
 use super::{Exchange, ExchangeReport, Parallel, Ranks};
 use crate::evaluate::{Tested, evaluate_shards};
-use crate::{EvaluationReport, Observer, Result, TrainOptions, Trainer};
+use crate::{EvaluationReport, Observer, PendingStep, Result, TrainOptions, Trainer};
 
 /// The shards that mini-batches are cut into where nothing else is said: as many as most machines
 /// have devices at most, so that 1, 2 and 4 of them compute the same.
@@ -23,6 +23,16 @@ pub(crate) enum Learner {
     Alone(Box<Trainer>),
     Data(Box<DataRank>),
     Hybrid(Box<HybridRank>),
+}
+
+/// A mini-batch that has been learned.
+pub(crate) struct Learned {
+    /// What all ranks saw of it.
+    pub(crate) step: PendingStep,
+    /// Samples that could not be read.
+    pub(crate) missing: usize,
+    /// Whether a rank was asked to stop.
+    pub(crate) stop: bool,
 }
 
 /// The shards of each mini-batch: how many, and which of them are this rank's.
@@ -117,31 +127,35 @@ impl Learner {
         }
     }
 
+    /// Learns a mini-batch. Alone on a GPU it does not wait for what the mini-batch shows; ranks know it
+    /// before the weights move.
     pub(crate) fn step(
         &mut self,
         batch: &mut Batch,
         iteration: u64,
         factor: f64,
         stop: bool,
-    ) -> Result<BatchReport> {
+    ) -> Result<Learned> {
         let missing = batch.missing;
         let shards = tensors(batch, self.network().device())?;
-        match self {
+        let seen = match self {
             Learner::Alone(trainer) => {
                 let step = match shards.first() {
                     Some(Some((images, labels))) => {
-                        trainer.step(images, labels, iteration, factor)?
+                        trainer.step_pending(images, labels, iteration, factor)?
                     }
-                    _ => Default::default(),
+                    _ => PendingStep::new(iteration, Pending::ready(Default::default())),
                 };
-                Ok(BatchReport { step, missing, stop })
+                return Ok(Learned { step, missing, stop });
             }
-            Learner::Data(rank) => rank.step(&shards, missing, iteration, factor, stop),
+            Learner::Data(rank) => rank.step(&shards, missing, iteration, factor, stop)?,
             Learner::Hybrid(rank) => {
                 let own = shards.first().and_then(Option::as_ref);
-                rank.step(own, missing, iteration, factor, stop)
+                rank.step(own, missing, iteration, factor, stop)?
             }
-        }
+        };
+        let step = PendingStep::new(iteration, Pending::ready(seen.step));
+        Ok(Learned { step, missing: seen.missing, stop: seen.stop })
     }
 
     pub(crate) fn is_accumulating(&self) -> bool {

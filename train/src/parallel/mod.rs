@@ -88,7 +88,7 @@ pub use collective::{Collective, Counters, Incoming, Outgoing, Traffic, Transpor
 pub use exchange::{Exchange, ExchangeReport, Lost, Pending};
 pub(crate) use gradients::bucket_ends;
 pub use launch::Launch;
-pub(crate) use learner::{Learner, shards_of, tensors};
+pub(crate) use learner::{Learned, Learner, shards_of, tensors};
 pub use local::Local;
 #[cfg(feature = "mpi")]
 pub use mpi::Mpi;

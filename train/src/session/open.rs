@@ -208,6 +208,8 @@ impl Session {
             resumed,
             saved: resumed.then_some(position),
             stop: false,
+            begun: None,
+            diverged: None,
             options,
             _lock: lock,
         })

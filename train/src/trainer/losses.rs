@@ -2,9 +2,9 @@
 
 use striate_nn::{Module, named_parameters};
 use striate_tensor::ops::WeightedCrossEntropy;
-use striate_tensor::{DType, HostTensor, Tensor, no_grad};
+use striate_tensor::{DType, HostTensor, Pending, Tensor, no_grad};
 
-use crate::{Result, TrainOptions};
+use crate::{Error, Result, TrainOptions};
 
 /// What a mini-batch showed, before the weights moved.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -39,34 +39,86 @@ pub(crate) fn loss_sum(logits: &Tensor, labels: &Tensor, options: &TrainOptions)
     Ok(logits.weighted_cross_entropy(labels, &weights, op)?.sum_all()?)
 }
 
-/// The loss of `logits [n, classes]`, and what they showed.
+/// The loss of `logits [n, classes]`, and what they showed, which the host has not waited for.
 pub(crate) fn loss_of(
     logits: &Tensor,
     labels: &Tensor,
     options: &TrainOptions,
-) -> Result<(Tensor, StepReport)> {
+) -> Result<(Tensor, Pending<StepReport>)> {
     let loss = loss_sum(logits, labels, options)?;
     let samples = logits.dims().first().copied().unwrap_or(0);
-    // Both numbers in one read: it waits for the device.
-    let numbers = no_grad(|| {
+    // Both numbers in one read.
+    let numbers = no_grad(|| -> Result<_> {
         let misses = logits.arg_max(1)?.ne(labels)?.cast(DType::F32)?.sum_all()?;
-        Tensor::stack(&[&loss, &misses], 0)?.to_vec::<f32>()
+        Ok(Tensor::stack(&[&loss, &misses], 0)?.read_vec::<f32>())
     })?;
-    let number = |i: usize| numbers.get(i).copied().unwrap_or(f32::NAN);
-    let (loss_sum, misses) = (f64::from(number(0)), number(1) as usize);
-    Ok((loss, StepReport { samples, loss_sum, misses }))
+    let report = numbers.and_then(move |numbers| {
+        let number = |i: usize| numbers.get(i).copied().unwrap_or(f32::NAN);
+        let (loss_sum, misses) = (f64::from(number(0)), number(1) as usize);
+        Ok(StepReport { samples, loss_sum, misses })
+    });
+    Ok((loss, report))
+}
+
+/// A mini-batch that has been learned, and what it showed, which may be on its way from the device: see
+/// [`Trainer::step_pending`](super::Trainer::step_pending).
+#[derive(Debug)]
+#[must_use = "a loss that is not finite is found when the report is looked at"]
+pub struct PendingStep {
+    iteration: u64,
+    report: Pending<StepReport>,
+}
+
+impl PendingStep {
+    pub(crate) fn new(iteration: u64, report: Pending<StepReport>) -> Self {
+        PendingStep { iteration, report }
+    }
+
+    /// Whether the report was there at once: on devices that compute in host memory.
+    pub fn is_ready(&self) -> bool {
+        self.report.is_ready()
+    }
+
+    /// The report; blocks until it is there.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`] where the loss is not finite, or the device failed.
+    pub fn wait(self) -> Result<StepReport> {
+        checked(self.iteration, self.report.wait()?)
+    }
+
+    /// The report, for programs that must not block.
+    ///
+    /// # Errors
+    /// As [`wait`](PendingStep::wait).
+    pub async fn report(self) -> Result<StepReport> {
+        checked(self.iteration, self.report.await?)
+    }
+}
+
+/// Refuses a loss that is not finite.
+pub(super) fn checked(iteration: u64, report: StepReport) -> Result<StepReport> {
+    match report.loss_sum.is_finite() {
+        true => Ok(report),
+        false => Err(Error::Diverged { iteration, loss: report.loss() }),
+    }
 }
 
 /// Whether all parameters of a module are finite.
 pub(crate) fn is_finite(module: &dyn Module) -> Result<bool> {
-    for (_, tensor) in named_parameters(module) {
-        // NaN and infinities survive a sum of squares; what overflows it has diverged too.
-        let squares = no_grad(|| tensor.mul(&tensor)?.sum_all())?;
-        if !squares.to_scalar::<f32>()?.is_finite() {
-            return Ok(false);
-        }
+    // NaN and infinities survive a sum of squares; what overflows it has diverged too.
+    let squares = no_grad(|| {
+        let parameters = named_parameters(module).into_iter();
+        let squares =
+            parameters.map(|(_, tensor)| Ok(tensor.mul(&tensor)?.sum_all()?.read_scalar()));
+        squares.collect::<Result<Vec<Pending<f32>>>>()
+    })?;
+    // All are asked for before the first is waited for.
+    let mut finite = true;
+    for square in squares {
+        finite &= square.wait()?.is_finite();
     }
-    Ok(true)
+    Ok(finite)
 }
 
 /// How many rows of `logits [n, classes]` do not have their label among the so many likeliest
@@ -79,7 +131,8 @@ pub(crate) fn misses<const N: usize>(
     labels: &Tensor,
     tops: [usize; N],
 ) -> Result<[usize; N]> {
-    let (logits, labels) = (logits.to_host()?, labels.to_vec::<u32>()?);
+    let (logits, labels) = (logits.read(), labels.read_vec::<u32>());
+    let (logits, labels) = (logits.wait()?, labels.wait()?);
     Ok(tops.map(|top| count_misses(&logits, &labels, top)))
 }
 

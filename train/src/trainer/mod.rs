@@ -9,16 +9,27 @@ use striate_nn::{
     BatchMoments, Context, Module, Network, OptimizerState, ParameterId, named_parameters,
     require_grad, update_statistics,
 };
-use striate_tensor::{DType, RandomKey, Tensor};
+use striate_tensor::{DType, Pending, RandomKey, Tensor};
 
 use crate::descent::{Descent, averaged};
 use crate::{Error, Result, TrainOptions};
-pub use losses::StepReport;
 use losses::loss_sum;
+pub use losses::{PendingStep, StepReport};
 pub(crate) use losses::{is_finite, loss_of, misses};
 
 /// The streams of a seed from here on are for dropout, one a mini-batch. ("DROP" in ASCII.)
 const DROPOUT_STREAMS: u64 = 0x4452_4f50 << 32;
+
+/// What samples gave on the way forward.
+pub(crate) struct Forward {
+    /// Their summed loss, to go back from.
+    pub(crate) loss: Tensor,
+    /// What they showed.
+    pub(crate) report: Pending<StepReport>,
+    pub(crate) samples: usize,
+    /// The statistics that normalization took of them.
+    pub(crate) statistics: Vec<BatchMoments>,
+}
 
 /// A network that learns: the mathematics of training, without data, files or time.
 ///
@@ -282,13 +293,69 @@ impl<M: Module> Trainer<M> {
     ) -> Result<StepReport> {
         self.descent.prepare(&self.network)?;
         let key = batch_key(self.options().seed, iteration);
-        let (loss, report, statistics) = self.forward(images, labels, key)?;
-        if !report.loss_sum.is_finite() {
-            return Err(Error::Diverged { iteration, loss: report.loss() });
-        }
-        self.descent.learn_from(&mut self.network, loss, report.samples, factor)?;
-        self.remember(&statistics)?;
+        let Forward { loss, report, samples, statistics } = self.forward(images, labels, key)?;
+        let report = losses::checked(iteration, report.wait()?)?;
+        self.learn_from(loss, samples, factor, &statistics)?;
         Ok(report)
+    }
+
+    /// As [`step`](Trainer::step), but does not wait for a GPU: the report is on its way when the weights
+    /// have moved, and so is the news that the loss is not finite. Looked at after the next mini-batch was
+    /// begun, it never leaves the GPU without work. The bits are those of `step`.
+    ///
+    /// ```
+    /// # use striate_nn::{NetworkSpec, Seed};
+    /// # use striate_tensor::{Device, Reference, Tensor};
+    /// # use striate_train::{PendingStep, Trainer, TrainOptions};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let device = Device::new(Reference::new());
+    /// # let spec = NetworkSpec::new([2, 2, 1]).full_connect(2);
+    /// # let mut trainer = Trainer::new(spec.build(&device, Seed(1))?, TrainOptions::default())?;
+    /// # let images = Tensor::uniform([8, 2, 2, 1], -1.0, 1.0, Default::default(), &device)?;
+    /// # let labels = Tensor::from_vec(vec![0u32, 1, 0, 1, 0, 1, 0, 1], [8], &device)?;
+    /// let mut before: Option<PendingStep> = None;
+    /// for iteration in 0..20 {
+    ///     let step = trainer.step_pending(&images, &labels, iteration, 1.0)?;
+    ///     if let Some(report) = before.replace(step).map(PendingStep::wait).transpose()? {
+    ///         println!("{}", report.loss());
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`step`](Trainer::step). Where the report of a mini-batch turns out to be
+    /// [`Error::Diverged`], the weights have moved by it, and nothing that is computed with them is worth
+    /// anything: go on from what was saved last. On a device that has the report at once, the error comes from
+    /// here, and the weights have not moved.
+    pub fn step_pending(
+        &mut self,
+        images: &Tensor,
+        labels: &Tensor,
+        iteration: u64,
+        factor: f64,
+    ) -> Result<PendingStep> {
+        self.descent.prepare(&self.network)?;
+        let key = batch_key(self.options().seed, iteration);
+        let Forward { loss, report, samples, statistics } = self.forward(images, labels, key)?;
+        let report = match report.is_ready() {
+            true => Pending::ready(losses::checked(iteration, report.wait()?)?),
+            false => report,
+        };
+        self.learn_from(loss, samples, factor, &statistics)?;
+        Ok(PendingStep::new(iteration, report))
+    }
+
+    fn learn_from(
+        &mut self,
+        loss: Tensor,
+        samples: usize,
+        factor: f64,
+        statistics: &[BatchMoments],
+    ) -> Result<()> {
+        self.descent.learn_from(&mut self.network, loss, samples, factor)?;
+        self.remember(statistics)
     }
 
     /// Brings the statistics of a mini-batch into the running ones.
@@ -296,14 +363,13 @@ impl<M: Module> Trainer<M> {
         Ok(update_statistics(&mut self.network, statistics)?)
     }
 
-    /// The summed loss of some samples, to go back from, what they showed, and the statistics that
-    /// normalization took of them.
+    /// Computes some samples on the way forward.
     pub(crate) fn forward(
         &self,
         images: &Tensor,
         labels: &Tensor,
         key: RandomKey,
-    ) -> Result<(Tensor, StepReport, Vec<BatchMoments>)> {
+    ) -> Result<Forward> {
         let cx = Context::training(key);
         let outputs = (self.outputs)(&self.network, images, &cx, self.options())?;
         // What keeps the activations goes before the backward pass, which frees them one by one.
@@ -311,13 +377,14 @@ impl<M: Module> Trainer<M> {
         let Some(logits) = outputs.next() else {
             return Err(Error::Option { expected: "an output".into(), got: "none".into() });
         };
+        let samples = logits.dims().first().copied().unwrap_or(0);
         let (mut loss, report) = loss_of(&logits, labels, self.options())?;
         drop(logits);
         for (&weight, output) in self.auxiliary.iter().zip(outputs) {
             let own = loss_sum(&output, labels, self.options())?;
             loss = loss.add(&own.affine(weight, 0.0)?)?;
         }
-        Ok((loss, report, cx.take_records()))
+        Ok(Forward { loss, report, samples, statistics: cx.take_records() })
     }
 
     /// Takes the gradients of a mini-batch of so many samples.
@@ -372,9 +439,9 @@ mod tests {
                 continue;
             }
             let key = trainer.key(iteration);
-            let (loss, report, _) = trainer.forward(&images, &labels, key).unwrap();
+            let Forward { loss, samples, .. } = trainer.forward(&images, &labels, key).unwrap();
             let gradients = parameter_gradients(&trainer.network, loss.backward().unwrap());
-            trainer.learn(gradients, report.samples, 0.5).unwrap();
+            trainer.learn(gradients, samples, 0.5).unwrap();
         }
         trainer.flush(0.5).unwrap();
         assert!(!trainer.is_accumulating());
