@@ -110,6 +110,54 @@ mod tests {
         }
     }
 
+    /// Banks of workgroup memory, in vectors of four floats: 32 banks of 4 bytes.
+    const BANKS: usize = 8;
+
+    /// The most places of one bank that eight invocations access at once.
+    fn meet(places: impl Iterator<Item = usize>) -> usize {
+        let mut banks = vec![Vec::new(); BANKS];
+        for place in places {
+            let bank: &mut Vec<usize> = &mut banks[place % BANKS];
+            if !bank.contains(&place) {
+                bank.push(place);
+            }
+        }
+        banks.iter().map(Vec::len).max().unwrap_or_default()
+    }
+
+    /// What `tiled.wgsl` accesses, with places turned as there, or not.
+    #[test]
+    fn invocations_of_a_tile_meet_in_no_bank() {
+        let turned = |step: usize| step / 4 * 2;
+        for tile in TILES {
+            for vectors in [tile.rows() / 4, tile.cols() / 4] {
+                let most = |turn: fn(usize) -> usize, from: fn(usize, usize) -> [usize; 2]| {
+                    let place = |i: usize| {
+                        let [step, four] = from(i, vectors);
+                        step * vectors + (four ^ turn(step))
+                    };
+                    let eights = (0..4 * vectors).step_by(8);
+                    eights.map(|first| meet((first..first + 8).map(place))).max()
+                };
+                // Stores of what was loaded along the depth, and across it.
+                let along = |i, _| [i % 4 * 4, i / 4];
+                let across = |i, vectors| [i / vectors * 4, i % vectors];
+                assert_eq!(most(|_| 0, along), Some(4), "{tile:?}");
+                assert_eq!(most(turned, along), Some(1), "{tile:?}");
+                assert_eq!(most(turned, across), Some(1), "{tile:?}");
+                // Loads of a step: the vectors of a row of invocations.
+                for step in 0..16 {
+                    let own = |i: usize| step * vectors + (i ^ turned(step));
+                    assert_eq!(meet((0..tile.across).map(own)), 1, "{tile:?}");
+                    // The second ones follow all first ones.
+                    let second = |i: usize| (own(i) + tile.across) % vectors;
+                    let expected = |i: usize| ((i + tile.across) ^ turned(step)) % vectors;
+                    assert!((0..tile.across).all(|i| second(i) == expected(i)), "{tile:?}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn small_products_take_small_tiles() {
         assert_eq!(tile(Class::Discrete, 50_176, 512, 1), Some(LARGE));
