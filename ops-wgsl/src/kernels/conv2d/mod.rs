@@ -14,7 +14,7 @@ use striate_tensor::ops::{self, Conv2d};
 use striate_tensor::{DType, Result, Shape, TensorType};
 
 use super::choice::{Algorithm, Case};
-use super::gemm::{Added, Class, Strided, tile};
+use super::gemm::{Added, Class, Size, Strided};
 use super::images::{Band, Rows, bands};
 use super::{Constants, computed, word};
 use crate::buffer::{GpuBuffer, Source, View, parts};
@@ -141,7 +141,7 @@ struct Asked<'a> {
 impl Asked<'_> {
     /// What the table says.
     fn usual(&self, cx: &Context) -> Algorithm {
-        let Extents { out_rows, out_cols, out, groups, .. } = *self.extents;
+        let Extents { out_rows, out_cols, out, groups, kernel, channels, .. } = *self.extents;
         match cx.class {
             Class::Simple => Algorithm::Simple,
             _ if winograd::is_usual(cx, self) => Algorithm::Winograd,
@@ -150,8 +150,13 @@ impl Asked<'_> {
                 Algorithm::Depthwise
             }
             class => {
-                let rows = self.images * out_rows * out_cols;
-                Algorithm::of_tile(tile(class, rows, out / groups, groups))
+                let size = Size {
+                    m: self.images * out_rows * out_cols,
+                    n: out / groups,
+                    depth: kernel[0] * kernel[1] * (channels / groups),
+                    batch: groups,
+                };
+                Algorithm::of_tile(size.tile(class))
             }
         }
     }
