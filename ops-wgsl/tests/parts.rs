@@ -28,6 +28,17 @@ fn check(
     inputs: &[Tensor],
     run: impl Fn(&[Tensor]) -> Result<Tensor>,
 ) {
+    check_within(gpu, dispatches, inputs, TOLERANCE, run);
+}
+
+/// As [`check`], of other rounding.
+fn check_within(
+    gpu: &Wgpu,
+    dispatches: u64,
+    inputs: &[Tensor],
+    tolerance: f32,
+    run: impl Fn(&[Tensor]) -> Result<Tensor>,
+) {
     let on =
         |device: &Device| -> Vec<Tensor> { inputs.iter().map(|x| x.to(device).unwrap()).collect() };
     let expected = run(&on(&Device::new(Reference::new()))).unwrap().to_vec::<f32>().unwrap();
@@ -41,7 +52,7 @@ fn check(
     let scale = expected.iter().fold(0.0f32, |most, y| most.max(y.abs()));
     assert_eq!(got.len(), expected.len());
     for (i, (y, expected)) in got.iter().zip(&expected).enumerate() {
-        assert!((y - expected).abs() <= TOLERANCE * scale, "{i}: {y}, not {expected}");
+        assert!((y - expected).abs() <= tolerance * scale, "{i}: {y}, not {expected}");
     }
 }
 
@@ -60,6 +71,23 @@ fn convolutions(gpu: &Wgpu) {
             normal(&[1, 4, 9, 37], 5, dtype),
         ];
         check(gpu, 2, &inputs, |of| of[0].conv2d_residual(&of[1], Some(&of[2]), &of[3], conv));
+    }
+    // Of f16, which is written as such where outputs are pairs.
+    for out in [38, 37] {
+        let inputs = [
+            normal(&[1, 7, 6, 64], 12, DType::F16),
+            normal(&[out, 3, 3, 64], 13, DType::F16),
+            normal(&[1, 5, 4, out], 14, DType::F16),
+        ];
+        let dispatches = if out == 38 { 2 } else { 3 };
+        let run = |of: &[Tensor]| of[0].conv2d_residual(&of[1], None, &of[2], Conv2d::default());
+        let device = Device::new(gpu.clone());
+        let plain: Vec<Tensor> = inputs.iter().map(|x| x.to(&device).unwrap()).collect();
+        let before = gpu.profile();
+        let y = run(&plain).unwrap();
+        assert_eq!(gpu.profile().since(&before).dispatches, dispatches);
+        assert_eq!(y.dtype(), DType::F16);
+        check_within(gpu, dispatches, &inputs, 1e-3, |of| run(of)?.cast(DType::F32));
     }
     // Four convolutions of 2 x 2 cells write every second row and column. In one part, 10 dispatches.
     let inputs = [normal(&[1, 4, 3, 160], 6, DType::F32), normal(&[160, 4, 4, 12], 7, DType::F32)];

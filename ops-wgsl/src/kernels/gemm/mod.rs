@@ -26,10 +26,11 @@ const WIDE_ROWS: usize = 16;
 const WIDE_COLS: usize = 16;
 const WIDE_INVOCATIONS: usize = 8;
 
-/// What a product is added to, and what to it: never both.
-const SUMS: [&[(&str, &[f64])]; 2] = [
-    &[("ACCUMULATE", BOTH), ("RESIDUAL", &[0.0])],
-    &[("ACCUMULATE", &[0.0]), ("RESIDUAL", &[1.0, 2.0])],
+/// What a product is added to, and what to it: never both. It is added to f32 alone.
+const SUMS: [&[(&str, &[f64])]; 3] = [
+    &[("ACCUMULATE", BOTH), ("RESIDUAL", &[0.0]), ("HALF_Y", &[0.0])],
+    &[("ACCUMULATE", &[0.0]), ("RESIDUAL", &[1.0, 2.0]), ("HALF_Y", &[0.0])],
+    &[("ACCUMULATE", &[0.0]), ("RESIDUAL", RESIDUALS), ("HALF_Y", &[1.0])],
 ];
 
 /// Vectors along the depth: of convolutions, and of products with the second operand transposed.
@@ -49,6 +50,7 @@ const PIXELS: &[(&str, &[f64])] = &[
     ("RELU", &[0.0]),
     ("RESIDUAL", &[0.0]),
     ("ACCUMULATE", BOTH),
+    ("HALF_Y", &[0.0]),
 ];
 
 /// The values of the constant `RESIDUAL`.
@@ -180,6 +182,8 @@ pub(super) struct Gemm<'a> {
     pub(super) a: Side<'a>,
     pub(super) b: Side<'a>,
     pub(super) y: &'a View,
+    /// y is f16, of even columns and rows, and nothing is added to what it holds: it is f32 else.
+    pub(super) half_y: bool,
     /// Elements between rows of y: its pixels.
     pub(super) row_y: usize,
     /// With others between them, `row_y` elements apart in their rows.
@@ -278,6 +282,7 @@ impl Gemm<'_> {
             ("RELU", flag(self.relu)),
             ("RESIDUAL", Added::flag(self.residual.as_ref())),
             ("ACCUMULATE", flag(self.accumulate)),
+            ("HALF_Y", flag(self.half_y)),
         ];
         let (a, b) = (self.a.view, self.b.view);
         let mut inputs = vec![a, b, bias, self.residual.map_or(a, |residual| residual.view)];

@@ -45,6 +45,7 @@ pub(in crate::kernels) fn sum(
         a: side,
         b: side,
         y,
+        half_y: false,
         row_y: count,
         strided: None,
         bias: None,
@@ -92,6 +93,7 @@ impl Gemm<'_> {
         }
         let products = Gemm {
             y: &sums,
+            half_y: false,
             row_y: self.n,
             strided: None,
             bias: None,
@@ -132,6 +134,7 @@ impl Gemm<'_> {
                 ("RELU", flag(self.relu)),
                 ("RESIDUAL", Added::flag(self.residual.as_ref())),
                 ("ACCUMULATE", flag(self.accumulate)),
+                ("HALF_Y", flag(self.half_y)),
             ],
             params: &self.params(),
             outputs: &[self.y],

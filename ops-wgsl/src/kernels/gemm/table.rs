@@ -116,8 +116,9 @@ impl Size {
         wanted.div_ceil(self.groups(&tile).max(1)).min(self.depth / least).max(1)
     }
 
-    /// The tile for products, or none where workgroup memory is no help: the largest that gives all
-    /// units work, and computes at most a third more than the smallest one.
+    /// The tile for products, or none where workgroup memory is no help: of those that give all units
+    /// work, and compute at most a third more than the smallest one, the one with the most sums an
+    /// invocation; then with the fewest parts; then the largest.
     pub(crate) fn tile(&self, class: Class) -> Option<Tile> {
         let row = row(class);
         let (last, _) = row.last()?;
@@ -125,7 +126,10 @@ impl Size {
             self.groups(tile) * self.parts(class, *tile) >= *wanted
                 && self.computed(tile) * 3 <= self.computed(last) * 4
         };
-        Some(row.iter().find(fits).map_or(*last, |(tile, _)| *tile))
+        let mut fitting = row.iter().filter(fits).map(|(tile, _)| *tile).peekable();
+        let first = fitting.peek().copied().unwrap_or(*last);
+        let alike = fitting.filter(|tile| (tile.tall, tile.wide) == (first.tall, first.wide));
+        Some(alike.min_by_key(|tile| self.parts(class, *tile)).unwrap_or(first))
     }
 }
 
@@ -227,10 +231,12 @@ mod tests {
         // Full connect of 17 to 128 rows.
         assert_eq!(plan(17, 4096, 4096), (SMALL, 1));
         assert_eq!(plan(64, 4096, 4096), (SQUARE, 4));
-        assert_eq!(plan(128, 4096, 25_088), (LARGE, 8));
+        assert_eq!(plan(128, 4096, 25_088), (SQUARE, 2));
         // Nothing to split.
         assert_eq!(plan(196, 512, 511), (SMALL, 1));
         assert_eq!(plan(50_176, 512, 4608), (LARGE, 1));
+        // One part by a smaller tile of as many sums an invocation.
+        assert_eq!(plan(6272, 512, 2304), (SQUARE, 1));
         // A tile that the class does not have by itself: tuning may have chosen it.
         assert_eq!(size(64, 64, 4096).parts(Class::Apple, LARGE), 8);
         assert_eq!(size(64, 64, 4096).parts(Class::Software, LARGE), 1);

@@ -213,6 +213,7 @@ impl Gradient<'_> {
                     relu: false,
                     direct: self.conv.algorithm == ops::Algorithm::Direct,
                     y: &written.view,
+                    half_y: false,
                     strided,
                 },
             )?;

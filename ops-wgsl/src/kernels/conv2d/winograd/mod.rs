@@ -236,6 +236,7 @@ impl Part<'_> {
             a: Side { view: pixels, half: false, line: e.channels, step: 1 },
             b: Side { view: weights, half: false, line: channels, step: 1 },
             y: sums,
+            half_y: false,
             row_y: e.out,
             strided: None,
             bias: None,
