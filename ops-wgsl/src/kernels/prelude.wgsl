@@ -77,27 +77,19 @@ fn float_to_half(x: f32) -> u32 {
     let bits = bitcast<u32>(x);
     let sign = (bits >> 16u) & 0x8000u;
     let magnitude = bits & 0x7fffffffu;
-    var half: u32;
-    if (magnitude > INFINITY_BITS) {
-        half = 0x7e00u;
-    } else if (magnitude >= 0x477ff000u) {
-        // 65520 and beyond round to infinity.
-        half = 0x7c00u;
-    } else if (magnitude >= 0x38800000u) {
-        // Normal: add half a unit, less one where the result would be odd.
-        half = (magnitude - 0x38000000u + 0xfffu + ((magnitude >> 13u) & 1u)) >> 13u;
-    } else if (magnitude > 0x33000000u) {
-        // Subnormal: the mantissa, shifted to units of 2^-24.
-        let shift = 126u - (magnitude >> 23u);
-        let mantissa = (magnitude & 0x7fffffu) | 0x800000u;
-        let cut = mantissa >> shift;
-        let rest = mantissa & ((1u << shift) - 1u);
-        let middle = 1u << (shift - 1u);
-        half = cut + select(0u, 1u, rest > middle || (rest == middle && (cut & 1u) == 1u));
-    } else {
-        // At most half of the smallest one.
-        half = 0u;
-    }
+    // Normal: add half a unit, less one where the result would be odd.
+    let normal = (magnitude - 0x38000000u + 0xfffu + ((magnitude >> 13u) & 1u)) >> 13u;
+    // Subnormal: the mantissa, shifted to units of 2^-24. Others have no use for it.
+    let shift = 126u - clamp(magnitude >> 23u, 102u, 125u);
+    let mantissa = (magnitude & 0x7fffffu) | 0x800000u;
+    let cut = mantissa >> shift;
+    let rest = mantissa & ((1u << shift) - 1u);
+    let small = cut + u32(rest + (cut & 1u) > (1u << (shift - 1u)));
+    // At most half of the smallest one is 0; 65520 and beyond round to infinity.
+    var half = select(normal, small, magnitude < 0x38800000u);
+    half = select(half, 0u, magnitude <= 0x33000000u);
+    half = select(half, 0x7c00u, magnitude >= 0x477ff000u);
+    half = select(half, 0x7e00u, magnitude > INFINITY_BITS);
     return sign | half;
 }
 

@@ -14,7 +14,7 @@ use striate_tensor::ops::{self, Conv2d};
 use striate_tensor::{DType, Result, Shape, TensorType};
 
 use super::choice::{Algorithm, Case};
-use super::gemm::{Added, Class, Strided, tile};
+use super::gemm::{Added, Class, Size, Strided};
 use super::images::{Band, Rows, bands};
 use super::{Constants, computed, word};
 use crate::buffer::{GpuBuffer, Source, View, parts};
@@ -113,8 +113,9 @@ struct Convolution<'a> {
     relu: bool,
     /// Each product of the definition is to be summed.
     direct: bool,
-    /// f32.
     y: &'a View,
+    /// `y` is f16, which only products by tiles write; else f32.
+    half_y: bool,
     /// Where the outputs go, if not one after another from the first of `y` on.
     strided: Option<Strided>,
 }
@@ -141,7 +142,7 @@ struct Asked<'a> {
 impl Asked<'_> {
     /// What the table says.
     fn usual(&self, cx: &Context) -> Algorithm {
-        let Extents { out_rows, out_cols, out, groups, .. } = *self.extents;
+        let Extents { out_rows, out_cols, out, groups, kernel, channels, .. } = *self.extents;
         match cx.class {
             Class::Simple => Algorithm::Simple,
             _ if winograd::is_usual(cx, self) => Algorithm::Winograd,
@@ -150,8 +151,13 @@ impl Asked<'_> {
                 Algorithm::Depthwise
             }
             class => {
-                let rows = self.images * out_rows * out_cols;
-                Algorithm::of_tile(tile(class, rows, out / groups, groups))
+                let size = Size {
+                    m: self.images * out_rows * out_cols,
+                    n: out / groups,
+                    depth: kernel[0] * kernel[1] * (channels / groups),
+                    batch: groups,
+                };
+                Algorithm::of_tile(size.tile(class))
             }
         }
     }
@@ -236,8 +242,22 @@ pub(super) fn algorithms(
 ) -> Result<Vec<Algorithm>> {
     let (x, w) = (&inputs[0], &inputs[1]);
     let extents = Extents::new(op, &x.shape, &w.shape, &output.shape)?;
+    let types = [*x, *w];
+    let direct = writes_half(cx, op, &extents, types, output)?;
+    let y = if direct { *output } else { TensorType::f32(output.shape) };
+    of_bands(cx, op, &extents, types, &y)
+}
+
+/// The kernels of the bands that a convolution has where it writes a `y` of this type, each once.
+fn of_bands(
+    cx: &Context,
+    op: &Conv2d,
+    extents: &Extents,
+    [x, w]: [TensorType; 2],
+    y: &TensorType,
+) -> Result<Vec<Algorithm>> {
     let mut all = Vec::new();
-    for (band, extents) in banded(cx, &extents, x, &TensorType::f32(output.shape))? {
+    for (band, extents) in banded(cx, extents, &x, y)? {
         let asked = Asked {
             extents: &extents,
             images: band.images,
@@ -251,6 +271,21 @@ pub(super) fn algorithms(
         }
     }
     Ok(all)
+}
+
+/// Whether the kernels of a convolution write its f16 themselves: two outputs are a word.
+fn writes_half(
+    cx: &Context,
+    op: &Conv2d,
+    extents: &Extents,
+    types: [TensorType; 2],
+    output: &TensorType,
+) -> Result<bool> {
+    if output.dtype != DType::F16 || !(extents.out / extents.groups).is_multiple_of(2) {
+        return Ok(false);
+    }
+    let all = of_bands(cx, op, extents, types, output)?;
+    Ok(all.iter().all(|kernel| matches!(kernel, Algorithm::Wide | Algorithm::Tiled(_))))
 }
 
 pub(super) fn conv2d(
@@ -267,14 +302,15 @@ pub(super) fn conv2d(
         _ => None,
     };
     let residual = inputs.last().filter(|_| op.residual);
-    computed(cx, output, |y| {
+    let half_y = writes_half(cx, op, &extents, [x.ty, w.ty], output)?;
+    let compute = |y: Source<'_>| {
         for (band, extents) in banded(cx, &extents, &x.ty, &y.ty)? {
             let view = cx.view(x, band.x)?;
             let residual = match residual {
                 Some(&from) => Some((cx.view(from, band.y.clone())?, from.half())),
                 None => None,
             };
-            let written = cx.written(y.buffer, DType::F32, band.y)?;
+            let written = cx.written(y.buffer, y.ty.dtype, band.y)?;
             launch(
                 cx,
                 &Convolution {
@@ -288,13 +324,20 @@ pub(super) fn conv2d(
                     relu: op.relu,
                     direct: op.algorithm == ops::Algorithm::Direct,
                     y: &written.view,
+                    half_y,
                     strided: None,
                 },
             )?;
             cx.finish(y.buffer, &written)?;
         }
         Ok(())
-    })
+    };
+    if half_y {
+        let buffer = cx.allocate_for(output)?;
+        compute(Source { buffer: &buffer, ty: *output })?;
+        return Ok(buffer);
+    }
+    computed(cx, output, compute)
 }
 
 /// Parts of the images that can be bound in input (or its gradient) and output (or its).

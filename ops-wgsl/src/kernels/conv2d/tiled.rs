@@ -12,7 +12,7 @@ pub(super) fn launch(
     tile: Option<Tile>,
 ) -> striate_tensor::Result<()> {
     let Convolution { op, extents, images, x, w: (w, weights), bias, residual, .. } = convolution;
-    let Convolution { relu, y, strided, .. } = convolution;
+    let Convolution { relu, y, half_y, strided, .. } = convolution;
     let Extents { rows, cols, out_rows, out_cols, kernel, stride, padding, .. } = **extents;
     let Extents { dilation, groups, .. } = **extents;
     let channels = extents.channels / groups;
@@ -28,6 +28,7 @@ pub(super) fn launch(
         a: Side { view: x.0, half: x.1, line: extents.channels, step: 1 },
         b: Side { view: weights, half: w.half(), line: depth, step: 1 },
         y,
+        half_y: *half_y,
         row_y: strided.map_or(extents.out, |strided| strided.pixel),
         strided: *strided,
         bias: *bias,

@@ -4,6 +4,7 @@
 //! `tiled.wgsl` is for GPUs: tiles in workgroup memory, and in registers. `wide.wgsl` is for drivers
 //! that run shaders on a processor. [`table`] says which and with what tiles.
 
+mod parts;
 mod table;
 
 use striate_tensor::Result;
@@ -12,9 +13,10 @@ use super::{BOTH, Constants, combinations, word};
 use crate::buffer::View;
 use crate::pipelines::{Shader, flag, shader};
 use crate::queue::{Context, Groups, Launch};
+pub(super) use parts::{PARTS_BYTES, sum};
 pub use table::Class;
 pub(crate) use table::class_of;
-pub(super) use table::{TILES, Tile, tile, tiles};
+pub(super) use table::{Size, TILES, Tile, tiles};
 
 static TILED: Shader = shader!("gemm/tiled.wgsl", 1, 6, "gemm/product.wgsl");
 static WIDE: Shader = shader!("gemm/wide.wgsl", 1, 4, "gemm/product.wgsl");
@@ -24,10 +26,11 @@ const WIDE_ROWS: usize = 16;
 const WIDE_COLS: usize = 16;
 const WIDE_INVOCATIONS: usize = 8;
 
-/// What a product is added to, and what to it: never both.
-const SUMS: [&[(&str, &[f64])]; 2] = [
-    &[("ACCUMULATE", BOTH), ("RESIDUAL", &[0.0])],
-    &[("ACCUMULATE", &[0.0]), ("RESIDUAL", &[1.0, 2.0])],
+/// What a product is added to, and what to it: never both. It is added to f32 alone.
+const SUMS: [&[(&str, &[f64])]; 3] = [
+    &[("ACCUMULATE", BOTH), ("RESIDUAL", &[0.0]), ("HALF_Y", &[0.0])],
+    &[("ACCUMULATE", &[0.0]), ("RESIDUAL", &[1.0, 2.0]), ("HALF_Y", &[0.0])],
+    &[("ACCUMULATE", &[0.0]), ("RESIDUAL", RESIDUALS), ("HALF_Y", &[1.0])],
 ];
 
 /// Vectors along the depth: of convolutions, and of products with the second operand transposed.
@@ -47,6 +50,7 @@ const PIXELS: &[(&str, &[f64])] = &[
     ("RELU", &[0.0]),
     ("RESIDUAL", &[0.0]),
     ("ACCUMULATE", BOTH),
+    ("HALF_Y", &[0.0]),
 ];
 
 /// The values of the constant `RESIDUAL`.
@@ -57,7 +61,7 @@ pub(super) const MAX_AXES: usize = 6;
 
 pub(super) fn variants() -> Vec<(&'static Shader, Constants)> {
     let names = ["HALF_A", "HALF_B", "HALF_BIAS", "BIAS", "RELU"].map(|name| (name, BOTH));
-    let mut all = Vec::new();
+    let mut all = parts::variants();
     for sums in SUMS {
         all.extend(combinations(&WIDE, &[&names[..], sums].concat()));
     }
@@ -178,6 +182,8 @@ pub(super) struct Gemm<'a> {
     pub(super) a: Side<'a>,
     pub(super) b: Side<'a>,
     pub(super) y: &'a View,
+    /// y is f16, of even columns and rows, and nothing is added to what it holds: it is f32 else.
+    pub(super) half_y: bool,
     /// Elements between rows of y: its pixels.
     pub(super) row_y: usize,
     /// With others between them, `row_y` elements apart in their rows.
@@ -191,7 +197,7 @@ pub(super) struct Gemm<'a> {
     /// The windows are those of b: its columns are the cells and channels of a kernel, and the depth
     /// goes through so many pixels. For `tiled.wgsl` alone.
     pub(super) pixels: Option<usize>,
-    /// For `tiled.wgsl` alone.
+    /// For `tiled.wgsl` alone. None: as [`launch`](Gemm::launch) finds it best.
     pub(super) parts: Option<Parts>,
     /// At most [`MAX_AXES`], the last one first: extent, strides in a, b and y.
     pub(super) axes: &'a [(usize, [u32; 3])],
@@ -260,8 +266,13 @@ impl Gemm<'_> {
         }
     }
 
-    /// Launches the kernel of a tile; without one, that of drivers on a processor.
+    /// Launches the kernel of a tile, with the depth in parts where units would be idle otherwise; without
+    /// a tile, the kernel of drivers on a processor.
     pub(super) fn launch(&self, cx: &Context, tile: Option<Tile>) -> Result<()> {
+        let split = tile.filter(|_| self.parts.is_none());
+        if let Some((tile, parts)) = split.and_then(|tile| Some((tile, self.split(cx, tile)?))) {
+            return self.launch_parts(cx, tile, parts);
+        }
         let (bias, half_bias) = self.bias.unwrap_or((self.a.view, false));
         let mut constants: Constants = vec![
             ("HALF_A", flag(self.a.half)),
@@ -271,6 +282,7 @@ impl Gemm<'_> {
             ("RELU", flag(self.relu)),
             ("RESIDUAL", Added::flag(self.residual.as_ref())),
             ("ACCUMULATE", flag(self.accumulate)),
+            ("HALF_Y", flag(self.half_y)),
         ];
         let (a, b) = (self.a.view, self.b.view);
         let mut inputs = vec![a, b, bias, self.residual.map_or(a, |residual| residual.view)];

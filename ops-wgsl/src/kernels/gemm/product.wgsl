@@ -10,6 +10,9 @@ override RELU: bool;
 override RESIDUAL: u32;
 // Adds to what y holds.
 override ACCUMULATE: bool;
+// y is f16: its rows, and groups in them, begin at even elements and have an even number. Nothing is
+// added to what it holds.
+override HALF_Y: bool;
 
 struct Params {
     // Rows of y (all pixels of all images), columns (outputs of a group).
@@ -56,7 +59,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read_write> y: array<f32>;
+@group(0) @binding(1) var<storage, read_write> y: array<u32>;
 @group(0) @binding(2) var<storage, read> a: array<u32>;
 @group(0) @binding(3) var<storage, read> b: array<u32>;
 @group(0) @binding(4) var<storage, read> bias: array<u32>;
@@ -141,9 +144,9 @@ fn finish4(line: u32, own: Columns, sums: vec4<f32>) {
     let last = place + own.count - 1u;
     var values = sums;
     if (ACCUMULATE) {
-        values += vec4<f32>(
+        values += bitcast<vec4<f32>>(vec4<u32>(
             y[place], y[min(place + 1u, last)], y[min(place + 2u, last)], y[min(place + 3u, last)],
-        );
+        ));
     }
     if (BIAS) { values += own.bias; }
     if (RESIDUAL > 0u) {
@@ -155,13 +158,22 @@ fn finish4(line: u32, own: Columns, sums: vec4<f32>) {
     if (RELU) {
         values = vec4<f32>(relu(values.x), relu(values.y), relu(values.z), relu(values.w));
     }
-    y[place] = values.x;
+    if (HALF_Y) {
+        let word = place >> 1u;
+        y[word] = float_to_half(values.x) | (float_to_half(values.y) << 16u);
+        if (own.count == 4u) {
+            y[word + 1u] = float_to_half(values.z) | (float_to_half(values.w) << 16u);
+        }
+        return;
+    }
+    let bits = bitcast<vec4<u32>>(values);
+    y[place] = bits.x;
     if (own.count == 4u) {
-        y[place + 1u] = values.y;
-        y[place + 2u] = values.z;
-        y[place + 3u] = values.w;
+        y[place + 1u] = bits.y;
+        y[place + 2u] = bits.z;
+        y[place + 3u] = bits.w;
     } else {
-        if (own.count > 1u) { y[place + 1u] = values.y; }
-        if (own.count > 2u) { y[place + 2u] = values.z; }
+        if (own.count > 1u) { y[place + 1u] = bits.y; }
+        if (own.count > 2u) { y[place + 2u] = bits.z; }
     }
 }

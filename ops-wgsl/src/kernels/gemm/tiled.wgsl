@@ -32,11 +32,19 @@ const DEPTH = 16u;
 // Of which so many are written out.
 const UNROLL = 4u;
 
+// Vectors of a step are swapped about: see `turn`.
 var<workgroup> tile_a: array<vec4<f32>, DEPTH * ROWS>;
 var<workgroup> tile_b: array<vec4<f32>, DEPTH * COLS>;
 // Of each row of the tile: the first row and column of its window, where its image begins. With
 // WINDOWS_B, of each step of the depth: those in use, and those that come next.
 var<workgroup> windows: array<vec3<u32>, 4u * ROWS>;
+
+// What the vectors of the steps 4 j to 4 j + 3 have their places xor-ed with. Workgroup memory has
+// 8 banks of vectors. Eight invocations that load along the depth store two vectors of each of four
+// such steps, whose places are the same but for a multiple of 8: they would meet in two banks.
+fn turn(step: u32) -> u32 {
+    return step / 4u * 2u;
+}
 
 fn load_a(place: u32) -> f32 {
     return widen(a[word_of(place, HALF_A)], place, HALF_A);
@@ -298,10 +306,11 @@ fn main(
                 } else {
                     block = transpose(block_a(at.a, 4u * four, k + step));
                 }
-                tile_a[step * ROWS + four] = block[0];
-                tile_a[(step + 1u) * ROWS + four] = block[1];
-                tile_a[(step + 2u) * ROWS + four] = block[2];
-                tile_a[(step + 3u) * ROWS + four] = block[3];
+                let to = step * ROWS + (four ^ turn(step));
+                tile_a[to] = block[0];
+                tile_a[to + ROWS] = block[1];
+                tile_a[to + 2u * ROWS] = block[2];
+                tile_a[to + 3u * ROWS] = block[3];
             } else {
                 let own = i - ROWS * (DEPTH / 4u);
                 var step = (own % (DEPTH / 4u)) * 4u;
@@ -327,10 +336,11 @@ fn main(
                         column_b(at.b, first + 3u, k + step, depth),
                     ));
                 }
-                tile_b[step * COLS + four] = block[0];
-                tile_b[(step + 1u) * COLS + four] = block[1];
-                tile_b[(step + 2u) * COLS + four] = block[2];
-                tile_b[(step + 3u) * COLS + four] = block[3];
+                let to = step * COLS + (four ^ turn(step));
+                tile_b[to] = block[0];
+                tile_b[to + COLS] = block[1];
+                tile_b[to + 2u * COLS] = block[2];
+                tile_b[to + 3u * COLS] = block[3];
             }
         }
         if (WINDOWS_B) {
@@ -341,8 +351,8 @@ fn main(
         }
         workgroupBarrier();
         for (var step = 0u; step < DEPTH; step += UNROLL) {
-            var at_a = step * ROWS + local.y;
-            var at_b = step * COLS + local.x;
+            var at_a = step * ROWS + (local.y ^ turn(step));
+            var at_b = step * COLS + (local.x ^ turn(step));
             {
                 let a0 = tile_a[at_a];
                 let b0 = tile_b[at_b];

@@ -13,7 +13,7 @@ use striate_tensor::ops::{MatMul, MatMulExtents};
 use striate_tensor::{DType, Result, TensorType};
 
 use super::choice::{Algorithm, Case};
-use super::gemm::{Class, MAX_AXES, tile};
+use super::gemm::{Class, MAX_AXES, Size};
 use super::indices::broadcast_strides;
 use super::{Constants, computed};
 use crate::buffer::{GpuBuffer, Source, View, parts};
@@ -91,7 +91,8 @@ struct Asked<'a> {
 impl Asked<'_> {
     /// What the table says.
     fn usual(&self, class: Class) -> Algorithm {
-        let tiled = Algorithm::of_tile(tile(class, self.m, self.n, self.matrices()));
+        let size = Size { m: self.m, n: self.n, depth: self.k, batch: self.matrices() };
+        let tiled = Algorithm::of_tile(size.tile(class));
         match class {
             Class::Simple => Algorithm::Simple,
             _ if self.takes(Algorithm::MatVec) => Algorithm::MatVec,

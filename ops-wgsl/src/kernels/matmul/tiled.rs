@@ -20,6 +20,7 @@ pub(super) fn launch(
         a: Side { view: a.view, half: a.half, line: a.row, step: a.col },
         b: Side { view: b.view, half: b.half, line: b.col, step: b.row },
         y: y.view,
+        half_y: false,
         row_y: y.row,
         strided: None,
         bias: *bias,

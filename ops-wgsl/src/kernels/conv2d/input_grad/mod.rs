@@ -233,6 +233,7 @@ impl Gradient<'_> {
                     relu: false,
                     direct: self.conv.algorithm == ops::Algorithm::Direct,
                     y: &written.view,
+                    half_y: false,
                     strided,
                 },
             )?;

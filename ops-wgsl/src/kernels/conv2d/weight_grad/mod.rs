@@ -12,15 +12,12 @@ use std::ops::Range;
 use striate_tensor::ops::Conv2dWeightGrad;
 use striate_tensor::{DType, Result, Shape, TensorType};
 
-use super::simple::INVOCATIONS;
 use super::{Extents, image_parts};
 use crate::buffer::{GpuBuffer, Source, View};
-use crate::kernels::gemm::{Class, tile};
-use crate::kernels::{BOTH, Constants, combinations, computed, word};
-use crate::pipelines::{Shader, flag, shader};
-use crate::queue::{Context, Groups, Launch};
-
-static SUM: Shader = shader!("conv2d/weight_grad/sum.wgsl", 1, 1);
+use crate::kernels::gemm::{Class, PARTS_BYTES, Size, sum};
+use crate::kernels::{BOTH, Constants, combinations, computed};
+use crate::pipelines::Shader;
+use crate::queue::Context;
 
 /// What [`Launch`]es of this folder are called.
 const OP: &str = "conv2d_weight_grad";
@@ -28,14 +25,11 @@ const OP: &str = "conv2d_weight_grad";
 /// Pixels that a part has at least: fewer cost more to add than they bring. And at most: one sum loses
 /// digits over many, and systems take back a GPU that is busy for seconds.
 const PIXELS: [usize; 2] = [512, 4096];
-/// The parts of a gradient that exist at a time take no more than this.
-const PARTS_BYTES: usize = 64 << 20;
 
 pub(super) fn variants() -> Vec<(&'static Shader, Constants)> {
     let mut all = simple::variants();
     all.extend(wide::variants());
     all.extend(depthwise::variants());
-    all.extend(combinations(&SUM, &[("ACCUMULATE", BOTH)]));
     all
 }
 
@@ -86,8 +80,9 @@ impl Gradient<'_> {
 
     /// Chooses a kernel and launches it.
     fn launch(&self, cx: &Context) -> Result<()> {
-        let matrices = self.extents.groups * (self.pixels() / PIXELS[0]).max(1);
-        match (cx.class, tile(cx.class, self.rows(), self.columns(), matrices)) {
+        let batch = self.extents.groups * (self.pixels() / PIXELS[0]).max(1);
+        let size = Size { m: self.rows(), n: self.columns(), depth: 0, batch };
+        match (cx.class, size.tile(cx.class)) {
             (Class::Simple, _) => simple::launch(cx, self),
             _ if super::depthwise::takes(self.extents) => depthwise::launch(cx, self),
             (_, Some(tile)) => tiled::launch(cx, self, tile),
@@ -140,15 +135,7 @@ fn in_parts(
     let sums = cx.allocate_for(&ty)?;
     let view = cx.whole(Source { buffer: &sums, ty })?;
     launch(&view, false)?;
-    cx.launch(Launch {
-        op: OP,
-        shader: &SUM,
-        constants: &[("ACCUMULATE", flag(gradient.accumulate))],
-        params: &[word(count), word(split.parts), view.skip, gradient.dw.skip],
-        outputs: &[gradient.dw],
-        inputs: &[&view],
-        groups: Groups::Flat(count.div_ceil(INVOCATIONS)),
-    })
+    sum(cx, OP, (&view, split.parts), (gradient.dw, count), gradient.accumulate)
 }
 
 pub(in crate::kernels) fn weight_grad(

@@ -38,6 +38,7 @@ pub(super) fn launch(
             a: Side { view: gradient.dy.0, half: gradient.dy.1, line: 1, step: e.out },
             b: Side { view: gradient.x.0, half: gradient.x.1, line: e.channels, step: 1 },
             y,
+            half_y: false,
             row_y: columns,
             strided: None,
             bias: None,

@@ -13,7 +13,7 @@ use striate_tensor::{Result, Shape, TensorType};
 
 use super::{Asked, Convolution, Extents};
 use crate::buffer::{GpuBuffer, Source, View};
-use crate::kernels::gemm::{Added, Class, Gemm, RESIDUALS, Side, Windows, tile};
+use crate::kernels::gemm::{Added, Class, Gemm, RESIDUALS, Side, Size, Windows};
 use crate::kernels::{BOTH, Constants, combinations, half, word};
 use crate::pipelines::{Shader, flag, shader};
 use crate::queue::{Context, Groups, Launch};
@@ -236,6 +236,7 @@ impl Part<'_> {
             a: Side { view: pixels, half: false, line: e.channels, step: 1 },
             b: Side { view: weights, half: false, line: channels, step: 1 },
             y: sums,
+            half_y: false,
             row_y: e.out,
             strided: None,
             bias: None,
@@ -247,8 +248,9 @@ impl Part<'_> {
             parts: None,
             axes: &[groups, (POSITIONS, position)],
         };
-        let tile = tile(cx.class, self.count, out, POSITIONS * e.groups);
-        gemm.launch(cx, tile)
+        let batch = POSITIONS * e.groups;
+        let size = Size { m: self.count, n: out, depth: channels, batch };
+        gemm.launch(cx, size.tile(cx.class))
     }
 
     fn output(&self, cx: &Context, sums: &View) -> Result<()> {
