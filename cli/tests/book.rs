@@ -20,12 +20,12 @@ const BLOCKS: &[(&str, usize)] = &[
     ("python", 3),
     ("rust", 24),
     ("rust,no_run", 2),
-    ("sh", 55),
+    ("sh", 57),
     ("sh,gpu", 4),
     ("sh,install", 2),
     ("sh,long", 5),
     ("sh,network", 7),
-    ("text", 42),
+    ("text", 43),
     ("text,exact", 21),
 ];
 
