@@ -40,6 +40,8 @@
 //! [`tensor`], [`graph`], [`nn`], [`models`], [`importers`], [`image`](mod@image) (decoding, resizing, crop
 //! protocols, training data), [`train`].
 
+#[cfg(doctest)]
+mod book;
 mod classifier;
 mod device;
 mod embedded;

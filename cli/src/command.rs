@@ -17,7 +17,7 @@ Examples:
   striate classify samples/cat.png                      what is on this photo? (embedded model)
   striate classify --model vgg-d.sqlite3 photo.jpg      five likeliest classes of a photo
   striate classify --model vgg-d.sqlite3 --format json --list photos.txt > ranks.jsonl
-  striate pull mobilenet_v2                             fetch published weights, for --model mobilenet_v2
+  striate pull mobilenet_v2                             fetch published weights by name
   striate inspect vgg-d.sqlite3                         layers, shapes, parameters
   striate convert vgg-d.sqlite3 vgg-d.safetensors --dtype f16
   striate export resnet18.safetensors resnet18.onnx     for other programs
@@ -26,8 +26,8 @@ Examples:
   striate tune vgg-d                                    choose the GPU's kernels by measuring
 
 Model files are recognised by their content: ccv's .sqlite3, and .safetensors.
-Exit codes: 0 done, 1 failed (the reason is on stderr, after `error:`), 2 wrong usage (an option that
-can be no right one, whatever the files hold).
+Exit codes: 0 done, 1 failed (the reason is on stderr, after `error:`), 2 wrong usage (a command
+line that is wrong whatever the files hold).
 Text files (lists, labels, truth, results, JSON) are UTF-8, or UTF-16 with a byte order mark. Empty
 lines are skipped, and no character begins a comment. Control characters in names are printed as
 escapes (`\\u{1b}`); JSON keeps every name whole.

@@ -19,12 +19,11 @@ use crate::outputs::{Destination, Files, is_same_file};
 /// Options of `striate convert`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The extension of OUT says in which format: .safetensors, or .sqlite3 for ccv's.
-OUT is written beside its place and then renamed: it is whole or untouched. It may be IN itself
-where nothing is lost: not with a lower precision, not without the state of its training, and in
-the same format.
-The state of a training stays where both have the same form and --strip is not given; in safetensors
-not with --dtype f16. Class names, the view that training tested, the recipe and the note stay in any
+The extension of OUT says in which format: .safetensors, or .sqlite3 for ccv's. OUT is written
+beside its place and then renamed: it is whole or untouched. It may be IN itself where nothing is
+lost: not with a lower precision, not without the state of its training, and in the same format. The
+state of a training stays where both have the same form and --strip is not given; in safetensors not
+with --dtype f16. Class names, the view that training tested, the recipe and the note stay in any
 case.
 
 Examples:

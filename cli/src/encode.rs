@@ -38,8 +38,8 @@ const IMAGES_AT_ONCE: usize = 16;
 /// Options of `striate encode`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A tensor is taken as it is: channels last, the network's own size, the mean already subtracted.
-The layers before the first full-connect one take larger ones too. An image is formed as the model says,
+A tensor is taken as it is: channels last, the network's own size, the mean already subtracted. The
+layers before the first full-connect one take larger ones too. An image is formed as the model says,
 see `striate classify --help`: resized, its centre cut out, the mean subtracted.
 
 Examples:

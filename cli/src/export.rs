@@ -20,11 +20,12 @@ use crate::outputs::{Files, has_extension};
 /// Options of `striate export`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The file takes images channels first, `input` of [batch, channels, rows, cols], and gives `output`. Its
-pixels are those that the network takes: 0 to 255 less the mean image, unless --with-mean says that the
-file subtracts it. Class names, protocol and notes are properties of the model (`striate.metadata`).
-Weights of more than 1.9 GB go into a second file, OUT.onnx.data, which belongs beside the first.
-Files are written beside their place and then renamed: they are whole or untouched.
+The file takes images channels first, `input` of [batch, channels, rows, cols], and gives `output`.
+Its pixels are those that the network takes: 0 to 255 less the mean image, unless --with-mean says
+that the file subtracts it. Class names, protocol and notes are properties of the model
+(`striate.metadata`). Weights of more than 1.9 GB go into a second file, OUT.onnx.data, which
+belongs beside the first. Files are written beside their place and then renamed: they are whole or
+untouched.
 
 Examples:
   striate export resnet18.safetensors resnet18.onnx

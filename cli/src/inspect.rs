@@ -45,7 +45,7 @@ pub(crate) struct InspectArgs {
     /// With --graph: draw it, in the language of Graphviz.
     #[arg(long, requires = "graph")]
     dot: bool,
-    /// With --graph: so many images at a time.
+    /// With --graph: the batch size.
     #[arg(long, requires = "graph", default_value_t = 1, value_parser = batch_size)]
     batch: usize,
     /// With --graph: the ops as the layers have them, before any pass.

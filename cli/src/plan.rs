@@ -33,7 +33,7 @@ Times are a bound, of devices that are as fast as one alone and do not disturb e
   best          the faster scheme that fits --memory
 
 Without --batch or --mini-batch, each row has its best batch: of 1, 2, 4 … 1024 samples a device
-that fit --memory the fewest with which it does 99 % of the most samples a second. (Without
+that fit --memory, the fewest that reach 99 % of the best throughput. (Without
 --bandwidth the arithmetic of a few samples is as fast as that of many: only communication asks
 for more.)
 

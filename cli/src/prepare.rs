@@ -19,11 +19,11 @@ use crate::progress::Progress;
 /// Options of `striate prepare`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Writes a folder of JPEG files with a list of them, NAME.txt, that `striate train` takes, and the names
-of the classes beside it, NAME.labels. If it is interrupted, the same command resumes: finished
-pictures are kept, and pictures of another set with the same names are refused. Images that cannot
-be read are named, counted and left out of the list; the exit code is 0 all the same, unless there
-is no other. The folder to write is not in the one that is read.
+Writes a folder of JPEG files with a list of them, NAME.txt, that `striate train` takes, and the
+names of the classes beside it, NAME.labels. If it is interrupted, the same command resumes:
+finished pictures are kept, and pictures of another set with the same names are refused. Images that
+cannot be read are named, counted and left out of the list; the exit code is 0 all the same, unless
+there is no other. The folder to write is not in the one that is read.
 
 Examples:
   striate prepare photos/ --output prepared                a folder of classes

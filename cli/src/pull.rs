@@ -15,17 +15,17 @@ use crate::progress::Progress;
 /// Options of `striate pull`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A file is fetched once, checked against its pinned digest, and kept in the cache folder. After that, its
-name works where a command reads a model, without the network. After a lost connection or ctrl-C the
-next pull resumes the download.
+A file is fetched once, checked against its pinned digest, and kept in the cache folder. After that,
+its name works where a command reads a model, without the network. After a lost connection or ctrl-C
+the next pull resumes the download.
 
-`pull` prints the path of each file. `inspect`, `convert`, `export`, `bench` and `tune` know networks by
-name as well: to them `resnet18` is that network with fresh weights, so give them the path. A name that
-is no network's, such as `resnet18.a1_in1k`, is the pulled file to them, too.
+`pull` prints the path of each file. `inspect`, `convert`, `export`, `bench` and `tune` know
+networks by name as well: to them `resnet18` is that network with fresh weights, so give them the
+path. A name of weights alone, such as `resnet18.a1_in1k`, means the pulled file there, too.
 
 `.v2` after a network's name is torchvision's second set of weights; other tags are timm's. Most
-publishers give only eight digits of the digest, which detect damage but no forgery: fetch these files
-from their publisher (https), or from a mirror that you trust.
+publishers give only eight digits of the digest, which detect damage but no forgery: fetch these
+files from their publisher (https), or from a mirror that you trust.
 
 Environment:
   STRIATE_CACHE       the folder that holds models/ [default: striate in your cache folder]

@@ -19,7 +19,7 @@ pub(crate) struct RankArgs {
     /// `cpu,cpu`. Under mpirun each process takes one of them, by its number on its machine.
     #[arg(long, value_name = "DEVICE,…", value_delimiter = ',', conflicts_with = "device")]
     pub(crate) devices: Vec<String>,
-    /// Under mpirun: give a process up that has been silent for so many seconds.
+    /// Under mpirun: take a process for lost after so many seconds of silence.
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(2..=86_400))]
     #[cfg_attr(not(feature = "mpi"), allow(dead_code))]
     timeout: u64,

@@ -35,13 +35,14 @@ use progress::Watch;
 #[command(after_help = "\
 The working file is a model file that also holds the state of the training: safetensors, which holds
 any network, or ccv's form where its name ends in .sqlite3, for networks of ccv's layers. It is
-replaced as a whole at the end of each epoch, every --checkpoint-every mini-batches, and when ctrl-C is pressed:
-the same command resumes it, and ends with the same weights, bit for bit, as if nothing had
-happened. Rates, schedule and length may change on the way; seed, mini-batch, optimizer, recipe and
-samples may not. A working file that holds a network but no training gives the weights to begin with.
-Beside it, NAME.best.safetensors gets the network with the lowest error rate on the test samples:
-m.best.safetensors for m.safetensors, m.lr001.best.safetensors for m.lr001. Files of --metrics and
---tensorboard follow the working file: what a killed run wrote after its last save is cut off.
+replaced as a whole at the end of each epoch, every --checkpoint-every mini-batches, and when ctrl-C
+is pressed: the same command resumes it, and ends with the same weights, bit for bit, as if nothing
+had happened. Rates, schedule and length may change on the way; seed, mini-batch, optimizer, recipe
+and samples may not. A working file that holds a network but no training gives the weights to begin
+with. Beside it, NAME.best.safetensors gets the network with the lowest error rate on the test
+samples: m.best.safetensors for m.safetensors, m.lr001.best.safetensors for m.lr001. Files of
+--metrics and --tensorboard follow the working file: what a killed run wrote after its last save is
+cut off.
 
 Over several devices (--devices) or processes (mpirun) the mini-batch stays as large as --mini-batch
 says; each device computes a part of it. The first process alone reads and writes the working file;

@@ -17,11 +17,11 @@ a file of your cache folder, which every later command reads. They hold for this
 version of striate: after a change of one of them the table decides again, until you tune again.
 Deleting the file does no harm.
 
-A shape is that of a layer at a batch: tune with the --batch that you compute with. Results may differ
-in their last bits from one kernel to another, as sums are taken in another order.
+A shape is that of a layer at a batch: tune with the --batch that you compute with. Results may
+differ in their last bits from one kernel to another, as sums are taken in another order.
 
-Each case is kept as soon as it is measured. After an interruption (Ctrl-C) the same command resumes;
-known cases are measured again only with --force.
+Each case is kept as soon as it is measured. After an interruption (Ctrl-C) the same command
+resumes; known cases are measured again only with --force.
 
 Examples:
   striate tune                              AlexNet, MattNet and VGG-D, at batch 1

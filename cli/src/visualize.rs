@@ -26,7 +26,8 @@ positive, darker negative, in each colour of the input. A network that has learn
 blobs of colour there; noise means that it has not.
 
 With --image: what the layers put out for the centre of a photo, one tile a channel. Black is 0, red
-to yellow positive, blue negative. The photo is formed as the model says, see `striate classify --help`.
+to yellow positive, blue negative. The photo is formed as the model says, see `striate classify
+--help`.
 
 With --image and --occlusion: a grey square slides over the photo, and where the probability of the
 class drops, the photo glows: there is what the network looks at (Zeiler and Fergus, 2014).

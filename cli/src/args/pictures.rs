@@ -44,14 +44,14 @@ impl FileArgs {
 pub(crate) struct ReadArgs {
     #[command(flatten)]
     pub(crate) file: FileArgs,
-    /// What is subtracted from the channels of a pixel, one number or three; for ONNX models and state
-    /// dicts, which do not say it [default: as the network's makers did, told with -v].
+    /// Subtract this from the channels of a pixel: one number or three. For ONNX models and state dicts,
+    /// which do not record it [default: as the network's makers did; -v prints it].
     #[arg(long, value_name = "M,M,M", allow_hyphen_values = true, help_heading = PIXELS)]
     mean: Option<Three>,
-    /// What the difference is divided by [default: as the network's makers did].
+    /// Divide the difference by this: one number or three [default: as the network's makers did].
     #[arg(long, value_name = "S,S,S", help_heading = PIXELS)]
     std: Option<Three>,
-    /// What the brightest pixel is before the mean is subtracted, 1 or 255 [default: 1 with --mean or
+    /// The value of the brightest pixel before the mean is subtracted, 1 or 255 [default: 1 with --mean or
     /// --std].
     #[arg(long, value_name = "R", help_heading = PIXELS)]
     range: Option<f64>,
@@ -118,7 +118,7 @@ impl fmt::Display for Three {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "The view of a picture")]
 pub(crate) struct ViewArgs {
-    /// What the network sees is so large: N pixels a side, or ROWSxCOLS [default: as the model says].
+    /// The size that the network sees: N pixels a side, or ROWSxCOLS [default: as the model says].
     /// Networks that end in full-connect layers take no other size than their own.
     #[arg(long, value_name = "N")]
     size: Option<Sides>,

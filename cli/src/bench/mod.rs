@@ -51,14 +51,15 @@ A file for --against holds objects of JSON, one a line or in an array. One for a
   engine                    whose they are [default: an earlier run of striate]
   pass, batch, threads      of what [default: forward, 1, any number]
   device, dtype             told where they are not ours
-so that what `striate bench --format json` writes is such a file. Two more kinds are read, in seconds:
+so that what `striate bench --format json` writes is such a file. Two more kinds are read, in
+seconds:
   kind \"speed\"  model, engine, threads; of one image one.min and one.median, of `batch` many.min and
                 many.median [batch: 16 of alexnet and mattnet, 8 of vgg_d]
   kind \"train\"  model, threads, min and median of a step, engine, format and lrn
                 [engine: torch; batch: 32 of alexnet, 16 of mattnet, 4 of vgg_d]
 Of several for one case the last counts. Other objects are skipped. A ratio is our time by theirs:
-below 1, ours is shorter. The engine with the shortest minimum comes last. In JSON a case has them as
-`against`: engine, min_ms, median_ms, ratio_min, ratio_median.
+below 1, ours is shorter. The engine with the shortest minimum comes last. In JSON a case has them
+as `against`: engine, min_ms, median_ms, ratio_min, ratio_median.
 
 A trace shows one more run of each model: the pass, its layers (of a forward pass; each from the end
 of the one before, so that they add up to the pass), and its ops, with their operands, GFLOP/s and

@@ -53,13 +53,13 @@ const BATCH_PIXELS: usize = 32_000_000;
 /// Options of `striate classify`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Without --model the embedded EfficientNet-Lite0 is used, which tells ImageNet's 1,000 kinds of things
-apart. `--model digits` is another embedded one, for handwritten digits.
+Without --model the embedded EfficientNet-Lite0 is used, which tells ImageNet's 1,000 kinds of
+things apart. `--model digits` is another embedded one, for handwritten digits.
 
-A model knows how its pictures are resized, cut and scaled, and that is what is done; -v tells it. ONNX
-models and state dicts of others do not say it: they are taken as torchvision and timm trained them, and
---mean, --std, --range, --bgr, --size, --resize and --filter say otherwise. `striate convert` with the
-first four keeps them in the file.
+A model knows how its pictures are resized, cut and scaled, and that is what is done; -v tells it.
+ONNX models and state dicts of others do not say it: they are taken as torchvision and timm trained
+them, and --mean, --std, --range, --bgr, --size, --resize and --filter say otherwise. `striate
+convert` with the first four keeps them in the file.
 
 Output:
   table  the ranks of each image with bars, for people
@@ -81,7 +81,8 @@ start anew, or to try again what could not be read. Into a pipe or a device (a F
 results are written as they come, and nothing is resumed.
 
 `-` is standard input for one of the images, the list and the model, and standard output for
---output and --draw. A file that is really called `-` is `./-`. No output may be a file that is read.
+--output and --draw. A file that is really called `-` is `./-`. No output may be a file that is
+read.
 
 Examples:
   striate classify samples/cat.png

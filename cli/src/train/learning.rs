@@ -32,13 +32,14 @@ pub(crate) struct LearnArgs {
     /// leads.
     #[arg(long)]
     nesterov: bool,
-    /// How much adam and adamw keep of the mean gradient and of its mean square [default: 0.9,0.999].
+    /// The decay rates of the averages that adam and adamw keep of the gradient and of its square
+    /// [default: 0.9,0.999].
     #[arg(long, value_name = "B1,B2", value_parser = parse_betas)]
     betas: Option<[f64; 2]>,
-    /// How much rmsprop keeps of the mean square of the gradient [default: 0.99].
+    /// The decay rate of the average that rmsprop keeps of the squared gradient [default: 0.99].
     #[arg(long, value_name = "A", value_parser = share)]
     alpha: Option<f64>,
-    /// What keeps the quotient of adam, adamw and rmsprop finite [default: 1e-8].
+    /// What adam, adamw and rmsprop add to the divisor, so that it is never 0 [default: 1e-8].
     #[arg(long, value_name = "E", value_parser = not_negative::<f64>)]
     epsilon: Option<f64>,
     /// How fast weights are pulled toward 0; biases, and scales and shifts of normalization, are not
@@ -74,11 +75,11 @@ pub(crate) struct LearnArgs {
     /// step holds all gradients at once.
     #[arg(long, value_name = "N", value_parser = above_0::<f64>, conflicts_with = "clip_value")]
     clip_norm: Option<f64>,
-    /// Bring each number of the gradients into the range from -N to N.
+    /// Clip each number of the gradients to the range from -N to N.
     #[arg(long, value_name = "N", value_parser = above_0::<f32>)]
     clip_value: Option<f32>,
-    /// Keep an exponential moving average of the weights, of which each step keeps so much (less in the
-    /// beginning): it is what is tested, and what the model files hold.
+    /// Keep an exponential moving average of the weights, with this decay rate (a lower one in the
+    /// beginning). The average is what is tested and saved as the model.
     #[arg(long, value_name = "KEEP", value_parser = share)]
     ema: Option<f64>,
     /// Spread this share of each training label over all classes: networks grow less sure of themselves, and
