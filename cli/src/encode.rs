@@ -12,7 +12,7 @@ use striate::tensor::ops::Algorithm;
 use striate::tensor::{SharedBytes, Tensor};
 use striate::visualize::centre_view;
 
-use crate::args::{Format, Global, Precision, ReadArgs, positive};
+use crate::args::{ComputeArgs, Format, Global, Precision, ReadArgs, positive};
 use crate::error::{Error, Result};
 use crate::inputs::{self, STDIN_NAME, is_stdin};
 use crate::model;
@@ -69,6 +69,8 @@ pub(crate) struct EncodeArgs {
     /// Hold the weights in this precision [default: as they are stored].
     #[arg(long, value_enum)]
     dtype: Option<Precision>,
+    #[command(flatten)]
+    compute: ComputeArgs,
     /// Compute convolutions as they are defined, without Winograd's faster and less exact form.
     #[arg(long)]
     direct: bool,
@@ -116,7 +118,7 @@ pub(crate) fn run(args: &EncodeArgs, global: &Global, output: &mut Output) -> Re
     let dtype = args.dtype.map(Into::into);
     let network = model::load(&model, dtype, &device)?;
     let algorithm = if args.direct { Algorithm::Direct } else { Algorithm::Auto };
-    let network = network.with_algorithm(algorithm);
+    let network = args.compute.applied(network.with_algorithm(algorithm))?;
     let layers = network.spec().nodes.len();
     let layer = args.layer.unwrap_or(layers.saturating_sub(1));
     if layer >= layers {

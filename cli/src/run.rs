@@ -12,7 +12,7 @@ use striate::importers::safetensors::{TensorFile, write_numbers_to};
 use striate::tensor::ops::Algorithm;
 use striate::tensor::{Device, HostTensor, Tensor};
 
-use crate::args::{Format, Global, positive};
+use crate::args::{ComputeArgs, Format, Global, positive};
 use crate::error::{Error, Result};
 use crate::onnx;
 use crate::output::{Output, dims, table};
@@ -42,6 +42,8 @@ pub(crate) struct RunArgs {
     /// Compute convolutions as they are defined, without Winograd's faster and less exact form.
     #[arg(long)]
     direct: bool,
+    #[command(flatten)]
+    compute: ComputeArgs,
     /// Run so often, and say the median time: the first run also prepares the model.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = positive::<u32>())]
     repeat: u32,
@@ -97,7 +99,7 @@ pub(crate) fn run(args: &RunArgs, global: &Global, output: &mut Output) -> Resul
     let inputs = read_inputs(&model, &given, &device)?;
     let inputs = onnx::borrowed(&inputs);
     let algorithm = if args.direct { Algorithm::Direct } else { Algorithm::Auto };
-    let options = RunOptions::new().algorithm(algorithm);
+    let options = RunOptions::new().algorithm(algorithm).half(args.compute.is_half());
     let mut times = Vec::new();
     let mut made = Vec::new();
     for _ in 0..args.repeat {

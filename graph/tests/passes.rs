@@ -248,3 +248,39 @@ fn without_passes_a_graph_is_as_it_was() {
     assert_eq!(names(&passed), names(&graph));
     assert_eq!(passed.value_count(), graph.value_count());
 }
+
+#[test]
+fn activations_become_half_and_statistics_do_not() {
+    let (mut graph, _, y) = convolution();
+    let moments = graph.buffer(BufferId(0), ty(&[2, 2]));
+    let scale = graph.parameter(ParameterId(1), ty(&[2]));
+    let shift = graph.parameter(ParameterId(2), ty(&[2]));
+    let norm = ops::BatchNorm::default();
+    let y = graph.push("norm", norm, &[y, moments, scale, shift]).unwrap();
+    let y = graph.push("tanh", TANH, &[y]).unwrap();
+    let y = graph.push("softmax", ops::Softmax { axis: 3, log: false }, &[y]).unwrap();
+    graph.output("y", y);
+
+    let passed = passes::apply(&graph, &Passes { half: true, ..Passes::none() }).unwrap();
+    let types: Vec<(&str, DType)> = (passed.nodes().iter())
+        .map(|node| (node.op.name(), passed.ty(node.output).dtype))
+        .collect();
+    let (half, single) = (DType::F16, DType::F32);
+    let expected = [
+        // The input and the weights.
+        ("cast", half),
+        ("cast", half),
+        ("conv2d", half),
+        ("batch_norm", half),
+        ("tanh", half),
+        ("cast", single),
+        ("softmax", single),
+    ];
+    assert_eq!(types, expected);
+    assert_eq!(passed.inputs()[0].0, "x");
+    assert_eq!(passed.ty(passed.inputs()[0].1).dtype, single);
+    assert_eq!(passed.ty(passed.outputs()[0].1).dtype, single);
+    // There is nothing left to do.
+    let again = passes::apply(&passed, &Passes { half: true, ..Passes::none() }).unwrap();
+    assert_eq!(again.nodes().len(), passed.nodes().len());
+}

@@ -19,6 +19,7 @@ const FOLD: Passes = Passes {
     constants: false,
     dead: false,
     permutes: false,
+    half: false,
 };
 
 /// A convolution of one input and two output channels by one weight each, then batch normalization.

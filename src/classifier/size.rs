@@ -55,7 +55,7 @@ pub(super) fn with_size(network: Network, [rows, cols]: [usize; 2]) -> Result<Ne
     }
     let buffers = network.buffers().iter().map(|buffer| buffer.value().clone()).collect();
     let sized = Network::of(spec, network.parameters().to_vec(), buffers, device)?;
-    let sized = sized.with_metadata(metadata);
+    let sized = sized.with_metadata(metadata).with_precision(network.precision())?;
     Ok(match mean {
         Some(mean) => sized.with_mean(mean)?,
         None => sized,

@@ -18,7 +18,7 @@ use serde::Deserialize;
 use striate::tensor::ops::Algorithm;
 use striate::tensor::{DType, Device, DeviceInfo};
 
-use crate::args::{FileArgs, Format, Global, Precision, batch};
+use crate::args::{ComputeArgs, FileArgs, Format, Global, Precision, batch};
 use crate::cases::{self, OpCase};
 use crate::error::{Error, Result};
 use crate::inputs;
@@ -100,6 +100,8 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_enum)]
     dtype: Option<Precision>,
     #[command(flatten)]
+    compute: ComputeArgs,
+    #[command(flatten)]
     files: FileArgs,
     /// Print the names of what can be timed, and time nothing.
     #[arg(long, conflicts_with = "targets")]
@@ -166,6 +168,7 @@ struct Bench<'a> {
     batch: usize,
     repeat: Option<usize>,
     dtype: Option<DType>,
+    compute: ComputeArgs,
     /// What of files is read.
     files: FileArgs,
     layers: bool,
@@ -187,6 +190,12 @@ pub(crate) fn run(args: &BenchArgs, global: &Global, output: &mut Output) -> Res
     let targets = targets(args)?;
     if args.pass == Pass::Step {
         check_step(args, &targets)?;
+    }
+    if let Some(op) = targets.iter().find(|target| matches!(target, Target::Op(_)))
+        && args.compute.is_half()
+    {
+        let text = format!("'--precision' is for models, and '{}' is an op: --dtype", op.name());
+        return Err(Error::Usage(text));
     }
     let trace = trace(args, &targets)?;
     let against = args.against.as_deref().map(Against::read).transpose()?;
@@ -213,6 +222,7 @@ pub(crate) fn run(args: &BenchArgs, global: &Global, output: &mut Output) -> Res
         batch,
         repeat: args.repeat.map(NonZeroUsize::get),
         dtype: args.dtype.map(Into::into),
+        compute: args.compute,
         files: args.files.clone(),
         layers: args.layers,
         algorithm: if args.direct { Algorithm::Direct } else { Algorithm::Auto },
@@ -262,6 +272,9 @@ fn check_step(args: &BenchArgs, targets: &[Target]) -> Result<()> {
     }
     if args.dtype == Some(Precision::F16) {
         return Err(Error::Usage("'--pass step' has f32 weights, not f16".into()));
+    }
+    if args.compute.is_half() {
+        return Err(Error::Usage("'--precision f16' is for '--pass forward'".into()));
     }
     match targets.iter().find(|target| matches!(target, Target::Op(_))) {
         Some(op) => {

@@ -35,7 +35,6 @@ pub(super) fn time_named(bench: &mut Bench<'_>, name: &str) -> Result<()> {
         Some(dtype) if dtype != DType::F32 => network.cast(dtype)?,
         _ => network,
     };
-    let network = network.with_algorithm(bench.algorithm);
     time(bench, &spec.name, network)
 }
 
@@ -48,7 +47,7 @@ pub(super) fn time_file(bench: &mut Bench<'_>, path: &str) -> Result<()> {
     let options = ReadOptions::default().dtype(bench.dtype);
     let file = bench.files.applied(inputs::model(Path::new(path))?)?;
     let network = file.read(&bench.device, &options)?;
-    time(bench, path, network.with_algorithm(bench.algorithm))
+    time(bench, path, network)
 }
 
 /// Times an ONNX model as it is.
@@ -62,7 +61,7 @@ fn time_onnx(bench: &mut Bench<'_>, path: &str) -> Result<()> {
         .iter()
         .fold(Work::default(), |sum, node| sum.plus(Work::of(bench, &graph, node), 1.0));
     measure::reset_peak();
-    let options = RunOptions::new().algorithm(bench.algorithm);
+    let options = RunOptions::new().algorithm(bench.algorithm).half(bench.compute.is_half());
     let run = || {
         model.run_with(&inputs, &bench.device, &options)?;
         Ok(bench.device.synchronize()?)
@@ -122,6 +121,7 @@ impl Work {
 }
 
 fn time(bench: &mut Bench<'_>, name: &str, network: Network) -> Result<()> {
+    let network = bench.compute.applied(network.with_algorithm(bench.algorithm))?;
     let [rows, cols, channels] = network.spec().input;
     let key = RandomKey::new(bench.seed, INPUT_STREAM);
     let shape = [bench.batch, rows, cols, channels];

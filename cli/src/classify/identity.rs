@@ -99,6 +99,10 @@ impl Pending {
         }
         identity.add("protocol", protocol(args, &inspection));
         identity.add("dtype", dtype(args, &inspection));
+        // Files of before there was a choice say nothing.
+        if args.compute.is_half() {
+            identity.add("precision", "f16");
+        }
         if let Some(key) = &args.read.file.state_dict {
             identity.add("state dict", key);
         }

@@ -19,7 +19,9 @@ use striate::importers::ModelFile;
 use striate::train::parallel::{Exchange, Launch};
 use striate::{Classifier, Ranks};
 
-use crate::args::{Format, Global, Precision, ReadArgs, ViewArgs, positive, protocol_parser};
+use crate::args::{
+    ComputeArgs, Format, Global, Precision, ReadArgs, ViewArgs, positive, protocol_parser,
+};
 use crate::error::{Error, Result, chain};
 use crate::inputs::{self, is_stdin};
 use crate::labels::Labels;
@@ -75,7 +77,7 @@ results come in the order of the list all the same.
 
 With --output FILE a run that was stopped or killed is resumed by the same command, also on other
 devices: FILE keeps its whole results, the others are added. Which run they belong to stands beside
-it, in FILE.run: the model by its content, the images, the protocol, --dtype, --top, --labels,
+it, in FILE.run: the model by its content, the images, the protocol, --dtype, --precision, --top, --labels,
 --format, --draw and --max-pixels. Another run is refused, and told what differs; remove FILE to
 start anew, or to try again what could not be read. Into a pipe or a device (a FIFO, /dev/stdout)
 results are written as they come, and nothing is resumed.
@@ -132,6 +134,8 @@ pub(crate) struct ClassifyArgs {
     /// Hold the weights in this precision [default: as they are stored].
     #[arg(long, value_enum)]
     dtype: Option<Precision>,
+    #[command(flatten)]
+    compute: ComputeArgs,
     /// Write results into this file, a line an image (with --format json or ccv); `-` is standard
     /// output. Where it holds the first results of the same run already, resume after them.
     #[arg(short, long, value_name = "FILE")]
@@ -382,6 +386,7 @@ impl Work<'_> {
         };
         let args = self.args;
         let network = model::load(self.model, args.dtype.map(Into::into), &device)?;
+        let network = args.compute.applied(network)?;
         let mut classifier = args.view.classifier(network)?;
         if let Some(protocol) = args.protocol {
             classifier = classifier.protocol(protocol);

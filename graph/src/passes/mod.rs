@@ -1,7 +1,7 @@
 //! Passes: a graph made smaller or quicker that computes the same.
 //!
 //! A pass rebuilds a graph node by node and leaves some out, joins some, or puts others in their
-//! place. Inputs, outputs and records stay, by name and in their order. No pass makes the
+//! place. Inputs, outputs and records stay, by name and in their order. No pass but `half` makes the
 //! [peak](crate::Plan::peak_bytes) larger.
 //!
 //! | Pass | For | The outputs |
@@ -11,6 +11,7 @@
 //! | [`fold_batch_norm`](Passes::fold_batch_norm) | inference | 1e-5 of the largest magnitude |
 //! | [`epilogues`](Passes::epilogues) | both | exact for ReLU; an addend rounds once less |
 //! | [`dead`](Passes::dead) | both | exact |
+//! | [`half`](Passes::half) | inference, where asked for | 1e-2 of the largest magnitude |
 //!
 //! Exact means the same bits on one device, the sign of a zero aside.
 
@@ -18,6 +19,7 @@ mod constants;
 mod dead;
 mod epilogues;
 mod fold;
+mod half;
 mod permutes;
 mod rewrite;
 
@@ -42,6 +44,10 @@ pub struct Passes {
     pub dead: bool,
     /// Permutes after permutes and reshapes after reshapes become one, or none. *Both*; *exact*.
     pub permutes: bool,
+    /// Activations are kept in f16, and weights are read in f16: half the memory to hold and to move.
+    /// Devices compute on them in f32. *Inference*, where asked for; *tolerance* 1e-2 of the largest
+    /// magnitude in the output, if no activation is beyond 65,504.
+    pub half: bool,
 }
 
 impl Passes {
@@ -53,10 +59,11 @@ impl Passes {
             constants: false,
             dead: false,
             permutes: false,
+            half: false,
         }
     }
 
-    /// All of them.
+    /// All of them but [`half`](Passes::half).
     pub fn inference() -> Self {
         Passes {
             epilogues: true,
@@ -64,6 +71,7 @@ impl Passes {
             constants: true,
             dead: true,
             permutes: true,
+            half: false,
         }
     }
 
@@ -120,6 +128,17 @@ pub fn apply(graph: &Graph, passes: &Passes) -> Result<Graph> {
         }
         if !changed {
             break;
+        }
+    }
+    // After folding, which computes weights in their own precision.
+    if passes.half
+        && let Some(narrow) = half::half(&graph)?
+    {
+        graph = narrow;
+        for (is_on, pass) in [order[0], order[4]] {
+            if is_on && let Some(better) = pass(&graph)? {
+                graph = better;
+            }
         }
     }
     Ok(graph)

@@ -37,6 +37,8 @@ pub struct RunOptions {
     pub memory_limit: Option<u64>,
     /// How convolutions are computed: [`Algorithm::Direct`] where Winograd's rounding matters.
     pub algorithm: Algorithm,
+    /// Activations are kept in f16, as [`Passes::half`] says.
+    pub half: bool,
 }
 
 impl RunOptions {
@@ -62,6 +64,12 @@ impl RunOptions {
     #[must_use]
     pub fn algorithm(self, algorithm: Algorithm) -> Self {
         RunOptions { algorithm, ..self }
+    }
+
+    /// With activations in f16, or not.
+    #[must_use]
+    pub fn half(self, half: bool) -> Self {
+        RunOptions { half, ..self }
     }
 }
 
@@ -101,6 +109,7 @@ pub struct Model {
 struct Key {
     device: Device,
     algorithm: Algorithm,
+    half: bool,
     inputs: Vec<Input>,
 }
 
@@ -257,7 +266,7 @@ impl Model {
         options: &RunOptions,
     ) -> Result<Vec<(String, Tensor)>> {
         let weights = self.weights_on(device);
-        let compiler = self.compiler(device, &weights, options.algorithm);
+        let compiler = self.compiler(device, &weights, options);
         let (stage, values) = self.prepared(inputs, &compiler)?;
         let limits = Limits { cancel: options.cancel.as_ref(), memory: options.memory_limit };
         let made = stage.run(&compiler, values, limits)?;
@@ -276,7 +285,7 @@ impl Model {
     /// As [`run`](Model::run).
     pub fn graph(&self, inputs: &[(&str, Tensor)], device: &Device) -> Result<(Graph, bool)> {
         let weights = self.weights_on(device);
-        let compiler = self.compiler(device, &weights, Algorithm::Auto);
+        let compiler = self.compiler(device, &weights, &RunOptions::default());
         let (stage, _) = self.prepared(inputs, &compiler)?;
         Ok((stage.plan.graph().clone(), stage.is_whole()))
     }
@@ -287,7 +296,7 @@ impl Model {
     /// As [`run`](Model::run).
     pub fn peak_bytes(&self, inputs: &[(&str, Tensor)], device: &Device) -> Result<u64> {
         let weights = self.weights_on(device);
-        let compiler = self.compiler(device, &weights, Algorithm::Auto);
+        let compiler = self.compiler(device, &weights, &RunOptions::default());
         Ok(self.prepared(inputs, &compiler)?.0.plan.peak_bytes())
     }
 
@@ -295,9 +304,9 @@ impl Model {
         &'a self,
         device: &'a Device,
         weights: &'a Arc<Weights>,
-        algorithm: Algorithm,
+        &RunOptions { algorithm, half, .. }: &RunOptions,
     ) -> Compiler<'a> {
-        let passes = Passes::inference();
+        let passes = Passes { half, ..Passes::inference() };
         Compiler { file: &self.file, folder: &self.folder, device, weights, algorithm, passes }
     }
 
@@ -370,7 +379,7 @@ impl Model {
             }
         }
         let (device, algorithm) = (compiler.device.clone(), compiler.algorithm);
-        let key = Key { device, algorithm, inputs };
+        let key = Key { device, algorithm, half: compiler.passes.half, inputs };
         if let Some(stage) = self.known_stage(&key) {
             return Ok((stage, values));
         }
@@ -390,7 +399,9 @@ impl Model {
     fn known_stage(&self, key: &Key) -> Option<Arc<Stage>> {
         let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
         let place = compiled.iter().position(|(of, _)| {
-            of.device.is(&key.device) && of.algorithm == key.algorithm && of.inputs == key.inputs
+            of.device.is(&key.device)
+                && (of.algorithm, of.half) == (key.algorithm, key.half)
+                && of.inputs == key.inputs
         })?;
         let entry = compiled.remove(place);
         let stage = Arc::clone(&entry.1);

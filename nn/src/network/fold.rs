@@ -53,7 +53,8 @@ impl Network {
         }
         let network = Network::of(spec, parameters, buffers, &self.device)?;
         let (mean, metadata) = (self.mean.clone(), self.metadata.clone());
-        Ok(Network { mean, metadata, algorithm: self.algorithm, ..network })
+        let (algorithm, precision) = (self.algorithm, self.precision);
+        Ok(Network { mean, metadata, algorithm, precision, ..network })
     }
 
     /// The weights and biases of a convolution with a batch norm in them.

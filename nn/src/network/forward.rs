@@ -341,7 +341,11 @@ impl Network {
         if self.algorithm != Algorithm::Auto {
             lowered.graph.set_algorithm(self.algorithm);
         }
-        let which = if folds { Passes::inference() } else { Passes::training() };
+        let half = self.precision == DType::F16;
+        let which = match folds {
+            true => Passes { half, ..Passes::inference() },
+            false => Passes::training(),
+        };
         let failed = |error| Error::from_graph(&self.spec, error);
         let plan = Plan::new(passes::apply(&lowered.graph, &which).map_err(failed)?);
         let prepared = match folds {

@@ -89,6 +89,7 @@ pub struct Network {
     mean: Option<Tensor>,
     metadata: Metadata,
     algorithm: Algorithm,
+    precision: DType,
     plans: Plans,
 }
 
@@ -221,6 +222,7 @@ impl Network {
             mean,
             metadata,
             algorithm,
+            precision: DType::F32,
             plans,
         })
     }
@@ -332,6 +334,27 @@ impl Network {
     #[must_use]
     pub fn with_algorithm(self, algorithm: Algorithm) -> Network {
         Network { algorithm, plans: Plans::default(), ..self }
+    }
+
+    /// With activations of inference in this precision: [`DType::F16`] takes half the memory of f32, and
+    /// reads weights in f16 too. Devices compute on f16 in f32 and round each layer's outputs, which come
+    /// out within a hundredth of the largest of those of f32; activations beyond 65,504 become infinite.
+    /// The weights that the network holds stay as they are ([`cast`](Network::cast) changes those), as do
+    /// training, and the types of what goes in and comes out. Casts keep it, files and other devices do
+    /// not.
+    ///
+    /// # Errors
+    /// [`Error::Network`] where it is neither f32 nor f16.
+    pub fn with_precision(self, precision: DType) -> Result<Network> {
+        match precision {
+            DType::F32 | DType::F16 => Ok(Network { precision, plans: Plans::default(), ..self }),
+            other => Err(Error::network("activations of f32 or f16", other.name())),
+        }
+    }
+
+    /// The precision of activations in inference.
+    pub fn precision(&self) -> DType {
+        self.precision
     }
 
     /// With other metadata.
