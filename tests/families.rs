@@ -149,7 +149,7 @@ const MOST_PARAMETERS: u64 = 300_000_000;
 #[ignore = "it takes minutes"]
 fn every_network_takes_a_step() {
     let device = Device::cpu(None).unwrap();
-    for model in models::names() {
+    for model in models::all() {
         let start = std::time::Instant::now();
         let whole = model.spec();
         let summary = whole.verify(model.classes).unwrap().summary();

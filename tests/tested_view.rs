@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use striate::image::augment::{MeanPatch, Place, Recipe, Resize, Side, TestView};
-use striate::image::loader::{Loader, LoaderOptions, Position, Purpose};
+use striate::image::loader::{BatchPosition, Loader, LoaderOptions, Purpose};
 use striate::image::output::write_png;
 use striate::image::{Augmenter, Dataset, FloatImage, Geometry, decode};
 use striate::nn::Metadata;
@@ -104,7 +104,7 @@ fn tested(network: &Network, recipe: &Recipe, test: &Dataset) -> Vec<Vec<f32>> {
     let loader =
         Loader::new(Arc::new(test.clone()), Arc::new(augmenter), Purpose::Test, options).unwrap();
     let mut all = Vec::new();
-    for batch in loader.batches(Position::default(), 1).unwrap() {
+    for batch in loader.batches(BatchPosition::default(), 1).unwrap() {
         let batch = batch.unwrap();
         let images = Tensor::from_vec(batch.images.clone(), batch.shape(), network.device());
         let logits = network.forward(&images.unwrap()).unwrap();

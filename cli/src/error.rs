@@ -49,7 +49,7 @@ pub(crate) enum Error {
     },
     /// It failed, and stderr says why already.
     #[error("failed")]
-    Told,
+    AlreadyPrinted,
     /// Whoever read stdout has gone, as `head` does when it has seen enough.
     #[error("stdout was closed")]
     Closed,
@@ -116,7 +116,7 @@ impl From<striate::models::Error> for Error {
 pub(crate) fn report(error: &Error, output: &Output) -> ExitCode {
     match error {
         Error::Closed => ExitCode::SUCCESS,
-        Error::Told => ExitCode::from(FAILED),
+        Error::AlreadyPrinted => ExitCode::from(FAILED),
         Error::Usage(_) => {
             output.error(&chain(error));
             output.note("for more information, try '--help'");
@@ -227,7 +227,7 @@ mod tests {
             Error::message("no result"),
             Error::Usage("wrong".into()),
             Error::Some { failed: 1, all: 2 },
-            Error::Told,
+            Error::AlreadyPrinted,
             Error::Closed,
             Error::from(striate::Error::Labels { classes: 3, labels: 2 }),
             Error::from(striate::models::by_name("alexnett").unwrap_err()),

@@ -36,7 +36,7 @@ pub(crate) fn spec(text: &str) -> Result<(NetworkSpec, bool)> {
         return Ok((inputs::model(path)?.inspect()?.spec, false));
     }
     if !path.exists() {
-        let names: Vec<_> = models::names().iter().map(|model| model.name).collect();
+        let names: Vec<_> = models::all().iter().map(|model| model.name).collect();
         let names = names.join(", ");
         return Err(Error::Usage(format!("no network or file '{text}'; networks: {names}")));
     }

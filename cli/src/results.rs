@@ -27,7 +27,7 @@ pub(crate) struct Entry {
 #[derive(Debug, PartialEq)]
 pub(crate) enum NoRanks {
     /// The error that stands there.
-    Told(String),
+    Reported(String),
     /// There are classes, but this confidence of theirs is no probability.
     NotConfidences(f32),
     /// There is no class at all.
@@ -37,8 +37,10 @@ pub(crate) enum NoRanks {
 impl fmt::Display for NoRanks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            NoRanks::Told(error) if error.is_empty() => f.write_str("an error without a reason"),
-            NoRanks::Told(error) => f.write_str(error),
+            NoRanks::Reported(error) if error.is_empty() => {
+                f.write_str("an error without a reason")
+            }
+            NoRanks::Reported(error) => f.write_str(error),
             NoRanks::NoClasses => f.write_str("no classes"),
             NoRanks::NotConfidences(value) => write!(
                 f,
@@ -114,7 +116,7 @@ fn parse_line(number: usize, line: &str) -> Result<Entry, String> {
         let parsed: JsonLine = serde_json::from_str(line).map_err(|e| json_fault(&e))?;
         let classes = match (parsed.classes, parsed.error) {
             (Some(classes), None) => Ok(classes),
-            (_, Some(error)) => Err(NoRanks::Told(error)),
+            (_, Some(error)) => Err(NoRanks::Reported(error)),
             (None, None) => return Err("neither \"classes\" nor \"error\"".into()),
         };
         return Ok(Entry { line: number, image: parsed.image, classes });
@@ -123,7 +125,7 @@ fn parse_line(number: usize, line: &str) -> Result<Entry, String> {
         return Ok(Entry {
             line: number,
             image: None,
-            classes: Err(NoRanks::Told(error.trim().into())),
+            classes: Err(NoRanks::Reported(error.trim().into())),
         });
     }
     let classes = pairs(line)?;
@@ -179,7 +181,7 @@ error: b.png is not an image
             let first = entries[0].classes.as_ref().unwrap();
             assert_eq!(first, &[class(587, 0.012706), class(347, 0.012448)]);
             assert_eq!((entries[1].line, &entries[1].image), (3, &None));
-            assert_eq!(entries[1].classes, Err(NoRanks::Told("b.png is not an image".into())));
+            assert_eq!(entries[1].classes, Err(NoRanks::Reported("b.png is not an image".into())));
             let dog = &entries[2].classes.as_ref().unwrap()[0];
             assert_eq!((entries[2].line, dog.id, dog.label.as_deref()), (5, 3, Some("dog")));
             assert_eq!(entries[3].image.as_deref(), Some("d.png"));

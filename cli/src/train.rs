@@ -154,7 +154,7 @@ fn power_of_two(text: &str) -> Result<usize, String> {
 /// What a training begins with, as one line of JSON.
 #[derive(Serialize)]
 #[serde(rename_all = "snake_case")]
-struct Beginning<'a> {
+struct StartReport<'a> {
     working: String,
     resumed: bool,
     epoch: u64,
@@ -250,7 +250,7 @@ fn lead(
     // Metrics on standard output have it for themselves.
     let prints = !args.metrics.as_deref().is_some_and(is_stdout);
     if output.format() == Format::Json && prints {
-        output.json(&Beginning {
+        output.json(&StartReport {
             working: args.working.display().to_string(),
             resumed: session.is_resumed(),
             epoch: position.epoch,

@@ -83,7 +83,7 @@ pub(crate) fn run(args: &ValidateArgs, output: &mut Output) -> Result<()> {
 
 /// Says which pictures have ranks that are none, and why: their model is at fault, not they.
 fn warn_of_no_ranks(args: &ValidateArgs, results: &[Entry], output: &Output) {
-    let is_bad = |no_ranks: &NoRanks| !matches!(no_ranks, NoRanks::Told(_));
+    let is_bad = |no_ranks: &NoRanks| !matches!(no_ranks, NoRanks::Reported(_));
     let bad = |entry: &&Entry| entry.classes.as_ref().is_err_and(is_bad);
     let count = results.iter().filter(bad).count();
     let Some(first) = results.iter().find(bad) else { return };
@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn counts_misses_by_rank() {
-        let error = Entry { line: 4, image: None, classes: Err(NoRanks::Told("gone".into())) };
+        let error = Entry { line: 4, image: None, classes: Err(NoRanks::Reported("gone".into())) };
         let results =
             [entry(&[7, 1, 2, 3, 4]), entry(&[1, 2, 3, 4, 7]), entry(&[1, 2, 3, 4, 5, 7]), error];
         let score = score(&[7; 4], &results);

@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use striate_data::prepare::{PrepareOptions, prepare};
 use striate_data::{
-    Augmenter, Dataset, Geometry, Loader, LoaderOptions, Position, Purpose, Recipe, Statistics,
+    Augmenter, BatchPosition, Dataset, Geometry, Loader, LoaderOptions, Purpose, Recipe, Statistics,
 };
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -60,7 +60,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             let (data, former) = (Arc::clone(&prepared), Arc::clone(&augmenter));
             let loader = Loader::new(data, former, Purpose::Train { seed: 1 }, options)?;
             let epoch = |epoch: u32| -> Result<usize, striate_data::Error> {
-                let mut batches = loader.batches(Position { epoch, batch: 0 }, epoch + 1)?;
+                let mut batches = loader.batches(BatchPosition { epoch, batch: 0 }, epoch + 1)?;
                 let mut pictures = 0;
                 while let Some(batch) = batches.next_batch()? {
                     pictures += batch.len();

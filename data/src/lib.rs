@@ -52,7 +52,7 @@ pub mod text;
 pub use augment::{Augmenter, Recipe};
 pub use error::{Error, Result};
 pub use formation::{form_input, resize_mean};
-pub use loader::{Batch, Batches, Loader, LoaderOptions, Position, Purpose, Skipped};
+pub use loader::{Batch, BatchPosition, Batches, Loader, LoaderOptions, Purpose, Skipped};
 pub use protocol::{Geometry, Prepared, Protocol, five_windows};
 pub use raster::{FloatImage, Image, Raster};
 pub use source::Dataset;

@@ -132,7 +132,7 @@ impl Default for LoaderOptions {
 
 /// Where in a run of epochs a batch is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Position {
+pub struct BatchPosition {
     /// The epoch, from 0.
     pub epoch: u32,
     /// The batch in the epoch, from 0.
@@ -143,7 +143,7 @@ pub struct Position {
 #[derive(Debug)]
 pub struct Batch {
     /// Where in the run it is.
-    pub position: Position,
+    pub position: BatchPosition,
     /// The network's input `[rows, cols, channels]` of one picture.
     pub input: [usize; 3],
     /// `[n, rows, cols, channels]`, `n` as many as there are labels. Usually the loader's batch
@@ -181,7 +181,7 @@ impl Batch {
 /// ```
 /// use std::sync::Arc;
 /// use striate_data::augment::{Augmenter, Recipe};
-/// use striate_data::loader::{Loader, LoaderOptions, Position, Purpose};
+/// use striate_data::loader::{Loader, LoaderOptions, BatchPosition, Purpose};
 /// use striate_data::{Dataset, Geometry, Image};
 ///
 /// let pictures = (0..10).map(|i| Image::filled(8, 8, 1, i * 20)).collect::<Result<_, _>>()?;
@@ -192,7 +192,7 @@ impl Batch {
 /// let loader = Loader::new(dataset, Arc::new(augmenter), Purpose::Train { seed: 1 }, options)?;
 ///
 /// // Two epochs, from the second batch of the first.
-/// let mut batches = loader.batches(Position { epoch: 0, batch: 1 }, 2)?;
+/// let mut batches = loader.batches(BatchPosition { epoch: 0, batch: 1 }, 2)?;
 /// let mut seen = 0;
 /// while let Some(batch) = batches.next_batch()? {
 ///     assert_eq!(batch.shape()[1..], [6, 6, 1]);
@@ -282,7 +282,7 @@ impl Loader {
     ///
     /// # Errors
     /// [`Error::Thread`] when a thread cannot be started.
-    pub fn batches(&self, from: Position, end_epoch: u32) -> Result<Batches> {
+    pub fn batches(&self, from: BatchPosition, end_epoch: u32) -> Result<Batches> {
         Batches::start(Arc::clone(&self.source), Arc::clone(&self.reported), from, end_epoch)
     }
 }

@@ -202,7 +202,7 @@ fn states_of_another_network_are_refused_and_nothing_is_written() {
 fn what_cannot_be_written_is_known_beforehand() {
     let device = reference();
     ccv::check_representable(small(&device).spec()).unwrap();
-    for model in striate_models::names() {
+    for model in striate_models::all() {
         // Not all are chains of ccv's layers, and some leave a rest at an edge, as their authors had it.
         let spec = model.spec();
         let exact = spec.shapes().unwrap().iter().all(|shape| shape.exact);

@@ -195,7 +195,7 @@ fn inspect_plain(folder: &tempfile::TempDir) -> Option<String> {
 fn state_dicts_of_all_families_are_recognised() {
     let folder = tempfile::tempdir().unwrap();
     let mut recognised = 0;
-    for model in striate_models::names() {
+    for model in striate_models::all() {
         let spec = model.spec();
         let is_torchvisions = model.description.contains("torchvision's");
         let is_named = spec.nodes.iter().all(|node| !node.name.is_empty());

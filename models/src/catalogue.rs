@@ -235,7 +235,7 @@ const MODELS: &[Model] = models! {
 };
 
 /// All networks, family by family.
-pub fn names() -> &'static [Model] {
+pub fn all() -> &'static [Model] {
     MODELS
 }
 
@@ -322,7 +322,7 @@ mod tests {
         let message = by_name("transformer").unwrap_err().to_string();
         let start = "no network is called `transformer`; there are alexnet, alexnet-2014, ";
         assert!(message.starts_with(start) && message.ends_with(", lenet"), "{message}");
-        assert!(names().iter().all(|model| message.contains(model.name)), "{message}");
+        assert!(all().iter().all(|model| message.contains(model.name)), "{message}");
         assert!(by_name("LeNett").unwrap_err().to_string().contains("did you mean `lenet`?"));
         assert!(by_name(&"x".repeat(1 << 20)).is_err());
         assert!(by_name("").is_err());
@@ -330,9 +330,9 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_specs_bear_them() {
-        for (i, model) in names().iter().enumerate() {
+        for (i, model) in all().iter().enumerate() {
             assert_eq!(model.spec().name, model.name);
-            assert!(names()[..i].iter().all(|other| other.name != model.name));
+            assert!(all()[..i].iter().all(|other| other.name != model.name));
             assert_eq!(model.name, model.name.to_lowercase().replace('_', "-"));
             let underscored = model.name.to_uppercase().replace('-', "_");
             assert_eq!(by_name(&underscored).unwrap().name, model.name);

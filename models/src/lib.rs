@@ -1,7 +1,7 @@
 //! Convolutional networks from LeNet to ConvNeXt as specifications, and their class labels.
 //!
 //! Each family has a file; [`by_name`] finds a network by the name that the command line uses, and
-//! [`names`] lists them. [`imagenet`] has the classes that most of them tell apart.
+//! [`all`] lists them. [`imagenet`] has the classes that most of them tell apart.
 //!
 //! ```
 //! let vgg = striate_models::by_name("vgg-d")?;
@@ -39,7 +39,7 @@ pub mod squeezenet;
 pub mod vgg;
 pub mod zfnet;
 
-pub use catalogue::{Model, by_name, find, names};
+pub use catalogue::{Model, all, by_name, find};
 pub use embedded::digits;
 #[cfg(feature = "embedded-photos")]
 pub use embedded::photos;

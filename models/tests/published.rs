@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use striate_models::{by_name, find, names};
+use striate_models::{all, by_name, find};
 
 /// A network by name, its parameters, and its products for one image in 10^9.
 type Row = (&'static str, u64, f64);
@@ -155,7 +155,7 @@ fn every_network_is_counted() {
         .map(|(name, ..)| find(name).unwrap().name)
         .chain(COUNTED_ELSEWHERE.iter().copied())
         .collect();
-    for model in names() {
+    for model in all() {
         assert!(counted.contains(&model.name), "{}", model.name);
     }
 }

@@ -3,7 +3,7 @@
 
 use std::f32::consts::SQRT_2;
 
-use striate_models::{by_name, names};
+use striate_models::{all, by_name};
 use striate_nn::{LayerKind, LayerSpec, NetworkSpec};
 
 /// A layer of ccv's table: kind, input, groups, outputs (0 where the layer keeps them), window and
@@ -361,7 +361,7 @@ fn auxiliary_classifiers_are_for_training_alone() {
 
 #[test]
 fn every_network_verifies() {
-    for model in names() {
+    for model in all() {
         let spec = model.spec();
         let verified = spec.verify(model.classes).unwrap();
         assert!(spec.verify(model.classes + 1).is_err());

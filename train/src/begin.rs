@@ -12,12 +12,12 @@ use striate_tensor::{Device, HostTensor, Shape, Tensor};
 
 use crate::beside::best_of;
 use crate::checkpoint::{self, Identity, Known, Position, Saved};
-use crate::parallel::{Beginning, Exchange};
+use crate::parallel::{Exchange, InitialState};
 use crate::session::SessionOptions;
 use crate::{Error, History, Result, TrainOptions};
 
-/// What decides where a training begins.
-pub(crate) struct Begin<'a> {
+/// What a training is opened with, which decides what it starts from.
+pub(crate) struct Opening<'a> {
     pub(crate) working: &'a Path,
     pub(crate) spec: &'a NetworkSpec,
     pub(crate) train: &'a Arc<Dataset>,
@@ -27,11 +27,11 @@ pub(crate) struct Begin<'a> {
     pub(crate) device: &'a Device,
 }
 
-impl Begin<'_> {
+impl Opening<'_> {
     /// Reads the working file where it is there; computes what it does not say. Who calls this
     /// holds the file's lock.
-    pub(crate) fn read(&self, progress: &(dyn Fn(usize) + Sync)) -> Result<Beginning> {
-        let Begin { working, spec, train, identity, options, geometry, device } = *self;
+    pub(crate) fn read(&self, progress: &(dyn Fn(usize) + Sync)) -> Result<InitialState> {
+        let Opening { working, spec, train, identity, options, geometry, device } = *self;
         // What a killed process left while it was writing a checkpoint: nobody else writes here.
         for file in [working, &best_of(working)] {
             striate_importers::remove_stale_temporaries(file)?;
@@ -55,9 +55,9 @@ impl Begin<'_> {
                 // What the caller named itself is not what the samples are called.
                 let labels = labels.filter(|_| options.metadata.labels.is_none());
                 same_names(working, train, labels, &saved)?;
-                Start::resumed(working, saved, identity, &options.train)?
+                Progress::resumed(working, saved, identity, &options.train)?
             }
-            None => Start::default(),
+            None => Progress::default(),
         };
 
         let network = match (options.recipe.wants_mean(), network.mean()) {
@@ -95,7 +95,7 @@ impl Begin<'_> {
         if let Some(mean) = &mean {
             network = network.with_mean(mean_tensor(mean, device)?)?;
         }
-        Ok(Beginning {
+        Ok(InitialState {
             network,
             state: start.state,
             position: start.position,
@@ -110,7 +110,7 @@ impl Begin<'_> {
     /// What the model files say of the network: what was asked for, then what this training knows,
     /// then what the working file said before.
     fn metadata(&self, stored: &Metadata) -> Result<Metadata> {
-        let Begin { spec, train, options, geometry, .. } = *self;
+        let Opening { spec, train, options, geometry, .. } = *self;
         let asked = options.metadata.clone();
         let names = train.class_names();
         if let Some(names) = names.filter(|names| names.len() != spec.classes()) {
@@ -160,9 +160,9 @@ pub(crate) fn same_everywhere(exchange: &Exchange, what: &impl Serialize) -> Res
     }
 }
 
-/// Where a training begins.
+/// How far a training has come, by its working file; nothing of a new one.
 #[derive(Default)]
-struct Start {
+struct Progress {
     state: OptimizerState,
     position: Position,
     history: History,
@@ -173,7 +173,7 @@ struct Start {
     tested: Option<Known>,
 }
 
-impl Start {
+impl Progress {
     fn resumed(
         file: &Path,
         saved: Saved,
@@ -252,7 +252,7 @@ impl Start {
             values: colour.values.map(|v| v as f32),
             vectors: colour.vectors.map(|vector| vector.map(|v| v as f32)),
         });
-        Ok(Start {
+        Ok(Progress {
             state: saved.state,
             position: saved.position,
             history: notes.history,

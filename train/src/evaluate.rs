@@ -1,7 +1,7 @@
 //! How a network does on test samples.
 
 use serde::{Deserialize, Serialize};
-use striate_data::loader::{Loader, Position as BatchPosition};
+use striate_data::loader::{BatchPosition, Loader};
 use striate_nn::Network;
 use striate_tensor::no_grad;
 

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use striate_data::augment::epoch_order;
-use striate_data::loader::{Batch, Loader, Position as BatchPosition};
+use striate_data::loader::{Batch, BatchPosition, Loader};
 use striate_data::statistics::ColorComponents;
 use striate_importers::ccv::ColourStatistics;
 use striate_importers::{WriteOptions, safetensors};
@@ -167,7 +167,8 @@ impl Session {
     /// # Errors
     /// [`Error::Diverged`] where the loss or the weights are no numbers any more: the last
     /// checkpoint is from before, and the network in memory may be of no use (a GPU tells of a loss after the
-    /// weights have moved by it). [`Error::Step`] where a device failed. What the data, the device, the working file and the observer say.
+    /// weights have moved by it). [`Error::Step`] where a device failed. What the data, the working file and
+    /// the observer say.
     pub fn run(&mut self, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Outcome> {
         if let Some((iteration, loss)) = self.diverged {
             return Err(Error::Diverged { iteration, loss });

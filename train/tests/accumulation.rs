@@ -19,14 +19,14 @@ const COUNT: usize = 40;
 
 /// What a session told.
 #[derive(Default)]
-struct Told {
+struct Observed {
     warnings: Vec<String>,
     saved: Vec<u64>,
     steps: u64,
     factors: Vec<f64>,
 }
 
-impl Observer for Told {
+impl Observer for Observed {
     fn step(&mut self, step: &StepEvent) -> Result<()> {
         self.steps = step.iterations;
         self.factors.push(step.factor);
@@ -57,10 +57,10 @@ fn open(working: &Path, options: &SessionOptions) -> Session {
 }
 
 /// Trains in a new working file: the bits of the weights, and what was told.
-fn trained(options: &SessionOptions) -> (Vec<u32>, Told) {
+fn trained(options: &SessionOptions) -> (Vec<u32>, Observed) {
     let folder = tempfile::tempdir().unwrap();
     let mut session = open(&folder.path().join("m.sqlite3"), options);
-    let mut told = Told::default();
+    let mut told = Observed::default();
     session.run(&mut told, &never()).unwrap();
     (weights(&session), told)
 }
@@ -232,7 +232,7 @@ fn a_network_that_does_not_learn_is_told_once() {
         let data = pictures(COUNT, 1);
         let working = folder.path().join("m.sqlite3");
         let mut session = Session::open(working, &spec(), data, test, options, &device(1)).unwrap();
-        let mut told = Told::default();
+        let mut told = Observed::default();
         session.run(&mut told, &never()).unwrap();
         (told.warnings, session.is_guessing())
     };

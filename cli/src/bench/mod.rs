@@ -320,14 +320,14 @@ fn list(output: &mut Output) -> Result<()> {
         for case in &cases {
             output.json(&serde_json::json!({ "name": case.name, "operands": case.operands() }))?;
         }
-        for model in striate::models::names() {
+        for model in striate::models::all() {
             let json = serde_json::json!({ "name": model.name, "description": model.description });
             output.json(&json)?;
         }
         return Ok(());
     }
     let mut table = output::table(&["name", "operands or description"], &[]);
-    for model in striate::models::names() {
+    for model in striate::models::all() {
         table.add_row([model.name, model.description]);
     }
     for case in &cases {

@@ -37,7 +37,7 @@ use identity::Pending;
 use pictures::Pictures;
 use pipeline::{Decoded, decode_ahead};
 use record::Record;
-use report::{Report, Told};
+use report::{Printed, Report};
 use results::Form;
 use rounds::Rounds;
 use sink::Sink;
@@ -284,7 +284,7 @@ impl Work<'_> {
         match failed {
             0 => Ok(()),
             // The only one has said what was wrong with it.
-            1 if self.paths.len() == 1 && begin == 0 => Err(Error::Told),
+            1 if self.paths.len() == 1 && begin == 0 => Err(Error::AlreadyPrinted),
             _ => Err(Error::Some { failed, all: self.paths.len() }),
         }
     }
@@ -312,7 +312,7 @@ impl Work<'_> {
         progress.advance(begin);
         // Of the block in which the last run was stopped.
         let mut told_before = begin % self.args.block();
-        let tell = |told: Vec<Told>| {
+        let tell = |told: Vec<Printed>| {
             for one in told {
                 if told_before > 0 {
                     told_before -= 1;
@@ -366,7 +366,7 @@ impl Work<'_> {
         rank: Option<&Rank>,
         global: &Global,
         begin: usize,
-        mut tell: impl FnMut(Vec<Told>) -> Result<()>,
+        mut tell: impl FnMut(Vec<Printed>) -> Result<()>,
     ) -> Result<()> {
         let (own, size) = rank.map_or((0, 1), |r| (r.exchange.rank(), r.exchange.size()));
         if begin == self.paths.len() {
@@ -421,11 +421,12 @@ impl Work<'_> {
 }
 
 /// What all ranks found of their blocks of a round, in the order of the list.
-fn gather(exchange: &Exchange, own: &[Told]) -> Result<Vec<Told>> {
+fn gather(exchange: &Exchange, own: &[Printed]) -> Result<Vec<Printed>> {
     let damaged = |e| Error::because("what another rank found cannot be read", e);
     let own = serde_json::to_vec(own).map_err(damaged)?;
     let all = exchange.gather_bytes(&own).wait()?;
-    let parts = all.iter().map(|part| serde_json::from_slice::<Vec<Told>>(part).map_err(damaged));
+    let parts =
+        all.iter().map(|part| serde_json::from_slice::<Vec<Printed>>(part).map_err(damaged));
     Ok(parts.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
 }
 
@@ -447,7 +448,7 @@ struct Job<'a> {
 
 impl Job<'_> {
     /// Classifies images with their numbers together, and empties the list.
-    fn classify(&self, batch: &mut Vec<(usize, Decoded)>) -> Result<Vec<Told>> {
+    fn classify(&self, batch: &mut Vec<(usize, Decoded)>) -> Result<Vec<Printed>> {
         let images: Vec<_> = batch.iter().filter_map(|(_, one)| one.image.as_ref().ok()).collect();
         let started = Instant::now();
         let together = self.classifier.classify_batch(&images);
@@ -496,7 +497,7 @@ impl Job<'_> {
         image: &striate::image::Image,
         ranks: &Ranks,
         number: usize,
-        told: &mut Told,
+        told: &mut Printed,
     ) -> Result<()> {
         let Work { pictures, report, .. } = self.work;
         let Some(path) = pictures.path(number) else { return Ok(()) };

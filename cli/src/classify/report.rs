@@ -29,7 +29,7 @@ pub(super) struct Report {
 
 /// What is told of an image: it may have been classified by another process.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Told {
+pub(super) struct Printed {
     /// For stdout or the file, whole lines.
     pub(super) text: String,
     /// For stderr, where there are no ranks.
@@ -79,7 +79,7 @@ impl Report {
         path: &Path,
         ranks: &Ranks,
         elapsed: Duration,
-    ) -> Result<Told> {
+    ) -> Result<Printed> {
         let image = path.to_string_lossy();
         let classes = ranks.top(self.top);
         // Thousandths of a millisecond: what is finer is noise.
@@ -103,11 +103,11 @@ impl Report {
                 format!("{}\nelapsed time {}ms\n", ccv_line(&classes), elapsed.as_millis())
             }
         };
-        Ok(Told { text, error: None, painted: None, hint: None })
+        Ok(Printed { text, error: None, painted: None, hint: None })
     }
 
     /// Tells why an image has no ranks: on stderr, and on stdout in the form that a program reads.
-    pub(super) fn error(&self, path: &Path, error: &str) -> Result<Told> {
+    pub(super) fn error(&self, path: &Path, error: &str) -> Result<Printed> {
         let image = path.to_string_lossy();
         // As it is: white space is part of a name. The forms escape what they must.
         let names_it = error.contains(&*image);
@@ -118,7 +118,7 @@ impl Report {
             // A line for each image, or whoever compares them with a list goes astray.
             Format::Ccv => format!("error: {}\n", printable(&error)),
         };
-        Ok(Told { text, error: Some(error), painted: None, hint: None })
+        Ok(Printed { text, error: Some(error), painted: None, hint: None })
     }
 }
 

@@ -38,14 +38,14 @@ fn loader(dataset: &Arc<Dataset>, purpose: Purpose, options: LoaderOptions) -> L
 }
 
 /// What of a batch must not depend on anything but its position.
-type Held = (Position, Vec<u32>, Vec<u32>, usize);
+type Held = (BatchPosition, Vec<u32>, Vec<u32>, usize);
 
 fn held(batch: &Batch) -> Held {
     let bits = batch.images.iter().map(|v| v.to_bits()).collect();
     (batch.position, bits, batch.labels.clone(), batch.missing)
 }
 
-fn all(loader: &Loader, from: Position, end: u32) -> Vec<Held> {
+fn all(loader: &Loader, from: BatchPosition, end: u32) -> Vec<Held> {
     loader.batches(from, end).unwrap().map(|batch| held(&batch.unwrap())).collect()
 }
 
@@ -58,7 +58,7 @@ fn batches_depend_on_their_position_only() {
         let options = LoaderOptions { batch: 4, workers, ahead, cache_bytes, ..Default::default() };
         loader(&dataset, TRAIN, options)
     };
-    let from = Position::default();
+    let from = BatchPosition::default();
     let one = all(&with(1, 1, 0), from, 3);
     assert_eq!(one.len(), 18);
     for (workers, ahead, cache_bytes) in [(2, 1, 0), (3, 7, 1000), (8, 3, 1 << 20)] {
@@ -66,10 +66,10 @@ fn batches_depend_on_their_position_only() {
     }
     // From any place on, also one beyond an epoch's end.
     for skip in [1, 6, 7, 17, 18] {
-        let position = Position { epoch: (skip / 6) as u32, batch: skip % 6 };
+        let position = BatchPosition { epoch: (skip / 6) as u32, batch: skip % 6 };
         assert_eq!(one[skip..], all(&with(2, 4, 0), position, 3));
     }
-    assert_eq!(one[6..], all(&with(2, 2, 0), Position { epoch: 0, batch: 6 }, 3));
+    assert_eq!(one[6..], all(&with(2, 2, 0), BatchPosition { epoch: 0, batch: 6 }, 3));
     // Epochs differ, in order and in views.
     assert_ne!(one[0].1, one[6].1);
     let labels = |epoch: usize| {
@@ -89,7 +89,7 @@ fn tests_come_in_order_and_whole() {
     let options = LoaderOptions { batch: 3, ..Default::default() };
     let loader = loader(&dataset, Purpose::Test, options);
     let batches: Vec<Batch> =
-        loader.batches(Position::default(), 1).unwrap().map(Result::unwrap).collect();
+        loader.batches(BatchPosition::default(), 1).unwrap().map(Result::unwrap).collect();
     let labels: Vec<&[u32]> = batches.iter().map(|batch| &batch.labels[..]).collect();
     assert_eq!(labels, [&[0, 1][..], &[3, 4, 5], &[6]]);
     assert_eq!(batches[0].shape(), [2, 7, 7, 3]);
@@ -117,7 +117,7 @@ fn a_broken_picture_is_counted_each_time_and_reported_once() {
     let loader = loader(&dataset, TRAIN, options);
     let run = || {
         let (mut missing, mut told) = (0, 0);
-        for batch in loader.batches(Position::default(), 3).unwrap() {
+        for batch in loader.batches(BatchPosition::default(), 3).unwrap() {
             let batch = batch.unwrap();
             assert!(batch.is_empty() && batch.images.is_empty());
             missing += batch.missing;
@@ -135,7 +135,7 @@ fn no_more_than_allowed_is_ahead() {
     let dataset = Arc::new(Dataset::from_images(pictures, vec![0; 100]).unwrap());
     let options = LoaderOptions { batch: 1, workers: 4, ahead: 3, ..Default::default() };
     let loader = loader(&dataset, TRAIN, options);
-    let mut batches = loader.batches(Position::default(), 1).unwrap();
+    let mut batches = loader.batches(BatchPosition::default(), 1).unwrap();
     let taken = batches.next_batch().unwrap().unwrap();
     std::thread::sleep(Duration::from_millis(50));
     assert!(batches.formed_ahead() <= 3);
@@ -151,7 +151,7 @@ fn dropping_it_stops_the_workers_soon() {
     let loader = loader(&dataset, TRAIN, options);
     let started = Instant::now();
     for _ in 0..20 {
-        let mut batches = loader.batches(Position::default(), u32::MAX).unwrap();
+        let mut batches = loader.batches(BatchPosition::default(), u32::MAX).unwrap();
         assert_eq!(batches.next_batch().unwrap().unwrap().len(), 500);
     }
     // Without stopping within batches it would take many times that.
@@ -164,7 +164,7 @@ fn the_cache_keeps_what_fits() {
     // One picture has 297 bytes.
     let options = LoaderOptions { batch: 5, cache_bytes: 700, ..Default::default() };
     let loader = loader(&dataset, TRAIN, options);
-    all(&loader, Position::default(), 3);
+    all(&loader, BatchPosition::default(), 3);
     assert_eq!(loader.source.cache.kept(), 2);
 }
 
@@ -174,7 +174,7 @@ fn shards_together_are_the_batch() {
     let with = |shards| {
         let options = LoaderOptions { batch: 6, workers: 2, shards, ..Default::default() };
         let loader = loader(&dataset, TRAIN, options);
-        let batches = loader.batches(Position::default(), 2).unwrap();
+        let batches = loader.batches(BatchPosition::default(), 2).unwrap();
         batches.map(Result::unwrap).collect::<Vec<Batch>>()
     };
     let whole = with(Shards::default());

@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use super::order::Orders;
-use super::{Batch, Position, Purpose, Skipped, Source, lock};
+use super::{Batch, BatchPosition, Purpose, Skipped, Source, lock};
 use crate::augment::SampleKey;
 use crate::source::Picture;
 use crate::{Error, Result};
@@ -51,7 +51,7 @@ impl Batches {
     pub(super) fn start(
         source: Arc<Source>,
         reported: Arc<Mutex<HashSet<usize>>>,
-        from: Position,
+        from: BatchPosition,
         end_epoch: u32,
     ) -> Result<Self> {
         let batches_per_epoch = source.batches_per_epoch() as u64;
@@ -183,14 +183,14 @@ impl Shared {
         }
     }
 
-    fn position(&self, ticket: u64) -> Position {
+    fn position(&self, ticket: u64) -> BatchPosition {
         // There is a batch an epoch, or there would be no ticket.
         let per_epoch = self.batches_per_epoch.max(1);
-        Position { epoch: (ticket / per_epoch) as u32, batch: (ticket % per_epoch) as usize }
+        BatchPosition { epoch: (ticket / per_epoch) as u32, batch: (ticket % per_epoch) as usize }
     }
 
     /// One batch; none when the workers are told to stop meanwhile.
-    fn form(&self, position: Position, mut images: Vec<f32>) -> Option<Result<Batch>> {
+    fn form(&self, position: BatchPosition, mut images: Vec<f32>) -> Option<Result<Batch>> {
         let source = &*self.source;
         let (count, size) = (source.dataset.len(), source.options.batch);
         let order = self.orders.of(source.purpose, position.epoch, count as u32);

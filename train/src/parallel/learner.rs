@@ -10,7 +10,7 @@ use striate_tensor::{HostTensor, Pending, Shape, Tensor};
 use super::data::DataRank;
 use super::hybrid::HybridRank;
 use super::reports::{all_agree, gather_numbers};
-use super::state::Beginning;
+use super::state::InitialState;
 use super::{Exchange, ExchangeReport, Parallel, Ranks};
 use crate::evaluate::{Tested, evaluate_shards};
 use crate::{EvaluationReport, Observer, PendingStep, Result, TrainOptions, Trainer};
@@ -64,12 +64,12 @@ pub(crate) fn shards_of(
 
 impl Learner {
     pub(crate) fn new(
-        beginning: Beginning,
+        beginning: InitialState,
         options: &TrainOptions,
         ranks: Option<&Ranks>,
         own: Range<usize>,
     ) -> Result<Learner> {
-        let Beginning { network, state, .. } = beginning;
+        let InitialState { network, state, .. } = beginning;
         // Before anything is split: it also checks.
         let trainer = Trainer::resumed_with(network, state, options.clone())?;
         let Some(Ranks { exchange, parallel, pieces, .. }) = ranks else {

@@ -92,7 +92,7 @@ pub(crate) use learner::{Learned, Learner, shards_of, tensors};
 pub use local::Local;
 #[cfg(feature = "mpi")]
 pub use mpi::Mpi;
-pub(crate) use state::Beginning;
+pub(crate) use state::InitialState;
 
 /// How a training is spread over ranks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -11,8 +11,8 @@ use super::Exchange;
 use crate::checkpoint::Known;
 use crate::{Error, History, Position, Result};
 
-/// Where a training begins, or goes on.
-pub(crate) struct Beginning {
+/// What a training starts or resumes from.
+pub(crate) struct InitialState {
     /// With its mean image and metadata.
     pub(crate) network: Network,
     /// What the optimizer remembers, and averages of the weights.
@@ -44,13 +44,13 @@ struct Header {
     shards: usize,
 }
 
-impl Beginning {
+impl InitialState {
     /// Rank 0's, to all.
     pub(crate) fn broadcast(
-        own: Option<Beginning>,
+        own: Option<InitialState>,
         exchange: &Exchange,
         device: &Device,
-    ) -> Result<Beginning> {
+    ) -> Result<InitialState> {
         let header = own.as_ref().map(Header::of).map(|header| serde_json::to_vec(&header));
         let header = header.transpose().map_err(described)?.unwrap_or_default();
         let header = exchange.broadcast_bytes(header, 0).wait()?;
@@ -77,7 +77,7 @@ impl Beginning {
             }
             state.tensors.insert(kind, tensors);
         }
-        Ok(Beginning {
+        Ok(InitialState {
             network,
             state,
             position: Position { epoch: header.epoch, iteration: header.iteration },
@@ -91,7 +91,7 @@ impl Beginning {
 }
 
 impl Header {
-    fn of(own: &Beginning) -> Header {
+    fn of(own: &InitialState) -> Header {
         Header {
             spec: own.network.spec().clone(),
             epoch: own.position.epoch,

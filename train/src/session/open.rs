@@ -10,12 +10,12 @@ use striate_nn::NetworkSpec;
 use striate_tensor::Device;
 
 use super::{Session, SessionOptions};
-use crate::begin::{Begin, float_image, same_everywhere};
+use crate::begin::{Opening, float_image, same_everywhere};
 use crate::beside;
 use crate::checkpoint::{self, Identity, Known};
 use crate::learning::Judge;
 use crate::lock::Lock;
-use crate::parallel::{Beginning, Learner, Parallel, Ranks, shards_of};
+use crate::parallel::{InitialState, Learner, Parallel, Ranks, shards_of};
 use crate::side;
 use crate::{Error, Result};
 
@@ -137,7 +137,7 @@ impl Session {
         }
         let judge =
             Judge::new(train.labels(), test.as_ref().map(|test| test.labels()), &options.train);
-        let begin = Begin {
+        let begin = Opening {
             working: &working,
             spec,
             train: &train,
@@ -151,7 +151,7 @@ impl Session {
             Some(Ranks { exchange, .. }) => {
                 same_everywhere(exchange, &(&identity, &options.train, spec))?;
                 let own = if is_first { Some(begin.read(progress)?) } else { None };
-                Beginning::broadcast(own, exchange, device)?
+                InitialState::broadcast(own, exchange, device)?
             }
         };
         let stored = beginning.resumed.then_some(beginning.shards);
