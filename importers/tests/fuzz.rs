@@ -299,8 +299,9 @@ proptest! {
         prop_assert!(inspect(&path).is_err());
         let is_torch = bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"\x80\x02\x8a");
         let is_caffe = bytes.starts_with(b"\x0a\x04name\xa2\x06");
-        let beginning =
-            is_torch || is_caffe || bytes.starts_with(b"SQLite") || bytes.get(8) == Some(&b'{');
+        let is_onnx = matches!(bytes[..], [8, 1..=30, ..]);
+        let is_ours = bytes.starts_with(b"SQLite") || bytes.get(8) == Some(&b'{');
+        let beginning = is_torch || is_caffe || is_onnx || is_ours;
         let named = match ModelFile::from_reader(&bytes[..], "pipe") {
             Ok(_) => beginning,
             Err(error) => error.to_string().starts_with("pipe: "),

@@ -338,7 +338,8 @@ impl Network {
 
     /// With activations of inference in this precision: [`DType::F16`] takes half the memory of f32, and
     /// reads weights in f16 too. Devices compute on f16 in f32 and round each layer's outputs, which come
-    /// out within a hundredth of the largest of those of f32; activations beyond 65,504 become infinite.
+    /// out within a hundredth of the largest of those of f32; activations beyond 65,504 become infinite, and
+    /// those below 6e-8 become 0.
     /// The weights that the network holds stay as they are ([`cast`](Network::cast) changes those), as do
     /// training, and the types of what goes in and comes out. Casts keep it, files and other devices do
     /// not.
