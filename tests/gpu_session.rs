@@ -3,33 +3,18 @@
 //!
 //! Without an adapter the tests say so and pass; with `STRIATE_REQUIRE_GPU=1` they fail.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a test that unwraps says where it failed"
-)]
+#![allow(clippy::unwrap_used, reason = "a test that unwraps says where it failed")]
+
+mod common;
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
+use common::gpu;
 use striate::image::Dataset;
-use striate::ops_wgsl::{AdapterChoice, Options, Wgpu};
+use striate::ops_wgsl::Wgpu;
 use striate::prelude::*;
 use striate::train::{Error, Observer, Outcome, Session, SessionOptions, StepEvent, TrainOptions};
-
-fn gpu() -> Option<Wgpu> {
-    let mut options = Options::default();
-    options.cache = None;
-    match Wgpu::new(&AdapterChoice::Gpu, options) {
-        Ok(gpu) => Some(gpu),
-        Err(error) => {
-            let required = std::env::var_os("STRIATE_REQUIRE_GPU").is_some_and(|v| v == "1");
-            assert!(!required, "STRIATE_REQUIRE_GPU is set, and {error}");
-            println!("skipped: {error}");
-            None
-        }
-    }
-}
 
 /// 5 mini-batches an epoch, 4 epochs, a checkpoint every 2 mini-batches.
 fn session(working: &Path, gpu: &Wgpu, rate: f32) -> Session {

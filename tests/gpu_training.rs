@@ -9,23 +9,12 @@
     reason = "a test that unwraps says where it failed"
 )]
 
-use striate::ops_wgsl::{AdapterChoice, Options, Profile, Wgpu};
+mod common;
+
+use common::gpu;
+use striate::ops_wgsl::{Profile, Wgpu};
 use striate::prelude::*;
 use striate::train::{PendingStep, TrainOptions, Trainer};
-
-fn gpu() -> Option<Wgpu> {
-    let mut options = Options::default();
-    options.cache = None;
-    match Wgpu::new(&AdapterChoice::Gpu, options) {
-        Ok(gpu) => Some(gpu),
-        Err(error) => {
-            let required = std::env::var_os("STRIATE_REQUIRE_GPU").is_some_and(|v| v == "1");
-            assert!(!required, "STRIATE_REQUIRE_GPU is set, and {error}");
-            println!("skipped: {error}");
-            None
-        }
-    }
-}
 
 /// Strides, groups, depthwise convolutions, normalization and pooling.
 #[rustfmt::skip]

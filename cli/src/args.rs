@@ -129,7 +129,7 @@ pub(crate) enum Precision {
     F16,
 }
 
-/// What is computed in.
+/// The precision of a run.
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct ComputeArgs {
     /// Keep activations in this precision between layers, and read weights in it. f16 takes half the

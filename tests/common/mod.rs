@@ -92,6 +92,29 @@ pub(crate) fn devices() -> Vec<Device> {
     devices
 }
 
+/// A GPU (software will do) that neither reads nor writes the caches of its user, where there is one; it must
+/// be there where `STRIATE_REQUIRE_GPU=1` says so.
+#[cfg(feature = "gpu")]
+#[allow(
+    clippy::print_stdout,
+    reason = "who reads the test's output wants to know what was not tested"
+)]
+pub(crate) fn gpu() -> Option<striate::ops_wgsl::Wgpu> {
+    use striate::ops_wgsl::{AdapterChoice, Options, Wgpu};
+
+    let mut options = Options::default();
+    options.cache = None;
+    match Wgpu::new(&AdapterChoice::Gpu, options) {
+        Ok(gpu) => Some(gpu),
+        Err(error) => {
+            let required = std::env::var_os("STRIATE_REQUIRE_GPU").is_some_and(|v| v == "1");
+            assert!(!required, "STRIATE_REQUIRE_GPU is set, and {error}");
+            println!("skipped: {error}");
+            None
+        }
+    }
+}
+
 pub(crate) fn recorded(path: impl AsRef<Path>) -> Vec<f32> {
     npy::read(path).unwrap().values
 }

@@ -77,10 +77,10 @@ results come in the order of the list all the same.
 
 With --output FILE a run that was stopped or killed is resumed by the same command, also on other
 devices: FILE keeps its whole results, the others are added. Which run they belong to stands beside
-it, in FILE.run: the model by its content, the images, the protocol, --dtype, --precision, --top, --labels,
---format, --draw and --max-pixels. Another run is refused, and told what differs; remove FILE to
-start anew, or to try again what could not be read. Into a pipe or a device (a FIFO, /dev/stdout)
-results are written as they come, and nothing is resumed.
+it, in FILE.run: the model by its content, the images, the protocol, --dtype, --precision, --top,
+--labels, --format, --draw and --max-pixels. Another run is refused, and told what differs; remove
+FILE to start anew, or to try again what could not be read. Into a pipe or a device (a FIFO,
+/dev/stdout) results are written as they come, and nothing is resumed.
 
 `-` is standard input for one of the images, the list and the model, and standard output for
 --output and --draw. A file that is really called `-` is `./-`. No output may be a file that is

@@ -29,20 +29,32 @@ fn beta(lrn: &Lrn) -> f64 {
     }
 }
 
+/// Channels of a window on either side: it is never wider than the channels.
+fn reach(lrn: &Lrn, channels: usize) -> usize {
+    (lrn.size / 2).min(channels)
+}
+
+/// Elements whose gradients a workgroup computes: those whose windows lie within the elements that its
+/// invocations go through at once, unless windows are wide.
+fn own(reach: usize) -> usize {
+    if reach <= WORKGROUP / 8 { WORKGROUP - 2 * reach } else { WORKGROUP }
+}
+
 /// The parameters of the shaders, of so many elements.
-fn params(lrn: &Lrn, count: usize, channels: usize, [x, dy, y]: [&View; 3]) -> [u32; 10] {
+fn params(lrn: &Lrn, count: usize, channels: usize, [x, dy, y]: [&View; 3]) -> [u32; 11] {
+    let reach = reach(lrn, channels);
     [
         word(count),
         word(channels),
         word(channels / lrn.groups),
-        // A window is never wider than the channels.
-        word((lrn.size / 2).min(channels)),
+        word(reach),
         lrn.kappa.to_bits(),
         lrn.alpha.to_bits(),
         lrn.beta.to_bits(),
         x.skip,
         dy.skip,
         y.skip,
+        word(own(reach)),
     ]
 }
 
@@ -96,7 +108,7 @@ pub(super) fn lrn_grad(
                 params: &params(op, range.len(), channels, [&view, &dy_view, &written.view]),
                 outputs: &[&written.view],
                 inputs: &[&view, &dy_view],
-                groups: Groups::Flat(range.len().div_ceil(WORKGROUP)),
+                groups: Groups::Flat(range.len().div_ceil(own(reach(op, channels)))),
             })?;
             cx.finish(dx.buffer, &written)?;
         }

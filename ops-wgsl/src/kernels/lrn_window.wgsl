@@ -18,6 +18,8 @@ struct Params {
     skip: u32,
     skip_dy: u32,
     skip_y: u32,
+    // Elements whose gradients a workgroup computes.
+    own: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;

@@ -12,7 +12,7 @@ use crate::ops::{
 use crate::{DType, Device, HostTensor};
 
 /// Shapes at and around vector widths, and enough for several threads.
-const SHAPES: &[&[usize]] = &[
+pub(super) const SHAPES: &[&[usize]] = &[
     &[],
     &[0],
     &[3, 0, 2],
@@ -39,7 +39,7 @@ const SHAPES: &[&[usize]] = &[
 ];
 
 /// Every function, and some with other parameters than those of the table.
-fn unary_kinds() -> Vec<UnaryKind> {
+pub(super) fn unary_kinds() -> Vec<UnaryKind> {
     const MORE: &[UnaryKind] = &[
         UnaryKind::Elu { alpha: 0.3 },
         UnaryKind::Affine { scale: 1.0 / 256.0, shift: 0.0 },

@@ -4,40 +4,15 @@ use proptest::prelude::*;
 
 use super::Settings;
 use super::cases::{Case, Tolerance, finite_max, random, table};
+use super::elementwise::{SHAPES, unary_kinds};
 use super::strategies::{dims, float, seed};
 use super::values::{EDGES, FLOATS, Values, tensor};
 use crate::ops::{Slope, Unary, UnaryGrad, UnaryKind};
 use crate::{DType, Device, HostTensor, reference};
 
-/// Around the vectors of kernels, and enough for several threads.
-const SHAPES: &[&[usize]] = &[
-    &[],
-    &[0],
-    &[3, 0, 2],
-    &[1],
-    &[7],
-    &[8],
-    &[9],
-    &[31],
-    &[33],
-    &[65],
-    &[3, 5, 7],
-    &[2, 3, 4, 5, 6],
-    &[70_001],
-];
-
 /// Every function that has such a gradient, and some with other parameters than those of the table.
 fn kinds() -> Vec<UnaryKind> {
-    const MORE: &[UnaryKind] = &[
-        UnaryKind::Elu { alpha: 0.3 },
-        UnaryKind::Powf { exponent: 0.5 },
-        UnaryKind::Powf { exponent: 2.0 },
-        UnaryKind::Powf { exponent: 3.0 },
-        UnaryKind::Clamp { min: 0.0, max: f32::INFINITY },
-        UnaryKind::RELU6,
-    ];
-    let all = [UnaryKind::ALL, MORE].concat();
-    all.into_iter().filter(UnaryGrad::takes).collect()
+    unary_kinds().into_iter().filter(UnaryGrad::takes).collect()
 }
 
 /// Numbers that the function takes.
