@@ -318,6 +318,29 @@ fn others(batch: usize, cases: &mut Vec<OpCase>) -> Result<()> {
     let conv = Conv2d { padding: [[1; 2]; 2], groups: 32, ..Conv2d::default() };
     let x = (&[batch, 56, 56, 128][..], DType::F32);
     add("groups/resnext", conv.into(), &[x, f32(&[128, 3, 3, 4])])?;
+    // The groups of a RegNet, which no register block is a multiple of.
+    let conv = Conv2d { groups: 13, ..conv };
+    let x = (&[batch, 28, 28, 104][..], DType::F32);
+    add("groups/regnet", conv.into(), &[x, f32(&[104, 3, 3, 8])])?;
+    // Products of pixels: MobileNetV2's expansions and projections, from its first rows to its last.
+    for (place, rows, channels, out) in [
+        ("pointwise/112x16-96", 112, 16, 96),
+        ("pointwise/56x24-144", 56, 24, 144),
+        ("pointwise/56x144-24", 56, 144, 24),
+        ("pointwise/14x96-576", 14, 96, 576),
+        ("pointwise/14x576-96", 14, 576, 96),
+        ("pointwise/7x160-960", 7, 160, 960),
+        ("pointwise/7x960-160", 7, 960, 160),
+    ] {
+        let conv = Conv2d { bias: true, activation: Activation::Relu6, ..Conv2d::default() };
+        let (x, weights, bias) = ([batch, rows, rows, channels], [out, 1, 1, channels], [out]);
+        let inputs = [&x[..], &weights, &bias].map(|dims| (dims, DType::F32));
+        add(place, conv.into(), &inputs)?;
+    }
+    // A first layer of today, on three channels.
+    let conv = Conv2d { padding: [[1; 2]; 2], stride: [2; 2], bias: true, ..Conv2d::default() };
+    let x = (&[batch, 224, 224, 3][..], DType::F32);
+    add("first/3x3-stride-2", conv.into(), &[x, f32(&[32, 3, 3, 3]), f32(&[32])])?;
     // Twice the size, as a decoder and as a network that draws have it.
     let twice = ConvTranspose2d { stride: [2, 2], bias: true, ..ConvTranspose2d::default() };
     let x = (&[batch, 28, 28, 128][..], DType::F32);

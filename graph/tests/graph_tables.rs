@@ -14,8 +14,13 @@ fn small() -> Graph {
     let x = graph.input("the \"image\"", ty(&[1, 8, 8, 4]));
     let weights = graph.parameter(ParameterId(0), ty(&[4, 3, 3, 2]));
     let bias = graph.parameter(ParameterId(1), ty(&[4]));
-    let conv =
-        ops::Conv2d { stride: [2, 2], groups: 2, bias: true, relu: true, ..ops::Conv2d::default() };
+    let conv = ops::Conv2d {
+        stride: [2, 2],
+        groups: 2,
+        bias: true,
+        activation: ops::Activation::Relu,
+        ..ops::Conv2d::default()
+    };
     let y = graph.push("conv1", conv, &[x, weights, bias]).unwrap();
     let y = graph.push("pool1", ops::Pool2d::square(2, 1, 1), &[y]).unwrap();
     let flat = NodeOp::Reshape(Shape::new(&[1, 64]).unwrap());

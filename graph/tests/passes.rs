@@ -45,7 +45,8 @@ fn bias_and_relu_become_part_of_a_convolution() {
     let passed = epilogues(&graph);
     assert_eq!(names(&passed), ["conv", "tanh"]);
     let node = &passed.nodes()[0];
-    let expected = ops::Conv2d { bias: true, relu: true, ..ops::Conv2d::default() };
+    let expected =
+        ops::Conv2d { bias: true, activation: ops::Activation::Relu, ..ops::Conv2d::default() };
     assert_eq!(node.op, NodeOp::Op(expected.into()));
     assert_eq!(node.origin, Some(7), "it is still the convolution");
     assert_eq!(passed.nodes()[1].origin, Some(8));
@@ -121,7 +122,8 @@ fn the_second_of_two_branches_takes_up_their_sum() {
         let [first, second] = passed.nodes() else { panic!("two nodes") };
         let conv = ops::Conv2d::default();
         assert_eq!(first.op, NodeOp::Op(conv.into()));
-        let expected = ops::Conv2d { bias: true, residual: true, relu: true, ..conv };
+        let expected =
+            ops::Conv2d { bias: true, residual: true, activation: ops::Activation::Relu, ..conv };
         assert_eq!(second.op, NodeOp::Op(expected.into()));
         assert_eq!(second.inputs[3], first.output, "the residual is the last operand");
         assert!(matches!(passed.source(second.inputs[2]), Source::Parameter(ParameterId(2))));

@@ -16,6 +16,7 @@ fn ty(dims: &[usize]) -> TensorType {
 const FOLD: Passes = Passes {
     fold_batch_norm: true,
     epilogues: false,
+    activations: false,
     constants: false,
     dead: false,
     permutes: false,
@@ -63,7 +64,8 @@ fn a_convolution_takes_up_the_normalization_after_it() {
         let (graph, _) = normalized(conv, norm, dtype);
         let passed = passes::apply(&graph, &FOLD).unwrap();
         let last = passed.nodes().last().unwrap();
-        let expected = ops::Conv2d { bias: true, relu: true, ..ops::Conv2d::default() };
+        let expected =
+            ops::Conv2d { bias: true, activation: ops::Activation::Relu, ..ops::Conv2d::default() };
         assert_eq!(last.op, NodeOp::Op(expected.into()));
         assert_eq!((last.name.as_str(), last.origin), ("conv", Some(0)));
         let plan = Plan::new(passed);
@@ -131,7 +133,9 @@ fn stays(graph: &Graph) {
 fn normalization_stays_where_it_cannot_be_folded() {
     let (conv, norm) = (ops::Conv2d::default(), ops::BatchNorm::default());
     // ReLU in between.
-    stays(&normalized(ops::Conv2d { relu: true, ..conv }, norm, DType::F32).0);
+    stays(
+        &normalized(ops::Conv2d { activation: ops::Activation::Relu, ..conv }, norm, DType::F32).0,
+    );
     // A residual, which would have to be scaled too.
     let mut graph = Graph::new();
     let x = graph.input("x", ty(&[1, 1, 1, 2]));

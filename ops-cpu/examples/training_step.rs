@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use striate_ops_cpu::Cpu;
 use striate_tensor::ops::{
-    AvgPool2d, AvgPool2dGrad, Conv2d, Conv2dInputGrad, Conv2dWeightGrad, CrossEntropyGrad, Lrn,
-    LrnGrad, MatMul, MaxPool2dGrad, Pool2d, ReluGrad, SgdMomentum,
+    Activation, AvgPool2d, AvgPool2dGrad, Conv2d, Conv2dInputGrad, Conv2dWeightGrad,
+    CrossEntropyGrad, Lrn, LrnGrad, MatMul, MaxPool2dGrad, Pool2d, ReluGrad, SgdMomentum,
 };
 use striate_tensor::{Device, Error, Op, RandomKey, Result, Tensor};
 
@@ -170,7 +170,7 @@ fn convolution(stride: usize, padding: usize, groups: usize) -> Conv2d {
         padding: [[padding; 2]; 2],
         groups,
         bias: true,
-        relu: true,
+        activation: Activation::Relu,
         ..Conv2d::default()
     }
 }
@@ -232,7 +232,9 @@ impl Net {
                     times.run(name, op, &[x, &w.value, &b.value])?
                 }
                 (FullConnect(_, relu), Some([w, b])) => {
-                    let op = MatMul { transpose_b: true, bias: true, relu, transpose_a: false };
+                    let activation = Activation::relu(relu);
+                    let op =
+                        MatMul { transpose_b: true, bias: true, activation, transpose_a: false };
                     times.run(name, op, &[&x.flatten()?, &w.value, &b.value])?
                 }
                 (Layer::Lrn, _) => times.run(name, LRN, &[x])?,

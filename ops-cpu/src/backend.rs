@@ -66,9 +66,6 @@ fn host(operand: &Operand<'_>) -> Result<HostTensor> {
     HostTensor::new(operand.ty.shape, values)
 }
 
-/// Ops on so many elements run on the pool.
-const POOLED_ELEMS: usize = 1 << 16;
-
 impl Backend for Cpu {
     fn info(&self) -> DeviceInfo {
         let levels: Vec<&str> = Level::available().iter().map(Level::name).collect();
@@ -108,13 +105,7 @@ impl Backend for Cpu {
 
     fn execute(&self, op: &Op, inputs: &[Operand<'_>], output: &TensorType) -> Result<Buffer> {
         let cx = &self.0;
-        let elements: usize = inputs.iter().map(|input| input.ty.count()).sum();
-        // The steps of a large op follow each other on the pool's threads, which are awake then: waking
-        // one for each step would cost a small convolution as much as its arithmetic.
-        let memory = match elements >= POOLED_ELEMS {
-            true => cx.threads.on_pool(|| execute(cx, op, inputs, output))?,
-            false => execute(cx, op, inputs, output)?,
-        };
+        let memory = execute(cx, op, inputs, output)?;
         match memory {
             Some(memory) => Ok(CpuBuffer::pooled(memory)),
             None => plain(op, inputs),

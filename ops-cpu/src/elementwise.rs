@@ -18,7 +18,7 @@ use crate::walk::Walk;
 
 /// Elements of a task. Handing out a task costs as much as a few thousand elements; a tensor of
 /// one part is not handed out at all.
-pub(crate) const PART_ELEMS: usize = 1 << 16;
+pub(crate) const PART_ELEMS: usize = 1 << 14;
 /// Elements that go through scratch memory at a time: a few of these fit the first-level cache.
 pub(crate) const BLOCK_ELEMS: usize = 1 << 10;
 

@@ -1,7 +1,7 @@
 //! Striate's CPU backend.
 //!
-//! [`Cpu`] executes ops with SIMD kernels, chosen once per process for the processor at hand, on a
-//! rayon pool. Work is cut into parts by the shape alone and every element is summed in one fixed
+//! [`Cpu`] executes ops with SIMD kernels, chosen once per process for the processor at hand, on
+//! threads that share every loop. Work is cut into parts by the shape alone and every element is summed in one fixed
 //! order, so results are the same bits for any number of threads.
 //!
 //! ```
@@ -16,6 +16,7 @@
 //! # }
 //! ```
 
+mod activation;
 mod along;
 mod arg_sort;
 mod backend;

@@ -1,8 +1,9 @@
 //! Matrix products.
 
-use striate_tensor::ops::{MatMul, MatMulExtents};
+use striate_tensor::ops::{Activation, MatMul, MatMulExtents};
 use striate_tensor::{DType, Operand, Result, Shape, TensorType};
 
+use crate::activation::Activate;
 use crate::buffer::{Floats, floats};
 use crate::context::Context;
 use crate::gemm::matvec::{MAX_ROWS, MatVec, Runs, Weights};
@@ -101,7 +102,7 @@ impl Way {
     fn of(op: &MatMul, extents: &MatMulExtents, right: DType) -> Self {
         let MatMulExtents { m, n, .. } = *extents;
         // A left side that lies as the outer product takes it, or is soon turned round.
-        let outer = !op.bias && !op.relu && !op.transpose_b && right == DType::F32;
+        let outer = !op.bias && op.activation.is_none() && !op.transpose_b && right == DType::F32;
         match op.transpose_b {
             false if outer && (op.transpose_a || m <= IN_PLACE_ROWS) => Way::Outer,
             true if m <= MAX_ROWS => Way::FewRows,
@@ -242,7 +243,8 @@ impl Product<'_> {
                 output: sums.as_mut_ptr(),
                 pitch: m,
                 bias: std::ptr::null(),
-                relu: false,
+                residual: std::ptr::null(),
+                activation: Activation::None,
                 add: false,
                 ahead: Ahead::NOTHING,
             };
@@ -254,14 +256,14 @@ impl Product<'_> {
         Ok(())
     }
 
-    /// Sums `[n, m]` to the output `[m, n]`, with bias and ReLU.
+    /// Sums `[n, m]` to the output `[m, n]`, with bias and activation.
     fn turn(&self, cx: &Context, sums: &[f32], y: &mut [f32]) {
         let (m, n) = (self.m, self.n);
         cx.threads.for_each_part(y, n, |i, y| {
             for (j, (y, sums)) in y.iter_mut().zip(sums.chunks_exact(m)).enumerate() {
-                let sum = sums[i] + self.bias.map_or(0.0, |bias| bias[j]);
-                *y = if self.op.relu && sum < 0.0 { 0.0 } else { sum };
+                *y = sums[i] + self.bias.map_or(0.0, |bias| bias[j]);
             }
+            cx.level.run(Activate { activation: self.op.activation, values: y });
         });
     }
 
@@ -346,7 +348,11 @@ impl Product<'_> {
                             output: unsafe { target.at(first * n + col) },
                             pitch: n,
                             bias: bias[col..].as_ptr(),
-                            relu: self.op.relu && part + 1 == parts,
+                            residual: std::ptr::null(),
+                            activation: match part + 1 == parts {
+                                true => self.op.activation,
+                                false => Activation::None,
+                            },
                             add: part > 0,
                             ahead: Ahead::NOTHING,
                         };

@@ -10,6 +10,9 @@ use crate::memory::Memory;
 use crate::simd::{Kernel, Simd};
 use crate::walk::{Walk, by_size};
 
+/// Rows of a strip whose columns are fewer than a tile's: its lines, which are written one after the
+/// other, stay in the first-level cache.
+const NARROW_ROWS: usize = 512;
 /// Rows and cols of the tiles of a transposition: the cache lines that they touch in the operand
 /// stay in the first-level cache until all of them has been used.
 const TILE: usize = 16;
@@ -67,6 +70,7 @@ fn transpose<T: bytemuck::Pod + Send + Sync>(
     let (_, before) = axes(0..along);
     let (between_count, between) = axes(along + 1..last);
     let pitch = between_count * cols;
+    let most = if cols < TILE && between_count == 1 { NARROW_ROWS } else { TILE };
     let part_rows = PART_ELEMS.div_ceil(pitch).next_multiple_of(TILE);
     cx.threads.for_each_part(y, part_rows * pitch, |part, y| {
         let (mut row, end) = (part * part_rows, part * part_rows + y.len() / pitch);
@@ -74,7 +78,7 @@ fn transpose<T: bytemuck::Pod + Send + Sync>(
         while row < end {
             // Rows that follow each other in the operand.
             let within = row % rows;
-            let count = (end - row).min(rows - within).min(TILE);
+            let count = (end - row).min(rows - within).min(most);
             let offset = place(before.clone(), row / rows) + within;
             let (to, others) = y.split_at_mut(count * pitch);
             for index in 0..between_count {
@@ -98,7 +102,7 @@ fn place(axes: impl DoubleEndedIterator<Item = (usize, isize)>, index: usize) ->
     })
 }
 
-/// `to[row · pitch + col] = from[col · step + row]` for up to [`TILE`] rows.
+/// `to[row · pitch + col] = from[col · step + row]` for up to [`TILE`] rows, or [`NARROW_ROWS`].
 struct Strip<'a, T> {
     from: &'a [T],
     step: usize,
@@ -114,6 +118,14 @@ impl<T: bytemuck::Pod> Kernel for Strip<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let Strip { from, step, count, cols, to, pitch } = self;
+        if (cols, pitch) == (2, 2) {
+            // Two lines woven together, as the channels of a shuffle of two groups.
+            let (a, b) = (&from[..count], &from[step..][..count]);
+            for ((to, &a), &b) in to[..2 * count].chunks_exact_mut(2).zip(a).zip(b) {
+                to.copy_from_slice(&[a, b]);
+            }
+            return;
+        }
         let mut first = 0;
         if count == TILE {
             // Whole tiles, with loops of fixed length that compilers unroll into vectors.

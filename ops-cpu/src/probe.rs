@@ -1,5 +1,7 @@
 //! The micro-kernel by itself, for the benchmarks of this crate to time: no part of its interface.
 
+use striate_tensor::ops::Activation;
+
 use crate::gemm::{Ahead, Block, tile_shape};
 use crate::simd::{LINE_BYTES, Level};
 
@@ -59,7 +61,8 @@ impl Products {
                 output: output.as_mut_ptr(),
                 pitch: cols,
                 bias: std::ptr::null(),
-                relu: false,
+                residual: std::ptr::null(),
+                activation: Activation::None,
                 add: false,
                 ahead: Ahead::NOTHING,
             };

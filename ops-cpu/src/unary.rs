@@ -41,8 +41,8 @@ pub(crate) fn unary(
             let below = alpha * exp_m1(x);
             if x > 0.0 { x } else { below }
         }),
-        UnaryKind::Silu => by!(|x| x * sigmoid(x)),
-        UnaryKind::Gelu => by!(|x| x * sigmoid(gelu_inner(x).0)),
+        UnaryKind::Silu => by!(silu),
+        UnaryKind::Gelu => by!(gelu),
         UnaryKind::GeluErf => by!(gelu_erf),
         UnaryKind::HardSwish => by!(|x| x * hard_sigmoid(x)),
         UnaryKind::HardSigmoid => by!(hard_sigmoid),
@@ -78,9 +78,21 @@ pub(crate) fn gelu_inner(x: f32) -> (f32, f32) {
     (inner, TWICE_ROOT_2_BY_PI * (1.0 + 3.0 * 0.044715 * square))
 }
 
+/// `x · sigmoid(x)`
+#[inline(always)]
+pub(crate) fn silu(x: f32) -> f32 {
+    x * sigmoid(x)
+}
+
+/// `x · Φ(x)` by its tanh approximation.
+#[inline(always)]
+pub(crate) fn gelu(x: f32) -> f32 {
+    x * sigmoid(gelu_inner(x).0)
+}
+
 /// `x · Φ(x)`, where `Φ` is taken from the nearer end, so that small results keep their digits.
 #[inline(always)]
-fn gelu_erf(x: f32) -> f32 {
+pub(crate) fn gelu_erf(x: f32) -> f32 {
     let tail = normal_tail(x.abs());
     x * if x < 0.0 { tail } else { 1.0 - tail }
 }
@@ -88,7 +100,7 @@ fn gelu_erf(x: f32) -> f32 {
 /// Misra, "Mish", 2019: with `w = eˣ` and `n = w · (w + 2)`, `tanh(ln(1 + w))` is `n / (n + 2)`. From 20
 /// on that is 1 in f32; `w` is kept from becoming infinite.
 #[inline(always)]
-fn mish(x: f32) -> f32 {
+pub(crate) fn mish(x: f32) -> f32 {
     let w = exp(clamp(x, f32::NEG_INFINITY, 20.0));
     let n = w * (w + 2.0);
     x * (n / (n + 2.0))

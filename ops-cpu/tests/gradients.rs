@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use striate_ops_cpu::{Cpu, Level};
 use striate_tensor::ops::{
-    Algorithm, BatchNorm, Conv2d, Conv2dInputGrad, Conv2dWeightGrad, MatMul, ReduceKind,
+    Activation, Algorithm, BatchNorm, Conv2d, Conv2dInputGrad, Conv2dWeightGrad, MatMul, ReduceKind,
 };
 use striate_tensor::{DType, Device, Op, RandomKey, Reference, Result, Tensor, TensorType};
 
@@ -135,8 +135,12 @@ fn products_of_full_connect_layers() {
             let weights = normal([outputs, inputs], 1);
             let dy = normal([batch, outputs], 2);
             let bias = Tensor::ones([outputs], &device).unwrap();
-            let forward =
-                Op::from(MatMul { transpose_b: true, bias: true, relu: true, transpose_a: false });
+            let forward = Op::from(MatMul {
+                transpose_b: true,
+                bias: true,
+                activation: Activation::Relu,
+                transpose_a: false,
+            });
             let halves = weights.cast(DType::F16).unwrap();
             compare(&case, level, &forward, &[&x, &weights, &bias], &plain);
             compare(&case, level, &forward, &[&x, &halves, &bias], &plain);

@@ -10,7 +10,7 @@
 use std::time::Instant;
 
 use striate_ops_wgsl::{AdapterChoice, Class, Options, Wgpu};
-use striate_tensor::ops::{Conv2d, MatMul};
+use striate_tensor::ops::{Activation, Conv2d, MatMul};
 use striate_tensor::{DType, Device, Op, Result, Tensor};
 
 /// Name, rows and columns, channels, outputs, kernel, stride, padding, groups.
@@ -98,7 +98,7 @@ fn main() -> Result<()> {
                 padding: [[padding; 2]; 2],
                 groups,
                 bias: true,
-                relu: true,
+                activation: Activation::Relu,
                 ..Conv2d::default()
             };
             let x = Tensor::full([1, size, size, channels], 0.5, DType::F32, &device)?;
@@ -114,8 +114,12 @@ fn main() -> Result<()> {
         println!("  {:8} {total:9.1} ms", "convs");
         for &(name, inputs, out) in fulls {
             for dtype in [DType::F32, DType::F16] {
-                let full =
-                    MatMul { transpose_b: true, bias: true, relu: true, ..MatMul::default() };
+                let full = MatMul {
+                    transpose_b: true,
+                    bias: true,
+                    activation: Activation::Relu,
+                    ..MatMul::default()
+                };
                 let x = Tensor::full([1, inputs], 0.5, DType::F32, &device)?;
                 let w = Tensor::full([out, inputs], 0.25, dtype, &device)?;
                 let bias = Tensor::full([out], 1.0, dtype, &device)?;

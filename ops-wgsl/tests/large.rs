@@ -6,8 +6,8 @@ mod common;
 
 use common::{default_limits, gpu, small_chunks};
 use striate_tensor::ops::{
-    AvgPool2d, AvgPool2dGrad, Conv2d, Conv2dInputGrad, Conv2dWeightGrad, MatMul, MaxPool2dGrad,
-    Pool2d, SgdMomentum, Softmax, Ties,
+    Activation, AvgPool2d, AvgPool2dGrad, Conv2d, Conv2dInputGrad, Conv2dWeightGrad, MatMul,
+    MaxPool2dGrad, Pool2d, SgdMomentum, Softmax, Ties,
 };
 use striate_tensor::{DType, Device, HostTensor, Op, RandomKey, Reference, Tensor, reference};
 
@@ -33,7 +33,7 @@ fn full_connect(inputs: usize, dtype: DType) {
     let expected = dots.unwrap().mul(&column.reshape([1, OUTPUTS]).unwrap()).unwrap();
     let bias = whole([1, OUTPUTS], 9.0, 4).reshape([OUTPUTS]).unwrap();
     let expected = expected.add(&bias).unwrap().relu().unwrap();
-    let options = MatMul { transpose_b: true, relu: true, ..MatMul::default() };
+    let options = MatMul { transpose_b: true, activation: Activation::Relu, ..MatMul::default() };
     let y = x.matmul_with(&weights, Some(&bias), options).unwrap();
     assert_eq!(y.to_vec::<f32>().unwrap(), expected.to_vec::<f32>().unwrap());
 
@@ -218,7 +218,7 @@ fn memory_is_flat() {
     let w = Tensor::uniform([8, 3, 3, 3], -1.0, 1.0, key(2), &device).unwrap();
     let weights = Tensor::uniform([10, 5 * 5 * 8], -1.0, 1.0, key(3), &device).unwrap();
     let pass = || {
-        let y = x.conv2d(&w, None, Conv2d { relu: true, ..Conv2d::default() })?;
+        let y = x.conv2d(&w, None, Conv2d { activation: Activation::Relu, ..Conv2d::default() })?;
         let y = y.max_pool2d(Pool2d::square(2, 2, 0))?.flatten()?;
         let full = MatMul { transpose_b: true, ..MatMul::default() };
         y.matmul_with(&weights, None, full)?.softmax(1)

@@ -7,7 +7,7 @@ mod common;
 
 use common::{default_limits, gpu};
 use striate_ops_wgsl::{Class, Options, Wgpu};
-use striate_tensor::ops::{Conv2d, ConvTranspose2d, MatMul};
+use striate_tensor::ops::{Activation, Conv2d, ConvTranspose2d, MatMul};
 use striate_tensor::{DType, Device, RandomKey, Reference, Result, Tensor};
 
 /// Of the output's largest magnitude.
@@ -63,7 +63,12 @@ fn convolutions(gpu: &Wgpu) {
     let conv = Conv2d { groups: 2, padding: [[1; 2]; 2], ..Conv2d::default() };
     check(gpu, 2, &[x, weights], |of| of[0].conv2d(&of[1], None, conv));
     for dtype in [DType::F32, DType::F16] {
-        let conv = Conv2d { stride: [2, 1], dilation: [1, 2], relu: true, ..Conv2d::default() };
+        let conv = Conv2d {
+            stride: [2, 1],
+            dilation: [1, 2],
+            activation: Activation::Relu,
+            ..Conv2d::default()
+        };
         let inputs = [
             normal(&[1, 9, 13, 64], 2, DType::F32),
             normal(&[37, 3, 3, 64], 3, dtype),
@@ -97,7 +102,8 @@ fn convolutions(gpu: &Wgpu) {
 
 fn matrices(gpu: &Wgpu) {
     for (transpose_a, transpose_b) in [(false, false), (false, true), (true, false), (true, true)] {
-        let options = MatMul { transpose_a, transpose_b, relu: true, ..MatMul::default() };
+        let options =
+            MatMul { transpose_a, transpose_b, activation: Activation::Relu, ..MatMul::default() };
         for k in [1040, 1031] {
             let shape = |transposed, [rows, cols]: [usize; 2]| match transposed {
                 true => [cols, rows],

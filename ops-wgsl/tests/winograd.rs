@@ -6,7 +6,7 @@ mod common;
 
 use common::{default_limits, gpu};
 use striate_ops_wgsl::{Class, Options, Wgpu};
-use striate_tensor::ops::{Algorithm, Conv2d, SgdMomentum};
+use striate_tensor::ops::{Activation, Algorithm, Conv2d, SgdMomentum};
 use striate_tensor::{DType, Device, RandomKey, Reference, Tensor};
 
 /// Of the output's largest magnitude. The transforms lose about two bits more than a direct sum;
@@ -19,21 +19,21 @@ struct Case {
     out: usize,
     groups: usize,
     padding: [[usize; 2]; 2],
-    relu: bool,
+    activation: Activation,
     types: [DType; 2],
 }
 
 const F32S: [DType; 2] = [DType::F32; 2];
 
 fn case(x: [usize; 4], out: usize, groups: usize) -> Case {
-    Case { x, out, groups, padding: [[1; 2]; 2], relu: false, types: F32S }
+    Case { x, out, groups, padding: [[1; 2]; 2], activation: Activation::None, types: F32S }
 }
 
 /// Layers of the classic networks, and shapes around tiles, groups and padding.
 fn cases() -> Vec<Case> {
     let mut cases = vec![
-        Case { relu: true, ..case([1, 13, 13, 384], 384, 2) },
-        Case { relu: true, ..case([2, 13, 13, 64], 96, 1) },
+        Case { activation: Activation::Relu, ..case([1, 13, 13, 384], 384, 2) },
+        Case { activation: Activation::Relu, ..case([2, 13, 13, 64], 96, 1) },
         Case { padding: [[0; 2]; 2], ..case([1, 14, 14, 128], 64, 1) },
         case([3, 31, 30, 32], 40, 1),
         // One output, one channel, one tile, and not even a tile.
@@ -42,14 +42,18 @@ fn cases() -> Vec<Case> {
         // As many groups as channels.
         case([2, 9, 6, 12], 12, 12),
         // Padding beyond the kernel: tiles of nothing but zeros.
-        Case { padding: [[5; 2], [0; 2]], relu: true, ..case([1, 4, 5, 3], 7, 1) },
+        Case {
+            padding: [[5; 2], [0; 2]],
+            activation: Activation::Relu,
+            ..case([1, 4, 5, 3], 7, 1)
+        },
         Case { padding: [[2; 2], [9; 2]], ..case([1, 1, 2, 4], 4, 2) },
         Case { padding: [[0, 2], [3, 0]], ..case([2, 9, 11, 6], 8, 2) },
         // Channels beyond a workgroup, and odd ones.
         case([1, 6, 7, 131], 67, 1),
     ];
     for types in [[DType::F16; 2], [DType::F32, DType::F16], [DType::F16, DType::F32]] {
-        cases.push(Case { types, relu: true, ..case([2, 11, 9, 33], 35, 1) });
+        cases.push(Case { types, activation: Activation::Relu, ..case([2, 11, 9, 33], 35, 1) });
         cases.push(Case { types, ..case([1, 13, 13, 64], 64, 2) });
     }
     cases
@@ -67,8 +71,12 @@ fn check(device: &Device, case: &Case) -> bool {
     let x = normal(&case.x, 0, x_type);
     let weights = normal(&[case.out, 3, 3, case.x[3] / case.groups], 1, w_type);
     let bias = normal(&[case.out], 2, w_type);
-    let conv =
-        Conv2d { groups: case.groups, padding: case.padding, relu: case.relu, ..Conv2d::default() };
+    let conv = Conv2d {
+        groups: case.groups,
+        padding: case.padding,
+        activation: case.activation,
+        ..Conv2d::default()
+    };
     let direct = Conv2d { algorithm: Algorithm::Direct, ..conv };
     let [rows, cols] =
         [0, 1].map(|axis| case.x[1 + axis] + case.padding[axis].iter().sum::<usize>() - 2);
@@ -122,9 +130,9 @@ fn tiles_in_parts() {
         (16 << 10, Case { types: [DType::F16; 2], ..case([9, 13, 11, 6], 12, 2) }),
         // One image is more than a chunk.
         (16 << 10, Case { padding: [[2; 2], [1; 2]], ..case([2, 70, 61, 4], 5, 1) }),
-        (64 << 10, Case { relu: true, ..case([5, 26, 27, 16], 16, 1) }),
+        (64 << 10, Case { activation: Activation::Relu, ..case([5, 26, 27, 16], 16, 1) }),
         // 60 MiB of transformed tiles and results.
-        (128 << 20, Case { relu: true, ..case([1, 225, 225, 64], 64, 1) }),
+        (128 << 20, Case { activation: Activation::Relu, ..case([1, 225, 225, 64], 64, 1) }),
     ] {
         let mut options = default_limits();
         options.chunk_bytes = Some(chunk);

@@ -31,13 +31,18 @@ fn classic(t: &[Tensor], key: RandomKey) -> Result<Tensor> {
 }
 
 fn body(x: &Tensor, w: &Tensor, b: &Tensor) -> Result<Tensor> {
-    let conv = Conv2d { stride: [2, 2], padding: [[1; 2]; 2], relu: true, ..Conv2d::default() };
+    let conv = Conv2d {
+        stride: [2, 2],
+        padding: [[1; 2]; 2],
+        activation: Activation::Relu,
+        ..Conv2d::default()
+    };
     let lrn = Lrn { size: 3, kappa: 2.0, alpha: 0.1, beta: 0.75, groups: 1 };
     x.conv2d(w, Some(b), conv)?.lrn(lrn)?.max_pool2d(Pool2d::square(2, 1, 0))
 }
 
 fn head(x: &Tensor, w: &Tensor, b: &Tensor, key: RandomKey) -> Result<Tensor> {
-    let full = MatMul { transpose_b: true, relu: true, ..MatMul::default() };
+    let full = MatMul { transpose_b: true, activation: Activation::Relu, ..MatMul::default() };
     x.flatten()?.matmul_with(w, Some(b), full)?.dropout(0.4, 1.0, key)
 }
 

@@ -6,7 +6,7 @@ use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use striate_tensor::ops::{Conv2d, Lrn, MatMul, SgdMomentum};
+use striate_tensor::ops::{Activation, Conv2d, Lrn, MatMul, SgdMomentum};
 use striate_tensor::{
     Backend, Buffer, BufferData, Device, DeviceInfo, Error, HostTensor, HostValues, Op, Operand,
     Pending, Reference, Result, Target, Tensor, TensorType, checkpoint, no_grad,
@@ -159,7 +159,9 @@ fn only_what_rules_ask_for_is_kept() {
     let w = bench.ones(&[4, 3, 3, 4]).require_grad();
     let y = no_grad(|| {
         let lrn = Lrn { size: 3, kappa: 1.0, alpha: 0.1, beta: 0.75, groups: 1 };
-        x.conv2d(&w, None, Conv2d { relu: true, ..Conv2d::default() })?.lrn(lrn)?.exp()
+        x.conv2d(&w, None, Conv2d { activation: Activation::Relu, ..Conv2d::default() })?
+            .lrn(lrn)?
+            .exp()
     });
     assert_eq!(y.unwrap().dims(), [1, 6, 6, 4]);
     assert_eq!(bench.live(), 2);

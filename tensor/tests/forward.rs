@@ -81,7 +81,7 @@ fn conv2d_adds_the_bias_before_relu() {
         (&[3, 1, 1, 1], &[-1., -1., f32::NAN]),
         (&[3], &[0.5, 1.5, 0.]),
     ]);
-    let conv = Conv2d { relu: true, ..Conv2d::default() };
+    let conv = Conv2d { activation: Activation::Relu, ..Conv2d::default() };
     let y = values(&x.conv2d(&w, Some(&b), conv).unwrap());
     assert_eq!(y[..2], [0., 0.5]);
     assert!(y[2].is_nan(), "ReLU keeps NaN");
@@ -122,7 +122,7 @@ fn conv2d_adds_bias_then_residual_then_clips() {
         (&[1], &[1.]),
         (&[1, 1, 2, 1], &[-5., 3.]),
     ]);
-    let conv = Conv2d { relu: true, ..Conv2d::default() };
+    let conv = Conv2d { activation: Activation::Relu, ..Conv2d::default() };
     assert_eq!(values(&x.conv2d_residual(&w, Some(&b), &r, conv).unwrap()), [0., 8.]);
     let conv = Conv2d::default();
     assert_eq!(values(&x.conv2d_residual(&w, None, &r, conv).unwrap()), [-3., 7.]);
@@ -227,7 +227,7 @@ fn matmul_by_hand() {
     assert_eq!(values(&a.matmul_with(&b, None, of(true, false)).unwrap()), [26., 30., 38., 44.]);
     assert_eq!(values(&a.matmul_with(&b, None, of(false, true)).unwrap()), [17., 23., 39., 53.]);
     assert_eq!(values(&a.matmul_with(&b, None, of(true, true)).unwrap()), [23., 31., 34., 46.]);
-    let relu = MatMul { relu: true, ..MatMul::default() };
+    let relu = MatMul { activation: Activation::Relu, ..MatMul::default() };
     assert_eq!(values(&a.matmul_with(&b, Some(&bias), relu).unwrap()), [0., 23., 23., 51.]);
 }
 
@@ -243,7 +243,7 @@ fn matmul_broadcasts_batches() {
 #[test]
 fn matmul_of_nothing_is_the_bias() {
     let [a, b, bias] = tensors([(&[1, 0], &[]), (&[0, 2], &[]), (&[2], &[-1., 2.])]);
-    let relu = MatMul { relu: true, ..MatMul::default() };
+    let relu = MatMul { activation: Activation::Relu, ..MatMul::default() };
     assert_eq!(values(&a.matmul_with(&b, Some(&bias), relu).unwrap()), [0., 2.]);
 }
 

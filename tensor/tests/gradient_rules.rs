@@ -178,7 +178,8 @@ proptest! {
     fn matmul(
         [m, k, n] in [1..4usize, 1..5usize, 1..4usize],
         (batch_a, batch_b) in broadcasting(),
-        [transpose_a, transpose_b, bias, relu] in any::<[bool; 4]>(),
+        [transpose_a, transpose_b, bias] in any::<[bool; 3]>(),
+        activation in prop::sample::select(vec![Activation::None, Activation::Relu]),
         seed in any::<u64>(),
     ) {
         let with = |batch: &[usize], rows: usize, columns: usize, transposed: bool| {
@@ -190,11 +191,55 @@ proptest! {
         // Products are sixteenths, so sums with odd parts of 1/32 are never 0, and small steps do
         // not take them there.
         let c = halves(&[n], seed ^ 2).affine(0.125, 0.0).unwrap();
-        let op = MatMul { transpose_a, transpose_b, bias, relu: relu && bias };
+        let activation = if bias { activation } else { Activation::None };
+        let op = MatMul { transpose_a, transpose_b, bias, activation };
         let function = |t: &[Tensor]| t[0].matmul_with(&t[1], t.get(2), op);
         let operands = if bias { vec![a, b, c] } else { vec![a, b] };
         assert_gradients(&operands, function, 1.0 / 128.0, LINEAR);
         assert_half_alike(&operands, function);
+    }
+
+    /// What an activation inside an op hands back is what it does as an op of its own.
+    #[test]
+    fn activations_of_convolutions_and_products(
+        activation in prop::sample::select(Activation::ALL.to_vec()),
+        [bias, residual] in any::<[bool; 2]>(),
+        seed in any::<u64>(),
+    ) {
+        let alone = |y: Tensor| match activation.kind() {
+            Some(kind) => y.device().execute(&Unary { kind }.into(), &[&y]),
+            None => Ok(y),
+        };
+        let gradients = |operands: &[Tensor], f: &dyn Fn(&[Tensor]) -> Result<Tensor>| {
+            let operands: Vec<Tensor> = operands.iter().map(|x| x.clone().require_grad()).collect();
+            let y = f(&operands).unwrap();
+            let weights = halves(y.dims(), seed ^ 9);
+            let values = y.to_vec::<f32>().unwrap();
+            let gradients = y.backward_with(&weights).unwrap();
+            let mut all = vec![values];
+            all.extend(operands.iter().map(|x| gradients.get(x).unwrap().to_vec::<f32>().unwrap()));
+            all
+        };
+        let conv = Conv2d { padding: [[1, 1], [0, 1]], ..Conv2d::default() };
+        let mut operands = vec![halves(&[2, 4, 3, 2], seed), halves(&[3, 3, 2, 2], seed ^ 1)];
+        operands.extend(bias.then(|| halves(&[3], seed ^ 2)));
+        operands.extend(residual.then(|| halves(&[2, 4, 3, 3], seed ^ 3)));
+        let convolve = |t: &[Tensor], conv: Conv2d| {
+            let bias = bias.then(|| &t[2]);
+            match residual {
+                true => t[0].conv2d_residual(&t[1], bias, &t[t.len() - 1], conv),
+                false => t[0].conv2d(&t[1], bias, conv),
+            }
+        };
+        let inside = gradients(&operands, &|t| convolve(t, Conv2d { activation, ..conv }));
+        prop_assert_eq!(inside, gradients(&operands, &|t| alone(convolve(t, conv)?)));
+
+        let mut operands = vec![halves(&[2, 3, 4], seed), halves(&[4, 2], seed ^ 1)];
+        operands.extend(bias.then(|| halves(&[2], seed ^ 2)));
+        let multiply = |t: &[Tensor], op: MatMul| t[0].matmul_with(&t[1], t.get(2), op);
+        let op = MatMul::default();
+        let inside = gradients(&operands, &|t| multiply(t, MatMul { activation, ..op }));
+        prop_assert_eq!(inside, gradients(&operands, &|t| alone(multiply(t, op)?)));
     }
 
     #[test]
@@ -204,7 +249,8 @@ proptest! {
         padding in [[0..3usize, 0..3usize], [0..3usize, 0..3usize]],
         dilation in [1..4usize, 1..4usize],
         [groups, per_group, outs] in [1..3usize, 1..3usize, 1..3usize],
-        [bias, residual, relu] in any::<[bool; 3]>(),
+        [bias, residual] in any::<[bool; 2]>(),
+        activation in prop::sample::select(vec![Activation::None, Activation::Relu]),
         seed in any::<u64>(),
     ) {
         let x = halves(&[2, rows, cols, groups * per_group], seed);
@@ -215,8 +261,8 @@ proptest! {
             // As far as the kernel fits.
             dilation[axis].min((padded(axis, extent) - 1) / (taps - 1).max(1)).max(1)
         });
-        let relu = relu && bias;
-        let conv = Conv2d { stride, padding, dilation, groups, relu, ..Conv2d::default() };
+        let activation = if bias { activation } else { Activation::None };
+        let conv = Conv2d { stride, padding, dilation, groups, activation, ..Conv2d::default() };
         let types = [*x.ty(), *w.ty()];
         let y = Op::from(Conv2d { bias: false, residual: false, ..conv }).output(&types).unwrap();
         let r = halves(y.shape.dims(), seed ^ 3).affine(0.5, 0.0).unwrap();

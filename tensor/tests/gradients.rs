@@ -110,7 +110,7 @@ fn conv2d_gradients_leave_bias_and_relu_to_others() {
     let (x, weights) = (quarters(&[1, 4, 4, 2], 1), quarters(&[3, 3, 3, 2], 2));
     let conv = Conv2d::default();
     let dy = output_gradient(&Op::from(conv), &[&x, &weights], 3);
-    let fused = Conv2d { bias: true, relu: true, ..conv };
+    let fused = Conv2d { bias: true, activation: Activation::Relu, ..conv };
     let [plain, fused] =
         [conv, fused].map(|conv| execute(Conv2dWeightGrad { conv, kernel: [3, 3] }, &[&x, &dy]));
     assert_eq!(plain, fused);

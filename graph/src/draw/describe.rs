@@ -30,7 +30,8 @@ fn parameters(op: &Op, inputs: &[TensorType]) -> String {
             };
             let mut text = window(kernel, conv.stride, conv.padding);
             text.push_str(&spread(conv.dilation, conv.groups));
-            text + &flags(&[("bias", conv.bias), ("residual", conv.residual), ("relu", conv.relu)])
+            let activation = (conv.activation.name(), conv.activation.is_some());
+            text + &flags(&[("bias", conv.bias), ("residual", conv.residual), activation])
         }
         Op::ConvTranspose2d(conv) => {
             let kernel = match inputs.get(1).map(|weights| weights.shape.dims()) {
@@ -48,7 +49,8 @@ fn parameters(op: &Op, inputs: &[TensorType]) -> String {
             let transposed =
                 transposed.iter().filter(|(_, is)| *is).map(|(name, _)| format!(" {name}ᵀ"));
             let transposed: String = transposed.collect();
-            transposed + &flags(&[("bias", product.bias), ("relu", product.relu)])
+            let activation = (product.activation.name(), product.activation.is_some());
+            transposed + &flags(&[("bias", product.bias), activation])
         }
         Op::MaxPool2d(pool) => pooling(pool),
         Op::AvgPool2d(ops::AvgPool2d(pool)) => pooling(pool),

@@ -59,7 +59,7 @@ impl Graph {
     /// let mut graph = Graph::new();
     /// let x = graph.input("x", TensorType::f32(Shape::new(&[1, 8, 8, 3])?));
     /// let weights = graph.parameter(ParameterId(0), TensorType::f32(Shape::new(&[4, 3, 3, 3])?));
-    /// let conv = ops::Conv2d { relu: true, ..ops::Conv2d::default() };
+    /// let conv = ops::Conv2d { activation: ops::Activation::Relu, ..ops::Conv2d::default() };
     /// let y = graph.push("conv1", conv, &[x, weights])?;
     /// graph.output("y", y);
     ///

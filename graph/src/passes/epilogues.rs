@@ -1,5 +1,6 @@
 //! What an op can do to its output before it writes it.
 
+use striate_tensor::ops::{Activation, Unary, UnaryKind};
 use striate_tensor::{Op, Shape, ops};
 
 use super::rewrite::{Rewrite, is_before, sole_readers};
@@ -15,15 +16,26 @@ struct Fused {
     inputs: Vec<Value>,
     /// The output of the last one.
     output: Value,
+    /// Whether it takes up other activations than ReLU.
+    all_activations: bool,
 }
 
 /// Makes what follows a convolution or a product part of it: a bias, a residual addend, ReLU; and ReLU
 /// part of batch normalization. *Both*; *exact* for ReLU, *tolerance* an ulp of the largest term for
 /// addends.
-///
+pub(super) fn epilogues(graph: &Graph) -> Result<Option<Graph>> {
+    join(graph, false)
+}
+
+/// As [`epilogues`], and every [`Activation`] becomes part of the convolution or product before it.
+/// *Inference*: the gradient of others than ReLU is found in their input, which is then not kept.
+pub(super) fn activations(graph: &Graph) -> Result<Option<Graph>> {
+    join(graph, true)
+}
+
 /// The joint node stands where the convolution stood, so that nothing lives longer than before: an addend
 /// is taken up where it is there already. Of two convolutions that are added up, that is the second.
-pub(super) fn epilogues(graph: &Graph) -> Result<Option<Graph>> {
+fn join(graph: &Graph, all_activations: bool) -> Result<Option<Graph>> {
     let readers = sole_readers(graph);
     let mut absorbed = vec![false; graph.nodes().len()];
     let mut rewrite = Rewrite::new(graph);
@@ -36,7 +48,7 @@ pub(super) fn epilogues(graph: &Graph) -> Result<Option<Graph>> {
             continue;
         };
         let (op, inputs) = (op.clone(), node.inputs.clone());
-        let mut fused = Fused { op, inputs, output: node.output };
+        let mut fused = Fused { op, inputs, output: node.output, all_activations };
         while let Some(reader) = readers[fused.output.index()]
             && graph.nodes()[reader].detached == node.detached
             && fused.absorb(graph, place, &graph.nodes()[reader])
@@ -54,7 +66,7 @@ impl Fused {
     /// Takes up the node that alone reads it, if it can.
     fn absorb(&mut self, graph: &Graph, place: usize, reader: &Node) -> bool {
         let taken = match &reader.op {
-            NodeOp::Op(Op::Unary(ops::Unary { kind: ops::UnaryKind::Relu })) => self.absorb_relu(),
+            NodeOp::Op(Op::Unary(Unary { kind })) => self.absorb_activation(*kind),
             NodeOp::Op(Op::Binary(ops::Binary { kind: ops::BinaryKind::Add })) => {
                 let addend = reader.inputs.iter().copied().find(|&input| input != self.output);
                 addend.is_some_and(|addend| {
@@ -69,24 +81,35 @@ impl Fused {
         taken
     }
 
-    fn absorb_relu(&mut self) -> bool {
-        let relu = match &mut self.op {
-            Op::Conv2d(conv) => &mut conv.relu,
-            Op::MatMul(product) => &mut product.relu,
-            Op::BatchNorm(norm) => &mut norm.relu,
+    fn absorb_activation(&mut self, kind: UnaryKind) -> bool {
+        if kind != UnaryKind::Relu && !self.all_activations {
+            return false;
+        }
+        let activation = match &mut self.op {
+            Op::Conv2d(conv) => &mut conv.activation,
+            Op::MatMul(product) => &mut product.activation,
+            Op::BatchNorm(norm) if kind == UnaryKind::Relu => {
+                return !std::mem::replace(&mut norm.relu, true);
+            }
             _ => return false,
         };
-        !std::mem::replace(relu, true)
+        match Activation::of(kind) {
+            Some(of_kind) if activation.is_none() => {
+                *activation = of_kind;
+                true
+            }
+            _ => false,
+        }
     }
 
     fn absorb_addend(&mut self, graph: &Graph, addend: Value) -> bool {
         let (y, ty) = (graph.ty(self.output), graph.ty(addend));
-        let (bias, relu) = match &mut self.op {
-            Op::Conv2d(conv) => (&mut conv.bias, conv.relu),
-            Op::MatMul(product) => (&mut product.bias, product.relu),
+        let (bias, activation) = match &mut self.op {
+            Op::Conv2d(conv) => (&mut conv.bias, conv.activation),
+            Op::MatMul(product) => (&mut product.bias, product.activation),
             _ => return false,
         };
-        if relu {
+        if activation.is_some() {
             return false;
         }
         let columns = y.shape.dims().last().map(|&columns| Shape::new(&[columns]));

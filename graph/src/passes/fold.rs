@@ -67,12 +67,16 @@ impl<'a> Fold<'a> {
         let weights = linear.inputs.get(1).map(|&weights| graph.ty(weights).shape)?;
         let channels = *graph.ty(linear.output).shape.dims().last()?;
         let (op, epsilon, over_weights) = match &linear.op {
-            NodeOp::Op(Op::Conv2d(conv)) if !conv.relu && !conv.residual => {
-                let joint = ops::Conv2d { bias: true, relu: op.relu, ..*conv };
+            NodeOp::Op(Op::Conv2d(conv)) if conv.activation.is_none() && !conv.residual => {
+                let activation = ops::Activation::relu(op.relu);
+                let joint = ops::Conv2d { bias: true, activation, ..*conv };
                 (joint.into(), op.epsilon, Shape::new(&[channels, 1, 1, 1]).ok()?)
             }
-            NodeOp::Op(Op::MatMul(product)) if !product.relu && weights.rank() == 2 => {
-                let joint = ops::MatMul { bias: true, relu: op.relu, ..*product };
+            NodeOp::Op(Op::MatMul(product))
+                if product.activation.is_none() && weights.rank() == 2 =>
+            {
+                let activation = ops::Activation::relu(op.relu);
+                let joint = ops::MatMul { bias: true, activation, ..*product };
                 let over_weights = match product.transpose_b {
                     true => Shape::new(&[channels, 1]).ok()?,
                     false => Shape::new(&[channels]).ok()?,

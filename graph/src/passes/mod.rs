@@ -10,6 +10,7 @@
 //! | [`permutes`](Passes::permutes) | both | exact |
 //! | [`fold_batch_norm`](Passes::fold_batch_norm) | inference | 1e-5 of the largest magnitude |
 //! | [`epilogues`](Passes::epilogues) | both | exact for ReLU; an addend rounds once less |
+//! | [`activations`](Passes::activations) | inference | exact |
 //! | [`dead`](Passes::dead) | both | exact |
 //! | [`half`](Passes::half) | inference, where asked for | 1e-2 of the largest magnitude |
 //!
@@ -33,6 +34,9 @@ pub struct Passes {
     /// its output. ReLU is *exact*. With an addend the sum is rounded once and no more twice:
     /// *tolerance* an ulp of the largest term.
     pub epilogues: bool,
+    /// Activations become part of the convolution or product before them. *Inference*, with
+    /// [`epilogues`](Passes::epilogues) alone; *exact* in f32.
+    pub activations: bool,
     /// Batch normalization by stored statistics becomes part of the weights and the bias before it.
     /// *Inference* only: weights cannot be learnt through it as they should. *Tolerance* 1e-5 of the
     /// largest magnitude in the output.
@@ -55,6 +59,7 @@ impl Passes {
     pub fn none() -> Self {
         Passes {
             epilogues: false,
+            activations: false,
             fold_batch_norm: false,
             constants: false,
             dead: false,
@@ -67,6 +72,7 @@ impl Passes {
     pub fn inference() -> Self {
         Passes {
             epilogues: true,
+            activations: true,
             fold_batch_norm: true,
             constants: true,
             dead: true,
@@ -109,11 +115,13 @@ type Pass = fn(&Graph) -> Result<Option<Graph>>;
 pub fn apply(graph: &Graph, passes: &Passes) -> Result<Graph> {
     // Folding goes before epilogues: a ReLU in between would keep batch normalization apart. Dead nodes
     // go last, since the others leave some.
+    let epilogues: Pass =
+        if passes.activations { epilogues::activations } else { epilogues::epilogues };
     let order: [(bool, Pass); 5] = [
         (passes.constants, constants::constants),
         (passes.permutes, permutes::permutes),
         (passes.fold_batch_norm, fold::fold_batch_norm),
-        (passes.epilogues, epilogues::epilogues),
+        (passes.epilogues, epilogues),
         (passes.dead, dead::dead),
     ];
     let mut graph = graph.clone();

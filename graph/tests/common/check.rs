@@ -10,13 +10,14 @@ use striate_tensor::{DType, Tensor};
 use super::Built;
 
 /// Each pass alone, and whether it keeps every bit.
-pub fn alone() -> [(&'static str, Passes, bool); 5] {
+pub fn alone() -> [(&'static str, Passes, bool); 6] {
     let none = Passes::none();
     [
         ("constants", Passes { constants: true, ..none }, true),
         ("permutes", Passes { permutes: true, ..none }, true),
         ("fold_batch_norm", Passes { fold_batch_norm: true, ..none }, false),
         ("epilogues", Passes { epilogues: true, ..none }, false),
+        ("activations", Passes { epilogues: true, activations: true, ..none }, false),
         ("dead", Passes { dead: true, ..none }, true),
     ]
 }

@@ -178,7 +178,7 @@ impl Builder<'_> {
                     padding,
                     groups,
                     bias,
-                    relu: die(3, 11) == 0,
+                    activation: ops::Activation::relu(die(3, 11) == 0),
                     ..ops::Conv2d::default()
                 };
                 let shape = [out, kernel[0], kernel[1], channels / groups];

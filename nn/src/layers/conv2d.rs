@@ -193,7 +193,7 @@ impl ConvSpec {
             dilation: self.dilation,
             groups: self.groups,
             bias: self.bias,
-            relu: self.relu,
+            activation: ops::Activation::relu(self.relu),
             ..ops::Conv2d::default()
         }
     }

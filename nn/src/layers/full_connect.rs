@@ -73,7 +73,12 @@ impl FullConnectSpec {
 
     /// The op that computes it on `[n, in]` and weights `[count, in]`.
     pub fn op(&self) -> ops::MatMul {
-        ops::MatMul { transpose_a: false, transpose_b: true, bias: self.bias, relu: self.relu }
+        ops::MatMul {
+            transpose_a: false,
+            transpose_b: true,
+            bias: self.bias,
+            activation: ops::Activation::relu(self.relu),
+        }
     }
 
     /// What training multiplies the outputs by that dropout keeps: `1 / (1 - rate)`.
@@ -165,7 +170,8 @@ impl FullConnect {
 
 impl Module for FullConnect {
     fn forward(&self, x: &Tensor, cx: &Context) -> Result<Tensor> {
-        let options = ops::MatMul { transpose_b: true, relu: self.relu, ..Default::default() };
+        let activation = ops::Activation::relu(self.relu);
+        let options = ops::MatMul { transpose_b: true, activation, ..Default::default() };
         let y = x.flatten()?.matmul_with(&self.weight, self.bias.as_ref(), options)?;
         match &self.dropout {
             Some(dropout) => dropout.forward(&y, cx),

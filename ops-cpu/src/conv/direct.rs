@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use striate_tensor::ops::Conv2d;
+use striate_tensor::ops::{Activation, Conv2d};
 use striate_tensor::{Operand, Result};
 
-use super::residual::AddRows;
 use super::{Added, Extents, padded_bias};
 use crate::buffer::{Floats, PackKey, floats, own};
 use crate::context::Context;
-use crate::gemm::{Ahead, Block, Packing, TileShape, pack_panels, tile_shape};
+use crate::gemm::{Ahead, Block, DEPTH_BLOCK, Packing, TileShape, pack_panels, tile_shape};
 use crate::memory::Memory;
 use crate::threads::SharedOutput;
 
@@ -22,10 +21,44 @@ const BLOCK_PIXELS: usize = 128;
 /// Outputs of a block: its panels under a depth block stay in the second-level cache while all
 /// pixels pass.
 const BLOCK_OUTPUTS: usize = 256;
+/// Bytes after which addresses share their sets of the first-level cache.
+const PAGE_BYTES: usize = 4096;
+/// Floats between copied rows beyond what they hold, so that they do not share them.
+const ROW_PAD: usize = 16;
 /// A block of less work than this costs more to hand out than to compute.
 const BLOCK_FLOPS: usize = 4 << 20;
 /// As many blocks keep the threads of a desktop processor busy to the end.
 const BLOCKS: usize = 32;
+
+/// The groups as they are computed: so many at a time are taken for one. Where that does not come out even,
+/// the last has some outputs only, and sees channels of the groups before it with weights of 0.
+#[derive(Clone, Copy)]
+struct Groups {
+    count: usize,
+    /// Channels that one of them sees, and outputs that it has.
+    channels: usize,
+    out: usize,
+    /// Of the groups of the op, how many there are and how many each merges.
+    all: usize,
+    merged: usize,
+}
+
+impl Groups {
+    fn new(op: &Conv2d, e: &Extents, merged: usize) -> Self {
+        let (channels, out) = (e.channels / op.groups, e.out / op.groups);
+        let count = op.groups.div_ceil(merged);
+        Groups { count, channels: merged * channels, out: merged * out, all: op.groups, merged }
+    }
+
+    /// The first group that one of them sees.
+    fn first_seen(&self, group: usize) -> usize {
+        (group * self.merged).min(self.all - self.merged)
+    }
+
+    fn first_channel(&self, group: usize) -> usize {
+        self.first_seen(group) * (self.channels / self.merged)
+    }
+}
 
 /// The images as the kernel sees them: possibly framed with zeros.
 struct Images<'a> {
@@ -51,13 +84,12 @@ pub(super) fn conv2d(
     added: Added<'_>,
 ) -> Result<Memory> {
     let tile = tile_shape(cx.level);
-    let op = &Conv2d { groups: op.groups / merged, ..*op };
-    let group_channels = e.channels / op.groups;
-    let group_out = e.out / op.groups;
+    let groups = Groups::new(op, e, merged);
+    let Groups { count, channels: group_channels, out: group_out, .. } = groups;
     let pixels = e.n * e.out_rows * e.out_cols;
 
     let framed;
-    let row_taps = op.groups == 1
+    let row_taps = count == 1
         && e.channels <= FEW_CHANNELS
         && e.kernel[1] > 1
         && op.dilation[1] == 1
@@ -90,12 +122,12 @@ pub(super) fn conv2d(
         }
     };
 
-    let panels = packed_weights(cx, op, e, merged, weights, tile)?;
+    let panels = packed_weights(cx, e, groups, weights, tile)?;
     let depth = e.kernel[0] * e.kernel[1] * group_channels;
     let group_panels = group_out.div_ceil(tile.cols);
     let padded = group_panels * tile.cols;
     let bias =
-        added.bias.map(|bias| padded_bias(cx, bias, op.groups, group_out, padded)).transpose()?;
+        added.bias.map(|bias| padded_bias(cx, bias, count, group_out, padded)).transpose()?;
     let mut zeros = cx.pool.take(4 * images.run)?;
     zeros.slice_mut::<f32>().fill(0.0);
     let zeros: &[f32] = zeros.slice();
@@ -114,16 +146,18 @@ pub(super) fn conv2d(
     let block_tiles = tiles.div_ceil(pixel_blocks);
     let pixel_blocks = tiles.div_ceil(block_tiles);
     let mut block_panels = (BLOCK_OUTPUTS / tile.cols).clamp(1, group_panels);
-    while block_panels > 1
-        && op.groups * pixel_blocks * group_panels.div_ceil(block_panels) < BLOCKS
-    {
+    while block_panels > 1 && count * pixel_blocks * group_panels.div_ceil(block_panels) < BLOCKS {
         block_panels = block_panels.div_ceil(2);
     }
     let panel_blocks = group_panels.div_ceil(block_panels);
 
+    // Neighbours in a tile that lie a multiple of 4 KiB apart.
+    let collide = images.taps == [1, 1]
+        && images.run > DEPTH_BLOCK
+        && (4 * op.stride[1] * images.channels).is_multiple_of(PAGE_BYTES);
     let panels: &[f32] = panels.slice();
     let bias: Option<&[f32]> = bias.as_ref().map(Memory::slice);
-    cx.threads.try_for_each(op.groups * pixel_blocks * panel_blocks, |task| {
+    cx.threads.try_for_each(count * pixel_blocks * panel_blocks, |task| {
         let (group, rest) =
             (task / (pixel_blocks * panel_blocks), task % (pixel_blocks * panel_blocks));
         let (panel_block, pixel_block) = (rest / pixel_blocks, rest % pixel_blocks);
@@ -133,12 +167,18 @@ pub(super) fn conv2d(
         let pointers = 8 * m.div_ceil(tile.rows) * tile.rows * taps;
         let mut pointers = cx.pool.take(pointers)?;
         let pointers = pointers.pointers_mut();
-        point(&images, op, e, group * group_channels, zeros, first, m, tile.rows, pointers);
+        let channel = groups.first_channel(group);
+        point(&images, op, e, channel, zeros, first, m, tile.rows, pointers);
         let first_panel = panel_block * block_panels;
         let first_out = first_panel * tile.cols;
         let panel_offset = (group * group_panels + first_panel) * tile.cols;
         let at = first * e.out + group * group_out + first_out;
-        let n = (group_out - first_out).min(block_panels * tile.cols);
+        // The last of merged groups may have fewer outputs, or here none.
+        let outputs = group_out.min(e.out - group * group_out);
+        let n = outputs.saturating_sub(first_out).min(block_panels * tile.cols);
+        if n == 0 {
+            return Ok(());
+        }
         let block = Block {
             rows: pointers.as_ptr(),
             m,
@@ -150,23 +190,69 @@ pub(super) fn conv2d(
             output: unsafe { target.at(at) },
             pitch: e.out,
             bias: bias.map_or(std::ptr::null(), |bias| bias[panel_offset..].as_ptr()),
-            relu: op.relu && added.residual.is_none(),
+            residual: added.residual.map_or(std::ptr::null(), |residual| residual[at..].as_ptr()),
+            activation: op.activation,
             add: false,
             ahead: Ahead::NOTHING,
         };
         // SAFETY: the pointers are to `run` floats each, inside the images or the zeros; panels and
         // biases are padded to whole tiles; blocks of different tasks do not overlap, and all of
         // them lie inside `y`, which nobody else uses until `for_each` is over.
-        unsafe { block.run(cx.level) };
-        if let Some(residual) = added.residual {
-            let rows =
-                AddRows { from: &residual[at..], to: block.output, rows: m, n, pitch: e.out };
-            // SAFETY: the block's own outputs, which are in the cache.
-            unsafe { rows.run(cx.level, op.relu) };
+        match collide {
+            true => unsafe { copied(cx, block, pointers)? },
+            false => unsafe { block.run(cx.level) },
         }
         Ok(())
     })?;
     Ok(y)
+}
+
+/// Computes a block of one tap from copies of its rows, some of the depth at a time. Where they lie they
+/// would push each other out of the first-level cache.
+///
+/// # Safety
+/// As for [`Block::run`].
+unsafe fn copied(cx: &Context, block: Block, rows: &mut [*const f32]) -> Result<()> {
+    let tile = tile_shape(cx.level);
+    let parts = block.run.div_ceil(DEPTH_BLOCK).max(1);
+    let depth = block.run.div_ceil(parts);
+    let pitch = depth + ROW_PAD;
+    let mut copies = cx.pool.take(4 * block.m * pitch)?;
+    let mut pointers = cx.pool.take(size_of_val(rows))?;
+    let pointers = pointers.pointers_mut();
+    for part in 0..parts {
+        let from = part * depth;
+        let run = depth.min(block.run - from);
+        let copies = copies.slice_mut::<f32>();
+        for (&row, to) in rows.iter().zip(copies.chunks_exact_mut(pitch)) {
+            // SAFETY: rows have `run` floats of the block, which is more than `from + run`.
+            to[..run].copy_from_slice(unsafe { std::slice::from_raw_parts(row.add(from), run) });
+        }
+        for (i, pointer) in pointers.iter_mut().enumerate() {
+            *pointer = copies[i.min(block.m - 1) * pitch..].as_ptr();
+        }
+        let last = part + 1 == parts;
+        for col in (0..block.n).step_by(tile.cols) {
+            let piece = Block {
+                rows: pointers.as_ptr(),
+                run,
+                panels: block.panels.wrapping_add(col * block.run + from * tile.cols),
+                n: (block.n - col).min(tile.cols),
+                output: block.output.wrapping_add(col),
+                bias: if block.bias.is_null() { block.bias } else { block.bias.wrapping_add(col) },
+                residual: match last && !block.residual.is_null() {
+                    true => block.residual.wrapping_add(col),
+                    false => std::ptr::null(),
+                },
+                activation: if last { block.activation } else { Activation::None },
+                add: part > 0,
+                ..block
+            };
+            // SAFETY: the rows are the copies; the rest is part of what the caller vouches for.
+            unsafe { piece.run(cx.level) };
+        }
+    }
+    Ok(())
 }
 
 /// Whether the last windows end inside the images with their padding. (Those of a gradient may
@@ -199,23 +285,55 @@ fn point(
 ) {
     let taps = images.taps[0] * images.taps[1];
     let image = images.rows * images.cols * images.channels;
-    for i in 0..m.div_ceil(tile_rows) * tile_rows {
-        let pixel = first + i.min(m - 1);
-        let (n, at) = (pixel / (e.out_rows * e.out_cols), pixel % (e.out_rows * e.out_cols));
+    if taps == 1
+        && op.stride == [1, 1]
+        && images.padding == [0, 0]
+        && images.cols == e.out_cols
+        && images.rows == e.out_rows
+    {
+        // Pixels as they lie in memory.
+        let from = images.pixels[first * images.channels + channel..].as_ptr();
+        for (i, pointer) in pointers.iter_mut().enumerate() {
+            *pointer = from.wrapping_add(i.min(m - 1) * images.channels);
+        }
+        return;
+    }
+    let base = |i: usize| i / tile_rows * taps * tile_rows + i % tile_rows;
+    // Where the output is: counted on rather than divided, which would take as long as a small product.
+    let mut n = first / (e.out_rows * e.out_cols);
+    let mut out_row = first / e.out_cols % e.out_rows;
+    let mut out_col = first % e.out_cols;
+    for i in 0..m {
         // One less than zero wraps to a huge number, which no image reaches.
-        let row = (at / e.out_cols * op.stride[0]).wrapping_sub(images.padding[0]);
-        let col = (at % e.out_cols * op.stride[1]).wrapping_sub(images.padding[1]);
-        let base = i / tile_rows * taps * tile_rows + i % tile_rows;
+        let row = (out_row * op.stride[0]).wrapping_sub(images.padding[0]);
+        let col = (out_col * op.stride[1]).wrapping_sub(images.padding[1]);
+        let mut to = base(i);
+        for tap_row in 0..images.taps[0] {
+            let row = row.wrapping_add(tap_row * op.dilation[0]);
+            let line =
+                (n * image + channel).wrapping_add(row.wrapping_mul(images.cols * images.channels));
+            for tap_col in 0..images.taps[1] {
+                let col = col.wrapping_add(tap_col * op.dilation[1]);
+                pointers[to] = match row < images.rows && col < images.cols {
+                    true => images.pixels[line + col * images.channels..].as_ptr(),
+                    false => zeros.as_ptr(),
+                };
+                to += tile_rows;
+            }
+        }
+        out_col += 1;
+        if out_col == e.out_cols {
+            out_col = 0;
+            out_row += 1;
+            if out_row == e.out_rows {
+                out_row = 0;
+                n += 1;
+            }
+        }
+    }
+    for i in m..m.next_multiple_of(tile_rows) {
         for tap in 0..taps {
-            let row = row.wrapping_add(tap / images.taps[1] * op.dilation[0]);
-            let col = col.wrapping_add(tap % images.taps[1] * op.dilation[1]);
-            let address = if row < images.rows && col < images.cols {
-                let offset = n * image + (row * images.cols + col) * images.channels + channel;
-                images.pixels[offset..].as_ptr()
-            } else {
-                zeros.as_ptr()
-            };
-            pointers[base + tap * tile_rows] = address;
+            pointers[base(i) + tap * tile_rows] = pointers[base(m - 1) + tap * tile_rows];
         }
     }
 }
@@ -243,64 +361,60 @@ fn frame(cx: &Context, x: &[f32], e: &Extents, padding: [[usize; 2]; 2]) -> Resu
 /// with zeros between them.
 fn packed_weights(
     cx: &Context,
-    op: &Conv2d,
     e: &Extents,
-    merged: usize,
+    groups: Groups,
     weights: &Operand<'_>,
     tile: TileShape,
 ) -> Result<Arc<Memory>> {
-    let depth = e.kernel[0] * e.kernel[1] * (e.channels / op.groups);
-    let group_out = e.out / op.groups;
+    let Groups { count, channels, out, .. } = groups;
+    let depth = e.kernel[0] * e.kernel[1] * channels;
     let key = PackKey {
         winograd: false,
         turned: false,
         depthwise: false,
         depth,
         outputs: e.out,
-        groups: op.groups,
+        groups: count,
         panel: tile.cols,
     };
     own(weights.buffer)?.packed(key, || {
         let spread;
-        let values = match merged {
+        let values = match groups.merged {
             1 => floats(weights)?,
             _ => {
-                spread = with_zeros(cx, e, op.groups * merged, merged, weights)?;
+                spread = with_zeros(cx, e, groups, weights)?;
                 Floats::F32(spread.slice())
             }
         };
-        let group_panels = group_out.div_ceil(tile.cols);
+        let group_panels = out.div_ceil(tile.cols);
         let panel = depth * tile.cols;
-        let mut packed = cx.pool.take(4 * op.groups * group_panels * panel)?;
-        let packing = Packing { depth, cols: group_out, depth_step: 1, col_step: depth };
+        let mut packed = cx.pool.take(4 * count * group_panels * panel)?;
+        let packing = Packing { depth, cols: out, depth_step: 1, col_step: depth };
         cx.threads.for_each_part(packed.slice_mut::<f32>(), panel, |index, to| {
             let (group, index) = (index / group_panels, index % group_panels);
-            let of_group = values.range(group * group_out * depth..(group + 1) * group_out * depth);
+            let of_group = values.range(group * out * depth..(group + 1) * out * depth);
             pack_panels(cx.level, of_group, packing, index * tile.cols, to);
         });
         Ok(packed)
     })
 }
 
-/// The weights `[out, taps, channels of a merged group]`, 0 where an output does not see the channel.
-fn with_zeros(
-    cx: &Context,
-    e: &Extents,
-    groups: usize,
-    merged: usize,
-    weights: &Operand<'_>,
-) -> Result<Memory> {
-    let (channels, outs) = (e.channels / groups, e.out / groups);
+/// The weights `[outputs of all merged groups, taps, channels of one]`, 0 where an output does not see the
+/// channel.
+fn with_zeros(cx: &Context, e: &Extents, groups: Groups, weights: &Operand<'_>) -> Result<Memory> {
+    let Groups { count, channels: seen, out, all, merged } = groups;
+    let (channels, outs) = (seen / merged, e.out / all);
     let taps = e.kernel[0] * e.kernel[1];
     let weights = cx.widen(weights)?;
-    let mut spread = cx.pool.take(4 * e.out * taps * merged * channels)?;
+    let mut spread = cx.pool.take(4 * count * out * taps * seen)?;
     let to = spread.slice_mut::<f32>();
     to.fill(0.0);
     if channels > 0 {
-        let lines = to.chunks_exact_mut(merged * channels);
+        let lines = to.chunks_exact_mut(seen);
         for (index, (from, to)) in weights.slice().chunks_exact(channels).zip(lines).enumerate() {
-            let group = index / taps / outs % merged;
-            to[group * channels..][..channels].copy_from_slice(from);
+            let group = index / taps / outs;
+            let place = group - groups.first_seen(group / merged);
+            to[place * channels..][..channels].copy_from_slice(from);
         }
     }
     Ok(spread)

@@ -8,7 +8,7 @@
 //! adds nothing, unless a weight is NaN or infinite: then each product of the definition is summed
 //! by [`exact`], slower, and no pixel meets a weight that it did not see.
 
-use striate_tensor::ops::{Conv2d, Phase};
+use striate_tensor::ops::{Activation, Conv2d, Phase};
 use striate_tensor::{Operand, Result, Shape, TensorType};
 
 use super::{Added, Extents, all_finite, depthwise, execute, form, winograd};
@@ -174,7 +174,7 @@ fn of_phase(op: &Conv2d, e: &Extents, row: Phase, col: Phase) -> (Conv2d, Extent
         dilation: [row.dilation, col.dilation],
         bias: false,
         residual: false,
-        relu: false,
+        activation: Activation::None,
         ..*op
     };
     let extents = Extents {
@@ -234,7 +234,7 @@ fn whole_form(level: Level, op: &Conv2d, e: &Extents) -> Option<(Conv2d, Extents
         padding: [[rows?; 2], [cols?; 2]],
         bias: false,
         residual: false,
-        relu: false,
+        activation: Activation::None,
         ..*op
     };
     let extents = Extents {

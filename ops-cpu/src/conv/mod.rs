@@ -6,7 +6,6 @@
 mod depthwise;
 mod direct;
 mod input_grad;
-mod residual;
 mod weight_grad;
 mod winograd;
 
@@ -129,7 +128,7 @@ fn execute(
     let form = form(cx.level, op, e);
     let Some(form) = form else {
         // The zeros between merged groups must not meet an infinity.
-        let merged = match merged_groups(cx.level, op, e) {
+        let merged = match groups_of_a_vector(cx.level, op, e) {
             1 => 1,
             merged if all_finite(cx, Floats::F32(x)) => merged,
             _ => 1,
@@ -143,8 +142,14 @@ fn execute(
 }
 
 /// Groups of few channels that are computed as one, with zeros between them: their products alone would
-/// fill a small part of a tile.
-fn merged_groups(level: Level, op: &Conv2d, e: &Extents) -> usize {
+/// fill a small part of a vector.
+fn groups_of_a_vector(level: Level, op: &Conv2d, e: &Extents) -> usize {
+    let widest = (e.channels.max(e.out)).checked_div(op.groups).unwrap_or(0);
+    level.lanes().checked_div(widest).unwrap_or(1).clamp(1, op.groups)
+}
+
+/// The same for a register block, and a divisor of their number.
+fn groups_of_a_tile(level: Level, op: &Conv2d, e: &Extents) -> usize {
     let widest = (e.channels.max(e.out)).checked_div(op.groups).unwrap_or(0);
     let most = tile_shape(level).cols.checked_div(widest).unwrap_or(1).min(op.groups);
     (1..=most).rev().find(|&merged| op.groups.is_multiple_of(merged)).unwrap_or(1)
@@ -240,8 +245,8 @@ fn padded_bias(
     let to = memory.slice_mut::<f32>();
     to.fill(0.0);
     if group_out > 0 {
-        for (to, from) in to.chunks_exact_mut(padded).zip(bias.slice().chunks_exact(group_out)) {
-            to[..group_out].copy_from_slice(from);
+        for (to, from) in to.chunks_exact_mut(padded).zip(bias.slice().chunks(group_out)) {
+            to[..from.len()].copy_from_slice(from);
         }
     }
     Ok(memory)

@@ -8,7 +8,7 @@ use striate_tensor::ops::{Algorithm, Conv2d};
 use striate_tensor::{Operand, Result, Shape, TensorType};
 
 use super::winograd::weight_grad as by_winograd;
-use super::{DIRECT, Extents, depthwise, merged_groups};
+use super::{DIRECT, Extents, depthwise, groups_of_a_tile};
 use crate::context::Context;
 use crate::elementwise::PART_ELEMS;
 use crate::gemm::outer::{Outer, Pieces, even};
@@ -56,7 +56,7 @@ pub(super) fn weight_grad(
         return Ok(dw);
     }
 
-    let merged = merged_groups(cx.level, op, e);
+    let merged = groups_of_a_tile(cx.level, op, e);
     if merged > 1 {
         // Several groups as one: more products than are asked for, but of whole tiles.
         let whole = Conv2d { groups: op.groups / merged, algorithm: Algorithm::Direct, ..*op };

@@ -1,10 +1,13 @@
 //! A block of the output, tile by tile.
 
+use striate_tensor::ops::Activation;
+
 use super::DEPTH_BLOCK;
 use super::tile::{Rows, Start, Tile};
+use crate::activation::{InRegisters, activate_rows};
 use crate::simd::{Instructions, Kernel, LINE_BYTES, Level, Simd};
 
-/// A block of the output to compute: `rows · panels`, with bias and ReLU.
+/// A block of the output to compute: `rows · panels`, with bias, residual and activation.
 ///
 /// All pointers must stay valid, and the output block must be ours alone, while it runs.
 #[derive(Clone, Copy)]
@@ -28,8 +31,10 @@ pub(crate) struct Block {
     pub(crate) pitch: usize,
     /// Biases for whole panels, or null.
     pub(crate) bias: *const f32,
-    /// Negative results become 0.
-    pub(crate) relu: bool,
+    /// Rows as those of the output, which are added to them, or null.
+    pub(crate) residual: *const f32,
+    /// What is applied to the results.
+    pub(crate) activation: Activation,
     /// The products are added to what is in the output; the biases are not.
     pub(crate) add: bool,
     /// What is asked for to come into the second-level cache meanwhile, and its floats: what the
@@ -88,6 +93,7 @@ impl<const ROWS: usize, const VECTORS: usize> Kernel for Tiles<ROWS, VECTORS> {
         // panels pass over them.
         let taps_at_once = (DEPTH_BLOCK / block.run.max(1)).max(1);
         let run_at_once = if taps_at_once > 1 { block.run } else { even_part(block.run) };
+        let (in_registers, after) = InRegisters::split(block.activation);
         let mut first = true;
         let mut tap = 0;
         while tap < block.taps || first {
@@ -111,37 +117,50 @@ impl<const ROWS: usize, const VECTORS: usize> Kernel for Tiles<ROWS, VECTORS> {
                                 _ => block.rows.add((t * block.taps + tap) * ROWS),
                             };
                             let depth_here = p * depth + tap * block.run + offset;
+                            let at = row * block.pitch + p * cols;
                             let tile = Tile {
                                 rows: Rows { pointers, rows: ROWS, taps, offset, run },
                                 panel: block.panels.add(depth_here * cols),
                                 panel_pitch: cols,
-                                output: block.output.add(row * block.pitch + p * cols),
+                                output: block.output.add(at),
                                 pitch: block.pitch,
                                 start: match (first && !block.add, block.bias.is_null()) {
                                     (true, true) => Start::Zero,
                                     (true, false) => Start::Bias(block.bias.add(p * cols)),
                                     (false, _) => Start::Output,
                                 },
-                                relu: last && block.relu,
+                                residual: match last && !block.residual.is_null() {
+                                    true => block.residual.add(at),
+                                    false => std::ptr::null(),
+                                },
+                                activation: if last { in_registers } else { InRegisters::None },
                                 ahead: (ahead, ahead_step),
                             };
                             ahead = ahead.wrapping_add(taps * run * ahead_step);
                             let n = (block.n - p * cols).min(cols);
-                            match (n == cols, m) {
-                                (true, ..=2) => tile.whole::<S, 2, VECTORS>(simd, m),
-                                (true, ..=4) => tile.whole::<S, 4, VECTORS>(simd, m),
-                                (true, ..=6) if ROWS > 6 => tile.whole::<S, 6, VECTORS>(simd, m),
-                                (true, ..=8) if ROWS > 8 => tile.whole::<S, 8, VECTORS>(simd, m),
+                            // Lanes of the last vector of each row.
+                            let tail = (n - 1) % S::LANES + 1;
+                            match (n > cols - S::LANES, m) {
+                                (true, ..=2) => tile.compute::<S, 2, VECTORS>(simd, m, tail),
+                                (true, ..=4) => tile.compute::<S, 4, VECTORS>(simd, m, tail),
+                                (true, ..=6) if ROWS > 6 => {
+                                    tile.compute::<S, 6, VECTORS>(simd, m, tail);
+                                }
+                                (true, ..=8) if ROWS > 8 => {
+                                    tile.compute::<S, 8, VECTORS>(simd, m, tail);
+                                }
                                 (true, ..=10) if ROWS > 10 => {
-                                    tile.whole::<S, 10, VECTORS>(simd, m);
+                                    tile.compute::<S, 10, VECTORS>(simd, m, tail);
                                 }
                                 (true, ..=12) if ROWS > 12 => {
-                                    tile.whole::<S, 12, VECTORS>(simd, m);
+                                    tile.compute::<S, 12, VECTORS>(simd, m, tail);
                                 }
-                                (true, _) => tile.whole::<S, ROWS, VECTORS>(simd, m),
-                                _ if n == S::LANES => tile.whole::<S, ROWS, 1>(simd, m),
-                                (_, ..=4) => tile.part::<S, 4, VECTORS>(simd, m, n),
-                                _ => tile.part::<S, ROWS, VECTORS>(simd, m, n),
+                                (true, _) => tile.compute::<S, ROWS, VECTORS>(simd, m, tail),
+                                (_, ..=4) => tile.compute::<S, 4, 1>(simd, m, tail),
+                                _ => tile.compute::<S, ROWS, 1>(simd, m, tail),
+                            }
+                            if last {
+                                activate_rows(after, tile.output, m, n, block.pitch);
                             }
                             row += m;
                         }

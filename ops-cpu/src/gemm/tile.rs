@@ -1,9 +1,7 @@
 //! The micro-kernel.
 
+use crate::activation::InRegisters;
 use crate::simd::Simd;
-
-/// The most floats in a tile, over all levels.
-const TILE_FLOATS: usize = 14 * 32;
 
 /// What a tile's sums start from.
 #[derive(Clone, Copy)]
@@ -39,28 +37,34 @@ pub(super) struct Tile {
     /// Floats from one row of the output to the next.
     pub(super) pitch: usize,
     pub(super) start: Start,
-    pub(super) relu: bool,
+    /// As the output, or null: added to the sums.
+    pub(super) residual: *const f32,
+    pub(super) activation: InRegisters,
     /// An address to ask for in the first step, and floats from there to that of the next step.
     pub(super) ahead: (*const f32, usize),
 }
 
 impl Tile {
-    /// Computes a tile of `ROWS` rows of `VECTORS` vectors, of which only the first `m` rows are
-    /// inside the output.
+    /// Computes a tile of `ROWS` rows of `VECTORS` vectors, of which only the first `m` rows and
+    /// the first `tail` lanes of the last vectors are inside the output.
     ///
     /// # Safety
-    /// The pointers must be as described; these rows (and the biases) must be writable (readable),
-    /// and all `ROWS` rows of the left side readable.
+    /// The pointers must be as described; what is inside must be writable (of the residual, and of the
+    /// biases in whole vectors, readable), and all `ROWS` rows of the left side readable.
     #[inline(always)]
-    pub(super) unsafe fn whole<S: Simd, const ROWS: usize, const VECTORS: usize>(
+    pub(super) unsafe fn compute<S: Simd, const ROWS: usize, const VECTORS: usize>(
         self,
         simd: S,
         m: usize,
+        tail: usize,
     ) {
-        let Tile { rows, mut panel, panel_pitch, output, pitch, start, relu, ahead } = self;
-        let (mut ahead, ahead_step) = ahead;
+        let Tile { rows, mut panel, panel_pitch, output, pitch, start, .. } = self;
+        let (mut ahead, ahead_step) = self.ahead;
+        let is_whole = m == ROWS && tail == S::LANES;
         // SAFETY: all accesses are inside what the caller vouches for.
         unsafe {
+            // `products` stays in registers, since nothing but loops of known length touches it. Tiles at
+            // the edges of the output, which are less than whole, go through `sums` in memory.
             let mut sums = [[simd.splat(0.0); VECTORS]; ROWS];
             match start {
                 Start::Zero => {}
@@ -72,14 +76,16 @@ impl Tile {
                         }
                     }
                 }
-                Start::Output => {
-                    for (i, row) in sums.iter_mut().enumerate().take(m) {
+                Start::Output if is_whole => {
+                    for (i, row) in sums.iter_mut().enumerate() {
                         for (j, sum) in row.iter_mut().enumerate() {
                             *sum = simd.load(output.add(i * pitch + j * S::LANES));
                         }
                     }
                 }
+                Start::Output => sums = self.read_part(simd, m, tail),
             }
+            let mut products = sums;
             for tap in 0..rows.taps {
                 let under_tap = rows.pointers.add(tap * rows.rows);
                 let mut left = [std::ptr::null::<f32>(); ROWS];
@@ -97,50 +103,89 @@ impl Tile {
                     for i in 0..ROWS {
                         let x = simd.splat(*left[i].add(k));
                         for j in 0..VECTORS {
-                            sums[i][j] = simd.mul_add(x, right[j], sums[i][j]);
+                            products[i][j] = simd.mul_add(x, right[j], products[i][j]);
                         }
                     }
                 }
             }
-            for (i, row) in sums.iter().enumerate().take(m) {
+            if !is_whole {
+                sums = products;
+                return self.write_part(simd, &sums, m, tail);
+            }
+            if !self.residual.is_null() {
+                for (i, row) in products.iter_mut().enumerate() {
+                    for (j, sum) in row.iter_mut().enumerate() {
+                        let residual = simd.load(self.residual.add(i * pitch + j * S::LANES));
+                        *sum = simd.add(*sum, residual);
+                    }
+                }
+            }
+            match self.activation {
+                InRegisters::None => {}
+                activation => {
+                    for row in &mut products {
+                        for sum in row {
+                            *sum = activation.apply(simd, *sum);
+                        }
+                    }
+                }
+            }
+            for (i, row) in products.iter().enumerate() {
                 for (j, &sum) in row.iter().enumerate() {
-                    let sum = if relu { simd.relu(sum) } else { sum };
                     simd.store(output.add(i * pitch + j * S::LANES), sum);
                 }
             }
         }
     }
 
-    /// Computes a tile of which only `m` rows and `n` columns, no whole vectors, are inside the
-    /// output: beside it.
+    /// What is in the output, of a tile that is less than whole.
     ///
     /// # Safety
-    /// As for [`whole`](Tile::whole), with only that part of the output writable; all `ROWS` rows of
-    /// the left side must be readable.
+    /// As for [`compute`](Tile::compute).
     #[inline(always)]
-    pub(super) unsafe fn part<S: Simd, const ROWS: usize, const VECTORS: usize>(
-        self,
+    unsafe fn read_part<S: Simd, const ROWS: usize, const VECTORS: usize>(
+        &self,
         simd: S,
         m: usize,
-        n: usize,
-    ) {
-        let cols = VECTORS * S::LANES;
-        let mut aside = [0.0f32; TILE_FLOATS];
-        debug_assert!(ROWS * cols <= TILE_FLOATS && m <= ROWS && n <= cols);
-        let Tile { output, pitch, .. } = self;
-        // SAFETY: `aside` holds a whole tile; the output is touched in its inside part only.
-        unsafe {
-            if matches!(self.start, Start::Output) {
-                for i in 0..m {
-                    let to = aside.as_mut_ptr().add(i * cols);
-                    std::ptr::copy_nonoverlapping(output.add(i * pitch), to, n);
-                }
+        tail: usize,
+    ) -> [[S::V; VECTORS]; ROWS] {
+        let mut sums = [[simd.splat(0.0); VECTORS]; ROWS];
+        for (i, row) in sums.iter_mut().enumerate().take(m) {
+            for (j, sum) in row.iter_mut().enumerate() {
+                // SAFETY: the caller's.
+                *sum = unsafe {
+                    let from = self.output.add(i * self.pitch + j * S::LANES);
+                    simd.load_part(from, if j + 1 < VECTORS { S::LANES } else { tail })
+                };
             }
-            let tile = Tile { output: aside.as_mut_ptr(), pitch: cols, ..self };
-            tile.whole::<S, ROWS, VECTORS>(simd, ROWS);
-            for i in 0..m {
-                let from = aside.as_ptr().add(i * cols);
-                std::ptr::copy_nonoverlapping(from, output.add(i * pitch), n);
+        }
+        sums
+    }
+
+    /// Writes sums of a tile that is less than whole, with residual and activation.
+    ///
+    /// # Safety
+    /// As for [`compute`](Tile::compute).
+    #[inline(always)]
+    unsafe fn write_part<S: Simd, const ROWS: usize, const VECTORS: usize>(
+        &self,
+        simd: S,
+        sums: &[[S::V; VECTORS]; ROWS],
+        m: usize,
+        tail: usize,
+    ) {
+        for (i, row) in sums.iter().enumerate().take(m) {
+            for (j, &sum) in row.iter().enumerate() {
+                let count = if j + 1 < VECTORS { S::LANES } else { tail };
+                let at = i * self.pitch + j * S::LANES;
+                // SAFETY: the caller's.
+                unsafe {
+                    let sum = match self.residual.is_null() {
+                        true => sum,
+                        false => simd.add(sum, simd.load_part(self.residual.add(at), count)),
+                    };
+                    simd.store_part(self.output.add(at), self.activation.apply(simd, sum), count);
+                }
             }
         }
     }

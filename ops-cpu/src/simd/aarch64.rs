@@ -171,6 +171,12 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
+    fn relu6(self, a: float32x4x2_t) -> float32x4x2_t {
+        // SAFETY: see above.
+        map(self.relu(a), |a| unsafe { vminq_f32(a, vdupq_n_f32(6.0)) })
+    }
+
+    #[inline(always)]
     fn max(self, a: float32x4x2_t, b: float32x4x2_t) -> float32x4x2_t {
         // SAFETY: see above.
         zip(a, b, |a, b| unsafe { vmaxq_f32(a, b) })

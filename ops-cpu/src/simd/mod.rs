@@ -81,6 +81,34 @@ pub trait Simd: sealed::Sealed + Copy + Send + Sync + 'static {
     /// Asks for it to come no nearer than the second-level cache.
     #[inline(always)]
     fn prefetch_far(self, _: *const f32) {}
+    /// Reads the first `count` floats, at most `LANES`; the others are 0.
+    ///
+    /// # Safety
+    /// They must be readable; no alignment is asked.
+    #[inline(always)]
+    unsafe fn load_part(self, from: *const f32, count: usize) -> Self::V {
+        let mut whole = [0.0; 16];
+        debug_assert!(count <= Self::LANES && Self::LANES <= whole.len());
+        // SAFETY: the caller's; a vector fits into `whole`.
+        unsafe {
+            std::ptr::copy_nonoverlapping(from, whole.as_mut_ptr(), count);
+            self.load(whole.as_ptr())
+        }
+    }
+    /// Writes the first `count` floats, at most `LANES`.
+    ///
+    /// # Safety
+    /// They must be writable; no alignment is asked.
+    #[inline(always)]
+    unsafe fn store_part(self, to: *mut f32, v: Self::V, count: usize) {
+        let mut whole = [0.0; 16];
+        debug_assert!(count <= Self::LANES && Self::LANES <= whole.len());
+        // SAFETY: the caller's; a vector fits into `whole`.
+        unsafe {
+            self.store(whole.as_mut_ptr(), v);
+            std::ptr::copy_nonoverlapping(whole.as_ptr(), to, count);
+        }
+    }
     /// Reads and widens `LANES` half-precision floats.
     ///
     /// # Safety
@@ -107,6 +135,8 @@ pub trait Simd: sealed::Sealed + Copy + Send + Sync + 'static {
     }
     /// `max(a, 0)`; NaN stays NaN.
     fn relu(self, a: Self::V) -> Self::V;
+    /// `min(max(a, 0), 6)`; NaN stays NaN.
+    fn relu6(self, a: Self::V) -> Self::V;
     /// The larger one; NaN where either is.
     fn max(self, a: Self::V, b: Self::V) -> Self::V;
     /// The sum of all lanes, in a fixed order: halves added to halves.

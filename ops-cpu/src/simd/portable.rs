@@ -88,6 +88,11 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    fn relu6(self, a: Self::V) -> Self::V {
+        map(self.relu(a), |x| if x > 6.0 { 6.0 } else { x })
+    }
+
+    #[inline(always)]
     fn max(self, a: Self::V, b: Self::V) -> Self::V {
         zip(a, b, |a, b| if a > b || a.is_nan() { a } else { b })
     }

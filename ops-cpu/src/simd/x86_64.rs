@@ -38,6 +38,22 @@ pub(super) unsafe fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
 // callers vouch for the instructions; memory operands are vouched for by the callers of `load`,
 // `store` and `load_f16`.
 
+/// A mask of the first lanes of 8.
+#[inline(always)]
+fn first_of_8(count: usize) -> __m256i {
+    // SAFETY: see above; only vectors of 8 ask for it.
+    unsafe {
+        let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+        _mm256_cmpgt_epi32(_mm256_set1_epi32(count as i32), lanes)
+    }
+}
+
+/// A mask of the first lanes of 16.
+#[inline(always)]
+fn first_of_16(count: usize) -> __mmask16 {
+    ((1u32 << count) - 1) as u16
+}
+
 impl super::sealed::Sealed for Avx2 {}
 
 impl Simd for Avx2 {
@@ -137,6 +153,24 @@ impl Simd for Avx2 {
         // The instruction gives its second operand where one is NaN.
         // SAFETY: see above.
         unsafe { _mm256_max_ps(_mm256_setzero_ps(), a) }
+    }
+
+    #[inline(always)]
+    fn relu6(self, a: __m256) -> __m256 {
+        // SAFETY: see above.
+        unsafe { _mm256_min_ps(_mm256_set1_ps(6.0), self.relu(a)) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_part(self, from: *const f32, count: usize) -> __m256 {
+        // SAFETY: see above; lanes outside the mask are not read.
+        unsafe { _mm256_maskload_ps(from, first_of_8(count)) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_part(self, to: *mut f32, v: __m256, count: usize) {
+        // SAFETY: see above; lanes outside the mask are not written.
+        unsafe { _mm256_maskstore_ps(to, first_of_8(count), v) }
     }
 
     #[inline(always)]
@@ -287,6 +321,24 @@ impl Simd for Avx512 {
         // The instruction gives its second operand where one is NaN.
         // SAFETY: see above.
         unsafe { _mm512_max_ps(_mm512_setzero_ps(), a) }
+    }
+
+    #[inline(always)]
+    fn relu6(self, a: __m512) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_min_ps(_mm512_set1_ps(6.0), self.relu(a)) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_part(self, from: *const f32, count: usize) -> __m512 {
+        // SAFETY: see above; lanes outside the mask are not read.
+        unsafe { _mm512_maskz_loadu_ps(first_of_16(count), from) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_part(self, to: *mut f32, v: __m512, count: usize) {
+        // SAFETY: see above; lanes outside the mask are not written.
+        unsafe { _mm512_mask_storeu_ps(to, first_of_16(count), v) }
     }
 
     #[inline(always)]

@@ -13,8 +13,14 @@ pub(super) fn cases() -> Vec<Case> {
     let case = |op: Op, inputs: Vec<HostTensor>| Case::new(op, inputs, Tolerance::Bits);
     let axes = |axes: &[usize]| Axes::new(axes).expect("the axes of a case");
     let reduce = |kind, set: &[usize]| Reduce { kind, axes: axes(set), keep_axes: false }.into();
-    let weights = MatMul { transpose_b: true, bias: true, relu: true, ..MatMul::default() };
-    let conv = Conv2d { padding: [[1; 2]; 2], bias: true, relu: true, ..Conv2d::default() };
+    let weights =
+        MatMul { transpose_b: true, bias: true, activation: Activation::Relu, ..MatMul::default() };
+    let conv = Conv2d {
+        padding: [[1; 2]; 2],
+        bias: true,
+        activation: Activation::Relu,
+        ..Conv2d::default()
+    };
     let first = Conv2d { stride: [4, 4], padding: [[1; 2]; 2], ..Conv2d::default() };
     let dilated = Conv2d { stride: [2, 2], dilation: [2, 3], padding: [[2, 3], [1, 2]], ..first };
     let pool = Pool2d::square(3, 2, 1);

@@ -4,9 +4,11 @@ use proptest::prelude::*;
 
 use super::Settings;
 use super::cases::{Case, Tolerance, finite_max, random, table};
-use super::strategies::{float, seed};
+use super::strategies::{activation, float, seed};
 use super::values::{FLOATS, NON_FINITE, SIGNED, Values, indices, non_finite, sprinkled, tensor};
-use crate::ops::{Algorithm, Conv2d, Conv2dInputGrad, Conv2dWeightGrad, ConvTranspose2d};
+use crate::ops::{
+    Activation, Algorithm, Conv2d, Conv2dInputGrad, Conv2dWeightGrad, ConvTranspose2d,
+};
 use crate::{DType, Device, HostTensor, Op, TensorType};
 
 /// A convolution and the sizes that it is asked for.
@@ -39,7 +41,7 @@ impl Setup {
     }
 
     fn epilogue(self, bias: bool, relu: bool) -> Self {
-        Setup { conv: Conv2d { bias, relu, ..self.conv }, ..self }
+        Setup { conv: Conv2d { bias, activation: Activation::relu(relu), ..self.conv }, ..self }
     }
 
     fn residual(self, residual: bool) -> Self {
@@ -539,12 +541,12 @@ fn parameters() -> impl Strategy<Value = (Setup, [DType; 2], u64)> {
     // Half of them without dilation, which more kernels take.
     let dilation = prop_oneof![Just([1, 1]), pair(1..4)];
     let window = (pair(1..6), pair(1..4), padding, dilation);
-    let epilogue = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
+    let epilogue = (any::<bool>(), any::<bool>(), activation(), any::<bool>());
     (image, channels, window, epilogue, (float(), float()), seed()).prop_map(
         |((n, rows, cols), (groups, c, out), window, flags, types, seed)| {
-            let (bias, residual, relu, direct) = flags;
+            let (bias, residual, activation, direct) = flags;
             // As the table has it, where the types are mixed.
-            let residual = residual && bias && relu;
+            let residual = residual && bias && activation.is_some();
             let (kernel, stride, padding, dilation) = window;
             // A kernel fits into the image with its padding, so that one of them has an extent.
             let [[top, bottom], [left, right]] = padding;
@@ -559,7 +561,16 @@ fn parameters() -> impl Strategy<Value = (Setup, [DType; 2], u64)> {
                 x: [n, rows, cols, c * groups],
                 out: out * groups,
                 kernel: [fit(0, rows), fit(1, cols)],
-                conv: Conv2d { stride, padding, dilation, groups, bias, residual, relu, algorithm },
+                conv: Conv2d {
+                    stride,
+                    padding,
+                    dilation,
+                    groups,
+                    bias,
+                    residual,
+                    activation,
+                    algorithm,
+                },
             };
             (setup, [types.0, types.1], seed)
         },

@@ -2,9 +2,9 @@
 
 use super::Settings;
 use super::cases::{Case, Tolerance, finite_max, random, table};
-use super::strategies::{extent, float, seed};
+use super::strategies::{activation, extent, float, seed};
 use super::values::{FLOATS, NON_FINITE, SIGNED, Values, sprinkled, tensor};
-use crate::ops::MatMul;
+use crate::ops::{Activation, MatMul};
 use crate::{DType, Device, HostTensor};
 
 /// A product of matrices, before the order that they are stored in.
@@ -59,12 +59,16 @@ fn orders() -> impl Iterator<Item = MatMul> {
 
 /// Without and with bias and ReLU.
 fn epilogues(op: MatMul) -> impl Iterator<Item = MatMul> {
-    (0..4).map(move |bits| MatMul { bias: bits & 1 != 0, relu: bits & 2 != 0, ..op })
+    (0..4).map(move |bits| MatMul {
+        bias: bits & 1 != 0,
+        activation: Activation::relu(bits & 2 != 0),
+        ..op
+    })
 }
 
 /// A full-connect layer: weights `[n, k]`.
 const FULL_CONNECT: MatMul =
-    MatMul { transpose_a: false, transpose_b: true, bias: true, relu: false };
+    MatMul { transpose_a: false, transpose_b: true, bias: true, activation: Activation::None };
 
 /// [`MatMul`]: storage orders, batches, epilogues, types, and shapes from a vector to blocks.
 ///
@@ -92,7 +96,8 @@ pub fn matmul(device: &Device, settings: &Settings) {
     // Few rows, deep and wide: bound by reading the weights, and often a path of its own.
     for m in 1..=17 {
         for (n, k) in [(100, 1000), (129, 517)] {
-            let relu = MatMul { relu: m % 2 == 0, ..FULL_CONNECT };
+            let activation = Activation::ALL[m % Activation::ALL.len()];
+            let relu = MatMul { activation, ..FULL_CONNECT };
             check(product(m, n, k).case(relu, f32s, m as u64));
             check(product(m, n, k).case(relu, [DType::F32, DType::F16], m as u64));
             check(product(m, n, k).case(MatMul::default(), f32s, m as u64));
@@ -107,7 +112,11 @@ pub fn matmul(device: &Device, settings: &Settings) {
         check(product(130, 70, 300).case(op, f32s, 3));
         check(product(70, 530, 65).case(op, f32s, 4));
         check(product(33, 40, 1100).case(op, f32s, 5));
-        check(product(270, 50, 515).case(MatMul { bias: true, relu: true, ..op }, f32s, 6));
+        check(product(270, 50, 515).case(
+            MatMul { bias: true, activation: Activation::Relu, ..op },
+            f32s,
+            6,
+        ));
     }
     // Half precision in either operand; the output has the type of `a`.
     for (a, b) in FLOATS.into_iter().flat_map(|a| FLOATS.map(|b| (a, b))) {
@@ -137,7 +146,7 @@ pub fn matmul(device: &Device, settings: &Settings) {
                 check(Product { batch_a, batch_b, m, n, k }.case(op, f32s, 11));
             }
         }
-        let bias = MatMul { bias: true, relu: true, ..MatMul::default() };
+        let bias = MatMul { bias: true, activation: Activation::Relu, ..MatMul::default() };
         check(Product { batch_a, batch_b, m: 3, n: 4, k: 5 }.case(bias, f32s, 12));
     }
     // NaN and infinities reach the rows and columns that they are in, and no other.
@@ -160,18 +169,23 @@ pub fn matmul(device: &Device, settings: &Settings) {
     }
     let parameters = (
         (extent(), extent(), 0..80usize),
-        (0..batches.len(), 0..16usize),
+        (0..batches.len(), 0..8usize, activation()),
         (float(), float()),
         seed(),
     );
-    random(device, settings, parameters, |((m, n, k), (batch, flags), (a, b), seed)| {
-        let op = MatMul {
-            transpose_a: flags & 1 != 0,
-            transpose_b: flags & 2 != 0,
-            bias: flags & 4 != 0,
-            relu: flags & 8 != 0,
-        };
-        let (batch_a, batch_b) = batches[batch];
-        Product { batch_a, batch_b, m, n, k }.case(op, [a, b], seed)
-    });
+    random(
+        device,
+        settings,
+        parameters,
+        |((m, n, k), (batch, flags, activation), (a, b), seed)| {
+            let op = MatMul {
+                transpose_a: flags & 1 != 0,
+                transpose_b: flags & 2 != 0,
+                bias: flags & 4 != 0,
+                activation,
+            };
+            let (batch_a, batch_b) = batches[batch];
+            Product { batch_a, batch_b, m, n, k }.case(op, [a, b], seed)
+        },
+    );
 }

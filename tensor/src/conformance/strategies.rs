@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::values::{DTYPES, FLOATS, STORED};
 use crate::DType;
+use crate::ops::Activation;
 
 /// Shapes stay below this many elements: random cases are many and small.
 const MAX_ELEMENTS: usize = 20_000;
@@ -55,6 +56,11 @@ pub(super) fn dims_and_axis(max_rank: usize) -> impl Strategy<Value = (Vec<usize
         let rank = dims.len();
         (Just(dims), 0..rank)
     })
+}
+
+/// None half of the time, or any activation.
+pub(super) fn activation() -> impl Strategy<Value = Activation> {
+    prop_oneof![Just(Activation::None), prop::sample::select(Activation::ALL.to_vec())]
 }
 
 /// f32 or f16.

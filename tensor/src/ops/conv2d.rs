@@ -1,7 +1,7 @@
 //! Convolution over images, and its gradients.
 
-use super::gradient::{before_relu, bias_gradient, epilogue_saved};
-use super::{Backward, OpRule, Saved, float, operands, same_shape};
+use super::gradient::{before_activation, bias_gradient, epilogue_saved};
+use super::{Activation, Backward, OpRule, Saved, float, operands, same_shape};
 use crate::{Error, Op, Result, Shape, Tensor, TensorType};
 
 /// How a convolution is computed.
@@ -33,17 +33,17 @@ pub struct Conv2d {
     pub groups: usize,
     /// A third operand is added to each pixel.
     pub bias: bool,
-    /// The last operand is added after the bias, before the ReLU: the other branch of a residual
-    /// block.
+    /// The last operand is added after the bias, before the activation: the other branch of a
+    /// residual block.
     pub residual: bool,
-    /// Negative results become 0.
-    pub relu: bool,
+    /// What is applied to each result.
+    pub activation: Activation,
     /// How it is computed.
     pub algorithm: Algorithm,
 }
 
 impl Default for Conv2d {
-    /// Stride and dilation 1, no padding, one group, no bias, no residual, no ReLU.
+    /// Stride and dilation 1, no padding, one group, no bias, no residual, no activation.
     fn default() -> Self {
         Conv2d {
             stride: [1, 1],
@@ -52,7 +52,7 @@ impl Default for Conv2d {
             groups: 1,
             bias: false,
             residual: false,
-            relu: false,
+            activation: Activation::None,
             algorithm: Algorithm::Auto,
         }
     }
@@ -172,13 +172,14 @@ impl OpRule for Conv2d {
     }
 
     fn saved(&self, wanted: &[bool]) -> Saved {
-        epilogue_saved(self.relu, wanted)
+        epilogue_saved(self.activation, wanted)
     }
 
     fn gradient(&self, cx: &Backward<'_>) -> Result<Vec<Option<Tensor>>> {
         let [_, rows, cols, _] = cx.ty(0)?.shape.nhwc("conv2d", "x")?;
         let [_, kernel_rows, kernel_cols, _] = cx.ty(1)?.shape.nhwc("conv2d", "weights")?;
-        let dy = &before_relu(self.relu, cx)?;
+        let plain = Conv2d { activation: Activation::None, ..*self };
+        let dy = &before_activation(self.activation, &plain.into(), cx)?;
         let execute = |op: Op, inputs: &[&Tensor]| dy.device().execute(&op, inputs);
         let dx = cx.wanted(0, || {
             let op = Conv2dInputGrad { conv: *self, input: [rows, cols] };
@@ -204,7 +205,7 @@ impl OpRule for Conv2d {
 /// 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Conv2dInputGrad {
-    /// The convolution; `bias`, `residual` and `relu` play no part.
+    /// The convolution; `bias`, `residual` and `activation` play no part.
     pub conv: Conv2d,
     /// Rows and cols of its input.
     pub input: [usize; 2],
@@ -239,7 +240,7 @@ impl OpRule for Conv2dInputGrad {
 /// The zeros of the padding take part as they do in the convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Conv2dWeightGrad {
-    /// The convolution; `bias`, `residual` and `relu` play no part.
+    /// The convolution; `bias`, `residual` and `activation` play no part.
     pub conv: Conv2d,
     /// Rows and cols of its kernel.
     pub kernel: [usize; 2],
@@ -282,7 +283,7 @@ impl Tensor {
     /// let images = Tensor::zeros([2, 35, 35, 3], &device)?;
     /// let weights = Tensor::ones([96, 11, 11, 3], &device)?;
     /// let bias = Tensor::ones([96], &device)?;
-    /// let conv = Conv2d { stride: [4, 4], padding: [[1; 2]; 2], relu: true, ..Conv2d::default() };
+    /// let conv = Conv2d { stride: [4, 4], padding: [[1; 2]; 2], activation: Activation::Relu, ..Conv2d::default() };
     /// let y = images.conv2d(&weights, Some(&bias), conv)?;
     /// assert_eq!(y.dims(), [2, 7, 7, 96]);
     /// # Ok(())
@@ -311,7 +312,7 @@ impl Tensor {
     /// let input = Tensor::ones([1, 2, 2, 1], &device)?;
     /// let inner = Tensor::ones([1, 2, 2, 1], &device)?;
     /// let weights = Tensor::full([1, 1, 1, 1], -3.0, input.dtype(), &device)?;
-    /// let conv = Conv2d { relu: true, ..Conv2d::default() };
+    /// let conv = Conv2d { activation: Activation::Relu, ..Conv2d::default() };
     /// assert_eq!(inner.conv2d(&weights, None, conv)?.to_vec::<f32>()?, [0.0; 4]);
     /// let shifted = input.affine(5.0, 0.0)?;
     /// let y = inner.conv2d_residual(&weights, None, &shifted, conv)?;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::relu::relu_grad;
-use super::{Axes, Reduce, ReduceKind};
+use super::unary::Slope;
+use super::{Activation, Axes, Reduce, ReduceKind, UnaryGrad, UnaryKind};
 use crate::autograd::Node;
 use crate::{DType, Device, Error, Op, Result, Shape, Tensor, TensorType};
 
@@ -184,12 +185,40 @@ pub(super) fn zero(like: &Tensor) -> Result<Tensor> {
 }
 
 /// What a convolution or a product keeps, operands `x`, weights and what is added: each factor for the
-/// gradient of the other, and the output where the sign of it decides.
-pub(super) fn epilogue_saved(relu: bool, wanted: &[bool]) -> Saved {
+/// gradient of the other, and the output where the slope of the activation is found in it. Elsewhere
+/// that takes all operands.
+pub(super) fn epilogue_saved(activation: Activation, wanted: &[bool]) -> Saved {
     let wants = |i| wanted.get(i).copied().unwrap_or(false);
-    (Saved::operand(0).when(wants(1)))
-        .and(Saved::operand(1).when(wants(0)))
-        .and(Saved::OUTPUT.when(relu))
+    let factors = (Saved::operand(0).when(wants(1))).and(Saved::operand(1).when(wants(0)));
+    match activation.kind().map(|kind| kind.slope()) {
+        None => factors,
+        Some(Slope::OfOutput) => factors.and(Saved::OUTPUT),
+        Some(_) => (0..wanted.len()).fold(factors, |saved, i| saved.and(Saved::operand(i))),
+    }
+}
+
+/// The gradient before an activation that was fused into the op, which is `plain` without it. What the
+/// activation was applied to is computed once more where its slope is not found in the output.
+pub(super) fn before_activation(
+    activation: Activation,
+    plain: &Op,
+    cx: &Backward<'_>,
+) -> Result<Tensor> {
+    let Some(kind) = activation.kind() else { return Ok(cx.dy().clone()) };
+    if kind == UnaryKind::Relu {
+        return relu_grad(cx.output()?, cx.dy());
+    }
+    let recomputed;
+    let kept = match kind.slope() {
+        Slope::OfOutput => cx.output()?,
+        _ => {
+            let operands =
+                (0..cx.types.len()).map(|i| cx.operand(i)).collect::<Result<Vec<_>>>()?;
+            recomputed = cx.device().execute(plain, &operands)?;
+            &recomputed
+        }
+    };
+    cx.device().execute(&UnaryGrad { kind }.into(), &[kept, cx.dy()])
 }
 
 /// The gradient before a ReLU that was fused into the op.

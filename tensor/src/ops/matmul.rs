@@ -1,7 +1,7 @@
 //! Matrix products.
 
-use super::gradient::{before_relu, bias_gradient, epilogue_saved, sum_to};
-use super::{Backward, OpRule, Saved, float, operands_and_bias, same_shape};
+use super::gradient::{before_activation, bias_gradient, epilogue_saved, sum_to};
+use super::{Activation, Backward, OpRule, Saved, float, operands_and_bias, same_shape};
 use crate::{DType, Error, Given, MAX_RANK, Result, Shape, Tensor, TensorType};
 
 /// Matrix product, batched over leading axes. Operands: `a [.., m, k]` and `b [.., k, n]` (floats;
@@ -17,8 +17,8 @@ pub struct MatMul {
     pub transpose_b: bool,
     /// A third operand is added to each row.
     pub bias: bool,
-    /// Negative results become 0.
-    pub relu: bool,
+    /// What is applied to each result.
+    pub activation: Activation,
 }
 
 /// The extents of a matrix product.
@@ -87,14 +87,15 @@ impl OpRule for MatMul {
     }
 
     fn saved(&self, wanted: &[bool]) -> Saved {
-        epilogue_saved(self.relu, wanted)
+        epilogue_saved(self.activation, wanted)
     }
 
     /// With `A` and `B` as they are multiplied, `dA = dy · Bᵀ` and `dB = Aᵀ · dy`; an operand stored
     /// transposed gets the transpose of that. Sums over what was broadcast are made in f32, and so
     /// are the gradients of weights, since f16 may be too coarse to add up in.
     fn gradient(&self, cx: &Backward<'_>) -> Result<Vec<Option<Tensor>>> {
-        let dy = before_relu(self.relu, cx)?;
+        let plain = MatMul { activation: Activation::None, ..*self };
+        let dy = before_activation(self.activation, &plain.into(), cx)?;
         let product = |a: &Tensor, transpose_a: bool, b: &Tensor, transpose_b: bool| {
             let op = MatMul { transpose_a, transpose_b, ..MatMul::default() };
             a.cast(DType::F32)?.matmul_with(b, None, op)
@@ -176,7 +177,7 @@ impl Tensor {
     /// let x = Tensor::from_vec(vec![1.0f32, 2.0], [1, 2], &device)?;
     /// let weights = Tensor::from_vec(vec![1.0f32, 1.0, 1.0, -1.0], [2, 2], &device)?;
     /// let bias = Tensor::zeros([2], &device)?;
-    /// let layer = MatMul { transpose_b: true, relu: true, ..MatMul::default() };
+    /// let layer = MatMul { transpose_b: true, activation: Activation::Relu, ..MatMul::default() };
     /// assert_eq!(x.matmul_with(&weights, Some(&bias), layer)?.to_vec::<f32>()?, [3.0, 0.0]);
     /// # Ok(())
     /// # }

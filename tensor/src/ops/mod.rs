@@ -4,6 +4,7 @@
 //! cost, its gradient rule and the [`Tensor`] methods that ask for it. [`Op`] is the sum of them.
 //! What an op computes is defined by its plain version in [`reference`](mod@crate::reference).
 
+mod activation;
 mod adaptive;
 mod along;
 mod arg_sort;
@@ -48,6 +49,7 @@ mod unary;
 mod unary_grad;
 mod weighted_cross_entropy;
 
+pub use activation::Activation;
 pub use adaptive::adaptive_windows;
 pub use along::{Scatter, TakeAlong};
 pub use arg_sort::ArgSort;

@@ -1,6 +1,7 @@
 //! Convolution over images, and its gradients.
 
-use super::values::{Floats, offset, relu};
+use super::unary::activate;
+use super::values::{Floats, offset};
 use crate::Shape;
 use crate::ops::Conv2d;
 
@@ -76,7 +77,7 @@ pub(super) fn conv2d(
     for (i, y) in y.iter_mut().enumerate() {
         *y += bias.as_ref().map_or(0.0, |bias| bias.values[i % outs]);
         *y += residual.as_ref().map_or(0.0, |residual| residual.values[i]);
-        *y = if conv.relu { relu(*y) } else { *y };
+        *y = activate(conv.activation, *y);
     }
     y
 }

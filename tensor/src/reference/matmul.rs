@@ -1,6 +1,7 @@
 //! Matrix products.
 
-use super::values::{Floats, broadcast_offset, indices, relu};
+use super::unary::activate;
+use super::values::{Floats, broadcast_offset, indices};
 use crate::ops::MatMul;
 use crate::{Result, Shape};
 
@@ -26,7 +27,7 @@ pub(super) fn matmul(
             for j in 0..e.n {
                 let products = (0..e.k).map(|p| a[in_a(i, p)] * b[in_b(p, j)]);
                 let sum = products.sum::<f64>() + bias.map_or(0.0, |bias| bias.values[j]);
-                y.push(if op.relu { relu(sum) } else { sum });
+                y.push(activate(op.activation, sum));
             }
         }
     }

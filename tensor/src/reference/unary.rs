@@ -1,10 +1,15 @@
 //! Element by element: one number to one number.
 
 use super::values::{Floats, relu};
-use crate::ops::{Unary, UnaryKind};
+use crate::ops::{Activation, Unary, UnaryKind};
 
 pub(super) fn unary(op: &Unary, x: &Floats) -> Vec<f64> {
     x.values.iter().map(|&x| apply(op.kind, x)).collect()
+}
+
+/// What an activation makes of a result.
+pub(super) fn activate(activation: Activation, x: f64) -> f64 {
+    activation.kind().map_or(x, |kind| apply(kind, x))
 }
 
 fn apply(kind: UnaryKind, x: f64) -> f64 {

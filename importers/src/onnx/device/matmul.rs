@@ -51,7 +51,8 @@ fn matmul(cx: &mut Cx<'_>) -> Step<Vec<Item>> {
         b = reshaped(cx, &b, dims)?;
     }
     let ((left, transpose_a), (right, transpose_b)) = (matrices(cx, &a)?, matrices(cx, &b)?);
-    let product = ops::MatMul { transpose_a, transpose_b, bias: false, relu: false };
+    let product =
+        ops::MatMul { transpose_a, transpose_b, bias: false, activation: ops::Activation::None };
     let value = cx.push(product, &[left, right])?;
     let batch = |dev: &Dev| dev.dims[..dev.rank() - 2].to_vec();
     let mut dims = broadcast(&[&batch(&a), &batch(&b)])?;
@@ -87,7 +88,8 @@ fn gemm(cx: &mut Cx<'_>) -> Step<Vec<Item>> {
     let columns = b.dims[usize::from(!transposed_b)];
     let dims = vec![rows, columns];
     let (transpose_a, transpose_b) = (transposed_a ^ lies_a, transposed_b ^ lies_b);
-    let mut product = ops::MatMul { transpose_a, transpose_b, bias: false, relu: false };
+    let mut product =
+        ops::MatMul { transpose_a, transpose_b, bias: false, activation: ops::Activation::None };
     let addend = match cx.optional(2) {
         Some(_) if beta != 0.0 => Some(cx.float(2)?),
         _ => None,

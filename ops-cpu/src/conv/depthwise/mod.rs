@@ -13,7 +13,7 @@ mod weight_grad;
 
 use std::sync::Arc;
 
-use striate_tensor::ops::Conv2d;
+use striate_tensor::ops::{Activation, Conv2d};
 use striate_tensor::{Operand, Result};
 
 use super::Extents;
@@ -118,7 +118,7 @@ pub(super) fn conv2d(
         )
     };
     let axes = [along(0, e.out_rows, e.rows), along(1, e.out_cols, e.cols)];
-    filter(cx, e, axes, x, weights, [bias, residual], op.relu)
+    filter(cx, e, axes, x, weights, [bias, residual], op.activation)
 }
 
 /// The gradient of a depthwise convolution in its input; none where a weight is not finite.
@@ -138,7 +138,7 @@ pub(super) fn input_grad(
         )
     };
     let axes = [along(0, e.rows, e.out_rows), along(1, e.cols, e.out_cols)];
-    filter(cx, e, axes, dy, weights, [bias, None], false)
+    filter(cx, e, axes, dy, weights, [bias, None], Activation::None)
 }
 
 /// Writes `[n, rows.count, cols.count, channels]` from `[n, rows.extent, cols.extent, channels]`.
@@ -149,7 +149,7 @@ fn filter(
     from: &[f32],
     weights: &Operand<'_>,
     [bias, residual]: [Option<&[f32]>; 2],
-    relu: bool,
+    activation: Activation,
 ) -> Result<Option<Memory>> {
     let packed = packed_weights(cx, e, weights)?;
     let taps = e.kernel[0] * e.kernel[1];
@@ -186,7 +186,7 @@ fn filter(
                 weights,
                 bias,
                 residual,
-                relu,
+                activation,
             });
         }
     });

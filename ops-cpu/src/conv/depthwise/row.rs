@@ -1,7 +1,10 @@
 //! A row of a depthwise convolution, or of its gradient in the input.
 
+use striate_tensor::ops::Activation;
+
 use super::axis::{Axis, Tap};
 use super::blocks;
+use crate::activation::{InRegisters, activate};
 use crate::simd::{Kernel, Simd};
 
 /// Places side by side whose sums stay in registers.
@@ -25,7 +28,7 @@ pub(super) struct Row<'a> {
     pub(super) bias: Option<&'a [f32]>,
     /// As the row that is written.
     pub(super) residual: Option<&'a [f32]>,
-    pub(super) relu: bool,
+    pub(super) activation: Activation,
 }
 
 impl Kernel for Row<'_> {
@@ -112,6 +115,7 @@ impl Kernel for Row<'_> {
                 }
             }
         }
+        activate(InRegisters::split(self.activation).1, self.to);
     }
 }
 
@@ -129,6 +133,11 @@ struct Place<'a> {
 }
 
 impl Row<'_> {
+    #[inline(always)]
+    fn in_registers(&self) -> InRegisters {
+        InRegisters::split(self.activation).0
+    }
+
     /// Computes `COLS` places of `VECTORS` vectors of channels, and says how many vectors.
     ///
     /// # Safety
@@ -178,10 +187,7 @@ impl Row<'_> {
                     if let Some(residual) = self.residual {
                         y = simd.add(y, simd.load(residual.as_ptr().add(at)));
                     }
-                    if self.relu {
-                        y = simd.relu(y);
-                    }
-                    simd.store(to.add(at), y);
+                    simd.store(to.add(at), self.in_registers().apply(simd, y));
                 }
             }
         }

@@ -6,6 +6,7 @@
 //! transforms them back at the end. What comes next, weights and tiles, is asked for during products.
 
 use striate_tensor::Result;
+use striate_tensor::ops::Activation;
 
 use super::weights::{Kernels, Piece};
 use super::{PAD, POSITIONS, Results, Step};
@@ -117,7 +118,8 @@ pub(super) fn conv2d(cx: &Context, step: &Step<'_>, kernels: &Kernels<'_>) -> Re
                                 output: results.at(position * results_pitch),
                                 pitch: columns,
                                 bias: std::ptr::null(),
-                                relu: false,
+                                residual: std::ptr::null(),
+                                activation: Activation::None,
                                 add: index > 0,
                                 ahead,
                             };

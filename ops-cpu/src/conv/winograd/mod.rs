@@ -3,8 +3,8 @@
 //!
 //! (Lavin and Gray, "Fast algorithms for convolutional neural networks", 2015.) A tile is
 //! transformed (`BᵀdB`), the 36 positions become 36 products over the channels with the transformed
-//! weights (`GgGᵀ`), and each result is transformed back (`AᵀmA`), with bias and ReLU on the way
-//! out. Both forms interpolate at 0, ±1, ±2 and ∞, so tiles are transformed alike. Sums of channels
+//! weights (`GgGᵀ`), and each result is transformed back (`AᵀmA`), with bias, residual
+//! and activation on the way out. Both forms interpolate at 0, ±1, ±2 and ∞, so tiles are transformed alike. Sums of channels
 //! are in f32 as in the direct algorithm; the transforms cost about two bits of it.
 //!
 //! - [`near`]: small weights are transformed once and kept with their buffer, and a block of tiles
@@ -230,7 +230,8 @@ impl Step<'_> {
             // inside `y`.
             let (from, to) = unsafe { (results.from.at(index * results.columns), self.y.at(to)) };
             let Results { pitch, count: out, .. } = results;
-            let (relu, row_pitch, col_pitch) = (self.op.relu, e.out_cols * e.out, e.out);
+            let (row_pitch, col_pitch) = (e.out_cols * e.out, e.out);
+            let activation = self.op.activation;
             if self.form.out == 4 {
                 let back = Back::<4> {
                     from,
@@ -238,7 +239,7 @@ impl Step<'_> {
                     out,
                     bias,
                     residual,
-                    relu,
+                    activation,
                     to,
                     row_pitch,
                     col_pitch,
@@ -253,7 +254,7 @@ impl Step<'_> {
                     out,
                     bias,
                     residual,
-                    relu,
+                    activation,
                     to,
                     row_pitch,
                     col_pitch,

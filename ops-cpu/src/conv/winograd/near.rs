@@ -1,6 +1,7 @@
 //! Small weights: transformed once, kept, and near at all times.
 
 use striate_tensor::Result;
+use striate_tensor::ops::Activation;
 
 use super::weights::Kernels;
 use super::{POSITIONS, Results, Step};
@@ -55,7 +56,8 @@ pub(super) fn conv2d(cx: &Context, step: &Step<'_>, kernels: &Kernels<'_>) -> Re
                     output: to.at(position * count * out),
                     pitch: out,
                     bias: std::ptr::null(),
-                    relu: false,
+                    residual: std::ptr::null(),
+                    activation: Activation::None,
                     add: false,
                     ahead: Ahead::NOTHING,
                 };

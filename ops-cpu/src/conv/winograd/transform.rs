@@ -1,6 +1,9 @@
 //! The transforms of tiles, into the positions and back.
 
+use striate_tensor::ops::Activation;
+
 use super::{IN, POSITIONS};
+use crate::activation::{InRegisters, activate_rows};
 use crate::simd::{Kernel, Simd};
 
 /// `BᵀdB` of a tile, for some channels (a multiple of the vector). Only made by
@@ -82,7 +85,8 @@ fn back_line<S: Simd, const OUT: usize>(simd: S, m: [S::V; IN]) -> [S::V; OUT] {
     y
 }
 
-/// `AᵀmA` of a tile, for some outputs (a multiple of the vector), with bias, residual and ReLU. Only made by
+/// `AᵀmA` of a tile, for some outputs (a multiple of the vector), with bias, residual and activation. Only made
+/// by
 /// [`Step::restore`](super::Step::restore), which vouches for the pointers.
 pub(super) struct Back<const OUT: usize> {
     pub(super) from: *const f32,
@@ -91,7 +95,7 @@ pub(super) struct Back<const OUT: usize> {
     pub(super) bias: *const f32,
     /// As `to`, or null.
     pub(super) residual: *const f32,
-    pub(super) relu: bool,
+    pub(super) activation: Activation,
     pub(super) to: *mut f32,
     pub(super) row_pitch: usize,
     pub(super) col_pitch: usize,
@@ -104,6 +108,7 @@ impl<const OUT: usize> Kernel for Back<OUT> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
+        let (in_registers, after) = InRegisters::split(self.activation);
         let mut o = 0;
         while o < self.out {
             let mut half = [[simd.splat(0.0); OUT]; IN];
@@ -134,12 +139,17 @@ impl<const OUT: usize> Kernel for Back<OUT> {
                         // SAFETY: of the shape of the output, as below.
                         false => simd.add(v, unsafe { simd.load(self.residual.add(at)) }),
                     };
-                    let v = if self.relu { simd.relu(v) } else { v };
+                    let v = in_registers.apply(simd, v);
                     // SAFETY: inside the part of the image that the tile covers.
                     unsafe { simd.store(self.to.add(at), v) };
                 }
             }
             o += S::LANES;
+        }
+        for i in 0..self.rows {
+            let row = self.to.wrapping_add(i * self.row_pitch);
+            // SAFETY: the outputs that were just written.
+            unsafe { activate_rows(after, row, self.cols, self.out, self.col_pitch) };
         }
     }
 }

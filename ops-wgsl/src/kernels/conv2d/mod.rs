@@ -321,7 +321,7 @@ pub(super) fn conv2d(
                     w: (w, &weights),
                     bias: bias.as_ref().map(|(view, half)| (view, *half)),
                     residual: residual.as_ref().map(|(view, half)| Added { view, half: *half }),
-                    relu: op.relu,
+                    relu: op.activation == ops::Activation::Relu,
                     direct: op.algorithm == ops::Algorithm::Direct,
                     y: &written.view,
                     half_y,

@@ -9,7 +9,7 @@ mod tiled;
 
 use std::ops::Range;
 
-use striate_tensor::ops::{MatMul, MatMulExtents};
+use striate_tensor::ops::{Activation, MatMul, MatMulExtents};
 use striate_tensor::{DType, Result, TensorType};
 
 use super::choice::{Algorithm, Case};
@@ -394,7 +394,7 @@ impl Whole<'_> {
                     b: matrix(&b_view, &b_bound),
                     y: Matrix { view: &y_view, half: false, row: n, col: 1 },
                     bias: bias.as_ref().filter(|_| i == last).map(|(view, half)| (view, *half)),
-                    relu: op.relu && i == last,
+                    relu: op.activation == Activation::Relu && i == last,
                     accumulate: i > 0,
                     batch: part.batch,
                 },

@@ -15,7 +15,7 @@ pub(super) fn unary(cx: &mut Cx<'_>, kind: UnaryKind) -> Step<Item> {
 }
 
 /// A function of a value: the name of the result.
-fn function(cx: &mut Cx<'_>, kind: UnaryKind, x: String, elem: Elem) -> Step<String> {
+pub(super) fn function(cx: &mut Cx<'_>, kind: UnaryKind, x: String, elem: Elem) -> Step<String> {
     let opset = cx.emit.opset;
     let simple = match kind {
         UnaryKind::Neg => "Neg",

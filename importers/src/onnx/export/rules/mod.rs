@@ -8,6 +8,7 @@ mod resize;
 mod windows;
 
 use striate_graph::NodeOp;
+use striate_tensor::ops::Activation;
 use striate_tensor::{Op, TensorType};
 
 use super::emit::{At, Emitter, Item, Step, refuse};
@@ -187,11 +188,11 @@ impl Cx<'_> {
         self.typed(&item, &[wanted], elem)
     }
 
-    /// A ReLU where one is asked for.
-    fn relu(&mut self, name: String, relu: bool) -> String {
-        match relu {
-            true => self.emit.push("Relu", &[&name], vec![]),
-            false => name,
+    /// An activation of a value whose elements are `elem`.
+    fn activation(&mut self, name: String, activation: Activation, elem: Elem) -> Step<String> {
+        match activation.kind() {
+            Some(kind) => elementwise::function(self, kind, name, elem),
+            None => Ok(name),
         }
     }
 }

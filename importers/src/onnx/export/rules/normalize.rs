@@ -65,7 +65,7 @@ pub(super) fn batch(cx: &mut Cx<'_>, op: &ops::BatchNorm) -> Step<Item> {
     }
     let inputs = [&*name, &*names[0], &*names[1], &*names[2], &*names[3]];
     let name = cx.emit.push("BatchNormalization", &inputs, vec![float("epsilon", op.epsilon)]);
-    let name = cx.relu(name, op.relu);
+    let name = cx.activation(name, ops::Activation::relu(op.relu), x.elem)?;
     Ok(Item { at: At::Value(name), ..x })
 }
 

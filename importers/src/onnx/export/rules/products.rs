@@ -47,7 +47,7 @@ pub(super) fn matmul(cx: &mut Cx<'_>, op: &ops::MatMul) -> Step<Item> {
         let bias = cx.typed(&bias, bias.layout.axes(), a.elem)?;
         name = cx.emit.push("Add", &[&name, &bias], vec![]);
     }
-    let name = cx.relu(name, op.relu);
+    let name = cx.activation(name, op.activation, a.elem)?;
     let dims = cx.output.shape.dims().to_vec();
     let of = if is_open(&left.layout) || !is_open(&right.layout) { &left } else { &right };
     let own = of.layout.dims();
@@ -124,7 +124,7 @@ fn gemm(cx: &mut Cx<'_>, op: &ops::MatMul, a: Item, mut b: Item) -> Step<Item> {
         attributes.push(int("transB", 1));
     }
     let name = cx.emit.push("Gemm", &inputs, attributes);
-    let name = cx.relu(name, op.relu);
+    let name = cx.activation(name, op.activation, a.elem)?;
     Ok(cx.next(name, &a, &[Some(m), None], &[0, 1]))
 }
 

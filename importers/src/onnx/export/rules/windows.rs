@@ -85,7 +85,7 @@ pub(super) fn conv(cx: &mut Cx<'_>, op: &ops::Conv2d) -> Step<Item> {
         let (other, _) = images(cx, if op.bias { 3 } else { 2 })?;
         name = cx.emit.push("Add", &[&name, &other], vec![]);
     }
-    let name = cx.relu(name, op.relu);
+    let name = cx.activation(name, op.activation, x.elem)?;
     Ok(from_images(cx, name, &x, &IMAGES))
 }
 

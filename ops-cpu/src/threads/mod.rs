@@ -1,14 +1,18 @@
 //! The threads of a device.
 
+mod workers;
+
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use rayon::prelude::*;
 use striate_tensor::{Error, Result};
 
-/// A pool of threads, started at the first use that needs more than one.
+use workers::Workers;
+
+/// A number of threads: the one that calls, and workers that are started at the first use that needs
+/// more than one.
 pub(crate) struct Threads {
     count: usize,
-    pool: OnceLock<Option<rayon::ThreadPool>>,
+    workers: OnceLock<Workers>,
 }
 
 impl Threads {
@@ -21,7 +25,7 @@ impl Threads {
         let count = count.or(asked.filter(|&n| n > 0)).unwrap_or_else(|| {
             std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
         });
-        Ok(Threads { count, pool: OnceLock::new() })
+        Ok(Threads { count, workers: OnceLock::new() })
     }
 
     /// How many there are.
@@ -29,32 +33,12 @@ impl Threads {
         self.count
     }
 
-    fn pool(&self) -> Option<&rayon::ThreadPool> {
-        if self.count == 1 {
-            return None;
-        }
-        let start = || {
-            let builder = rayon::ThreadPoolBuilder::new().num_threads(self.count);
-            let pool = builder.thread_name(|i| format!("striate-{i}")).build();
-            pool.inspect_err(|e| log::warn!("no threads could be started, computing on one: {e}"))
-                .ok()
-        };
-        self.pool.get_or_init(start).as_ref()
-    }
-
-    /// Runs it on one of the threads, from where handing out tasks costs least.
-    pub(crate) fn on_pool<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
-        match self.pool() {
-            Some(pool) => pool.install(work),
-            None => work(),
-        }
-    }
-
-    /// Calls `task` with each of `0..tasks`, in any order, on any thread.
+    /// Calls `task` with each of `0..tasks`, in any order, on any thread. Inside of such a task, on its
+    /// own thread.
     pub(crate) fn for_each(&self, tasks: usize, task: impl Fn(usize) + Sync) {
-        match self.pool() {
-            Some(pool) if tasks > 1 => {
-                pool.install(|| (0..tasks).into_par_iter().with_max_len(1).for_each(&task));
+        match self.count {
+            2.. if tasks > 1 => {
+                self.workers.get_or_init(|| Workers::start(self.count - 1)).run(tasks, &task);
             }
             _ => (0..tasks).for_each(task),
         }
@@ -68,13 +52,34 @@ impl Threads {
         task: impl Fn(usize, &mut [T]) + Sync,
     ) {
         let part = part.max(1);
-        match self.pool() {
-            Some(pool) if all.len() > part => pool.install(|| {
-                let parts = all.par_chunks_mut(part).enumerate().with_max_len(1);
-                parts.for_each(|(index, part)| task(index, part));
-            }),
-            _ => all.chunks_mut(part).enumerate().for_each(|(index, part)| task(index, part)),
+        let len = all.len();
+        if len <= part || self.count == 1 {
+            return all.chunks_mut(part).enumerate().for_each(|(index, part)| task(index, part));
         }
+        let all = Parts(all.as_mut_ptr());
+        self.for_each(len.div_ceil(part), |index| {
+            let first = index * part;
+            // SAFETY: parts of different tasks do not overlap and lie inside `all`, which is borrowed
+            // until `for_each` is over.
+            let part =
+                unsafe { std::slice::from_raw_parts_mut(all.at(first), part.min(len - first)) };
+            task(index, part);
+        });
+    }
+}
+
+/// What [`Threads::for_each_part`] hands out in parts.
+struct Parts<T>(*mut T);
+
+// SAFETY: it is only an address; each part is used by one task.
+unsafe impl<T: Send> Sync for Parts<T> {}
+
+impl<T> Parts<T> {
+    /// # Safety
+    /// The offset must be inside what is handed out.
+    unsafe fn at(&self, offset: usize) -> *mut T {
+        // SAFETY: the caller's.
+        unsafe { self.0.add(offset) }
     }
 }
 
