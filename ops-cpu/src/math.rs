@@ -34,7 +34,7 @@ fn series(r: f32) -> f32 {
     p * r * r + r
 }
 
-/// `2^n` for `n` from -126 to 127.
+/// `2^n` for `n` from -126 to 127; zero for -127.
 #[inline(always)]
 fn power_of_two(n: i32) -> f32 {
     f32::from_bits((n.wrapping_add(127) as u32) << 23)
@@ -54,6 +54,14 @@ pub(crate) fn exp(x: f32) -> f32 {
     // Two factors, since 2^n alone may be out of range where the result is not.
     let half = n >> 1;
     (series(r) + 1.0) * power_of_two(half) * power_of_two(n.wrapping_sub(half))
+}
+
+/// `e^x` of what is not positive, in one factor: zero below -87.7, where [`exp`] has denormal numbers.
+#[inline(always)]
+fn exp_of_negative(x: f32) -> f32 {
+    // At -88 the whole number is -127, whose power of two has the bits of zero.
+    let (n, r) = reduce(clamp(x, -88.0, 0.0));
+    (series(r) + 1.0) * power_of_two(n)
 }
 
 /// `e^x - 1` without the loss of digits near 0. Beyond `x = 40` it gives what it gives there.
@@ -107,7 +115,7 @@ pub(crate) fn tanh(x: f32) -> f32 {
 #[inline(always)]
 pub(crate) fn sigmoid(x: f32) -> f32 {
     // With the exponential of a negative number, small results keep their digits.
-    let e = exp(-x.abs());
+    let e = exp_of_negative(-x.abs());
     let numerator = if x < 0.0 { e } else { 1.0 };
     numerator / (1.0 + e)
 }
@@ -117,7 +125,7 @@ pub(crate) fn sigmoid(x: f32) -> f32 {
 /// term.
 #[inline(always)]
 pub(crate) fn softplus(x: f32) -> f32 {
-    let w = exp(-x.abs());
+    let w = exp_of_negative(-x.abs());
     let s = w / (2.0 + w);
     let z = s * s;
     let p = 1.0 / 17.0;
@@ -148,7 +156,7 @@ pub(crate) fn normal_tail(a: f32) -> f32 {
     let p = p * t + 0.119_815_58;
     let p = p * t + 0.139_864_33;
     let p = p * t + 0.139_621_26;
-    p * t * exp(-0.5 * (a * a))
+    p * t * exp_of_negative(-0.5 * (a * a))
 }
 
 /// The error function: up to 1 `x` times a polynomial in `x²`, fitted for the least relative error,
@@ -250,6 +258,9 @@ mod tests {
         assert_eq!(exp(f32::NEG_INFINITY), 0.0);
         assert_eq!(exp(-f32::MAX), 0.0);
         assert_eq!(exp(0.0), 1.0);
+        assert_eq!((exp_of_negative(0.0), exp_of_negative(-0.0)), (1.0, 1.0));
+        assert_eq!((exp_of_negative(-88.0), exp_of_negative(f32::NEG_INFINITY)), (0.0, 0.0));
+        assert_eq!(exp_of_negative(-87.0).to_bits(), exp(-87.0).to_bits());
         assert_eq!(exp(-103.0).to_bits(), 1);
         assert!((f64::from(exp(-95.0)) - (-95.0f64).exp()).abs() < 1e-45);
         assert_eq!(exp_m1(f32::NEG_INFINITY), -1.0);

@@ -276,14 +276,17 @@ impl Tensor {
     /// one, and nothing else is added: see [`conv2d_residual`](Tensor::conv2d_residual)).
     ///
     /// ```
-    /// # use striate_tensor::{Device, Reference, Tensor, ops::Conv2d};
+    /// # use striate_tensor::ops::{Activation, Conv2d};
+    /// # use striate_tensor::{Device, Reference, Tensor};
     /// # fn main() -> striate_tensor::Result<()> {
     /// # let device = Device::new(Reference::new());
     /// // The first layer of AlexNet: 96 kernels of 11x11 over 3 channels.
     /// let images = Tensor::zeros([2, 35, 35, 3], &device)?;
     /// let weights = Tensor::ones([96, 11, 11, 3], &device)?;
     /// let bias = Tensor::ones([96], &device)?;
-    /// let conv = Conv2d { stride: [4, 4], padding: [[1; 2]; 2], activation: Activation::Relu, ..Conv2d::default() };
+    /// let padding = [[1; 2]; 2];
+    /// let activation = Activation::Relu;
+    /// let conv = Conv2d { stride: [4, 4], padding, activation, ..Conv2d::default() };
     /// let y = images.conv2d(&weights, Some(&bias), conv)?;
     /// assert_eq!(y.dims(), [2, 7, 7, 96]);
     /// # Ok(())
@@ -305,7 +308,8 @@ impl Tensor {
     /// the bias and before the ReLU.
     ///
     /// ```
-    /// # use striate_tensor::{Device, Reference, Tensor, ops::Conv2d};
+    /// # use striate_tensor::ops::{Activation, Conv2d};
+    /// # use striate_tensor::{Device, Reference, Tensor};
     /// # fn main() -> striate_tensor::Result<()> {
     /// # let device = Device::new(Reference::new());
     /// // The end of a residual block: its input comes back where it leaves.

@@ -170,7 +170,8 @@ impl Tensor {
     /// whether there is one).
     ///
     /// ```
-    /// # use striate_tensor::{Device, Reference, Tensor, ops::MatMul};
+    /// # use striate_tensor::ops::{Activation, MatMul};
+    /// # use striate_tensor::{Device, Reference, Tensor};
     /// # fn main() -> striate_tensor::Result<()> {
     /// # let device = Device::new(Reference::new());
     /// // A full-connect layer: weights `[out, in]`.
