@@ -4,6 +4,7 @@
 //! cost, its gradient rule and the [`Tensor`] methods that ask for it. [`Op`] is the sum of them.
 //! What an op computes is defined by its plain version in [`reference`](mod@crate::reference).
 
+mod activation;
 mod adaptive;
 mod along;
 mod arg_sort;
@@ -48,6 +49,7 @@ mod unary;
 mod unary_grad;
 mod weighted_cross_entropy;
 
+pub use activation::Activation;
 pub use adaptive::adaptive_windows;
 pub use along::{Scatter, TakeAlong};
 pub use arg_sort::ArgSort;
@@ -257,8 +259,8 @@ ops! {
     LrnGrad(lrn::LrnGrad): &["lrn_grad"], Without(SECOND);
     /// The mean and the variance of each channel.
     Moments(Moments): &["moments"], Of(&[0]);
-    /// Batch normalization, with ReLU where asked.
-    BatchNorm(BatchNorm): &["batch_norm"], Of(&[0, 1, 2, 3]);
+    /// Batch normalization, with an addend and an activation where asked.
+    BatchNorm(BatchNorm): &["batch_norm"], Of(&[0, 1, 2, 3, 4]);
     /// The sums that the gradients of batch normalization are made of.
     BatchNormSums(BatchNormSums): &["batch_norm_sums"], Without(SECOND);
     /// The gradient of batch normalization in its input.
