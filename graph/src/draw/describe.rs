@@ -53,7 +53,14 @@ fn parameters(op: &Op, inputs: &[TensorType]) -> String {
         Op::MaxPool2d(pool) => pooling(pool),
         Op::AvgPool2d(ops::AvgPool2d(pool)) => pooling(pool),
         Op::Resize(resize) => format!(" {}", pair(resize.output)),
-        Op::BatchNorm(norm) => flags(&[("batch", norm.batch), ("relu", norm.relu)]),
+        Op::BatchNorm(norm) => {
+            flags(&[("batch", norm.batch), ("residual", norm.residual)])
+                + &match norm.activation {
+                    ops::Activation::None => String::new(),
+                    ops::Activation::Relu => " +relu".into(),
+                    ops::Activation::Clamp { min, max } => format!(" +clamp {min} to {max}"),
+                }
+        }
         Op::GroupNorm(norm) => match norm.pixelwise {
             true if norm.groups == 1 => " of each pixel".into(),
             true => format!(" groups {} of each pixel", norm.groups),

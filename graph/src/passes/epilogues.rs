@@ -17,9 +17,9 @@ struct Fused {
     output: Value,
 }
 
-/// Makes what follows a convolution or a product part of it: a bias, a residual addend, ReLU; and ReLU
-/// part of batch normalization. *Both*; *exact* for ReLU, *tolerance* an ulp of the largest term for
-/// addends.
+/// Makes what follows a convolution or a product part of it: a bias, a residual addend, ReLU; and a residual
+/// addend, ReLU or a clamp (ReLU6) part of batch normalization. *Both*; *exact* for ReLU and clamps,
+/// *tolerance* an ulp of the largest term for addends.
 ///
 /// The joint node stands where the convolution stood, so that nothing lives longer than before: an addend
 /// is taken up where it is there already. Of two convolutions that are added up, that is the second.
@@ -54,7 +54,8 @@ impl Fused {
     /// Takes up the node that alone reads it, if it can.
     fn absorb(&mut self, graph: &Graph, place: usize, reader: &Node) -> bool {
         let taken = match &reader.op {
-            NodeOp::Op(Op::Unary(ops::Unary { kind: ops::UnaryKind::Relu })) => self.absorb_relu(),
+            NodeOp::Op(Op::Unary(ops::Unary { kind })) => ops::Activation::of(*kind)
+                .is_some_and(|activation| self.absorb_activation(activation)),
             NodeOp::Op(Op::Binary(ops::Binary { kind: ops::BinaryKind::Add })) => {
                 let addend = reader.inputs.iter().copied().find(|&input| input != self.output);
                 addend.is_some_and(|addend| {
@@ -69,18 +70,35 @@ impl Fused {
         taken
     }
 
-    fn absorb_relu(&mut self) -> bool {
+    fn absorb_activation(&mut self, activation: ops::Activation) -> bool {
         let relu = match &mut self.op {
             Op::Conv2d(conv) => &mut conv.relu,
             Op::MatMul(product) => &mut product.relu,
-            Op::BatchNorm(norm) => &mut norm.relu,
+            Op::BatchNorm(norm) => {
+                // The gradient of a clamp is found in what it was given, which an addend would have to be
+                // added to anew; that of ReLU is found in its output.
+                let fits = !norm.residual || activation == ops::Activation::Relu;
+                let taken = fits && norm.activation.is_none();
+                if taken {
+                    norm.activation = activation;
+                }
+                return taken;
+            }
             _ => return false,
         };
-        !std::mem::replace(relu, true)
+        activation == ops::Activation::Relu && !std::mem::replace(relu, true)
     }
 
     fn absorb_addend(&mut self, graph: &Graph, addend: Value) -> bool {
         let (y, ty) = (graph.ty(self.output), graph.ty(addend));
+        if let Op::BatchNorm(norm) = &mut self.op {
+            let taken = ty == y && !norm.residual && norm.activation.is_none();
+            if taken {
+                norm.residual = true;
+                self.inputs.push(addend);
+            }
+            return taken;
+        }
         let (bias, relu) = match &mut self.op {
             Op::Conv2d(conv) => (&mut conv.bias, conv.relu),
             Op::MatMul(product) => (&mut product.bias, product.relu),

@@ -53,7 +53,13 @@ impl<'a> Fold<'a> {
     fn of(graph: &'a Graph, fixed: &[bool], place: usize, reader: usize) -> Option<Self> {
         let (linear, norm) = (graph.nodes().get(place)?, graph.nodes().get(reader)?);
         let NodeOp::Op(Op::BatchNorm(op)) = &norm.op else { return None };
-        let (true, false) = (norm.inputs.first() == Some(&linear.output), op.batch) else {
+        let relu = match op.activation {
+            ops::Activation::None => false,
+            ops::Activation::Relu => true,
+            ops::Activation::Clamp { .. } => return None,
+        };
+        let stays = op.batch || op.residual;
+        let (true, false) = (norm.inputs.first() == Some(&linear.output), stays) else {
             return None;
         };
         let is_given = |value: &Value| {
@@ -68,11 +74,11 @@ impl<'a> Fold<'a> {
         let channels = *graph.ty(linear.output).shape.dims().last()?;
         let (op, epsilon, over_weights) = match &linear.op {
             NodeOp::Op(Op::Conv2d(conv)) if !conv.relu && !conv.residual => {
-                let joint = ops::Conv2d { bias: true, relu: op.relu, ..*conv };
+                let joint = ops::Conv2d { bias: true, relu, ..*conv };
                 (joint.into(), op.epsilon, Shape::new(&[channels, 1, 1, 1]).ok()?)
             }
             NodeOp::Op(Op::MatMul(product)) if !product.relu && weights.rank() == 2 => {
-                let joint = ops::MatMul { bias: true, relu: op.relu, ..*product };
+                let joint = ops::MatMul { bias: true, relu, ..*product };
                 let over_weights = match product.transpose_b {
                     true => Shape::new(&[channels, 1]).ok()?,
                     false => Shape::new(&[channels]).ok()?,

@@ -5,8 +5,9 @@ use super::{UnaryGrad, UnaryKind};
 use crate::{Error, Result, Tensor};
 
 /// A function that an op applies to its result before it writes it: one whose slope is 1 or 0.
+///
+/// Every backend computes all of them, so that a new one has to be a new version.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-#[non_exhaustive]
 pub enum Activation {
     /// None: the result as it is.
     #[default]

@@ -2,7 +2,7 @@
 
 use striate_tensor::ops;
 
-use super::elementwise::affine;
+use super::elementwise::{affine, clip};
 use super::movement::place;
 use super::products::reduced;
 use super::{Cx, Step, same_atoms};
@@ -38,6 +38,9 @@ pub(super) fn batch(cx: &mut Cx<'_>, op: &ops::BatchNorm) -> Step<Item> {
     if op.batch {
         return refuse("it is normalized by the statistics of a batch, as in training");
     }
+    if op.residual {
+        return refuse("an addend is part of it: export the graph before passes join nodes");
+    }
     let (name, x) = channels_second(cx)?;
     let group = x.layout.file()[1].clone();
     let moments = cx.input(1)?;
@@ -65,7 +68,11 @@ pub(super) fn batch(cx: &mut Cx<'_>, op: &ops::BatchNorm) -> Step<Item> {
     }
     let inputs = [&*name, &*names[0], &*names[1], &*names[2], &*names[3]];
     let name = cx.emit.push("BatchNormalization", &inputs, vec![float("epsilon", op.epsilon)]);
-    let name = cx.relu(name, op.relu);
+    let name = match op.activation {
+        ops::Activation::None => name,
+        ops::Activation::Relu => cx.relu(name, true),
+        ops::Activation::Clamp { min, max } => clip(cx, &name, [min, max], x.elem)?,
+    };
     Ok(Item { at: At::Value(name), ..x })
 }
 
