@@ -78,7 +78,7 @@ fn run(op: &str, of: &Parameters, [x, weight, bias]: [&Tensor; 3]) -> Result<Ten
     let epsilon = of.epsilon;
     match op {
         "batch_norm" => {
-            let norm = BatchNorm { epsilon, batch: true, relu: false };
+            let norm = BatchNorm { epsilon, batch: true, ..BatchNorm::default() };
             x.batch_norm(&x.detach().moments()?, weight, bias, norm)
         }
         "layer_norm" => x.layer_norm(weight, bias, epsilon),

@@ -284,12 +284,18 @@ fn others(batch: usize, cases: &mut Vec<OpCase>) -> Result<()> {
     // After the first convolution of a residual network.
     let x = (&[batch, 112, 112, 64][..], DType::F32);
     let (pairs, each) = ((&[2, 64][..], DType::F32), (&[64][..], DType::F32));
-    let norm = BatchNorm { epsilon: 1e-5, batch: true, relu: true };
+    let activation = Activation::Relu;
+    let norm = BatchNorm { batch: true, activation, ..BatchNorm::default() };
     add("activation", Moments.into(), &[x])?;
     add("activation", norm.into(), &[x, pairs, each, each])?;
-    add("activation", BatchNormSums.into(), &[x, x, pairs])?;
-    let grad = BatchNormGrad { epsilon: norm.epsilon };
-    add("activation", grad.into(), &[x, x, pairs, pairs, each])?;
+    let residual = BatchNorm { residual: true, ..norm };
+    add("activation/residual", residual.into(), &[x, pairs, each, each, x])?;
+    add("activation", BatchNormSums::default().into(), &[x, x, pairs])?;
+    let sums = BatchNormSums { epsilon: norm.epsilon, activation };
+    add("activation/masked", sums.into(), &[x, x, pairs, each, each])?;
+    add("activation", BatchNormGrad::default().into(), &[x, x, pairs, pairs, each])?;
+    let grad = BatchNormGrad { epsilon: norm.epsilon, activation };
+    add("activation/masked", grad.into(), &[x, x, pairs, pairs, each, each])?;
     add("channels", BatchNormScaleGrad { epsilon: norm.epsilon }.into(), &[pairs, pairs])?;
     add("channels", RunningMoments { momentum: 0.1, count: 12_544 }.into(), &[pairs, pairs])?;
     let f32 = |dims: &'static [usize]| (dims, DType::F32);
@@ -332,7 +338,7 @@ fn others(batch: usize, cases: &mut Vec<OpCase>) -> Result<()> {
         ("pointwise/7x160-960", 7, 160, 960),
         ("pointwise/7x960-160", 7, 960, 160),
     ] {
-        let conv = Conv2d { bias: true, activation: Activation::Relu6, ..Conv2d::default() };
+        let conv = Conv2d { bias: true, activation: Activation::RELU6, ..Conv2d::default() };
         let (x, weights, bias) = ([batch, rows, rows, channels], [out, 1, 1, channels], [out]);
         let inputs = [&x[..], &weights, &bias].map(|dims| (dims, DType::F32));
         add(place, conv.into(), &inputs)?;

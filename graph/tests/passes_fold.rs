@@ -49,7 +49,11 @@ fn a_convolution_takes_up_the_normalization_after_it() {
     let tensor = |values: &[f32], dims: &[usize]| {
         Tensor::from_vec(values.to_vec(), Shape::new(dims).unwrap(), &device).unwrap()
     };
-    let norm = ops::BatchNorm { epsilon: 0.0, batch: false, relu: true };
+    let norm = ops::BatchNorm {
+        epsilon: 0.0,
+        activation: ops::Activation::Relu,
+        ..ops::BatchNorm::default()
+    };
     let conv = ops::Conv2d { bias: true, ..ops::Conv2d::default() };
     for dtype in [DType::F32, DType::F16] {
         let tensors = Tensors {

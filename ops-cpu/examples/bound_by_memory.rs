@@ -96,12 +96,21 @@ fn cases() -> Vec<Case> {
         ("batch norm, 32x14x14x256", vec![32, 14, 14, 256]),
     ] {
         let (c, pair) = (vec![x[3]], vec![2, x[3]]);
-        let norm = BatchNorm { epsilon: 1e-5, batch: true, relu: true };
+        let activation = Activation::Relu;
+        let norm = BatchNorm { batch: true, activation, ..BatchNorm::default() };
+        let residual = BatchNorm { residual: true, ..norm };
         add(what, Moments.into(), vec![x.clone()]);
         add(what, norm.into(), vec![x.clone(), pair.clone(), c.clone(), c.clone()]);
-        add(what, BatchNormSums.into(), vec![x.clone(), x.clone(), pair.clone()]);
-        let grad = BatchNormGrad { epsilon: 1e-5 };
-        add(what, grad.into(), vec![x.clone(), x, pair.clone(), pair, c]);
+        let operands = vec![x.clone(), pair.clone(), c.clone(), c.clone(), x.clone()];
+        add(what, residual.into(), operands);
+        let operands = vec![x.clone(), x.clone(), pair.clone()];
+        add(what, BatchNormSums::default().into(), operands.clone());
+        let sums = BatchNormSums { epsilon: 1e-5, activation };
+        add(what, sums.into(), [operands, vec![c.clone(), c.clone()]].concat());
+        let operands = vec![x.clone(), x, pair.clone(), pair, c.clone()];
+        add(what, BatchNormGrad::default().into(), operands.clone());
+        let grad = BatchNormGrad { epsilon: 1e-5, activation };
+        add(what, grad.into(), [operands, vec![c]].concat());
     }
     for (what, norm, x) in [
         ("layer norm, 8x56x56x96", GroupNorm::layer(1e-6), vec![8, 56, 56, 96]),

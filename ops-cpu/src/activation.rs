@@ -7,11 +7,11 @@ use crate::simd::{Kernel, Simd};
 use crate::unary::{gelu, gelu_erf, hard_sigmoid, mish, silu};
 
 /// What an activation makes of a vector, for those that are a single instruction or two.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum InRegisters {
     None,
     Relu,
-    Relu6,
+    Clamp(f32, f32),
 }
 
 impl InRegisters {
@@ -19,7 +19,7 @@ impl InRegisters {
     pub(crate) fn split(activation: Activation) -> (Self, Activation) {
         match activation {
             Activation::Relu => (InRegisters::Relu, Activation::None),
-            Activation::Relu6 => (InRegisters::Relu6, Activation::None),
+            Activation::Clamp { min, max } => (InRegisters::Clamp(min, max), Activation::None),
             after => (InRegisters::None, after),
         }
     }
@@ -29,7 +29,7 @@ impl InRegisters {
         match self {
             InRegisters::None => x,
             InRegisters::Relu => simd.relu(x),
-            InRegisters::Relu6 => simd.relu6(x),
+            InRegisters::Clamp(min, max) => simd.clamp(x, simd.splat(min), simd.splat(max)),
         }
     }
 }
@@ -46,7 +46,7 @@ pub(crate) fn activate(activation: Activation, values: &mut [f32]) {
     }
     match activation {
         Activation::Relu => by!(|x: f32| if x < 0.0 { 0.0 } else { x }),
-        Activation::Relu6 => by!(|x: f32| clamp(x, 0.0, 6.0)),
+        Activation::Clamp { min, max } => by!(|x: f32| clamp(x, min, max)),
         Activation::Sigmoid => by!(sigmoid),
         Activation::HardSigmoid => by!(hard_sigmoid),
         Activation::HardSwish => by!(|x: f32| x * hard_sigmoid(x)),

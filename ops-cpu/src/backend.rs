@@ -212,7 +212,7 @@ fn execute(
         Op::Lrn(op) => Some(lrn::lrn(cx, op, inputs, output)?),
         Op::Moments(_) => Some(batch_norm::moments(cx, inputs, output)?),
         Op::BatchNorm(op) => Some(batch_norm::batch_norm(cx, op, inputs, output)?),
-        Op::BatchNormSums(_) => Some(batch_norm::sums(cx, inputs, output)?),
+        Op::BatchNormSums(op) => Some(batch_norm::sums(cx, op, inputs, output)?),
         Op::BatchNormGrad(op) => Some(batch_norm::grad(cx, op, inputs, output)?),
         Op::BatchNormScaleGrad(op) => Some(batch_norm::scale_grad(cx, op, inputs, output)?),
         Op::RunningMoments(op) => Some(batch_norm::running_moments(cx, op, inputs, output)?),

@@ -38,18 +38,19 @@ pub(crate) fn moments(
     output: &TensorType,
 ) -> Result<Memory> {
     let cut = Cut::new(x.len() / channels.max(1), channels);
-    let partial = cut.partial::<Squares>(cx, [x, x], None, |centers, rows, pairs| {
-        // The mean and `Σ (x - mean)²` of a part. With Δ = mean - center the second is Σ d² -
-        // rows · Δ²; as the center is one of the rows, that difference is at least rows · Δ² /
-        // (rows - 1), so f64 loses no more digits to it than the number of rows has.
-        let rows = rows as f64;
-        for ((first, second), &center) in pairs.zip(centers) {
-            let off = *first / rows;
-            let squares = *second - *first * off;
-            *second = if squares < 0.0 { 0.0 } else { squares };
-            *first = center + off;
-        }
-    })?;
+    let partial =
+        cut.partial::<Squares, _>(cx, [x, x], None, Unmasked, |centers, rows, pairs| {
+            // The mean and `Σ (x - mean)²` of a part. With Δ = mean - center the second is Σ d² -
+            // rows · Δ²; as the center is one of the rows, that difference is at least rows · Δ² /
+            // (rows - 1), so f64 loses no more digits to it than the number of rows has.
+            let rows = rows as f64;
+            for ((first, second), &center) in pairs.zip(centers) {
+                let off = *first / rows;
+                let squares = *second - *first * off;
+                *second = if squares < 0.0 { 0.0 } else { squares };
+                *first = center + off;
+            }
+        })?;
     let count = cut.rows as f64;
     cut.joined(cx, &partial, output, |parts, [means, squares]| {
         for (part, [first, _]) in parts.clone() {
@@ -70,22 +71,48 @@ pub(crate) fn moments(
     })
 }
 
-/// `Σ dy` and `Σ dy · (x - mean)` of each channel, as f32 `[2, channels]`.
-pub(crate) fn products(
+/// `Σ dy` and `Σ dy · (x - mean)` of each channel, as f32 `[2, channels]`, with what takes the place of `dy`.
+pub(crate) fn products<M: Mask>(
     cx: &Context,
     operands: [&[f32]; 2],
     means: &[f32],
+    mask: M,
     output: &TensorType,
 ) -> Result<Memory> {
     let channels = means.len();
     let cut = Cut::new(operands[0].len() / channels.max(1), channels);
-    let partial = cut.partial::<Products>(cx, operands, Some(means), |_, _, _| {})?;
+    let partial = cut.partial::<Products, M>(cx, operands, Some(means), mask, |_, _, _| {})?;
     cut.joined(cx, &partial, output, |parts, [firsts, seconds]| {
         for (_, [first, second]) in parts {
             firsts.iter_mut().zip(first).for_each(|(sum, first)| *sum += first);
             seconds.iter_mut().zip(second).for_each(|(sum, second)| *sum += second);
         }
     })
+}
+
+/// What takes the place of `dy` in sums.
+pub(crate) trait Mask: Copy + Sync {
+    /// Of so many columns from one on. A line is one row of all channels, or several where these are few.
+    fn columns(self, column: usize, width: usize) -> Self;
+
+    /// For column `i` of a line.
+    fn of(self, i: usize, x: f32, dy: f32) -> f32;
+}
+
+/// `dy` itself.
+#[derive(Clone, Copy)]
+pub(crate) struct Unmasked;
+
+impl Mask for Unmasked {
+    #[inline(always)]
+    fn columns(self, _: usize, _: usize) -> Self {
+        Unmasked
+    }
+
+    #[inline(always)]
+    fn of(self, _: usize, _: f32, dy: f32) -> f32 {
+        dy
+    }
 }
 
 /// How the work is cut.
@@ -117,11 +144,12 @@ impl Cut {
     /// The sums of each part and strip, `[parts, strips, 2, strip]`, as `finish` leaves them. It is
     /// given the centers, the number of rows, and the pairs of sums. A center is what is taken off
     /// `x`: a number of the part itself where none are given.
-    fn partial<T: Terms>(
+    fn partial<T: Terms, M: Mask>(
         &self,
         cx: &Context,
         [x, dy]: [&[f32]; 2],
         centers: Option<&[f32]>,
+        mask: M,
         finish: impl Fn(&[f64], usize, std::iter::Zip<Each<'_>, Each<'_>>) + Sync,
     ) -> Result<Memory> {
         let Cut { channels, strip, strips, .. } = *self;
@@ -144,7 +172,7 @@ impl Cut {
             let (first, second) = (&mut first[..own.len()], &mut second[..own.len()]);
             let sums = [&mut *first, &mut *second];
             let terms = PhantomData::<T>;
-            cx.level.run(Sums { x, dy, channels, column, centers: own, sums, terms });
+            cx.level.run(Sums { x, dy, channels, column, centers: own, sums, mask, terms });
             finish(own, rows, first.iter_mut().zip(second));
         });
         Ok(partial)
@@ -239,7 +267,7 @@ impl Terms for Products {
 }
 
 /// The sums of some rows, for the channels from `column` on.
-struct Sums<'a, T> {
+struct Sums<'a, T, M> {
     /// `[rows, channels]`
     x: &'a [f32],
     dy: &'a [f32],
@@ -247,20 +275,21 @@ struct Sums<'a, T> {
     column: usize,
     centers: &'a [f64],
     sums: [&'a mut [f64]; 2],
+    mask: M,
     terms: PhantomData<T>,
 }
 
-impl<T: Terms> Kernel for Sums<'_, T> {
+impl<T: Terms, M: Mask> Kernel for Sums<'_, T, M> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        let Sums { x, dy, channels, column, centers, sums: [first, second], terms: _ } = self;
+        let Sums { x, dy, channels, column, centers, sums: [first, second], mask, terms: _ } = self;
         first.fill(0.0);
         second.fill(0.0);
         let in_line = rows_in_line(channels);
         if in_line == 1 {
-            let matrix = Matrix { x, dy, pitch: channels, column };
+            let matrix = Matrix { x, dy, pitch: channels, column, mask };
             return matrix.add::<T>(x.len() / channels, centers, first, second);
         }
         // Few channels: all of them, several rows at a time, then those of a channel together.
@@ -273,11 +302,11 @@ impl<T: Terms> Kernel for Sums<'_, T> {
             centers_of_row.copy_from_slice(centers);
         }
         let lines = x.len() / width;
-        let matrix = Matrix { x, dy, pitch: width, column: 0 };
+        let matrix = Matrix { x, dy, pitch: width, column: 0, mask };
         matrix.add::<T>(lines, wide_centers, a, b);
         let (rest, rest_dy) = (&x[lines * width..], &dy[lines * width..]);
         let rows = rest.len() / channels;
-        let matrix = Matrix { x: rest, dy: rest_dy, pitch: channels, column: 0 };
+        let matrix = Matrix { x: rest, dy: rest_dy, pitch: channels, column: 0, mask };
         matrix.add::<T>(rows, centers, first, second);
         for (a, b) in a.chunks_exact(channels).zip(b.chunks_exact(channels)) {
             first.iter_mut().zip(a).for_each(|(sum, a)| *sum += a);
@@ -287,20 +316,22 @@ impl<T: Terms> Kernel for Sums<'_, T> {
 }
 
 /// Columns of two matrices, from `column` on, with `pitch` elements from one line to the next.
-struct Matrix<'a> {
+struct Matrix<'a, M> {
     x: &'a [f32],
     dy: &'a [f32],
     pitch: usize,
     column: usize,
+    mask: M,
 }
 
-impl Matrix<'_> {
+impl<M: Mask> Matrix<'_, M> {
     /// Adds the terms of so many lines to the sums of the columns, of which there are as many as
     /// centers.
     #[inline(always)]
     fn add<T: Terms>(&self, lines: usize, centers: &[f64], first: &mut [f64], second: &mut [f64]) {
         let width = centers.len();
         let (first, second) = (&mut first[..width], &mut second[..width]);
+        let mask = self.mask.columns(self.column, width);
         let line = |of: usize| {
             let at = of * self.pitch + self.column;
             (&self.x[at..at + width], &self.dy[at..at + width])
@@ -309,7 +340,9 @@ impl Matrix<'_> {
             let ((x0, dy0), (x1, dy1)) = (line(at), line(at + 1));
             let ((x2, dy2), (x3, dy3)) = (line(at + 2), line(at + 3));
             for i in 0..width {
-                let of = |x: &[f32], dy: &[f32]| T::terms(f64::from(x[i]) - centers[i], dy[i]);
+                let of = |x: &[f32], dy: &[f32]| {
+                    T::terms(f64::from(x[i]) - centers[i], mask.of(i, x[i], dy[i]))
+                };
                 let [a0, b0] = of(x0, dy0);
                 let [a1, b1] = of(x1, dy1);
                 let [a2, b2] = of(x2, dy2);
@@ -321,7 +354,8 @@ impl Matrix<'_> {
         for at in lines - lines % LINES..lines {
             let (x, dy) = line(at);
             for i in 0..width {
-                let [a, b] = T::terms(f64::from(x[i]) - centers[i], dy[i]);
+                let dy = mask.of(i, x[i], dy[i]);
+                let [a, b] = T::terms(f64::from(x[i]) - centers[i], dy);
                 first[i] += a;
                 second[i] += b;
             }

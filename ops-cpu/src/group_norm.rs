@@ -9,7 +9,7 @@ use striate_tensor::ops::{GroupExtents, GroupNorm};
 use striate_tensor::{Operand, Result, Shape, TensorType};
 
 use crate::batch_norm::{Coefficients, Normalize};
-use crate::channels;
+use crate::channels::{self, Unmasked};
 use crate::context::Context;
 use crate::elementwise::PART_ELEMS;
 use crate::memory::Memory;
@@ -195,7 +195,7 @@ fn products_of_image(
 ) -> Result<Memory> {
     let pairs = TensorType::f32(Shape::new(&[2, e.channels])?);
     let means: Vec<f32> = (0..e.channels).map(|c| groups[c / e.per_group()][0] as f32).collect();
-    channels::products(cx, operands, &means, &pairs)
+    channels::products(cx, operands, &means, Unmasked, &pairs)
 }
 
 fn inverse(variance: f64, epsilon: f32) -> f64 {

@@ -178,7 +178,7 @@ fn composed([x, scale, shift]: [&Tensor; 3], norm: BatchNorm) -> Result<Tensor> 
     let centered = x.sub(&x.reduce(ReduceKind::Mean, &batch, true)?)?;
     let variance = centered.square()?.reduce(ReduceKind::Mean, &batch, true)?;
     let y = centered.mul(&variance.affine(1.0, norm.epsilon)?.rsqrt()?)?.mul(scale)?.add(shift)?;
-    if norm.relu { y.relu() } else { Ok(y) }
+    if norm.activation == Activation::Relu { y.relu() } else { Ok(y) }
 }
 
 /// Batch normalization and its gradients: few channels, which are taken several rows at a time; many,
@@ -188,7 +188,8 @@ fn batch_normalization_is_the_formula_composed_of_other_ops() {
     let shapes: [&[usize]; 6] =
         [&[40, 7], &[3, 9, 11, 1], &[2, 150, 151, 3], &[2, 31, 33, 64], &[5, 700], &[3, 7, 1030]];
     for (dims, relu) in shapes.into_iter().flat_map(|dims| [(dims, false), (dims, true)]) {
-        let norm = BatchNorm { epsilon: 1e-3, batch: true, relu };
+        let activation = Activation::relu(relu);
+        let norm = BatchNorm { epsilon: 1e-3, batch: true, activation, ..BatchNorm::default() };
         let expected = outcome(dims, &Device::new(Reference), |t| composed(t, norm));
         for level in Level::available() {
             let device = Device::new(Cpu::with_level(Some(2), level).unwrap());

@@ -19,12 +19,19 @@ pub(crate) struct Shader {
 }
 
 /// A shader from a file beside the one that launches it, behind the functions that all share, and
-/// behind a file of what it shares with its neighbours if one is named. After a semicolon: functions
-/// that make more of its text, from tables that Rust has as well.
+/// behind files of what it shares with its neighbours if any are named. After a semicolon: functions
+/// that make more of its text, from tables that Rust has as well. A file of which several shaders are
+/// made has a name for each before it.
 macro_rules! shader {
-    ($file:literal, $outputs:literal, $inputs:literal $(, $shared:literal)? $(; $($made:path),+)?) => {
+    ($file:literal, $outputs:literal, $inputs:literal $(, $shared:literal)* $(; $($made:path),+)?) => {
+        $crate::pipelines::shader!($file = $file, $outputs, $inputs $(, $shared)* $(; $($made),+)?)
+    };
+    (
+        $name:literal = $file:literal, $outputs:literal, $inputs:literal
+        $(, $shared:literal)* $(; $($made:path),+)?
+    ) => {
         $crate::pipelines::Shader {
-            name: $file,
+            name: $name,
             source: std::sync::LazyLock::new(|| {
                 let written = concat!(
                     include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/kernels/prelude.wgsl")),
@@ -32,7 +39,7 @@ macro_rules! shader {
                     $(
                         include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/kernels/", $shared)),
                         "\n",
-                    )?
+                    )*
                     include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/kernels/", $file)),
                 );
                 [written.to_string() $($(, $made())+)?].concat()

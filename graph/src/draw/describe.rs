@@ -21,6 +21,15 @@ pub(super) fn describe(op: &NodeOp, inputs: &[TensorType]) -> String {
     text
 }
 
+/// What is applied to the results of an op.
+fn activation(activation: ops::Activation) -> String {
+    match activation {
+        ops::Activation::None => String::new(),
+        ops::Activation::Clamp { min, max } => format!(" +clamp {min} to {max}"),
+        activation => format!(" +{}", activation.name()),
+    }
+}
+
 fn parameters(op: &Op, inputs: &[TensorType]) -> String {
     match op {
         Op::Conv2d(conv) => {
@@ -30,8 +39,8 @@ fn parameters(op: &Op, inputs: &[TensorType]) -> String {
             };
             let mut text = window(kernel, conv.stride, conv.padding);
             text.push_str(&spread(conv.dilation, conv.groups));
-            let activation = (conv.activation.name(), conv.activation.is_some());
-            text + &flags(&[("bias", conv.bias), ("residual", conv.residual), activation])
+            text + &flags(&[("bias", conv.bias), ("residual", conv.residual)])
+                + &activation(conv.activation)
         }
         Op::ConvTranspose2d(conv) => {
             let kernel = match inputs.get(1).map(|weights| weights.shape.dims()) {
@@ -49,13 +58,15 @@ fn parameters(op: &Op, inputs: &[TensorType]) -> String {
             let transposed =
                 transposed.iter().filter(|(_, is)| *is).map(|(name, _)| format!(" {name}ᵀ"));
             let transposed: String = transposed.collect();
-            let activation = (product.activation.name(), product.activation.is_some());
-            transposed + &flags(&[("bias", product.bias), activation])
+            transposed + &flags(&[("bias", product.bias)]) + &activation(product.activation)
         }
         Op::MaxPool2d(pool) => pooling(pool),
         Op::AvgPool2d(ops::AvgPool2d(pool)) => pooling(pool),
         Op::Resize(resize) => format!(" {}", pair(resize.output)),
-        Op::BatchNorm(norm) => flags(&[("batch", norm.batch), ("relu", norm.relu)]),
+        Op::BatchNorm(norm) => {
+            flags(&[("batch", norm.batch), ("residual", norm.residual)])
+                + &activation(norm.activation)
+        }
         Op::GroupNorm(norm) => match norm.pixelwise {
             true if norm.groups == 1 => " of each pixel".into(),
             true => format!(" groups {} of each pixel", norm.groups),

@@ -1,6 +1,6 @@
 //! What an op can do to its output before it writes it.
 
-use striate_tensor::ops::{Activation, Unary, UnaryKind};
+use striate_tensor::ops::{Activation, Unary};
 use striate_tensor::{Op, Shape, ops};
 
 use super::rewrite::{Rewrite, is_before, sole_readers};
@@ -20,9 +20,9 @@ struct Fused {
     all_activations: bool,
 }
 
-/// Makes what follows a convolution or a product part of it: a bias, a residual addend, ReLU; and ReLU
-/// part of batch normalization. *Both*; *exact* for ReLU, *tolerance* an ulp of the largest term for
-/// addends.
+/// Makes what follows a convolution or a product part of it: a bias, a residual addend, ReLU; and a residual
+/// addend, ReLU or a clamp (ReLU6) part of batch normalization. *Both*; *exact* for ReLU and clamps,
+/// *tolerance* an ulp of the largest term for addends.
 pub(super) fn epilogues(graph: &Graph) -> Result<Option<Graph>> {
     join(graph, false)
 }
@@ -66,7 +66,9 @@ impl Fused {
     /// Takes up the node that alone reads it, if it can.
     fn absorb(&mut self, graph: &Graph, place: usize, reader: &Node) -> bool {
         let taken = match &reader.op {
-            NodeOp::Op(Op::Unary(Unary { kind })) => self.absorb_activation(*kind),
+            NodeOp::Op(Op::Unary(Unary { kind })) => {
+                Activation::of(*kind).is_some_and(|activation| self.absorb_activation(activation))
+            }
             NodeOp::Op(Op::Binary(ops::Binary { kind: ops::BinaryKind::Add })) => {
                 let addend = reader.inputs.iter().copied().find(|&input| input != self.output);
                 addend.is_some_and(|addend| {
@@ -81,29 +83,35 @@ impl Fused {
         taken
     }
 
-    fn absorb_activation(&mut self, kind: UnaryKind) -> bool {
-        if kind != UnaryKind::Relu && !self.all_activations {
-            return false;
-        }
-        let activation = match &mut self.op {
-            Op::Conv2d(conv) => &mut conv.activation,
-            Op::MatMul(product) => &mut product.activation,
-            Op::BatchNorm(norm) if kind == UnaryKind::Relu => {
-                return !std::mem::replace(&mut norm.relu, true);
+    fn absorb_activation(&mut self, activation: Activation) -> bool {
+        let is_relu = activation == Activation::Relu;
+        let (own, fits) = match &mut self.op {
+            Op::Conv2d(conv) => (&mut conv.activation, is_relu || self.all_activations),
+            Op::MatMul(product) => (&mut product.activation, is_relu || self.all_activations),
+            Op::BatchNorm(norm) => {
+                // The gradient of a clamp is found in what it was given, which an addend would have to be
+                // added to anew; that of ReLU is found in its output.
+                (&mut norm.activation, is_relu || (activation.is_mask() && !norm.residual))
             }
             _ => return false,
         };
-        match Activation::of(kind) {
-            Some(of_kind) if activation.is_none() => {
-                *activation = of_kind;
-                true
-            }
-            _ => false,
+        let taken = fits && own.is_none();
+        if taken {
+            *own = activation;
         }
+        taken
     }
 
     fn absorb_addend(&mut self, graph: &Graph, addend: Value) -> bool {
         let (y, ty) = (graph.ty(self.output), graph.ty(addend));
+        if let Op::BatchNorm(norm) = &mut self.op {
+            let taken = ty == y && !norm.residual && norm.activation.is_none();
+            if taken {
+                norm.residual = true;
+                self.inputs.push(addend);
+            }
+            return taken;
+        }
         let (bias, activation) = match &mut self.op {
             Op::Conv2d(conv) => (&mut conv.bias, conv.activation),
             Op::MatMul(product) => (&mut product.bias, product.activation),

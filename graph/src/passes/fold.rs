@@ -53,7 +53,9 @@ impl<'a> Fold<'a> {
     fn of(graph: &'a Graph, fixed: &[bool], place: usize, reader: usize) -> Option<Self> {
         let (linear, norm) = (graph.nodes().get(place)?, graph.nodes().get(reader)?);
         let NodeOp::Op(Op::BatchNorm(op)) = &norm.op else { return None };
-        let (true, false) = (norm.inputs.first() == Some(&linear.output), op.batch) else {
+        let activation = op.activation;
+        let stays = op.batch || op.residual;
+        let (true, false) = (norm.inputs.first() == Some(&linear.output), stays) else {
             return None;
         };
         let is_given = |value: &Value| {
@@ -68,14 +70,12 @@ impl<'a> Fold<'a> {
         let channels = *graph.ty(linear.output).shape.dims().last()?;
         let (op, epsilon, over_weights) = match &linear.op {
             NodeOp::Op(Op::Conv2d(conv)) if conv.activation.is_none() && !conv.residual => {
-                let activation = ops::Activation::relu(op.relu);
                 let joint = ops::Conv2d { bias: true, activation, ..*conv };
                 (joint.into(), op.epsilon, Shape::new(&[channels, 1, 1, 1]).ok()?)
             }
             NodeOp::Op(Op::MatMul(product))
                 if product.activation.is_none() && weights.rank() == 2 =>
             {
-                let activation = ops::Activation::relu(op.relu);
                 let joint = ops::MatMul { bias: true, activation, ..*product };
                 let over_weights = match product.transpose_b {
                     true => Shape::new(&[channels, 1]).ok()?,

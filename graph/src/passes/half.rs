@@ -86,6 +86,8 @@ fn narrowed(op: &NodeOp, operands: usize) -> usize {
             operands
         }
         // Statistics stay.
+        // An addend has the type of the first operand, and stands behind what stays.
+        Op::BatchNorm(norm) if norm.residual => 0,
         Op::BatchNorm(_) | Op::GroupNorm(_) => 1,
         _ => 0,
     }

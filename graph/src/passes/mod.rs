@@ -9,7 +9,7 @@
 //! | [`constants`](Passes::constants) | inference | exact |
 //! | [`permutes`](Passes::permutes) | both | exact |
 //! | [`fold_batch_norm`](Passes::fold_batch_norm) | inference | 1e-5 of the largest magnitude |
-//! | [`epilogues`](Passes::epilogues) | both | exact for ReLU; an addend rounds once less |
+//! | [`epilogues`](Passes::epilogues) | both | exact for ReLU and clamps; an addend rounds once less |
 //! | [`activations`](Passes::activations) | inference | exact |
 //! | [`dead`](Passes::dead) | both | exact |
 //! | [`half`](Passes::half) | inference, where asked for | 1e-2 of the largest magnitude |
@@ -29,10 +29,11 @@ use crate::{Graph, Result};
 /// Which passes are applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Passes {
-    /// A bias, a residual addend and ReLU become part of the convolution or product before them, and
-    /// ReLU part of batch normalization. *Both* training and inference: ReLU's gradient is found in
-    /// its output. ReLU is *exact*. With an addend the sum is rounded once and no more twice:
-    /// *tolerance* an ulp of the largest term.
+    /// A bias, a residual addend and ReLU become part of the convolution or product before them; a
+    /// residual addend, ReLU or a clamp part of batch normalization. *Both* training and inference:
+    /// ReLU's gradient is found in its output, or in the operand of batch normalization. ReLU and
+    /// clamps are *exact*. With an addend the sum is rounded once and no more twice: *tolerance* an
+    /// ulp of the largest term.
     pub epilogues: bool,
     /// Activations become part of the convolution or product before them. *Inference*, with
     /// [`epilogues`](Passes::epilogues) alone; *exact* in f32.

@@ -29,6 +29,7 @@ pub enum Kind {
     Bias,
     Residual,
     Relu,
+    Clamp,
     Concatenate,
     Permute,
     PermuteBack,
@@ -41,7 +42,7 @@ pub enum Kind {
     Dropout,
 }
 
-const KINDS: [(u32, Kind); 19] = [
+const KINDS: [(u32, Kind); 20] = [
     (6, Kind::Conv),
     (3, Kind::ConvNorm),
     (3, Kind::Block),
@@ -51,6 +52,7 @@ const KINDS: [(u32, Kind); 19] = [
     (4, Kind::Bias),
     (5, Kind::Residual),
     (6, Kind::Relu),
+    (2, Kind::Clamp),
     (1, Kind::Concatenate),
     (3, Kind::Permute),
     (3, Kind::PermuteBack),
@@ -221,7 +223,12 @@ impl Builder<'_> {
                 let moments = self.moments(channels);
                 let scale = self.parameter(&[channels], 1.0, weights);
                 let shift = self.parameter(&[channels], 1.0, weights);
-                let norm = ops::BatchNorm { relu: die(2, 5) == 0, ..ops::BatchNorm::default() };
+                let activation = match die(2, 5) {
+                    0 => ops::Activation::Relu,
+                    1 => ops::Activation::Clamp { min: -0.5, max: 0.75 },
+                    _ => ops::Activation::None,
+                };
+                let norm = ops::BatchNorm { activation, ..ops::BatchNorm::default() };
                 self.graph.push(name, norm, &[x, moments, scale, shift]).unwrap()
             }
             Kind::NormOfBatch => {
@@ -235,7 +242,8 @@ impl Builder<'_> {
                 let count = (dims.iter().product::<usize>() / channels) as u64;
                 self.graph.record(Record { buffer, count, moments });
                 // So much that a variance of 0 makes no large number.
-                let norm = ops::BatchNorm { epsilon: 0.25, batch: true, relu: false };
+                let norm =
+                    ops::BatchNorm { epsilon: 0.25, batch: true, ..ops::BatchNorm::default() };
                 self.graph.push(name, norm, &[x, moments, scale, shift]).unwrap()
             }
             Kind::Bias => {
@@ -251,6 +259,10 @@ impl Builder<'_> {
             }
             Kind::Relu => {
                 self.graph.push(name, ops::Unary { kind: ops::UnaryKind::Relu }, &[x]).unwrap()
+            }
+            Kind::Clamp => {
+                let clamp = ops::UnaryKind::Clamp { min: -0.75, max: 0.5 };
+                self.graph.push(name, ops::Unary { kind: clamp }, &[x]).unwrap()
             }
             Kind::Tanh => {
                 self.graph.push(name, ops::Unary { kind: ops::UnaryKind::Tanh }, &[x]).unwrap()

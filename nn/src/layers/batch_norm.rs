@@ -49,7 +49,7 @@ impl BatchNormSpec {
     }
 
     fn op(&self, batch: bool) -> ops::BatchNorm {
-        ops::BatchNorm { epsilon: self.epsilon, batch, relu: false }
+        ops::BatchNorm { epsilon: self.epsilon, batch, ..ops::BatchNorm::default() }
     }
 }
 

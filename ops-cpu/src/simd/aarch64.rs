@@ -171,9 +171,11 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
-    fn relu6(self, a: float32x4x2_t) -> float32x4x2_t {
+    fn clamp(self, a: float32x4x2_t, low: float32x4x2_t, high: float32x4x2_t) -> float32x4x2_t {
         // SAFETY: see above.
-        map(self.relu(a), |a| unsafe { vminq_f32(a, vdupq_n_f32(6.0)) })
+        let above = zip(a, low, |a, low| unsafe { vmaxq_f32(a, low) });
+        // SAFETY: see above.
+        zip(above, high, |a, high| unsafe { vminq_f32(a, high) })
     }
 
     #[inline(always)]

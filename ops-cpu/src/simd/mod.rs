@@ -135,8 +135,8 @@ pub trait Simd: sealed::Sealed + Copy + Send + Sync + 'static {
     }
     /// `max(a, 0)`; NaN stays NaN.
     fn relu(self, a: Self::V) -> Self::V;
-    /// `min(max(a, 0), 6)`; NaN stays NaN.
-    fn relu6(self, a: Self::V) -> Self::V;
+    /// `min(max(a, low), high)`; NaN stays NaN.
+    fn clamp(self, a: Self::V, low: Self::V, high: Self::V) -> Self::V;
     /// The larger one; NaN where either is.
     fn max(self, a: Self::V, b: Self::V) -> Self::V;
     /// The sum of all lanes, in a fixed order: halves added to halves.

@@ -88,8 +88,9 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn relu6(self, a: Self::V) -> Self::V {
-        map(self.relu(a), |x| if x > 6.0 { 6.0 } else { x })
+    fn clamp(self, a: Self::V, low: Self::V, high: Self::V) -> Self::V {
+        let above = zip(a, low, |x, low| if x < low { low } else { x });
+        zip(above, high, |x, high| if x > high { high } else { x })
     }
 
     #[inline(always)]

@@ -156,9 +156,9 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn relu6(self, a: __m256) -> __m256 {
+    fn clamp(self, a: __m256, low: __m256, high: __m256) -> __m256 {
         // SAFETY: see above.
-        unsafe { _mm256_min_ps(_mm256_set1_ps(6.0), self.relu(a)) }
+        unsafe { _mm256_min_ps(high, _mm256_max_ps(low, a)) }
     }
 
     #[inline(always)]
@@ -324,9 +324,9 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn relu6(self, a: __m512) -> __m512 {
+    fn clamp(self, a: __m512, low: __m512, high: __m512) -> __m512 {
         // SAFETY: see above.
-        unsafe { _mm512_min_ps(_mm512_set1_ps(6.0), self.relu(a)) }
+        unsafe { _mm512_min_ps(high, _mm512_max_ps(low, a)) }
     }
 
     #[inline(always)]

@@ -50,7 +50,7 @@ fn main(
     var both = joined(a, b, local);
     if (KIND == 0u) {
         // The variances in the parts, and that of their means.
-        let estimate = both.x;
+        let estimate = both.a;
         a = 0.0;
         b = 0.0;
         for (var part = local / COLS; part < params.parts; part += 256u / COLS) {
@@ -62,15 +62,15 @@ fn main(
         }
         both = joined(a, b, local);
         // What the estimate is off by is corrected in both.
-        let off = both.x;
+        let off = both.a;
         // Beside an infinite mean, every difference is infinite.
-        let mean = select(estimate + off, estimate, is_nan(off) || is_infinite(off));
+        let mean = select(estimate + off, estimate, are_not_finite(off));
         let at = channel + params.skip_origins;
         let zero = origin(widen(origins[word_of(at, HALF)], at, HALF));
-        both = vec2<f32>(zero + mean, maximum(both.y - off * off, 0.0));
+        both = Pair(zero + mean, not_below_zero(both.b - off * off));
     }
     if (local < COLS && column < params.channels) {
-        y[params.skip_y + channel] = both.x;
-        y[params.skip_y + params.channels + channel] = both.y;
+        y[params.skip_y + channel] = both.a;
+        y[params.skip_y + params.channels + channel] = both.b;
     }
 }

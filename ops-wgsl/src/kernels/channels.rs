@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use striate_tensor::ops::Fill;
+use striate_tensor::ops::{Activation, Fill};
 use striate_tensor::{DType, Result, Shape, TensorType};
 
 use super::{BOTH, Constants, WORKGROUP, combinations, counted, half, word};
@@ -11,29 +11,69 @@ use crate::buffer::{GpuBuffer, Source, parts};
 use crate::pipelines::{Shader, shader};
 use crate::queue::{Context, Groups, Launch};
 
-static CHANNEL_SUMS: Shader = shader!("channel_sums.wgsl", 1, 3, "channel_tree.wgsl");
-static MOMENTS: Shader = shader!("moments.wgsl", 1, 2, "channel_tree.wgsl");
-static MERGE: Shader = shader!("channel_merge.wgsl", 1, 2, "channel_tree.wgsl");
+static SUMS_ONE: Shader =
+    shader!("channel_sums.wgsl", 1, 5, "lanes_one.wgsl", "activation.wgsl", "channel_tree.wgsl");
+static SUMS_FOUR: Shader = shader!(
+    "channel_sums_four.wgsl" = "channel_sums.wgsl",
+    1,
+    5,
+    "lanes_four.wgsl",
+    "activation.wgsl",
+    "channel_tree.wgsl"
+);
+static MOMENTS_ONE: Shader = shader!("moments.wgsl", 1, 2, "lanes_one.wgsl", "channel_tree.wgsl");
+static MOMENTS_FOUR: Shader =
+    shader!("moments_four.wgsl" = "moments.wgsl", 1, 2, "lanes_four.wgsl", "channel_tree.wgsl");
+static MERGE: Shader = shader!("channel_merge.wgsl", 1, 2, "lanes_one.wgsl", "channel_tree.wgsl");
 
 /// The kinds of `channel_merge.wgsl`.
 const OF_MOMENTS: f64 = 0.0;
 const OF_SUMS: f64 = 1.0;
 
 /// Channels that a workgroup takes of a part of the rows at most.
-const MOST_COLS: usize = 64;
+const MOST_CHANNELS: usize = 64;
 /// Channels that a workgroup takes at most where it joins parts: the fewer, the more lanes there are.
 const MERGE_COLS: usize = 8;
-/// Rows that a lane sums alone at least, so that there are far fewer parts than rows, and at most: more
-/// would leave a GPU idle, and lose digits.
-const LANE_ROWS: [usize; 2] = [8, 64];
+/// Elements that a lane sums alone at least, so that there are far fewer parts than rows, and at most: more
+/// would leave a GPU idle, and lose digits. A vector counts as four.
+const LANE_ELEMS: [usize; 2] = [8, 64];
 /// Elements of a part, where the channels are many: it is bound as a whole.
 const PART_ELEMS: usize = 1 << 16;
 
+/// The activations of `activation.wgsl`.
+pub(super) const ACTIVATIONS: &[f64] = &[0.0, 1.0, 2.0];
+
+/// Which of them it is, and the bounds of a clamp.
+pub(super) fn activation(activation: Activation) -> (f64, [u32; 2]) {
+    match activation {
+        Activation::Relu => (1.0, [0; 2]),
+        Activation::Clamp { min, max } => (2.0, [min.to_bits(), max.to_bits()]),
+        // The ops take no others.
+        _ => (0.0, [0; 2]),
+    }
+}
+
+/// Channels of a vector.
+pub(super) const FOUR: usize = 4;
+
+/// Whether kernels along channels take these operands by vectors.
+pub(super) fn by_vectors(operands: &[Source<'_>]) -> bool {
+    let fits = |x: &Source<'_>| !x.half() && extents(&x.ty).1.is_multiple_of(FOUR);
+    operands.iter().all(fits)
+}
+
 pub(super) fn variants() -> Vec<(&'static Shader, Constants)> {
     let cols = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0];
-    let sums = [("HALF", BOTH), ("HALF_DY", BOTH), ("COLS", &cols[..])];
-    let mut all = combinations(&CHANNEL_SUMS, &sums);
-    all.extend(combinations(&MOMENTS, &[("HALF", BOTH), ("COLS", &cols)]));
+    let mut all = Vec::new();
+    for (sums, moments, half, cols) in [
+        (&SUMS_ONE, &MOMENTS_ONE, BOTH, &cols[..]),
+        (&SUMS_FOUR, &MOMENTS_FOUR, &BOTH[..1], &cols[..5]),
+    ] {
+        let constants =
+            [("HALF", half), ("HALF_DY", half), ("ACTIVATION", ACTIVATIONS), ("COLS", cols)];
+        all.extend(combinations(sums, &constants));
+        all.extend(combinations(moments, &[("HALF", half), ("COLS", cols)]));
+    }
     for (kind, half) in [(OF_MOMENTS, BOTH), (OF_SUMS, &BOTH[..1])] {
         let merge = [("KIND", &[kind][..]), ("HALF", half), ("COLS", &cols[..4])];
         all.extend(combinations(&MERGE, &merge));
@@ -57,7 +97,9 @@ pub(super) fn zeros(cx: &Context, ty: &TensorType) -> Result<GpuBuffer> {
 struct Cut {
     rows: usize,
     channels: usize,
-    /// Channels of a workgroup.
+    /// Channels of an invocation.
+    lanes: usize,
+    /// Columns of a workgroup, each of so many channels.
     cols: usize,
     /// Rows of a part.
     part: usize,
@@ -66,12 +108,13 @@ struct Cut {
 }
 
 impl Cut {
-    fn new(ty: &TensorType) -> Self {
+    fn new(ty: &TensorType, by_vectors: bool) -> Self {
         let (rows, channels) = extents(ty);
-        let cols = channels.next_power_of_two().min(MOST_COLS);
-        let [least, most] = LANE_ROWS.map(|rows| rows * (WORKGROUP / cols));
+        let lanes = if by_vectors { FOUR } else { 1 };
+        let cols = (channels / lanes).next_power_of_two().min(MOST_CHANNELS / lanes);
+        let [least, most] = LANE_ELEMS.map(|elems| elems / lanes * (WORKGROUP / cols));
         let part = (PART_ELEMS / channels).clamp(least, most);
-        Cut { rows, channels, cols, part, count: rows.div_ceil(part) }
+        Cut { rows, channels, lanes, cols, part, count: rows.div_ceil(part) }
     }
 
     /// The type of what the parts give.
@@ -94,22 +137,38 @@ impl Cut {
     }
 
     fn groups(&self, parts: &Range<usize>) -> Groups {
-        Groups::Flat(parts.len() * self.channels.div_ceil(self.cols))
+        Groups::Flat(parts.len() * (self.channels / self.lanes).div_ceil(self.cols))
     }
 }
 
+/// What the activation is of whose mask `dy` is to have: of the normalized `x`.
+pub(super) struct Masked<'a> {
+    pub(super) activation: Activation,
+    pub(super) epsilon: f32,
+    /// In f32.
+    pub(super) scale: Source<'a>,
+    pub(super) shift: Source<'a>,
+}
+
 /// `Σ dy` and `Σ dy · (x - mean)` of each channel, f32 `[2, channels]`. There are elements. The means may be
-/// the first row of moments.
+/// the first row of moments, and are that where there is a mask.
 pub(super) fn products(
     cx: &Context,
     op: &'static str,
     [x, dy]: [Source<'_>; 2],
     means: Source<'_>,
+    masked: Option<&Masked<'_>>,
 ) -> Result<GpuBuffer> {
-    let cut = Cut::new(&x.ty);
+    let by_vectors = by_vectors(&[x, dy]);
+    let cut = Cut::new(&x.ty, by_vectors);
     let ty = cut.pairs()?;
     let pairs = cx.allocate_for(&ty)?;
     let means = cx.whole(means)?;
+    let scale = masked.map(|masked| cx.whole(masked.scale)).transpose()?;
+    let shift = masked.map(|masked| cx.whole(masked.shift)).transpose()?;
+    // Without a mask something has to be bound.
+    let (scale, shift) = (scale.as_ref().unwrap_or(&means), shift.as_ref().unwrap_or(&means));
+    let (kind, [low, high]) = activation(masked.map_or(Activation::None, |m| m.activation));
     for (rows, parts) in cut.runs(cx, &[x, dy]) {
         let view = cx.view(x, cut.elements(&rows))?;
         let dy_view = cx.view(dy, cut.elements(&rows))?;
@@ -117,20 +176,30 @@ pub(super) fn products(
         let written = cx.written(&pairs, DType::F32, sums)?;
         cx.launch(Launch {
             op,
-            shader: &CHANNEL_SUMS,
-            constants: &[("HALF", half(x)), ("HALF_DY", half(dy)), ("COLS", cut.cols as f64)],
+            shader: if by_vectors { &SUMS_FOUR } else { &SUMS_ONE },
+            constants: &[
+                ("HALF", half(x)),
+                ("HALF_DY", half(dy)),
+                ("ACTIVATION", kind),
+                ("COLS", cut.cols as f64),
+            ],
             params: &[
                 word(rows.len()),
                 word(cut.channels),
                 word(cut.part),
                 word(parts.len()),
+                masked.map_or(0.0, |masked| masked.epsilon).to_bits(),
+                low,
+                high,
                 view.skip,
                 dy_view.skip,
                 means.skip,
+                scale.skip,
+                shift.skip,
                 written.view.skip,
             ],
             outputs: &[&written.view],
-            inputs: &[&view, &dy_view, &means],
+            inputs: &[&view, &dy_view, &means, scale, shift],
             groups: cut.groups(&parts),
         })?;
         cx.finish(&pairs, &written)?;
@@ -140,7 +209,8 @@ pub(super) fn products(
 
 /// The mean and the variance of each channel, f32 `[2, channels]`. There are elements.
 pub(super) fn moments(cx: &Context, op: &'static str, x: Source<'_>) -> Result<GpuBuffer> {
-    let cut = Cut::new(&x.ty);
+    let by_vectors = by_vectors(&[x]);
+    let cut = Cut::new(&x.ty, by_vectors);
     let ty = cut.pairs()?;
     let pairs = cx.allocate_for(&ty)?;
     let origins = cx.view(x, 0..cut.channels)?;
@@ -150,7 +220,7 @@ pub(super) fn moments(cx: &Context, op: &'static str, x: Source<'_>) -> Result<G
         let written = cx.written(&pairs, DType::F32, own)?;
         cx.launch(Launch {
             op,
-            shader: &MOMENTS,
+            shader: if by_vectors { &MOMENTS_FOUR } else { &MOMENTS_ONE },
             constants: &[("HALF", half(x)), ("COLS", cut.cols as f64)],
             params: &[
                 word(rows.len()),

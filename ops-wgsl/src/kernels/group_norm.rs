@@ -222,5 +222,5 @@ pub(super) fn sums(
     let wide = TensorType::f32(x.ty.shape);
     let normalized = group_norm(cx, norm, [x, ones, nothing], &wide)?;
     let normalized = Source { buffer: &normalized, ty: wide };
-    products(cx, "group_norm_sums", [normalized, dy], nothing)
+    products(cx, "group_norm_sums", [normalized, dy], nothing, None)
 }

@@ -7,10 +7,11 @@ use super::cases::{Case, Tolerance, finite_max, random, table};
 use super::strategies::{dims, float, seed};
 use super::values::{FLOATS, NON_FINITE, Values, sprinkled, tensor};
 use crate::ops::{
-    BatchNorm, BatchNormGrad, BatchNormScaleGrad, BatchNormSums, Moments, RunningMoments,
+    Activation, BatchNorm, BatchNormGrad, BatchNormScaleGrad, BatchNormSums, Moments,
+    RunningMoments,
 };
-use crate::reference::Floats;
-use crate::{DType, Device, HostTensor};
+use crate::reference::{self, Floats};
+use crate::{DType, Device, HostTensor, HostValues};
 
 /// Empty, one, one channel, odd numbers of them, around vector widths, more than a kernel holds at
 /// a time, and many rows, which are summed in parts.
@@ -94,10 +95,19 @@ pub fn moments(device: &Device, settings: &Settings) {
     });
 }
 
-const NORMS: [BatchNorm; 3] = [
-    BatchNorm { epsilon: 1e-5, batch: false, relu: false },
-    BatchNorm { epsilon: 1e-3, batch: true, relu: true },
-    BatchNorm { epsilon: 0.0, batch: false, relu: true },
+/// Bounds of which both cut something off.
+const CLAMP: Activation = Activation::Clamp { min: 0.0, max: 1.25 };
+
+const PLAIN: BatchNorm =
+    BatchNorm { epsilon: 1e-5, batch: false, residual: false, activation: Activation::None };
+
+const NORMS: [BatchNorm; 6] = [
+    PLAIN,
+    BatchNorm { epsilon: 1e-3, batch: true, activation: Activation::Relu, ..PLAIN },
+    BatchNorm { epsilon: 0.0, activation: Activation::Relu, ..PLAIN },
+    BatchNorm { batch: true, activation: CLAMP, ..PLAIN },
+    BatchNorm { residual: true, ..PLAIN },
+    BatchNorm { batch: true, residual: true, activation: Activation::Relu, ..PLAIN },
 ];
 
 /// An operand of this shape and `[2, c]`, `[c]` and `[c]` to go with it.
@@ -111,13 +121,22 @@ fn operands(dims: &[usize], [dtype, parameters]: [DType; 2], seed: u64) -> [Host
     ]
 }
 
+/// All operands of a normalization.
+fn norm_operands(norm: BatchNorm, dims: &[usize], types: [DType; 2], seed: u64) -> Vec<HostTensor> {
+    let mut all = operands(dims, types, seed).to_vec();
+    if norm.residual {
+        all.push(tensor(dims, types[0], Values::Range(-2.0, 2.0), seed ^ 9));
+    }
+    all
+}
+
 fn types() -> impl Iterator<Item = [DType; 2]> {
     FLOATS.into_iter().flat_map(|dtype| FLOATS.map(|other| [dtype, other]))
 }
 
-fn norm_case(norm: BatchNorm, inputs: [HostTensor; 4]) -> Case {
-    // A sum of two: where they cancel, the shift is as large as the other.
-    let floor = finite_max(&inputs[3]);
+fn norm_case(norm: BatchNorm, inputs: Vec<HostTensor>) -> Case {
+    // A sum of two or three: where they cancel, what was added is as large as the rest.
+    let floor = inputs[3..].iter().map(finite_max).sum();
     Case::new(norm, inputs, Tolerance::Each { floor })
 }
 
@@ -129,17 +148,19 @@ pub fn batch_norm(device: &Device, settings: &Settings) {
     for norm in NORMS {
         for (dims, seed) in SHAPES.into_iter().zip(0..) {
             for types in types() {
-                table(device, settings, [norm_case(norm, operands(dims, types, seed))]);
+                table(device, settings, [norm_case(norm, norm_operands(norm, dims, types, seed))]);
             }
         }
         // NaN and infinities stay in their element, or in their channel.
-        for which in 0..4 {
-            let mut inputs = operands(&[6, 5, 37], [DType::F32; 2], 1);
-            inputs[which] = sprinkled(inputs[which].clone(), NON_FINITE, 10, 2);
-            table(device, settings, [norm_case(norm, inputs)]);
+        for dims in [&[6, 5, 37], &[6, 5, 36]] {
+            for which in 0..4 + usize::from(norm.residual) {
+                let mut inputs = norm_operands(norm, dims, [DType::F32; 2], 1);
+                inputs[which] = sprinkled(inputs[which].clone(), NON_FINITE, 10, 2);
+                table(device, settings, [norm_case(norm, inputs)]);
+            }
         }
         // Constant and impossible channels: a variance of 0, and one below.
-        let mut inputs = operands(&[6, 4], [DType::F32; 2], 3);
+        let mut inputs = norm_operands(norm, &[6, 4], [DType::F32; 2], 3);
         let pairs = Values::Cycle(&[0.5, -0.5, 0.0, 0.25, 0.0, 1.0, -1.0, 2.0]);
         inputs[1] = tensor(&[2, 4], DType::F32, pairs, 0);
         table(device, settings, [norm_case(norm, inputs)]);
@@ -147,23 +168,50 @@ pub fn batch_norm(device: &Device, settings: &Settings) {
     let types = prop::sample::select(types().collect::<Vec<_>>());
     let norm = prop::sample::select(NORMS.to_vec());
     random(device, settings, (norm, dims(2..=5), types, seed()), |(norm, dims, types, seed)| {
-        norm_case(norm, operands(&dims, types, seed))
+        norm_case(norm, norm_operands(norm, &dims, types, seed))
     });
 }
 
-/// `x`, `dy` and the moments.
-fn gradient_operands(dims: &[usize], [dtype, other]: [DType; 2], seed: u64) -> [HostTensor; 3] {
-    let dy = tensor(dims, other, Values::Range(-2.0, 2.0), seed ^ 6);
-    let [x, moments, ..] = operands(dims, [dtype, other], seed);
-    [x, dy, moments]
+/// The activations that gradients go through.
+const ACTIVATIONS: [Activation; 3] = [Activation::None, Activation::Relu, CLAMP];
+
+/// `x`, `dy`, the moments, scale and shift. What an activation is given is nowhere near one of its kinks but
+/// where `dy` is 0: there a device may be on the other side.
+fn gradient_operands(
+    (epsilon, activation): (f32, Activation),
+    dims: &[usize],
+    [dtype, other]: [DType; 2],
+    seed: u64,
+) -> [HostTensor; 5] {
+    let mut dy = tensor(dims, other, Values::Range(-2.0, 2.0), seed ^ 6);
+    let [x, moments, scale, shift] = operands(dims, [dtype, other], seed);
+    let kinks: &[f64] = match activation {
+        Activation::Relu => &[0.0],
+        Activation::Clamp { min, max } => &[min.into(), max.into()],
+        _ => &[],
+    };
+    let norm = BatchNorm { epsilon, ..PLAIN };
+    let given = reference::execute(&norm.into(), &[&x, &moments, &scale, &shift]);
+    let given = Floats::of(&given.expect("the normalization of a case")).values;
+    for (at, given) in given.into_iter().enumerate() {
+        if kinks.iter().any(|kink| (given - kink).abs() < 0.01) {
+            match dy.values_mut() {
+                HostValues::F32(dy) => dy[at] = 0.0,
+                HostValues::F16(dy) => dy[at] = crate::f16::ZERO,
+                _ => {}
+            }
+        }
+    }
+    [x, dy, moments, scale, shift]
 }
 
-fn sums_case(inputs: [HostTensor; 3]) -> Case {
+fn sums_case(op: BatchNormSums, inputs: [HostTensor; 5]) -> Case {
     let c = channels(inputs[0].shape().dims());
     let terms = inputs[0].ty().count() / c.max(1);
     let difference = finite_max(&inputs[0]) + finite_max(&inputs[2]);
     let product = finite_max(&inputs[1]) * difference.max(1.0);
-    Case::new(BatchNormSums, inputs, Tolerance::Sum { terms, product })
+    let operands = if op.activation.is_none() { 3 } else { 5 };
+    Case::new(op, &inputs[..operands], Tolerance::Sum { terms, product })
 }
 
 /// [`BatchNormSums`].
@@ -171,33 +219,46 @@ fn sums_case(inputs: [HostTensor; 3]) -> Case {
 /// # Panics
 /// Where the device disagrees with the reference.
 pub fn batch_norm_sums(device: &Device, settings: &Settings) {
-    for (dims, seed) in SHAPES.into_iter().zip(0..) {
-        for types in types() {
-            table(device, settings, [sums_case(gradient_operands(dims, types, seed))]);
+    for activation in ACTIVATIONS {
+        let op = BatchNormSums { epsilon: 1e-3, activation };
+        let of = (op.epsilon, activation);
+        for (dims, seed) in SHAPES.into_iter().zip(0..) {
+            for types in types() {
+                table(device, settings, [sums_case(op, gradient_operands(of, dims, types, seed))]);
+            }
+        }
+        for dims in [&[6, 5, 37], &[6, 5, 36]] {
+            for which in 0..if activation.is_none() { 3 } else { 5 } {
+                let mut inputs = gradient_operands(of, dims, [DType::F32; 2], 1);
+                inputs[which] = sprinkled(inputs[which].clone(), NON_FINITE, 100, 2);
+                table(device, settings, [sums_case(op, inputs)]);
+            }
         }
     }
-    for which in 0..3 {
-        let mut inputs = gradient_operands(&[6, 5, 37], [DType::F32; 2], 1);
-        inputs[which] = sprinkled(inputs[which].clone(), NON_FINITE, 100, 2);
-        table(device, settings, [sums_case(inputs)]);
-    }
     let types = prop::sample::select(types().collect::<Vec<_>>());
-    random(device, settings, (dims(2..=5), types, seed()), |(dims, types, seed)| {
-        sums_case(gradient_operands(&dims, types, seed))
+    let activation = prop::sample::select(ACTIVATIONS.to_vec());
+    let parameters = (activation, dims(2..=5), types, seed());
+    random(device, settings, parameters, |(activation, dims, types, seed)| {
+        let op = BatchNormSums { epsilon: 1e-5, activation };
+        sums_case(op, gradient_operands((op.epsilon, activation), &dims, types, seed))
     });
 }
 
-fn grad_case(epsilon: f32, dims: &[usize], types: [DType; 2], seed: u64) -> Case {
+fn grad_case(op: BatchNormGrad, dims: &[usize], types: [DType; 2], seed: u64) -> Case {
     let c = channels(dims);
-    let [x, dy, moments] = gradient_operands(dims, types, seed);
+    let [x, dy, moments, scale, shift] =
+        gradient_operands((op.epsilon, op.activation), dims, types, seed);
     let count = (dims.iter().product::<usize>() / c.max(1)).max(1) as f32;
     // As large as sums of so many terms of random signs, so that every term counts.
     let range = 2.0 * count.sqrt();
     let sums = tensor(&[2, c], DType::F32, Values::Range(-range, range), seed ^ 7);
-    let scale = tensor(&[c], types[1], Values::Range(-1.5, 1.5), seed ^ 8);
     let inputs = [x, dy, moments, sums, scale];
-    let tolerance = grad_tolerance(epsilon, count, &inputs);
-    Case::new(BatchNormGrad { epsilon }, inputs, tolerance)
+    let tolerance = grad_tolerance(op.epsilon, count, &inputs);
+    let mut inputs = inputs.to_vec();
+    if !op.activation.is_none() {
+        inputs.push(shift);
+    }
+    Case::new(op, inputs, tolerance)
 }
 
 /// Three terms, the largest of which decides.
@@ -215,20 +276,27 @@ fn grad_tolerance(epsilon: f32, count: f32, inputs: &[HostTensor; 5]) -> Toleran
 /// # Panics
 /// Where the device disagrees with the reference.
 pub fn batch_norm_grad(device: &Device, settings: &Settings) {
-    for (dims, seed) in SHAPES.into_iter().zip(0..) {
-        for types in types() {
-            let cases = [1e-5, 0.25].map(|epsilon| grad_case(epsilon, dims, types, seed));
-            table(device, settings, cases);
+    for activation in ACTIVATIONS {
+        let op = BatchNormGrad { epsilon: 1e-5, activation };
+        for (dims, seed) in SHAPES.into_iter().zip(0..) {
+            for types in types() {
+                let ops = [1e-5, 0.25].map(|epsilon| BatchNormGrad { epsilon, ..op });
+                table(device, settings, ops.map(|op| grad_case(op, dims, types, seed)));
+            }
+        }
+        for dims in [&[6, 5, 37], &[6, 5, 36]] {
+            for which in 0..5 + usize::from(!activation.is_none()) {
+                let mut case = grad_case(op, dims, [DType::F32; 2], 1);
+                case.inputs[which] = sprinkled(case.inputs[which].clone(), NON_FINITE, 20, 2);
+                table(device, settings, [case]);
+            }
         }
     }
-    for which in 0..5 {
-        let mut case = grad_case(1e-5, &[6, 5, 37], [DType::F32; 2], 1);
-        case.inputs[which] = sprinkled(case.inputs[which].clone(), NON_FINITE, 20, 2);
-        table(device, settings, [case]);
-    }
     let types = prop::sample::select(types().collect::<Vec<_>>());
-    random(device, settings, (dims(2..=5), types, seed()), |(dims, types, seed)| {
-        grad_case(1e-5, &dims, types, seed)
+    let activation = prop::sample::select(ACTIVATIONS.to_vec());
+    let parameters = (activation, dims(2..=5), types, seed());
+    random(device, settings, parameters, |(activation, dims, types, seed)| {
+        grad_case(BatchNormGrad { epsilon: 1e-5, activation }, &dims, types, seed)
     });
 }
 

@@ -181,18 +181,33 @@ pub(super) fn cases() -> Vec<Case> {
         // Few channels and many rows.
         case(Moments.into(), vec![signed(&[100_003, 3], 1)]),
         case(
-            BatchNorm { epsilon: 1e-5, batch: true, relu: true }.into(),
-            vec![image(), statistics(), signed(&[48], 2), signed(&[48], 3)],
+            BatchNorm { residual: true, activation: Activation::Relu, ..BatchNorm::default() }
+                .into(),
+            vec![image(), statistics(), signed(&[48], 2), signed(&[48], 3), image()],
         ),
-        case(BatchNormSums.into(), vec![image(), signed(&[3, 37, 41, 48], 2), statistics()]),
         case(
-            BatchNormGrad { epsilon: 1e-5 }.into(),
+            BatchNormSums::default().into(),
+            vec![image(), signed(&[3, 37, 41, 48], 2), statistics()],
+        ),
+        case(
+            BatchNormSums { epsilon: 1e-5, activation: Activation::Relu }.into(),
+            vec![
+                image(),
+                signed(&[3, 37, 41, 48], 2),
+                statistics(),
+                signed(&[48], 4),
+                signed(&[48], 5),
+            ],
+        ),
+        case(
+            BatchNormGrad { epsilon: 1e-5, activation: Activation::Relu }.into(),
             vec![
                 image(),
                 signed(&[3, 37, 41, 48], 2),
                 statistics(),
                 signed(&[2, 48], 3),
                 signed(&[48], 4),
+                signed(&[48], 5),
             ],
         ),
         case(BatchNormScaleGrad { epsilon: 1e-5 }.into(), vec![signed(&[2, 48], 3), statistics()]),

@@ -216,9 +216,9 @@ pub fn bad_operands(device: &Device, _: &Settings) {
         (Moments.into(), vec![f32(&[3])]),
         (norm.into(), vec![f32(&[5, 3]), f32(&[2, 3]), f32(&[3]), f32(&[4])]),
         (norm.into(), vec![f32(&[5, 3]), f32(&[3]), f32(&[3]), f32(&[3])]),
-        (BatchNormSums.into(), vec![f32(&[5, 3]), f32(&[3, 5]), f32(&[2, 3])]),
+        (BatchNormSums::default().into(), vec![f32(&[5, 3]), f32(&[3, 5]), f32(&[2, 3])]),
         (
-            BatchNormGrad { epsilon: -1.0 }.into(),
+            BatchNormGrad { epsilon: -1.0, ..BatchNormGrad::default() }.into(),
             vec![f32(&[5, 3]), f32(&[5, 3]), f32(&[2, 3]), f32(&[2, 3]), f32(&[3])],
         ),
         (GroupNorm::group(1, 1e-5).into(), vec![f32(&[3]), f32(&[3]), f32(&[3])]),

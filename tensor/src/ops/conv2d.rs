@@ -155,6 +155,7 @@ impl OpRule for Conv2d {
         let (bias, residual) = added.split_at(usize::from(self.bias));
         float("conv2d", "x", &x)?;
         float("conv2d", "weights", &weights)?;
+        self.activation.check("conv2d")?;
         let output = self.check("conv2d", &x.shape, &weights.shape)?;
         if let [bias] = bias {
             float("conv2d", "bias", bias)?;

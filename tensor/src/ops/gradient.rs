@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use super::relu::relu_grad;
-use super::unary::Slope;
-use super::{Activation, Axes, Reduce, ReduceKind, UnaryGrad, UnaryKind};
+use super::{Activation, Axes, Reduce, ReduceKind};
 use crate::autograd::Node;
 use crate::{DType, Device, Error, Op, Result, Shape, Tensor, TensorType};
 
@@ -190,10 +188,10 @@ pub(super) fn zero(like: &Tensor) -> Result<Tensor> {
 pub(super) fn epilogue_saved(activation: Activation, wanted: &[bool]) -> Saved {
     let wants = |i| wanted.get(i).copied().unwrap_or(false);
     let factors = (Saved::operand(0).when(wants(1))).and(Saved::operand(1).when(wants(0)));
-    match activation.kind().map(|kind| kind.slope()) {
-        None => factors,
-        Some(Slope::OfOutput) => factors.and(Saved::OUTPUT),
-        Some(_) => (0..wanted.len()).fold(factors, |saved, i| saved.and(Saved::operand(i))),
+    match (activation.is_none(), activation.is_found_in_output()) {
+        (true, _) => factors,
+        (_, true) => factors.and(Saved::OUTPUT),
+        _ => (0..wanted.len()).fold(factors, |saved, i| saved.and(Saved::operand(i))),
     }
 }
 
@@ -204,26 +202,11 @@ pub(super) fn before_activation(
     plain: &Op,
     cx: &Backward<'_>,
 ) -> Result<Tensor> {
-    let Some(kind) = activation.kind() else { return Ok(cx.dy().clone()) };
-    if kind == UnaryKind::Relu {
-        return relu_grad(cx.output()?, cx.dy());
-    }
-    let recomputed;
-    let kept = match kind.slope() {
-        Slope::OfOutput => cx.output()?,
-        _ => {
-            let operands =
-                (0..cx.types.len()).map(|i| cx.operand(i)).collect::<Result<Vec<_>>>()?;
-            recomputed = cx.device().execute(plain, &operands)?;
-            &recomputed
-        }
+    let given = || {
+        let operands = (0..cx.types.len()).map(|i| cx.operand(i)).collect::<Result<Vec<_>>>()?;
+        cx.device().execute(plain, &operands)
     };
-    cx.device().execute(&UnaryGrad { kind }.into(), &[kept, cx.dy()])
-}
-
-/// The gradient before a ReLU that was fused into the op.
-pub(super) fn before_relu(relu: bool, cx: &Backward<'_>) -> Result<Tensor> {
-    if relu { relu_grad(cx.output()?, cx.dy()) } else { Ok(cx.dy().clone()) }
+    activation.gradient(cx.dy(), || cx.output(), given)
 }
 
 /// The gradient of a bias along the last axis: the sum over all others, in f32.

@@ -68,6 +68,7 @@ impl OpRule for MatMul {
         let (a, b, bias) = operands_and_bias("matmul", inputs, self.bias)?;
         float("matmul", "a", &a)?;
         float("matmul", "b", &b)?;
+        self.activation.check("matmul")?;
         let extents = self.extents(&a.shape, &b.shape)?;
         if let Some(bias) = bias {
             float("matmul", "bias", &bias)?;

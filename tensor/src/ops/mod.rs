@@ -259,8 +259,8 @@ ops! {
     LrnGrad(lrn::LrnGrad): &["lrn_grad"], Without(SECOND);
     /// The mean and the variance of each channel.
     Moments(Moments): &["moments"], Of(&[0]);
-    /// Batch normalization, with ReLU where asked.
-    BatchNorm(BatchNorm): &["batch_norm"], Of(&[0, 1, 2, 3]);
+    /// Batch normalization, with an addend and an activation where asked.
+    BatchNorm(BatchNorm): &["batch_norm"], Of(&[0, 1, 2, 3, 4]);
     /// The sums that the gradients of batch normalization are made of.
     BatchNormSums(BatchNormSums): &["batch_norm_sums"], Without(SECOND);
     /// The gradient of batch normalization in its input.

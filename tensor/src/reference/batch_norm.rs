@@ -1,7 +1,10 @@
 //! Batch normalization: moments, the normalization, and its gradients.
 
-use super::values::{Floats, relu};
-use crate::ops::{BatchNorm, BatchNormGrad, BatchNormScaleGrad, RunningMoments};
+use super::unary::activate;
+use super::values::Floats;
+use crate::ops::{
+    Activation, BatchNorm, BatchNormGrad, BatchNormScaleGrad, BatchNormSums, RunningMoments,
+};
 
 /// The number of channels, and of elements in each.
 fn extents(x: &Floats) -> (usize, usize) {
@@ -36,50 +39,98 @@ fn slopes(epsilon: f32, moments: &Floats, scale: &Floats) -> Vec<f64> {
     scale.values.iter().zip(variances).map(slope).collect()
 }
 
+/// `(x - mean) · slope + shift` of element `at`.
+struct Normalized<'a> {
+    x: &'a Floats,
+    means: &'a [f64],
+    slopes: Vec<f64>,
+    shift: &'a [f64],
+}
+
+impl<'a> Normalized<'a> {
+    fn new(epsilon: f32, x: &'a Floats, [moments, scale, shift]: [&'a Floats; 3]) -> Self {
+        let slopes = slopes(epsilon, moments, scale);
+        Normalized { x, means: &moments.values, slopes, shift: &shift.values }
+    }
+
+    fn at(&self, at: usize) -> f64 {
+        let c = at % self.shift.len();
+        (self.x.values[at] - self.means[c]) * self.slopes[c] + self.shift[c]
+    }
+}
+
 pub(super) fn batch_norm(
     op: &BatchNorm,
     x: &Floats,
-    moments: &Floats,
-    scale: &Floats,
-    shift: &Floats,
+    of_channels: [&Floats; 3],
+    residual: Option<&Floats>,
 ) -> Vec<f64> {
-    let (channels, _) = extents(x);
-    let slopes = slopes(op.epsilon, moments, scale);
-    let y = |(at, x): (usize, &f64)| {
-        let c = at % channels;
-        let y = (x - moments.values[c]) * slopes[c] + shift.values[c];
-        if op.relu { relu(y) } else { y }
+    let normalized = Normalized::new(op.epsilon, x, of_channels);
+    let y = |at: usize| {
+        let y = normalized.at(at) + residual.map_or(0.0, |residual| residual.values[at]);
+        activate(op.activation, y)
     };
-    x.values.iter().enumerate().map(y).collect()
+    (0..x.values.len()).map(y).collect()
 }
 
-pub(super) fn sums(x: &Floats, dy: &Floats, moments: &Floats) -> Vec<f64> {
+/// `dy` before an activation, from that after it and from what the activation was given.
+fn before(activation: Activation, given: f64, dy: f64) -> f64 {
+    let passes = match activation {
+        // As the gradient of ReLU: NaN passes.
+        Activation::Relu => given.is_nan() || given > 0.0,
+        Activation::Clamp { min, max } => given >= f64::from(min) && given <= f64::from(max),
+        // The op's rule takes no others.
+        _ => true,
+    };
+    if passes { dy } else { 0.0 }
+}
+
+/// `dy` with the mask of the activation, which is of the normalized `x`.
+fn masked(
+    (epsilon, activation): (f32, Activation),
+    x: &Floats,
+    dy: &Floats,
+    of_channels: Option<[&Floats; 3]>,
+) -> Vec<f64> {
+    let Some(of_channels) = of_channels else { return dy.values.clone() };
+    let normalized = Normalized::new(epsilon, x, of_channels);
+    let dy = dy.values.iter().enumerate();
+    dy.map(|(at, dy)| before(activation, normalized.at(at), *dy)).collect()
+}
+
+/// Scale and shift are there with an activation.
+pub(super) fn sums(
+    op: &BatchNormSums,
+    [x, dy, moments]: [&Floats; 3],
+    affine: Option<[&Floats; 2]>,
+) -> Vec<f64> {
     let (channels, _) = extents(x);
     let mean = |c: usize| moments.values[c];
-    let of_dy = (0..channels).map(|c| sum(x, c, |at| dy.values[at]));
-    let of_products =
-        (0..channels).map(|c| sum(x, c, |at| dy.values[at] * (x.values[at] - mean(c))));
+    let of_channels = affine.map(|[scale, shift]| [moments, scale, shift]);
+    let dy = masked((op.epsilon, op.activation), x, dy, of_channels);
+    let of_dy = (0..channels).map(|c| sum(x, c, |at| dy[at]));
+    let of_products = (0..channels).map(|c| sum(x, c, |at| dy[at] * (x.values[at] - mean(c))));
     of_dy.chain(of_products).collect()
 }
 
+/// The shift is there with an activation.
 pub(super) fn grad(
     op: &BatchNormGrad,
-    x: &Floats,
-    dy: &Floats,
-    moments: &Floats,
-    sums: &Floats,
-    scale: &Floats,
+    [x, dy, moments, sums, scale]: [&Floats; 5],
+    shift: Option<&Floats>,
 ) -> Vec<f64> {
     let (channels, count) = extents(x);
     let slopes = slopes(op.epsilon, moments, scale);
     let (means, variances) = moments.values.split_at(channels);
     let (of_dy, of_products) = sums.values.split_at(channels);
+    let of_channels = shift.map(|shift| [moments, scale, shift]);
+    let dy = masked((op.epsilon, op.activation), x, dy, of_channels);
     let dx = |(at, (x, dy)): (usize, (&f64, &f64))| {
         let c = at % channels;
         let along = of_products[c] / count as f64 / (variances[c] + f64::from(op.epsilon));
         slopes[c] * (dy - of_dy[c] / count as f64 - (x - means[c]) * along)
     };
-    x.values.iter().zip(&dy.values).enumerate().map(dx).collect()
+    x.values.iter().zip(&dy).enumerate().map(dx).collect()
 }
 
 pub(super) fn scale_grad(op: &BatchNormScaleGrad, sums: &Floats, moments: &Floats) -> Vec<f64> {

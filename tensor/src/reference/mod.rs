@@ -156,11 +156,19 @@ pub fn execute(op: &Op, inputs: &[&HostTensor]) -> Result<HostTensor> {
         Op::LrnGrad(op) => floats(lrn::lrn_grad(&op.0, &float(0), &float(1))),
         Op::Moments(_) => floats(batch_norm::moments(&float(0))),
         Op::BatchNorm(op) => {
-            floats(batch_norm::batch_norm(op, &float(0), &float(1), &float(2), &float(3)))
+            let residual = op.residual.then(|| float(4));
+            let of_channels = [&float(1), &float(2), &float(3)];
+            floats(batch_norm::batch_norm(op, &float(0), of_channels, residual.as_ref()))
         }
-        Op::BatchNormSums(_) => floats(batch_norm::sums(&float(0), &float(1), &float(2))),
+        Op::BatchNormSums(op) => {
+            let affine = (!op.activation.is_none()).then(|| [float(3), float(4)]);
+            let affine = affine.as_ref().map(|[scale, shift]| [scale, shift]);
+            floats(batch_norm::sums(op, [&float(0), &float(1), &float(2)], affine))
+        }
         Op::BatchNormGrad(op) => {
-            floats(batch_norm::grad(op, &float(0), &float(1), &float(2), &float(3), &float(4)))
+            let shift = (!op.activation.is_none()).then(|| float(5));
+            let operands = [&float(0), &float(1), &float(2), &float(3), &float(4)];
+            floats(batch_norm::grad(op, operands, shift.as_ref()))
         }
         Op::BatchNormScaleGrad(op) => floats(batch_norm::scale_grad(op, &float(0), &float(1))),
         Op::RunningMoments(op) => floats(batch_norm::running_moments(op, &float(0), &float(1))),

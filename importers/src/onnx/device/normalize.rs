@@ -58,7 +58,7 @@ fn batch(cx: &mut Cx<'_>) -> Step<Vec<Item>> {
     let (mean, variance) = (per_channel(cx, 3, channels)?, per_channel(cx, 4, channels)?);
     if cx.attributes.flag("training_mode", false) {
         let moments = cx.push(ops::Moments, &[x.value])?;
-        let op = ops::BatchNorm { epsilon, batch: false, relu: false };
+        let op = ops::BatchNorm { epsilon, ..ops::BatchNorm::default() };
         let y = cx.push(op, &[x.value, moments, scale, shift])?;
         let mut outputs = vec![cx.like(y, &x)];
         for (row, before) in [mean, variance].into_iter().enumerate() {
@@ -76,7 +76,7 @@ fn batch(cx: &mut Cx<'_>) -> Step<Vec<Item>> {
     }
     let rows = [cx.reshape(mean, &[1, channels])?, cx.reshape(variance, &[1, channels])?];
     let moments = cx.push(ops::Concatenate { axis: 0 }, &rows)?;
-    let op = ops::BatchNorm { epsilon, batch: false, relu: false };
+    let op = ops::BatchNorm { epsilon, ..ops::BatchNorm::default() };
     let value = cx.push(op, &[x.value, moments, scale, shift])?;
     Ok(vec![cx.like(value, &x)])
 }

@@ -89,21 +89,24 @@ pub(super) fn function(cx: &mut Cx<'_>, kind: UnaryKind, x: String, elem: Elem) 
             let exponent = cx.emit.scalar(exponent, elem)?;
             cx.emit.push("Pow", &[&x, &exponent], vec![])
         }
-        UnaryKind::Clamp { min, max } => {
-            let bound = |cx: &mut Cx<'_>, bound: f32, none: f32| match bound == none {
-                true => Ok(String::new()),
-                false => cx.emit.scalar(bound, elem),
-            };
-            let least = bound(cx, min, f32::NEG_INFINITY)?;
-            let most = bound(cx, max, f32::INFINITY)?;
-            let mut inputs = vec![&*x, &least, &most];
-            while inputs.last().is_some_and(|input| input.is_empty()) {
-                inputs.pop();
-            }
-            cx.emit.push("Clip", &inputs, vec![])
-        }
+        UnaryKind::Clamp { min, max } => clip(cx, &x, [min, max], elem)?,
         _ => return refuse("this function has no form in ONNX"),
     })
+}
+
+/// A value kept between two bounds, of which an infinite one is none.
+fn clip(cx: &mut Cx<'_>, x: &str, [min, max]: [f32; 2], elem: Elem) -> Step<String> {
+    let bound = |cx: &mut Cx<'_>, bound: f32, none: f32| match bound == none {
+        true => Ok(String::new()),
+        false => cx.emit.scalar(bound, elem),
+    };
+    let least = bound(cx, min, f32::NEG_INFINITY)?;
+    let most = bound(cx, max, f32::INFINITY)?;
+    let mut inputs = vec![x, &least, &most];
+    while inputs.last().is_some_and(|input| input.is_empty()) {
+        inputs.pop();
+    }
+    Ok(cx.emit.push("Clip", &inputs, vec![]))
 }
 
 fn hard_sigmoid(cx: &mut Cx<'_>, x: &str) -> String {

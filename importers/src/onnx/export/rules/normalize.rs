@@ -38,6 +38,9 @@ pub(super) fn batch(cx: &mut Cx<'_>, op: &ops::BatchNorm) -> Step<Item> {
     if op.batch {
         return refuse("it is normalized by the statistics of a batch, as in training");
     }
+    if op.residual {
+        return refuse("an addend is part of it: export the graph before passes join nodes");
+    }
     let (name, x) = channels_second(cx)?;
     let group = x.layout.file()[1].clone();
     let moments = cx.input(1)?;
@@ -65,7 +68,7 @@ pub(super) fn batch(cx: &mut Cx<'_>, op: &ops::BatchNorm) -> Step<Item> {
     }
     let inputs = [&*name, &*names[0], &*names[1], &*names[2], &*names[3]];
     let name = cx.emit.push("BatchNormalization", &inputs, vec![float("epsilon", op.epsilon)]);
-    let name = cx.activation(name, ops::Activation::relu(op.relu), x.elem)?;
+    let name = cx.activation(name, op.activation, x.elem)?;
     Ok(Item { at: At::Value(name), ..x })
 }
 
