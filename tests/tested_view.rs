@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use striate::image::augment::{MeanPatch, Place, Recipe, Resize, Side, TestView};
+use striate::image::augment::{CropPosition, MeanPatch, Recipe, Resize, Side, TestView};
 use striate::image::loader::{BatchPosition, Loader, LoaderOptions, Purpose};
 use striate::image::output::write_png;
 use striate::image::{Augmenter, Dataset, FloatImage, Geometry, decode};
@@ -69,7 +69,7 @@ fn recipes() -> Vec<(&'static str, Recipe)> {
     let plain = Recipe::default();
     let drawn = Recipe {
         side: Side::Drawn { min: 16, max: 24 },
-        place: Place::Random,
+        crop: CropPosition::Random,
         mean: MeanPatch::Elsewhere,
         turn: 10.0,
         invert: true,

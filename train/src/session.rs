@@ -3,6 +3,7 @@
 mod open;
 mod options;
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -88,6 +89,16 @@ pub struct Session {
     diverged: Option<(u64, f64)>,
     /// The first rank's.
     _lock: Option<Lock>,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("working", &self.working)
+            .field("position", &self.position)
+            .field("resumed", &self.resumed)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A mini-batch that has been learned, and whose report is on its way from the device.

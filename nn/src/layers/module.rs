@@ -1,6 +1,7 @@
 //! What a module is.
 
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use striate_tensor::{RandomKey, Result, Tensor};
@@ -213,6 +214,18 @@ pub struct Visitor<'a> {
     buffers: Vec<(String, &'a Buffer)>,
 }
 
+impl fmt::Debug for Visitor<'_> {
+    /// The names that were collected.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parameters: Vec<&str> = self.parameters.iter().map(|(name, _)| &**name).collect();
+        let buffers: Vec<&str> = self.buffers.iter().map(|(name, _)| &**name).collect();
+        f.debug_struct("Visitor")
+            .field("parameters", &parameters)
+            .field("buffers", &buffers)
+            .finish_non_exhaustive()
+    }
+}
+
 impl<'a> Visitor<'a> {
     /// A parameter of the module that is visited.
     pub fn parameter(&mut self, name: &str, tensor: &'a Tensor) {
@@ -238,6 +251,18 @@ pub struct VisitorMut<'a> {
     path: Path,
     parameters: Vec<(String, &'a mut Tensor)>,
     buffers: Vec<(String, &'a mut Buffer)>,
+}
+
+impl fmt::Debug for VisitorMut<'_> {
+    /// The names that were collected.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parameters: Vec<&str> = self.parameters.iter().map(|(name, _)| &**name).collect();
+        let buffers: Vec<&str> = self.buffers.iter().map(|(name, _)| &**name).collect();
+        f.debug_struct("VisitorMut")
+            .field("parameters", &parameters)
+            .field("buffers", &buffers)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<'a> VisitorMut<'a> {

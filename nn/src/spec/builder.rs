@@ -428,6 +428,7 @@ impl NetworkSpec {
 
 /// Paths that see the same input: what [`NetworkSpec::branches`] hands out. It ends in a method that
 /// brings them together.
+#[derive(Debug)]
 #[must_use]
 pub struct Branches {
     spec: NetworkSpec,

@@ -1,5 +1,6 @@
 //! What gradient rules are made with.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::relu::relu_grad;
@@ -54,6 +55,15 @@ pub struct Backward<'a> {
     y: Option<&'a Tensor>,
     dy: &'a Tensor,
     sources: &'a [Option<Arc<Node>>],
+}
+
+impl fmt::Debug for Backward<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Backward")
+            .field("op", &self.op)
+            .field("types", &self.types)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<'a> Backward<'a> {
