@@ -13,7 +13,7 @@ use striate::image::output::write_png;
 use striate::image::{Augmenter, Dataset, FloatImage, Geometry, decode};
 use striate::nn::Metadata;
 use striate::prelude::*;
-use striate::train::{Session, SessionOptions, TrainOptions};
+use striate::train::{Session, SessionData, SessionOptions, TrainOptions};
 
 const CLASSES: usize = 3;
 const MINI_BATCH: usize = 4;
@@ -148,7 +148,9 @@ fn trained(
     train.biases.rate = 1e-4;
     let options = SessionOptions { train, recipe: recipe.clone(), ..SessionOptions::default() };
     let working = folder.join("m.sqlite3");
-    let mut session = Session::open(working, spec, sets.0, Some(sets.1), options, device).unwrap();
+    let mut session =
+        Session::open(working, spec, SessionData::new(sets.0).test(sets.1), options, device)
+            .unwrap();
     session.run(&mut (), &AtomicBool::new(false)).unwrap();
     session
 }

@@ -8,6 +8,14 @@ use crate::preset::PixelOptions;
 use crate::{Error, Result};
 
 /// How a model file is read.
+///
+/// ```
+/// use striate_importers::ReadOptions;
+/// use striate_tensor::DType;
+///
+/// let options = ReadOptions::default().dtype(DType::F16).checkpoint_key("ema");
+/// assert_eq!(options.dtype, Some(DType::F16));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ReadOptions {
     /// The precision of the weights on the device, [`DType::F32`] or [`DType::F16`]; `None` keeps
@@ -75,6 +83,14 @@ impl ReadOptions {
 }
 
 /// How a model file is written.
+///
+/// ```
+/// use striate_importers::WriteOptions;
+/// use striate_tensor::DType;
+///
+/// let options = WriteOptions::default().dtype(DType::F16).fold_batch_norms(true).strip(true);
+/// assert!(options.strip);
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WriteOptions {
     /// The precision of the weights in the file, [`DType::F32`] or [`DType::F16`], in safetensors also

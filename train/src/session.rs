@@ -1,5 +1,6 @@
 //! A training from its first sample to its last, over any number of interruptions.
 
+mod data;
 mod open;
 mod options;
 
@@ -15,6 +16,7 @@ use striate_importers::ccv::ColourStatistics;
 use striate_importers::{WriteOptions, safetensors};
 use striate_nn::Network;
 
+pub use data::SessionData;
 pub use options::SessionOptions;
 
 use crate::beside;
@@ -47,7 +49,7 @@ pub enum Outcome {
 /// use striate_data::Dataset;
 /// use striate_nn::{NetworkSpec, conv2d, pool};
 /// # use striate_tensor::{Device, Reference};
-/// use striate_train::{Session, SessionOptions};
+/// use striate_train::{Session, SessionData, SessionOptions};
 ///
 /// # fn main() -> striate_train::Result<()> {
 /// # let device = Device::new(Reference::new());
@@ -57,7 +59,7 @@ pub enum Outcome {
 /// let test = Dataset::open("t10k-images-idx3-ubyte")?;
 /// let options = SessionOptions::default();
 /// let mut session =
-///     Session::open("digits.sqlite3", &spec, digits, Some(test), options, &device)?;
+///     Session::open("digits.sqlite3", &spec, SessionData::new(digits).test(test), options, &device)?;
 /// session.run(&mut (), &AtomicBool::new(false))?;
 /// println!("best error rate on the test digits: {:?}", session.history().best());
 /// # Ok(())

@@ -9,6 +9,15 @@ use crate::protocol::classic_square;
 use crate::{Error, Geometry, Result};
 
 /// What is done to pictures. The named ones are starting points; a file may hold any other.
+///
+/// ```
+/// use striate_data::augment::Recipe;
+///
+/// // As the recipe `plain`, with mirror images.
+/// let recipe = Recipe { mirror: true, ..Recipe::by_name("plain")? };
+/// assert!(recipe.mirror);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
