@@ -18,10 +18,10 @@ use std::process::{Command, Stdio};
 const BLOCKS: &[(&str, usize)] = &[
     ("json", 2),
     ("python", 3),
-    ("rust", 24),
+    ("rust", 25),
     ("rust,ignore", 2),
     ("rust,no_run", 2),
-    ("sh", 59),
+    ("sh", 60),
     ("sh,gpu", 4),
     ("sh,install", 2),
     ("sh,long", 5),
