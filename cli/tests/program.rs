@@ -49,6 +49,7 @@ fn help_teaches() {
         "bench",
         "tune",
         "completions",
+        "man",
     ] {
         let help = scene.striate(&[command, "--help"]).done();
         assert!(help.contains("Examples:") && help.contains("--threads"), "{command}: {help}");
