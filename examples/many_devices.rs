@@ -151,7 +151,7 @@ fn steps_on(
         let ranks_of = Ranks { shards: Some(ranks), ..ranks_of };
         let options = SessionOptions { ranks: Some(ranks_of), ..options.clone() };
         let device = Device::cpu(Some((threads / ranks).max(1)))?;
-        let mut session = Session::open(&working, spec, pictures.clone(), None, options, &device)?;
+        let mut session = Session::open(&working, spec, pictures.clone(), options, &device)?;
         let stop = AtomicBool::new(false);
         let mut watch = Watch { events: Arc::clone(&events), steps };
         match rank {

@@ -16,11 +16,12 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use striate::image::Dataset;
-use striate::image::augment::{MeanPatch, Place, Recipe, Side};
+use striate::image::augment::{CropPosition, MeanPatch, Recipe, Side};
 use striate::nn::{Metadata, Rates};
 use striate::prelude::*;
 use striate::train::{
-    self, Decay, EpochReport, LayerRates, Observer, Schedule, Session, SessionOptions, TrainOptions,
+    self, Decay, EpochReport, LayerRates, Observer, Schedule, Session, SessionData, SessionOptions,
+    TrainOptions,
 };
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -35,7 +36,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // on dark.
     let recipe = Recipe {
         side: Side::Drawn { min: 28, max: 32 },
-        place: Place::Random,
+        crop: CropPosition::Random,
         mean: MeanPatch::Elsewhere,
         turn: 10.0,
         invert: true,
@@ -59,7 +60,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let options = SessionOptions { train: options, recipe, metadata, ..SessionOptions::default() };
     let working = target.with_extension("training.sqlite3");
     let device = Device::cpu(None)?;
-    let mut session = Session::open(working, &spec(), train, Some(test), options, &device)?;
+    let mut session =
+        Session::open(working, &spec(), SessionData::new(train).test(test), options, &device)?;
     session.run(&mut Report, &AtomicBool::new(false))?;
 
     let network = session.network().cast(DType::F16)?;

@@ -28,6 +28,15 @@ const ROUNDING: f32 = 1e-3;
 ///
 /// A picture is cut into views as the [`Protocol`] says, the network gives each a softmax, and the
 /// probabilities are averaged, as in ccv.
+///
+/// ```
+/// use striate::prelude::*;
+///
+/// let classifier = Classifier::new(digits_model(&Device::cpu(None)?)?)?;
+/// let ranks = classifier.classify(&image::open("samples/digit-7.png")?)?;
+/// assert_eq!(ranks.top(1)[0].id, 7);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Classifier {
     network: Network,
@@ -332,6 +341,15 @@ fn batch(pictures: &[FloatImage], device: &Device) -> Result<Tensor> {
 }
 
 /// The confidence of every class of a picture.
+///
+/// ```
+/// use striate::prelude::*;
+///
+/// let classifier = Classifier::new(digits_model(&Device::cpu(None)?)?)?;
+/// let ranks = classifier.classify(&image::open("samples/digit-2.png")?)?;
+/// assert_eq!((ranks.confidences().len(), ranks.top(3).len()), (10, 3));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ranks {
     confidences: Vec<f32>,
@@ -357,6 +375,13 @@ impl Ranks {
 }
 
 /// A class with its probability.
+///
+/// ```
+/// use striate::Ranked;
+///
+/// let class = Ranked { id: 281, label: Some("tabby".into()), confidence: 0.173 };
+/// assert_eq!(class.to_string(), " 17.30 %  tabby");
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ranked {
     /// The id, from 0.

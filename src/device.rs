@@ -6,6 +6,13 @@ use striate_ops_wgsl::{AdapterChoice, Options, Wgpu};
 use striate_tensor::{Device, DeviceInfo, Error, Result};
 
 /// How a device is set up.
+///
+/// ```
+/// use striate::prelude::*;
+///
+/// let device = Device::by_name("cpu", &DeviceOptions { threads: Some(2) })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DeviceOptions {
     /// Threads of the CPU: as many as it runs at once (or `RAYON_NUM_THREADS`) if not said.
@@ -13,6 +20,17 @@ pub struct DeviceOptions {
 }
 
 /// Constructors of [`Device`]: in scope with the prelude.
+///
+/// ```
+/// use striate::prelude::*;
+///
+/// let device = Device::auto()?;
+/// println!("{}", device.info().name);
+/// for other in Device::all()? {
+///     println!("{}", other.name);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait DeviceByName: Sized {
     /// The best device of this machine: the best GPU, else the CPU.
     ///

@@ -85,6 +85,15 @@ impl Embedded {
 ///
 /// # Errors
 /// Where the device has no memory for it.
+///
+/// ```
+/// use striate::prelude::*;
+///
+/// let classifier = Classifier::new(striate::photo_model(&Device::auto()?)?)?;
+/// let ranks = classifier.classify(&image::open("samples/cat.png")?)?;
+/// assert!(ranks.top(1)[0].label.as_deref().is_some_and(|label| label.contains("cat")));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[cfg(feature = "embedded-photos")]
 pub fn photo_model(device: &Device) -> Result<Network> {
     PHOTOS.network(device)
@@ -94,6 +103,14 @@ pub fn photo_model(device: &Device) -> Result<Network> {
 ///
 /// # Errors
 /// Where the device has no memory for it.
+///
+/// ```
+/// use striate::prelude::*;
+///
+/// let network = digits_model(&Device::cpu(None)?)?;
+/// assert_eq!(network.spec().classes(), 10);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn digits_model(device: &Device) -> Result<Network> {
     DIGITS.network(device)
 }

@@ -39,6 +39,18 @@
 //! Or code: see [`nn::Module`]. Each part of the house is a crate of its own, reachable from here:
 //! [`tensor`], [`graph`], [`nn`], [`models`], [`importers`], [`image`](mod@image) (decoding, resizing, crop
 //! protocols, training data), [`train`].
+//!
+//! # Features
+//!
+//! | feature | adds | on by default |
+//! | --- | --- | --- |
+//! | `gpu` | GPUs, by wgpu: half of the time of a build | yes |
+//! | `embedded-photos` | `photo_model`: a network of 5 MB in the program that names what is on photos | no |
+//! | `pull` | `hub`: published weights by name, fetched over https | no |
+//! | `mpi` | training on many machines; needs Open MPI or MPICH, and libclang to build | no |
+
+// What a feature adds is marked on docs.rs, whose compiler can.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(doctest)]
 mod book;

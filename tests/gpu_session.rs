@@ -29,7 +29,7 @@ fn session(working: &Path, gpu: &Wgpu, rate: f32) -> Session {
     train.weights.rate = rate;
     let options = SessionOptions { train, checkpoint_every: Some(2), ..SessionOptions::default() };
     let device = Device::new(gpu.clone());
-    Session::open(working, &spec, samples, None, options, &device).unwrap()
+    Session::open(working, &spec, samples, options, &device).unwrap()
 }
 
 /// Notes the losses, and loses the device at one of them.

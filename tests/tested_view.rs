@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use striate::image::augment::{MeanPatch, Place, Recipe, Resize, Side, TestView};
+use striate::image::augment::{CropPosition, MeanPatch, Recipe, Resize, Side, TestView};
 use striate::image::loader::{BatchPosition, Loader, LoaderOptions, Purpose};
 use striate::image::output::write_png;
 use striate::image::{Augmenter, Dataset, FloatImage, Geometry, decode};
 use striate::nn::Metadata;
 use striate::prelude::*;
-use striate::train::{Session, SessionOptions, TrainOptions};
+use striate::train::{Session, SessionData, SessionOptions, TrainOptions};
 
 const CLASSES: usize = 3;
 const MINI_BATCH: usize = 4;
@@ -69,7 +69,7 @@ fn recipes() -> Vec<(&'static str, Recipe)> {
     let plain = Recipe::default();
     let drawn = Recipe {
         side: Side::Drawn { min: 16, max: 24 },
-        place: Place::Random,
+        crop: CropPosition::Random,
         mean: MeanPatch::Elsewhere,
         turn: 10.0,
         invert: true,
@@ -148,7 +148,9 @@ fn trained(
     train.biases.rate = 1e-4;
     let options = SessionOptions { train, recipe: recipe.clone(), ..SessionOptions::default() };
     let working = folder.join("m.sqlite3");
-    let mut session = Session::open(working, spec, sets.0, Some(sets.1), options, device).unwrap();
+    let mut session =
+        Session::open(working, spec, SessionData::new(sets.0).test(sets.1), options, device)
+            .unwrap();
     session.run(&mut (), &AtomicBool::new(false)).unwrap();
     session
 }

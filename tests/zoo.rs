@@ -19,7 +19,7 @@ use common::devices;
 use common::torch::{Recorded, doubles, sized, without_dropout};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use striate::importers::torch::Place;
+use striate::importers::torch::StateSlot;
 use striate::nn::{self, Rates, Sgd, parameter_gradients, require_grad, update_statistics};
 use striate::prelude::*;
 use striate::tensor::DeviceKind;
@@ -162,7 +162,7 @@ fn compare_step(folder: &Path, name: &str, spec: &NetworkSpec) {
         let largest = step.gradients.values().fold(0.0f64, |most, (_, norm, _)| most.max(*norm));
         for one in &held {
             let torch = &one.torch;
-            let Place::Parameter(id) = one.tensor.place else { continue };
+            let StateSlot::Parameter(id) = one.tensor.slot else { continue };
             let gradient = one.to_torch(&gradients[&id].to_vec::<f32>().unwrap());
             let (sum, norm, first) = &step.gradients[&torch.0];
             let scale = norm.max(SMALL * largest);
@@ -184,7 +184,7 @@ fn compare_step(folder: &Path, name: &str, spec: &NetworkSpec) {
             .collect();
         for one in &held {
             let torch = &one.torch;
-            let Place::Buffer { buffer, row } = one.tensor.place else { continue };
+            let StateSlot::Buffer { buffer, row } = one.tensor.slot else { continue };
             let channels = buffers[buffer].len() / 2;
             let ours = &buffers[buffer][row * channels..][..channels];
             let (sum, first) = &step.running[&torch.0];

@@ -8,7 +8,7 @@ use crate::plot;
 #[cfg(feature = "pull")]
 use crate::pull;
 use crate::{
-    bench, classify, completions, convert, draw, encode, export, inspect, plan, prepare, run,
+    bench, classify, completions, convert, draw, encode, export, inspect, man, plan, prepare, run,
     train, tune, validate, visualize,
 };
 
@@ -85,6 +85,8 @@ pub(crate) enum Command {
     Devices,
     /// Print a completion script for a shell.
     Completions(completions::CompletionsArgs),
+    /// Write manual pages for `man`, one for each command.
+    Man(man::ManArgs),
 }
 
 #[cfg(test)]

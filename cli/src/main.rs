@@ -16,6 +16,7 @@ mod export;
 mod inputs;
 mod inspect;
 mod labels;
+mod man;
 mod model;
 mod onnx;
 mod output;
@@ -95,5 +96,6 @@ fn run(cli: &Cli, output: &mut Output) -> Result<()> {
         Command::Tune(args) => tune::run(args, global, output),
         Command::Devices => devices::run(global, output),
         Command::Completions(args) => completions::run(args, Cli::command(), output),
+        Command::Man(args) => man::run(args, Cli::command(), output),
     }
 }

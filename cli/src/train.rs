@@ -15,7 +15,9 @@ use serde::Serialize;
 use striate::image::augment::Recipe;
 use striate::tensor::Device;
 use striate::train::parallel::{ExchangeReport, Launch, Parallel, Ranks};
-use striate::train::{Clip, EpochReport, Observer, Outcome, Session, SessionOptions, TrainOptions};
+use striate::train::{
+    Clip, EpochReport, Observer, Outcome, Session, SessionData, SessionOptions, TrainOptions,
+};
 
 use crate::args::{Format, Global, positive};
 use crate::error::{Error, Result};
@@ -244,7 +246,13 @@ fn lead(
             looking.lock().unwrap_or_else(PoisonError::into_inner).advance(more);
         };
         let (train, test) = (train.clone(), test.clone());
-        Session::open_with(&args.working, spec, train, test, options, &device, &progress)?
+        Session::open(
+            &args.working,
+            spec,
+            SessionData::new(train).test(test).progress(&progress),
+            options,
+            &device,
+        )?
     };
     let position = session.position();
     // Metrics on standard output have it for themselves.

@@ -1,6 +1,6 @@
-//! The pictures of the README are made by its commands.
+//! The pictures of the README and the book are made by their commands.
 
-#![cfg(all(unix, feature = "embedded-photos"))]
+#![cfg(all(unix, feature = "embedded-photos", feature = "plot"))]
 // Helpers of tests are outside what clippy.toml takes for tests.
 #![allow(clippy::unwrap_used)]
 
@@ -17,16 +17,16 @@ fn extents(path: &Path) -> [u32; 2] {
 /// Their pixels may differ: confidences are printed in them, whose last digit depends on the processor.
 #[test]
 fn the_script_makes_every_picture() {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("pictures");
+    let book = PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("book");
     let made = tempfile::tempdir().unwrap();
-    let status = Command::new(folder.join("make.sh"))
+    let status = Command::new(book.join("pictures.sh"))
         .arg(made.path())
         .env("STRIATE", env!("CARGO_BIN_EXE_striate"))
         .status()
         .unwrap();
     assert!(status.success(), "{status}");
     let mut pictures = 0;
-    for entry in std::fs::read_dir(&folder).unwrap() {
+    for entry in std::fs::read_dir(book.join("src/pictures")).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|extension| extension == "png") {
             assert_eq!(extents(&made.path().join(path.file_name().unwrap())), extents(&path));

@@ -49,6 +49,7 @@ fn help_teaches() {
         "bench",
         "tune",
         "completions",
+        "man",
     ] {
         let help = scene.striate(&[command, "--help"]).done();
         assert!(help.contains("Examples:") && help.contains("--threads"), "{command}: {help}");
@@ -206,6 +207,32 @@ fn completions_know_every_command() {
             assert!(script.contains(command), "{shell}: no {command}");
         }
     }
+}
+
+#[test]
+fn every_command_has_a_manual_page() {
+    let scene = Scene::new();
+    scene.striate(&["man", "--output", "share/man1"]).done();
+    let page = |name: &str| std::fs::read_to_string(scene.path("share/man1").join(name)).unwrap();
+    let overview = page("striate.1");
+    let help = scene.striate(&["--help"]).done();
+    let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let commands: Vec<&str> = commands
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|command| *command != "help")
+        .collect();
+    assert!(commands.len() > 15, "{commands:?}");
+    for command in &commands {
+        assert!(overview.contains(&format!("striate\\-{command}(1)")), "{overview}");
+        let own = page(&format!("striate-{command}.1"));
+        assert!(own.contains(".SH SYNOPSIS") && own.contains("\\-\\-quiet"), "{own}");
+    }
+    assert!(page("striate-train.1").contains("\\-\\-working"));
+    let pages = std::fs::read_dir(scene.path("share/man1")).unwrap().count();
+    assert_eq!(pages, commands.len() + 1);
+    scene.write("taken", "");
+    scene.striate(&["man", "--output", "taken"]).failed(&["taken: cannot make the folder"]);
 }
 
 #[test]

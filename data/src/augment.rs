@@ -11,7 +11,7 @@ mod turn;
 mod view;
 
 pub use draw::{SampleKey, epoch_order};
-pub use recipe::{Area, MeanPatch, Place, Recipe, Resize, Side};
+pub use recipe::{Area, CropPosition, MeanPatch, Recipe, Resize, Side};
 pub use view::{TestCrop, TestMean, TestView, ViewFormer};
 
 use crate::statistics::ColorComponents;
@@ -100,7 +100,7 @@ impl Augmenter {
     /// [`Error::BufferLength`] when `input` has another length than [`Augmenter::input_len`], and
     /// what [`form_input`](crate::form_input) reports.
     pub fn train(&self, picture: &Image, key: SampleKey, input: &mut [f32]) -> Result<()> {
-        if self.recipe.place == Place::Centre {
+        if self.recipe.crop == CropPosition::Centre {
             return self.test(picture, input);
         }
         let mut draw = Draw::new(key);

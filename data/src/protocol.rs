@@ -15,6 +15,14 @@ use crate::{Error, FloatImage, Image, Result};
 pub(crate) use crops::classic_square;
 
 /// How a picture is cut into the views whose probabilities are averaged.
+///
+/// ```
+/// use striate_data::Protocol;
+///
+/// let protocol: Protocol = "ccv-cpu".parse()?;
+/// assert_eq!(protocol, Protocol::CcvCpu);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Protocol {
     /// ccv on a CPU: the convolutions run once over the whole picture, and five windows are cut from

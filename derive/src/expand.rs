@@ -16,7 +16,7 @@ struct FieldOptions {
 }
 
 /// A field that holds parameters, buffers or modules.
-struct Part<'a> {
+struct DerivedField<'a> {
     member: Member,
     name: String,
     ty: &'a Type,
@@ -50,7 +50,7 @@ pub(crate) fn module(input: &DeriveInput) -> Result<TokenStream> {
     // At the field's place, so that an error points there.
     let visit = parts.iter().map(|part| {
         let (member, name) = (&part.member, &part.name);
-        quote_spanned!(part.ty.span()=> #krate::Part::visit(&self.#member, #name, visit);)
+        quote_spanned!(part.ty.span()=> #krate::ModuleField::visit(&self.#member, #name, visit);)
     });
     let forward = format_ident!("forward", span = name.span());
     Ok(quote! {
@@ -82,7 +82,7 @@ pub(crate) fn module(input: &DeriveInput) -> Result<TokenStream> {
 
                 fn parameters_mut<'__visit>(&'__visit mut self, visit: &mut #krate::VisitorMut<'__visit>) {
                     let _ = &visit;
-                    #(#krate::Part::visit_mut(&mut self.#members, #names, visit);)*
+                    #(#krate::ModuleField::visit_mut(&mut self.#members, #names, visit);)*
                 }
             }
         };
@@ -105,8 +105,8 @@ fn crate_path(attributes: &[Attribute]) -> Result<Path> {
 }
 
 /// The fields that are shown, in their order.
-fn parts(fields: &Fields) -> Result<Vec<Part<'_>>> {
-    let mut parts: Vec<Part<'_>> = Vec::with_capacity(fields.len());
+fn parts(fields: &Fields) -> Result<Vec<DerivedField<'_>>> {
+    let mut parts: Vec<DerivedField<'_>> = Vec::with_capacity(fields.len());
     for (place, field) in fields.iter().enumerate() {
         let options = FieldOptions::of(&field.attrs)?;
         if options.skip {
@@ -124,7 +124,7 @@ fn parts(fields: &Fields) -> Result<Vec<Part<'_>>> {
             let span = options.name.map_or_else(|| field.span(), |name| name.span());
             return Err(Error::new(span, format!("another field is called `{name}`")));
         }
-        parts.push(Part { member, name, ty: &field.ty });
+        parts.push(DerivedField { member, name, ty: &field.ty });
     }
     Ok(parts)
 }

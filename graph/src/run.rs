@@ -1,5 +1,6 @@
 //! Running a graph.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -69,6 +70,18 @@ pub struct Run<'a> {
     pub memory_limit: Option<u64>,
     /// Shown every node's output as it is made.
     pub visit: Option<&'a mut Visit<'a>>,
+}
+
+impl fmt::Debug for Run<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Run")
+            .field("keys", &self.keys)
+            .field("prepared", &self.prepared.is_some())
+            .field("cancel", &self.cancel.is_some())
+            .field("memory_limit", &self.memory_limit)
+            .field("visit", &self.visit.is_some())
+            .finish()
+    }
 }
 
 /// The statistics of a batch, for a buffer.

@@ -24,7 +24,7 @@ mod digest;
 mod error;
 mod http;
 mod options;
-mod part;
+mod partial_file;
 mod pull;
 mod table;
 

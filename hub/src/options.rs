@@ -47,21 +47,25 @@ impl PullOptions {
     }
 
     /// Sets the cache folder.
+    #[must_use]
     pub fn cache(self, folder: impl Into<PathBuf>) -> Self {
         PullOptions { cache: Some(folder.into()), ..self }
     }
 
     /// Sets the mirror.
+    #[must_use]
     pub fn base_url(self, url: impl Into<String>) -> Self {
         PullOptions { base_url: Some(url.into()), ..self }
     }
 
     /// Sets whether a cached file is checked.
+    #[must_use]
     pub fn force(self, force: bool) -> Self {
         PullOptions { force, ..self }
     }
 
     /// Sets the number of retries, the first pause, and the longest wait for an answer.
+    #[must_use]
     pub fn patience(self, retries: u32, backoff: Duration, timeout: Duration) -> Self {
         PullOptions { retries, backoff, timeout, ..self }
     }

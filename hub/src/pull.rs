@@ -9,7 +9,7 @@ use ureq::Agent;
 use crate::cache::{cache_dir, cached_in, length, write_config};
 use crate::http::{self, Answer, Bytes, Failure, shown};
 use crate::options::{Progress, PullOptions};
-use crate::part::{Lock, Part};
+use crate::partial_file::{Lock, PartialFile};
 use crate::table::{Size, Weights};
 use crate::{Error, Result};
 
@@ -117,7 +117,7 @@ struct Fetch<'a> {
 
 impl Fetch<'_> {
     fn run(&self, file: &Path, progress: &mut dyn FnMut(Progress<'_>)) -> Result<()> {
-        let mut part = Part::open(file)?;
+        let mut part = PartialFile::open(file)?;
         match self.fill(&mut part, progress) {
             Ok(()) => part.finish(file),
             // An empty or wrong part is useless to the next pull.
@@ -130,7 +130,7 @@ impl Fetch<'_> {
     }
 
     /// Downloads what is missing, and checks the digest.
-    fn fill(&self, part: &mut Part, progress: &mut dyn FnMut(Progress<'_>)) -> Result<()> {
+    fn fill(&self, part: &mut PartialFile, progress: &mut dyn FnMut(Progress<'_>)) -> Result<()> {
         let mut from_old = part.len() > 0;
         loop {
             self.complete(part, &mut from_old, progress)?;
@@ -156,7 +156,7 @@ impl Fetch<'_> {
     /// earlier pull.
     fn complete(
         &self,
-        part: &mut Part,
+        part: &mut PartialFile,
         from_old: &mut bool,
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<()> {
@@ -197,7 +197,7 @@ impl Fetch<'_> {
     /// Sends one request, and writes the bytes that it brings.
     fn attempt(
         &self,
-        part: &mut Part,
+        part: &mut PartialFile,
         from_old: &mut bool,
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<(), Failure> {
@@ -234,7 +234,7 @@ impl Fetch<'_> {
     fn receive(
         &self,
         bytes: Bytes,
-        part: &mut Part,
+        part: &mut PartialFile,
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<(), Failure> {
         let total = match self.weights.size {

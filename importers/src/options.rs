@@ -8,6 +8,14 @@ use crate::preset::PixelOptions;
 use crate::{Error, Result};
 
 /// How a model file is read.
+///
+/// ```
+/// use striate_importers::ReadOptions;
+/// use striate_tensor::DType;
+///
+/// let options = ReadOptions::default().dtype(DType::F16).checkpoint_key("ema");
+/// assert_eq!(options.dtype, Some(DType::F16));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ReadOptions {
     /// The precision of the weights on the device, [`DType::F32`] or [`DType::F16`]; `None` keeps
@@ -32,36 +40,42 @@ pub struct ReadOptions {
 
 impl ReadOptions {
     /// With this precision of the weights.
+    #[must_use]
     pub fn dtype(mut self, dtype: impl Into<Option<DType>>) -> Self {
         self.dtype = dtype.into();
         self
     }
 
     /// Whether finite values may become infinite.
+    #[must_use]
     pub fn allow_overflow(mut self, allow: bool) -> Self {
         self.allow_overflow = allow;
         self
     }
 
     /// With the state dict under this key of a checkpoint.
+    #[must_use]
     pub fn checkpoint_key(mut self, key: impl Into<String>) -> Self {
         self.checkpoint_key = Some(key.into());
         self
     }
 
     /// With this definition of a caffemodel's layers.
+    #[must_use]
     pub fn prototxt(mut self, path: impl Into<PathBuf>) -> Self {
         self.prototxt = Some(path.into());
         self
     }
 
     /// With this mean image of a caffemodel.
+    #[must_use]
     pub fn mean_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.mean_file = Some(path.into());
         self
     }
 
     /// With this done to pixels.
+    #[must_use]
     pub fn pixels(mut self, pixels: PixelOptions) -> Self {
         self.pixels = pixels;
         self
@@ -69,6 +83,14 @@ impl ReadOptions {
 }
 
 /// How a model file is written.
+///
+/// ```
+/// use striate_importers::WriteOptions;
+/// use striate_tensor::DType;
+///
+/// let options = WriteOptions::default().dtype(DType::F16).fold_batch_norms(true).strip(true);
+/// assert!(options.strip);
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WriteOptions {
     /// The precision of the weights in the file, [`DType::F32`] or [`DType::F16`], in safetensors also
@@ -90,24 +112,28 @@ pub struct WriteOptions {
 
 impl WriteOptions {
     /// With this precision of the weights.
+    #[must_use]
     pub fn dtype(mut self, dtype: impl Into<Option<DType>>) -> Self {
         self.dtype = dtype.into();
         self
     }
 
     /// With or without batch norms folded into the convolutions before them.
+    #[must_use]
     pub fn fold_batch_norms(mut self, fold: bool) -> Self {
         self.fold_batch_norms = fold;
         self
     }
 
     /// With or without what only training needs.
+    #[must_use]
     pub fn strip(mut self, strip: bool) -> Self {
         self.strip = strip;
         self
     }
 
     /// Whether finite values may become infinite.
+    #[must_use]
     pub fn allow_overflow(mut self, allow: bool) -> Self {
         self.allow_overflow = allow;
         self

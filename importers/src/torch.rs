@@ -14,7 +14,7 @@ pub struct StateTensor {
     /// [`fits`](StateTensor::fits).
     pub shape: Vec<usize>,
     /// Where it is in the network.
-    pub place: Place,
+    pub slot: StateSlot,
     /// The order of its elements.
     pub order: ElementOrder,
     /// The layer that has it.
@@ -23,7 +23,7 @@ pub struct StateTensor {
 
 /// Where a tensor of a state dict is in a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
+pub enum StateSlot {
     /// It is a parameter.
     Parameter(ParameterId),
     /// It is a row of a buffer: 0 of the running mean, 1 of the variance.
@@ -101,7 +101,7 @@ pub(crate) fn tensors(
         let layer = shape.layer;
         let prefix = prefix(layer);
         for parameter in &shape.parameters {
-            let place = Place::Parameter(ParameterId(parameters));
+            let slot = StateSlot::Parameter(ParameterId(parameters));
             parameters += 1;
             let Some(prefix) = &prefix else { continue };
             let order = match parameter.role {
@@ -117,7 +117,7 @@ pub(crate) fn tensors(
                 LayerSpec::Scale(_) => prefix.clone(),
                 _ => format!("{prefix}.{}", parameter.role.name()),
             };
-            tensors.push(StateTensor { name, shape: dims, place, order, layer });
+            tensors.push(StateTensor { name, shape: dims, slot, order, layer });
         }
         for buffer in &shape.buffers {
             let channels = buffer.shape.dims().get(1).copied().unwrap_or(0);
@@ -126,7 +126,7 @@ pub(crate) fn tensors(
                 tensors.push(StateTensor {
                     name: format!("{prefix}.{part}"),
                     shape: vec![channels],
-                    place: Place::Buffer { buffer: buffers, row },
+                    slot: StateSlot::Buffer { buffer: buffers, row },
                     order: ElementOrder::SAME,
                     layer,
                 });
@@ -205,7 +205,7 @@ mod tests {
         let tensor = |shape: &[usize]| StateTensor {
             name: String::new(),
             shape: shape.to_vec(),
-            place: Place::Parameter(ParameterId(0)),
+            slot: StateSlot::Parameter(ParameterId(0)),
             order: ElementOrder::SAME,
             layer: 0,
         };

@@ -9,6 +9,12 @@ use crate::{
 };
 
 /// A network that this crate knows.
+///
+/// ```
+/// for model in striate_models::all().iter().filter(|model| model.name.starts_with("resnet")) {
+///     println!("{}: {}", model.name, model.description);
+/// }
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Model {
     /// The name that finds it.

@@ -7,6 +7,17 @@ use crate::{Error, Init, Network, NetworkSpec, Result};
 
 /// What the random numbers of a run start from: the same seed gives the same weights on every
 /// device.
+///
+/// ```
+/// use striate_nn::{NetworkSpec, Seed};
+/// use striate_tensor::{Device, Reference};
+///
+/// let device = Device::new(Reference::new());
+/// let spec = NetworkSpec::new([4, 4, 1]).full_connect(2);
+/// let [a, b] = [spec.build(&device, Seed(7))?, spec.build(&device, Seed(7))?];
+/// assert_eq!(a.parameters()[0].to_vec::<f32>()?, b.parameters()[0].to_vec::<f32>()?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Seed(pub u64);
 

@@ -36,7 +36,7 @@ pub use layers::{
     AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool2d, BatchMoments, BatchNorm2d, Buffer, BufferKey,
     ChannelShuffle, Context, Conv2d, ConvTranspose2d, DepthToSpace, Dropout, Flatten, FullConnect,
     GlobalAvgPool2d, GroupNorm, InstanceNorm2d, LayerNorm, LayerScale, Lrn, MaxPool2d, Module,
-    Pad2d, Part, Prelu, Relu, Resize2d, Sequential, SpaceToDepth, StochasticDepth, Visitor,
+    ModuleField, Pad2d, Prelu, Relu, Resize2d, Sequential, SpaceToDepth, StochasticDepth, Visitor,
     VisitorMut, named_buffers, named_parameters, parameter_count, parameters_mut, require_grad,
     set_tensors, to,
 };
@@ -62,7 +62,7 @@ pub use statistics::update_statistics;
 /// Makes a struct a module of its fields: it writes all of the trait [`Module`] but `forward`, for which
 /// it calls the type's own method.
 ///
-/// Each field is a [`Part`]: a module, a parameter ([`Tensor`](striate_tensor::Tensor)), a [`Buffer`], or
+/// Each field is a [`ModuleField`]: a module, a parameter ([`Tensor`](striate_tensor::Tensor)), a [`Buffer`], or
 /// an `Option`, a `Vec` or an array of one. It is shown under the field's name (its place, in a tuple
 /// struct), in the order of the fields. On a field, `#[module(skip)]` leaves it out, for what is none of
 /// these, and `#[module(name = "conv1")]` gives it another name. A type parameter that a field has must
@@ -116,7 +116,7 @@ pub use statistics::update_statistics;
 /// struct Block { layer: FullConnect }
 /// ```
 ///
-/// So is a field that is no [`Part`] and not skipped:
+/// So is a field that is no [`ModuleField`] and not skipped:
 ///
 /// ```compile_fail,E0277
 /// # use striate_nn::{Context, FullConnect, Module};

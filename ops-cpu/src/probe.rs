@@ -1,5 +1,7 @@
 //! The micro-kernel by itself, for the benchmarks of this crate to time: no part of its interface.
 
+use std::fmt;
+
 use striate_tensor::ops::Activation;
 
 use crate::gemm::{Ahead, Block, tile_shape};
@@ -22,6 +24,17 @@ pub struct Products {
     /// Of each product.
     panels: Vec<Vec<f32>>,
     outputs: Vec<Vec<f32>>,
+}
+
+impl fmt::Debug for Products {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Products")
+            .field("level", &self.level)
+            .field("rows", &self.rows)
+            .field("depth", &self.depth)
+            .field("cols", &self.cols)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Products {

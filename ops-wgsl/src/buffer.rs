@@ -224,7 +224,7 @@ pub(crate) struct View {
 }
 
 /// Where a range of elements lies in a tensor's memory.
-struct Place {
+struct ElementRange {
     /// Its bytes.
     first: u64,
     end: u64,
@@ -267,7 +267,7 @@ impl Context {
     }
 
     /// Where a view of a range of elements lies.
-    fn place(&self, dtype: DType, range: &Range<usize>) -> Place {
+    fn place(&self, dtype: DType, range: &Range<usize>) -> ElementRange {
         let (first, end) = self.byte_range(dtype, range);
         let chunk = self.gpu.chunk_bytes();
         let last = end.max(first + 1) - 1;
@@ -275,7 +275,7 @@ impl Context {
         let offset = first % chunk;
         // Copies move words.
         let before = if within { offset % ALIGN_BYTES } else { first % 4 };
-        Place { first, end, within, before }
+        ElementRange { first, end, within, before }
     }
 
     /// The elements that a [`view`](Context::view) of a range has before the first one.
@@ -285,7 +285,7 @@ impl Context {
 
     /// A view of a range of elements.
     pub(crate) fn view(&self, source: Source<'_>, range: Range<usize>) -> Result<View> {
-        let Place { first, end, within, before } = self.place(source.ty.dtype, &range);
+        let ElementRange { first, end, within, before } = self.place(source.ty.dtype, &range);
         let skip = self.skip(source.ty.dtype, &range);
         let chunk = self.gpu.chunk_bytes();
         if within {

@@ -58,6 +58,7 @@ pub enum Clock {
 
 impl Profile {
     /// What was asked since an earlier one of the same device.
+    #[must_use]
     pub fn since(&self, earlier: &Profile) -> Profile {
         let before = |op| earlier.timings.iter().find(|timing| timing.op == op);
         let timing = |now: &Timing| match before(now.op) {

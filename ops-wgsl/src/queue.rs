@@ -13,7 +13,7 @@ use crate::kernels::{Choices, Class, class_of};
 use crate::options::Options;
 use crate::pipelines::{Constants, Pipelines, Shader};
 use crate::profile::{Clock, Profile, Profiler};
-use crate::reads::Piece;
+use crate::reads::PendingCopy;
 use crate::staging::Staging;
 
 /// Dispatches of a batch: a forward pass of a deep network is one or two, and the GPU begins while
@@ -234,7 +234,7 @@ impl Context {
 
     /// Asks for bytes of a tensor, from a multiple of 4 on, after everything recorded before. All of it is
     /// submitted.
-    pub(crate) fn read(&self, tensor: &GpuBuffer, range: Range<usize>) -> Result<Piece> {
+    pub(crate) fn read(&self, tensor: &GpuBuffer, range: Range<usize>) -> Result<PendingCopy> {
         self.gpu.check()?;
         let chunk = self.gpu.chunk_bytes() as usize;
         let mut recorder = self.recorder();
@@ -250,7 +250,7 @@ impl Context {
         recorder.flush(&self.gpu)?;
         recorder.profiler.counts.bytes_downloaded += range.len() as u64;
         match recorder.last.clone() {
-            Some(submission) => Ok(Piece::new(target, range.len(), submission)),
+            Some(submission) => Ok(PendingCopy::new(target, range.len(), submission)),
             None => Err(self.gpu.error("a read was not submitted")),
         }
     }

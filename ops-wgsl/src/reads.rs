@@ -52,7 +52,7 @@ impl Landing {
 }
 
 /// Bytes on their way to a readback buffer.
-pub(crate) struct Piece {
+pub(crate) struct PendingCopy {
     buffer: wgpu::Buffer,
     bytes: usize,
     submission: Submission,
@@ -61,7 +61,7 @@ pub(crate) struct Piece {
     watched: bool,
 }
 
-impl Piece {
+impl PendingCopy {
     /// Of a buffer whose copy has been submitted.
     pub(crate) fn new(buffer: wgpu::Buffer, bytes: usize, submission: Submission) -> Self {
         let landing = Arc::new(Landing::default());
@@ -70,7 +70,7 @@ impl Piece {
         buffer.map_async(wgpu::MapMode::Read, range, move |result| {
             told.set(result.map_err(|error| format!("a buffer cannot be read: {error}")));
         });
-        Piece { buffer, bytes, submission, landing, watched: false }
+        PendingCopy { buffer, bytes, submission, landing, watched: false }
     }
 
     /// Whether it is there; the task is woken when it is.
@@ -141,7 +141,7 @@ struct Reading {
     values: HostValues,
     /// Bytes of `values` that are there.
     done: usize,
-    piece: Option<Piece>,
+    piece: Option<PendingCopy>,
 }
 
 /// Asks for a tensor's values.
@@ -181,7 +181,7 @@ impl Reading {
 
     /// Takes a piece that is there, and asks for the next one.
     fn land(&mut self) -> Result<()> {
-        let Some(Piece { buffer, bytes, .. }) = self.piece.take() else { return Ok(()) };
+        let Some(PendingCopy { buffer, bytes, .. }) = self.piece.take() else { return Ok(()) };
         let cx = self.device.context();
         {
             let range = ..(bytes as u64).next_multiple_of(4);

@@ -41,13 +41,13 @@ pub(crate) struct Staging {
 }
 
 /// Room in a staging buffer.
-pub(crate) struct Place {
+pub(crate) struct StagingRange {
     pub(crate) buffer: wgpu::Buffer,
     pub(crate) at: u64,
     pub(crate) bytes: usize,
 }
 
-impl Place {
+impl StagingRange {
     /// Copies bytes there, zeros up to a whole word after them.
     pub(crate) fn fill(&self, gpu: &Gpu, bytes: &[u8]) -> Result<()> {
         let padded = (bytes.len() as u64).next_multiple_of(4);
@@ -70,7 +70,7 @@ impl Place {
 
 impl Staging {
     /// Room for some of `bytes` bytes; none while every buffer is on its way.
-    pub(crate) fn room(&mut self, gpu: &Gpu, bytes: usize) -> Result<Option<Place>> {
+    pub(crate) fn room(&mut self, gpu: &Gpu, bytes: usize) -> Result<Option<StagingRange>> {
         if self.open.as_ref().is_some_and(|(_, at)| *at == BUFFER_BYTES) {
             self.close_open();
         }
@@ -85,7 +85,7 @@ impl Staging {
         // Places that are mapped begin at multiples of 8.
         let end = (at + bytes as u64).next_multiple_of(wgpu::MAP_ALIGNMENT);
         self.open = Some((buffer.clone(), end.min(BUFFER_BYTES)));
-        Ok(Some(Place { buffer, at, bytes }))
+        Ok(Some(StagingRange { buffer, at, bytes }))
     }
 
     fn next(&mut self, gpu: &Gpu) -> Result<Option<wgpu::Buffer>> {

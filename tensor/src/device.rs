@@ -5,6 +5,16 @@ use std::sync::Arc;
 use crate::{Backend, Buffer, DeviceInfo, Error, Op, Operand, Result, Tensor, TensorType};
 
 /// A cheap handle to a backend: where tensors live and are computed.
+///
+/// ```
+/// use striate_tensor::{Device, Reference, Tensor};
+///
+/// // The slow, plain backend of this crate. Programs take `Device::auto()` of the crate `striate`.
+/// let device = Device::new(Reference::new());
+/// let x = Tensor::zeros([2, 3], &device)?;
+/// assert!(x.device().is(&device.clone()));
+/// # Ok::<(), striate_tensor::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Device(Arc<dyn Backend>);
 

@@ -7,6 +7,16 @@ use half::f16;
 /// Ops compute with f32, f16 and u32. The others are storage: what files and other frameworks hold. Tensors
 /// of every type move between devices, and ops that only move elements (permute, slice, concatenate, gather
 /// and their kin) take them all; [`Cast`](crate::ops::Cast) leads from each to each.
+///
+/// ```
+/// use striate_tensor::{DType, Device, Reference, Tensor};
+///
+/// let device = Device::new(Reference::new());
+/// let x = Tensor::from_vec(vec![0.5f32, 70_000.0], [2], &device)?;
+/// let half = x.cast(DType::F16)?;
+/// assert_eq!((half.dtype().size_bytes(), half.dtype().name()), (2, "f16"));
+/// # Ok::<(), striate_tensor::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum DType {
     /// 32-bit float: the type that everything computes in.

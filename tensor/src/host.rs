@@ -184,6 +184,14 @@ impl<T: Element> From<Vec<T>> for HostValues {
 }
 
 /// A tensor in host memory.
+///
+/// ```
+/// use striate_tensor::{HostTensor, Shape};
+///
+/// let x = HostTensor::new(Shape::new(&[2, 2])?, vec![1.0f32, 2.0, 3.0, 4.0])?;
+/// assert_eq!(x.values().as_slice::<f32>(), Some(&[1.0, 2.0, 3.0, 4.0][..]));
+/// # Ok::<(), striate_tensor::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct HostTensor {
     shape: Shape,

@@ -5,6 +5,14 @@
 //! `i / 4`, so any element can be made without those before it.
 
 /// Which random sequence: a seed for the run, a stream for the use within it.
+///
+/// ```
+/// use striate_tensor::RandomKey;
+///
+/// let key = RandomKey::new(7, 0);
+/// assert_eq!(key.number(1000), RandomKey::new(7, 0).number(1000));
+/// assert_ne!(key.number(1000), RandomKey::new(7, 1).number(1000));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct RandomKey {
     /// What the user chose.

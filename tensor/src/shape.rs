@@ -6,6 +6,15 @@ use crate::{DType, Error, Result};
 pub const MAX_RANK: usize = 8;
 
 /// The extents of a tensor's axes, outermost first; the last axis is contiguous.
+///
+/// ```
+/// use striate_tensor::Shape;
+///
+/// let images = Shape::new(&[8, 28, 28, 3])?;
+/// assert_eq!((images.rank(), images.count()), (4, 18_816));
+/// assert_eq!(images.to_string(), "[8, 28, 28, 3]");
+/// # Ok::<(), striate_tensor::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Shape {
     dims: [usize; MAX_RANK],

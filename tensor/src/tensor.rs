@@ -13,6 +13,18 @@ use crate::{
 ///
 /// Cloning shares the memory. Nothing writes into it while it is shared, so a clone never changes.
 /// The methods that compute stand with their ops in [`ops`](crate::ops).
+///
+/// ```
+/// use striate_tensor::{Device, Reference, Tensor};
+///
+/// let device = Device::new(Reference::new());
+/// let x = Tensor::from_vec(vec![1.0f32, -2.0, 3.0, -4.0], [2, 2], &device)?.require_grad();
+/// let y = x.relu()?;
+/// assert_eq!(y.to_vec::<f32>()?, [1.0, 0.0, 3.0, 0.0]);
+/// let gradients = y.sum_all()?.backward()?;
+/// assert_eq!(gradients.get(&x).ok_or("none")?.to_vec::<f32>()?, [1.0, 0.0, 1.0, 0.0]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct Tensor {
     buffer: Buffer,

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Deserialize;
-use striate::importers::torch::{ElementOrder, Place, StateTensor, state_dict};
+use striate::importers::torch::{ElementOrder, StateSlot, StateTensor, state_dict};
 use striate::nn::{LayerSpec, Network, NetworkSpec};
 use striate::prelude::*;
 
@@ -87,12 +87,12 @@ impl Recorded {
         let mut tensors = vec![None; parameters.len()];
         for one in &held {
             let values = one.to_ours(&self.values(&one.torch));
-            match one.tensor.place {
-                Place::Parameter(id) => {
+            match one.tensor.slot {
+                StateSlot::Parameter(id) => {
                     let tensor = Tensor::from_vec(values, parameters[id.index()].shape, device);
                     tensors[id.index()] = Some(tensor.unwrap());
                 }
-                Place::Buffer { buffer, row } => {
+                StateSlot::Buffer { buffer, row } => {
                     let channels = values.len();
                     buffers[buffer][row * channels..][..channels].copy_from_slice(&values);
                 }

@@ -39,7 +39,7 @@ pub use metrics::MetricsFile;
 pub use observer::{Observer, StepEvent};
 pub use options::{Clip, LayerRates, TrainOptions};
 pub use schedule::{Decay, Plateau, Schedule};
-pub use session::{Outcome, Session, SessionOptions};
+pub use session::{Outcome, Session, SessionData, SessionOptions};
 pub use side::RunStart;
 pub use tensorboard::TensorBoard;
 pub use trainer::{PendingStep, StepReport, Trainer};

@@ -1,5 +1,6 @@
 //! Metrics as lines of JSON.
 
+use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{BufRead, BufReader, BufWriter, Read, Write};
 use std::ops::Range;
@@ -27,6 +28,12 @@ pub struct MetricsFile {
     sink: Sink,
     /// The first line, until it is written.
     first: Option<Owner>,
+}
+
+impl fmt::Debug for MetricsFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MetricsFile").field("path", &self.path).finish_non_exhaustive()
+    }
 }
 
 enum Sink {

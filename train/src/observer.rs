@@ -9,6 +9,22 @@ use crate::{EpochReport, Position, Result, RunStart, StepReport};
 /// What is told of a training while it goes on. Every method does nothing unless it is written.
 ///
 /// An error of an observer ends the training; the last checkpoint stays as it is.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use striate_train::{EpochReport, Observer, Result};
+///
+/// /// Prints a line after each epoch.
+/// struct Lines;
+///
+/// impl Observer for Lines {
+///     fn epoch(&mut self, epoch: &EpochReport, time: Duration) -> Result<()> {
+///         println!("epoch {}: loss {:.4}, {time:.1?}", epoch.epoch, epoch.loss);
+///         Ok(())
+///     }
+/// }
+/// ```
 pub trait Observer {
     /// A run begins. What an observer has written of mini-batches beyond its start was of a run
     /// that was killed; these come again.

@@ -1,8 +1,10 @@
 //! A training from its first sample to its last, over any number of interruptions.
 
+mod data;
 mod open;
 mod options;
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -14,6 +16,7 @@ use striate_importers::ccv::ColourStatistics;
 use striate_importers::{WriteOptions, safetensors};
 use striate_nn::Network;
 
+pub use data::SessionData;
 pub use options::SessionOptions;
 
 use crate::beside;
@@ -46,7 +49,7 @@ pub enum Outcome {
 /// use striate_data::Dataset;
 /// use striate_nn::{NetworkSpec, conv2d, pool};
 /// # use striate_tensor::{Device, Reference};
-/// use striate_train::{Session, SessionOptions};
+/// use striate_train::{Session, SessionData, SessionOptions};
 ///
 /// # fn main() -> striate_train::Result<()> {
 /// # let device = Device::new(Reference::new());
@@ -56,7 +59,7 @@ pub enum Outcome {
 /// let test = Dataset::open("t10k-images-idx3-ubyte")?;
 /// let options = SessionOptions::default();
 /// let mut session =
-///     Session::open("digits.sqlite3", &spec, digits, Some(test), options, &device)?;
+///     Session::open("digits.sqlite3", &spec, SessionData::new(digits).test(test), options, &device)?;
 /// session.run(&mut (), &AtomicBool::new(false))?;
 /// println!("best error rate on the test digits: {:?}", session.history().best());
 /// # Ok(())
@@ -88,6 +91,16 @@ pub struct Session {
     diverged: Option<(u64, f64)>,
     /// The first rank's.
     _lock: Option<Lock>,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("working", &self.working)
+            .field("position", &self.position)
+            .field("resumed", &self.resumed)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A mini-batch that has been learned, and whose report is on its way from the device.

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use common::{device, never, options, pictures, spec};
 use striate_train::parallel::{Exchange, Local, Parallel, Ranks};
 use striate_train::{
-    Decay, Observer, Outcome, Result, Session, SessionOptions, StepEvent, TrainOptions,
+    Decay, Observer, Outcome, Result, Session, SessionData, SessionOptions, StepEvent, TrainOptions,
 };
 
 /// Pictures: 5 mini-batches of 8 an epoch.
@@ -53,7 +53,7 @@ fn changed(change: impl Fn(&mut TrainOptions)) -> SessionOptions {
 
 fn open(working: &Path, options: &SessionOptions) -> Session {
     let options = options.clone();
-    Session::open(working, &spec(), pictures(COUNT, 1), None, options, &device(1)).unwrap()
+    Session::open(working, &spec(), pictures(COUNT, 1), options, &device(1)).unwrap()
 }
 
 /// Trains in a new working file: the bits of the weights, and what was told.
@@ -120,7 +120,7 @@ fn what_is_left_over_is_the_same_bits_on_several_devices_and_after_interruptions
                         options.train.max_iterations = max_iterations;
                         let data = pictures(COUNT, 1);
                         let device = device(1);
-                        let session = Session::open(working, &spec(), data, None, options, &device);
+                        let session = Session::open(working, &spec(), data, options, &device);
                         session.unwrap().run(&mut (), &never()).unwrap();
                     })
                 };
@@ -231,7 +231,9 @@ fn a_network_that_does_not_learn_is_told_once() {
         let test = Some(pictures(30, 2));
         let data = pictures(COUNT, 1);
         let working = folder.path().join("m.sqlite3");
-        let mut session = Session::open(working, &spec(), data, test, options, &device(1)).unwrap();
+        let mut session =
+            Session::open(working, &spec(), SessionData::new(data).test(test), options, &device(1))
+                .unwrap();
         let mut told = Observed::default();
         session.run(&mut told, &never()).unwrap();
         (told.warnings, session.is_guessing())

@@ -16,8 +16,8 @@ use striate_nn::{
 use striate_tensor::{Device, RandomKey, Tensor};
 use striate_train::parallel::{Exchange, Local, Parallel, Ranks};
 use striate_train::{
-    Observer, Outcome, Result, Session, SessionOptions, StepEvent, TrainOptions, Trainer,
-    read_history,
+    Observer, Outcome, Result, Session, SessionData, SessionOptions, StepEvent, TrainOptions,
+    Trainer, read_history,
 };
 
 /// Batch normalization, a residual connection, branches, dropout as a layer of its own.
@@ -47,7 +47,13 @@ fn settings() -> SessionOptions {
 
 fn open(working: &Path, options: &SessionOptions) -> Result<Session> {
     let (train, test) = (pictures(61, 1), Some(pictures(30, 2)));
-    Session::open(working, &residual(), train, test, options.clone(), &device(1))
+    Session::open(
+        working,
+        &residual(),
+        SessionData::new(train).test(test),
+        options.clone(),
+        &device(1),
+    )
 }
 
 /// The bits of a file's parameters and running statistics.
@@ -140,7 +146,13 @@ fn what_a_form_or_a_way_cannot_hold_is_said_before_the_first_step() {
     let both = ["one.sqlite3", "other.safetensors"].map(|name| {
         let working = folder.path().join(name);
         let (train, test) = (pictures(61, 1), Some(pictures(30, 2)));
-        let session = Session::open(&working, &spec(), train, test, options(), &device(1));
+        let session = Session::open(
+            &working,
+            &spec(),
+            SessionData::new(train).test(test),
+            options(),
+            &device(1),
+        );
         session.unwrap().run(&mut (), &never()).unwrap();
         bits(&working)
     });

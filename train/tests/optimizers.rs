@@ -12,7 +12,7 @@ use striate_importers::safetensors::read_training;
 use striate_nn::{Method, NetworkSpec, Rates, Role, conv2d, full_connect, pool};
 use striate_train::parallel::{Exchange, Local, Parallel, Ranks};
 use striate_train::{
-    Clip, Decay, Error, Observer, Outcome, Result, Session, SessionOptions, StepEvent,
+    Clip, Decay, Error, Observer, Outcome, Result, Session, SessionData, SessionOptions, StepEvent,
     TrainOptions, read_history,
 };
 
@@ -76,7 +76,13 @@ fn all() -> Vec<(&'static str, SessionOptions)> {
 
 fn open(working: &Path, options: &SessionOptions, threads: usize) -> Result<Session> {
     let test = Some(pictures(30, 2));
-    Session::open(working, &normed(), pictures(61, 1), test, options.clone(), &device(threads))
+    Session::open(
+        working,
+        &normed(),
+        SessionData::new(pictures(61, 1)).test(test),
+        options.clone(),
+        &device(threads),
+    )
 }
 
 fn whole(working: &Path, options: &SessionOptions, threads: usize) -> Vec<u8> {
@@ -140,7 +146,13 @@ fn train_on(
                 let ranks = Ranks::new(Exchange::new(local)?, parallel);
                 let options = SessionOptions { ranks: Some(ranks), ..options.clone() };
                 let (train, test) = (pictures(61, 1), Some(pictures(30, 2)));
-                let mut session = Session::open(working, spec, train, test, options, &device(1))?;
+                let mut session = Session::open(
+                    working,
+                    spec,
+                    SessionData::new(train).test(test),
+                    options,
+                    &device(1),
+                )?;
                 session.run(&mut (), &never())
             })
         };
@@ -249,8 +261,13 @@ fn what_does_not_fit_is_said_before_the_first_step() {
     let adamw = with(Method::adamw(), |train| train.max_epoch = 1);
     let refused = |working: &Path, options: &SessionOptions| {
         let test = Some(pictures(30, 2));
-        let opened =
-            Session::open(working, &spec(), pictures(61, 1), test, options.clone(), &device(1));
+        let opened = Session::open(
+            working,
+            &spec(),
+            SessionData::new(pictures(61, 1)).test(test),
+            options.clone(),
+            &device(1),
+        );
         opened.err().unwrap()
     };
     let ccv = folder.path().join("bars.sqlite3");

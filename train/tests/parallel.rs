@@ -11,7 +11,9 @@ use common::{device, never, options, pictures, spec};
 use striate_nn::NetworkSpec;
 use striate_nn::{conv2d, full_connect, pool};
 use striate_train::parallel::{Exchange, Local, Parallel, Ranks};
-use striate_train::{Error, Observer, Outcome, Result, Session, SessionOptions, StepEvent};
+use striate_train::{
+    Error, Observer, Outcome, Result, Session, SessionData, SessionOptions, StepEvent,
+};
 
 /// Trains on so many devices; what each rank's session said.
 fn train_on(
@@ -39,7 +41,13 @@ fn watched(
                 let ranks = choose(Exchange::new(local)?);
                 let options = SessionOptions { ranks: Some(ranks), ..options.clone() };
                 let (train, test) = (pictures(61, 1), Some(pictures(30, 2)));
-                let mut session = Session::open(working, spec, train, test, options, &device(1))?;
+                let mut session = Session::open(
+                    working,
+                    spec,
+                    SessionData::new(train).test(test),
+                    options,
+                    &device(1),
+                )?;
                 session.run(&mut *observe(rank), stop)
             })
         };
@@ -122,8 +130,14 @@ fn hybrid_training_is_that_of_one_device() {
     options.train.max_epoch = 100;
     let alone = folder.path().join("alone.sqlite3");
     let test = Some(pictures(30, 2));
-    let mut session =
-        Session::open(&alone, &deep(), pictures(61, 1), test, options.clone(), &device(1)).unwrap();
+    let mut session = Session::open(
+        &alone,
+        &deep(),
+        SessionData::new(pictures(61, 1)).test(test),
+        options.clone(),
+        &device(1),
+    )
+    .unwrap();
     session.run(&mut (), &never()).unwrap();
     drop(session);
     let alone = weights(&alone);
@@ -192,8 +206,14 @@ fn a_training_goes_on_with_another_number_of_devices() {
             None => {
                 let test = Some(pictures(30, 2));
                 let data = pictures(61, 1);
-                let mut session =
-                    Session::open(working, &deep(), data, test, options, &device(1)).unwrap();
+                let mut session = Session::open(
+                    working,
+                    &deep(),
+                    SessionData::new(data).test(test),
+                    options,
+                    &device(1),
+                )
+                .unwrap();
                 session.run(&mut (), &never()).unwrap();
             }
         }
@@ -281,8 +301,7 @@ fn ranks_with_other_options_are_found() {
                 let mut options = options();
                 options.train.seed += rank as u64;
                 options.ranks = Some(data(Exchange::new(local)?));
-                let session =
-                    Session::open(working, &spec(), pictures(61, 1), None, options, &device(1));
+                let session = Session::open(working, &spec(), pictures(61, 1), options, &device(1));
                 session.map(|_| ())
             })
         };

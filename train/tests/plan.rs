@@ -80,7 +80,7 @@ fn real(ranks: usize, batch: usize, parallel: Parallel, pieces: Option<usize>) -
                 let samples = pictures(2 * ranks * batch, 1);
                 let spec = spec().with_classes(common::CLASSES);
                 let mut session =
-                    Session::open(working, &spec, samples, None, options, &device(1)).unwrap();
+                    Session::open(working, &spec, samples, options, &device(1)).unwrap();
                 match rank {
                     0 => session.run(&mut Watch(events), &never()).unwrap(),
                     _ => session.run(&mut (), &never()).unwrap(),

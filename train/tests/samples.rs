@@ -10,7 +10,7 @@ use common::{CLASSES, device, never, options, pictures, spec};
 use striate_data::output::write_png;
 use striate_data::{Dataset, Image};
 use striate_nn::Metadata;
-use striate_train::{Error, Result, Session, SessionOptions};
+use striate_train::{Error, Result, Session, SessionData, SessionOptions};
 
 /// A folder of classes: `a`, `b`, `c`, with pictures of the same names.
 fn write_set(folder: &Path) {
@@ -27,7 +27,13 @@ fn open(working: &Path, train: &Path, test: Option<&Path>, epochs: u64) -> Resul
     let mut options = options();
     options.train.max_epoch = epochs;
     let test = test.map(|path| Dataset::open(path).unwrap());
-    Session::open(working, &spec(), Dataset::open(train)?, test, options, &device(1))
+    Session::open(
+        working,
+        &spec(),
+        SessionData::new(Dataset::open(train)?).test(test),
+        options,
+        &device(1),
+    )
 }
 
 /// Trains so many epochs in all.
@@ -165,7 +171,7 @@ fn pictures_in_memory_are_known_by_their_pixels() {
     let open = |train: Dataset, test: Option<Dataset>, epochs| {
         let mut options = options();
         options.train.max_epoch = epochs;
-        Session::open(&working, &spec(), train, test, options, &device(1))
+        Session::open(&working, &spec(), SessionData::new(train).test(test), options, &device(1))
     };
     open(pictures(24, 1), Some(pictures(9, 2)), 1).unwrap().run(&mut (), &never()).unwrap();
     let message = open(pictures(24, 3), None, 2).err().unwrap().to_string();
@@ -244,12 +250,12 @@ fn a_class_without_training_samples_is_refused_by_name() {
 
     let allowed = SessionOptions { allow_empty_classes: true, ..options() };
     let (other, set) = (folder.path().join("n.sqlite3"), Dataset::open(&set).unwrap());
-    Session::open(other, &spec(), set, None, allowed, &device(1)).unwrap();
+    Session::open(other, &spec(), set, allowed, &device(1)).unwrap();
 
     // A label that no sample has is one, too.
     let image = Image::filled(9, 9, 1, 3).unwrap();
     let gap = Dataset::from_images(vec![image.clone(), image], vec![0, 2]).unwrap();
-    let error = Session::open("x.sqlite3", &spec(), gap, None, options(), &device(1));
+    let error = Session::open("x.sqlite3", &spec(), gap, options(), &device(1));
     let message = error.err().unwrap().to_string();
     assert!(message.contains("none of 1 of its 3 classes: 1"), "{message}");
 }
@@ -298,7 +304,7 @@ fn a_network_that_is_trained_without_a_mean_image_has_none() {
     options.train.max_epoch = 1;
     options.recipe.mean = striate_data::augment::MeanPatch::None;
     let set = Dataset::open(&set).unwrap();
-    let mut session = Session::open(&working, &spec(), set, None, options, &device(1)).unwrap();
+    let mut session = Session::open(&working, &spec(), set, options, &device(1)).unwrap();
     session.run(&mut (), &never()).unwrap();
     drop(session);
     assert!(read().mean().is_none());

@@ -12,12 +12,18 @@ use striate_data::Dataset;
 use striate_data::augment::Recipe;
 use striate_nn::{NetworkSpec, conv2d};
 use striate_train::{
-    Error, Observer, Outcome, Result, Session, SessionOptions, StepEvent, read_history,
+    Error, Observer, Outcome, Result, Session, SessionData, SessionOptions, StepEvent, read_history,
 };
 
 fn open(working: &Path, options: &SessionOptions, threads: usize) -> Result<Session> {
     let test = Some(pictures(30, 2));
-    Session::open(working, &spec(), pictures(61, 1), test, options.clone(), &device(threads))
+    Session::open(
+        working,
+        &spec(),
+        SessionData::new(pictures(61, 1)).test(test),
+        options.clone(),
+        &device(threads),
+    )
 }
 
 /// A whole training, uninterrupted; the bytes of its file.
@@ -133,7 +139,7 @@ fn what_does_not_fit_the_working_file_is_refused_and_the_file_stays() {
     short.train.max_epoch = 1;
     let before = whole(folder.path(), "bars.sqlite3", &short, 1);
     let refused = |options: SessionOptions, spec: NetworkSpec, count: usize, part: &str| {
-        let opened = Session::open(&working, &spec, pictures(count, 1), None, options, &device(1));
+        let opened = Session::open(&working, &spec, pictures(count, 1), options, &device(1));
         let message = opened.err().unwrap().to_string();
         assert!(message.contains(part), "{message} has no {part}");
         assert!(message.contains("bars.sqlite3"), "{message}");
@@ -192,7 +198,7 @@ fn labels_beyond_the_classes_and_bad_options_are_refused_before_anything_is_made
     let folder = tempfile::tempdir().unwrap();
     let working = folder.path().join("bars.sqlite3");
     let refused = |spec: NetworkSpec, options: SessionOptions, part: &str| {
-        let opened = Session::open(&working, &spec, pictures(61, 1), None, options, &device(1));
+        let opened = Session::open(&working, &spec, pictures(61, 1), options, &device(1));
         let message = common::chain(&opened.err().unwrap());
         assert!(message.contains(part), "{message} has no {part}");
     };
@@ -266,7 +272,7 @@ fn broken_pictures_are_left_out_and_counted() {
     options.train.max_epoch = 2;
     let train = Dataset::open(&file).unwrap();
     let working = folder.path().join("bars.sqlite3");
-    let mut session = Session::open(&working, &spec(), train, None, options, &device(1)).unwrap();
+    let mut session = Session::open(&working, &spec(), train, options, &device(1)).unwrap();
     let mut skips = Skips::default();
     session.run(&mut skips, &never()).unwrap();
     let epochs = &session.history().epochs;

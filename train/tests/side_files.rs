@@ -10,13 +10,19 @@ use std::time::Duration;
 use common::{device, never, options, pictures, spec};
 use striate_data::Dataset;
 use striate_train::{
-    EpochReport, Error, MetricsFile, Observer, Result, RunStart, Session, SessionOptions,
-    StepEvent, TensorBoard,
+    EpochReport, Error, MetricsFile, Observer, Result, RunStart, Session, SessionData,
+    SessionOptions, StepEvent, TensorBoard,
 };
 
 fn open(working: &Path, options: &SessionOptions) -> Result<Session> {
     let test: Option<Dataset> = Some(pictures(30, 2));
-    Session::open(working, &spec(), pictures(40, 1), test, options.clone(), &device(1))
+    Session::open(
+        working,
+        &spec(),
+        SessionData::new(pictures(40, 1)).test(test),
+        options.clone(),
+        &device(1),
+    )
 }
 
 /// Fails at one of the moments at which an observer is told something, as if the process had been

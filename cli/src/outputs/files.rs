@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::destination::is_stdout;
-use super::place::Place;
+use super::file_target::FileTarget;
 use crate::error::{Error, Result};
 use crate::inputs::is_stdin;
 
@@ -52,7 +52,7 @@ impl<'a> Files<'a> {
     /// path means.
     pub(crate) fn check(&self) -> Result<()> {
         self.check_stdin()?;
-        let mut places: HashMap<Place, &Named> = HashMap::new();
+        let mut places: HashMap<FileTarget, &Named> = HashMap::new();
         let mut stdout = None;
         let mut some_exist = false;
         for output in &self.outputs {
@@ -64,11 +64,11 @@ impl<'a> Files<'a> {
                     other.what, output.what
                 )));
             }
-            let place = Place::of(output.path, true).map_err(|e| {
+            let place = FileTarget::of(output.path, true).map_err(|e| {
                 Error::because(format!("cannot write {}", output.path.display()), e)
             })?;
             let Some(place) = place else { continue };
-            some_exist |= matches!(place, Place::There(_));
+            some_exist |= matches!(place, FileTarget::There(_));
             if let Some(other) = places.insert(place, output) {
                 return Err(two_outputs(other, output));
             }
@@ -88,7 +88,7 @@ impl<'a> Files<'a> {
                 continue;
             }
             // What is wrong with an input is said when it is read.
-            let Ok(Some(place)) = Place::of(input.path, false) else { continue };
+            let Ok(Some(place)) = FileTarget::of(input.path, false) else { continue };
             if let Some(output) = places.get(&place) {
                 return Err(over_an_input(output, input));
             }
@@ -113,9 +113,9 @@ impl<'a> Files<'a> {
 /// # Errors
 /// Where the system does not say which file the output means.
 pub(crate) fn is_same_file(input: &Path, output: &Path) -> Result<bool> {
-    let output = Place::of(output, true)
+    let output = FileTarget::of(output, true)
         .map_err(|e| Error::because(format!("cannot write {}", output.display()), e))?;
-    let input = Place::of(input, false).unwrap_or(None);
+    let input = FileTarget::of(input, false).unwrap_or(None);
     Ok(output.is_some() && output == input)
 }
 

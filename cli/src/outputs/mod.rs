@@ -6,14 +6,14 @@
 //!   device, and into a regular file whole or not at all.
 
 mod destination;
+mod file_target;
 mod files;
-mod place;
 
 use std::path::Path;
 
 pub(crate) use destination::{Destination, is_stdout, stream_error};
+pub(crate) use file_target::target_of;
 pub(crate) use files::{Files, is_same_file};
-pub(crate) use place::target_of;
 
 /// Whether the name of a file ends in this extension, whatever the case.
 pub(crate) fn has_extension(path: &Path, extension: &str) -> bool {

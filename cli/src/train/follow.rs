@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use striate::image::Dataset;
 use striate::nn::NetworkSpec;
 use striate::train::parallel::Ranks;
-use striate::train::{Observer, Result as TrainResult, Session, SessionOptions};
+use striate::train::{Observer, Result as TrainResult, Session, SessionData, SessionOptions};
 
 use super::{Scheme, TrainArgs};
 use crate::args::Global;
@@ -36,7 +36,13 @@ impl Job<'_> {
         let options = SessionOptions { ranks: Some(self.ranks(rank)), ..self.options.clone() };
         let (train, test) = (self.train.clone(), self.test.clone());
         let working = &self.args.working;
-        let mut session = Session::open(working, self.spec, train, test, options, &device)?;
+        let mut session = Session::open(
+            working,
+            self.spec,
+            SessionData::new(train).test(test),
+            options,
+            &device,
+        )?;
         session.run(&mut skipped, stop)?;
         Ok(())
     }

@@ -9,6 +9,15 @@ use crate::protocol::classic_square;
 use crate::{Error, Geometry, Result};
 
 /// What is done to pictures. The named ones are starting points; a file may hold any other.
+///
+/// ```
+/// use striate_data::augment::Recipe;
+///
+/// // As the recipe `plain`, with mirror images.
+/// let recipe = Recipe { mirror: true, ..Recipe::by_name("plain")? };
+/// assert!(recipe.mirror);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
@@ -19,7 +28,8 @@ pub struct Recipe {
     /// The part of the whole picture that a training view is cut from.
     pub area: Area,
     /// Where in it a training view is cut.
-    pub place: Place,
+    #[serde(rename = "place")]
+    pub crop: CropPosition,
     /// Mirror training views left to right with probability 1/2.
     pub mirror: bool,
     /// Which part of the mean image is subtracted.
@@ -83,7 +93,7 @@ pub enum Area {
 /// Where a training view is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Place {
+pub enum CropPosition {
     /// Anywhere, uniformly.
     Random,
     /// As the test view; nothing is random then, and nothing but the mean changes the pixels.
@@ -111,7 +121,7 @@ impl Recipe {
         resize: Resize::Cover,
         side: Side::Network,
         area: Area::Anywhere,
-        place: Place::Centre,
+        crop: CropPosition::Centre,
         mirror: false,
         mean: MeanPatch::Here,
         manipulation: 0.0,
@@ -138,7 +148,7 @@ impl Recipe {
         let plain = Self::PLAIN;
         Ok(match name {
             "ccv" => Self {
-                place: Place::Random,
+                crop: CropPosition::Random,
                 mirror: true,
                 mean: MeanPatch::Elsewhere,
                 manipulation: 0.2,
@@ -148,7 +158,7 @@ impl Recipe {
             "alex" => Self {
                 side: Side::Classic,
                 area: Area::Centre,
-                place: Place::Random,
+                crop: CropPosition::Random,
                 mirror: true,
                 color_gain: 0.1 / 255.0,
                 ..plain
@@ -156,7 +166,7 @@ impl Recipe {
             "caffe" => Self {
                 resize: Resize::Stretch,
                 side: Side::Classic,
-                place: Place::Random,
+                crop: CropPosition::Random,
                 mirror: true,
                 ..plain
             },
@@ -231,7 +241,7 @@ impl Recipe {
                     format!("min {min}, max {max}"),
                 );
             }
-            if self.mean == MeanPatch::Here && self.place == Place::Random {
+            if self.mean == MeanPatch::Here && self.crop == CropPosition::Random {
                 return wrong(
                     "the mean of a recipe with drawn sizes",
                     "`elsewhere` or `none`, for the mean image has one size".to_owned(),
@@ -241,7 +251,7 @@ impl Recipe {
         }
         if self.mean == MeanPatch::Here && self.area == Area::Anywhere {
             // Along the longer side there is picture beyond the mean image.
-            let has_no_rest = self.resize == Resize::Stretch || self.place == Place::Centre;
+            let has_no_rest = self.resize == Resize::Stretch || self.crop == CropPosition::Centre;
             if !has_no_rest {
                 return wrong(
                     "the mean of a recipe that cuts anywhere",

@@ -92,7 +92,7 @@ fn the_test_view_rounds_its_offset_up() {
 #[test]
 fn colour_gain_shifts_a_whole_picture_along_the_components() {
     let image = picture(8, 8, 3);
-    let place = Recipe { place: Place::Random, ..Recipe::by_name("plain").unwrap() };
+    let place = Recipe { crop: CropPosition::Random, ..Recipe::by_name("plain").unwrap() };
     let place = Recipe { area: Area::Centre, color_gain: 0.01, ..place };
     let none = Recipe { color_gain: 0.0, ..place.clone() };
     let whole = geometry(8, 8, 3);

@@ -14,12 +14,12 @@ const SHOWN: usize = 32;
 
 /// Where something stands in a text, counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct TextPosition {
     line: u32,
     column: u32,
 }
 
-impl std::fmt::Display for Place {
+impl std::fmt::Display for TextPosition {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "line {}, column {}", self.line, self.column)
     }
@@ -30,7 +30,7 @@ impl std::fmt::Display for Place {
 pub(super) struct Field {
     pub(super) name: String,
     pub(super) value: Value,
-    pub(super) place: Place,
+    pub(super) place: TextPosition,
 }
 
 /// A value.
@@ -78,14 +78,14 @@ pub(super) fn read_text(path: &Path) -> Result<String> {
 /// The fields of a text; `file` stands for it in messages.
 pub(super) fn parse(file: &str, text: &str) -> Result<Vec<Field>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut parser = Parser { file, rest: text, place: Place { line: 1, column: 1 } };
+    let mut parser = Parser { file, rest: text, place: TextPosition { line: 1, column: 1 } };
     parser.fields(None, 0)
 }
 
 struct Parser<'a> {
     file: &'a str,
     rest: &'a str,
-    place: Place,
+    place: TextPosition,
 }
 
 impl Parser<'_> {
@@ -98,7 +98,9 @@ impl Parser<'_> {
         let next = chars.next()?;
         self.rest = chars.as_str();
         match next {
-            '\n' => self.place = Place { line: self.place.line.saturating_add(1), column: 1 },
+            '\n' => {
+                self.place = TextPosition { line: self.place.line.saturating_add(1), column: 1 }
+            }
             _ => self.place.column = self.place.column.saturating_add(1),
         }
         Some(next)
@@ -169,7 +171,7 @@ impl Parser<'_> {
     fn values(
         &mut self,
         name: &str,
-        place: Place,
+        place: TextPosition,
         depth: usize,
         fields: &mut Vec<Field>,
     ) -> Result<()> {

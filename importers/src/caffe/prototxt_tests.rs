@@ -46,7 +46,7 @@ fn reads_messages_in_both_kinds_of_brackets() {
     let Value::Message(layer) = &fields[0].value else { panic!("{fields:?}") };
     let Value::Message(a) = &layer[0].value else { panic!("{layer:?}") };
     assert_eq!((&*a[0].name, &a[0].value), ("b", &Value::Word("1".into())));
-    assert_eq!(a[0].place, Place { line: 1, column: 13 });
+    assert_eq!(a[0].place, TextPosition { line: 1, column: 13 });
     assert_eq!(fields[1].value, Value::Message(Vec::new()));
     assert_eq!(fields.iter().filter(|field| field.name == "d").count(), 2);
 }

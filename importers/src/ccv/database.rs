@@ -207,14 +207,14 @@ impl Database {
     }
 
     /// A blob, to be read in pieces without a copy in between.
-    pub(super) fn blob(&self, at: &Place<'_>, row: i64) -> Result<rusqlite::blob::Blob<'_>> {
+    pub(super) fn blob(&self, at: &CellName<'_>, row: i64) -> Result<rusqlite::blob::Blob<'_>> {
         self.connection
             .blob_open(MAIN_DB, at.table, at.column, row, true)
             .map_err(|e| explain(&self.file, &at.to_string(), e))
     }
 
     /// The bytes of a blob that has been checked to be so long.
-    pub(super) fn blob_bytes(&self, at: &Place<'_>, row: i64, bytes: usize) -> Result<Vec<u8>> {
+    pub(super) fn blob_bytes(&self, at: &CellName<'_>, row: i64, bytes: usize) -> Result<Vec<u8>> {
         let mut all = vec![0; bytes];
         let blob = self.blob(at, row)?;
         let read = blob.read_at_exact(&mut all, 0);
@@ -270,7 +270,7 @@ const LONGEST_PATH: usize = 256;
 
 /// A table, a row and a column, as messages name them.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place<'a> {
+pub(super) struct CellName<'a> {
     pub(super) table: &'a str,
     /// What the row is of: `layer`, `convnet`.
     pub(super) key: &'a str,
@@ -278,7 +278,7 @@ pub(super) struct Place<'a> {
     pub(super) column: &'a str,
 }
 
-impl std::fmt::Display for Place<'_> {
+impl std::fmt::Display for CellName<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}, {} {}, column {}", self.table, self.key, self.row, self.column)
     }
@@ -294,8 +294,8 @@ pub(super) struct Fields<'a> {
 }
 
 impl Fields<'_> {
-    pub(super) fn place<'a>(&'a self, column: &'a str) -> Place<'a> {
-        Place { table: self.table, key: self.key, row: self.id, column }
+    pub(super) fn place<'a>(&'a self, column: &'a str) -> CellName<'a> {
+        CellName { table: self.table, key: self.key, row: self.id, column }
     }
 
     pub(super) fn fail(&self, column: &str, expected: impl Into<String>, got: String) -> Error {

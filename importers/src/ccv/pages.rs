@@ -11,7 +11,7 @@
 
 use std::sync::Arc;
 
-use super::database::Place;
+use super::database::CellName;
 use crate::source::Source;
 use crate::{Error, Result};
 
@@ -196,7 +196,7 @@ impl Pages {
         at: u64,
         position: Position,
         file: &'a str,
-        place: Place<'a>,
+        place: CellName<'a>,
     ) -> Reader<'a> {
         let local = usize::try_from(at).ok().and_then(|at| row.local.get(at..)).unwrap_or(&[]);
         let block = Vec::new();
@@ -221,7 +221,7 @@ pub(super) struct Reader<'a> {
     /// How many pages to read at a time: more as long as they follow each other.
     ahead: usize,
     file: &'a str,
-    place: Place<'a>,
+    place: CellName<'a>,
 }
 
 impl Reader<'_> {

@@ -8,7 +8,7 @@ use striate_nn::{Metadata, Network, NetworkSpec};
 use striate_tensor::{Device, Shape, Tensor};
 
 use super::checkpoint::training_position;
-use super::database::{Database, Place};
+use super::database::{CellName, Database};
 use super::layers::{read_spec, stored_part, table_layers};
 use super::notes::{SPEC, ccv_metadata, read_notes};
 use super::schema::{CONVNET_PARAMS, LAYER_DATA, NOTES, is_training_table};
@@ -153,8 +153,8 @@ pub(crate) fn inspect(source: Arc<Source>) -> Result<Inspection> {
     })
 }
 
-const MEAN: Place<'static> =
-    Place { table: CONVNET_PARAMS.name, key: "convnet", row: 0, column: "mean_activity" };
+const MEAN: CellName<'static> =
+    CellName { table: CONVNET_PARAMS.name, key: "convnet", row: 0, column: "mean_activity" };
 
 /// The shape of the mean image, its blob checked, or nothing where it is NULL.
 fn mean_shape(database: &Database, spec: &NetworkSpec) -> Result<Option<Shape>> {

@@ -4,7 +4,7 @@ use rusqlite::Row;
 use striate_nn::{LayerParameters, LayerShape, NetworkSpec};
 use striate_tensor::{Device, HostTensor, HostValues, Shape, Tensor};
 
-use super::database::{Database, Fields, Place, explain};
+use super::database::{CellName, Database, Fields, explain};
 use super::large;
 use super::layers::table_layers;
 use super::schema::Table;
@@ -29,7 +29,7 @@ impl BlobCell {
     }
 
     /// The cell of a row of such a selection.
-    pub(super) fn of(file: &str, place: &Place<'_>, row: &Row<'_>) -> Result<Self> {
+    pub(super) fn of(file: &str, place: &CellName<'_>, row: &Row<'_>) -> Result<Self> {
         let failed = |e| explain(file, &place.to_string(), e);
         let column = place.column;
         let kind = row.get(format!("{column}_type").as_str()).map_err(failed)?;
@@ -46,7 +46,7 @@ impl BlobCell {
     pub(super) fn check(
         &self,
         database: &Database,
-        place: &Place<'_>,
+        place: &CellName<'_>,
         expected: usize,
         of: &str,
     ) -> Result<()> {
@@ -70,7 +70,7 @@ impl BlobCell {
 /// Floats of a blob that has been checked to hold them, as a tensor.
 pub(super) fn read_tensor(
     database: &Database,
-    at: &Place<'_>,
+    at: &CellName<'_>,
     row: i64,
     stored: Stored,
     shape: &Shape,
@@ -89,7 +89,7 @@ pub(super) fn read_tensor(
 /// Loaded values as a tensor, once it is said what is wrong with them.
 pub(super) fn to_tensor(
     database: &Database,
-    at: &Place<'_>,
+    at: &CellName<'_>,
     (values, counts): (HostValues, Counts),
     shape: &Shape,
     device: &Device,
@@ -209,8 +209,8 @@ impl StoredRow {
         Ok(LayerParameters { weight: read("weight", weight)?, bias: read("bias", bias)? })
     }
 
-    pub(super) fn place(&self, column: &'static str) -> Place<'static> {
-        Place { table: self.table, key: "layer", row: self.layer, column }
+    pub(super) fn place(&self, column: &'static str) -> CellName<'static> {
+        CellName { table: self.table, key: "layer", row: self.layer, column }
     }
 }
 

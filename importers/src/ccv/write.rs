@@ -11,7 +11,7 @@ use striate_nn::{LayerParameters, LayerShape, LayerSpec, Network, NetworkSpec};
 use striate_tensor::{DType, Tensor};
 
 use super::checkpoint::{TrainingState, write_state};
-use super::database::{MAX_COUNT, Place, explain};
+use super::database::{CellName, MAX_COUNT, explain};
 use super::layers;
 use super::notes::{needs_notes, write_notes};
 use super::opened::real_path;
@@ -289,7 +289,7 @@ impl Writer<'_> {
             ],
         )?;
         if let Some(mean) = mean {
-            let at = Place {
+            let at = CellName {
                 table: CONVNET_PARAMS.name,
                 key: "convnet",
                 row: 0,
@@ -333,12 +333,12 @@ impl Writer<'_> {
         self.insert(table, row)?;
         let row = layer as i64;
         for (column, tensor) in [("weight", weight), ("bias", bias)] {
-            self.fill(Place { table: table.name, key: "layer", row, column }, tensor, dtype)?;
+            self.fill(CellName { table: table.name, key: "layer", row, column }, tensor, dtype)?;
         }
         Ok(())
     }
 
-    fn fill(&self, at: Place<'_>, tensor: &Tensor, dtype: DType) -> Result<()> {
+    fn fill(&self, at: CellName<'_>, tensor: &Tensor, dtype: DType) -> Result<()> {
         let place = at.to_string();
         let host = tensor.to_host().map_err(|e| Error::tensor(self.file, &place, e))?;
         let failed = |e| explain(self.file, &place, e);

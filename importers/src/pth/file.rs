@@ -79,7 +79,7 @@ struct Opened {
     heap: Heap,
     /// What a zip archive is, and what the names of its members begin with.
     archive: Option<(Directory, String)>,
-    legacy: legacy::Places,
+    legacy: legacy::StorageExtents,
     is_big_endian: bool,
 }
 
@@ -392,7 +392,7 @@ fn read_zip(source: &Source) -> Result<Opened> {
         root,
         heap,
         archive: Some((archive, beginning)),
-        legacy: legacy::Places::new(),
+        legacy: legacy::StorageExtents::new(),
         is_big_endian,
     })
 }

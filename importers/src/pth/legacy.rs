@@ -22,10 +22,10 @@ pub(crate) fn is_legacy(head: &[u8]) -> bool {
 }
 
 /// Where each storage is, and how many bytes it has.
-pub(super) type Places = HashMap<String, (u64, u64)>;
+pub(super) type StorageExtents = HashMap<String, (u64, u64)>;
 
 /// The value of a file, and where its storages are.
-pub(super) fn read(source: &Source) -> Result<(Value, Heap, Places)> {
+pub(super) fn read(source: &Source) -> Result<(Value, Heap, StorageExtents)> {
     let file = source.name();
     let fill = |bytes: &mut [u8], at| source.read_exact_at(bytes, at);
     let mut reader = Reader::new(file, "", 0, source.bytes(), fill);
@@ -57,7 +57,7 @@ fn places(
     heap: &Heap,
     keys: impl Iterator<Item = String>,
     mut at: u64,
-) -> Result<Places> {
+) -> Result<StorageExtents> {
     let mut known = HashMap::new();
     for node in &heap.nodes {
         let Node::Storage(storage) = node else { continue };
@@ -69,7 +69,7 @@ fn places(
             return Err(Error::content(source.name(), place, expected, "two"));
         }
     }
-    let mut places = Places::new();
+    let mut places = StorageExtents::new();
     for key in keys {
         let fail = |expected: String, got: String| {
             let place = format!("storage {key:?}, offset {at}");

@@ -8,7 +8,7 @@ use super::layout::Layout;
 use crate::options::ReadOptions;
 use crate::preset::{Pixels, Preset};
 use crate::state_dict::{StateDict, read_running};
-use crate::torch::{ElementOrder, Place, StateTensor};
+use crate::torch::{ElementOrder, StateSlot, StateTensor};
 use crate::values::{
     Counts, Narrowing, PIECE_BYTES, Run, Stored, load_runs, narrow, non_finite_f16, non_finite_f32,
     threads_for, value, widen,
@@ -29,7 +29,7 @@ pub(super) fn import(
     let shapes = layout.shapes(file.file())?;
     let infos: Vec<_> = shapes.iter().flat_map(|shape| &shape.parameters).collect();
     for tensor in layout.tensors(&shapes) {
-        if let Place::Parameter(id) = tensor.place {
+        if let StateSlot::Parameter(id) = tensor.slot {
             let shape = infos[id.index()].shape;
             let weight = Weight::new(&tensor, shape, &pixels);
             parameters.push(weight.load(file, device, options)?);

@@ -13,7 +13,7 @@ use crate::inspection::{Inspection, StoredParameters};
 use crate::options::ReadOptions;
 use crate::safetensors::SPEC;
 use crate::state_dict::StateDict;
-use crate::torch::Place;
+use crate::torch::StateSlot;
 use crate::{Error, Format, Result};
 use layout::{Differences, Layout, Modules};
 
@@ -33,7 +33,7 @@ pub(crate) fn inspect(file: &dyn StateDict) -> Result<Inspection> {
     let shapes = layout.shapes(file.file())?;
     let mut layers = vec![None; shapes.len()];
     for tensor in layout.tensors(&shapes) {
-        if let Place::Parameter(_) = tensor.place {
+        if let StateSlot::Parameter(_) = tensor.slot {
             let floats = file.stored(&tensor.name)?;
             let count = tensor.shape.iter().product();
             let stored = &mut layers[tensor.layer];

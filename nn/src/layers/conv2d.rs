@@ -100,6 +100,17 @@ impl From<StoredConvSpec> for ConvSpec {
 
 /// A convolution of `count` kernels (rows and cols of the kernel: one number, or `[rows, cols]`):
 /// stride 1, no padding, one group, a bias, no activation.
+///
+/// ```
+/// use striate_nn::{NetworkSpec, conv2d};
+///
+/// let spec = NetworkSpec::new([32, 32, 3])
+///     .conv(conv2d(16, 3).padding(1)).relu()
+///     .conv(conv2d(32, [1, 5]).stride(2)).relu()
+///     .full_connect(10);
+/// assert_eq!(spec.verify(10)?.summary().weights, 432 + 2560 + 71_680);
+/// # Ok::<(), striate_nn::Error>(())
+/// ```
 pub fn conv2d(count: usize, kernel: impl PerAxis) -> ConvSpec {
     ConvSpec {
         count,

@@ -36,6 +36,18 @@ fn yes() -> bool {
 }
 
 /// A full-connect layer of `count` outputs with a bias, without ReLU and dropout.
+///
+/// ```
+/// use striate_nn::{Context, FullConnect, Module, full_connect, parameter_count};
+/// use striate_tensor::{Device, RandomKey, Reference, Tensor};
+///
+/// let device = Device::new(Reference::new());
+/// let layer = FullConnect::new(full_connect(10).relu(), 64, RandomKey::new(7, 0), &device)?;
+/// assert_eq!(parameter_count(&layer), 64 * 10 + 10);
+/// let y = layer.forward(&Tensor::zeros([2, 64], &device)?, &Context::inference())?;
+/// assert_eq!(y.dims(), [2, 10]);
+/// # Ok::<(), striate_tensor::Error>(())
+/// ```
 pub fn full_connect(count: usize) -> FullConnectSpec {
     FullConnectSpec { count, bias: true, relu: false, dropout: 0.0, init: Init::default() }
 }

@@ -32,6 +32,14 @@ fn one() -> usize {
 
 /// Local response normalization over `size` channels, with the constants of AlexNet: kappa 2, alpha
 /// 0.0001 (not divided by the size), beta 0.75; one group.
+///
+/// ```
+/// use striate_nn::{NetworkSpec, conv2d, lrn};
+///
+/// let spec = NetworkSpec::new([32, 32, 3]).conv(conv2d(96, 5)).relu().lrn(lrn(5)).full_connect(10);
+/// spec.verify(10)?;
+/// # Ok::<(), striate_nn::Error>(())
+/// ```
 pub fn lrn(size: usize) -> LrnSpec {
     LrnSpec { size, kappa: 2.0, alpha: 1e-4, beta: 0.75, groups: 1 }
 }

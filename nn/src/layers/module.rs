@@ -1,6 +1,7 @@
 //! What a module is.
 
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use striate_tensor::{RandomKey, Result, Tensor};
@@ -131,6 +132,21 @@ pub struct BatchMoments {
 }
 
 /// How modules are run: for inference, or for training with random numbers.
+///
+/// ```
+/// use striate_nn::{Context, Dropout, Module};
+/// use striate_tensor::{Device, RandomKey, Reference, Tensor};
+///
+/// let device = Device::new(Reference::new());
+/// let (dropout, x) = (Dropout::new(0.5)?, Tensor::from_vec(vec![1.0f32; 64], [1, 64], &device)?);
+/// let same = dropout.forward(&x, &Context::inference())?;
+/// assert_eq!(same.to_vec::<f32>()?, x.to_vec::<f32>()?);
+/// // Each step of a training has a key of its own.
+/// let step = 3;
+/// let muted = dropout.forward(&x, &Context::training(RandomKey::new(7, step)))?;
+/// assert!(muted.to_vec::<f32>()?.contains(&0.0));
+/// # Ok::<(), striate_tensor::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Context {
     training: Option<RandomKey>,
@@ -206,11 +222,51 @@ impl Path {
 
 /// Collects the parameters and buffers of a module and its children, each by its full name:
 /// `b.weight` is the parameter `weight` of the child `b`.
+///
+/// ```
+/// use striate_nn::{Context, Module, Visitor, VisitorMut, named_parameters};
+/// use striate_tensor::{Device, Reference, Result, Tensor};
+///
+/// // What `#[derive(Module)]` writes.
+/// struct Scale {
+///     factor: Tensor,
+/// }
+///
+/// impl Module for Scale {
+///     fn forward(&self, x: &Tensor, _: &Context) -> Result<Tensor> {
+///         x.mul(&self.factor)
+///     }
+///
+///     fn parameters<'a>(&'a self, visit: &mut Visitor<'a>) {
+///         visit.parameter("factor", &self.factor);
+///     }
+///
+///     fn parameters_mut<'a>(&'a mut self, visit: &mut VisitorMut<'a>) {
+///         visit.parameter("factor", &mut self.factor);
+///     }
+/// }
+///
+/// let scale = Scale { factor: Tensor::zeros([3], &Device::new(Reference::new()))? };
+/// assert_eq!(named_parameters(&scale)[0].0, "factor");
+/// # Ok::<(), striate_tensor::Error>(())
+/// ```
 #[derive(Default)]
 pub struct Visitor<'a> {
     path: Path,
     parameters: Vec<(String, &'a Tensor)>,
     buffers: Vec<(String, &'a Buffer)>,
+}
+
+impl fmt::Debug for Visitor<'_> {
+    /// The names that were collected.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parameters: Vec<&str> = self.parameters.iter().map(|(name, _)| &**name).collect();
+        let buffers: Vec<&str> = self.buffers.iter().map(|(name, _)| &**name).collect();
+        f.debug_struct("Visitor")
+            .field("parameters", &parameters)
+            .field("buffers", &buffers)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<'a> Visitor<'a> {
@@ -238,6 +294,18 @@ pub struct VisitorMut<'a> {
     path: Path,
     parameters: Vec<(String, &'a mut Tensor)>,
     buffers: Vec<(String, &'a mut Buffer)>,
+}
+
+impl fmt::Debug for VisitorMut<'_> {
+    /// The names that were collected.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parameters: Vec<&str> = self.parameters.iter().map(|(name, _)| &**name).collect();
+        let buffers: Vec<&str> = self.buffers.iter().map(|(name, _)| &**name).collect();
+        f.debug_struct("VisitorMut")
+            .field("parameters", &parameters)
+            .field("buffers", &buffers)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<'a> VisitorMut<'a> {

@@ -53,6 +53,15 @@ fn is_false(value: &bool) -> bool {
 
 /// Pooling over windows of `size` (one number, or `[rows, cols]`) side by side (stride `size`), no
 /// padding.
+///
+/// ```
+/// use striate_nn::{NetworkSpec, conv2d, pool};
+///
+/// // Windows of 3x3 that overlap, as AlexNet's: 32 x 32 pixels become 15 x 15.
+/// let spec = NetworkSpec::new([32, 32, 3]).max_pool(pool(3).stride(2)).full_connect(10);
+/// assert_eq!(spec.verify(10)?.summary().weights, 15 * 15 * 3 * 10);
+/// # Ok::<(), striate_nn::Error>(())
+/// ```
 pub fn pool(size: impl PerAxis) -> PoolSpec {
     let size = size.per_axis();
     PoolSpec {

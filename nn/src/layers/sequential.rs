@@ -1,5 +1,7 @@
 //! Modules one after another.
 
+use std::fmt;
+
 use striate_tensor::{Result, Tensor};
 
 use super::{Context, Module, Visitor, VisitorMut};
@@ -25,6 +27,13 @@ use super::{Context, Module, Visitor, VisitorMut};
 #[derive(Default)]
 pub struct Sequential {
     modules: Vec<Box<dyn Module>>,
+}
+
+impl fmt::Debug for Sequential {
+    /// The number of modules: they need not be `Debug`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sequential").field("modules", &self.modules.len()).finish_non_exhaustive()
+    }
 }
 
 impl Sequential {

@@ -6,6 +6,7 @@ mod steps;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use striate_graph::ParameterId;
@@ -76,6 +77,13 @@ pub struct Parameters<'m> {
     leaves: BTreeMap<LeafId, ParameterId>,
     /// The other places of leaves that stand in several, by the first.
     tied: BTreeMap<ParameterId, Vec<usize>>,
+}
+
+impl fmt::Debug for Parameters<'_> {
+    /// The names of the parameters.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.slots.iter().map(|(name, _)| name)).finish()
+    }
 }
 
 impl<'m> Parameters<'m> {

@@ -283,9 +283,17 @@ impl NetworkSpec {
     /// layers with names of their own have `name.own`, others `name.0`, `name.1`, … by their place.
     #[must_use]
     pub fn named(mut self, name: &str, block: impl FnOnce(Self) -> Self) -> Self {
+        // What does not depend on the block is compiled once: networks have hundreds of blocks.
+        let opened = self.open_block();
+        let mut spec = block(self);
+        spec.close_block(name, opened);
+        spec
+    }
+
+    /// Within a block a layer may be called as the one that the block sees, until it gets its full
+    /// name. So that they are not taken for each other, the one outside goes by another name.
+    fn open_block(&mut self) -> OpenBlock {
         let start = self.nodes.len();
-        // Within the block a layer may be called as the one that the block sees, until it gets its full
-        // name. So that they are not taken for each other, the one outside goes by another name.
         let seen = self.head_name();
         let outside = self.node(&seen).filter(|&node| !self.nodes[node].name.is_empty());
         let mut aside = format!("../{seen}");
@@ -296,12 +304,17 @@ impl NetworkSpec {
             self.nodes[node].name.clone_from(&aside);
             self.rename(&seen, &aside);
         }
-        let mut spec = block(self);
-        let added = spec.nodes.len().saturating_sub(start);
+        OpenBlock { start, seen, outside, aside }
+    }
+
+    /// Gives the layers of a block their full names, and the one outside its own again.
+    fn close_block(&mut self, name: &str, opened: OpenBlock) {
+        let OpenBlock { start, seen, outside, aside } = opened;
+        let added = self.nodes.len().saturating_sub(start);
         let mut renamed = Vec::with_capacity(added);
-        for place in start..spec.nodes.len() {
-            let before = spec.node_name(place);
-            let own = &mut spec.nodes[place].name;
+        for place in start..self.nodes.len() {
+            let before = self.node_name(place);
+            let own = &mut self.nodes[place].name;
             *own = match (own.is_empty(), added) {
                 (true, 1) => name.to_owned(),
                 (true, _) => format!("{name}.{}", place - start),
@@ -314,18 +327,17 @@ impl NetworkSpec {
                 reference.clone_from(after);
             }
         };
-        for node in &mut spec.nodes[start..] {
+        for node in &mut self.nodes[start..] {
             if let Inputs::Of(names) = &mut node.inputs {
                 names.iter_mut().for_each(rename);
             }
         }
-        spec.auxiliary.iter_mut().for_each(|auxiliary| rename(&mut auxiliary.node));
-        spec.head.iter_mut().for_each(rename);
+        self.auxiliary.iter_mut().for_each(|auxiliary| rename(&mut auxiliary.node));
+        self.head.iter_mut().for_each(rename);
         if let Some(node) = outside {
-            spec.nodes[node].name.clone_from(&seen);
-            spec.rename(&aside, &seen);
+            self.nodes[node].name.clone_from(&seen);
+            self.rename(&aside, &seen);
         }
-        spec
     }
 
     /// What is called by the one name is called by the other.
@@ -426,8 +438,20 @@ impl NetworkSpec {
     }
 }
 
+/// A block whose layers are being added.
+struct OpenBlock {
+    /// The first of them.
+    start: usize,
+    /// What the block sees, by name and, where that name was given, by number.
+    seen: String,
+    outside: Option<usize>,
+    /// The name that it has meanwhile.
+    aside: String,
+}
+
 /// Paths that see the same input: what [`NetworkSpec::branches`] hands out. It ends in a method that
 /// brings them together.
+#[derive(Debug)]
 #[must_use]
 pub struct Branches {
     spec: NetworkSpec,

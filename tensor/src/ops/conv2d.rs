@@ -5,6 +5,14 @@ use super::{Activation, Backward, OpRule, Saved, float, operands, same_shape};
 use crate::{Error, Op, Result, Shape, Tensor, TensorType};
 
 /// How a convolution is computed.
+///
+/// ```
+/// use striate_tensor::ops::{Algorithm, Conv2d};
+///
+/// // No Winograd's convolution: infinities stay where they are.
+/// let op = Conv2d { algorithm: Algorithm::Direct, ..Conv2d::default() };
+/// assert_ne!(op, Conv2d::default());
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Algorithm {

@@ -1,5 +1,6 @@
 //! What gradient rules are made with.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::{Activation, Axes, Reduce, ReduceKind};
@@ -53,6 +54,15 @@ pub struct Backward<'a> {
     y: Option<&'a Tensor>,
     dy: &'a Tensor,
     sources: &'a [Option<Arc<Node>>],
+}
+
+impl fmt::Debug for Backward<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Backward")
+            .field("op", &self.op)
+            .field("types", &self.types)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<'a> Backward<'a> {

@@ -39,8 +39,8 @@ macro_rules! kinds {
 
             /// Its place in [`ALL`](Self::ALL), by which shaders know it.
             pub const fn number(&self) -> u32 {
-                enum Place { $($variant,)+ }
-                match self { $(Self::$variant { .. } => Place::$variant as u32,)+ }
+                enum Variant { $($variant,)+ }
+                match self { $(Self::$variant { .. } => Variant::$variant as u32,)+ }
             }
 
             /// The names and the values of its parameters, in their order.

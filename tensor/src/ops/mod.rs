@@ -162,8 +162,8 @@ macro_rules! ops {
 
             /// What the table says of this op.
             pub fn facts(&self) -> &'static OpFacts {
-                enum Place { $($variant,)* }
-                let place = match self { $(Op::$variant(_) => Place::$variant as usize,)* };
+                enum Variant { $($variant,)* }
+                let place = match self { $(Op::$variant(_) => Variant::$variant as usize,)* };
                 &Op::TABLE[place]
             }
         }

@@ -2,9 +2,9 @@
 //! the full-connect layers for the samples of all.
 //!
 //! Krizhevsky, "One weird trick for parallelizing convolutional neural networks", 2014, scheme (c):
-//! each rank sends a piece of its activations to all others, all compute their outputs of the
-//! full-connect layers for it, and the gradients of the piece go back to their owners while the
-//! next one is on its way. Here the weights move once all pieces have passed, so that the result is
+//! each rank sends a micro-batch of its activations to all others, all compute their outputs of the
+//! full-connect layers for it, and the gradients of the micro-batch go back to their owners while the
+//! next one is on its way. Here the weights move once all micro-batches have passed, so that the result is
 //! that of one device.
 
 use std::ops::Range;
@@ -28,18 +28,18 @@ use crate::{Clip, Error, Result, StepReport, TrainOptions};
 
 /// A rank of a hybrid training.
 pub(crate) struct HybridRank {
-    part: Part,
+    part: RankNetwork,
     descent: Descent,
     exchange: Arc<Exchange>,
     plan: Plan,
-    pieces: usize,
+    micro_batches: usize,
     mixed: bool,
     /// The whole network as it was when its parts were last brought together.
     whole: Network,
 }
 
 /// What a rank has of a network.
-struct Part {
+struct RankNetwork {
     /// The layers before the first full-connect one, whole.
     features: Network,
     /// The full-connect layers, this rank's outputs of each.
@@ -55,7 +55,7 @@ struct SplitLayer {
     parameters: LayerParameters,
 }
 
-impl Module for Part {
+impl Module for RankNetwork {
     /// Of the features: the rest needs the other ranks.
     fn forward(&self, x: &Tensor, cx: &Context) -> striate_tensor::Result<Tensor> {
         Module::forward(&self.features, x, cx)
@@ -78,8 +78,8 @@ impl Module for Part {
     }
 }
 
-/// A piece of a mini-batch: rows of every rank, one rank's after another's.
-struct Piece {
+/// A micro-batch of a mini-batch: rows of every rank, one rank's after another's.
+struct MicroBatch {
     /// Of each rank's own rows, those that are in it.
     rows: Vec<Range<usize>>,
     /// Of all rows of the mini-batch, those that are in it, rank by rank.
@@ -97,7 +97,7 @@ impl HybridRank {
         state: OptimizerState,
         options: TrainOptions,
         exchange: Arc<Exchange>,
-        pieces: usize,
+        micro_batches: usize,
         mixed: bool,
     ) -> Result<HybridRank> {
         let (rank, size) = (exchange.rank(), exchange.size());
@@ -112,8 +112,8 @@ impl HybridRank {
             // No rank has all gradients.
             return refuse("no bound of their norm", format!("a largest norm of {most}"));
         }
-        if pieces == 0 {
-            return refuse("a piece of a mini-batch or more", "0".into());
+        if micro_batches == 0 {
+            return refuse("a micro-batch of a mini-batch or more", "0".into());
         }
         let (features, full) = halves(network.spec())?;
         let count = network
@@ -143,11 +143,11 @@ impl HybridRank {
         let buffers = network.buffers().iter().map(|buffer| buffer.value().clone()).collect();
         let features = Network::of(features, parameters, buffers, network.device())?;
         let plan = Plan::of(&features);
-        let mut part = Part { features, layers };
+        let mut part = RankNetwork { features, layers };
         require_grad(&mut part);
         let state = part.own_of(state, rank)?;
         let descent = Descent::new(&network, state, options);
-        Ok(HybridRank { part, descent, exchange, plan, pieces, mixed, whole: network })
+        Ok(HybridRank { part, descent, exchange, plan, micro_batches, mixed, whole: network })
     }
 
     pub(crate) fn network(&self) -> &Network {
@@ -189,32 +189,32 @@ impl HybridRank {
         let joined = own.map(|(images, _)| self.part.features.forward_with(images, &cx));
         let joined = joined.transpose()?;
         let values = joined.as_ref().map(Tensor::to_vec::<f32>).transpose()?.unwrap_or_default();
-        let pieces = pieces(&labels, self.pieces);
+        let micro_batches = micro_batches(&labels, self.micro_batches);
         let masks = self.masks(iteration, all)?;
         let mut gradients = Numbered::new();
         let mut step = StepReport { samples: all, ..StepReport::default() };
 
         let width = self.width();
         let rank = self.exchange.rank();
-        let send = |piece: &Piece| {
-            let rows = &piece.rows[rank];
+        let send = |micro_batch: &MicroBatch| {
+            let rows = &micro_batch.rows[rank];
             let own = values[rows.start * width..rows.end * width].to_vec();
-            self.exchange.all_gather(own, piece.counts(width))
+            self.exchange.all_gather(own, micro_batch.counts(width))
         };
-        let mut coming = pieces.first().map(&send);
+        let mut coming = micro_batches.first().map(&send);
         let mut going: Vec<Pending<Vec<f32>>> = Vec::new();
-        for (i, piece) in pieces.iter().enumerate() {
+        for (i, micro_batch) in micro_batches.iter().enumerate() {
             let Some(here) = coming.take() else { break };
             let x = here.wait()?;
-            coming = pieces.get(i + 1).map(&send);
-            let (dx, report) = self.classify(x, piece, &masks, &mut gradients)?;
-            going.push(self.exchange.reduce_scatter(dx, piece.counts(width)));
+            coming = micro_batches.get(i + 1).map(&send);
+            let (dx, report) = self.classify(x, micro_batch, &masks, &mut gradients)?;
+            going.push(self.exchange.reduce_scatter(dx, micro_batch.counts(width)));
             step.loss_sum += report.loss_sum;
             step.misses += report.misses;
         }
         let mut back = vec![0.0; values.len()];
-        for (piece, gone) in pieces.iter().zip(going) {
-            let rows = &piece.rows[rank];
+        for (micro_batch, gone) in micro_batches.iter().zip(going) {
+            let rows = &micro_batch.rows[rank];
             back[rows.start * width..rows.end * width].copy_from_slice(&gone.wait()?);
         }
         let mut buckets = Buckets::new(&self.plan, &self.exchange);
@@ -284,16 +284,16 @@ impl HybridRank {
         self.part.layers.iter().map(mask).collect()
     }
 
-    /// The full-connect layers on a piece, forward and back: what of the gradient of the piece this
-    /// rank's outputs make, and what the piece showed. Adds to the gradients of this rank's weights.
+    /// The full-connect layers on a micro-batch, forward and back: what of the gradient of the micro-batch this
+    /// rank's outputs make, and what the micro-batch showed. Adds to the gradients of this rank's weights.
     fn classify(
         &self,
         x: Vec<f32>,
-        piece: &Piece,
+        micro_batch: &MicroBatch,
         masks: &[Option<Tensor>],
         gradients: &mut Numbered,
     ) -> Result<(Vec<f32>, StepReport)> {
-        let rows = piece.labels.len();
+        let rows = micro_batch.labels.len();
         if rows == 0 {
             return Ok((Vec::new(), StepReport::default()));
         }
@@ -302,7 +302,8 @@ impl HybridRank {
             let shape = Shape::new(&[rows, values.len() / rows])?;
             Ok(Tensor::from_host(HostTensor::new(shape, values)?, self.device())?)
         };
-        let masks = masks.iter().map(|mask| mask.as_ref().map(|mask| piece.of(mask)).transpose());
+        let masks =
+            masks.iter().map(|mask| mask.as_ref().map(|mask| micro_batch.of(mask)).transpose());
         let masks = masks.collect::<Result<Vec<_>>>()?;
 
         let mut x = matrix(x)?.require_grad();
@@ -321,7 +322,7 @@ impl HybridRank {
         }
         let logits = x;
         let labels = Shape::new(&[rows])?;
-        let labels = HostTensor::new(labels, piece.labels.clone())?;
+        let labels = HostTensor::new(labels, micro_batch.labels.clone())?;
         let labels = Tensor::from_host(labels, self.device())?;
         let (loss, report) = loss_of(&logits, &labels, self.descent.options())?;
         let mut back = loss.backward()?;
@@ -469,7 +470,7 @@ fn halves(spec: &NetworkSpec) -> Result<(NetworkSpec, Vec<(usize, FullConnectSpe
     Ok((features, layers))
 }
 
-impl Part {
+impl RankNetwork {
     /// The parameters of a full-connect layer, weights and biases: in the order of the whole network.
     fn ids(&self, place: usize) -> [ParameterId; 2] {
         let first = self.features.parameters().len() + 2 * place;
@@ -495,7 +496,7 @@ impl Part {
     }
 }
 
-impl Piece {
+impl MicroBatch {
     /// How many numbers each rank gives, at so many a row.
     fn counts(&self, width: usize) -> Vec<usize> {
         self.rows.iter().map(|rows| rows.len() * width).collect()
@@ -513,19 +514,19 @@ impl Piece {
     }
 }
 
-/// A mini-batch with these labels of each rank in so many pieces.
-fn pieces(labels: &[Vec<u32>], pieces: usize) -> Vec<Piece> {
+/// A mini-batch with these labels of each rank in so many micro-batches.
+fn micro_batches(labels: &[Vec<u32>], micro_batches: usize) -> Vec<MicroBatch> {
     let counts: Vec<usize> = labels.iter().map(Vec::len).collect();
     let starts = consecutive(&counts);
-    let piece = |i: usize| {
-        let rows = counts.iter().map(|&count| shares(count, pieces)[i].clone());
+    let micro_batch = |i: usize| {
+        let rows = counts.iter().map(|&count| shares(count, micro_batches)[i].clone());
         let rows: Vec<Range<usize>> = rows.collect();
         let places = rows.iter().zip(&starts);
         let places = places.map(|(rows, own)| own.start + rows.start..own.start + rows.end);
         let labels = labels.iter().zip(&rows).flat_map(|(labels, rows)| &labels[rows.clone()]);
-        Piece { places: places.collect(), labels: labels.copied().collect(), rows }
+        MicroBatch { places: places.collect(), labels: labels.copied().collect(), rows }
     };
-    (0..pieces).map(piece).collect()
+    (0..micro_batches).map(micro_batch).collect()
 }
 
 /// `[rows, columns of a rank]` of each rank, one after another, as `[rows, all columns]`.

@@ -27,7 +27,7 @@
 //!     let options = SessionOptions { train, ranks: Some(ranks), ..SessionOptions::default() };
 //!     let device = Device::new(Reference::new()); // one of its own
 //!     let mut session =
-//!         Session::open(&working, &spec, samples.clone(), None, options, &device)?;
+//!         Session::open(&working, &spec, samples.clone(), options, &device)?;
 //!     session.run(&mut (), &AtomicBool::new(false))?;
 //!     Ok(())
 //! };

@@ -9,7 +9,7 @@ use striate_data::{Dataset, Geometry};
 use striate_nn::NetworkSpec;
 use striate_tensor::Device;
 
-use super::{Session, SessionOptions};
+use super::{Session, SessionData, SessionOptions};
 use crate::begin::{Opening, float_image, same_everywhere};
 use crate::beside;
 use crate::checkpoint::{self, Identity, Known};
@@ -35,33 +35,15 @@ impl Session {
     /// [`Error::SharedBest`] where its best network would overwrite that of another training;
     /// [`Error::Data`] where labels are beyond the network's classes; those of
     /// [`check`](Session::check), and what the parts say.
-    pub fn open(
+    pub fn open<'a>(
         working: impl Into<PathBuf>,
         spec: &NetworkSpec,
-        train: Dataset,
-        test: Option<Dataset>,
+        data: impl Into<SessionData<'a>>,
         options: SessionOptions,
         device: &Device,
-    ) -> Result<Session> {
-        Self::open_with(working, spec, train, test, options, device, &|_| {})
-    }
-
-    /// As [`open`](Session::open), which of a large set takes minutes the first time: `progress` is
-    /// told, from several threads, of so many training samples more that have been looked at.
-    ///
-    /// # Errors
-    /// As [`open`](Session::open).
-    pub fn open_with(
-        working: impl Into<PathBuf>,
-        spec: &NetworkSpec,
-        train: Dataset,
-        test: Option<Dataset>,
-        options: SessionOptions,
-        device: &Device,
-        progress: &(dyn Fn(usize) + Sync),
     ) -> Result<Session> {
         let ranks = options.ranks.clone();
-        let session = Self::prepare(working.into(), spec, train, test, options, device, progress);
+        let session = Self::prepare(working.into(), spec, data.into(), options, device);
         if let (Err(error), Some(ranks)) = (&session, ranks) {
             ranks.exchange.abandon(&error.chain());
         }
@@ -89,12 +71,11 @@ impl Session {
     fn prepare(
         working: PathBuf,
         spec: &NetworkSpec,
-        train: Dataset,
-        test: Option<Dataset>,
+        data: SessionData<'_>,
         options: SessionOptions,
         device: &Device,
-        progress: &(dyn Fn(usize) + Sync),
     ) -> Result<Session> {
+        let SessionData { train, test, progress } = data;
         let ranks = options.ranks.as_ref();
         // Checks that need no time come first: an error after hours of reading helps nobody.
         Self::check(&working, spec, &options)?;

@@ -7,6 +7,19 @@ use crate::TrainOptions;
 use crate::parallel::Ranks;
 
 /// What a training is made of.
+///
+/// ```
+/// use striate_data::augment::Recipe;
+/// use striate_train::{SessionOptions, TrainOptions};
+///
+/// let options = SessionOptions {
+///     train: TrainOptions { mini_batch: 32, max_epoch: 20, ..TrainOptions::default() },
+///     recipe: Recipe::by_name("plain")?,
+///     ..SessionOptions::default()
+/// };
+/// options.train.check(8)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct SessionOptions {
     /// How the network learns.

@@ -13,6 +13,7 @@
 mod read;
 
 use std::ffi::OsStr;
+use std::fmt;
 use std::fs::{self, File, TryLockError};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -44,6 +45,12 @@ pub struct TensorBoard {
     file: Option<EventFile>,
     /// The step at which this run begins, and of which training.
     start: Option<(u64, Owner)>,
+}
+
+impl fmt::Debug for TensorBoard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TensorBoard").field("folder", &self.folder).finish_non_exhaustive()
+    }
 }
 
 struct EventFile {

@@ -202,7 +202,7 @@ impl<'a> Decoder<'a> {
     }
 
     fn sequential(&mut self, scan: &Scan, tables: &Tables, coded: Coded) -> Result<(), Fault> {
-        struct Part<'p> {
+        struct ScanComponent<'p> {
             plane: Plane,
             factors: [usize; 2],
             quantiser: [i32; 64],
@@ -218,7 +218,7 @@ impl<'a> Decoder<'a> {
         for &(index, dc, ac) in &scan.parts {
             let quantiser = self.progress[index].quantiser.unwrap_or([0; 64]).map(i32::from);
             let missing = |kind: &str, number| damaged(format!("{kind} table {number} is missing"));
-            parts.push(Part {
+            parts.push(ScanComponent {
                 plane: std::mem::take(&mut self.planes[index]),
                 factors: if alone { [1; 2] } else { self.frame.components[index].factors },
                 quantiser,

@@ -8,7 +8,7 @@ use striate_nn::{LayerParameters, Network};
 use striate_tensor::{DType, Device};
 
 use super::{Checkpoint, ColourStatistics, TrainingState};
-use crate::ccv::database::{Database, Fields, Place};
+use crate::ccv::database::{CellName, Database, Fields};
 use crate::ccv::layers::table_layers;
 use crate::ccv::notes::read_notes;
 use crate::ccv::read::{describe, read_network};
@@ -112,13 +112,13 @@ struct Head {
     values: BlobCell,
 }
 
-const fn place(column: &'static str) -> Place<'static> {
-    Place { table: FUNCTION_STATE.name, key: "fsid", row: 0, column }
+const fn place(column: &'static str) -> CellName<'static> {
+    CellName { table: FUNCTION_STATE.name, key: "fsid", row: 0, column }
 }
 
-const ORDER: Place<'static> = place("idx");
-const VECTORS: Place<'static> = place("eigenvectors");
-const VALUES: Place<'static> = place("eigenvalues");
+const ORDER: CellName<'static> = place("idx");
+const VECTORS: CellName<'static> = place("eigenvectors");
+const VALUES: CellName<'static> = place("eigenvalues");
 
 fn read_head(database: &Database) -> Result<Head> {
     database.check_table(&FUNCTION_STATE)?;

@@ -27,7 +27,7 @@ mod key {
 }
 
 /// A tensor ready to be written.
-struct Piece<'a> {
+struct EncodedTensor<'a> {
     initializer: &'a Initializer,
     /// The message without the elements.
     header: Vec<u8>,
@@ -36,7 +36,7 @@ struct Piece<'a> {
     offset: Option<u64>,
 }
 
-impl Piece<'_> {
+impl EncodedTensor<'_> {
     /// Bytes of the message.
     fn message(&self) -> u64 {
         let raw = match self.offset {
@@ -126,7 +126,7 @@ fn beside(path: &Path, file: &str) -> Result<(PathBuf, String)> {
     Ok((real.with_file_name(&name), name))
 }
 
-fn write_beside(path: &Path, pieces: &[Piece<'_>]) -> Result<()> {
+fn write_beside(path: &Path, pieces: &[EncodedTensor<'_>]) -> Result<()> {
     let file = path.display().to_string();
     let io = |e| Error::io(&file, "write", e);
     replace(path, |temporary| {
@@ -157,7 +157,7 @@ fn bytes_of(initializer: &Initializer) -> u64 {
     count as u64 * initializer.elem.size_bytes() as u64
 }
 
-fn pieces<'a>(initializers: &'a [Initializer], location: Option<&str>) -> Vec<Piece<'a>> {
+fn pieces<'a>(initializers: &'a [Initializer], location: Option<&str>) -> Vec<EncodedTensor<'a>> {
     let mut end = 0u64;
     let piece = |initializer: &'a Initializer| {
         let bytes = bytes_of(initializer);
@@ -182,7 +182,7 @@ fn pieces<'a>(initializers: &'a [Initializer], location: Option<&str>) -> Vec<Pi
             tensor.external_data = entries.map(entry).into();
             tensor.data_location = 1;
         }
-        Piece { initializer, header: tensor.encode_to_vec(), bytes, offset }
+        EncodedTensor { initializer, header: tensor.encode_to_vec(), bytes, offset }
     };
     initializers.iter().map(piece).collect()
 }

@@ -55,16 +55,16 @@ impl Lock {
 /// The first bytes of a file, in `FILE.part`. `FILE.from` beside it records their URL and their version: the
 /// validator (ETag or date) that the server gave.
 #[derive(Debug)]
-pub(crate) struct Part {
+pub(crate) struct PartialFile {
     path: PathBuf,
     from: PathBuf,
     file: File,
     len: u64,
 }
 
-impl Part {
+impl PartialFile {
     /// Opens the partial download of a file, or creates an empty one.
-    pub(crate) fn open(file: &Path) -> Result<Part> {
+    pub(crate) fn open(file: &Path) -> Result<PartialFile> {
         let path = beside(file, ".part");
         let open = || {
             let options = OpenOptions::new().create(true).truncate(false).write(true).clone();
@@ -73,7 +73,7 @@ impl Part {
             Ok((part, len))
         };
         let (part, len) = open().map_err(|e| Error::io(&path, "open it to write", e))?;
-        Ok(Part { from: beside(file, ".from"), path, file: part, len })
+        Ok(PartialFile { from: beside(file, ".from"), path, file: part, len })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -170,12 +170,12 @@ mod tests {
     fn a_part_remembers_its_version() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("net.pth");
-        let mut part = Part::open(&file).unwrap();
+        let mut part = PartialFile::open(&file).unwrap();
         part.append(b"abc").unwrap();
         part.note("https://a.b/net.pth", Some("\"v1\""));
         drop(part);
 
-        let mut part = Part::open(&file).unwrap();
+        let mut part = PartialFile::open(&file).unwrap();
         assert_eq!(part.len(), 3);
         assert_eq!(part.validator("https://a.b/net.pth").as_deref(), Some("\"v1\""));
         assert_eq!(part.validator("https://other/net.pth"), None);
@@ -184,7 +184,7 @@ mod tests {
         assert_eq!(std::fs::read(&file).unwrap(), b"abcde");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
 
-        let mut part = Part::open(&file).unwrap();
+        let mut part = PartialFile::open(&file).unwrap();
         assert_eq!(part.len(), 0);
         part.append(b"xyz").unwrap();
         part.note("u", Some("v"));
@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn unsafe_validators_are_ignored() {
         let folder = tempfile::tempdir().unwrap();
-        let part = Part::open(&folder.path().join("x")).unwrap();
+        let part = PartialFile::open(&folder.path().join("x")).unwrap();
         for text in ["u\nv\r\nX-Evil: 1\n", "u\n\u{e9}\n", "u\n\n", "u", "", "u\n\0\n"] {
             std::fs::write(&part.from, text).unwrap();
             assert_eq!(part.validator("u"), None, "{text:?}");

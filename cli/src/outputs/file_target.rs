@@ -17,7 +17,7 @@ const MAX_LINKS: usize = 40;
 
 /// The file that a path means. Equal places are the same file.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Place {
+pub(super) enum FileTarget {
     /// A regular file.
     There(FileId),
     /// A file that is not there yet: a folder, and a name in it.
@@ -33,7 +33,7 @@ pub(super) enum Folder {
     New(PathBuf),
 }
 
-impl Place {
+impl FileTarget {
     /// The place of a path; `-` is what standard input, or for an output standard output, was
     /// redirected to. `None` where nothing can be lost: for a pipe, a device, a terminal; and for
     /// a folder.
@@ -47,7 +47,7 @@ impl Place {
             _ => {}
         }
         match fs::metadata(path) {
-            Ok(metadata) if metadata.is_file() => Ok(Some(Place::There(FileId::of(path)?))),
+            Ok(metadata) if metadata.is_file() => Ok(Some(FileTarget::There(FileId::of(path)?))),
             Ok(_) => Ok(None),
             Err(e) if e.kind() == io::ErrorKind::NotFound => new(path).map(Some),
             Err(e) => Err(e),
@@ -66,7 +66,7 @@ pub(crate) fn target_of(path: &Path) -> PathBuf {
 }
 
 /// Where a file would be made: at the end of links that lead nowhere yet.
-fn new(path: &Path) -> io::Result<Place> {
+fn new(path: &Path) -> io::Result<FileTarget> {
     let path = target_of(path);
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -82,19 +82,19 @@ fn new(path: &Path) -> io::Result<Place> {
         Ok(folder) => Folder::There(folder),
         Err(_) => Folder::New(std::path::absolute(folder)?),
     };
-    Ok(Place::New(folder, name))
+    Ok(FileTarget::New(folder, name))
 }
 
 /// The regular file that standard input or output was redirected to.
 #[cfg(unix)]
-fn redirected(stream: impl std::os::fd::AsFd) -> Option<Place> {
+fn redirected(stream: impl std::os::fd::AsFd) -> Option<FileTarget> {
     let file: fs::File = stream.as_fd().try_clone_to_owned().ok()?.into();
     let metadata = Some(file.metadata().ok()?).filter(Metadata::is_file)?;
-    Some(Place::There(FileId::of_metadata(&metadata)))
+    Some(FileTarget::There(FileId::of_metadata(&metadata)))
 }
 
 /// What is open has no path there to compare.
 #[cfg(not(unix))]
-fn redirected<T>(_: T) -> Option<Place> {
+fn redirected<T>(_: T) -> Option<FileTarget> {
     None
 }

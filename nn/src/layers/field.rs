@@ -17,7 +17,7 @@ use super::module::{
     message = "`{Self}` is no module, parameter or buffer",
     note = "mark a field that holds something else with `#[module(skip)]`"
 )]
-pub trait Part {
+pub trait ModuleField {
     /// Shows its parameters and buffers under this name.
     fn visit<'a>(&'a self, name: &str, visit: &mut Visitor<'a>);
 
@@ -25,7 +25,7 @@ pub trait Part {
     fn visit_mut<'a>(&'a mut self, name: &str, visit: &mut VisitorMut<'a>);
 }
 
-impl<M: Module> Part for M {
+impl<M: Module> ModuleField for M {
     fn visit<'a>(&'a self, name: &str, visit: &mut Visitor<'a>) {
         visit.child(name, self);
     }
@@ -35,7 +35,7 @@ impl<M: Module> Part for M {
     }
 }
 
-impl Part for Box<dyn Module> {
+impl ModuleField for Box<dyn Module> {
     fn visit<'a>(&'a self, name: &str, visit: &mut Visitor<'a>) {
         visit.child(name, &**self);
     }
@@ -45,7 +45,7 @@ impl Part for Box<dyn Module> {
     }
 }
 
-impl Part for Tensor {
+impl ModuleField for Tensor {
     fn visit<'a>(&'a self, name: &str, visit: &mut Visitor<'a>) {
         visit.parameter(name, self);
     }
@@ -55,7 +55,7 @@ impl Part for Tensor {
     }
 }
 
-impl Part for Buffer {
+impl ModuleField for Buffer {
     fn visit<'a>(&'a self, name: &str, visit: &mut Visitor<'a>) {
         visit.buffer(name, self);
     }
@@ -65,7 +65,7 @@ impl Part for Buffer {
     }
 }
 
-impl<P: Part> Part for Option<P> {
+impl<P: ModuleField> ModuleField for Option<P> {
     fn visit<'a>(&'a self, name: &str, visit: &mut Visitor<'a>) {
         if let Some(part) = self {
             part.visit(name, visit);
@@ -79,7 +79,7 @@ impl<P: Part> Part for Option<P> {
     }
 }
 
-impl<P: Part> Part for [P] {
+impl<P: ModuleField> ModuleField for [P] {
     fn visit<'a>(&'a self, name: &str, visit: &mut Visitor<'a>) {
         for (place, part) in self.iter().enumerate() {
             part.visit(&format!("{name}.{place}"), visit);
@@ -93,7 +93,7 @@ impl<P: Part> Part for [P] {
     }
 }
 
-impl<P: Part> Part for Vec<P> {
+impl<P: ModuleField> ModuleField for Vec<P> {
     fn visit<'a>(&'a self, name: &str, visit: &mut Visitor<'a>) {
         self.as_slice().visit(name, visit);
     }
@@ -103,7 +103,7 @@ impl<P: Part> Part for Vec<P> {
     }
 }
 
-impl<P: Part, const N: usize> Part for [P; N] {
+impl<P: ModuleField, const N: usize> ModuleField for [P; N] {
     fn visit<'a>(&'a self, name: &str, visit: &mut Visitor<'a>) {
         self.as_slice().visit(name, visit);
     }
