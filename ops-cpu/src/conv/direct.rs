@@ -298,6 +298,15 @@ fn point(
         }
         return;
     }
+    // Where each tap is from the first, and how far the last one is along each axis.
+    let line = images.cols * images.channels;
+    let offsets: Vec<usize> = (0..taps)
+        .map(|tap| {
+            let (row, col) = (tap / images.taps[1], tap % images.taps[1]);
+            row * op.dilation[0] * line + col * op.dilation[1] * images.channels
+        })
+        .collect();
+    let span = [0, 1].map(|axis| (images.taps[axis] - 1) * op.dilation[axis]);
     let base = |i: usize| i / tile_rows * taps * tile_rows + i % tile_rows;
     // Where the output is: counted on rather than divided, which would take as long as a small product.
     let mut n = first / (e.out_rows * e.out_cols);
@@ -307,18 +316,27 @@ fn point(
         // One less than zero wraps to a huge number, which no image reaches.
         let row = (out_row * op.stride[0]).wrapping_sub(images.padding[0]);
         let col = (out_col * op.stride[1]).wrapping_sub(images.padding[1]);
-        let mut to = base(i);
-        for tap_row in 0..images.taps[0] {
-            let row = row.wrapping_add(tap_row * op.dilation[0]);
-            let line =
-                (n * image + channel).wrapping_add(row.wrapping_mul(images.cols * images.channels));
-            for tap_col in 0..images.taps[1] {
-                let col = col.wrapping_add(tap_col * op.dilation[1]);
-                pointers[to] = match row < images.rows && col < images.cols {
-                    true => images.pixels[line + col * images.channels..].as_ptr(),
+        let to = pointers[base(i)..].iter_mut().step_by(tile_rows);
+        let is_inside = row < images.rows
+            && col < images.cols
+            && row + span[0] < images.rows
+            && col + span[1] < images.cols;
+        if is_inside {
+            let window = &images.pixels[n * image + row * line + col * images.channels + channel..];
+            for (to, &offset) in to.zip(&offsets) {
+                *to = window.as_ptr().wrapping_add(offset);
+            }
+        } else {
+            for (tap, to) in to.take(taps).enumerate() {
+                let row = row.wrapping_add(tap / images.taps[1] * op.dilation[0]);
+                let col = col.wrapping_add(tap % images.taps[1] * op.dilation[1]);
+                *to = match row < images.rows && col < images.cols {
+                    true => {
+                        let at = n * image + row * line + col * images.channels + channel;
+                        images.pixels[at..].as_ptr()
+                    }
                     false => zeros.as_ptr(),
                 };
-                to += tile_rows;
             }
         }
         out_col += 1;
