@@ -160,7 +160,8 @@ pub(super) fn conv2d(
     cx.threads.try_for_each(count * pixel_blocks * panel_blocks, |task| {
         let (group, rest) =
             (task / (pixel_blocks * panel_blocks), task % (pixel_blocks * panel_blocks));
-        let (panel_block, pixel_block) = (rest / pixel_blocks, rest % pixel_blocks);
+        // Pixels in their order, so that a thread meets those that it wrote in the layer before.
+        let (pixel_block, panel_block) = (rest / panel_blocks, rest % panel_blocks);
         let first = pixel_block * block_tiles * tile.rows;
         let m = (pixels - first).min(block_tiles * tile.rows);
         let taps = images.taps[0] * images.taps[1];

@@ -2,7 +2,8 @@
 //!
 //! A convolution of a small network takes less time than the operating system needs to wake a thread, so
 //! workers that have just worked look for the next loop by themselves for a while before they sleep. A
-//! loop is announced by one address; whoever sees it takes indices from one counter until none are left.
+//! loop is announced by one address. Each thread has its share of the indices, in their order, so that it
+//! meets in a loop what it left in its caches in the loop before; who is done takes from the others' shares.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -23,32 +24,49 @@ thread_local! {
     static INSIDE: Cell<bool> = const { Cell::new(false) };
 }
 
+/// The next index of a thread's share, on cache lines of its own.
+#[repr(align(128))]
+struct Share(AtomicUsize);
+
 /// A loop over `0..tasks`.
 struct Loop<'a> {
     task: &'a (dyn Fn(usize) + Sync),
     tasks: usize,
-    next: AtomicUsize,
+    shares: &'a [Share],
     /// What the first task that panicked said.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
 impl Loop<'_> {
-    /// Runs tasks until none are left.
-    fn work(&self) {
+    /// Where the share of a thread begins, and that of the one before it ends.
+    fn start(&self, thread: usize) -> usize {
+        // Tasks are far fewer than the square root of what a number holds.
+        thread * self.tasks / self.shares.len()
+    }
+
+    /// Runs tasks until none are left, from the share of this thread on.
+    fn work(&self, thread: usize) {
         let was_inside = INSIDE.replace(true);
+        let threads = self.shares.len();
         let worked = catch_unwind(AssertUnwindSafe(|| {
-            loop {
-                let index = self.next.fetch_add(1, Ordering::Relaxed);
-                if index >= self.tasks {
-                    break;
+            for other in 0..threads {
+                let owner = (thread + other) % threads;
+                let end = self.start(owner + 1);
+                loop {
+                    let index = self.shares[owner].0.fetch_add(1, Ordering::Relaxed);
+                    if index >= end {
+                        break;
+                    }
+                    (self.task)(index);
                 }
-                (self.task)(index);
             }
         }));
         INSIDE.set(was_inside);
         if let Err(panic) = worked {
             // The others finish the tasks that they have, and begin no more.
-            self.next.store(self.tasks, Ordering::Relaxed);
+            for share in self.shares {
+                share.0.store(self.tasks, Ordering::Relaxed);
+            }
             lock(&self.panic).get_or_insert(panic);
         }
     }
@@ -106,7 +124,7 @@ impl Shared {
     }
 
     /// What a worker does.
-    fn serve(&self) {
+    fn serve(&self, thread: usize) {
         let mut seen = 0;
         while let Some(count) = self.next(seen) {
             seen = count;
@@ -114,7 +132,7 @@ impl Shared {
             self.active.fetch_add(1, Ordering::SeqCst);
             // SAFETY: what is not null stays valid until `active` is back at 0, see `run`.
             if let Some(current) = unsafe { self.current.load(Ordering::SeqCst).as_ref() } {
-                current.work();
+                current.work(thread);
             }
             self.active.fetch_sub(1, Ordering::SeqCst);
         }
@@ -125,6 +143,8 @@ impl Shared {
 pub(super) struct Workers {
     shared: Arc<Shared>,
     handles: Vec<JoinHandle<()>>,
+    /// Of the caller and each worker.
+    shares: Vec<Share>,
     /// Held by whoever shares a loop.
     caller: Mutex<()>,
 }
@@ -145,7 +165,7 @@ impl Workers {
         for i in 0..count {
             let shared = Arc::clone(&shared);
             let thread = std::thread::Builder::new().name(format!("striate-{i}"));
-            match thread.spawn(move || shared.serve()) {
+            match thread.spawn(move || shared.serve(i + 1)) {
                 Ok(handle) => handles.push(handle),
                 Err(e) => {
                     log::warn!("{i} of {count} threads could be started: {e}");
@@ -153,7 +173,8 @@ impl Workers {
                 }
             }
         }
-        Workers { shared, handles, caller: Mutex::new(()) }
+        let shares = (0..=handles.len()).map(|_| Share(AtomicUsize::new(0))).collect();
+        Workers { shared, handles, shares, caller: Mutex::new(()) }
     }
 
     /// Calls `task` with each of `0..tasks` from this thread and the workers, and waits until all are
@@ -167,7 +188,11 @@ impl Workers {
         }
         let shared = &*self.shared;
         let one_at_a_time = lock(&self.caller);
-        let work = Loop { task, tasks, next: AtomicUsize::new(0), panic: Mutex::new(None) };
+        let work = Loop { task, tasks, shares: &self.shares, panic: Mutex::new(None) };
+        // Nobody looks at the shares between two loops.
+        for (thread, share) in self.shares.iter().enumerate() {
+            share.0.store(work.start(thread), Ordering::Relaxed);
+        }
         // The lifetime is dropped from the type here: the loop is taken away again, and nobody looks at
         // it any more, before this function returns, and `work` does not unwind.
         shared.current.store((&raw const work).cast_mut().cast(), Ordering::SeqCst);
@@ -179,7 +204,7 @@ impl Workers {
                 shared.wake.notify_one();
             }
         }
-        work.work();
+        work.work(0);
         shared.current.store(std::ptr::null_mut(), Ordering::SeqCst);
         let mut looks = 0;
         while shared.active.load(Ordering::SeqCst) > 0 {

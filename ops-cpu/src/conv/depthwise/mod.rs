@@ -32,7 +32,7 @@ pub(super) const NAME: &str = "depthwise";
 /// cache.
 const BLOCK_CHANNELS: usize = 64;
 /// Products of a task, at least: less costs more to hand out than to compute.
-const PART_PRODUCTS: usize = 1 << 19;
+const PART_PRODUCTS: usize = 1 << 17;
 
 /// Whether a convolution is done here: one channel for each output, and enough of them for a vector.
 pub(super) fn takes(level: Level, op: &Conv2d, e: &Extents) -> bool {
