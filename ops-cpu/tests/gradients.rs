@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use striate_ops_cpu::{Cpu, Level};
 use striate_tensor::ops::{
-    Algorithm, BatchNorm, Conv2d, Conv2dInputGrad, Conv2dWeightGrad, MatMul, ReduceKind,
+    Activation, Algorithm, BatchNorm, Conv2d, Conv2dInputGrad, Conv2dWeightGrad, MatMul, ReduceKind,
 };
 use striate_tensor::{DType, Device, Op, RandomKey, Reference, Result, Tensor, TensorType};
 
@@ -174,7 +174,7 @@ fn composed([x, scale, shift]: [&Tensor; 3], norm: BatchNorm) -> Result<Tensor> 
     let centered = x.sub(&x.reduce(ReduceKind::Mean, &batch, true)?)?;
     let variance = centered.square()?.reduce(ReduceKind::Mean, &batch, true)?;
     let y = centered.mul(&variance.affine(1.0, norm.epsilon)?.rsqrt()?)?.mul(scale)?.add(shift)?;
-    if norm.relu { y.relu() } else { Ok(y) }
+    if norm.activation == Activation::Relu { y.relu() } else { Ok(y) }
 }
 
 /// Batch normalization and its gradients: few channels, which are taken several rows at a time; many,
@@ -183,8 +183,9 @@ fn composed([x, scale, shift]: [&Tensor; 3], norm: BatchNorm) -> Result<Tensor> 
 fn batch_normalization_is_the_formula_composed_of_other_ops() {
     let shapes: [&[usize]; 6] =
         [&[40, 7], &[3, 9, 11, 1], &[2, 150, 151, 3], &[2, 31, 33, 64], &[5, 700], &[3, 7, 1030]];
-    for (dims, relu) in shapes.into_iter().flat_map(|dims| [(dims, false), (dims, true)]) {
-        let norm = BatchNorm { epsilon: 1e-3, batch: true, relu };
+    let activations = [Activation::None, Activation::Relu];
+    for (dims, activation) in shapes.into_iter().flat_map(|dims| activations.map(|a| (dims, a))) {
+        let norm = BatchNorm { epsilon: 1e-3, batch: true, activation, ..BatchNorm::default() };
         let expected = outcome(dims, &Device::new(Reference), |t| composed(t, norm));
         for level in Level::available() {
             let device = Device::new(Cpu::with_level(Some(2), level).unwrap());
