@@ -130,6 +130,67 @@ fn the_second_of_two_branches_takes_up_their_sum() {
     }
 }
 
+/// An image, and the normalization of it by the statistics of the batch.
+fn normalization() -> (Graph, Value, Value) {
+    let mut graph = Graph::new();
+    let x = graph.input("x", ty(&[1, 4, 4, 2]));
+    let moments = graph.push("moments", ops::Moments, &[x]).unwrap();
+    let [scale, shift] = [0, 1].map(|id| graph.parameter(ParameterId(id), ty(&[2])));
+    let norm = ops::BatchNorm { batch: true, ..ops::BatchNorm::default() };
+    let y = graph.push("norm", norm, &[x, moments, scale, shift]).unwrap();
+    (graph, x, y)
+}
+
+#[test]
+fn an_addend_and_an_activation_become_part_of_batch_normalization() {
+    let relu6 = ops::Unary { kind: ops::UnaryKind::RELU6 };
+    let clamp = ops::Activation::of(ops::UnaryKind::RELU6).unwrap();
+    for (added, activation, residual, becomes, left) in [
+        (false, RELU, false, ops::Activation::Relu, &["moments", "norm"][..]),
+        (false, relu6, false, clamp, &["moments", "norm"]),
+        (true, RELU, true, ops::Activation::Relu, &["moments", "norm"]),
+        // Of a sum the gradient of a clamp would have to compute it anew.
+        (true, relu6, true, ops::Activation::None, &["moments", "norm", "activation"]),
+        (false, TANH, false, ops::Activation::None, &["moments", "norm", "activation"]),
+    ] {
+        let (mut graph, x, mut y) = normalization();
+        if added {
+            y = graph.push("sum", ADD, &[x, y]).unwrap();
+        }
+        let y = graph.push("activation", activation, &[y]).unwrap();
+        graph.output("y", y);
+        let passed = epilogues(&graph);
+        assert_eq!(names(&passed), left);
+        let expected = ops::BatchNorm {
+            batch: true,
+            residual,
+            activation: becomes,
+            ..ops::BatchNorm::default()
+        };
+        let node = &passed.nodes()[1];
+        assert_eq!(node.op, NodeOp::Op(expected.into()));
+        assert_eq!(node.inputs.len(), if added { 5 } else { 4 });
+        if added {
+            assert_eq!(node.inputs[4], node.inputs[0], "the addend is the last operand");
+        }
+    }
+}
+
+#[test]
+fn a_second_addend_and_one_of_another_shape_stay_behind_batch_normalization() {
+    let (mut graph, x, y) = normalization();
+    let y = graph.push("sum", ADD, &[y, x]).unwrap();
+    let y = graph.push("sum again", ADD, &[y, x]).unwrap();
+    graph.output("y", y);
+    assert_eq!(names(&epilogues(&graph)), ["moments", "norm", "sum again"]);
+
+    let (mut graph, _, y) = normalization();
+    let bias = graph.parameter(ParameterId(2), ty(&[2]));
+    let y = graph.push("bias", ADD, &[y, bias]).unwrap();
+    graph.output("y", y);
+    assert_eq!(names(&epilogues(&graph)), ["moments", "norm", "bias"]);
+}
+
 #[test]
 fn an_addend_that_is_made_later_or_is_the_value_itself_stays() {
     let (mut graph, x, y) = convolution();

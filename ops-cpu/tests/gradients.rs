@@ -187,8 +187,8 @@ fn composed([x, scale, shift]: [&Tensor; 3], norm: BatchNorm) -> Result<Tensor> 
 fn batch_normalization_is_the_formula_composed_of_other_ops() {
     let shapes: [&[usize]; 6] =
         [&[40, 7], &[3, 9, 11, 1], &[2, 150, 151, 3], &[2, 31, 33, 64], &[5, 700], &[3, 7, 1030]];
-    for (dims, relu) in shapes.into_iter().flat_map(|dims| [(dims, false), (dims, true)]) {
-        let activation = Activation::relu(relu);
+    let activations = [Activation::None, Activation::Relu];
+    for (dims, activation) in shapes.into_iter().flat_map(|dims| activations.map(|a| (dims, a))) {
         let norm = BatchNorm { epsilon: 1e-3, batch: true, activation, ..BatchNorm::default() };
         let expected = outcome(dims, &Device::new(Reference), |t| composed(t, norm));
         for level in Level::available() {
