@@ -45,6 +45,7 @@ fn write_page(command: &Command, folder: &Path) -> Result<()> {
     let mut page = Vec::new();
     Man::new(command.clone())
         .manual("Striate")
+        .source(concat!("striate ", env!("CARGO_PKG_VERSION")))
         .render(&mut page)
         .map_err(|e| Error::because(format!("{}: cannot be written", path.display()), e))?;
     Ok(write_whole(path, &page)?)
