@@ -199,9 +199,11 @@ pub(super) fn conv2d(
         // SAFETY: the pointers are to `run` floats each, inside the images or the zeros; panels and
         // biases are padded to whole tiles; blocks of different tasks do not overlap, and all of
         // them lie inside `y`, which nobody else uses until `for_each` is over.
-        match collide {
-            true => unsafe { copied(cx, block, pointers)? },
-            false => unsafe { block.run(cx.level) },
+        unsafe {
+            match collide {
+                true => copied(cx, block, pointers)?,
+                false => block.run(cx.level),
+            }
         }
         Ok(())
     })?;
