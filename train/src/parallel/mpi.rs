@@ -64,6 +64,17 @@ struct Peer {
     sign: Option<Request<'static, [u8], StaticScope>>,
 }
 
+impl std::fmt::Debug for Mpi {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Mpi { rank, size, timeout, .. } = self;
+        f.debug_struct("Mpi")
+            .field("rank", rank)
+            .field("size", size)
+            .field("timeout", timeout)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Mpi {
     /// The exchange with all processes. To be called once in a process.
     ///
