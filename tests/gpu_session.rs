@@ -3,6 +3,7 @@
 //!
 //! Without an adapter the tests say so and pass; with `STRIATE_REQUIRE_GPU=1` they fail.
 
+#![cfg(feature = "gpu")]
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says where it failed")]
 
 mod common;
