@@ -165,17 +165,24 @@ fn named(error: Error, op: &Op) -> Error {
     }
 }
 
-/// What is computed, and then the activation where it is none that the kernels apply themselves.
+/// What is computed, and then the activation where it is none that the kernels apply themselves. Half
+/// precision is rounded to once, after it.
 fn activated(
     cx: &Context,
     activation: Activation,
     output: &TensorType,
-    compute: impl FnOnce() -> Result<GpuBuffer>,
+    compute: impl FnOnce(&TensorType) -> Result<GpuBuffer>,
 ) -> Result<GpuBuffer> {
-    let y = compute()?;
-    match activation.kind() {
-        None | Some(UnaryKind::Relu) => Ok(y),
-        Some(kind) => elementwise::unary(cx, &Unary { kind }, Source { buffer: &y, ty: *output }),
+    let kind = match activation.kind() {
+        None | Some(UnaryKind::Relu) => return compute(output),
+        Some(kind) => kind,
+    };
+    let wide = TensorType::f32(output.shape);
+    let sums = compute(&wide)?;
+    let y = elementwise::unary(cx, &Unary { kind }, Source { buffer: &sums, ty: wide })?;
+    match output.dtype {
+        DType::F32 => Ok(y),
+        dtype => elementwise::cast(cx, Source { buffer: &y, ty: wide }, dtype),
     }
 }
 
@@ -187,9 +194,7 @@ fn run(cx: &Context, op: &Op, x: &[Source<'_>], output: &TensorType) -> Result<G
         Op::Compare(op) => elementwise::compare(cx, op, [x[0], x[1]], output),
         Op::Select(_) => elementwise::select(cx, [x[0], x[1], x[2]], output),
         Op::Cast(_) => elementwise::cast(cx, x[0], output.dtype),
-        Op::MatMul(op) => {
-            activated(cx, op.activation, output, || matmul::matmul(cx, op, x, output))
-        }
+        Op::MatMul(op) => activated(cx, op.activation, output, |y| matmul::matmul(cx, op, x, y)),
         Op::Reduce(op) => reduce::reduce(cx, op, x[0], output),
         Op::ArgReduce(op) => reduce::arg_reduce(cx, op, x[0], output),
         Op::CumulativeSum(op) => sort::cumulative_sum(cx, op, x[0], output),
@@ -221,9 +226,7 @@ fn run(cx: &Context, op: &Op, x: &[Source<'_>], output: &TensorType) -> Result<G
         Op::GatherGrad(op) => gradients::gather_grad(cx, op, [x[0], x[1]], output),
         Op::TakeAlong(op) => along::take_along(cx, op, [x[0], x[1]], output),
         Op::Scatter(op) => along::scatter(cx, op, [x[0], x[1], x[2]], output),
-        Op::Conv2d(op) => {
-            activated(cx, op.activation, output, || conv2d::conv2d(cx, op, x, output))
-        }
+        Op::Conv2d(op) => activated(cx, op.activation, output, |y| conv2d::conv2d(cx, op, x, y)),
         Op::Conv2dInputGrad(op) => conv2d::input_grad(cx, op, [x[0], x[1]], output),
         Op::Conv2dWeightGrad(op) => conv2d::weight_grad(cx, op, [x[0], x[1]], output),
         Op::ConvTranspose2d(op) => conv2d::transposed(cx, op, x, output),

@@ -113,7 +113,7 @@ impl HybridRank {
             return refuse("no bound of their norm", format!("a largest norm of {most}"));
         }
         if micro_batches == 0 {
-            return refuse("a micro-batch of a mini-batch or more", "0".into());
+            return refuse("a piece of a mini-batch or more", "0".into());
         }
         let (features, full) = halves(network.spec())?;
         let count = network
