@@ -7,10 +7,10 @@ mod common;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use common::{CLASSES, chain, device, never, options, pictures, spec};
+use common::{CLASSES, chain, device, never, options, pictures, spec, train_on_ranks};
 use striate_importers::safetensors::read_training;
 use striate_nn::{Method, NetworkSpec, Rates, Role, conv2d, full_connect, pool};
-use striate_train::parallel::{Exchange, Local, Parallel, Ranks};
+use striate_train::parallel::{Parallel, Ranks};
 use striate_train::{
     Clip, Decay, Error, Observer, Outcome, Result, Session, SessionData, SessionOptions, StepEvent,
     TrainOptions, read_history,
@@ -133,32 +133,16 @@ fn interruptions_threads_and_workers_do_not_change_a_bit() {
     }
 }
 
+/// Trains on so many devices; what each rank's session said.
 fn train_on(
     size: usize,
     working: &Path,
-    options: &SessionOptions,
     spec: &NetworkSpec,
+    options: &SessionOptions,
     parallel: Parallel,
 ) -> Vec<Result<Outcome>> {
-    std::thread::scope(|scope| {
-        let run = |local: Local| {
-            scope.spawn(move || {
-                let ranks = Ranks::new(Exchange::new(local)?, parallel);
-                let options = SessionOptions { ranks: Some(ranks), ..options.clone() };
-                let (train, test) = (pictures(61, 1), Some(pictures(30, 2)));
-                let mut session = Session::open(
-                    working,
-                    spec,
-                    SessionData::new(train).test(test),
-                    options,
-                    &device(1),
-                )?;
-                session.run(&mut (), &never())
-            })
-        };
-        let threads: Vec<_> = Local::group(size).into_iter().map(run).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
-    })
+    let choose = |exchange| Ranks::new(exchange, parallel);
+    train_on_ranks(size, working, spec, options, &choose, &|_| Box::new(()), &never())
 }
 
 #[test]
@@ -167,7 +151,7 @@ fn one_and_two_devices_write_the_same_file() {
     for (name, options) in all() {
         let file = |what: &str| folder.path().join(format!("{name}.{what}.safetensors"));
         let train = |size, what: &str, options: &SessionOptions| {
-            for result in train_on(size, &file(what), options, &normed(), Parallel::Data) {
+            for result in train_on(size, &file(what), &normed(), options, Parallel::Data) {
                 assert_eq!(result.unwrap(), Outcome::Finished);
             }
             std::fs::read(file(what)).unwrap()
@@ -201,7 +185,7 @@ fn hybrid_training_keeps_the_state_of_split_layers() {
     };
     for size in [1, 2] {
         let what = format!("hybrid{size}");
-        for result in train_on(size, &file(&what), &options, &spec(), Parallel::Hybrid) {
+        for result in train_on(size, &file(&what), &spec(), &options, Parallel::Hybrid) {
             assert_eq!(result.unwrap(), Outcome::Finished);
         }
     }
@@ -211,7 +195,7 @@ fn hybrid_training_keeps_the_state_of_split_layers() {
         assert!((one - two).abs() < 2e-3 * (1.0 + one.abs()), "{one} {two}");
     }
     let clipped = with(Method::adamw(), |train| train.clip = Some(Clip::Norm { most: 1.0 }));
-    let refused = train_on(1, &file("clipped"), &clipped, &spec(), Parallel::Hybrid);
+    let refused = train_on(1, &file("clipped"), &spec(), &clipped, Parallel::Hybrid);
     let message = chain(refused[0].as_ref().unwrap_err());
     assert!(message.contains("for hybrid training no bound of their norm"), "{message}");
 }

@@ -7,7 +7,7 @@ mod common;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use common::{device, never, options, pictures, spec};
+use common::{device, never, options, pictures, spec, train_on_ranks};
 use striate_nn::NetworkSpec;
 use striate_nn::{conv2d, full_connect, pool};
 use striate_train::parallel::{Exchange, Local, Parallel, Ranks};
@@ -23,37 +23,7 @@ fn train_on(
     options: &SessionOptions,
     choose: &(dyn Fn(Exchange) -> Ranks + Sync),
 ) -> Vec<Result<Outcome>> {
-    watched(size, working, spec, options, choose, &|_| Box::new(()), &never())
-}
-
-fn watched(
-    size: usize,
-    working: &Path,
-    spec: &NetworkSpec,
-    options: &SessionOptions,
-    choose: &(dyn Fn(Exchange) -> Ranks + Sync),
-    observe: &(dyn Fn(usize) -> Box<dyn Observer> + Sync),
-    stop: &AtomicBool,
-) -> Vec<Result<Outcome>> {
-    std::thread::scope(|scope| {
-        let run = |(rank, local): (usize, Local)| {
-            scope.spawn(move || {
-                let ranks = choose(Exchange::new(local)?);
-                let options = SessionOptions { ranks: Some(ranks), ..options.clone() };
-                let (train, test) = (pictures(61, 1), Some(pictures(30, 2)));
-                let mut session = Session::open(
-                    working,
-                    spec,
-                    SessionData::new(train).test(test),
-                    options,
-                    &device(1),
-                )?;
-                session.run(&mut *observe(rank), stop)
-            })
-        };
-        let threads: Vec<_> = Local::group(size).into_iter().enumerate().map(run).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
-    })
+    train_on_ranks(size, working, spec, options, choose, &|_| Box::new(()), &never())
 }
 
 fn data(exchange: Exchange) -> Ranks {
@@ -188,7 +158,7 @@ fn a_training_goes_on_with_another_number_of_devices() {
                 false => Box::new(()),
             }
         };
-        let ended = watched(size, &parts, &spec(), &options, &data, &observe, stop);
+        let ended = train_on_ranks(size, &parts, &spec(), &options, &data, &observe, stop);
         assert!(ended.iter().all(|r| matches!(r, Ok(Outcome::Stopped))), "{ended:?}");
     }
     finished(train_on(2, &parts, &spec(), &options, &data));
@@ -251,7 +221,7 @@ fn a_rank_that_fails_ends_all_and_leaves_the_last_checkpoint() {
             }
         };
         let stop = never();
-        let ended = watched(4, &working, &spec_of_4(), &options, &choose, &observe, &stop);
+        let ended = train_on_ranks(4, &working, &spec_of_4(), &options, &choose, &observe, &stop);
         for (rank, result) in ended.iter().enumerate() {
             let message = result.as_ref().unwrap_err().to_string();
             assert!(message.contains("the printer is on fire"), "{rank}: {message}");

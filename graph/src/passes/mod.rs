@@ -35,8 +35,8 @@ pub struct Passes {
     /// clamps are *exact*. With an addend the sum is rounded once and no more twice: *tolerance* an
     /// ulp of the largest term.
     pub epilogues: bool,
-    /// Activations become part of the convolution or product before them. *Inference*, with
-    /// [`epilogues`](Passes::epilogues) alone; *exact* in f32.
+    /// All activations, not ReLU alone, become part of the convolution or product before them, where
+    /// [`epilogues`](Passes::epilogues) is on. *Inference*; *exact* in f32.
     pub activations: bool,
     /// Batch normalization by stored statistics becomes part of the weights and the bias before it.
     /// *Inference* only: weights cannot be learnt through it as they should. *Tolerance* 1e-5 of the

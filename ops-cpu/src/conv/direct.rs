@@ -5,6 +5,7 @@ use std::sync::Arc;
 use striate_tensor::ops::{Activation, Conv2d};
 use striate_tensor::{Operand, Result};
 
+use super::windows::{Images, Windows};
 use super::{Added, Extents, padded_bias};
 use crate::buffer::{Floats, PackKey, floats, own};
 use crate::context::Context;
@@ -58,19 +59,6 @@ impl Groups {
     fn first_channel(&self, group: usize) -> usize {
         self.first_seen(group) * (self.channels / self.merged)
     }
-}
-
-/// The images as the kernel sees them: possibly framed with zeros.
-struct Images<'a> {
-    pixels: &'a [f32],
-    rows: usize,
-    cols: usize,
-    channels: usize,
-    /// Before them, `[rows, cols]`.
-    padding: [usize; 2],
-    /// Taps that have their own row pointer, `[rows, cols]`, and channels under each.
-    taps: [usize; 2],
-    run: usize,
 }
 
 /// The convolution, with so many groups at a time taken for one.
@@ -130,7 +118,7 @@ pub(super) fn conv2d(
         added.bias.map(|bias| padded_bias(cx, bias, count, group_out, padded)).transpose()?;
     let mut zeros = cx.pool.take(4 * images.run)?;
     zeros.slice_mut::<f32>().fill(0.0);
-    let zeros: &[f32] = zeros.slice();
+    let windows = Windows::new(&images, op, e, zeros.slice(), tile.rows);
 
     let mut y = cx.pool.take(4 * pixels * e.out)?;
     if pixels * e.out == 0 {
@@ -168,8 +156,7 @@ pub(super) fn conv2d(
         let pointers = 8 * m.div_ceil(tile.rows) * tile.rows * taps;
         let mut pointers = cx.pool.take(pointers)?;
         let pointers = pointers.pointers_mut();
-        let channel = groups.first_channel(group);
-        point(&images, op, e, channel, zeros, first, m, tile.rows, pointers);
+        windows.point(groups.first_channel(group), first, m, pointers);
         let first_panel = panel_block * block_panels;
         let first_out = first_panel * tile.cols;
         let panel_offset = (group * group_panels + first_panel) * tile.cols;
@@ -269,94 +256,6 @@ fn fits(op: &Conv2d, e: &Extents) -> bool {
         padded.is_some_and(|padded| end <= padded)
     };
     fits(0, e.out_rows, e.rows) && fits(1, e.out_cols, e.cols)
-}
-
-/// Fills in the addresses of the pixels under each tap, `[tiles][taps][tile rows]`, of outputs
-/// `first .. first + m`; of the zeros where a tap is off the image. The last output is repeated to
-/// fill its tile.
-#[allow(clippy::too_many_arguments, reason = "one call, kept apart from the blocking for reading")]
-fn point(
-    images: &Images<'_>,
-    op: &Conv2d,
-    e: &Extents,
-    channel: usize,
-    zeros: &[f32],
-    first: usize,
-    m: usize,
-    tile_rows: usize,
-    pointers: &mut [*const f32],
-) {
-    let taps = images.taps[0] * images.taps[1];
-    let image = images.rows * images.cols * images.channels;
-    if taps == 1
-        && op.stride == [1, 1]
-        && images.padding == [0, 0]
-        && images.cols == e.out_cols
-        && images.rows == e.out_rows
-    {
-        // Pixels as they lie in memory.
-        let from = images.pixels[first * images.channels + channel..].as_ptr();
-        for (i, pointer) in pointers.iter_mut().enumerate() {
-            *pointer = from.wrapping_add(i.min(m - 1) * images.channels);
-        }
-        return;
-    }
-    // Where each tap is from the first, and how far the last one is along each axis.
-    let line = images.cols * images.channels;
-    let offsets: Vec<usize> = (0..taps)
-        .map(|tap| {
-            let (row, col) = (tap / images.taps[1], tap % images.taps[1]);
-            row * op.dilation[0] * line + col * op.dilation[1] * images.channels
-        })
-        .collect();
-    let span = [0, 1].map(|axis| (images.taps[axis] - 1) * op.dilation[axis]);
-    let base = |i: usize| i / tile_rows * taps * tile_rows + i % tile_rows;
-    // Where the output is: counted on rather than divided, which would take as long as a small product.
-    let mut n = first / (e.out_rows * e.out_cols);
-    let mut out_row = first / e.out_cols % e.out_rows;
-    let mut out_col = first % e.out_cols;
-    for i in 0..m {
-        // One less than zero wraps to a huge number, which no image reaches.
-        let row = (out_row * op.stride[0]).wrapping_sub(images.padding[0]);
-        let col = (out_col * op.stride[1]).wrapping_sub(images.padding[1]);
-        let to = pointers[base(i)..].iter_mut().step_by(tile_rows);
-        let is_inside = row < images.rows
-            && col < images.cols
-            && row + span[0] < images.rows
-            && col + span[1] < images.cols;
-        if is_inside {
-            let window = &images.pixels[n * image + row * line + col * images.channels + channel..];
-            for (to, &offset) in to.zip(&offsets) {
-                *to = window.as_ptr().wrapping_add(offset);
-            }
-        } else {
-            for (tap, to) in to.take(taps).enumerate() {
-                let row = row.wrapping_add(tap / images.taps[1] * op.dilation[0]);
-                let col = col.wrapping_add(tap % images.taps[1] * op.dilation[1]);
-                *to = match row < images.rows && col < images.cols {
-                    true => {
-                        let at = n * image + row * line + col * images.channels + channel;
-                        images.pixels[at..].as_ptr()
-                    }
-                    false => zeros.as_ptr(),
-                };
-            }
-        }
-        out_col += 1;
-        if out_col == e.out_cols {
-            out_col = 0;
-            out_row += 1;
-            if out_row == e.out_rows {
-                out_row = 0;
-                n += 1;
-            }
-        }
-    }
-    for i in m..m.next_multiple_of(tile_rows) {
-        for tap in 0..taps {
-            pointers[base(i) + tap * tile_rows] = pointers[base(m - 1) + tap * tile_rows];
-        }
-    }
 }
 
 /// The images inside a frame of zeros.

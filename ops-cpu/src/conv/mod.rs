@@ -7,6 +7,7 @@ mod depthwise;
 mod direct;
 mod input_grad;
 mod weight_grad;
+mod windows;
 mod winograd;
 
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -56,7 +56,7 @@ impl Threads {
         if len <= part || self.count == 1 {
             return all.chunks_mut(part).enumerate().for_each(|(index, part)| task(index, part));
         }
-        let all = Parts(all.as_mut_ptr());
+        let all = SharedOutput::new(all);
         self.for_each(len.div_ceil(part), |index| {
             let first = index * part;
             // SAFETY: parts of different tasks do not overlap and lie inside `all`, which is borrowed
@@ -65,21 +65,6 @@ impl Threads {
                 unsafe { std::slice::from_raw_parts_mut(all.at(first), part.min(len - first)) };
             task(index, part);
         });
-    }
-}
-
-/// What [`Threads::for_each_part`] hands out in parts.
-struct Parts<T>(*mut T);
-
-// SAFETY: it is only an address; each part is used by one task.
-unsafe impl<T: Send> Sync for Parts<T> {}
-
-impl<T> Parts<T> {
-    /// # Safety
-    /// The offset must be inside what is handed out.
-    unsafe fn at(&self, offset: usize) -> *mut T {
-        // SAFETY: the caller's.
-        unsafe { self.0.add(offset) }
     }
 }
 
@@ -120,15 +105,15 @@ impl Threads {
 
 /// An output that tasks write into side by side, each its own part.
 #[derive(Clone, Copy)]
-pub(crate) struct SharedOutput(*mut f32);
+pub(crate) struct SharedOutput<T = f32>(*mut T);
 
 // SAFETY: it is only an address; whoever writes through it vouches for the part being its own.
-unsafe impl Sync for SharedOutput {}
+unsafe impl<T: Send> Sync for SharedOutput<T> {}
 // SAFETY: as above.
-unsafe impl Send for SharedOutput {}
+unsafe impl<T: Send> Send for SharedOutput<T> {}
 
-impl SharedOutput {
-    pub(crate) fn new(output: &mut [f32]) -> Self {
+impl<T> SharedOutput<T> {
+    pub(crate) fn new(output: &mut [T]) -> Self {
         SharedOutput(output.as_mut_ptr())
     }
 
@@ -136,7 +121,7 @@ impl SharedOutput {
     ///
     /// # Safety
     /// The offset must be inside the output, which must still be there.
-    pub(crate) unsafe fn at(&self, offset: usize) -> *mut f32 {
+    pub(crate) unsafe fn at(&self, offset: usize) -> *mut T {
         // SAFETY: the caller's.
         unsafe { self.0.add(offset) }
     }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says where it failed")]
 #![allow(dead_code, reason = "each test program uses some of it")]
 
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use striate_data::augment::Recipe;
@@ -10,7 +11,10 @@ use striate_data::{Dataset, Image};
 use striate_nn::{NetworkSpec, conv2d, full_connect, pool};
 use striate_ops_cpu::Cpu;
 use striate_tensor::{Device, RandomKey};
-use striate_train::{SessionOptions, TrainOptions};
+use striate_train::parallel::{Exchange, Local, Ranks};
+use striate_train::{
+    Observer, Outcome, Result, Session, SessionData, SessionOptions, TrainOptions,
+};
 
 pub(crate) const CLASSES: usize = 3;
 
@@ -67,4 +71,29 @@ pub(crate) fn never() -> AtomicBool {
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let sources = std::iter::successors(Some(error), |error| error.source());
     sources.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// Runs a session of 61 pictures on each of so many ranks, each in a thread; what each said.
+pub(crate) fn train_on_ranks(
+    size: usize,
+    working: &Path,
+    spec: &NetworkSpec,
+    options: &SessionOptions,
+    choose: &(dyn Fn(Exchange) -> Ranks + Sync),
+    observe: &(dyn Fn(usize) -> Box<dyn Observer> + Sync),
+    stop: &AtomicBool,
+) -> Vec<Result<Outcome>> {
+    std::thread::scope(|scope| {
+        let run = |(rank, local): (usize, Local)| {
+            scope.spawn(move || {
+                let ranks = choose(Exchange::new(local)?);
+                let options = SessionOptions { ranks: Some(ranks), ..options.clone() };
+                let data = SessionData::new(pictures(61, 1)).test(Some(pictures(30, 2)));
+                let mut session = Session::open(working, spec, data, options, &device(1))?;
+                session.run(&mut *observe(rank), stop)
+            })
+        };
+        let threads: Vec<_> = Local::group(size).into_iter().enumerate().map(run).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    })
 }

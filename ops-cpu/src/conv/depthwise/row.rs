@@ -115,7 +115,8 @@ impl Kernel for Row<'_> {
                 }
             }
         }
-        activate(InRegisters::split(self.activation).1, self.to);
+        let (_, after) = InRegisters::split(self.activation);
+        activate(after, self.to);
     }
 }
 
@@ -133,11 +134,6 @@ struct Place<'a> {
 }
 
 impl Row<'_> {
-    #[inline(always)]
-    fn in_registers(&self) -> InRegisters {
-        InRegisters::split(self.activation).0
-    }
-
     /// Computes `COLS` places of `VECTORS` vectors of channels, and says how many vectors.
     ///
     /// # Safety
@@ -178,6 +174,7 @@ impl Row<'_> {
                 }
             }
         }
+        let (in_registers, _) = InRegisters::split(self.activation);
         for (col, sums) in sums.iter().enumerate() {
             for (v, &sum) in sums.iter().enumerate() {
                 let at = (phase + (b + col) * phases) * self.channels + channel + v * S::LANES;
@@ -187,7 +184,7 @@ impl Row<'_> {
                     if let Some(residual) = self.residual {
                         y = simd.add(y, simd.load(residual.as_ptr().add(at)));
                     }
-                    simd.store(to.add(at), self.in_registers().apply(simd, y));
+                    simd.store(to.add(at), in_registers.apply(simd, y));
                 }
             }
         }

@@ -1,0 +1,129 @@
+//! The pixels under the taps of a kernel, as addresses.
+
+use striate_tensor::ops::Conv2d;
+
+use super::Extents;
+
+/// The images as the kernel sees them: possibly framed with zeros.
+pub(super) struct Images<'a> {
+    pub(super) pixels: &'a [f32],
+    pub(super) rows: usize,
+    pub(super) cols: usize,
+    pub(super) channels: usize,
+    /// Before them, `[rows, cols]`.
+    pub(super) padding: [usize; 2],
+    /// Taps that have their own row pointer, `[rows, cols]`, and channels under each.
+    pub(super) taps: [usize; 2],
+    pub(super) run: usize,
+}
+
+/// Where the kernel stands on the images for each output.
+pub(super) struct Windows<'a> {
+    images: &'a Images<'a>,
+    op: &'a Conv2d,
+    /// Rows and cols of the output.
+    out: [usize; 2],
+    /// What lies off the image: as many floats as a tap sees.
+    zeros: &'a [f32],
+    /// Outputs whose addresses stand together.
+    tile_rows: usize,
+    /// How far each tap is from the first, in floats.
+    offsets: Vec<usize>,
+    /// Pixels from the first tap to the last along each axis.
+    span: [usize; 2],
+}
+
+impl<'a> Windows<'a> {
+    pub(super) fn new(
+        images: &'a Images<'a>,
+        op: &'a Conv2d,
+        e: &Extents,
+        zeros: &'a [f32],
+        tile_rows: usize,
+    ) -> Self {
+        let [tap_rows, tap_cols] = images.taps;
+        let line = images.cols * images.channels;
+        let offset = |tap: usize| {
+            let (row, col) = (tap / tap_cols, tap % tap_cols);
+            row * op.dilation[0] * line + col * op.dilation[1] * images.channels
+        };
+        let offsets = (0..tap_rows * tap_cols).map(offset).collect();
+        let span = [0, 1].map(|axis| images.taps[axis].saturating_sub(1) * op.dilation[axis]);
+        Windows { images, op, out: [e.out_rows, e.out_cols], zeros, tile_rows, offsets, span }
+    }
+
+    /// Whether outputs are pixels as they lie in memory.
+    fn are_pixels(&self) -> bool {
+        let Images { rows, cols, padding, taps, .. } = *self.images;
+        taps == [1, 1] && self.op.stride == [1, 1] && padding == [0, 0] && self.out == [rows, cols]
+    }
+
+    /// Fills in the addresses of the pixels from `channel` on under each tap, `[tiles][taps][tile rows]`,
+    /// of outputs `first .. first + m`; of the zeros where a tap is off the image. The last output is
+    /// repeated to fill its tile.
+    pub(super) fn point(
+        &self,
+        channel: usize,
+        first: usize,
+        m: usize,
+        pointers: &mut [*const f32],
+    ) {
+        let (images, op, tile_rows, taps) =
+            (self.images, self.op, self.tile_rows, self.offsets.len());
+        if self.are_pixels() {
+            let from = images.pixels[first * images.channels + channel..].as_ptr();
+            for (i, pointer) in pointers.iter_mut().enumerate() {
+                *pointer = from.wrapping_add(i.min(m - 1) * images.channels);
+            }
+            return;
+        }
+        let line = images.cols * images.channels;
+        let base = |i: usize| i / tile_rows * taps * tile_rows + i % tile_rows;
+        // Where the output is: counted on rather than divided, which would take as long as a small
+        // product.
+        let [out_rows, out_cols] = self.out;
+        let mut image = first / (out_rows * out_cols) * images.rows * line;
+        let (mut out_row, mut out_col) = (first / out_cols % out_rows, first % out_cols);
+        for i in 0..m {
+            // One less than zero wraps to a huge number, which no image reaches.
+            let row = (out_row * op.stride[0]).wrapping_sub(images.padding[0]);
+            let col = (out_col * op.stride[1]).wrapping_sub(images.padding[1]);
+            let to = pointers[base(i)..].iter_mut().step_by(tile_rows);
+            let is_inside = row < images.rows
+                && col < images.cols
+                && row + self.span[0] < images.rows
+                && col + self.span[1] < images.cols;
+            if is_inside {
+                let first = &images.pixels[image + row * line + col * images.channels + channel..];
+                for (to, &offset) in to.zip(&self.offsets) {
+                    *to = first.as_ptr().wrapping_add(offset);
+                }
+            } else {
+                for (tap, to) in to.take(taps).enumerate() {
+                    let row = row.wrapping_add(tap / images.taps[1] * op.dilation[0]);
+                    let col = col.wrapping_add(tap % images.taps[1] * op.dilation[1]);
+                    *to = match row < images.rows && col < images.cols {
+                        true => {
+                            let at = image + row * line + col * images.channels + channel;
+                            images.pixels[at..].as_ptr()
+                        }
+                        false => self.zeros.as_ptr(),
+                    };
+                }
+            }
+            out_col += 1;
+            if out_col == out_cols {
+                (out_row, out_col) = (out_row + 1, 0);
+                if out_row == out_rows {
+                    out_row = 0;
+                    image += images.rows * line;
+                }
+            }
+        }
+        for i in m..m.next_multiple_of(tile_rows) {
+            for tap in 0..taps {
+                pointers[base(i) + tap * tile_rows] = pointers[base(m - 1) + tap * tile_rows];
+            }
+        }
+    }
+}
