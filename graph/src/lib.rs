@@ -31,6 +31,7 @@
 mod draw;
 mod error;
 mod graph;
+mod parts;
 pub mod passes;
 mod plan;
 mod reads;

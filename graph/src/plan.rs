@@ -1,6 +1,7 @@
 //! A graph made ready to run.
 
 use crate::graph::{Graph, Source, Value};
+use crate::parts::{self, Place};
 
 /// A graph with what is known before it runs: when each value is freed, how much memory that takes,
 /// and which nodes depend on parameters alone, so that their outputs can be kept from run to run.
@@ -11,6 +12,8 @@ pub struct Plan {
     freed: Vec<Vec<Value>>,
     /// Whether each node depends on parameters, buffers and constants alone.
     fixed: Vec<bool>,
+    /// For each node the concatenation that its output is a part of: see [`parts`](mod@parts).
+    places: Vec<Option<Place>>,
     peak_bytes: u64,
 }
 
@@ -31,8 +34,9 @@ impl Plan {
             }
         }
         let fixed = graph.fixed();
-        let peak_bytes = peak_bytes(&graph, &freed, &fixed);
-        Plan { graph, freed, fixed, peak_bytes }
+        let peak_bytes = peak_bytes(&graph, &freed, &fixed, &vec![None; graph.nodes().len()]);
+        let places = accepted(&graph, &freed, &fixed, peak_bytes);
+        Plan { graph, freed, fixed, places, peak_bytes }
     }
 
     /// The graph.
@@ -53,6 +57,16 @@ impl Plan {
         self.freed.get(node).map_or(&[], Vec::as_slice)
     }
 
+    /// The concatenation that the output of a node is a part of, where devices that can write it there may.
+    pub(crate) fn place(&self, node: usize) -> Option<Place> {
+        self.places.get(node).copied().flatten()
+    }
+
+    /// Whether the parts of any concatenation may be written into it.
+    pub(crate) fn has_parts(&self) -> bool {
+        self.places.iter().any(Option::is_some)
+    }
+
     /// Whether a node depends on parameters, buffers and constants alone, so that its output stays as
     /// long as these do.
     pub fn is_fixed(&self, node: usize) -> bool {
@@ -60,13 +74,41 @@ impl Plan {
     }
 }
 
-fn peak_bytes(graph: &Graph, freed: &[Vec<Value>], fixed: &[bool]) -> u64 {
+/// The places of parts in those concatenations whose memory may be there from the first part on without
+/// raising the peak: without parts they are there at the same time as the concatenation, which is more as a
+/// rule.
+fn accepted(graph: &Graph, freed: &[Vec<Value>], fixed: &[bool], limit: u64) -> Vec<Option<Place>> {
+    let all = parts::places(graph, fixed);
+    let mut accepted = vec![None; all.len()];
+    let mut roots: Vec<usize> = all.iter().flatten().map(|place| place.node).collect();
+    roots.sort_unstable();
+    roots.dedup();
+    for root in roots {
+        let before = accepted.clone();
+        for (to, place) in accepted.iter_mut().zip(&all) {
+            *to = place.filter(|place| place.node == root).or(*to);
+        }
+        if peak_bytes(graph, freed, fixed, &accepted) > limit {
+            accepted = before;
+        }
+    }
+    accepted
+}
+
+fn peak_bytes(
+    graph: &Graph,
+    freed: &[Vec<Value>],
+    fixed: &[bool],
+    places: &[Option<Place>],
+) -> u64 {
     // A reshape has the memory of what it was made from: it adds nothing, and keeps that alive.
     let bytes = |value: Value| graph.ty(value).size_bytes() as u64;
     let is_counted = |value: &Value| match graph.source(*value) {
         Source::Input(_) => true,
         Source::Node(place) => {
-            !fixed[*place] && !matches!(graph.nodes()[*place].op, crate::NodeOp::Reshape(_))
+            !fixed[*place]
+                && places[*place].is_none()
+                && !matches!(graph.nodes()[*place].op, crate::NodeOp::Reshape(_))
         }
         _ => false,
     };
@@ -77,9 +119,14 @@ fn peak_bytes(graph: &Graph, freed: &[Vec<Value>], fixed: &[bool]) -> u64 {
     }
     let mut alive: u64 = graph.inputs().iter().map(|(_, value)| bytes(*value)).sum();
     let mut peak = alive;
-    for (place, node) in graph.nodes().iter().enumerate() {
-        if is_counted(&node.output) {
-            alive = alive.saturating_add(bytes(node.output));
+    // A concatenation is there from its first part on.
+    let mut begun = vec![false; graph.nodes().len()];
+    for place in 0..graph.nodes().len() {
+        let made = places[place].map_or(place, |part| part.node);
+        let output = graph.nodes()[made].output;
+        if is_counted(&output) && !begun[made] {
+            begun[made] = true;
+            alive = alive.saturating_add(bytes(output));
         }
         peak = peak.max(alive);
         for value in &freed[place] {

@@ -8,6 +8,7 @@ use striate_tensor::{RandomKey, Tensor, no_grad, ops};
 
 use crate::error::missing;
 use crate::graph::{BufferId, Node, NodeOp, ParameterId, Source};
+use crate::parts::{Joins, Made};
 use crate::{Error, Plan, Result, Value};
 
 /// Gives a run its parameters and buffers.
@@ -115,21 +116,28 @@ impl Plan {
     pub fn run(&self, inputs: &[&Tensor], bind: &dyn Bind, run: &mut Run<'_>) -> Result<Outputs> {
         let graph = self.graph();
         let mut values = self.begin(inputs, bind, run)?;
+        // A visitor is shown every output, and gradients go through every node: then each stands alone.
+        let alone = run.visit.is_some() || values.iter().flatten().any(Tensor::is_tracked);
+        let mut joins = Joins::new(self, alone);
         for (place, node) in graph.nodes().iter().enumerate() {
             if run.cancel.is_some_and(Cancel::is_cancelled) {
                 return Err(Error::Cancelled);
             }
             let prepared = run.prepared.and_then(|prepared| prepared.get(place)?.as_ref());
             let output = match prepared {
-                Some(prepared) => prepared.clone(),
+                Some(prepared) => Some(prepared.clone()),
                 // Fixed nodes that only other fixed nodes read are not kept: nobody asks for them.
                 None if self.is_fixed(place) && run.prepared.is_some() => continue,
-                None => execute(node, &values, run.keys)?,
+                None => match joins.execute(place, &values).map_err(|e| failed(node, e))? {
+                    Made::Alone => Some(execute(node, &values, run.keys)?),
+                    Made::Part => None,
+                    Made::Joined(output) => Some(output),
+                },
             };
-            if let Some(visit) = &mut run.visit {
-                visit(node, &output)?;
+            if let (Some(visit), Some(output)) = (&mut run.visit, &output) {
+                visit(node, output)?;
             }
-            values[node.output.index()] = Some(output);
+            values[node.output.index()] = output;
             for value in self.freed_after(place) {
                 values[value.index()] = None;
             }
@@ -264,9 +272,10 @@ pub(crate) fn compute(node: &Node, operands: &[&Tensor], key: Option<RandomKey>)
         },
     };
     let output = if node.detached { no_grad(compute) } else { compute() };
-    output.map_err(|source| Error::Node {
-        node: node.name.clone(),
-        origin: node.origin,
-        source: source.into(),
-    })
+    output.map_err(|source| failed(node, source))
+}
+
+/// The error of a node.
+fn failed(node: &Node, source: striate_tensor::Error) -> Error {
+    Error::Node { node: node.name.clone(), origin: node.origin, source: source.into() }
 }

@@ -3,7 +3,7 @@
 use striate_tensor::ops::Custom;
 use striate_tensor::{
     Backend, Buffer, DType, DeviceInfo, DeviceKind, Error, HostTensor, HostValues, Op, Operand,
-    Pending, Result, SharedBytes, Target, TensorType, f16, reference,
+    Part, Pending, Result, SharedBytes, Target, TensorType, f16, reference,
 };
 
 use crate::buffer::{CpuBuffer, Storage, elements};
@@ -14,8 +14,8 @@ use crate::threads::Threads;
 use crate::{
     along, arg_sort, batch_norm, binary, cast, compare, concatenate, conv, cross_entropy,
     cumulative_sum, dropout, fill, flip, gather, group_norm, lrn, lrn_grad, matmul, optimize, pad,
-    permute, pool2d, pool2d_grad, random, reduce, resample, select, sgd, slice, softmax, unary,
-    unary_grad,
+    part, permute, pool2d, pool2d_grad, random, reduce, resample, select, sgd, slice, softmax,
+    unary, unary_grad,
 };
 
 /// The CPU: its threads, its instruction set, its memory.
@@ -131,6 +131,24 @@ impl Backend for Cpu {
                 reason: "it updates nothing in place, or other operands than these".into(),
             }),
         }
+    }
+
+    fn allocate(&self, ty: &TensorType) -> Result<Buffer> {
+        Ok(CpuBuffer::pooled(self.0.pool.take(ty.size_bytes())?))
+    }
+
+    fn execute_part(
+        &self,
+        op: &Op,
+        inputs: &[Operand<'_>],
+        output: &TensorType,
+        part: Part<'_>,
+    ) -> Result<()> {
+        part::execute(&self.0, op, inputs, output, part)
+    }
+
+    fn supports_part(&self, op: &Op, inputs: &[TensorType], output: &TensorType) -> bool {
+        part::supports(&self.0, op, inputs, output)
     }
 
     fn supports(&self, _: &Op, _: &[TensorType]) -> bool {

@@ -47,6 +47,7 @@ mod memory;
 mod number;
 mod optimize;
 mod pad;
+mod part;
 mod permute;
 mod pool2d;
 mod pool2d_grad;

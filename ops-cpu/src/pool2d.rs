@@ -7,6 +7,7 @@ use striate_tensor::{Operand, Result, TensorType};
 
 use crate::context::Context;
 use crate::memory::Memory;
+use crate::part::Place;
 use crate::simd::{Kernel, Simd};
 
 /// Cells that one task looks at.
@@ -77,6 +78,17 @@ pub(crate) fn max_pool2d(
     pool2d::<Max>(cx, op, inputs, output)
 }
 
+/// As [`max_pool2d`] in f32, with an output that is a part of a wider tensor.
+pub(crate) fn max_pool2d_part(
+    cx: &Context,
+    op: &Pool2d,
+    inputs: &[Operand<'_>],
+    output: &TensorType,
+    place: Place<'_>,
+) -> Result<()> {
+    pool2d_at::<Max>(cx, op, inputs, output, place)
+}
+
 pub(crate) fn avg_pool2d(
     cx: &Context,
     op: &Pool2d,
@@ -86,23 +98,47 @@ pub(crate) fn avg_pool2d(
     pool2d::<Average>(cx, op, inputs, output)
 }
 
+/// As [`avg_pool2d`] in f32, with an output that is a part of a wider tensor.
+pub(crate) fn avg_pool2d_part(
+    cx: &Context,
+    op: &Pool2d,
+    inputs: &[Operand<'_>],
+    output: &TensorType,
+    place: Place<'_>,
+) -> Result<()> {
+    pool2d_at::<Average>(cx, op, inputs, output, place)
+}
+
 fn pool2d<P: Pooling>(
     cx: &Context,
     op: &Pool2d,
     inputs: &[Operand<'_>],
     output: &TensorType,
 ) -> Result<Memory> {
+    let mut y = cx.pool.take(4 * output.count())?;
+    let [.., channels] = output.shape.nhwc("pool2d", "y")?;
+    pool2d_at::<P>(cx, op, inputs, output, Place::whole(y.slice_mut(), channels))?;
+    cx.narrow(y, output)
+}
+
+fn pool2d_at<P: Pooling>(
+    cx: &Context,
+    op: &Pool2d,
+    inputs: &[Operand<'_>],
+    output: &TensorType,
+    place: Place<'_>,
+) -> Result<()> {
     let [_, rows, cols, channels] = inputs[0].ty.shape.nhwc("pool2d", "x")?;
     let [_, out_rows, out_cols, _] = output.shape.nhwc("pool2d", "y")?;
     let x = cx.widen(&inputs[0])?;
     let x = x.slice();
-    let mut y = cx.pool.take(4 * output.count())?;
-    let line = out_cols * channels;
-    if line > 0 {
+    let Place { values, first, pitch } = place;
+    let line = out_cols * pitch;
+    if out_cols * channels > 0 {
         // No window has more cells than the image.
         let cells = op.size[0].min(rows).max(1) * op.size[1].min(cols).max(1);
-        let part = PART_CELLS.div_ceil(line.saturating_mul(cells));
-        cx.threads.for_each_part(y.slice_mut::<f32>(), part * line, |index, y| {
+        let part = PART_CELLS.div_ceil((out_cols * channels).saturating_mul(cells));
+        cx.threads.for_each_part(values, part * line, |index, y| {
             for (row, y) in (index * part..).zip(y.chunks_exact_mut(line)) {
                 let image = rows * cols * channels;
                 let n = row / out_rows;
@@ -114,12 +150,14 @@ fn pool2d<P: Pooling>(
                     cells: op.window(0, row % out_rows, rows),
                     counted: op.counted(0, row % out_rows, rows),
                     y,
+                    y_first: first,
+                    y_pitch: pitch,
                     pooling: PhantomData::<P>,
                 });
             }
         });
     }
-    cx.narrow(y, output)
+    Ok(())
 }
 
 /// One row of windows.
@@ -133,8 +171,10 @@ struct Row<'a, P> {
     cells: std::ops::Range<usize>,
     /// Those that a mean divides by.
     counted: usize,
-    /// `[out cols, channels]`
+    /// `[out cols, pitch]`, of which the channels from `y_first` on are its own.
     y: &'a mut [f32],
+    y_first: usize,
+    y_pitch: usize,
     pooling: PhantomData<P>,
 }
 
@@ -143,11 +183,12 @@ impl<P: Pooling> Kernel for Row<'_, P> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Row { x, cols, channels, op, cells, counted, y, pooling: _ } = self;
+        let Row { x, cols, channels, op, cells, counted, y, y_first, y_pitch, pooling: _ } = self;
         // An image without columns has rows of nothing, which `chunks_exact` would not take; there
         // is no row to cut then, so any length will do.
         let pitch = (cols * channels).max(1);
-        for (out, y) in y.chunks_exact_mut(channels).enumerate() {
+        for (out, y) in y.chunks_exact_mut(y_pitch).enumerate() {
+            let y = &mut y[y_first..y_first + channels];
             let across = op.window(1, out, cols);
             let window = Window {
                 x: &x[cells.start * cols * channels..cells.end * cols * channels],

@@ -59,6 +59,41 @@ pub trait Backend: Send + Sync + 'static {
         inputs: &[Operand<'_>],
     ) -> Result<()>;
 
+    /// Memory for a tensor of this type, whatever is in it: its [parts](Part) will be written.
+    ///
+    /// # Errors
+    /// Where the device has no memory for it, or is lost.
+    fn allocate(&self, ty: &TensorType) -> Result<Buffer> {
+        self.upload(HostValues::zeros(ty.dtype, ty.count()))
+    }
+
+    /// Executes an op as [`execute`](Backend::execute) does, to the same bits, with its output as a part of
+    /// a wider tensor, which fits: nothing else of that changes.
+    ///
+    /// # Errors
+    /// As [`execute`](Backend::execute).
+    fn execute_part(
+        &self,
+        op: &Op,
+        inputs: &[Operand<'_>],
+        output: &TensorType,
+        part: Part<'_>,
+    ) -> Result<()> {
+        let _ = (inputs, output, part);
+        Err(Error::Unsupported {
+            device: self.info().name,
+            op: op.name(),
+            reason: "it does not write parts of tensors".into(),
+        })
+    }
+
+    /// Whether the device [executes](Backend::execute_part) such an op with its output as a part of a wider
+    /// tensor. One that does so for any op must do so for the concatenation of one tensor, a copy.
+    fn supports_part(&self, op: &Op, inputs: &[TensorType], output: &TensorType) -> bool {
+        let _ = (op, inputs, output);
+        false
+    }
+
     /// Whether the device executes this op on such operands. Executing an op that it does not
     /// gives [`Error::Unsupported`].
     fn supports(&self, op: &Op, inputs: &[TensorType]) -> bool;
@@ -96,6 +131,17 @@ pub struct Target<'a> {
     pub buffer: &'a mut Buffer,
     /// The type of the tensor that it holds.
     pub ty: &'a TensorType,
+}
+
+/// Some of the last axis of a tensor, for an op to write: see [`Joined`](crate::Joined).
+#[derive(Debug)]
+pub struct Part<'a> {
+    /// The memory of the whole tensor, which nobody shares.
+    pub buffer: &'a mut Buffer,
+    /// The type of the whole tensor.
+    pub ty: &'a TensorType,
+    /// The first index along the last axis that is written.
+    pub first: usize,
 }
 
 /// A backend's own kind of memory.

@@ -11,6 +11,7 @@ use crate::buffer::{Floats, PackKey, floats, own};
 use crate::context::Context;
 use crate::gemm::{Ahead, Block, DEPTH_BLOCK, Packing, TileShape, pack_panels, tile_shape};
 use crate::memory::Memory;
+use crate::part::Place;
 use crate::threads::SharedOutput;
 
 /// Up to so many channels, a kernel row is taken as one tap: the images are copied into a frame of
@@ -70,7 +71,8 @@ pub(super) fn conv2d(
     x: &[f32],
     weights: &Operand<'_>,
     added: Added<'_>,
-) -> Result<Memory> {
+    place: Place<'_>,
+) -> Result<()> {
     let tile = tile_shape(cx.level);
     let groups = Groups::new(op, e, merged);
     let Groups { count, channels: group_channels, out: group_out, .. } = groups;
@@ -120,11 +122,7 @@ pub(super) fn conv2d(
     zeros.slice_mut::<f32>().fill(0.0);
     let windows = Windows::new(&images, op, e, zeros.slice(), tile.rows);
 
-    let mut y = cx.pool.take(4 * pixels * e.out)?;
-    if pixels * e.out == 0 {
-        return Ok(y);
-    }
-    let target = SharedOutput::new(y.slice_mut());
+    let target = SharedOutput::new(place.values);
 
     // The partition: a function of the shape alone.
     let flops_per_pixel = 2 * depth * group_out.min(BLOCK_OUTPUTS);
@@ -160,7 +158,7 @@ pub(super) fn conv2d(
         let first_panel = panel_block * block_panels;
         let first_out = first_panel * tile.cols;
         let panel_offset = (group * group_panels + first_panel) * tile.cols;
-        let at = first * e.out + group * group_out + first_out;
+        let out = group * group_out + first_out;
         // The last of merged groups may have fewer outputs, or here none.
         let outputs = group_out.min(e.out - group * group_out);
         let n = outputs.saturating_sub(first_out).min(block_panels * tile.cols);
@@ -174,11 +172,13 @@ pub(super) fn conv2d(
             run: images.run,
             panels: panels[panel_offset * depth..].as_ptr(),
             n,
-            // SAFETY: pixel `first` and output `first_out` of the group are inside `y`.
-            output: unsafe { target.at(at) },
-            pitch: e.out,
+            // SAFETY: pixel `first` and output `first_out` of the group are inside the place.
+            output: unsafe { target.at(first * place.pitch + place.first + out) },
+            pitch: place.pitch,
             bias: bias.map_or(std::ptr::null(), |bias| bias[panel_offset..].as_ptr()),
-            residual: added.residual.map_or(std::ptr::null(), |residual| residual[at..].as_ptr()),
+            residual: added
+                .residual
+                .map_or(std::ptr::null(), |residual| residual[first * e.out + out..].as_ptr()),
             activation: op.activation,
             add: false,
             ahead: Ahead::NOTHING,
@@ -193,8 +193,7 @@ pub(super) fn conv2d(
             }
         }
         Ok(())
-    })?;
-    Ok(y)
+    })
 }
 
 /// Computes a block of one tap from copies of its rows, some of the depth at a time. Where they lie they

@@ -16,6 +16,7 @@ use crate::buffer::{CpuBuffer, Floats, floats};
 use crate::context::Context;
 use crate::elementwise::PART_ELEMS;
 use crate::memory::Memory;
+use crate::part::Place;
 use crate::simd::Level;
 use crate::threads::SharedOutput;
 
@@ -222,7 +223,11 @@ fn by_winograd(
 ) -> Result<Option<Memory>> {
     let Some((conv, extents, form)) = whole_form(cx.level, op, e) else { return Ok(None) };
     let kernels = winograd::Kernels::new(&conv, &extents, weights, true)?;
-    winograd::conv2d(cx, form, &conv, &extents, dy, &kernels, [bias, None]).map(Some)
+    let e = &extents;
+    let mut dx = cx.pool.take(4 * e.n * e.out_rows * e.out_cols * e.out)?;
+    let place = Place::whole(dx.slice_mut(), e.out);
+    winograd::conv2d(cx, form, &conv, e, dy, &kernels, [bias, None], place)?;
+    Ok(Some(dx))
 }
 
 /// The gradient as one convolution of `dy` by a form of Winograd's algorithm, where one is expected

@@ -19,6 +19,7 @@ use crate::buffer::Floats;
 use crate::context::Context;
 use crate::gemm::tile_shape;
 use crate::memory::Memory;
+use crate::part::Place;
 use crate::simd::Level;
 
 /// The name of the algorithm that sums every product of the definition.
@@ -65,6 +66,31 @@ pub(crate) fn conv2d(
     let added = Added { bias, residual: residual.as_ref().map(|residual| residual.slice()) };
     let y = execute(cx, op, &extents, x.slice(), &inputs[1], added)?;
     cx.narrow(y, output)
+}
+
+/// Whether [`conv2d_part`] takes such a convolution.
+pub(crate) fn writes_parts(
+    level: Level,
+    op: &Conv2d,
+    inputs: &[TensorType],
+    output: &TensorType,
+) -> bool {
+    let extents = Extents::of("conv2d", &inputs[0], &inputs[1], output);
+    !op.residual && extents.is_ok_and(|e| !depthwise::takes(level, op, &e))
+}
+
+/// Executes a convolution in f32 whose output is a part of a wider tensor.
+pub(crate) fn conv2d_part(
+    cx: &Context,
+    op: &Conv2d,
+    inputs: &[Operand<'_>],
+    output: &TensorType,
+    place: Place<'_>,
+) -> Result<()> {
+    let extents = Extents::of("conv2d", inputs[0].ty, inputs[1].ty, output)?;
+    let x = cx.widen(&inputs[0])?;
+    let added = Added { bias: op.bias.then(|| &inputs[2]), residual: None };
+    execute_at(cx, op, &extents, x.slice(), &inputs[1], added, place)
 }
 
 /// Executes the gradient of a convolution in its input.
@@ -126,6 +152,25 @@ fn execute(
             return Ok(y);
         }
     }
+    let mut y = cx.pool.take(4 * e.n * e.out_rows * e.out_cols * e.out)?;
+    execute_at(cx, op, e, x, weights, added, Place::whole(y.slice_mut(), e.out))?;
+    Ok(y)
+}
+
+/// As [`execute`], of a convolution that is not depthwise. A residual is added to whole outputs only.
+fn execute_at(
+    cx: &Context,
+    op: &Conv2d,
+    e: &Extents,
+    x: &[f32],
+    weights: &Operand<'_>,
+    added: Added<'_>,
+    place: Place<'_>,
+) -> Result<()> {
+    debug_assert!(added.residual.is_none() || place.pitch == e.out);
+    if e.n * e.out_rows * e.out_cols * e.out == 0 {
+        return Ok(());
+    }
     let form = form(cx.level, op, e);
     let Some(form) = form else {
         // The zeros between merged groups must not meet an infinity.
@@ -134,12 +179,12 @@ fn execute(
             merged if all_finite(cx, Floats::F32(x)) => merged,
             _ => 1,
         };
-        return direct::conv2d(cx, op, e, merged, x, weights, added);
+        return direct::conv2d(cx, op, e, merged, x, weights, added, place);
     };
     let kernels = winograd::Kernels::new(op, e, weights, false)?;
     let bias = added.bias.map(|bias| cx.widen(bias)).transpose()?;
     let bias = bias.as_ref().map(|bias| bias.slice());
-    winograd::conv2d(cx, form, op, e, x, &kernels, [bias, added.residual])
+    winograd::conv2d(cx, form, op, e, x, &kernels, [bias, added.residual], place)
 }
 
 /// Groups of few channels that are computed as one, with zeros between them: their products alone would

@@ -36,6 +36,9 @@
 //! - in the gradient in the weights, from `x` to weights of the same input channel, and from `dy` to
 //!   weights of the same output channel.
 //!
+//! An output that a device [writes as a part](crate::Backend::execute_part) of a wider tensor has the same
+//! bits as one that stands alone.
+//!
 //! # What must be executed
 //! Every op is executed by every backend, on operands and results of f32 and u32, unless [`Settings::declines`] names it. What a backend says that it does not
 //! [support](crate::Backend::supports) must give [`Error::Unsupported`](crate::Error::Unsupported),
@@ -56,6 +59,7 @@ mod matmul;
 mod memory;
 mod movement;
 mod optimize;
+mod parts;
 mod pool2d;
 mod random;
 mod reduce;

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use super::{execute, execute_in_place};
 use crate::{
     Backend, Buffer, BufferData, DeviceInfo, DeviceKind, Error, HostTensor, HostValues, Op,
-    Operand, Pending, Result, Target, TensorType,
+    Operand, Part, Pending, Result, Target, TensorType,
 };
 
 const NAME: &str = "reference";
@@ -101,6 +101,34 @@ impl Backend for Reference {
             *target.buffer = Buffer::new(Memory(updated));
         }
         Ok(())
+    }
+
+    fn execute_part(
+        &self,
+        op: &Op,
+        inputs: &[Operand<'_>],
+        output: &TensorType,
+        part: Part<'_>,
+    ) -> Result<()> {
+        let inputs = hosts(inputs)?;
+        let made = execute(op, &inputs.iter().map(|x| &**x).collect::<Vec<_>>())?;
+        let mut whole = host(part.buffer, part.ty)?.into_owned().into_values();
+        let size = output.dtype.size_bytes();
+        let [width, pitch] =
+            [output, part.ty].map(|ty| size * ty.shape.dims().last().copied().unwrap_or(1));
+        let at = size * part.first;
+        if width > 0 {
+            let from = made.values().bytes().chunks_exact(width);
+            for (to, from) in whole.bytes_mut().chunks_exact_mut(pitch).zip(from) {
+                to[at..at + width].copy_from_slice(from);
+            }
+        }
+        *part.buffer = Buffer::new(Memory(HostTensor::new(part.ty.shape, whole)?));
+        Ok(())
+    }
+
+    fn supports_part(&self, _: &Op, _: &[TensorType], _: &TensorType) -> bool {
+        true
     }
 
     fn supports(&self, _: &Op, _: &[TensorType]) -> bool {

@@ -29,7 +29,7 @@ pub(super) use self::weights::Kernels;
 use super::Extents;
 use crate::context::Context;
 use crate::gemm::{TileShape, tile_shape};
-use crate::memory::Memory;
+use crate::part::Place;
 use crate::simd::Level;
 use crate::threads::SharedOutput;
 
@@ -99,11 +99,8 @@ pub(super) fn conv2d(
     x: &[f32],
     kernels: &Kernels<'_>,
     [bias, residual]: [Option<&[f32]>; 2],
-) -> Result<Memory> {
-    let mut y = cx.pool.take(4 * e.n * e.out_rows * e.out_cols * e.out)?;
-    if e.n * e.out_rows * e.out_cols * e.out == 0 {
-        return Ok(y);
-    }
+    place: Place<'_>,
+) -> Result<()> {
     let (channels, out) = (e.channels / op.groups, e.out / op.groups);
     let mut zeros = cx.pool.take(4 * channels)?;
     zeros.slice_mut::<f32>().fill(0.0);
@@ -121,13 +118,14 @@ pub(super) fn conv2d(
         zeros: zeros.slice(),
         bias,
         residual,
-        y: SharedOutput::new(y.slice_mut()),
+        y: SharedOutput::new(place.values),
+        y_first: place.first,
+        y_pitch: place.pitch,
     };
     match is_near(op, e) {
-        true => near::conv2d(cx, &step, kernels)?,
-        false => far::conv2d(cx, &step, kernels)?,
+        true => near::conv2d(cx, &step, kernels),
+        false => far::conv2d(cx, &step, kernels),
     }
-    Ok(y)
 }
 
 /// The steps that both ways share.
@@ -146,9 +144,12 @@ struct Step<'a> {
     x: &'a [f32],
     zeros: &'a [f32],
     bias: Option<&'a [f32]>,
-    /// Of the shape of `y`.
+    /// Of the shape of the output.
     residual: Option<&'a [f32]>,
     y: SharedOutput,
+    /// Where the outputs of a pixel begin, and floats from one pixel to the next.
+    y_first: usize,
+    y_pitch: usize,
 }
 
 /// Results `[positions][tiles][columns]` of some outputs.
@@ -223,14 +224,16 @@ impl Step<'_> {
             let (n, row, col) = self.place(first + index);
             let rows = (e.out_rows - row).min(self.form.out);
             let cols = (e.out_cols - col).min(self.form.out);
-            let to = ((n * e.out_rows + row) * e.out_cols + col) * e.out + out;
-            // It is read where the outputs are written.
-            let residual = self.residual.map_or(std::ptr::null(), |from| from[to..].as_ptr());
+            let pixel = (n * e.out_rows + row) * e.out_cols + col;
+            // With one, the output is whole: it is read where the outputs are written.
+            let residual =
+                self.residual.map_or(std::ptr::null(), |from| from[pixel * e.out + out..].as_ptr());
+            let to = pixel * self.y_pitch + self.y_first + out;
             // SAFETY: the caller vouches for the results; the outputs, clipped to the image, are
             // inside `y`.
             let (from, to) = unsafe { (results.from.at(index * results.columns), self.y.at(to)) };
             let Results { pitch, count: out, .. } = results;
-            let (row_pitch, col_pitch) = (e.out_cols * e.out, e.out);
+            let (row_pitch, col_pitch) = (e.out_cols * self.y_pitch, self.y_pitch);
             let activation = self.op.activation;
             if self.form.out == 4 {
                 let back = Back::<4> {
