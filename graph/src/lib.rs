@@ -28,6 +28,7 @@
 //! # }
 //! ```
 
+mod chains;
 mod draw;
 mod error;
 mod graph;

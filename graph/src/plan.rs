@@ -1,5 +1,6 @@
 //! A graph made ready to run.
 
+use crate::chains;
 use crate::graph::{Graph, Source, Value};
 use crate::parts::{self, Place};
 
@@ -14,6 +15,8 @@ pub struct Plan {
     fixed: Vec<bool>,
     /// For each node the concatenation that its output is a part of: see [`parts`](mod@parts).
     places: Vec<Option<Place>>,
+    /// For each node the one that follows it in a chain: see [`chains`](mod@chains).
+    followers: Vec<Option<usize>>,
     peak_bytes: u64,
 }
 
@@ -36,7 +39,8 @@ impl Plan {
         let fixed = graph.fixed();
         let peak_bytes = peak_bytes(&graph, &freed, &fixed, &vec![None; graph.nodes().len()]);
         let places = accepted(&graph, &freed, &fixed, peak_bytes);
-        Plan { graph, freed, fixed, places, peak_bytes }
+        let followers = chains::followers(&graph, &fixed, &places);
+        Plan { graph, freed, fixed, places, followers, peak_bytes }
     }
 
     /// The graph.
@@ -60,6 +64,11 @@ impl Plan {
     /// The concatenation that the output of a node is a part of, where devices that can write it there may.
     pub(crate) fn place(&self, node: usize) -> Option<Place> {
         self.places.get(node).copied().flatten()
+    }
+
+    /// The node that follows in a chain, which devices that do so may execute together.
+    pub(crate) fn follower(&self, node: usize) -> Option<usize> {
+        self.followers.get(node).copied().flatten()
     }
 
     /// Whether the parts of any concatenation may be written into it.

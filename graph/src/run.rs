@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use striate_tensor::{RandomKey, Tensor, no_grad, ops};
 
+use crate::chains::Chains;
 use crate::error::missing;
 use crate::graph::{BufferId, Node, NodeOp, ParameterId, Source};
 use crate::parts::{Joins, Made};
@@ -119,6 +120,7 @@ impl Plan {
         // A visitor is shown every output, and gradients go through every node: then each stands alone.
         let alone = run.visit.is_some() || values.iter().flatten().any(Tensor::is_tracked);
         let mut joins = Joins::new(self, alone);
+        let mut chains = Chains::new(self, alone);
         for (place, node) in graph.nodes().iter().enumerate() {
             if run.cancel.is_some_and(Cancel::is_cancelled) {
                 return Err(Error::Cancelled);
@@ -128,8 +130,18 @@ impl Plan {
                 Some(prepared) => Some(prepared.clone()),
                 // Fixed nodes that only other fixed nodes read are not kept: nobody asks for them.
                 None if self.is_fixed(place) && run.prepared.is_some() => continue,
+                None if chains.is_done(place) => values[node.output.index()].take(),
                 None => match joins.execute(place, &values).map_err(|e| failed(node, e))? {
-                    Made::Alone => Some(execute(node, &values, run.keys)?),
+                    Made::Alone => {
+                        let chain = chains.execute(place, &values, run.prepared);
+                        match chain.map_err(|error| failed(node, error))? {
+                            Some((value, made)) => {
+                                values[value.index()] = Some(made);
+                                None
+                            }
+                            None => Some(execute(node, &values, run.keys)?),
+                        }
+                    }
                     Made::Part => None,
                     Made::Joined(output) => Some(output),
                 },

@@ -2,8 +2,8 @@
 
 use striate_tensor::ops::Custom;
 use striate_tensor::{
-    Backend, Buffer, DType, DeviceInfo, DeviceKind, Error, HostTensor, HostValues, Op, Operand,
-    Part, Pending, Result, SharedBytes, Target, TensorType, f16, reference,
+    Backend, Buffer, DType, DeviceInfo, DeviceKind, Error, HostTensor, HostValues, Link, Op,
+    Operand, Part, Pending, Result, SharedBytes, Target, TensorType, execute_each, f16, reference,
 };
 
 use crate::buffer::{CpuBuffer, Storage, elements};
@@ -149,6 +149,17 @@ impl Backend for Cpu {
 
     fn supports_part(&self, op: &Op, inputs: &[TensorType], output: &TensorType) -> bool {
         part::supports(&self.0, op, inputs, output)
+    }
+
+    fn chain_length(&self, x: &TensorType, links: &[Link<'_>]) -> usize {
+        conv::chain::length(self.level(), x, links)
+    }
+
+    fn execute_chain(&self, x: &Operand<'_>, links: &[Link<'_>]) -> Result<Buffer> {
+        match conv::chain::execute(&self.0, x, links)? {
+            Some(memory) => Ok(CpuBuffer::pooled(memory)),
+            None => execute_each(self, x, links),
+        }
     }
 
     fn supports(&self, _: &Op, _: &[TensorType]) -> bool {

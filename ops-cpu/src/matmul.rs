@@ -247,6 +247,7 @@ impl Product<'_> {
                 activation: Activation::None,
                 add: false,
                 ahead: Ahead::NOTHING,
+                cold: false,
             };
             // SAFETY: rows are `k` floats each, panels are whole, and `sums` has `rows` rows of `m`.
             unsafe { block.run(cx.level) };
@@ -355,6 +356,7 @@ impl Product<'_> {
                             },
                             add: part > 0,
                             ahead: Ahead::NOTHING,
+                            cold: false,
                         };
                         // SAFETY: rows are `run` floats each; panels and biases are padded to whole
                         // tiles; blocks of different tasks do not overlap, and lie inside `y`.

@@ -78,6 +78,7 @@ impl Products {
                 activation: Activation::None,
                 add: false,
                 ahead: Ahead::NOTHING,
+                cold: false,
             };
             // SAFETY: rows are `depth` floats each and fill whole tiles, panels are whole, and the
             // output has `rows` rows of `cols`; the level is one of this processor.

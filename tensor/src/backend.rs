@@ -94,6 +94,23 @@ pub trait Backend: Send + Sync + 'static {
         false
     }
 
+    /// How many of these ops, from the first one on, the device would rather execute as a
+    /// [chain](Backend::execute_chain) than one by one; fewer than 2 where it would not.
+    fn chain_length(&self, x: &TensorType, links: &[Link<'_>]) -> usize {
+        let _ = (x, links);
+        0
+    }
+
+    /// Executes ops of which each reads the output of the one before, and gives the output of the last, with
+    /// the same bits as [one by one](Backend::execute). Nothing else reads what is in between, which need
+    /// never be in memory as a whole.
+    ///
+    /// # Errors
+    /// As [`execute`](Backend::execute).
+    fn execute_chain(&self, x: &Operand<'_>, links: &[Link<'_>]) -> Result<Buffer> {
+        execute_each(self, x, links)
+    }
+
     /// Whether the device executes this op on such operands. Executing an op that it does not
     /// gives [`Error::Unsupported`].
     fn supports(&self, op: &Op, inputs: &[TensorType]) -> bool;
@@ -142,6 +159,41 @@ pub struct Part<'a> {
     pub ty: &'a TensorType,
     /// The first index along the last axis that is written.
     pub first: usize,
+}
+
+/// An op of a chain. Its first operand is the output of the op before, that of the first op the chain's.
+#[derive(Clone, Debug)]
+pub struct Link<'a> {
+    /// The op.
+    pub op: &'a Op,
+    /// Its operands after the first.
+    pub others: Vec<Operand<'a>>,
+    /// The type of its output.
+    pub output: &'a TensorType,
+}
+
+/// Executes the ops of a chain one by one: what a chain means.
+///
+/// # Errors
+/// As [`Backend::execute`], and where there is no op.
+pub fn execute_each<B: Backend + ?Sized>(
+    backend: &B,
+    x: &Operand<'_>,
+    links: &[Link<'_>],
+) -> Result<Buffer> {
+    let mut made: Option<(Buffer, &TensorType)> = None;
+    for link in links {
+        let first = match &made {
+            Some((buffer, ty)) => Operand { buffer, ty },
+            None => *x,
+        };
+        let operands: Vec<Operand<'_>> =
+            std::iter::once(first).chain(link.others.iter().copied()).collect();
+        let output = backend.execute(link.op, &operands, link.output)?;
+        made = Some((output, link.output));
+    }
+    let none = || Error::Operands { op: "chain", expected: "1 or more".into(), got: 0 };
+    made.map(|(buffer, _)| buffer).ok_or_else(none)
 }
 
 /// A backend's own kind of memory.

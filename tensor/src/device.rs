@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{Backend, Buffer, DeviceInfo, Error, Op, Operand, Result, Tensor, TensorType};
+use crate::{Backend, Buffer, DeviceInfo, Error, Link, Op, Operand, Result, Tensor, TensorType};
 
 /// A cheap handle to a backend: where tensors live and are computed.
 ///
@@ -74,6 +74,48 @@ impl Device {
             inputs.iter().map(|t| Operand { buffer: t.buffer(), ty: t.ty() }).collect();
         let buffer = self.0.execute(op, &operands, &output)?;
         Ok(crate::autograd::record_op(op, inputs, self.tensor(buffer, output)))
+    }
+
+    /// Executes as many of these ops as the device would rather execute as a
+    /// [chain](Backend::execute_chain), each of which is given with its operands after the first: the output
+    /// of the one before, `x` for the first. Gives their number and the output of the last; none where it
+    /// would rather execute the first one alone. Nothing is recorded for gradients: it is for inference.
+    ///
+    /// # Errors
+    /// As [`execute`](Device::execute).
+    pub fn execute_chain(
+        &self,
+        x: &Tensor,
+        ops: &[(&Op, Vec<&Tensor>)],
+    ) -> Result<Option<(usize, Tensor)>> {
+        let mut types = Vec::with_capacity(ops.len());
+        let mut first = *x.ty();
+        for (op, others) in ops {
+            let inputs: Vec<TensorType> =
+                std::iter::once(first).chain(others.iter().map(|t| *t.ty())).collect();
+            first = op.output(&inputs)?;
+            types.push(first);
+            if let Some(other) = others.iter().chain([&x]).find(|t| !self.is(t.device())) {
+                return Err(Error::Devices {
+                    op: op.name(),
+                    first: self.info().name,
+                    other: other.device().info().name,
+                });
+            }
+        }
+        let mut links = Vec::with_capacity(ops.len());
+        for ((op, others), output) in ops.iter().zip(&types) {
+            let others =
+                others.iter().map(|t| Operand { buffer: t.buffer(), ty: t.ty() }).collect();
+            links.push(Link { op, others, output });
+        }
+        let length = self.0.chain_length(x.ty(), &links).min(links.len());
+        if length < 2 {
+            return Ok(None);
+        }
+        let x = Operand { buffer: x.buffer(), ty: x.ty() };
+        let buffer = self.0.execute_chain(&x, &links[..length])?;
+        Ok(Some((length, self.tensor(buffer, types[length - 1]))))
     }
 
     /// The algorithm by which [`execute`](Device::execute) would compute this op on tensors of these

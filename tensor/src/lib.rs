@@ -47,7 +47,9 @@ mod tensor;
 
 pub use autograd::{Gradients, LeafId, checkpoint, no_grad};
 pub use axis::{Axis, AxisList};
-pub use backend::{Backend, Buffer, BufferData, DeviceInfo, DeviceKind, Operand, Part, Target};
+pub use backend::{
+    Backend, Buffer, BufferData, DeviceInfo, DeviceKind, Link, Operand, Part, Target, execute_each,
+};
 pub use device::Device;
 pub use dtype::{DType, Element};
 pub use error::{Error, Given, Result};

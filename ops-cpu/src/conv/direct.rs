@@ -5,17 +5,17 @@ use std::sync::Arc;
 use striate_tensor::ops::{Activation, Conv2d};
 use striate_tensor::{Operand, Result};
 
-use super::windows::{Images, Windows};
+use super::windows::{Edges, Images, Windows};
 use super::{Added, Extents, padded_bias};
 use crate::buffer::{Floats, PackKey, floats, own};
 use crate::context::Context;
 use crate::gemm::{Ahead, Block, DEPTH_BLOCK, Packing, TileShape, pack_panels, tile_shape};
 use crate::memory::Memory;
 use crate::part::Place;
+use crate::simd::Level;
 use crate::threads::SharedOutput;
 
-/// Up to so many channels, a kernel row is taken as one tap: the images are copied into a frame of
-/// zeros once, and the inner loop runs over columns and channels together.
+/// Up to so many channels, a kernel row is taken as one tap.
 const FEW_CHANNELS: usize = 16;
 /// Pixels of a block. Their channels under a depth block stay in the second-level cache while all
 /// panels pass.
@@ -78,39 +78,21 @@ pub(super) fn conv2d(
     let Groups { count, channels: group_channels, out: group_out, .. } = groups;
     let pixels = e.n * e.out_rows * e.out_cols;
 
-    let framed;
-    let row_taps = count == 1
-        && e.channels <= FEW_CHANNELS
-        && e.kernel[1] > 1
-        && op.dilation[1] == 1
-        && fits(op, e);
-    let images = if row_taps {
-        let pixels = if op.padding == [[0, 0], [0, 0]] {
-            x
-        } else {
-            framed = frame(cx, x, e, op.padding)?;
-            framed.slice()
-        };
-        Images {
-            pixels,
-            rows: e.rows + op.padding[0][0] + op.padding[0][1],
-            cols: e.cols + op.padding[1][0] + op.padding[1][1],
-            channels: e.channels,
-            padding: [0, 0],
-            taps: [e.kernel[0], 1],
-            run: e.kernel[1] * e.channels,
-        }
-    } else {
-        Images {
-            pixels: x,
-            rows: e.rows,
-            cols: e.cols,
-            channels: e.channels,
-            padding: [op.padding[0][0], op.padding[1][0]],
-            taps: e.kernel,
-            run: group_channels,
-        }
+    // Kernels of a first layer: the inner loop runs over the columns and channels of a kernel row together.
+    let row_taps =
+        count == 1 && e.channels <= FEW_CHANNELS && e.kernel[1] > 1 && op.dilation[1] == 1;
+    let width = if row_taps { e.kernel[1] } else { 1 };
+    let images = Images {
+        pixels: x,
+        rows: e.rows,
+        cols: e.cols,
+        channels: e.channels,
+        padding: [op.padding[0][0], op.padding[1][0]],
+        taps: [e.kernel[0], if row_taps { 1 } else { e.kernel[1] }],
+        width,
+        run: width * group_channels,
     };
+    let edges = Edges::new(cx, &images, op, e)?;
 
     let panels = packed_weights(cx, e, groups, weights, tile)?;
     let depth = e.kernel[0] * e.kernel[1] * group_channels;
@@ -120,7 +102,7 @@ pub(super) fn conv2d(
         added.bias.map(|bias| padded_bias(cx, bias, count, group_out, padded)).transpose()?;
     let mut zeros = cx.pool.take(4 * images.run)?;
     zeros.slice_mut::<f32>().fill(0.0);
-    let windows = Windows::new(&images, op, e, zeros.slice(), tile.rows);
+    let windows = Windows::new(&images, &edges, op, e, zeros.slice(), tile.rows);
 
     let target = SharedOutput::new(place.values);
 
@@ -182,6 +164,7 @@ pub(super) fn conv2d(
             activation: op.activation,
             add: false,
             ahead: Ahead::NOTHING,
+            cold: true,
         };
         // SAFETY: the pointers are to `run` floats each, inside the images or the zeros; panels and
         // biases are padded to whole tiles; blocks of different tasks do not overlap, and all of
@@ -242,38 +225,6 @@ unsafe fn copied(cx: &Context, block: Block, rows: &mut [*const f32]) -> Result<
         }
     }
     Ok(())
-}
-
-/// Whether the last windows end inside the images with their padding. (Those of a gradient may
-/// reach further, and its padding may be less than none.)
-fn fits(op: &Conv2d, e: &Extents) -> bool {
-    let window = op.window(e.kernel);
-    let fits = |axis: usize, out: usize, extent: usize| {
-        let [before, after] = op.padding[axis];
-        let padded = before.checked_add(after).and_then(|p| p.checked_add(extent));
-        let end = out.saturating_sub(1) * op.stride[axis] + window[axis];
-        padded.is_some_and(|padded| end <= padded)
-    };
-    fits(0, e.out_rows, e.rows) && fits(1, e.out_cols, e.cols)
-}
-
-/// The images inside a frame of zeros.
-fn frame(cx: &Context, x: &[f32], e: &Extents, padding: [[usize; 2]; 2]) -> Result<Memory> {
-    let [[top, bottom], [left, right]] = padding;
-    let (rows, cols) = (top + e.rows + bottom, (left + e.cols + right) * e.channels);
-    let mut framed = cx.pool.take(4 * e.n * rows * cols)?;
-    if rows * cols > 0 {
-        cx.threads.for_each_part(framed.slice_mut::<f32>(), cols, |index, line| {
-            let (n, row) = (index / rows, (index % rows).wrapping_sub(top));
-            line.fill(0.0);
-            if row < e.rows {
-                let width = e.cols * e.channels;
-                let from = &x[(n * e.rows + row) * width..][..width];
-                line[left * e.channels..][..width].copy_from_slice(from);
-            }
-        });
-    }
-    Ok(framed)
 }
 
 /// The weights of each group in panels, kept with their buffer; of a group that several were merged to,
@@ -337,4 +288,76 @@ fn with_zeros(cx: &Context, e: &Extents, groups: Groups, weights: &Operand<'_>) 
         }
     }
     Ok(spread)
+}
+
+/// A convolution by 1×1 kernels without strides, for a row of pixels at a time.
+pub(super) struct Pointwise {
+    panels: Arc<Memory>,
+    bias: Option<Memory>,
+    channels: usize,
+    out: usize,
+    activation: Activation,
+    tile: TileShape,
+}
+
+impl Pointwise {
+    pub(super) fn new(
+        cx: &Context,
+        op: &Conv2d,
+        e: &Extents,
+        weights: &Operand<'_>,
+        bias: Option<&Operand<'_>>,
+    ) -> Result<Self> {
+        let tile = tile_shape(cx.level);
+        let panels = packed_weights(cx, e, Groups::new(op, e, 1), weights, tile)?;
+        let padded = e.out.next_multiple_of(tile.cols);
+        let bias = bias.map(|bias| padded_bias(cx, bias, 1, e.out, padded)).transpose()?;
+        let (channels, out, activation) = (e.channels, e.out, op.activation);
+        Ok(Pointwise { panels, bias, channels, out, activation, tile })
+    }
+
+    /// Pointers that so many pixels take.
+    pub(super) fn pointers(&self, pixels: usize) -> usize {
+        pixels.next_multiple_of(self.tile.rows)
+    }
+
+    /// Writes pixels, of as many, and a residual of as many.
+    pub(super) fn row(
+        &self,
+        level: Level,
+        from: &[f32],
+        pointers: &mut [*const f32],
+        to: &mut [f32],
+        residual: Option<&[f32]>,
+    ) {
+        let pixels = to.len() / self.out.max(1);
+        assert!(to.len() == pixels * self.out && from.len() == pixels * self.channels);
+        assert!(residual.is_none_or(|residual| residual.len() == to.len()));
+        assert!(pointers.len() >= self.pointers(pixels) && tile_shape(level) == self.tile);
+        if to.is_empty() {
+            return;
+        }
+        for (i, pointer) in pointers.iter_mut().enumerate() {
+            *pointer = from[i.min(pixels - 1) * self.channels..].as_ptr();
+        }
+        let block = Block {
+            rows: pointers.as_ptr(),
+            m: pixels,
+            taps: 1,
+            run: self.channels,
+            panels: self.panels.slice::<f32>().as_ptr(),
+            n: self.out,
+            output: to.as_mut_ptr(),
+            pitch: self.out,
+            bias: self.bias.as_ref().map_or(std::ptr::null(), |bias| bias.slice::<f32>().as_ptr()),
+            residual: residual.map_or(std::ptr::null(), <[f32]>::as_ptr),
+            activation: self.activation,
+            add: false,
+            ahead: Ahead::NOTHING,
+            cold: false,
+        };
+        // SAFETY: the pointers are to `channels` floats each; panels and biases are padded to whole tiles of
+        // this level; output and residual are as long as asserted, and the output is ours.
+        unsafe { block.run(level) };
+    }
 }

@@ -3,6 +3,7 @@
 //! [`direct`] is an implicit product over the taps of the kernel. Other algorithms have their file
 //! beside it; the choice is made here, from the shape alone.
 
+pub(crate) mod chain;
 mod depthwise;
 mod direct;
 mod input_grad;

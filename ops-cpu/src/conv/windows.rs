@@ -1,10 +1,14 @@
 //! The pixels under the taps of a kernel, as addresses.
 
+use striate_tensor::Result;
 use striate_tensor::ops::Conv2d;
 
 use super::Extents;
+use crate::context::Context;
+use crate::elementwise::PART_ELEMS;
+use crate::memory::Memory;
 
-/// The images as the kernel sees them: possibly framed with zeros.
+/// The images as the kernel sees them.
 pub(super) struct Images<'a> {
     pub(super) pixels: &'a [f32],
     pub(super) rows: usize,
@@ -12,14 +16,70 @@ pub(super) struct Images<'a> {
     pub(super) channels: usize,
     /// Before them, `[rows, cols]`.
     pub(super) padding: [usize; 2],
-    /// Taps that have their own row pointer, `[rows, cols]`, and channels under each.
+    /// Taps that have their own row pointer, `[rows, cols]`.
     pub(super) taps: [usize; 2],
+    /// Neighbours along a row that one of them sees, and their floats.
+    pub(super) width: usize,
     pub(super) run: usize,
+}
+
+impl Images<'_> {
+    /// Whether what a tap sees from this column on lies inside the images.
+    fn is_inside(&self, col: usize) -> bool {
+        col < self.cols && self.width <= self.cols - col
+    }
+}
+
+/// What taps that see several neighbours see where those are not all on the image: copied once, with zeros
+/// for the others, rather than all images into a frame of zeros.
+pub(super) struct Edges {
+    /// For each column of the output its number among those at an edge.
+    numbers: Vec<Option<u32>>,
+    /// How many these are.
+    count: usize,
+    /// `[images, rows, columns at an edge, run]`
+    values: Memory,
+}
+
+impl Edges {
+    /// Of the images under a kernel that stands on them as `op` says.
+    pub(super) fn new(cx: &Context, images: &Images<'_>, op: &Conv2d, e: &Extents) -> Result<Self> {
+        // One less than zero wraps to a huge number, which no image reaches.
+        let col = |out: usize| (out * op.stride[1]).wrapping_sub(images.padding[1]);
+        let at_edge = |out: &usize| images.width > 1 && !images.is_inside(col(*out));
+        let outs: Vec<usize> = (0..e.out_cols).filter(at_edge).collect();
+        let mut numbers = vec![None; e.out_cols];
+        for (number, &out) in (0..).zip(&outs) {
+            numbers[out] = Some(number);
+        }
+        let (channels, run) = (images.channels, images.run);
+        let line = outs.len() * run;
+        let mut values = cx.pool.take(4 * e.n * images.rows * line)?;
+        if line > 0 {
+            let rows = PART_ELEMS.div_ceil(line);
+            cx.threads.for_each_part(values.slice_mut::<f32>(), rows * line, |part, to| {
+                for (row, to) in (part * rows..).zip(to.chunks_exact_mut(line)) {
+                    let row = &images.pixels[row * images.cols * channels..];
+                    for (&out, to) in outs.iter().zip(to.chunks_exact_mut(run)) {
+                        for (c, to) in to.chunks_exact_mut(channels).enumerate() {
+                            let col = col(out).wrapping_add(c);
+                            match col < images.cols {
+                                true => to.copy_from_slice(&row[col * channels..][..channels]),
+                                false => to.fill(0.0),
+                            }
+                        }
+                    }
+                }
+            });
+        }
+        Ok(Edges { numbers, count: outs.len(), values })
+    }
 }
 
 /// Where the kernel stands on the images for each output.
 pub(super) struct Windows<'a> {
     images: &'a Images<'a>,
+    edges: &'a Edges,
     op: &'a Conv2d,
     /// Rows and cols of the output.
     out: [usize; 2],
@@ -36,6 +96,7 @@ pub(super) struct Windows<'a> {
 impl<'a> Windows<'a> {
     pub(super) fn new(
         images: &'a Images<'a>,
+        edges: &'a Edges,
         op: &'a Conv2d,
         e: &Extents,
         zeros: &'a [f32],
@@ -49,13 +110,26 @@ impl<'a> Windows<'a> {
         };
         let offsets = (0..tap_rows * tap_cols).map(offset).collect();
         let span = [0, 1].map(|axis| images.taps[axis].saturating_sub(1) * op.dilation[axis]);
-        Windows { images, op, out: [e.out_rows, e.out_cols], zeros, tile_rows, offsets, span }
+        Windows {
+            images,
+            edges,
+            op,
+            out: [e.out_rows, e.out_cols],
+            zeros,
+            tile_rows,
+            offsets,
+            span,
+        }
     }
 
     /// Whether outputs are pixels as they lie in memory.
     fn are_pixels(&self) -> bool {
-        let Images { rows, cols, padding, taps, .. } = *self.images;
-        taps == [1, 1] && self.op.stride == [1, 1] && padding == [0, 0] && self.out == [rows, cols]
+        let Images { rows, cols, padding, taps, width, .. } = *self.images;
+        taps == [1, 1]
+            && width == 1
+            && self.op.stride == [1, 1]
+            && padding == [0, 0]
+            && self.out == [rows, cols]
     }
 
     /// Fills in the addresses of the pixels from `channel` on under each tap, `[tiles][taps][tile rows]`,
@@ -82,17 +156,19 @@ impl<'a> Windows<'a> {
         // Where the output is: counted on rather than divided, which would take as long as a small
         // product.
         let [out_rows, out_cols] = self.out;
-        let mut image = first / (out_rows * out_cols) * images.rows * line;
+        let mut n = first / (out_rows * out_cols);
         let (mut out_row, mut out_col) = (first / out_cols % out_rows, first % out_cols);
         for i in 0..m {
             // One less than zero wraps to a huge number, which no image reaches.
             let row = (out_row * op.stride[0]).wrapping_sub(images.padding[0]);
             let col = (out_col * op.stride[1]).wrapping_sub(images.padding[1]);
             let to = pointers[base(i)..].iter_mut().step_by(tile_rows);
+            let image = n * images.rows * line;
             let is_inside = row < images.rows
                 && col < images.cols
                 && row + self.span[0] < images.rows
-                && col + self.span[1] < images.cols;
+                && images.is_inside(col)
+                && images.is_inside(col + self.span[1]);
             if is_inside {
                 let first = &images.pixels[image + row * line + col * images.channels + channel..];
                 for (to, &offset) in to.zip(&self.offsets) {
@@ -102,12 +178,16 @@ impl<'a> Windows<'a> {
                 for (tap, to) in to.take(taps).enumerate() {
                     let row = row.wrapping_add(tap / images.taps[1] * op.dilation[0]);
                     let col = col.wrapping_add(tap % images.taps[1] * op.dilation[1]);
-                    *to = match row < images.rows && col < images.cols {
-                        true => {
-                            let at = image + row * line + col * images.channels + channel;
-                            images.pixels[at..].as_ptr()
-                        }
-                        false => self.zeros.as_ptr(),
+                    *to = if row >= images.rows {
+                        self.zeros.as_ptr()
+                    } else if images.is_inside(col) {
+                        let at = image + row * line + col * images.channels + channel;
+                        images.pixels[at..].as_ptr()
+                    } else if let Some(number) = self.edges.numbers[out_col] {
+                        let line = (n * images.rows + row) * self.edges.count + number as usize;
+                        self.edges.values.slice::<f32>()[line * images.run..].as_ptr()
+                    } else {
+                        self.zeros.as_ptr()
                     };
                 }
             }
@@ -116,7 +196,7 @@ impl<'a> Windows<'a> {
                 (out_row, out_col) = (out_row + 1, 0);
                 if out_row == out_rows {
                     out_row = 0;
-                    image += images.rows * line;
+                    n += 1;
                 }
             }
         }

@@ -40,6 +40,8 @@ pub(crate) struct Block {
     /// What is asked for to come into the second-level cache meanwhile, and its floats: what the
     /// next block reads, where that lies further away.
     pub(crate) ahead: Ahead,
+    /// The output is hardly in the caches: it is asked for before it is written.
+    pub(crate) cold: bool,
 }
 
 /// Memory to ask for: floats in a row. It need not be readable.
@@ -135,6 +137,15 @@ impl<const ROWS: usize, const VECTORS: usize> Kernel for Tiles<ROWS, VECTORS> {
                                 },
                                 activation: if last { in_registers } else { InRegisters::None },
                                 ahead: (ahead, ahead_step),
+                                next: match block.cold && first && t + 1 < tiles {
+                                    true => {
+                                        let next = row + m;
+                                        let output =
+                                            block.output.add(next * block.pitch + p * cols);
+                                        (output, ROWS.min(block.m - next))
+                                    }
+                                    false => (std::ptr::null_mut(), 0),
+                                },
                             };
                             ahead = ahead.wrapping_add(taps * run * ahead_step);
                             let n = (block.n - p * cols).min(cols);

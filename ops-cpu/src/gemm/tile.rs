@@ -42,6 +42,9 @@ pub(super) struct Tile {
     pub(super) activation: InRegisters,
     /// An address to ask for in the first step, and floats from there to that of the next step.
     pub(super) ahead: (*const f32, usize),
+    /// The output of the tile that follows, and its rows: asked for before the products, so that stores need
+    /// not wait for memory. None where nothing follows.
+    pub(super) next: (*mut f32, usize),
 }
 
 impl Tile {
@@ -61,6 +64,11 @@ impl Tile {
         let Tile { rows, mut panel, panel_pitch, output, pitch, start, .. } = self;
         let (mut ahead, ahead_step) = self.ahead;
         let is_whole = m == ROWS && tail == S::LANES;
+        for i in 0..self.next.1 {
+            for j in 0..VECTORS {
+                simd.prefetch_to_write(self.next.0.wrapping_add(i * pitch + j * S::LANES));
+            }
+        }
         // SAFETY: all accesses are inside what the caller vouches for.
         unsafe {
             // `products` stays in registers, since nothing but loops of known length touches it. Tiles at

@@ -92,6 +92,14 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
+    fn prefetch_to_write(self, to: *mut f32) {
+        // SAFETY: as above.
+        unsafe {
+            asm!("prfm pstl1keep, [{}]", in(reg) to, options(readonly, nostack, preserves_flags));
+        }
+    }
+
+    #[inline(always)]
     unsafe fn load_f16(self, from: *const f16) -> float32x4x2_t {
         // The library's functions for it are not stable; the instructions are part of every NEON.
         let (low, high);

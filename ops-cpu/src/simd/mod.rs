@@ -81,6 +81,9 @@ pub trait Simd: sealed::Sealed + Copy + Send + Sync + 'static {
     /// Asks for it to come no nearer than the second-level cache.
     #[inline(always)]
     fn prefetch_far(self, _: *const f32) {}
+    /// Asks for the cache line at an address, which need not be there, to write into.
+    #[inline(always)]
+    fn prefetch_to_write(self, _: *mut f32) {}
     /// Reads the first `count` floats, at most `LANES`; the others are 0.
     ///
     /// # Safety

@@ -2,6 +2,7 @@
 //!
 //! Both have been run by the tests on processors that have them.
 
+use std::arch::asm;
 use std::arch::x86_64::*;
 
 use half::f16;
@@ -89,6 +90,11 @@ impl Simd for Avx2 {
     fn prefetch_far(self, from: *const f32) {
         // SAFETY: see above; a prefetch of any address is harmless.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) }
+    }
+
+    #[inline(always)]
+    fn prefetch_to_write(self, to: *mut f32) {
+        prefetch_to_write(to);
     }
 
     #[inline(always)]
@@ -260,6 +266,11 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn prefetch_to_write(self, to: *mut f32) {
+        prefetch_to_write(to);
+    }
+
+    #[inline(always)]
     unsafe fn load_f16(self, from: *const f16) -> __m512 {
         // SAFETY: see above.
         unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(from.cast())) }
@@ -400,5 +411,15 @@ impl Simd for Avx512 {
                 }
             }
         }
+    }
+}
+
+/// A request for a line to write into. The library's function has no way to ask for the instruction; each
+/// processor of this architecture knows it, or takes it for none.
+#[inline(always)]
+fn prefetch_to_write(to: *mut f32) {
+    // SAFETY: a prefetch of any address is harmless, and changes no register.
+    unsafe {
+        asm!("prefetchw [{}]", in(reg) to, options(readonly, nostack, preserves_flags));
     }
 }

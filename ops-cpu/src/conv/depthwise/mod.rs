@@ -110,15 +110,8 @@ pub(super) fn conv2d(
     weights: &Operand<'_>,
     [bias, residual]: [Option<&[f32]>; 2],
 ) -> Result<Option<Memory>> {
-    let along = |axis: usize, outputs, extent| {
-        Axis::of_outputs(
-            [outputs, extent],
-            e.kernel[axis],
-            [op.stride[axis], op.dilation[axis], op.padding[axis][0]],
-        )
-    };
-    let axes = [along(0, e.out_rows, e.rows), along(1, e.out_cols, e.cols)];
-    filter(cx, e, axes, x, weights, [bias, residual], op.activation)
+    let Some(filter) = Filter::new(cx, op, e, weights, bias)? else { return Ok(None) };
+    filter.images(cx, e.n, x, residual).map(Some)
 }
 
 /// The gradient of a depthwise convolution in its input; none where a weight is not finite.
@@ -138,59 +131,120 @@ pub(super) fn input_grad(
         )
     };
     let axes = [along(0, e.rows, e.out_rows), along(1, e.cols, e.out_cols)];
-    filter(cx, e, axes, dy, weights, [bias, None], Activation::None)
+    let filter = Filter::of_axes(cx, e, axes, weights, bias, Activation::None)?;
+    filter.map(|filter| filter.images(cx, e.n, dy, None)).transpose()
 }
 
-/// Writes `[n, rows.count, cols.count, channels]` from `[n, rows.extent, cols.extent, channels]`.
-fn filter(
-    cx: &Context,
-    e: &Extents,
-    [rows, cols]: [Axis; 2],
-    from: &[f32],
-    weights: &Operand<'_>,
-    [bias, residual]: [Option<&[f32]>; 2],
+/// What a depthwise convolution, or its gradient in the input, does to each row.
+pub(super) struct Filter<'a> {
+    rows: Axis,
+    cols: Axis,
+    kernel: [usize; 2],
+    channels: usize,
+    packed: Arc<Memory>,
+    bias: Option<&'a [f32]>,
     activation: Activation,
-) -> Result<Option<Memory>> {
-    let packed = packed_weights(cx, e, weights)?;
-    let taps = e.kernel[0] * e.kernel[1];
-    let (weights, finite) =
-        packed.slice::<f32>().split_at(taps * padded(e.channels, cx.level.lanes()));
-    if finite.first() != Some(&1.0) {
-        return Ok(None);
+}
+
+impl<'a> Filter<'a> {
+    /// Of a convolution; none where a weight is not finite.
+    pub(super) fn new(
+        cx: &Context,
+        op: &Conv2d,
+        e: &Extents,
+        weights: &Operand<'_>,
+        bias: Option<&'a [f32]>,
+    ) -> Result<Option<Self>> {
+        let along = |axis: usize, outputs, extent| {
+            Axis::of_outputs(
+                [outputs, extent],
+                e.kernel[axis],
+                [op.stride[axis], op.dilation[axis], op.padding[axis][0]],
+            )
+        };
+        let axes = [along(0, e.out_rows, e.rows), along(1, e.out_cols, e.cols)];
+        Self::of_axes(cx, e, axes, weights, bias, op.activation)
     }
-    let line = cols.count * e.channels;
-    let mut y = cx.pool.take(4 * e.n * rows.count * line)?;
-    if line == 0 {
-        return Ok(Some(y));
+
+    fn of_axes(
+        cx: &Context,
+        e: &Extents,
+        [rows, cols]: [Axis; 2],
+        weights: &Operand<'_>,
+        bias: Option<&'a [f32]>,
+        activation: Activation,
+    ) -> Result<Option<Self>> {
+        let packed = packed_weights(cx, e, weights)?;
+        let is_finite = packed.slice::<f32>().last() == Some(&1.0);
+        let (kernel, channels) = (e.kernel, e.channels);
+        Ok(is_finite.then_some(Filter { rows, cols, kernel, channels, packed, bias, activation }))
     }
-    // The partition: a function of the shape alone.
-    let part = (PART_PRODUCTS / (line * taps)).max(1);
-    let source = cols.extent * e.channels;
-    cx.threads.for_each_part(y.slice_mut::<f32>(), part * line, |index, y| {
-        let mut sources = Vec::with_capacity(e.kernel[0]);
-        for (row, to) in y.chunks_exact_mut(line).enumerate() {
-            let (n, row) = ((index * part + row) / rows.count, (index * part + row) % rows.count);
-            sources.clear();
-            let taps = rows.sources(row);
-            sources.extend(taps.map(|(row, tap)| ((n * rows.extent + row) * source, tap)));
-            let at = (n * rows.count + row) * line;
-            let residual = residual.map(|residual| &residual[at..at + line]);
-            let channels = e.channels;
-            cx.level.run(Row {
-                from,
-                to,
-                rows: &sources,
-                cols: &cols,
-                kernel: e.kernel,
-                channels,
-                weights,
-                bias,
-                residual,
-                activation,
-            });
+
+    /// Floats of a row that is read, and of one that is written.
+    pub(super) fn lines(&self) -> [usize; 2] {
+        [self.cols.extent * self.channels, self.cols.count * self.channels]
+    }
+
+    /// The rows of an image that a row of the output sees, each with its tap, in order.
+    pub(super) fn sources(&self, row: usize) -> impl Iterator<Item = (usize, usize)> {
+        self.rows.sources(row)
+    }
+
+    /// Writes a row, of those that it sees: where they begin in `from`, and their taps.
+    pub(super) fn row(
+        &self,
+        level: Level,
+        from: &[f32],
+        rows: &[(usize, usize)],
+        to: &mut [f32],
+        residual: Option<&[f32]>,
+    ) {
+        let Filter { cols, kernel, channels, packed, bias, activation, .. } = self;
+        let (kernel, channels, bias, activation) = (*kernel, *channels, *bias, *activation);
+        let weights = packed.slice();
+        level.run(Row {
+            from,
+            to,
+            rows,
+            cols,
+            kernel,
+            channels,
+            weights,
+            bias,
+            residual,
+            activation,
+        });
+    }
+
+    /// Writes `[n, rows.count, cols.count, channels]` from `[n, rows.extent, cols.extent, channels]`.
+    fn images(
+        &self,
+        cx: &Context,
+        n: usize,
+        from: &[f32],
+        residual: Option<&[f32]>,
+    ) -> Result<Memory> {
+        let [source, line] = self.lines();
+        let (count, extent) = (self.rows.count, self.rows.extent);
+        let mut y = cx.pool.take(4 * n * count * line)?;
+        if line == 0 {
+            return Ok(y);
         }
-    });
-    Ok(Some(y))
+        // The partition: a function of the shape alone.
+        let part = (PART_PRODUCTS / (line * self.kernel[0] * self.kernel[1])).max(1);
+        cx.threads.for_each_part(y.slice_mut::<f32>(), part * line, |index, y| {
+            let mut sources = Vec::with_capacity(self.kernel[0]);
+            for (row, to) in (index * part..).zip(y.chunks_exact_mut(line)) {
+                let image = row / count * extent;
+                sources.clear();
+                let seen = self.sources(row % count);
+                sources.extend(seen.map(|(row, tap)| ((image + row) * source, tap)));
+                let residual = residual.map(|residual| &residual[row * line..][..line]);
+                self.row(cx.level, from, &sources, to, residual);
+            }
+        });
+        Ok(y)
+    }
 }
 
 #[cfg(test)]

@@ -122,6 +122,7 @@ pub(super) fn conv2d(cx: &Context, step: &Step<'_>, kernels: &Kernels<'_>) -> Re
                                 activation: Activation::None,
                                 add: index > 0,
                                 ahead,
+                                cold: false,
                             };
                             block.run(step.level);
                         }

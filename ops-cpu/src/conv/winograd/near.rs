@@ -60,6 +60,7 @@ pub(super) fn conv2d(cx: &Context, step: &Step<'_>, kernels: &Kernels<'_>) -> Re
                     activation: Activation::None,
                     add: false,
                     ahead: Ahead::NOTHING,
+                    cold: false,
                 };
                 block.run(step.level);
             }
