@@ -76,8 +76,14 @@ impl<'a> Chains<'a> {
         let mut ops = Vec::with_capacity(LONGEST);
         let mut places = Vec::with_capacity(LONGEST);
         let mut next = Some(index);
+        let most = graph.ty(graph.nodes()[index].output).size_bytes();
         while let Some(place) = next.filter(|_| ops.len() < LONGEST) {
             let node = &graph.nodes()[place];
+            // What comes out is there beside what goes in, in place of what would be between: where it is
+            // no larger, the run takes no more memory than its plan says.
+            if graph.ty(node.output).size_bytes() > most {
+                break;
+            }
             let others: Option<Vec<&Tensor>> =
                 node.inputs.iter().skip(1).map(|&input| there(input)).collect();
             // What is missing is an error of the node where it stands alone.
@@ -94,5 +100,60 @@ impl<'a> Chains<'a> {
         places.truncate(length);
         self.done = places;
         Ok(Some((graph.nodes()[last].output, output)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that unwraps says where it failed")]
+
+    use striate_tensor::{Device, Reference, Shape, TensorType, ops::Conv2d};
+
+    use super::*;
+    use crate::{NoTensors, Run};
+
+    #[test]
+    fn a_chain_is_convolutions_that_nothing_else_reads() {
+        let device = Device::new(Reference::new());
+        let numbers = |dims: &[usize], seed: u32| {
+            let shape = Shape::new(dims).unwrap();
+            let number = |i| ((i as u32 * 37 + seed) % 19) as f32 / 19.0 - 0.5;
+            Tensor::from_vec((0..shape.count()).map(number).collect(), shape, &device).unwrap()
+        };
+        let mut graph = Graph::new();
+        let input = graph.input("x", TensorType::f32(Shape::new(&[1, 5, 5, 2]).unwrap()));
+        let mut push = |name: &str, op: Conv2d, x, weights: Tensor, residual: Option<Value>| {
+            let weights = graph.constant(weights);
+            let op = Conv2d { residual: residual.is_some(), ..op };
+            let inputs: Vec<Value> =
+                [Some(x), Some(weights), residual].into_iter().flatten().collect();
+            graph.push(name, op, &inputs).unwrap()
+        };
+        let wide =
+            |x, push: &mut dyn FnMut(&str, Conv2d, Value, Tensor, Option<Value>) -> Value| {
+                let expand = push("expand", Conv2d::default(), x, numbers(&[6, 1, 1, 2], 1), None);
+                let op = Conv2d { padding: [[1, 1]; 2], groups: 6, ..Conv2d::default() };
+                let filtered = push("depthwise", op, expand, numbers(&[6, 3, 3, 1], 2), None);
+                push("project", Conv2d::default(), filtered, numbers(&[2, 1, 1, 6], 3), Some(x))
+            };
+        let first = wide(input, &mut push);
+        // It is read as a residual too, so that it does not go on.
+        let second = wide(first, &mut push);
+        graph.output("y", second);
+        let plan = Plan::new(graph);
+        let followers: Vec<Option<usize>> = (0..6).map(|index| plan.follower(index)).collect();
+        assert_eq!(followers, [Some(1), Some(2), None, Some(4), Some(5), None]);
+
+        let x = numbers(&[1, 5, 5, 2], 4);
+        let chained = plan.run(&[&x], &NoTensors, &mut Run::default()).unwrap().values.remove(0);
+        let mut seen = 0;
+        let mut visit = |_: &Node, _: &Tensor| {
+            seen += 1;
+            Ok(())
+        };
+        let mut run = Run { visit: Some(&mut visit), ..Run::default() };
+        let alone = plan.run(&[&x], &NoTensors, &mut run).unwrap().values.remove(0);
+        assert_eq!(chained.to_vec::<f32>().unwrap(), alone.to_vec::<f32>().unwrap());
+        assert_eq!(seen, 6);
     }
 }

@@ -13,6 +13,8 @@ pub struct Plan {
     freed: Vec<Vec<Value>>,
     /// Whether each node depends on parameters, buffers and constants alone.
     fixed: Vec<bool>,
+    /// Whether anything but fixed nodes reads each value.
+    read: Vec<bool>,
     /// For each node the concatenation that its output is a part of: see [`parts`](mod@parts).
     places: Vec<Option<Place>>,
     /// For each node the one that follows it in a chain: see [`chains`](mod@chains).
@@ -40,7 +42,15 @@ impl Plan {
         let peak_bytes = peak_bytes(&graph, &freed, &fixed, &vec![None; graph.nodes().len()]);
         let places = accepted(&graph, &freed, &fixed, peak_bytes);
         let followers = chains::followers(&graph, &fixed, &places);
-        Plan { graph, freed, fixed, places, followers, peak_bytes }
+        let mut read = vec![false; graph.value_count()];
+        let nodes = graph.nodes().iter().zip(&fixed).filter(|(_, fixed)| !**fixed);
+        let inputs = nodes.flat_map(|(node, _)| node.inputs.iter().copied());
+        let outputs = graph.outputs().iter().map(|(_, value)| *value);
+        let records = graph.records().iter().map(|record| record.moments);
+        for value in inputs.chain(outputs).chain(records) {
+            read[value.index()] = true;
+        }
+        Plan { graph, freed, fixed, read, places, followers, peak_bytes }
     }
 
     /// The graph.
@@ -64,6 +74,11 @@ impl Plan {
     /// The concatenation that the output of a node is a part of, where devices that can write it there may.
     pub(crate) fn place(&self, node: usize) -> Option<Place> {
         self.places.get(node).copied().flatten()
+    }
+
+    /// Whether anything but nodes that are [fixed](Plan::is_fixed) reads a value.
+    pub(crate) fn is_read(&self, value: Value) -> bool {
+        self.read.get(value.index()).copied().unwrap_or(false)
     }
 
     /// The node that follows in a chain, which devices that do so may execute together.

@@ -182,7 +182,7 @@ impl Plan {
             return Ok(kept);
         }
         no_grad(|| {
-            let mut values = self.bound(bind)?;
+            let mut values = self.bound(bind, false)?;
             for (place, node) in nodes.iter().enumerate() {
                 if self.is_fixed(place) {
                     values[node.output.index()] = Some(execute(node, &values, &[])?);
@@ -224,15 +224,15 @@ impl Plan {
         if let Some(limit) = run.memory_limit.filter(|&limit| limit < self.peak_bytes()) {
             return Err(Error::Memory { needed: self.peak_bytes(), limit });
         }
-        let mut values = self.bound(bind)?;
+        let mut values = self.bound(bind, run.prepared.is_some())?;
         for (input, (_, value)) in inputs.iter().zip(graph.inputs()) {
             values[value.index()] = Some((*input).clone());
         }
         Ok(values)
     }
 
-    /// Parameters, buffers and constants.
-    fn bound(&self, bind: &dyn Bind) -> Result<Vec<Option<Tensor>>> {
+    /// Parameters, buffers and constants; where fixed nodes are `prepared`, those that other nodes read.
+    fn bound(&self, bind: &dyn Bind, prepared: bool) -> Result<Vec<Option<Tensor>>> {
         let graph = self.graph();
         let given = |what, index, value: Value, tensor: Option<&Tensor>| {
             let expected = *graph.ty(value);
@@ -245,6 +245,7 @@ impl Plan {
             }
         };
         let bound = graph.values().map(|value| match graph.source(value) {
+            _ if prepared && !self.is_read(value) => Ok(None),
             Source::Parameter(id) => given("parameter", id.0, value, bind.parameter(*id)),
             Source::Buffer(id) => given("buffer", id.0, value, bind.buffer(*id)),
             Source::Constant(tensor) => Ok(Some(tensor.clone())),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use serde_json::{Value, json};
 use striate::tensor::{
-    Backend, Buffer, Cost, Device, DeviceInfo, HostTensor, HostValues, Op, Operand, Pending,
+    Backend, Buffer, Cost, Device, DeviceInfo, HostTensor, HostValues, Op, Operand, Part, Pending,
     Result as TensorResult, SharedBytes, Target, TensorType,
 };
 
@@ -138,6 +138,26 @@ impl Backend for Traced {
         self.note(op, types(inputs), Some(output), || {
             self.inner.backend().execute(op, inputs, output)
         })
+    }
+
+    fn allocate(&self, ty: &TensorType) -> TensorResult<Buffer> {
+        self.inner.backend().allocate(ty)
+    }
+
+    fn execute_part(
+        &self,
+        op: &Op,
+        inputs: &[Operand<'_>],
+        output: &TensorType,
+        part: Part<'_>,
+    ) -> TensorResult<()> {
+        self.note(op, types(inputs), Some(output), || {
+            self.inner.backend().execute_part(op, inputs, output, part)
+        })
+    }
+
+    fn supports_part(&self, op: &Op, inputs: &[TensorType], output: &TensorType) -> bool {
+        self.inner.backend().supports_part(op, inputs, output)
     }
 
     fn execute_in_place(

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use super::{execute, execute_in_place};
 use crate::{
-    Backend, Buffer, BufferData, DeviceInfo, DeviceKind, Error, HostTensor, HostValues, Op,
+    Backend, Buffer, BufferData, DeviceInfo, DeviceKind, Error, HostTensor, HostValues, Link, Op,
     Operand, Part, Pending, Result, Target, TensorType,
 };
 
@@ -129,6 +129,11 @@ impl Backend for Reference {
 
     fn supports_part(&self, _: &Op, _: &[TensorType], _: &TensorType) -> bool {
         true
+    }
+
+    /// All of them, one by one: so that whatever makes chains is tested where bits are compared.
+    fn chain_length(&self, _: &TensorType, links: &[Link<'_>]) -> usize {
+        links.len()
     }
 
     fn supports(&self, _: &Op, _: &[TensorType]) -> bool {

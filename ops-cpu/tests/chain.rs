@@ -1,0 +1,188 @@
+//! Chains of convolutions in one pass over rows: the same bits as one by one, at every level and on several
+//! numbers of threads.
+
+#![allow(clippy::unwrap_used, reason = "a test that unwraps says where it failed")]
+
+use proptest::prelude::*;
+use striate_ops_cpu::{Cpu, Level};
+use striate_tensor::ops::{Activation, Conv2d};
+use striate_tensor::{
+    Buffer, Device, Link, Op, Operand, RandomKey, Shape, Tensor, TensorType, execute_each,
+};
+
+/// An inverted residual block, or a part of one.
+#[derive(Clone, Debug)]
+struct Block {
+    x: [usize; 4],
+    /// Channels of the depthwise convolution, where an expansion makes them of those of `x`.
+    expanded: Option<usize>,
+    kernel: [usize; 2],
+    stride: [usize; 2],
+    padding: [[usize; 2]; 2],
+    projected: Option<usize>,
+    bias: bool,
+    residual: bool,
+    activation: Activation,
+}
+
+/// A convolution and its operands after the first.
+type Step = (Op, Vec<Tensor>, TensorType);
+
+impl Block {
+    fn steps(&self, device: &Device) -> (Tensor, Vec<Step>) {
+        let normal = |dims: &[usize], stream| {
+            Tensor::normal(dims, 0.0, 1.0, RandomKey::new(23, stream), device).unwrap()
+        };
+        let x = normal(&self.x, 0);
+        let mut steps: Vec<Step> = Vec::new();
+        let mut ty = *x.ty();
+        let mut step = |op: Conv2d, weights: [usize; 4], residual: bool| {
+            let op = Conv2d { bias: self.bias, residual, activation: self.activation, ..op };
+            let stream = 10 * steps.len() as u64;
+            let mut others = vec![normal(&weights, stream + 1)];
+            if self.bias {
+                others.push(normal(&weights[..1], stream + 2));
+            }
+            let alone = Op::from(Conv2d { residual: false, ..op });
+            let types: Vec<TensorType> =
+                std::iter::once(ty).chain(others.iter().map(|x| *x.ty())).collect();
+            ty = alone.output(&types).unwrap();
+            if residual {
+                others.push(normal(ty.shape.dims(), stream + 3));
+            }
+            steps.push((op.into(), others, ty));
+        };
+        let [.., channels] = self.x;
+        let last = self.projected.is_none();
+        if let Some(expanded) = self.expanded {
+            step(Conv2d::default(), [expanded, 1, 1, channels], false);
+        }
+        let channels = self.expanded.unwrap_or(channels);
+        let (stride, padding) = (self.stride, self.padding);
+        let filter = Conv2d { stride, padding, groups: channels, ..Conv2d::default() };
+        step(filter, [channels, self.kernel[0], self.kernel[1], 1], self.residual && last);
+        if let Some(projected) = self.projected {
+            step(Conv2d::default(), [projected, 1, 1, channels], self.residual);
+        }
+        (x, steps)
+    }
+
+    /// The bits of the output: as a chain, and one by one.
+    fn run(&self, device: &Device, alter: impl Fn(&mut Vec<Step>)) -> [Vec<u32>; 2] {
+        let (x, mut steps) = self.steps(device);
+        alter(&mut steps);
+        let links: Vec<Link<'_>> = steps.iter().map(link).collect();
+        let x = Operand { buffer: x.buffer(), ty: x.ty() };
+        let bits = |buffer: Buffer| -> Vec<u32> {
+            let ty = &steps.last().unwrap().2;
+            let host = device.backend().download(&buffer, ty).unwrap().wait().unwrap();
+            host.values()
+                .bytes()
+                .chunks_exact(4)
+                .map(|b| u32::from_le_bytes(b.try_into().unwrap()))
+                .collect()
+        };
+        let chained = device.backend().execute_chain(&x, &links).unwrap();
+        [bits(chained), bits(execute_each(device.backend(), &x, &links).unwrap())]
+    }
+}
+
+fn link((op, others, output): &Step) -> Link<'_> {
+    let others = others.iter().map(|x| Operand { buffer: x.buffer(), ty: x.ty() }).collect();
+    Link { op, others, output }
+}
+
+fn blocks() -> impl Strategy<Value = Block> {
+    let image = [1..=2usize, 1..=20, 1..=20, 1..=40];
+    let axis = || (1..=5usize, 1..=3usize, [0..=2usize, 0..=2]);
+    let channels = (prop::option::of(16..=70usize), prop::option::of(1..=40usize));
+    let activation = prop::sample::select(vec![
+        Activation::None,
+        Activation::Relu,
+        Activation::Clamp { min: -0.5, max: 6.0 },
+        Activation::Silu,
+    ]);
+    let parts = (image, [axis(), axis()], channels, any::<[bool; 2]>(), activation);
+    parts.prop_filter_map("a kernel on the image, and channels for a vector", |parts| {
+        let (x, [rows, cols], (expanded, projected), [bias, residual], activation) = parts;
+        let fits = |extent: usize, (kernel, _, padding): (usize, usize, [usize; 2])| {
+            extent + padding[0] + padding[1] >= kernel
+        };
+        let is_depthwise = expanded.is_some() || x[3] >= 16;
+        let block = Block {
+            x,
+            expanded,
+            kernel: [rows.0, cols.0],
+            stride: [rows.1, cols.1],
+            padding: [rows.2, cols.2],
+            projected,
+            bias,
+            residual,
+            activation,
+        };
+        (is_depthwise && fits(x[1], rows) && fits(x[2], cols)).then_some(block)
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_chain_has_the_bits_of_its_convolutions(block in blocks()) {
+        for level in Level::available() {
+            for threads in [1, 3] {
+                let device = Device::new(Cpu::with_level(Some(threads), level).unwrap());
+                let [chained, each] = block.run(&device, |_| ());
+                prop_assert_eq!(chained, each, "{} with {} threads", level, threads);
+            }
+        }
+    }
+}
+
+fn mobile(image: usize) -> Block {
+    Block {
+        x: [1, image, image, 16],
+        expanded: Some(96),
+        kernel: [3, 3],
+        stride: [2, 2],
+        padding: [[1, 1]; 2],
+        projected: Some(24),
+        bias: true,
+        residual: false,
+        activation: Activation::Relu,
+    }
+}
+
+#[test]
+fn the_blocks_of_large_images_are_chains() {
+    let device = Device::new(Cpu::new(Some(1)).unwrap());
+    let length = |block: Block| {
+        let (x, steps) = block.steps(&device);
+        let links: Vec<Link<'_>> = steps.iter().map(link).collect();
+        device.backend().chain_length(x.ty(), &links)
+    };
+    assert_eq!(length(mobile(112)), 3);
+    assert_eq!(length(Block { projected: None, ..mobile(112) }), 2);
+    assert_eq!(length(Block { expanded: None, x: [1, 112, 112, 32], ..mobile(112) }), 2);
+    assert_eq!(
+        length(Block { expanded: None, projected: None, x: [1, 112, 112, 32], ..mobile(112) }),
+        0
+    );
+    assert_eq!(length(mobile(28)), 0, "what is between stays in a cache");
+}
+
+/// Padding is left out of the sums of the depthwise kernel, which a NaN would show: such weights go the
+/// general way, alone and in a chain.
+#[test]
+fn weights_that_are_not_finite_are_no_chain() {
+    let device = Device::new(Cpu::new(Some(2)).unwrap());
+    let [chained, each] = mobile(9).run(&device, |steps| {
+        let weights = steps[1].1[0].clone();
+        let mut values: Vec<f32> = weights.to_vec().unwrap();
+        values[4] = f32::INFINITY;
+        let shape = Shape::new(weights.dims()).unwrap();
+        steps[1].1[0] = Tensor::from_vec(values, shape, &device).unwrap();
+    });
+    assert_eq!(chained, each);
+    assert!(chained.iter().any(|&bits| f32::from_bits(bits).is_nan()));
+}
