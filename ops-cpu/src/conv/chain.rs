@@ -59,7 +59,8 @@ impl<'a> Convolution<'a> {
 
     /// One whose windows have no holes, so that rows come and go in their order.
     fn is_depthwise(&self, level: Level) -> bool {
-        depthwise::takes(level, self.op, &self.e) && self.op.dilation == [1, 1]
+        let takes = [depthwise::takes, depthwise::takes_groups];
+        takes.iter().any(|takes| takes(level, self.op, &self.e)) && self.op.dilation == [1, 1]
     }
 }
 

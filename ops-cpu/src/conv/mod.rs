@@ -77,7 +77,8 @@ pub(crate) fn writes_parts(
     output: &TensorType,
 ) -> bool {
     let extents = Extents::of("conv2d", &inputs[0], &inputs[1], output);
-    !op.residual && extents.is_ok_and(|e| !depthwise::takes(level, op, &e))
+    let filtered = |e| depthwise::takes(level, op, &e) || depthwise::takes_groups(level, op, &e);
+    !op.residual && extents.is_ok_and(|e| !filtered(e))
 }
 
 /// Executes a convolution in f32 whose output is a part of a wider tensor.
@@ -146,7 +147,7 @@ fn execute(
     weights: &Operand<'_>,
     added: Added<'_>,
 ) -> Result<Memory> {
-    if depthwise::takes(cx.level, op, e) {
+    if depthwise::takes(cx.level, op, e) || depthwise::takes_groups(cx.level, op, e) {
         let bias = added.bias.map(|bias| cx.widen(bias)).transpose()?;
         let added = [bias.as_ref().map(|bias| bias.slice()), added.residual];
         if let Some(y) = depthwise::conv2d(cx, op, e, x, weights, added)? {
@@ -229,6 +230,9 @@ fn form(level: Level, op: &Conv2d, e: &Extents) -> Option<winograd::Form> {
 fn name(level: Level, op: &Conv2d, e: &Extents) -> String {
     if depthwise::takes(level, op, e) {
         return depthwise::NAME.into();
+    }
+    if depthwise::takes_groups(level, op, e) {
+        return depthwise::GROUPS_NAME.into();
     }
     match form(level, op, e) {
         Some(form) => form.name(op, e),

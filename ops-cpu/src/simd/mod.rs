@@ -44,6 +44,9 @@ const INVERSE_THREE_QUARTERS: u32 = 0x6f14_8e50;
 #[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
 const MODERATE: [f32; 2] = [1.0 / (1u64 << 40) as f32, (1u64 << 40) as f32];
 
+/// Lanes of the widest vectors.
+pub(crate) const MOST_LANES: usize = 16;
+
 /// Bytes of a line of the caches.
 pub(crate) const LINE_BYTES: usize = 64;
 
@@ -75,6 +78,18 @@ pub trait Simd: sealed::Sealed + Copy + Send + Sync + 'static {
     /// # Safety
     /// They must be writable; no alignment is asked.
     unsafe fn store(self, to: *mut f32, v: Self::V);
+    /// The lanes that `indices` name, as many as `LANES`, each below that.
+    #[inline(always)]
+    fn permute(self, v: Self::V, indices: &[u32; MOST_LANES]) -> Self::V {
+        let mut lanes = [0.0; MOST_LANES];
+        debug_assert!(Self::LANES <= MOST_LANES);
+        // SAFETY: a vector fits into as many lanes.
+        unsafe {
+            self.store(lanes.as_mut_ptr(), v);
+            let permuted = indices.map(|index| lanes[index as usize % MOST_LANES]);
+            self.load(permuted.as_ptr())
+        }
+    }
     /// Asks for the cache line at an address, which need not be readable.
     #[inline(always)]
     fn prefetch(self, _: *const f32) {}

@@ -7,7 +7,7 @@ use std::arch::x86_64::*;
 
 use half::f16;
 
-use super::{INVERSE_THREE_QUARTERS, Kernel, MODERATE, Simd};
+use super::{INVERSE_THREE_QUARTERS, Kernel, MODERATE, MOST_LANES, Simd};
 
 /// AVX2, FMA and F16C: 8 floats. Made only where they were detected.
 #[derive(Clone, Copy, Debug)]
@@ -78,6 +78,12 @@ impl Simd for Avx2 {
     unsafe fn store(self, to: *mut f32, v: __m256) {
         // SAFETY: see above.
         unsafe { _mm256_storeu_ps(to, v) }
+    }
+
+    #[inline(always)]
+    fn permute(self, v: __m256, indices: &[u32; MOST_LANES]) -> __m256 {
+        // SAFETY: see above; the indices are more than are read.
+        unsafe { _mm256_permutevar8x32_ps(v, _mm256_loadu_si256(indices.as_ptr().cast())) }
     }
 
     #[inline(always)]
@@ -251,6 +257,12 @@ impl Simd for Avx512 {
     unsafe fn store(self, to: *mut f32, v: __m512) {
         // SAFETY: see above.
         unsafe { _mm512_storeu_ps(to, v) }
+    }
+
+    #[inline(always)]
+    fn permute(self, v: __m512, indices: &[u32; MOST_LANES]) -> __m512 {
+        // SAFETY: see above; the indices are as many as are read.
+        unsafe { _mm512_permutexvar_ps(_mm512_loadu_si512(indices.as_ptr().cast()), v) }
     }
 
     #[inline(always)]

@@ -1,5 +1,5 @@
 //! Depthwise convolution: as many groups as channels and outputs, so that each channel is filtered by
-//! itself.
+//! itself; and convolutions of groups so small that a vector holds several.
 //!
 //! There is nothing to multiply as matrices: a vector holds channels side by side, and every pixel under
 //! the kernel is read, multiplied and added. A task takes some rows of the output, a block of channels
@@ -8,6 +8,7 @@
 //! take the general way.
 
 mod axis;
+mod groups;
 mod row;
 mod weight_grad;
 
@@ -20,7 +21,7 @@ use super::Extents;
 use crate::buffer::{PackKey, floats, own};
 use crate::context::Context;
 use crate::memory::Memory;
-use crate::simd::Level;
+use crate::simd::{Instructions, Level};
 use axis::Axis;
 use row::Row;
 pub(super) use weight_grad::weight_grad;
@@ -37,6 +38,25 @@ const PART_PRODUCTS: usize = 1 << 17;
 /// Whether a convolution is done here: one channel for each output, and enough of them for a vector.
 pub(super) fn takes(level: Level, op: &Conv2d, e: &Extents) -> bool {
     op.groups == e.channels && e.out == e.channels && e.channels >= level.lanes()
+}
+
+/// What people see of groups that share a vector.
+pub(super) const GROUPS_NAME: &str = "groups in a vector";
+
+/// Whether a convolution of groups is done here, with several in a vector: as many outputs as channels, a
+/// few of them in a group, and instructions that permute a vector at once.
+pub(super) fn takes_groups(level: Level, op: &Conv2d, e: &Extents) -> bool {
+    let permutes = match level.instructions() {
+        #[cfg(target_arch = "x86_64")]
+        Instructions::Avx2 | Instructions::Avx512 => true,
+        _ => false,
+    };
+    let channels = e.channels.checked_div(op.groups).unwrap_or(0);
+    permutes
+        && e.out == e.channels
+        && [2, 4, 8].contains(&channels)
+        && channels < level.lanes()
+        && e.channels >= level.lanes()
 }
 
 /// A block of channels. Where they are no whole vectors, the last block is a vector that reaches back
@@ -67,17 +87,22 @@ fn padded(channels: usize, lanes: usize) -> usize {
     channels.next_multiple_of(lanes)
 }
 
-/// The weights in blocks of channels, `[blocks][taps][channels of the block]`, and at the end 1 where
-/// all are finite, 0 where not. They are kept with their buffer.
-fn packed_weights(cx: &Context, e: &Extents, weights: &Operand<'_>) -> Result<Arc<Memory>> {
-    let (taps, lanes) = (e.kernel[0] * e.kernel[1], cx.level.lanes());
+/// The weights in blocks of channels, `[blocks][taps][channels of a group][channels of the block]`, and at
+/// the end 1 where all are finite, 0 where not. They are kept with their buffer.
+fn packed_weights(
+    cx: &Context,
+    e: &Extents,
+    group: usize,
+    weights: &Operand<'_>,
+) -> Result<Arc<Memory>> {
+    let (taps, lanes) = (e.kernel[0] * e.kernel[1] * group, cx.level.lanes());
     let key = PackKey {
         winograd: false,
         turned: false,
         depthwise: true,
         depth: taps,
         outputs: e.channels,
-        groups: e.channels,
+        groups: e.channels / group,
         panel: BLOCK_CHANNELS,
     };
     own(weights.buffer)?.packed(key, || {
@@ -131,7 +156,7 @@ pub(super) fn input_grad(
         )
     };
     let axes = [along(0, e.rows, e.out_rows), along(1, e.cols, e.out_cols)];
-    let filter = Filter::of_axes(cx, e, axes, weights, bias, Activation::None)?;
+    let filter = Filter::of_axes(cx, e, axes, 1, weights, bias, Activation::None)?;
     filter.map(|filter| filter.images(cx, e.n, dy, None)).transpose()
 }
 
@@ -141,6 +166,8 @@ pub(super) struct Filter<'a> {
     cols: Axis,
     kernel: [usize; 2],
     channels: usize,
+    /// Channels that an output sees.
+    group: usize,
     packed: Arc<Memory>,
     bias: Option<&'a [f32]>,
     activation: Activation,
@@ -163,21 +190,32 @@ impl<'a> Filter<'a> {
             )
         };
         let axes = [along(0, e.out_rows, e.rows), along(1, e.out_cols, e.cols)];
-        Self::of_axes(cx, e, axes, weights, bias, op.activation)
+        let group = e.channels / op.groups;
+        Self::of_axes(cx, e, axes, group, weights, bias, op.activation)
     }
 
     fn of_axes(
         cx: &Context,
         e: &Extents,
         [rows, cols]: [Axis; 2],
+        group: usize,
         weights: &Operand<'_>,
         bias: Option<&'a [f32]>,
         activation: Activation,
     ) -> Result<Option<Self>> {
-        let packed = packed_weights(cx, e, weights)?;
+        let packed = packed_weights(cx, e, group, weights)?;
         let is_finite = packed.slice::<f32>().last() == Some(&1.0);
         let (kernel, channels) = (e.kernel, e.channels);
-        Ok(is_finite.then_some(Filter { rows, cols, kernel, channels, packed, bias, activation }))
+        Ok(is_finite.then_some(Filter {
+            rows,
+            cols,
+            kernel,
+            channels,
+            group,
+            packed,
+            bias,
+            activation,
+        }))
     }
 
     /// Floats of a row that is read, and of one that is written.
@@ -199,21 +237,20 @@ impl<'a> Filter<'a> {
         to: &mut [f32],
         residual: Option<&[f32]>,
     ) {
-        let Filter { cols, kernel, channels, packed, bias, activation, .. } = self;
-        let (kernel, channels, bias, activation) = (*kernel, *channels, *bias, *activation);
-        let weights = packed.slice();
-        level.run(Row {
+        let row = Row {
             from,
             to,
             rows,
-            cols,
-            kernel,
-            channels,
-            weights,
-            bias,
+            cols: &self.cols,
+            kernel: self.kernel,
+            channels: self.channels,
+            group: self.group,
+            weights: self.packed.slice(),
+            bias: self.bias,
             residual,
-            activation,
-        });
+            activation: self.activation,
+        };
+        level.run(row);
     }
 
     /// Writes `[n, rows.count, cols.count, channels]` from `[n, rows.extent, cols.extent, channels]`.
@@ -231,7 +268,8 @@ impl<'a> Filter<'a> {
             return Ok(y);
         }
         // The partition: a function of the shape alone.
-        let part = (PART_PRODUCTS / (line * self.kernel[0] * self.kernel[1])).max(1);
+        let products = line * self.kernel[0] * self.kernel[1] * self.group;
+        let part = (PART_PRODUCTS / products.max(1)).max(1);
         cx.threads.for_each_part(y.slice_mut::<f32>(), part * line, |index, y| {
             let mut sources = Vec::with_capacity(self.kernel[0]);
             for (row, to) in (index * part..).zip(y.chunks_exact_mut(line)) {

@@ -23,6 +23,8 @@ pub(super) struct Row<'a> {
     pub(super) cols: &'a Axis,
     pub(super) kernel: [usize; 2],
     pub(super) channels: usize,
+    /// Channels that an output sees.
+    pub(super) group: usize,
     /// In blocks of channels.
     pub(super) weights: &'a [f32],
     pub(super) bias: Option<&'a [f32]>,
@@ -35,7 +37,7 @@ impl Kernel for Row<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
+    fn run<S: Simd>(mut self, simd: S) {
         let Row { cols, channels, kernel, .. } = self;
         let taps = kernel[0] * kernel[1];
         // What the pointers below rely on: rows inside what is read, whole blocks of weights, and rows
@@ -48,9 +50,26 @@ impl Kernel for Row<'_> {
                 .all(|&(base, tap)| { base + line <= self.from.len() && tap < kernel[0] })
         );
         assert!(cols.phases.iter().flatten().all(|tap| tap.tap < kernel[1]));
-        assert!(self.weights.len() >= taps * channels.next_multiple_of(S::LANES));
+        assert!(self.weights.len() >= taps * self.group * channels.next_multiple_of(S::LANES));
         assert!(self.bias.is_none_or(|bias| bias.len() == channels));
         assert!(self.residual.is_none_or(|residual| residual.len() == self.to.len()));
+        match self.group {
+            1 => self.channels(simd),
+            2 => self.groups::<S, 2>(simd),
+            4 => self.groups::<S, 4>(simd),
+            _ => self.groups::<S, 8>(simd),
+        }
+        let (_, after) = InRegisters::split(self.activation);
+        activate(after, self.to);
+    }
+}
+
+impl Row<'_> {
+    /// Each channel by itself.
+    #[inline(always)]
+    fn channels<S: Simd>(&mut self, simd: S) {
+        let Row { cols, channels, kernel, .. } = *self;
+        let taps = kernel[0] * kernel[1];
         let to = self.to.as_mut_ptr();
         for block in blocks(channels, S::LANES) {
             let width = block.vectors * S::LANES;
@@ -115,22 +134,20 @@ impl Kernel for Row<'_> {
                 }
             }
         }
-        let (_, after) = InRegisters::split(self.activation);
-        activate(after, self.to);
     }
 }
 
 /// Places of a phase from `b` on, and channels.
 #[derive(Clone, Copy)]
-struct Place<'a> {
-    taps: &'a [Tap],
-    b: usize,
-    phase: usize,
-    channel: usize,
+pub(super) struct Place<'a> {
+    pub(super) taps: &'a [Tap],
+    pub(super) b: usize,
+    pub(super) phase: usize,
+    pub(super) channel: usize,
     /// Of the first tap of the kernel.
-    weights: *const f32,
-    /// Weights from one tap to the next.
-    width: usize,
+    pub(super) weights: *const f32,
+    /// Weights from one tap, or one channel of a group, to the next.
+    pub(super) width: usize,
 }
 
 impl Row<'_> {
@@ -146,8 +163,8 @@ impl Row<'_> {
         place: Place<'_>,
         to: *mut f32,
     ) -> usize {
-        let Place { taps, b, phase, channel, weights, width } = place;
-        let (step, phases) = (self.cols.step * self.channels, self.cols.phases.len());
+        let Place { taps, b, channel, weights, width, .. } = place;
+        let step = self.cols.step * self.channels;
         let start = |v: usize| match self.bias {
             // SAFETY: the channels are inside the pixels, of which there are biases.
             Some(bias) => unsafe { simd.load(bias.as_ptr().add(channel + v * S::LANES)) },
@@ -174,6 +191,25 @@ impl Row<'_> {
                 }
             }
         }
+        // SAFETY: as the caller vouches.
+        unsafe { self.finish(simd, place, &sums, to) };
+        VECTORS
+    }
+
+    /// Writes the sums of places side by side, with residual and activation.
+    ///
+    /// # Safety
+    /// The places and channels must be inside the row, and `to` the row that is written.
+    #[inline(always)]
+    pub(super) unsafe fn finish<S: Simd, const COLS: usize, const VECTORS: usize>(
+        &self,
+        simd: S,
+        place: Place<'_>,
+        sums: &[[S::V; VECTORS]; COLS],
+        to: *mut f32,
+    ) {
+        let Place { b, phase, channel, .. } = place;
+        let phases = self.cols.phases.len();
         let (in_registers, _) = InRegisters::split(self.activation);
         for (col, sums) in sums.iter().enumerate() {
             for (v, &sum) in sums.iter().enumerate() {
@@ -188,6 +224,5 @@ impl Row<'_> {
                 }
             }
         }
-        VECTORS
     }
 }
