@@ -72,28 +72,34 @@ impl Tile {
         // SAFETY: all accesses are inside what the caller vouches for.
         unsafe {
             // `products` stays in registers, since nothing but loops of known length touches it. Tiles at
-            // the edges of the output, which are less than whole, go through `sums` in memory.
-            let mut sums = [[simd.splat(0.0); VECTORS]; ROWS];
+            // the edges of the output, which are less than whole, go through other arrays, in memory.
+            let mut products = [[simd.splat(0.0); VECTORS]; ROWS];
             match start {
                 Start::Zero => {}
                 Start::Bias(bias) => {
                     for j in 0..VECTORS {
                         let bias = simd.load(bias.add(j * S::LANES));
-                        for row in &mut sums {
+                        for row in &mut products {
                             row[j] = bias;
                         }
                     }
                 }
                 Start::Output if is_whole => {
-                    for (i, row) in sums.iter_mut().enumerate() {
+                    for (i, row) in products.iter_mut().enumerate() {
                         for (j, sum) in row.iter_mut().enumerate() {
                             *sum = simd.load(output.add(i * pitch + j * S::LANES));
                         }
                     }
                 }
-                Start::Output => sums = self.read_part(simd, m, tail),
+                Start::Output => {
+                    let part = self.read_part::<S, ROWS, VECTORS>(simd, m, tail);
+                    for (row, part) in products.iter_mut().zip(&part) {
+                        for (sum, &part) in row.iter_mut().zip(part) {
+                            *sum = part;
+                        }
+                    }
+                }
             }
-            let mut products = sums;
             for tap in 0..rows.taps {
                 let under_tap = rows.pointers.add(tap * rows.rows);
                 let mut left = [std::ptr::null::<f32>(); ROWS];
@@ -117,7 +123,7 @@ impl Tile {
                 }
             }
             if !is_whole {
-                sums = products;
+                let sums = products;
                 return self.write_part(simd, &sums, m, tail);
             }
             if !self.residual.is_null() {
