@@ -12,7 +12,7 @@ use striate_tensor::ops::Algorithm;
 use striate_tensor::{DType, RandomKey, Tensor, TensorType, autograd};
 
 use super::Network;
-use super::plans::{Key, Ready};
+use super::plans::{EachLayer, Key, Ready};
 use crate::layers::{BatchMoments, Context};
 use crate::lower::{Wanted, lower};
 use crate::{Error, LayerKind, LayerSpec, Result};
@@ -248,22 +248,28 @@ impl Network {
     ) -> Result<Tensor> {
         self.check_input(x)?;
         // Before any pass: what passes join has no value of its own.
-        let dtypes = |id: ParameterId| self.dtype(id);
-        let nodes = self.all();
-        let shapes = Some(&self.shapes[..]);
-        let wanted =
-            Wanted { nodes, input: *x.ty(), training: false, dtypes: &dtypes, all: false, shapes };
-        let lowered = lower(&self.spec, &wanted, Some(&self.layout))?;
-        let mut layers: BTreeMap<Value, Vec<usize>> = BTreeMap::new();
-        let needed = lowered.values.iter().zip(&lowered.needed).enumerate();
-        for (layer, (value, _)) in needed.filter(|(_, (_, needed))| **needed) {
-            layers.entry(*value).or_default().push(layer);
-        }
+        let each = self.plans.each_layer(x.ty(), || {
+            let dtypes = |id: ParameterId| self.dtype(id);
+            let nodes = self.all();
+            let shapes = Some(&self.shapes[..]);
+            let (training, all) = (false, false);
+            let wanted = Wanted { nodes, input: *x.ty(), training, dtypes: &dtypes, all, shapes };
+            let mut lowered = lower(&self.spec, &wanted, Some(&self.layout))?;
+            if self.algorithm != Algorithm::Auto {
+                lowered.graph.set_algorithm(self.algorithm);
+            }
+            let order = (0..lowered.values.len()).filter(|&layer| lowered.needed[layer]).collect();
+            let mut layers: BTreeMap<Value, Vec<usize>> = BTreeMap::new();
+            for &layer in &order as &Vec<usize> {
+                layers.entry(lowered.values[layer]).or_default().push(layer);
+            }
+            Ok::<_, Error>(EachLayer { plan: Plan::new(lowered.graph), layers, order })
+        })?;
         // A layer that passes on what it sees has its output before the layers between have theirs.
         let mut early = BTreeMap::new();
-        let mut order = (0..lowered.values.len()).filter(|&layer| lowered.needed[layer]).peekable();
+        let mut order = each.order.iter().copied().peekable();
         let mut show = |value: Value, tensor: &Tensor| -> striate_graph::Result<()> {
-            let known = layers.get(&value).into_iter().flatten();
+            let known = each.layers.get(&value).into_iter().flatten();
             early.extend(known.map(|layer| (*layer, tensor.clone())));
             while let Some(&next) = order.peek()
                 && let Some(tensor) = early.remove(&next)
@@ -274,13 +280,12 @@ impl Network {
             }
             Ok(())
         };
-        let (_, seen) = lowered.graph.inputs()[0];
+        let (_, seen) = each.plan.graph().inputs()[0];
         let shown = show(seen, x);
-        let mut each = |node: &Node, tensor: &Tensor| show(node.output, tensor);
-        let plan = Plan::new(lowered.graph.clone());
+        let mut visit = |node: &Node, tensor: &Tensor| show(node.output, tensor);
         let outputs =
             shown.map_err(|error| Error::from_graph(&self.spec, error)).and_then(|()| {
-                self.run(&plan, x, &mut Run { visit: Some(&mut each), ..Run::default() })
+                self.run(&each.plan, x, &mut Run { visit: Some(&mut visit), ..Run::default() })
             })?;
         first(outputs)
     }
