@@ -1,6 +1,7 @@
-//! Convolutions one after the other, which a device may execute in one pass over rows: what is between them
-//! need never be in memory as a whole.
+//! Convolutions one after the other, or after a scale, which a device may execute in one pass over rows: what
+//! is between them need never be in memory as a whole.
 
+use striate_tensor::ops::{Binary, BinaryKind};
 use striate_tensor::{Op, Result, Tensor};
 
 use crate::Plan;
@@ -19,11 +20,15 @@ pub(crate) fn followers(
     let nodes = graph.nodes();
     let uses = graph.uses();
     let is_link = |node: &Node| matches!(node.op, NodeOp::Op(Op::Conv2d(_))) && !node.detached;
+    let scales = |node: &Node| {
+        let op = Binary { kind: BinaryKind::Mul };
+        matches!(&node.op, NodeOp::Op(Op::Binary(of)) if *of == op) && !node.detached
+    };
     let mut followers = vec![None; nodes.len()];
     let mut before: Option<usize> = None;
     for (index, node) in nodes.iter().enumerate().filter(|(index, _)| !fixed[*index]) {
         if let Some(before) = before
-            && is_link(&nodes[before])
+            && (is_link(&nodes[before]) || scales(&nodes[before]))
             && is_link(node)
             && places[index].is_none()
             && node.inputs.first() == Some(&nodes[before].output)

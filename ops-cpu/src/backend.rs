@@ -152,14 +152,16 @@ impl Backend for Cpu {
     }
 
     fn chain_length(&self, x: &TensorType, links: &[Link<'_>]) -> usize {
-        conv::chain::length(self.level(), x, links)
+        conv::chain::length(self.level(), x, links).max(conv::scaled::length(x, links))
     }
 
     fn execute_chain(&self, x: &Operand<'_>, links: &[Link<'_>]) -> Result<Buffer> {
-        match conv::chain::execute(&self.0, x, links)? {
-            Some(memory) => Ok(CpuBuffer::pooled(memory)),
-            None => execute_each(self, x, links),
+        for execute in [conv::chain::execute, conv::scaled::execute] {
+            if let Some(memory) = execute(&self.0, x, links)? {
+                return Ok(CpuBuffer::pooled(memory));
+            }
         }
+        execute_each(self, x, links)
     }
 
     fn supports(&self, _: &Op, _: &[TensorType]) -> bool {

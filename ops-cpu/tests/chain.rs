@@ -5,7 +5,7 @@
 
 use proptest::prelude::*;
 use striate_ops_cpu::{Cpu, Level};
-use striate_tensor::ops::{Activation, Conv2d};
+use striate_tensor::ops::{Activation, Binary, BinaryKind, Conv2d};
 use striate_tensor::{
     Buffer, Device, Link, Op, Operand, RandomKey, Shape, Tensor, TensorType, execute_each,
 };
@@ -67,24 +67,26 @@ impl Block {
         (x, steps)
     }
 
-    /// The bits of the output: as a chain, and one by one.
+    /// As [`bits_of`], with altered steps.
     fn run(&self, device: &Device, alter: impl Fn(&mut Vec<Step>)) -> [Vec<u32>; 2] {
         let (x, mut steps) = self.steps(device);
         alter(&mut steps);
-        let links: Vec<Link<'_>> = steps.iter().map(link).collect();
-        let x = Operand { buffer: x.buffer(), ty: x.ty() };
-        let bits = |buffer: Buffer| -> Vec<u32> {
-            let ty = &steps.last().unwrap().2;
-            let host = device.backend().download(&buffer, ty).unwrap().wait().unwrap();
-            host.values()
-                .bytes()
-                .chunks_exact(4)
-                .map(|b| u32::from_le_bytes(b.try_into().unwrap()))
-                .collect()
-        };
-        let chained = device.backend().execute_chain(&x, &links).unwrap();
-        [bits(chained), bits(execute_each(device.backend(), &x, &links).unwrap())]
+        bits_of(device, &x, &steps)
     }
+}
+
+/// The bits of the output: as a chain, and one by one.
+fn bits_of(device: &Device, x: &Tensor, steps: &[Step]) -> [Vec<u32>; 2] {
+    let links: Vec<Link<'_>> = steps.iter().map(link).collect();
+    let x = Operand { buffer: x.buffer(), ty: x.ty() };
+    let bits = |buffer: Buffer| -> Vec<u32> {
+        let ty = &steps.last().unwrap().2;
+        let host = device.backend().download(&buffer, ty).unwrap().wait().unwrap();
+        let words = host.values().bytes().chunks_exact(4);
+        words.map(|bytes| u32::from_le_bytes(bytes.try_into().unwrap())).collect()
+    };
+    let chained = device.backend().execute_chain(&x, &links).unwrap();
+    [bits(chained), bits(execute_each(device.backend(), &x, &links).unwrap())]
 }
 
 fn link((op, others, output): &Step) -> Link<'_> {
@@ -137,6 +139,59 @@ proptest! {
             }
         }
     }
+}
+
+/// A squeeze-and-excitation block's last steps: a scale for each channel of each image, and a projection.
+fn scaled(x: [usize; 4], out: usize, residual: bool, device: &Device) -> (Tensor, Vec<Step>) {
+    let normal = |dims: &[usize], stream| {
+        Tensor::normal(dims, 0.0, 1.0, RandomKey::new(29, stream), device).unwrap()
+    };
+    let [n, rows, cols, channels] = x;
+    let mut others = vec![normal(&[out, 1, 1, channels], 2), normal(&[out], 3)];
+    if residual {
+        others.push(normal(&[n, rows, cols, out], 4));
+    }
+    let conv = Conv2d { bias: true, residual, activation: Activation::Relu, ..Conv2d::default() };
+    let mul = Op::from(Binary { kind: BinaryKind::Mul });
+    let of = |dims: &[usize]| TensorType::f32(Shape::new(dims).unwrap());
+    let steps = vec![
+        (mul, vec![normal(&[n, 1, 1, channels], 1)], of(&x)),
+        (conv.into(), others, of(&[n, rows, cols, out])),
+    ];
+    (normal(&x, 0), steps)
+}
+
+#[test]
+fn scaled_images_that_are_projected_have_the_bits_of_both_ops() {
+    for level in Level::available() {
+        for threads in [1, 3] {
+            let device = Device::new(Cpu::with_level(Some(threads), level).unwrap());
+            for (x, out, residual) in [
+                ([1, 1, 1, 1], 1, false),
+                ([2, 5, 7, 19], 33, true),
+                ([1, 14, 14, 480], 80, true),
+                ([5, 13, 9, 40], 24, false),
+                ([40, 3, 5, 16], 50, false),
+            ] {
+                let (x, steps) = scaled(x, out, residual, &device);
+                let [chained, each] = bits_of(&device, &x, &steps);
+                assert_eq!(chained, each, "{} at {level} with {threads} threads", x.shape());
+            }
+        }
+    }
+}
+
+#[test]
+fn large_scaled_images_are_chains() {
+    let device = Device::new(Cpu::new(Some(1)).unwrap());
+    let length = |x, out| {
+        let (x, steps) = scaled(x, out, false, &device);
+        let links: Vec<Link<'_>> = steps.iter().map(link).collect();
+        device.backend().chain_length(x.ty(), &links)
+    };
+    assert_eq!(length([4, 14, 14, 480], 80), 2);
+    assert_eq!(length([16, 7, 7, 960], 160), 0, "a task would read all of too many weights");
+    assert_eq!(length([1, 14, 14, 480], 80), 0, "the image stays in a cache");
 }
 
 fn mobile(image: usize) -> Block {

@@ -28,17 +28,17 @@ const TASK_ROWS: usize = 14;
 
 /// A convolution of a chain.
 #[derive(Clone, Copy)]
-struct Convolution<'a> {
-    op: &'a Conv2d,
-    e: Extents,
-    weights: Operand<'a>,
-    bias: Option<Operand<'a>>,
-    residual: Option<Operand<'a>>,
+pub(super) struct Convolution<'a> {
+    pub(super) op: &'a Conv2d,
+    pub(super) e: Extents,
+    pub(super) weights: Operand<'a>,
+    pub(super) bias: Option<Operand<'a>>,
+    pub(super) residual: Option<Operand<'a>>,
 }
 
 impl<'a> Convolution<'a> {
     /// Of a link that reads `x`, where all is in f32 but the weights.
-    fn new(x: &TensorType, link: &Link<'a>) -> Option<Self> {
+    pub(super) fn new(x: &TensorType, link: &Link<'a>) -> Option<Self> {
         let Op::Conv2d(op) = link.op else { return None };
         let mut others = link.others.iter().copied();
         let weights = others.next()?;
@@ -51,7 +51,7 @@ impl<'a> Convolution<'a> {
         floats.then_some(Convolution { op, e, weights, bias, residual })
     }
 
-    fn is_pointwise(&self) -> bool {
+    pub(super) fn is_pointwise(&self) -> bool {
         let Conv2d { stride, padding, groups, .. } = *self.op;
         let alone = stride == [1, 1] && padding == [[0, 0]; 2] && groups == 1;
         self.e.kernel == [1, 1] && alone && self.e.channels > 0
