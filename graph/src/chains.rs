@@ -127,23 +127,21 @@ mod tests {
         };
         let mut graph = Graph::new();
         let input = graph.input("x", TensorType::f32(Shape::new(&[1, 5, 5, 2]).unwrap()));
-        let mut push = |name: &str, op: Conv2d, x, weights: Tensor, residual: Option<Value>| {
-            let weights = graph.constant(weights);
-            let op = Conv2d { residual: residual.is_some(), ..op };
-            let inputs: Vec<Value> =
-                [Some(x), Some(weights), residual].into_iter().flatten().collect();
-            graph.push(name, op, &inputs).unwrap()
-        };
-        let wide =
-            |x, push: &mut dyn FnMut(&str, Conv2d, Value, Tensor, Option<Value>) -> Value| {
-                let expand = push("expand", Conv2d::default(), x, numbers(&[6, 1, 1, 2], 1), None);
-                let op = Conv2d { padding: [[1, 1]; 2], groups: 6, ..Conv2d::default() };
-                let filtered = push("depthwise", op, expand, numbers(&[6, 3, 3, 1], 2), None);
-                push("project", Conv2d::default(), filtered, numbers(&[2, 1, 1, 6], 3), Some(x))
+        let mut block = |x: Value| {
+            let mut push = |name: &str, op: Conv2d, x, weights: Tensor, residual: Option<Value>| {
+                let weights = graph.constant(weights);
+                let op = Conv2d { residual: residual.is_some(), ..op };
+                let inputs = [Some(x), Some(weights), residual].into_iter().flatten();
+                graph.push(name, op, &inputs.collect::<Vec<Value>>()).unwrap()
             };
-        let first = wide(input, &mut push);
+            let expand = push("expand", Conv2d::default(), x, numbers(&[6, 1, 1, 2], 1), None);
+            let op = Conv2d { padding: [[1, 1]; 2], groups: 6, ..Conv2d::default() };
+            let filtered = push("depthwise", op, expand, numbers(&[6, 3, 3, 1], 2), None);
+            push("project", Conv2d::default(), filtered, numbers(&[2, 1, 1, 6], 3), Some(x))
+        };
+        let first = block(input);
         // It is read as a residual too, so that it does not go on.
-        let second = wide(first, &mut push);
+        let second = block(first);
         graph.output("y", second);
         let plan = Plan::new(graph);
         let followers: Vec<Option<usize>> = (0..6).map(|index| plan.follower(index)).collect();

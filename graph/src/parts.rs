@@ -1,6 +1,7 @@
 //! Which nodes can write their output into a concatenation, so that nothing is copied together.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use striate_tensor::{Device, Joined, Op, Result, Tensor, TensorType, ops};
 
@@ -142,14 +143,14 @@ impl<'a> Joins<'a> {
     /// The concatenation to write a part into, where the device writes such parts.
     fn begin(&mut self, root: usize, device: &Device) -> Result<Option<&mut Joined>> {
         let ty: TensorType = *self.plan.graph().ty(self.plan.graph().nodes()[root].output);
-        if !self.begun.contains_key(&root) {
-            let axis = ty.shape.rank().saturating_sub(1);
-            if !Joined::supports(device, &ops::Concatenate { axis }.into(), &[ty])? {
-                return Ok(None);
+        match self.begun.entry(root) {
+            Entry::Occupied(begun) => Ok(Some(begun.into_mut())),
+            Entry::Vacant(place) => {
+                let axis = ty.shape.rank().saturating_sub(1);
+                let supports = Joined::supports(device, &ops::Concatenate { axis }.into(), &[ty])?;
+                supports.then(|| Ok(place.insert(Joined::new(ty, device)?))).transpose()
             }
-            self.begun.insert(root, Joined::new(ty, device)?);
         }
-        Ok(self.begun.get_mut(&root))
     }
 }
 

@@ -70,8 +70,7 @@ pub(super) fn conv2d(
     merged: usize,
     x: &[f32],
     weights: &Operand<'_>,
-    added: Added<'_>,
-    place: Place<'_>,
+    (added, place): (Added<'_>, Place<'_>),
 ) -> Result<()> {
     let tile = tile_shape(cx.level);
     let groups = Groups::new(op, e, merged);

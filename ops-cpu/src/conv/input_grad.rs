@@ -226,7 +226,7 @@ fn by_winograd(
     let e = &extents;
     let mut dx = cx.pool.take(4 * e.n * e.out_rows * e.out_cols * e.out)?;
     let place = Place::whole(dx.slice_mut(), e.out);
-    winograd::conv2d(cx, form, &conv, e, dy, &kernels, [bias, None], place)?;
+    winograd::conv2d(cx, form, &conv, e, dy, &kernels, ([bias, None], place))?;
     Ok(Some(dx))
 }
 

@@ -182,12 +182,12 @@ fn execute_at(
             merged if all_finite(cx, Floats::F32(x)) => merged,
             _ => 1,
         };
-        return direct::conv2d(cx, op, e, merged, x, weights, added, place);
+        return direct::conv2d(cx, op, e, merged, x, weights, (added, place));
     };
     let kernels = winograd::Kernels::new(op, e, weights, false)?;
     let bias = added.bias.map(|bias| cx.widen(bias)).transpose()?;
     let bias = bias.as_ref().map(|bias| bias.slice());
-    winograd::conv2d(cx, form, op, e, x, &kernels, [bias, added.residual], place)
+    winograd::conv2d(cx, form, op, e, x, &kernels, ([bias, added.residual], place))
 }
 
 /// Groups of few channels that are computed as one, with zeros between them: their products alone would

@@ -98,8 +98,7 @@ pub(super) fn conv2d(
     e: &Extents,
     x: &[f32],
     kernels: &Kernels<'_>,
-    [bias, residual]: [Option<&[f32]>; 2],
-    place: Place<'_>,
+    ([bias, residual], place): ([Option<&[f32]>; 2], Place<'_>),
 ) -> Result<()> {
     let (channels, out) = (e.channels / op.groups, e.out / op.groups);
     let mut zeros = cx.pool.take(4 * channels)?;
