@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says where it failed")]
 
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 use striate_ops_cpu::{Cpu, Level};
 use striate_tensor::ops::{Activation, Binary, BinaryKind, Conv2d};
 use striate_tensor::{
@@ -127,7 +128,10 @@ fn blocks() -> impl Strategy<Value = Block> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
+        ..ProptestConfig::with_cases(60)
+    })]
 
     #[test]
     fn a_chain_has_the_bits_of_its_convolutions(block in blocks()) {
