@@ -11,7 +11,6 @@ use striate::tensor::{DType, Device};
 
 use crate::args::{Format, Global, ReadArgs};
 use crate::error::{Error, Result, chain};
-use crate::inputs;
 use crate::model;
 use crate::output::{Output, bytes, grouped};
 use crate::outputs::{Destination, Files, is_same_file};
@@ -114,7 +113,7 @@ pub(crate) fn run(args: &ConvertArgs, global: &Global, output: &mut Output) -> R
     files.check()?;
     let form = form(args, &to)?;
     let known = model::catalogue(&args.input);
-    let input = known.is_none().then(|| inputs::model_of(&args.input, &args.read));
+    let input = known.is_none().then(|| args.read.applied(model::file(&args.input)?));
     let input = input.transpose()?;
     if let Some(input) = input.as_ref().filter(|_| in_place) {
         check_in_place(args, form, &input.inspect()?)?;

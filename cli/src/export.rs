@@ -12,7 +12,6 @@ use striate::tensor::Device;
 
 use crate::args::{Format, Global, Precision, ReadArgs};
 use crate::error::{Error, Result};
-use crate::inputs;
 use crate::model;
 use crate::output::{Output, bytes, grouped};
 use crate::outputs::{Files, has_extension};
@@ -90,7 +89,7 @@ pub(crate) fn run(args: &ExportArgs, global: &Global, output: &mut Output) -> Re
             let fresh = known.spec().build(&device, Seed(global.seed.unwrap_or(1)))?;
             dtype.map_or(Ok(fresh.clone()), |dtype| fresh.cast(dtype))?
         }
-        None => inputs::model_of(&args.input, &args.read)?
+        None => (args.read.applied(model::file(&args.input)?)?)
             .read(&device, &ReadOptions::default().dtype(dtype))?,
     };
     let options = ExportOptions::new().opset(args.opset).with_mean(args.with_mean);

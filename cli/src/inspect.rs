@@ -15,7 +15,7 @@ use striate::nn::{LayerSummary, Metadata, NetworkSpec};
 
 use crate::args::{FileArgs, Format};
 use crate::error::Result;
-use crate::inputs::{self, is_stdin};
+use crate::inputs::is_stdin;
 use crate::model;
 use crate::output::{self, Output, bytes, dims, grouped};
 
@@ -110,7 +110,7 @@ pub(crate) fn run(args: &InspectArgs, output: &mut Output) -> Result<()> {
     let (spec, file) = match model::catalogue(&args.model) {
         Some(known) => (known.spec(), None),
         None => {
-            let model = args.files.applied(inputs::model(&args.model)?)?;
+            let model = args.files.applied(model::file(&args.model)?)?;
             let mut file = match model.inspect() {
                 Ok(file) => file,
                 Err(error)

@@ -1,6 +1,6 @@
 //! The model that a command works with.
 
-use std::path::Path;
+use std::path::{Component, Path};
 
 use striate::importers::{self, ModelFile, ReadOptions};
 use striate::models;
@@ -19,10 +19,34 @@ pub(crate) fn load(file: &ModelFile, dtype: Option<DType>, device: &Device) -> R
     Ok(network)
 }
 
+/// What is said of a name that means no network: those like it, and the command that lists all.
+pub(crate) fn hint(name: &str) -> String {
+    let meant = match &models::near(name)[..] {
+        [] => String::new(),
+        [one] => format!("did you mean {one}? "),
+        several => format!("did you mean one of {}? ", several.join(", ")),
+    };
+    format!("{meant}'striate bench --list' lists all names")
+}
+
 /// The network of the catalogue that a path names, where there is no such file.
 pub(crate) fn catalogue(path: &Path) -> Option<&'static models::Model> {
     let name = path.to_str().filter(|_| !path.exists())?;
     models::find(name)
+}
+
+/// A model from a file or a pipe, or pulled weights by their name, for commands that know networks by name, too.
+///
+/// # Errors
+/// As [`inputs::model`]. Of a name that means nothing, it says which networks have similar names: their user
+/// has mistyped one more often than a file.
+pub(crate) fn file(path: &Path) -> Result<ModelFile> {
+    let mut parts = path.components();
+    let is_plain = matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None));
+    match path.to_str().filter(|_| is_plain && !is_stdin(path) && !inputs::is_model(path)) {
+        Some(name) => Err(Error::message(format!("no network or file '{name}'; {}", hint(name)))),
+        None => inputs::model(path),
+    }
 }
 
 /// The layers of a network by name, out of a JSON file, or of a model file (`-` is standard input); and whether it is one of
@@ -36,9 +60,7 @@ pub(crate) fn spec(text: &str) -> Result<(NetworkSpec, bool)> {
         return Ok((inputs::model(path)?.inspect()?.spec, false));
     }
     if !path.exists() {
-        let names: Vec<_> = models::all().iter().map(|model| model.name).collect();
-        let names = names.join(", ");
-        return Err(Error::Usage(format!("no network or file '{text}'; networks: {names}")));
+        return Err(Error::Usage(format!("no network or file '{text}'; {}", hint(text))));
     }
     if has_extension(path, "json") {
         let spec: NetworkSpec = text::read_json(path, "network")?;

@@ -258,6 +258,26 @@ fn networks_are_known_by_their_names() {
     assert!(scene.striate(&bench).done().contains("conv2d/squeezenet1-1/1_1"));
 }
 
+#[test]
+fn a_mistyped_name_is_told_with_those_like_it() {
+    let scene = Scene::new();
+    let hint = "no network or file 'lenett'; did you mean lenet? 'striate bench --list' lists all";
+    scene.striate(&["inspect", "lenett"]).failed(&[hint]);
+    scene.striate(&["convert", "lenett", "x.safetensors"]).failed(&[hint]);
+    scene.striate(&["export", "lenett", "x.onnx"]).failed(&[hint]);
+    let run = scene.striate(&["bench", "lenett"]).wrong_usage();
+    let part = "'lenett' is no op, case, model or file; did you mean lenet? 'striate bench --list'";
+    assert!(run.stderr.contains(part), "{}", run.stderr);
+    let args = ["train", "--spec", "lenett", "--train-list", "x", "--working", "w.safetensors"];
+    let run = scene.striate(&args).wrong_usage();
+    assert!(run.stderr.contains(hint), "{}", run.stderr);
+    // A few, not the whole catalogue.
+    assert!(run.stderr.lines().all(|line| line.len() < 200), "{}", run.stderr);
+    // What looks like a file is one that is missing.
+    scene.striate(&["inspect", "lenett.sqlite3"]).failed(&["cannot open", "lenett.sqlite3"]);
+    scene.striate(&["inspect", "no/lenett"]).failed(&["cannot open", "no/lenett"]);
+}
+
 /// A checkpoint of PyTorch's whose network is not known: its tensors, of the state dict that is asked for.
 #[test]
 fn inspect_lists_the_tensors_of_a_checkpoint() {
