@@ -164,17 +164,11 @@ fn run_script(script: &str, folder: &Path) -> String {
     let printed = tempfile::NamedTempFile::new().unwrap();
     // Two handles that append do not write over each other.
     let append = || std::fs::OpenOptions::new().append(true).open(printed.path()).unwrap();
-    let status = Command::new("bash")
+    let status = common::isolated(&mut Command::new("bash"), folder)
         .arg("-c")
         .arg(script)
-        .current_dir(folder)
         .env("PATH", path.unwrap())
-        .env("HOME", folder)
-        .env("XDG_CACHE_HOME", folder.join("cache"))
-        .env("RAYON_NUM_THREADS", "2")
         .env("COLUMNS", "100")
-        .env_remove("RUST_LOG")
-        .env_remove("STRIATE_CACHE")
         .stdin(Stdio::null())
         .stdout(append())
         .stderr(append())
