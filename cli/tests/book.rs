@@ -21,7 +21,7 @@ const BLOCKS: &[(&str, usize)] = &[
     ("rust", 25),
     ("rust,ignore", 2),
     ("rust,no_run", 2),
-    ("sh", 60),
+    ("sh", 61),
     ("sh,gpu", 4),
     ("sh,install", 2),
     ("sh,long", 5),
