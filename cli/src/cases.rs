@@ -10,6 +10,7 @@ use striate::tensor::ops::*;
 use striate::tensor::{DType, RandomKey, Shape, TensorType};
 
 use crate::error::{Error, Result};
+use crate::model;
 
 /// The networks whose cases are meant where only an op is named.
 pub(crate) const USUAL_MODELS: [&str; 3] = ["alexnet", "mattnet", "vgg-d"];
@@ -101,10 +102,7 @@ pub(crate) fn find(name: &str, batch: usize, dtype: DType) -> Result<Vec<OpCase>
 
 /// What is wrong with a name that means none of them, nor a model or a file.
 pub(crate) fn unknown(name: &str) -> Error {
-    let models = models::by_name(name).err().map(|e| e.to_string()).unwrap_or_default();
-    Error::Usage(format!(
-        "'{name}' is no op, case, model or file ({models}); see 'striate bench --list'"
-    ))
+    Error::Usage(format!("'{name}' is no op, case, model or file; {}", model::hint(name)))
 }
 
 /// A case for each op of a network's graph: convolutions by block (a pooling ends one) and number in it,

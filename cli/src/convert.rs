@@ -6,13 +6,11 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 use striate::DeviceByName;
 use striate::importers::{self, Inspection, WriteOptions};
-use striate::nn::Seed;
 use striate::tensor::{DType, Device};
 
 use crate::args::{Format, Global, ReadArgs};
 use crate::error::{Error, Result, chain};
-use crate::inputs;
-use crate::model;
+use crate::model::{self, Unweighted};
 use crate::output::{Output, bytes, grouped};
 use crate::outputs::{Destination, Files, is_same_file};
 
@@ -32,11 +30,12 @@ Examples:
   striate convert working.sqlite3 model.safetensors --strip
   striate convert mobilenet_v2.pth small.safetensors --dtype i8 --fold-batch-norms
   striate convert mobilenet_v2 fresh.safetensors --seed 7
+  striate convert my-network.json fresh.safetensors
   curl -s https://example.org/vgg-d.sqlite3 | striate convert - vgg-d.safetensors")]
 pub(crate) struct ConvertArgs {
     /// The model file to read: ccv's .sqlite3, .safetensors, .onnx, or torchvision's state dict (.pth,
-    /// .safetensors); `-` is standard input. The name of a network, where there is no such file, gives one
-    /// with fresh weights.
+    /// .safetensors); `-` is standard input. The name of a network, where there is no such file, and a JSON
+    /// specification (.json) give one with fresh weights.
     input: PathBuf,
     /// The model file to write; `-` is standard output.
     output: PathBuf,
@@ -107,14 +106,15 @@ pub(crate) fn run(args: &ConvertArgs, global: &Global, output: &mut Output) -> R
     files.reads("model", &*args.input);
     let to = Destination::of_whole(&args.output, "a model", true)?;
     to.check_report(output)?;
-    let in_place = is_same_file(&args.input, &args.output)?;
+    let fresh = Unweighted::find(&args.input)?;
+    // A specification is no model that could be rewritten.
+    let in_place = fresh.is_none() && is_same_file(&args.input, &args.output)?;
     if !in_place {
         files.writes("OUT", &*args.output);
     }
     files.check()?;
     let form = form(args, &to)?;
-    let known = model::catalogue(&args.input);
-    let input = known.is_none().then(|| inputs::model_of(&args.input, &args.read));
+    let input = fresh.is_none().then(|| args.read.applied(model::file(&args.input)?));
     let input = input.transpose()?;
     if let Some(input) = input.as_ref().filter(|_| in_place) {
         check_in_place(args, form, &input.inspect()?)?;
@@ -143,10 +143,11 @@ pub(crate) fn run(args: &ConvertArgs, global: &Global, output: &mut Output) -> R
         (Some(spool), importers::Format::Ccv) => spool.path().join("model.sqlite3"),
         (Some(spool), _) => spool.path().join("model.safetensors"),
     };
-    let written = match (&input, known) {
+    let written = match (&input, fresh) {
         (Some(input), _) => input.convert(&path, &device, &options),
-        (None, Some(known)) => {
-            let fresh = known.spec().build(&device, Seed(global.seed.unwrap_or(1)))?;
+        (None, Some(fresh)) => {
+            let seed = global.seed.unwrap_or(1);
+            let fresh = fresh.build(&args.input, &device, seed, output)?;
             importers::write(&path, &fresh, &options)
         }
         (None, None) => Ok(()),

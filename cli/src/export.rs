@@ -7,13 +7,11 @@ use serde::Serialize;
 use striate::DeviceByName;
 use striate::importers::ReadOptions;
 use striate::importers::onnx::{EXPORT_OPSETS, ExportOptions, export};
-use striate::nn::Seed;
 use striate::tensor::Device;
 
 use crate::args::{Format, Global, Precision, ReadArgs};
 use crate::error::{Error, Result};
-use crate::inputs;
-use crate::model;
+use crate::model::{self, Unweighted};
 use crate::output::{Output, bytes, grouped};
 use crate::outputs::{Files, has_extension};
 
@@ -34,8 +32,8 @@ Examples:
   striate export convnext-tiny fresh.onnx --opset 20 --dtype f16")]
 pub(crate) struct ExportArgs {
     /// The model file to read: ccv's .sqlite3, .safetensors, .onnx, or torchvision's state dict (.pth,
-    /// .safetensors); `-` is standard input. The name of a network, where there is no such file, gives one
-    /// with fresh weights.
+    /// .safetensors); `-` is standard input. The name of a network, where there is no such file, and a JSON
+    /// specification (.json) give one with fresh weights.
     input: PathBuf,
     /// The ONNX file to write, .onnx.
     output: PathBuf,
@@ -85,12 +83,13 @@ pub(crate) fn run(args: &ExportArgs, global: &Global, output: &mut Output) -> Re
     // Nothing is computed, so no other device is any better.
     let device = Device::by_name("cpu", &global.device_options())?;
     let dtype = args.dtype.map(Into::into);
-    let network = match model::catalogue(&args.input) {
-        Some(known) => {
-            let fresh = known.spec().build(&device, Seed(global.seed.unwrap_or(1)))?;
+    let network = match Unweighted::find(&args.input)? {
+        Some(fresh) => {
+            let seed = global.seed.unwrap_or(1);
+            let fresh = fresh.build(&args.input, &device, seed, output)?;
             dtype.map_or(Ok(fresh.clone()), |dtype| fresh.cast(dtype))?
         }
-        None => inputs::model_of(&args.input, &args.read)?
+        None => (args.read.applied(model::file(&args.input)?)?)
             .read(&device, &ReadOptions::default().dtype(dtype))?,
     };
     let options = ExportOptions::new().opset(args.opset).with_mean(args.with_mean);

@@ -115,7 +115,8 @@ pub(crate) fn model(path: &Path) -> Result<ModelFile> {
 /// commands that take other things as well.
 pub(crate) fn is_model(path: &Path) -> bool {
     #[cfg(feature = "pull")]
-    let is_published = path.to_str().is_some_and(|name| matches!(hub::find(name), Ok(Some(_))));
+    // A table that cannot be read may name it: opening the model says what is wrong with the table.
+    let is_published = path.to_str().is_some_and(|name| !matches!(hub::find(name), Ok(None)));
     #[cfg(not(feature = "pull"))]
     let is_published = false;
     path.exists() || path.extension().is_some() || embedded(path).is_some() || is_published

@@ -11,12 +11,13 @@ use clap::Args;
 use serde::Serialize;
 use striate::image::augment::{Recipe, TestView};
 use striate::importers::{self, Inspection, TrainingPosition};
+use striate::models::Model;
 use striate::nn::{LayerSummary, Metadata, NetworkSpec};
 
 use crate::args::{FileArgs, Format};
 use crate::error::Result;
-use crate::inputs::{self, is_stdin};
-use crate::model;
+use crate::inputs::is_stdin;
+use crate::model::{self, Unweighted};
 use crate::output::{self, Output, bytes, dims, grouped};
 
 /// Options of `striate inspect`.
@@ -25,12 +26,13 @@ use crate::output::{self, Output, bytes, dims, grouped};
 Examples:
   striate inspect vgg-d.sqlite3
   striate inspect mobilenet_v2
+  striate inspect my-network.json
   striate inspect --format json vgg-d.sqlite3 | jq .parameters
   striate inspect --state working.safetensors
   striate inspect --graph resnet18.safetensors
   striate inspect --graph --dot resnet18.safetensors | dot -Tsvg > resnet18.svg")]
 pub(crate) struct InspectArgs {
-    /// A model file, or the name of a network; `-` is standard input.
+    /// A model file, the name of a network, or a JSON specification (.json); `-` is standard input.
     model: PathBuf,
     #[command(flatten)]
     files: FileArgs,
@@ -58,10 +60,28 @@ fn batch_size(text: &str) -> std::result::Result<usize, String> {
     number.ok_or_else(|| format!("a number from 1 to {} is expected", 1 << 20))
 }
 
-/// A model file, or a network of the catalogue, as one line of JSON.
+/// What is inspected.
+enum Source<'a> {
+    Known(&'static Model),
+    /// A JSON file.
+    Specification(&'a str),
+    File(Box<Inspection>),
+}
+
+impl Source<'_> {
+    /// The model file, where it is one.
+    fn file(&self) -> Option<&Inspection> {
+        match self {
+            Source::File(file) => Some(file),
+            _ => None,
+        }
+    }
+}
+
+/// A model file, a specification, or a network of the catalogue, as one line of JSON.
 #[derive(Serialize)]
 struct Report<'a> {
-    /// Of a network its name, without format and bytes.
+    /// Of a network of the catalogue its name. That and a specification have no format and bytes.
     file: &'a str,
     format: Option<importers::Format>,
     bytes: Option<u64>,
@@ -107,10 +127,12 @@ struct LayerRow<'a> {
 
 /// Prints what the file holds, or what the network is.
 pub(crate) fn run(args: &InspectArgs, output: &mut Output) -> Result<()> {
-    let (spec, file) = match model::catalogue(&args.model) {
-        Some(known) => (known.spec(), None),
+    let path = args.model.display().to_string();
+    let (spec, source) = match Unweighted::find(&args.model)? {
+        Some(Unweighted::Known(known)) => (known.spec(), Source::Known(known)),
+        Some(Unweighted::Specified(spec)) => (spec, Source::Specification(&path)),
         None => {
-            let model = args.files.applied(inputs::model(&args.model)?)?;
+            let model = args.files.applied(model::file(&args.model)?)?;
             let mut file = match model.inspect() {
                 Ok(file) => file,
                 Err(error)
@@ -132,10 +154,10 @@ pub(crate) fn run(args: &InspectArgs, output: &mut Output) -> Result<()> {
             if is_stdin(&args.model) {
                 file.file = "-".to_owned();
             }
-            (file.spec.clone(), Some(file))
+            (file.spec.clone(), Source::File(Box::new(file)))
         }
     };
-    let file = file.as_ref();
+    let file = source.file();
     if args.graph {
         return graph::run(args, &spec, output);
     }
@@ -160,7 +182,11 @@ pub(crate) fn run(args: &InspectArgs, output: &mut Output) -> Result<()> {
         });
         let none = Metadata::default();
         return output.json(&Report {
-            file: file.map_or(&spec.name, |file| &file.file),
+            file: match &source {
+                Source::Known(known) => known.name,
+                Source::Specification(path) => path,
+                Source::File(file) => &file.file,
+            },
             format: file.map(|file| file.format),
             bytes: file.map(|file| file.bytes),
             name: &spec.name,
@@ -180,7 +206,7 @@ pub(crate) fn run(args: &InspectArgs, output: &mut Output) -> Result<()> {
         });
     }
 
-    facts(&spec, file, args.state, output)?;
+    facts(&spec, &source, args.state, output)?;
     output.line("")?;
     // Columns that would say nothing are left out.
     let is_named = summary.layers.iter().any(|layer| !layer.name.is_empty());
@@ -235,7 +261,7 @@ pub(crate) fn run(args: &InspectArgs, output: &mut Output) -> Result<()> {
 /// What is not in the table of layers.
 fn facts(
     spec: &NetworkSpec,
-    file: Option<&Inspection>,
+    source: &Source<'_>,
     lists_state: bool,
     output: &mut Output,
 ) -> Result<()> {
@@ -244,11 +270,12 @@ fn facts(
         ("input", format!("{}, cut from {}", dims(&spec.input), dims(&spec.image))),
         ("classes", spec.classes().to_string()),
     ];
-    match file {
-        Some(file) => facts_of_file(file, lists_state, &mut facts),
-        None => {
-            let known = striate::models::find(&spec.name);
-            facts.extend(known.map(|known| ("description", known.description.to_owned())));
+    match source {
+        Source::File(file) => facts_of_file(file, lists_state, &mut facts),
+        Source::Known(known) => facts.push(("description", known.description.to_owned())),
+        Source::Specification(path) => {
+            let what = "specification in JSON, without weights".to_owned();
+            facts.splice(0..0, [("file", (*path).to_owned()), ("format", what)]);
         }
     }
     let width = facts.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);

@@ -29,8 +29,8 @@ Examples:
   striate tune conv2d/vgg-d/4_2 --force     one layer, again
   striate tune alexnet --device gpu:1 --format json")]
 pub(crate) struct TuneArgs {
-    /// What to tune for: models by name, model files, ops (`conv2d`), cases (`conv2d/vgg-d/4_2`;
-    /// see 'striate bench --list') [default: alexnet, mattnet, vgg-d].
+    /// What to tune for: models by name, model files, JSON specifications (.json), ops (`conv2d`), cases
+    /// (`conv2d/vgg-d/4_2`; see 'striate bench --list') [default: alexnet, mattnet, vgg-d].
     #[arg(value_name = "OP|MODEL|FILE")]
     targets: Vec<String>,
     /// Images at once.
@@ -68,6 +68,7 @@ mod gpu {
     use crate::cases::{self, OpCase, USUAL_MODELS};
     use crate::error::{Error, Result};
     use crate::inputs;
+    use crate::model::Unweighted;
     use crate::output::{self, Output};
     use crate::progress::Progress;
 
@@ -219,8 +220,10 @@ mod gpu {
                         case.op.name()
                     )));
                 }
-            } else if let Ok(spec) = striate::models::by_name(name) {
-                cases::of_network(&spec, batch, |_| plain, &mut found)?;
+            } else if let Some(model) = striate::models::find(name) {
+                cases::of_network(&model.spec(), batch, |_| plain, &mut found)?;
+            } else if let Some(fresh) = Unweighted::find(path)? {
+                cases::of_network(&fresh.spec(), batch, |_| plain, &mut found)?;
             } else if inputs::is_model(path) {
                 let inspection = inputs::model(path)?.inspect()?;
                 let stored = |layer: usize| {

@@ -73,6 +73,28 @@ fn the_layers_of_a_trace_add_up_to_the_pass_and_hold_their_ops() {
 }
 
 #[test]
+fn a_specification_is_timed_with_fresh_weights() {
+    let scene = Scene::new();
+    scene.write("net.json", &scene.network.spec().to_json().unwrap());
+    let cases = |args: &str| json(&bench(&scene, &format!("{args} --format json")).done());
+    let work = |case: &Value| {
+        let number = |key: &str| case[key].as_f64().unwrap();
+        number("gflops") * number("median_ms")
+    };
+    for pass in ["forward", "step"] {
+        let cases = cases(&format!("net.json tiny.safetensors --pass {pass}"));
+        let [specified, stored] = &cases[..] else { panic!("{cases:?}") };
+        assert_eq!((&specified["name"], &specified["dtype"]), (&"net.json".into(), &"f32".into()));
+        let (specified, stored) = (work(specified), work(stored));
+        // Of numbers with three digits.
+        assert!(specified > 0.0 && (specified / stored - 1.0).abs() < 0.1, "{cases:?}");
+    }
+    let layers = cases("net.json --layers");
+    assert!(layers.iter().any(|case| case["name"] == "net.json/0:conv"), "{layers:?}");
+    bench(&scene, "net.json --trace net.json").wrong_usage();
+}
+
+#[test]
 fn the_trace_of_a_step_holds_its_gradients_and_updates() {
     let scene = Scene::new();
     bench(&scene, "lenet --pass step --trace step.json").done();

@@ -21,7 +21,7 @@ const BLOCKS: &[(&str, usize)] = &[
     ("rust", 25),
     ("rust,ignore", 2),
     ("rust,no_run", 2),
-    ("sh", 60),
+    ("sh", 61),
     ("sh,gpu", 4),
     ("sh,install", 2),
     ("sh,long", 5),
@@ -164,17 +164,11 @@ fn run_script(script: &str, folder: &Path) -> String {
     let printed = tempfile::NamedTempFile::new().unwrap();
     // Two handles that append do not write over each other.
     let append = || std::fs::OpenOptions::new().append(true).open(printed.path()).unwrap();
-    let status = Command::new("bash")
+    let status = common::isolated(&mut Command::new("bash"), folder)
         .arg("-c")
         .arg(script)
-        .current_dir(folder)
         .env("PATH", path.unwrap())
-        .env("HOME", folder)
-        .env("XDG_CACHE_HOME", folder.join("cache"))
-        .env("RAYON_NUM_THREADS", "2")
         .env("COLUMNS", "100")
-        .env_remove("RUST_LOG")
-        .env_remove("STRIATE_CACHE")
         .stdin(Stdio::null())
         .stdout(append())
         .stderr(append())
@@ -236,18 +230,75 @@ fn anchor(heading: &str) -> String {
     heading.trim().to_lowercase().chars().filter(kept).collect::<String>().replace(' ', "-")
 }
 
-#[test]
-fn every_link_leads_somewhere() {
+/// All links, each with the file that it stands in, the summary included.
+fn links() -> Vec<(String, String)> {
     let summary = std::fs::read_to_string(book().join("SUMMARY.md")).unwrap();
-    let mut links = 0;
+    let mut links = Vec::new();
     for (name, chapter) in chapters().into_iter().chain([("SUMMARY.md".to_owned(), summary)]) {
         let prose = split(&chapter).1;
         for link in prose.split("](").skip(1).map(|after| after.split_once(')').unwrap().0) {
-            if link.starts_with("https://") {
-                continue;
-            }
-            links += 1;
-            let (file, part) = link.split_once('#').unwrap_or((link, ""));
+            links.push((name.clone(), link.to_owned()));
+        }
+    }
+    links
+}
+
+/// The address of the repository, where the manifest of the workspace has one.
+fn repository(manifest: &str) -> Option<&str> {
+    let mut lines = manifest.lines();
+    lines.find_map(|line| line.strip_prefix("repository = \"")?.strip_suffix('"'))
+}
+
+/// The file of the repository that a link out of the book leads to. mdBook does not rewrite such links, so
+/// that relative ones are dead in the rendered book: they may stand only while there is no address to
+/// write in their place.
+fn leaves<'a>(link: &'a str, repository: Option<&str>) -> Result<Option<&'a str>, String> {
+    match (link.strip_prefix("../"), repository) {
+        (Some(path), Some(repository)) => {
+            let path = path.trim_start_matches("../");
+            Err(format!("write {repository}/blob/main/{path} for {link}"))
+        }
+        (Some(path), None) => Ok(Some(path.trim_start_matches("../"))),
+        (None, Some(repository)) => {
+            Ok(link.strip_prefix(repository).and_then(|rest| rest.strip_prefix("/blob/main/")))
+        }
+        (None, None) => Ok(None),
+    }
+}
+
+#[test]
+fn links_out_of_the_book_lead_into_the_repository() {
+    let manifest = include_str!("../../Cargo.toml");
+    let mut found = 0;
+    for (name, link) in links() {
+        let left = leaves(&link, repository(manifest));
+        let Some(path) = left.unwrap_or_else(|wrong| panic!("{name}: {wrong}")) else { continue };
+        let path = path.split_once('#').map_or(path, |(path, _)| path);
+        found += 1;
+        assert!(book().join("../..").join(path).exists(), "{name}: {link} does not exist");
+    }
+    assert!(found > 20, "only {found} links were found");
+}
+
+#[test]
+fn links_out_of_the_book_are_absolute_once_the_repository_has_an_address() {
+    let address = repository("[package]\nrepository = \"https://host.example/us/striate\"\n");
+    let file = "https://host.example/us/striate/blob/main/README.md#speed";
+    assert_eq!(leaves(file, address), Ok(Some("README.md#speed")));
+    assert_eq!(leaves("cli.md", address), Ok(None));
+    assert_eq!(leaves("https://ui.perfetto.dev", address), Ok(None));
+    let wrong = leaves("../../README.md#speed", address).unwrap_err();
+    assert_eq!(wrong, format!("write {file} for ../../README.md#speed"));
+    assert_eq!(leaves("../../README.md#speed", None), Ok(Some("README.md#speed")));
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let mut count = 0;
+    for (name, link) in links() {
+        if !link.starts_with("https://") {
+            count += 1;
+            let (file, part) = link.split_once('#').unwrap_or((&link, ""));
             let path = if file.is_empty() { book().join(&name) } else { book().join(file) };
             assert!(path.exists(), "{name}: {link} does not exist");
             if !part.is_empty() {
@@ -258,7 +309,7 @@ fn every_link_leads_somewhere() {
             }
         }
     }
-    assert!(links > 50, "only {links} links were found");
+    assert!(count > 50, "only {count} links were found");
 }
 
 /// The reference of the command line, from what the program prints.

@@ -258,6 +258,89 @@ fn networks_are_known_by_their_names() {
     assert!(scene.striate(&bench).done().contains("conv2d/squeezenet1-1/1_1"));
 }
 
+#[test]
+fn a_specification_is_a_network_without_weights() {
+    let scene = Scene::new();
+    scene.write("net.json", &scene.network.spec().to_json().unwrap());
+    let inspect = |name: &str| {
+        let run = scene.striate(&["inspect", name, "--format", "json"]);
+        json(&run.done()).remove(0)
+    };
+    let (specified, stored) = (inspect("net.json"), inspect("tiny.sqlite3"));
+    for key in ["name", "input", "image", "classes", "parameters", "macs"] {
+        assert_eq!(specified[key], stored[key], "{key}");
+    }
+    assert_eq!(specified["file"], "net.json");
+    for key in ["format", "bytes", "dtype"] {
+        assert!(specified[key].is_null() && !stored[key].is_null(), "{key}: {specified}");
+    }
+    let table = scene.striate(&["inspect", "net.json"]).done();
+    for part in ["net.json", "specification in JSON, without weights", "max-pool", "302"] {
+        assert!(table.contains(part), "no `{part}` in {table}");
+    }
+    let graph = |name: &str| scene.striate(&["inspect", "--graph", name]).done();
+    assert_eq!(graph("net.json"), graph("tiny.sqlite3"));
+
+    // As of a network by its name: fresh weights, the same for a seed.
+    let convert = |seed: &str, file: &str| {
+        let run = scene.striate(&["convert", "net.json", file, "--seed", seed]);
+        assert!(run.stderr.starts_with("note: net.json is a network without weights"));
+        run.done();
+        std::fs::read(scene.path(file)).unwrap()
+    };
+    let fresh = convert("7", "a.safetensors");
+    assert!(fresh == convert("7", "b.safetensors") && fresh != convert("8", "c.safetensors"));
+    assert_eq!(inspect("a.safetensors")["parameters"], 302);
+    scene.striate(&["export", "net.json", "net.onnx"]).done();
+    assert_eq!(inspect("net.onnx")["parameters"], 302);
+    // It is not written over.
+    let over = ["convert", "--type", "safetensors", "net.json", "net.json"];
+    let run = scene.striate(&over).wrong_usage();
+    assert!(run.stderr.contains("net.json"), "{}", run.stderr);
+    assert_eq!(inspect("net.json"), specified);
+}
+
+#[test]
+fn a_wrong_specification_is_told_with_its_file() {
+    let scene = Scene::new();
+    scene.write("broken.json", "{");
+    let wrong =
+        r#"{"input": [9, 9, 3], "layers": [{"kind": "conv", "count": 4, "kernel": [20, 20]}]}"#;
+    scene.write("wrong.json", wrong);
+    for (file, part) in [("broken.json", "no network: line 1"), ("wrong.json", "layer 0")] {
+        scene.striate(&["inspect", file]).failed(&[file, part]);
+        scene.striate(&["bench", file]).failed(&[file, part]);
+        scene.striate(&["convert", file, "x.safetensors"]).failed(&[file, part]);
+        scene.striate(&["export", file, "x.onnx"]).failed(&[file, part]);
+    }
+    scene.striate(&["inspect", "none.json"]).failed(&["none.json", "cannot read the network"]);
+    // What needs trained weights says that there are none.
+    scene.write("net.json", &scene.network.spec().to_json().unwrap());
+    scene
+        .striate(&["classify", "-m", "net.json", "a.png"])
+        .failed(&["net.json", "without weights"]);
+}
+
+#[test]
+fn a_mistyped_name_is_told_with_those_like_it() {
+    let scene = Scene::new();
+    let hint = "no network or file 'lenett'; did you mean lenet? 'striate bench --list' lists all";
+    scene.striate(&["inspect", "lenett"]).failed(&[hint]);
+    scene.striate(&["convert", "lenett", "x.safetensors"]).failed(&[hint]);
+    scene.striate(&["export", "lenett", "x.onnx"]).failed(&[hint]);
+    let run = scene.striate(&["bench", "lenett"]).wrong_usage();
+    let part = "'lenett' is no op, case, model or file; did you mean lenet? 'striate bench --list'";
+    assert!(run.stderr.contains(part), "{}", run.stderr);
+    let args = ["train", "--spec", "lenett", "--train-list", "x", "--working", "w.safetensors"];
+    let run = scene.striate(&args).wrong_usage();
+    assert!(run.stderr.contains(hint), "{}", run.stderr);
+    // A few, not the whole catalogue.
+    assert!(run.stderr.lines().all(|line| line.len() < 200), "{}", run.stderr);
+    // What looks like a file is one that is missing.
+    scene.striate(&["inspect", "lenett.sqlite3"]).failed(&["cannot open", "lenett.sqlite3"]);
+    scene.striate(&["inspect", "no/lenett"]).failed(&["cannot open", "no/lenett"]);
+}
+
 /// A checkpoint of PyTorch's whose network is not known: its tensors, of the state dict that is asked for.
 #[test]
 fn inspect_lists_the_tensors_of_a_checkpoint() {

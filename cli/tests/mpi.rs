@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Scene, json, picture};
+use common::{INHERITED, Scene, json, picture};
 use striate::image::output::write_png;
 
 /// What Open MPI must be told to run as root, and more processes than processors; MPICH ignores it.
@@ -34,6 +34,9 @@ fn mpirun(ranks: usize, args: &str, folder: &Path) -> Option<Command> {
     }
     let mut command = Command::new("mpirun");
     command.args(["-n", &ranks.to_string(), env!("CARGO_BIN_EXE_striate")]);
+    for name in INHERITED {
+        command.env_remove(name);
+    }
     command.args(args.split_whitespace()).current_dir(folder).envs(SETTINGS);
     Some(command)
 }

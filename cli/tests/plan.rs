@@ -123,7 +123,15 @@ fn wrong_usage_says_what_was_expected() {
     let scene = Scene::new();
     let rest = "--link 10GbE --flops 1T";
     for (args, part) in [
-        (format!("--model resnet --devices 4 {rest}"), "networks: alexnet"),
+        (
+            format!("--model resnet --devices 4 {rest}"),
+            "no network or file 'resnet'; did you mean one of resnet18, resnet34, resnet50, \
+             resnet20? 'striate bench --list' lists all names",
+        ),
+        (
+            format!("--model transformer --devices 4 {rest}"),
+            "no network or file 'transformer'; 'striate bench --list' lists all names",
+        ),
         (format!("--model alexnet --devices 0 {rest}"), "numbers of devices from 1 to"),
         (format!("--model alexnet --devices 8..4 {rest}"), "A no more than B"),
         ("--model alexnet --devices 4 --flops 1T --link rope".into(), "expected 1GbE, 10GbE"),

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Run, Scene, json, keys, run_with};
+use common::{INHERITED, Run, Scene, isolated, json, keys, program, run_with};
 use server::{Reply, Server, content, sha256};
 
 /// A scene, a server that has its network, and a table whose only line names it.
@@ -60,11 +60,7 @@ impl Pulls {
     fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let folder = self.scene.folder.path();
         let mut command = Command::new(program);
-        command
-            .current_dir(folder)
-            .env("HOME", folder)
-            .env("XDG_CACHE_HOME", folder.join("cache"))
-            .env("STRIATE_WEIGHTS", "table.tsv");
+        isolated(&mut command, folder).env("STRIATE_WEIGHTS", "table.tsv");
         command
     }
 
@@ -79,6 +75,17 @@ impl Pulls {
     fn cached(&self, name: &str) -> PathBuf {
         self.scene.path("cache").join("striate/models").join(name)
     }
+}
+
+#[test]
+fn the_environment_of_the_tests_is_not_that_of_the_program() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = program(folder.path());
+    let variable = |name: &str| program.get_envs().find(|(key, _)| *key == name).unwrap().1;
+    for name in INHERITED {
+        assert_eq!(variable(name), None, "{name}");
+    }
+    assert_eq!(variable("HOME"), Some(folder.path().as_os_str()));
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 mod common;
 
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use common::{Run, Scene};
 
@@ -200,8 +200,7 @@ fn a_killed_run_leaves_whole_results_and_no_lock() {
     let args = "classify -m tiny.sqlite3 --list many.txt --format ccv --top 2 -o r";
     // Killed once there are more results than before; if it was done sooner, that is well, too.
     let kill_after = |bytes: u64| {
-        let mut run = Command::new(env!("CARGO_BIN_EXE_striate"))
-            .current_dir(scene.folder.path())
+        let mut run = common::program(scene.folder.path())
             .args(words(args))
             .stderr(Stdio::null())
             .spawn()

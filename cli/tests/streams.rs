@@ -13,11 +13,7 @@ fn words(text: &str) -> Vec<&str> {
 
 /// The program with something on its standard input; standard output as bytes.
 fn piped(scene: &Scene, args: &[&str], input: &[u8]) -> (i32, Vec<u8>, String) {
-    let output = assert_cmd::Command::cargo_bin("striate")
-        .unwrap()
-        .current_dir(scene.folder.path())
-        .env_remove("RUST_LOG")
-        .env("RAYON_NUM_THREADS", "2")
+    let output = assert_cmd::Command::from_std(common::program(scene.folder.path()))
         .args(args)
         .write_stdin(input)
         .output()
@@ -133,10 +129,7 @@ mod unix {
     use super::*;
 
     fn spawn(scene: &Scene, args: &str, stdout: impl Into<Stdio>) -> Child {
-        Command::new(env!("CARGO_BIN_EXE_striate"))
-            .current_dir(scene.folder.path())
-            .env("RAYON_NUM_THREADS", "2")
-            .env_remove("RUST_LOG")
+        common::program(scene.folder.path())
             .args(words(args))
             .stdin(Stdio::null())
             .stdout(stdout)
@@ -212,8 +205,7 @@ mod unix {
         onto("classify a.png --format json -o - -m tiny.sqlite3", "tiny.sqlite3");
         onto("visualize tiny.sqlite3 -o -", "tiny.sqlite3");
 
-        let output = Command::new(env!("CARGO_BIN_EXE_striate"))
-            .current_dir(scene.folder.path())
+        let output = common::program(scene.folder.path())
             .args(words("classify - --draw a.png"))
             .stdin(File::open(scene.path("a.png")).unwrap())
             .output()

@@ -170,9 +170,7 @@ fn every_text_file_may_have_a_mark_and_empty_lines() {
 fn standard_input_is_one_file_and_a_pipe_is_read() {
     let scene = Scene::new();
     let validate = |truth: &str, results: &str, input: &str| {
-        assert_cmd::Command::cargo_bin("striate")
-            .unwrap()
-            .current_dir(scene.folder.path())
+        assert_cmd::Command::from_std(common::program(scene.folder.path()))
             .args(["validate", "--format", "json", "--truth", truth, results])
             .write_stdin(input)
             .output()

@@ -284,13 +284,13 @@ mod interruptions {
     use std::time::{Duration, Instant};
 
     use super::*;
+    use crate::common::program;
 
     /// Checkpoints after every mini-batch, so that many a kill is in the middle of one.
     const MORE: [&str; 4] = ["--max-epoch", "6", "--checkpoint-every", "1"];
 
     fn start(bars: &Bars, working: &str) -> Child {
-        Command::new(assert_cmd::cargo::cargo_bin("striate"))
-            .current_dir(bars.path())
+        program(bars.path())
             .args([&bars.args(working)[..], &MORE].concat())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -339,8 +339,7 @@ mod interruptions {
         let more = ["--max-epoch", "6", "--checkpoint-every", "4", "--metrics", "m.jsonl"];
         let more = [&more[..], &["--tensorboard", "board"]].concat();
         let start = || {
-            Command::new(assert_cmd::cargo::cargo_bin("striate"))
-                .current_dir(bars.path())
+            program(bars.path())
                 .args([&bars.args("killed.sqlite3")[..], &more].concat())
                 .stdout(Stdio::null())
                 .stderr(Stdio::null())

@@ -334,7 +334,8 @@ fn lists_and_networks_come_through_standard_input_and_pipes() {
         let striate = assert_cmd::cargo::cargo_bin("striate");
         let line = line.replace("STRIATE", &striate.display().to_string());
         let mut bash = std::process::Command::new("bash");
-        let output = bash.args(["-c", &line]).current_dir(set.path("")).output().unwrap();
+        let output =
+            common::isolated(&mut bash, &set.path("")).args(["-c", &line]).output().unwrap();
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(0), "{line}: {stderr}");
     };

@@ -8,17 +8,19 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// No network has this name.
-    #[error("no network is called `{name}`{}; there are {known}", did_you_mean(*suggestion))]
+    #[error("no network is called `{name}`{}", did_you_mean(near))]
     UnknownModel {
         /// The name.
         name: String,
-        /// The name that was probably meant.
-        suggestion: Option<&'static str>,
-        /// All names.
-        known: String,
+        /// The names that are closest to it, as [`near`](crate::near) gives them.
+        near: Vec<&'static str>,
     },
 }
 
-fn did_you_mean(suggestion: Option<&str>) -> String {
-    suggestion.map_or_else(String::new, |name| format!(" (did you mean `{name}`?)"))
+fn did_you_mean(near: &[&str]) -> String {
+    match near {
+        [] => String::new(),
+        [one] => format!("; did you mean {one}?"),
+        several => format!("; did you mean one of {}?", several.join(", ")),
+    }
 }

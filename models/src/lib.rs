@@ -30,6 +30,7 @@ pub mod mnasnet;
 pub mod mobilenet_v1;
 pub mod mobilenet_v2;
 pub mod mobilenet_v3;
+mod near;
 pub mod nin;
 pub mod overfeat;
 pub mod regnet;
@@ -44,3 +45,4 @@ pub use embedded::digits;
 #[cfg(feature = "embedded-photos")]
 pub use embedded::photos;
 pub use error::{Error, Result};
+pub use near::near;

@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
+use striate::models::Model;
+use striate::nn::NetworkSpec;
 use striate::tensor::ops::Algorithm;
 use striate::tensor::{DType, Device, DeviceInfo};
 
@@ -22,6 +24,7 @@ use crate::args::{ComputeArgs, FileArgs, Format, Global, Precision, batch};
 use crate::cases::{self, OpCase};
 use crate::error::{Error, Result};
 use crate::inputs;
+use crate::model::Unweighted;
 use crate::output::{self, Output};
 use crate::outputs::Files;
 
@@ -36,10 +39,11 @@ use trace::Trace;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 A case is an op at the shape of a layer of a classic network, such as conv2d/vgg-d/4_2: the second
-convolution after the third pooling. Models by name get fresh weights. The roofline (what the
-machine can do at most: multiply-adds a second, bytes read from memory a second) is measured in the
-same run; the share is that of the time which it allows. What fits into a cache can beat it, and so
-can Winograd's convolutions: products are counted as the definition has them.
+convolution after the third pooling. Models by name and specifications get fresh weights. The
+roofline (what the machine can do at most: multiply-adds a second, bytes read from memory a
+second) is measured in the same run; the share is that of the time which it allows. What fits
+into a cache can beat it, and so can Winograd's convolutions: products are counted as the
+definition has them.
 A GPU's times are those of its own clock, from the beginning to the end of each shader, where it has
 one, else wall time; `clock` in JSON says which, and wall time is told beside it.
 The algorithm is that which the device chooses for the op or layer. Winograd's transformed weights
@@ -73,12 +77,13 @@ Examples:
   striate bench alexnet --pass step --batch 32
   striate bench alexnet vgg-d --against peers.json
   striate bench resnet50 --history times.jsonl
+  striate bench my-network.json --layers    a network of one's own, before it is trained
   striate bench resnet50 --trace resnet50.json
   striate bench conv2d/mobilenet_v2         the convolutions of any network
   striate bench --list                      names of models, and of the usual cases")]
 pub(crate) struct BenchArgs {
     /// What to time: ops (`conv2d`), cases (`conv2d/vgg-d`, `conv2d/vgg-d/4_2`), models by name,
-    /// model files [default: all ops].
+    /// model files, JSON specifications (.json) [default: all ops].
     #[arg(value_name = "OP|MODEL|FILE")]
     targets: Vec<String>,
     /// What of it.
@@ -145,8 +150,10 @@ impl Pass {
 /// What is to be timed.
 enum Target {
     Op(OpCase),
-    Model(String),
-    /// The path as it was given, which is the case's name.
+    Model(&'static Model),
+    /// The path of a specification as it was given, which is the case's name, and what is in it.
+    Specification(String, Box<NetworkSpec>),
+    /// As above, of a model file.
     File(String),
 }
 
@@ -154,7 +161,8 @@ impl Target {
     fn name(&self) -> &str {
         match self {
             Target::Op(case) => &case.name,
-            Target::Model(name) | Target::File(name) => name,
+            Target::Model(model) => model.name,
+            Target::Specification(name, _) | Target::File(name) => name,
         }
     }
 }
@@ -236,7 +244,8 @@ pub(crate) fn run(args: &BenchArgs, global: &Global, output: &mut Output) -> Res
     for target in targets {
         match target {
             Target::Op(case) => ops::time(&mut bench, &case)?,
-            Target::Model(name) => models::time_named(&mut bench, &name)?,
+            Target::Model(model) => models::time_fresh(&mut bench, model.name, &model.spec())?,
+            Target::Specification(name, spec) => models::time_fresh(&mut bench, &name, &spec)?,
             Target::File(name) => models::time_file(&mut bench, &name)?,
         }
     }
@@ -248,7 +257,7 @@ pub(crate) fn run(args: &BenchArgs, global: &Global, output: &mut Output) -> Res
 fn trace(args: &BenchArgs, targets: &[Target]) -> Result<Option<Trace>> {
     let mut files = Files::default();
     for target in targets {
-        if let Target::File(path) = target {
+        if let Target::File(path) | Target::Specification(path, _) = target {
             files.reads("the model", Path::new(path));
         }
     }
@@ -302,8 +311,10 @@ fn targets(args: &BenchArgs) -> Result<Vec<Target>> {
                 return Err(Error::Usage(text));
             }
             targets.extend(found.into_iter().map(Target::Op));
-        } else if striate::models::by_name(name).is_ok() {
-            targets.push(Target::Model(name.clone()));
+        } else if let Some(model) = striate::models::find(name) {
+            targets.push(Target::Model(model));
+        } else if let Some(fresh) = Unweighted::find(path)? {
+            targets.push(Target::Specification(name.clone(), Box::new(fresh.spec())));
         } else if inputs::is_model(path) {
             targets.push(Target::File(name.clone()));
         } else {

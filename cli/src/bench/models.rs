@@ -6,8 +6,7 @@ use std::time::Instant;
 use striate::graph::{Graph, Node, NodeOp};
 use striate::importers::ReadOptions;
 use striate::importers::onnx::{Model, RunOptions};
-use striate::models;
-use striate::nn::{Network, Seed};
+use striate::nn::{Network, NetworkSpec, Seed};
 use striate::tensor::{DType, RandomKey, Tensor};
 use striate::train::{TrainOptions, Trainer};
 
@@ -28,14 +27,13 @@ const INPUT_RANGE: f32 = 128.0;
 const INPUT_STREAM: u64 = 1 << 32;
 
 /// Times a network with fresh weights.
-pub(super) fn time_named(bench: &mut Bench<'_>, name: &str) -> Result<()> {
-    let spec = models::by_name(name)?;
+pub(super) fn time_fresh(bench: &mut Bench<'_>, name: &str, spec: &NetworkSpec) -> Result<()> {
     let network = spec.build(&bench.device, Seed(bench.seed))?;
     let network = match bench.dtype {
         Some(dtype) if dtype != DType::F32 => network.cast(dtype)?,
         _ => network,
     };
-    time(bench, &spec.name, network)
+    time(bench, name, network)
 }
 
 /// Times the network of a model file.

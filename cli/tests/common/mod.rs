@@ -7,8 +7,8 @@
 pub(crate) mod bars;
 
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
-use assert_cmd::Command;
 use striate::image::{Image, output::write_png};
 use striate::importers::{self, WriteOptions};
 use striate::nn::{Metadata, Network, NetworkSpec, Seed, conv2d, full_connect, pool};
@@ -82,17 +82,36 @@ pub(crate) fn run(args: &[&str], folder: &Path) -> Run {
     run_with(args, folder, &[])
 }
 
-/// Runs the program with more environment variables; its cache is in the folder.
-pub(crate) fn run_with(args: &[&str], folder: &Path, variables: &[(&str, &str)]) -> Run {
-    let output = Command::cargo_bin("striate")
-        .unwrap()
+/// What the program would take from the environment of whoever runs the tests: another cache, mirror or table
+/// of weights, and what it logs.
+pub(crate) const INHERITED: [&str; 4] =
+    ["RUST_LOG", "STRIATE_CACHE", "STRIATE_PULL_FROM", "STRIATE_WEIGHTS"];
+
+/// Lets a command run in the folder, with its cache there, whatever the environment of the tests.
+pub(crate) fn isolated<'a>(command: &'a mut Command, folder: &Path) -> &'a mut Command {
+    for name in INHERITED {
+        command.env_remove(name);
+    }
+    command
         .current_dir(folder)
-        .env_remove("RUST_LOG")
         .env("RAYON_NUM_THREADS", "2")
         .env("HOME", folder)
         .env("XDG_CACHE_HOME", folder.join("cache"))
+}
+
+/// The program, to run in the folder; its cache is there.
+pub(crate) fn program(folder: &Path) -> Command {
+    let mut command = Command::new(assert_cmd::cargo::cargo_bin!("striate"));
+    isolated(&mut command, folder);
+    command
+}
+
+/// Runs the program with more environment variables; its cache is in the folder.
+pub(crate) fn run_with(args: &[&str], folder: &Path, variables: &[(&str, &str)]) -> Run {
+    let output = program(folder)
         .envs(variables.iter().copied())
         .args(args)
+        .stdin(Stdio::null())
         .output()
         .unwrap();
     Run {
