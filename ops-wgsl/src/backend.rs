@@ -295,7 +295,9 @@ pub(crate) mod tests {
     fn a_refused_shader_is_an_error_and_the_device_goes_on() {
         static BROKEN: Shader = Shader {
             name: "broken",
-            source: std::sync::LazyLock::new(|| "fn main() { nonsense }".into()),
+            written: || "fn main() { nonsense }".into(),
+            source: std::sync::OnceLock::new(),
+            activation: None,
             outputs: 0,
             inputs: 0,
         };

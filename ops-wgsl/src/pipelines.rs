@@ -1,22 +1,46 @@
 //! Compiled shaders: one pipeline for each shader and each set of its constants.
 
 use std::collections::HashMap;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use striate_tensor::ops::Custom;
+use striate_tensor::ops::{Activation, Custom};
 use striate_tensor::{Error, Result};
 
 use crate::cache::Cache;
 use crate::device::Gpu;
+use crate::kernels::activate;
 
 /// A shader: its entry point is `main`, its `Params` are at binding 0, its outputs and then its
 /// inputs after that.
 pub(crate) struct Shader {
     pub(crate) name: &'static str,
-    pub(crate) source: LazyLock<String>,
+    /// Puts its text together, but for `activate`.
+    pub(crate) written: fn() -> String,
+    pub(crate) source: OnceLock<String>,
+    /// What its `activate` does; none where it calls no such function.
+    pub(crate) activation: Option<Activation>,
     pub(crate) outputs: usize,
     pub(crate) inputs: usize,
 }
+
+impl Shader {
+    /// Its WGSL, put together when first asked for.
+    pub(crate) fn source(&self) -> &str {
+        self.source.get_or_init(|| {
+            let activate = self.activation.map(activate).unwrap_or_default();
+            (self.written)() + &activate
+        })
+    }
+
+    /// What tells it from all others.
+    fn key(&self) -> ShaderKey {
+        let kind = self.activation.and_then(Activation::kind);
+        (self.name, kind.map(|kind| kind.number()))
+    }
+}
+
+/// The name, and the number of the activation's kind.
+type ShaderKey = (&'static str, Option<u32>);
 
 /// A shader from a file beside the one that launches it, behind the functions that all share, and
 /// behind files of what it shares with its neighbours if any are named. After a semicolon: functions
@@ -32,7 +56,7 @@ macro_rules! shader {
     ) => {
         $crate::pipelines::Shader {
             name: $name,
-            source: std::sync::LazyLock::new(|| {
+            written: || {
                 let written = concat!(
                     include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/kernels/prelude.wgsl")),
                     "\n",
@@ -43,7 +67,9 @@ macro_rules! shader {
                     include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/kernels/", $file)),
                 );
                 [written.to_string() $($(, $made())+)?].concat()
-            }),
+            },
+            source: std::sync::OnceLock::new(),
+            activation: None,
             outputs: $outputs,
             inputs: $inputs,
         }
@@ -67,12 +93,12 @@ pub(crate) struct Pipeline {
     pub(crate) layout: wgpu::BindGroupLayout,
 }
 
-type Key = (&'static str, Vec<(&'static str, u64)>);
+type Key = (ShaderKey, Vec<(&'static str, u64)>);
 
 /// The pipelines of a device, compiled when first asked for.
 pub(crate) struct Pipelines {
     compiled: Mutex<HashMap<Key, Arc<Pipeline>>>,
-    modules: Mutex<HashMap<&'static str, wgpu::ShaderModule>>,
+    modules: Mutex<HashMap<ShaderKey, wgpu::ShaderModule>>,
     /// Of users' own ops, and of so many operands.
     custom: Mutex<HashMap<(Custom, usize), Arc<Pipeline>>>,
     cache: Cache,
@@ -97,8 +123,10 @@ impl Pipelines {
         shader: &'static Shader,
         constants: Constants<'_>,
     ) -> Result<Arc<Pipeline>> {
-        let key: Key =
-            (shader.name, constants.iter().map(|&(name, value)| (name, value.to_bits())).collect());
+        let key: Key = (
+            shader.key(),
+            constants.iter().map(|&(name, value)| (name, value.to_bits())).collect(),
+        );
         let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pipeline) = compiled.get(&key) {
             return Ok(Arc::clone(pipeline));
@@ -148,7 +176,7 @@ impl Pipelines {
         let make = || {
             let descriptor = wgpu::ShaderModuleDescriptor {
                 label: Some(shader.name),
-                source: wgpu::ShaderSource::Wgsl(shader.source.as_str().into()),
+                source: wgpu::ShaderSource::Wgsl(shader.source().into()),
             };
             if self.checked {
                 return gpu.device.create_shader_module(descriptor);
@@ -162,7 +190,7 @@ impl Pipelines {
                 gpu.device.create_shader_module_trusted(descriptor, checks)
             }
         };
-        modules.entry(shader.name).or_insert_with(make).clone()
+        modules.entry(shader.key()).or_insert_with(make).clone()
     }
 
     fn compile(&self, gpu: &Gpu, shader: &'static Shader, constants: Constants<'_>) -> Pipeline {

@@ -63,12 +63,10 @@ fn convolutions(gpu: &Wgpu) {
     let conv = Conv2d { groups: 2, padding: [[1; 2]; 2], ..Conv2d::default() };
     check(gpu, 2, &[x, weights], |of| of[0].conv2d(&of[1], None, conv));
     for dtype in [DType::F32, DType::F16] {
-        let conv = Conv2d {
-            stride: [2, 1],
-            dilation: [1, 2],
-            activation: Activation::Relu,
-            ..Conv2d::default()
-        };
+        // The dispatch that adds the parts applies the activation.
+        let activation =
+            if dtype == DType::F32 { Activation::HardSwish } else { Activation::RELU6 };
+        let conv = Conv2d { stride: [2, 1], dilation: [1, 2], activation, ..Conv2d::default() };
         let inputs = [
             normal(&[1, 9, 13, 64], 2, DType::F32),
             normal(&[37, 3, 3, 64], 3, dtype),
@@ -85,7 +83,8 @@ fn convolutions(gpu: &Wgpu) {
             normal(&[1, 5, 4, out], 14, DType::F16),
         ];
         let dispatches = if out == 38 { 2 } else { 3 };
-        let run = |of: &[Tensor]| of[0].conv2d_residual(&of[1], None, &of[2], Conv2d::default());
+        let conv = Conv2d { activation: Activation::Silu, ..Conv2d::default() };
+        let run = |of: &[Tensor]| of[0].conv2d_residual(&of[1], None, &of[2], conv);
         let device = Device::new(gpu.clone());
         let plain: Vec<Tensor> = inputs.iter().map(|x| x.to(&device).unwrap()).collect();
         let before = gpu.profile();

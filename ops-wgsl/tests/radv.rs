@@ -28,8 +28,9 @@ fn constant(shader: &Specialisation, name: &str) -> f64 {
 /// The products of f32 by the largest tile that read vectors, and do nothing else at the end.
 fn is_largest_tile(shader: &Specialisation) -> bool {
     let is = |name, value| constant(shader, name) == value;
-    let plain = ["HALF_A", "HALF_B", "BIAS", "RELU", "RESIDUAL", "ACCUMULATE"];
+    let plain = ["HALF_A", "HALF_B", "BIAS", "RESIDUAL", "ACCUMULATE"];
     shader.shader == "gemm/tiled.wgsl"
+        && shader.activation.is_none()
         && plain.into_iter().all(|name| is(name, 0.0))
         && (is("DOWN", 16.0) && is("TALL", 1.0) && is("WIDE", 1.0))
         && (!is("VECTOR_A", 0.0) && !is("VECTOR_B", 0.0))
@@ -50,9 +51,8 @@ fn judge(compiler: &radv::Compiler) -> bool {
     let mut good = true;
     // The epilogues of one tile are much alike: those without any stand for them.
     let plain = |shader: &Specialisation| {
-        ["BIAS", "RELU", "RESIDUAL", "ACCUMULATE"]
-            .into_iter()
-            .all(|name| constant(shader, name) == 0.0)
+        let added = ["BIAS", "RESIDUAL", "ACCUMULATE"];
+        shader.activation.is_none() && added.into_iter().all(|name| constant(shader, name) == 0.0)
     };
     for shader in specialisations().iter().filter(|shader| is_for_cards(shader) && plain(shader)) {
         let statistics = compiler.compile(shader).unwrap();

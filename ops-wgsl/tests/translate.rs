@@ -42,10 +42,10 @@ fn each(mut visit: impl FnMut(&Specialisation, &naga::Module, &ModuleInfo)) {
     let mut parsed: Option<(&str, naga::Module, ModuleInfo)> = None;
     for shader in &all {
         let (_, module, info) = match &parsed {
-            Some(known) if known.0 == shader.shader => known,
+            Some(known) if std::ptr::eq(known.0, shader.source) => known,
             _ => {
                 let (module, info) = module(shader);
-                parsed.insert((shader.shader, module, info))
+                parsed.insert((shader.source, module, info))
             }
         };
         let (module, info) = specialised(module, info, shader);

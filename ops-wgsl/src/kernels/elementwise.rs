@@ -9,7 +9,7 @@ use crate::buffer::{GpuBuffer, Source, parts};
 use crate::pipelines::{Shader, flag, shader};
 use crate::queue::{Context, Groups, Launch};
 
-static UNARY: Shader = shader!("unary.wgsl", 1, 1; kinds::unary);
+static UNARY: Shader = shader!("unary.wgsl", 1, 1, "functions.wgsl"; kinds::unary);
 static BINARY: Shader = shader!("binary.wgsl", 1, 2; kinds::binary, kinds::compare);
 static SELECT: Shader = shader!("select.wgsl", 1, 3);
 static CAST: Shader = shader!("cast.wgsl", 1, 1);

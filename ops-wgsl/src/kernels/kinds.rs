@@ -14,28 +14,36 @@ fn constants(op: &str, kinds: impl Iterator<Item = (&'static str, u32)>) -> Stri
     })
 }
 
-/// `apply`: the function of `unary.wgsl` that has the name of the kind.
+/// `apply`: the function of `functions.wgsl` that has the name of the kind.
 pub(super) fn unary() -> String {
-    apply("x: f32", "unary_", "x", UnaryKind::ALL.iter())
+    apply("x: f32", |kind| call(kind, &["a", "b"]), UnaryKind::ALL.iter())
+}
+
+/// A call of a function of `functions.wgsl`, with the kind's parameters where the shader has them.
+pub(super) fn call(kind: &UnaryKind, parameters: &[&str]) -> String {
+    let mut text = format!("unary_{}(x", kind.name());
+    for (_, parameter) in kind.parameters().iter().zip(parameters) {
+        let _ = write!(text, ", params.{parameter}");
+    }
+    text + ")"
 }
 
 /// `apply`: the function of `unary_grad.wgsl` that has the name of the kind.
 pub(super) fn unary_grad() -> String {
     let kinds = UnaryKind::ALL.iter().filter(|kind| UnaryGrad::takes(kind));
-    apply("kept: f32, dy: f32", "grad_", "kept, dy", kinds)
+    apply("kept: f32, dy: f32", |kind| format!("grad_{}(kept, dy)", kind.name()), kinds)
 }
 
 /// A function that calls that of the kind.
 fn apply<'a>(
     parameters: &str,
-    prefix: &str,
-    arguments: &str,
+    call: impl Fn(&UnaryKind) -> String,
     kinds: impl Iterator<Item = &'a UnaryKind>,
 ) -> String {
     let mut text = format!("\nfn apply({parameters}) -> f32 {{\n    switch (KIND) {{\n");
     for kind in kinds {
-        let (name, number) = (kind.name(), kind.number());
-        let _ = writeln!(text, "        case {number}u: {{ return {prefix}{name}({arguments}); }}");
+        let (call, number) = (call(kind), kind.number());
+        let _ = writeln!(text, "        case {number}u: {{ return {call}; }}");
     }
     text + "        default: { return float_of(QUIET_NAN); }\n    }\n}\n"
 }
@@ -77,7 +85,7 @@ mod tests {
             }
             assert_eq!(written.len(), names.len(), "functions of no kind: {written:?}");
         };
-        has("unary.wgsl", "unary_", UnaryKind::NAMES.to_vec());
+        has("functions.wgsl", "unary_", UnaryKind::NAMES.to_vec());
         let graded = UnaryKind::ALL.iter().filter(|kind| UnaryGrad::takes(kind));
         has("unary_grad.wgsl", "grad_", graded.map(UnaryKind::name).collect());
     }

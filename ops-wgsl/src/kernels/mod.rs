@@ -3,6 +3,7 @@
 //! Each `.wgsl` stands beside the `.rs` that launches it, behind `prelude.wgsl`. Ops that compute
 //! write f32, which is narrowed afterwards where the output is f16; ops that move numbers move bits.
 
+mod activations;
 mod along;
 mod batch_norm;
 mod channels;
@@ -29,12 +30,13 @@ mod softmax;
 mod sort;
 mod weighted_cross_entropy;
 
-use striate_tensor::ops::{Activation, Unary, UnaryKind};
+use striate_tensor::ops::Activation;
 use striate_tensor::{DType, Error, Op, Result, TensorType};
 
 use crate::buffer::{GpuBuffer, Source};
 use crate::pipelines::{Shader, flag};
 use crate::queue::Context;
+pub(crate) use activations::activate;
 pub(crate) use choice::{Algorithm, Case, Choices};
 pub use gemm::Class;
 pub(crate) use gemm::class_of;
@@ -50,6 +52,8 @@ type Constants = Vec<(&'static str, f64)>;
 pub struct Specialisation {
     /// The shader's file.
     pub shader: &'static str,
+    /// What it does to its results before it writes them, where it can do anything.
+    pub activation: Activation,
     /// Its WGSL.
     pub source: &'static str,
     /// The values of its `override` constants.
@@ -82,7 +86,8 @@ pub fn specialisations() -> Vec<Specialisation> {
     ];
     let make = |(shader, constants): (&'static Shader, Constants)| Specialisation {
         shader: shader.name,
-        source: shader.source.as_str(),
+        activation: shader.activation.unwrap_or_default(),
+        source: shader.source(),
         constants,
     };
     all.into_iter().flatten().map(make).collect()
@@ -107,20 +112,27 @@ pub(crate) fn of_class(class: Class) -> String {
 pub(crate) fn fingerprint() -> u64 {
     let mut sources: Vec<&str> = Vec::new();
     for (shader, _) in [conv2d::variants(), gemm::variants(), matmul::variants()].concat() {
-        if !sources.contains(&shader.source.as_str()) {
-            sources.push(&shader.source);
+        // The texts of all activations differ in the name of a function alone.
+        let stands_for_others = shader.activation.is_none_or(Activation::is_none);
+        if stands_for_others && !sources.contains(&shader.source()) {
+            sources.push(shader.source());
         }
     }
     crate::file::hash(sources.concat().as_bytes())
 }
 
-/// All combinations of the values of constants.
+/// A shader with all combinations of the values of constants.
 fn combinations(
     shader: &'static Shader,
     constants: &[(&'static str, &[f64])],
 ) -> Vec<(&'static Shader, Constants)> {
+    sets(constants).into_iter().map(|constants| (shader, constants)).collect()
+}
+
+/// All combinations of the values of constants.
+fn sets(constants: &[(&'static str, &[f64])]) -> Vec<Constants> {
     let start: Vec<Constants> = vec![Vec::new()];
-    let all = constants.iter().fold(start, |all, &(name, values)| {
+    constants.iter().fold(start, |all, &(name, values)| {
         let with = |some: &Constants| {
             let some = some.clone();
             values.iter().map(move |&value| {
@@ -130,8 +142,7 @@ fn combinations(
             })
         };
         all.iter().flat_map(with).collect()
-    });
-    all.into_iter().map(|constants| (shader, constants)).collect()
+    })
 }
 
 /// Both truth values.
@@ -165,27 +176,6 @@ fn named(error: Error, op: &Op) -> Error {
     }
 }
 
-/// What is computed, and then the activation where it is none that the kernels apply themselves. Half
-/// precision is rounded to once, after it.
-fn activated(
-    cx: &Context,
-    activation: Activation,
-    output: &TensorType,
-    compute: impl FnOnce(&TensorType) -> Result<GpuBuffer>,
-) -> Result<GpuBuffer> {
-    let kind = match activation.kind() {
-        None | Some(UnaryKind::Relu) => return compute(output),
-        Some(kind) => kind,
-    };
-    let wide = TensorType::f32(output.shape);
-    let sums = compute(&wide)?;
-    let y = elementwise::unary(cx, &Unary { kind }, Source { buffer: &sums, ty: wide })?;
-    match output.dtype {
-        DType::F32 => Ok(y),
-        dtype => elementwise::cast(cx, Source { buffer: &y, ty: wide }, dtype),
-    }
-}
-
 fn run(cx: &Context, op: &Op, x: &[Source<'_>], output: &TensorType) -> Result<GpuBuffer> {
     match op {
         Op::Unary(op) => elementwise::unary(cx, op, x[0]),
@@ -194,7 +184,7 @@ fn run(cx: &Context, op: &Op, x: &[Source<'_>], output: &TensorType) -> Result<G
         Op::Compare(op) => elementwise::compare(cx, op, [x[0], x[1]], output),
         Op::Select(_) => elementwise::select(cx, [x[0], x[1], x[2]], output),
         Op::Cast(_) => elementwise::cast(cx, x[0], output.dtype),
-        Op::MatMul(op) => activated(cx, op.activation, output, |y| matmul::matmul(cx, op, x, y)),
+        Op::MatMul(op) => matmul::matmul(cx, op, x, output),
         Op::Reduce(op) => reduce::reduce(cx, op, x[0], output),
         Op::ArgReduce(op) => reduce::arg_reduce(cx, op, x[0], output),
         Op::CumulativeSum(op) => sort::cumulative_sum(cx, op, x[0], output),
@@ -226,7 +216,7 @@ fn run(cx: &Context, op: &Op, x: &[Source<'_>], output: &TensorType) -> Result<G
         Op::GatherGrad(op) => gradients::gather_grad(cx, op, [x[0], x[1]], output),
         Op::TakeAlong(op) => along::take_along(cx, op, [x[0], x[1]], output),
         Op::Scatter(op) => along::scatter(cx, op, [x[0], x[1], x[2]], output),
-        Op::Conv2d(op) => activated(cx, op.activation, output, |y| conv2d::conv2d(cx, op, x, y)),
+        Op::Conv2d(op) => conv2d::conv2d(cx, op, x, output),
         Op::Conv2dInputGrad(op) => conv2d::input_grad(cx, op, [x[0], x[1]], output),
         Op::Conv2dWeightGrad(op) => conv2d::weight_grad(cx, op, [x[0], x[1]], output),
         Op::ConvTranspose2d(op) => conv2d::transposed(cx, op, x, output),

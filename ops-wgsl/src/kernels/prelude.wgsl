@@ -143,12 +143,16 @@ fn exponential(n: f32, r: f32) -> f32 {
 const LN_2_HIGH = 0.69140625;
 const LN_2_LOW = 0.0017409306019544601;
 
+// Without branches: at the end of a product it stands many times. Every NaN is beyond one of the bounds.
 fn exponent(x: f32) -> f32 {
-    if (is_nan(x)) { return x; }
-    if (less(88.7228394, x)) { return float_of(INFINITY_BITS); }
-    if (less(x, -103.98)) { return 0.0; }
-    let n = round(x * 1.44269504);
-    return exponential(n, fma(n, -LN_2_LOW, fma(n, -LN_2_HIGH, x)));
+    let place = order(x);
+    let above = place > order(88.7228394);
+    let below = place < order(-103.98);
+    let own = select(x, 0.0, above | below);
+    let n = round(own * 1.44269504);
+    let inside = exponential(n, fma(n, -LN_2_LOW, fma(n, -LN_2_HIGH, own)));
+    let bounded = select(select(inside, float_of(INFINITY_BITS), above), 0.0, below);
+    return select(bounded, x, is_nan(x));
 }
 
 // A positive, finite number as 2^e m with m from 1/sqrt(2) to sqrt(2): e and ln m.

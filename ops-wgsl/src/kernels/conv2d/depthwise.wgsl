@@ -4,7 +4,6 @@
 override HALF_W: bool;
 override HALF_BIAS: bool;
 override BIAS: bool;
-override RELU: bool;
 // What is added element by element: nothing (0), f32 (1) or f16 (2).
 override RESIDUAL: u32;
 
@@ -29,6 +28,9 @@ struct Params {
     image_y: u32,
     line_y: u32,
     pixel_y: u32,
+    // The bounds of a clamp.
+    low: f32,
+    high: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -59,8 +61,7 @@ fn finish(at: u32, channel: u32, sum: f32) {
         let half = RESIDUAL == 2u;
         value += widen(residual[word_of(i, half)], i, half);
     }
-    if (RELU) { value = relu(value); }
-    y[params.skip_y + place] = value;
+    y[params.skip_y + place] = activate(value);
 }
 
 fn finish4(line: u32, col: u32, channel: u32, sums: vec4<f32>) {

@@ -10,7 +10,7 @@ mod tiled;
 mod weight_grad;
 mod winograd;
 
-use striate_tensor::ops::{self, Conv2d};
+use striate_tensor::ops::{self, Activation, Conv2d};
 use striate_tensor::{DType, Result, Shape, TensorType};
 
 use super::choice::{Algorithm, Case};
@@ -110,7 +110,7 @@ struct Convolution<'a> {
     bias: Option<(&'a View, bool)>,
     /// Of the shape of `y`.
     residual: Option<Added<'a>>,
-    relu: bool,
+    activation: Activation,
     /// Each product of the definition is to be summed.
     direct: bool,
     y: &'a View,
@@ -321,7 +321,7 @@ pub(super) fn conv2d(
                     w: (w, &weights),
                     bias: bias.as_ref().map(|(view, half)| (view, *half)),
                     residual: residual.as_ref().map(|(view, half)| Added { view, half: *half }),
-                    relu: op.activation == ops::Activation::Relu,
+                    activation: op.activation,
                     direct: op.algorithm == ops::Algorithm::Direct,
                     y: &written.view,
                     half_y,

@@ -6,7 +6,6 @@ override HALF_X: bool;
 override HALF_W: bool;
 override HALF_BIAS: bool;
 override BIAS: bool;
-override RELU: bool;
 // What is added element by element: nothing (0), f32 (1) or f16 (2).
 override RESIDUAL: u32;
 
@@ -37,6 +36,9 @@ struct Params {
     image_y: u32,
     line_y: u32,
     pixel_y: u32,
+    // The bounds of a clamp.
+    low: f32,
+    high: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -90,12 +92,11 @@ fn main(
         let half = RESIDUAL == 2u;
         sum += widen(residual[word_of(at, half)], at, half);
     }
-    if (RELU) { sum = relu(sum); }
     var place = i;
     if (params.line_y > 0u) {
         let line = pixel / params.out_cols;
         place = image * params.image_y + line % params.out_rows * params.line_y
             + pixel % params.out_cols * params.pixel_y + out;
     }
-    y[params.skip_y + place] = sum;
+    y[params.skip_y + place] = activate(sum);
 }

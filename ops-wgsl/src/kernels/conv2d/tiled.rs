@@ -12,7 +12,7 @@ pub(super) fn launch(
     tile: Option<Tile>,
 ) -> striate_tensor::Result<()> {
     let Convolution { op, extents, images, x, w: (w, weights), bias, residual, .. } = convolution;
-    let Convolution { relu, y, half_y, strided, .. } = convolution;
+    let Convolution { activation, y, half_y, strided, .. } = convolution;
     let Extents { rows, cols, out_rows, out_cols, kernel, stride, padding, .. } = **extents;
     let Extents { dilation, groups, .. } = **extents;
     let channels = extents.channels / groups;
@@ -34,7 +34,7 @@ pub(super) fn launch(
         bias: *bias,
         step_bias: out,
         residual: *residual,
-        relu: *relu,
+        activation: *activation,
         accumulate: false,
         pixels: None,
         parts: None,

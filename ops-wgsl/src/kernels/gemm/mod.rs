@@ -8,18 +8,20 @@ mod parts;
 mod table;
 
 use striate_tensor::Result;
+use striate_tensor::ops::Activation;
 
-use super::{BOTH, Constants, combinations, word};
+use super::activations::{Activated, activated, bounds};
+use super::{BOTH, Constants, sets, word};
 use crate::buffer::View;
-use crate::pipelines::{Shader, flag, shader};
+use crate::pipelines::{Shader, flag};
 use crate::queue::{Context, Groups, Launch};
 pub(super) use parts::{PARTS_BYTES, sum};
 pub use table::Class;
 pub(crate) use table::class_of;
 pub(super) use table::{Size, TILES, Tile, tiles};
 
-static TILED: Shader = shader!("gemm/tiled.wgsl", 1, 6, "gemm/product.wgsl");
-static WIDE: Shader = shader!("gemm/wide.wgsl", 1, 4, "gemm/product.wgsl");
+static TILED: Activated = activated!("gemm/tiled.wgsl", 1, 6, "gemm/product.wgsl");
+static WIDE: Activated = activated!("gemm/wide.wgsl", 1, 4, "gemm/product.wgsl");
 
 /// Rows and columns of an invocation of `wide.wgsl`, and invocations of its workgroups.
 const WIDE_ROWS: usize = 16;
@@ -47,7 +49,6 @@ const PIXELS: &[(&str, &[f64])] = &[
     ("WINDOWS_B", &[1.0]),
     ("HALF_BIAS", &[0.0]),
     ("BIAS", &[0.0]),
-    ("RELU", &[0.0]),
     ("RESIDUAL", &[0.0]),
     ("ACCUMULATE", BOTH),
     ("HALF_Y", &[0.0]),
@@ -60,25 +61,22 @@ pub(super) const RESIDUALS: &[f64] = &[0.0, 1.0, 2.0];
 pub(super) const MAX_AXES: usize = 6;
 
 pub(super) fn variants() -> Vec<(&'static Shader, Constants)> {
-    let names = ["HALF_A", "HALF_B", "HALF_BIAS", "BIAS", "RELU"].map(|name| (name, BOTH));
+    let names = ["HALF_A", "HALF_B", "HALF_BIAS", "BIAS"].map(|name| (name, BOTH));
     let mut all = parts::variants();
-    for sums in SUMS {
-        all.extend(combinations(&WIDE, &[&names[..], sums].concat()));
-    }
+    let wide = SUMS.into_iter().flat_map(|sums| sets(&[&names[..], sums].concat()));
+    all.extend(WIDE.variants(&wide.collect::<Vec<_>>()));
     for tile in TILES {
-        let mut with = |some: &[(&'static str, &'static [f64])]| {
-            for (shader, mut constants) in combinations(&TILED, some) {
-                constants.extend(tile.constants());
-                all.push((shader, constants));
-            }
+        let with_tile = |mut constants: Constants| {
+            constants.extend(tile.constants());
+            constants
         };
-        for sums in SUMS {
-            with(&[&names[..], DEPTH, sums].concat());
-        }
-        for vectors in ACROSS {
-            with(&[&names[..], vectors, SUMS[0]].concat());
-        }
-        with(&[&names[..2], PIXELS].concat());
+        let along = SUMS.map(|sums| [&names[..], DEPTH, sums].concat());
+        let across = ACROSS.map(|vectors| [&names[..], vectors, SUMS[0]].concat());
+        let own = along.iter().chain(&across).flat_map(|some| sets(some)).map(with_tile);
+        all.extend(TILED.variants(&own.collect::<Vec<_>>()));
+        let pixels = sets(&[&names[..2], PIXELS].concat()).into_iter().map(with_tile);
+        let plain = TILED.of(Activation::None);
+        all.extend(pixels.map(|constants| (plain, constants)));
     }
     all
 }
@@ -170,8 +168,8 @@ pub(super) struct Parts {
     pub(super) y: usize,
 }
 
-/// `y [m, n] = a b`, or `y + a b`, with bias, residual and ReLU at the end; for each of the groups or matrices
-/// of `axes`.
+/// `y [m, n] = a b`, or `y + a b`, with bias, residual and activation at the end; for each of the groups or
+/// matrices of `axes`.
 pub(super) struct Gemm<'a> {
     pub(super) op: &'static str,
     pub(super) m: usize,
@@ -192,7 +190,7 @@ pub(super) struct Gemm<'a> {
     /// Elements of the bias from one index of the first axis to the next.
     pub(super) step_bias: usize,
     pub(super) residual: Option<Added<'a>>,
-    pub(super) relu: bool,
+    pub(super) activation: Activation,
     pub(super) accumulate: bool,
     /// The windows are those of b: its columns are the cells and channels of a kernel, and the depth
     /// goes through so many pixels. For `tiled.wgsl` alone.
@@ -220,6 +218,7 @@ impl Gemm<'_> {
         let depth = self.depth();
         let Parts { steps, y, .. } = self.parts.unwrap_or(Parts { count: 1, steps: depth, y: 0 });
         params.extend([depth, steps.max(1), y].map(word));
+        params.extend(bounds(self.activation));
         // Vectors begin at multiples of 16 bytes.
         params.resize(params.len().next_multiple_of(4), 0);
         for &(extent, [a, b, y]) in self.axes {
@@ -279,7 +278,6 @@ impl Gemm<'_> {
             ("HALF_B", flag(self.b.half)),
             ("HALF_BIAS", flag(half_bias)),
             ("BIAS", flag(self.bias.is_some())),
-            ("RELU", flag(self.relu)),
             ("RESIDUAL", Added::flag(self.residual.as_ref())),
             ("ACCUMULATE", flag(self.accumulate)),
             ("HALF_Y", flag(self.half_y)),
@@ -289,7 +287,7 @@ impl Gemm<'_> {
         let shader = match tile {
             None => {
                 let tiles = self.m.div_ceil(WIDE_ROWS) * self.n.div_ceil(WIDE_COLS) * self.batch();
-                (&WIDE, tiles.div_ceil(WIDE_INVOCATIONS))
+                (WIDE.of(self.activation), tiles.div_ceil(WIDE_INVOCATIONS))
             }
             Some(tile) => {
                 constants.push(("VECTOR_A", self.vectors(&self.a, 0)));
@@ -298,7 +296,7 @@ impl Gemm<'_> {
                 constants.extend(tile.constants());
                 inputs.extend([a, b]);
                 let tiles = self.m.div_ceil(tile.rows()) * self.n.div_ceil(tile.cols());
-                (&TILED, tiles * self.batch())
+                (TILED.of(self.activation), tiles * self.batch())
             }
         };
         cx.launch(Launch {

@@ -1,15 +1,17 @@
 //! Products whose depth is computed in parts, for more workgroups. Each part is written for itself, and
 //! they are added in their order: the shapes and the device alone decide where the depth is split.
 
+use striate_tensor::ops::Activation;
 use striate_tensor::{Result, Shape, TensorType};
 
 use super::{Added, Constants, Gemm, Parts, SUMS, Side, Size, Tile, Windows};
 use crate::buffer::{Source, View};
-use crate::kernels::{BOTH, combinations};
-use crate::pipelines::{Shader, flag, shader};
+use crate::kernels::activations::{Activated, activated};
+use crate::kernels::{BOTH, sets};
+use crate::pipelines::{Shader, flag};
 use crate::queue::{Context, Groups, Launch};
 
-static SUM: Shader = shader!("gemm/sum.wgsl", 1, 4, "gemm/product.wgsl");
+static SUM: Activated = activated!("gemm/sum.wgsl", 1, 4, "gemm/product.wgsl");
 
 /// Columns of an invocation, and invocations of a workgroup.
 const COLUMNS: usize = 4;
@@ -20,10 +22,10 @@ const DEPTH: usize = 16;
 pub(in crate::kernels) const PARTS_BYTES: usize = 64 << 20;
 
 pub(super) fn variants() -> Vec<(&'static Shader, Constants)> {
-    let names = ["HALF_BIAS", "BIAS", "RELU"].map(|name| (name, BOTH));
+    let names = ["HALF_BIAS", "BIAS"].map(|name| (name, BOTH));
     let fixed: [(&str, &[f64]); 2] = [("HALF_A", &[0.0]), ("HALF_B", &[0.0])];
-    let of = |sums: &[_]| combinations(&SUM, &[&fixed[..], &names, sums].concat());
-    SUMS.into_iter().flat_map(of).collect()
+    let of = |sums: &[_]| sets(&[&fixed[..], &names, sums].concat());
+    SUM.variants(&SUMS.into_iter().flat_map(of).collect::<Vec<_>>())
 }
 
 /// Writes to `y` the sum of parts that hold `count` elements each and follow each other in `sums`; or
@@ -51,7 +53,7 @@ pub(in crate::kernels) fn sum(
         bias: None,
         step_bias: 0,
         residual: None,
-        relu: false,
+        activation: Activation::None,
         accumulate,
         pixels: None,
         parts: None,
@@ -98,7 +100,7 @@ impl Gemm<'_> {
             strided: None,
             bias: None,
             residual: None,
-            relu: false,
+            activation: Activation::None,
             accumulate: false,
             parts: Some(parts),
             axes: &to,
@@ -125,13 +127,12 @@ impl Gemm<'_> {
         let rows = self.batch() * self.m;
         cx.launch(Launch {
             op: self.op,
-            shader: &SUM,
+            shader: SUM.of(self.activation),
             constants: &[
                 ("HALF_A", 0.0),
                 ("HALF_B", 0.0),
                 ("HALF_BIAS", flag(half_bias)),
                 ("BIAS", flag(self.bias.is_some())),
-                ("RELU", flag(self.relu)),
                 ("RESIDUAL", Added::flag(self.residual.as_ref())),
                 ("ACCUMULATE", flag(self.accumulate)),
                 ("HALF_Y", flag(self.half_y)),

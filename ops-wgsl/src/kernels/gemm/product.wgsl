@@ -5,7 +5,6 @@ override HALF_A: bool;
 override HALF_B: bool;
 override HALF_BIAS: bool;
 override BIAS: bool;
-override RELU: bool;
 // What is added element by element: nothing (0), f32 (1) or f16 (2).
 override RESIDUAL: u32;
 // Adds to what y holds.
@@ -54,6 +53,9 @@ struct Params {
     depth: u32,
     part: u32,
     part_y: u32,
+    // The bounds of a clamp.
+    low: f32,
+    high: f32,
     // Groups or matrices, the last axis first: extent, strides in a, b and y.
     axes: array<vec4<u32>, 6>,
 }
@@ -155,9 +157,7 @@ fn finish4(line: u32, own: Columns, sums: vec4<f32>) {
             load_residual(min(place + 2u, last)), load_residual(min(place + 3u, last)),
         );
     }
-    if (RELU) {
-        values = vec4<f32>(relu(values.x), relu(values.y), relu(values.z), relu(values.w));
-    }
+    values = activate4(values);
     if (HALF_Y) {
         let word = place >> 1u;
         y[word] = float_to_half(values.x) | (float_to_half(values.y) << 16u);

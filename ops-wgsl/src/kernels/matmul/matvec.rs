@@ -2,11 +2,12 @@
 //! reading the weights, which a product by tiles reads with most of its rows empty.
 
 use super::{Asked, Product};
-use crate::kernels::{BOTH, Constants, combinations, word};
-use crate::pipelines::{Shader, flag, shader};
+use crate::kernels::activations::{Activated, activated, bounds};
+use crate::kernels::{BOTH, Constants, sets, word};
+use crate::pipelines::{Shader, flag};
 use crate::queue::{Context, Groups, Launch};
 
-static MATVEC: Shader = shader!("matmul/matvec.wgsl", 1, 5);
+static MATVEC: Activated = activated!("matmul/matvec.wgsl", 1, 5);
 
 /// Columns of a workgroup.
 const COLS: usize = 4;
@@ -16,10 +17,10 @@ const ROWS: [usize; 5] = [1, 2, 4, 8, 16];
 
 pub(super) fn variants() -> Vec<(&'static Shader, Constants)> {
     let rows = ROWS.map(|n| n as f64);
-    let names = ["HALF_A", "HALF_B", "HALF_BIAS", "BIAS", "RELU", "ACCUMULATE"];
+    let names = ["HALF_A", "HALF_B", "HALF_BIAS", "BIAS", "ACCUMULATE"];
     let mut constants: Vec<(&'static str, &[f64])> = names.map(|name| (name, BOTH)).into();
     constants.push(("ROWS", &rows));
-    combinations(&MATVEC, &constants)
+    MATVEC.variants(&sets(&constants))
 }
 
 /// Rows of the specialisation that takes a product, if one does: it reads vectors of four elements
@@ -43,20 +44,20 @@ pub(super) fn takes(product: &Asked<'_>) -> bool {
 }
 
 pub(super) fn launch(cx: &Context, product: &Product<'_>) -> striate_tensor::Result<()> {
-    let Product { m, n, k, a, b, y, bias, relu, accumulate, .. } = product;
+    let Product { m, n, k, a, b, y, bias, activation, accumulate, .. } = product;
     let (bias_view, bias_half) = bias.unwrap_or((a.view, false));
     let rows = rows(&product.asked()).unwrap_or(ROWS[ROWS.len() - 1]);
     let mut params: Vec<u32> = [*m, *n, k / 4, a.row, b.col, y.row].map(word).into();
     params.extend([a.view.skip, b.view.skip, bias_view.skip, y.view.skip]);
+    params.extend(bounds(*activation));
     cx.launch(Launch {
         op: "matmul",
-        shader: &MATVEC,
+        shader: MATVEC.of(*activation),
         constants: &[
             ("HALF_A", flag(a.half)),
             ("HALF_B", flag(b.half)),
             ("HALF_BIAS", flag(bias_half)),
             ("BIAS", flag(bias.is_some())),
-            ("RELU", flag(*relu)),
             ("ACCUMULATE", flag(*accumulate)),
             ("ROWS", rows as f64),
         ],

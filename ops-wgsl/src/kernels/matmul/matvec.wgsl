@@ -7,7 +7,6 @@ override HALF_A: bool;
 override HALF_B: bool;
 override HALF_BIAS: bool;
 override BIAS: bool;
-override RELU: bool;
 // Adds to what y holds.
 override ACCUMULATE: bool;
 // 1, 2, 4, 8 or 16; at least the rows of a.
@@ -27,6 +26,9 @@ struct Params {
     skip_b: u32,
     skip_bias: u32,
     skip_y: u32,
+    // The bounds of a clamp.
+    low: f32,
+    high: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -215,6 +217,5 @@ fn main(
         let i = params.skip_bias + own;
         value += widen(bias[word_of(i, HALF_BIAS)], i, HALF_BIAS);
     }
-    if (RELU) { value = relu(value); }
-    y[place] = value;
+    y[place] = activate(value);
 }

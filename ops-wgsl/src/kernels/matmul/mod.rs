@@ -37,8 +37,8 @@ struct Matrix<'a> {
 /// A leading axis: its extent, and the elements from one to the next in a, b and y.
 type BatchAxis = (usize, [u32; 3]);
 
-/// A product of matrices, all of whose parts are bound: `y = a b`, or `y + a b`, with bias and ReLU
-/// at the end.
+/// A product of matrices, all of whose parts are bound: `y = a b`, or `y + a b`, with bias and
+/// activation at the end.
 struct Product<'a> {
     m: usize,
     n: usize,
@@ -50,7 +50,7 @@ struct Product<'a> {
     /// `[m, n]`, f32; columns next to each other.
     y: Matrix<'a>,
     bias: Option<(&'a View, bool)>,
-    relu: bool,
+    activation: Activation,
     accumulate: bool,
     /// The last one first; none for a single product.
     batch: &'a [BatchAxis],
@@ -394,7 +394,7 @@ impl Whole<'_> {
                     b: matrix(&b_view, &b_bound),
                     y: Matrix { view: &y_view, half: false, row: n, col: 1 },
                     bias: bias.as_ref().filter(|_| i == last).map(|(view, half)| (view, *half)),
-                    relu: op.activation == Activation::Relu && i == last,
+                    activation: if i == last { op.activation } else { Activation::None },
                     accumulate: i > 0,
                     batch: part.batch,
                 },

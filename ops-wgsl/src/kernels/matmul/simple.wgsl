@@ -5,7 +5,6 @@ override HALF_A: bool;
 override HALF_B: bool;
 override HALF_BIAS: bool;
 override BIAS: bool;
-override RELU: bool;
 // Adds to what y holds.
 override ACCUMULATE: bool;
 
@@ -25,6 +24,9 @@ struct Params {
     row_b: u32,
     col_b: u32,
     rank: u32,
+    // The bounds of a clamp.
+    low: f32,
+    high: f32,
     // The leading axes, the last one first: extent, strides in a, b and y.
     axes: array<vec4<u32>, 6>,
 }
@@ -73,6 +75,5 @@ fn main(
         let at = params.skip_bias + col;
         sum += widen(bias[word_of(at, HALF_BIAS)], at, HALF_BIAS);
     }
-    if (RELU) { sum = relu(sum); }
-    y[at_y] = sum;
+    y[at_y] = activate(sum);
 }

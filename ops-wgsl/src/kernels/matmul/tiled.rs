@@ -10,7 +10,7 @@ pub(super) fn launch(
     product: &Product<'_>,
     tile: Option<Tile>,
 ) -> striate_tensor::Result<()> {
-    let Product { m, n, k, a, b, y, bias, relu, accumulate, batch } = product;
+    let Product { m, n, k, a, b, y, bias, activation, accumulate, batch } = product;
     let gemm = Gemm {
         op: "matmul",
         m: *m,
@@ -26,7 +26,7 @@ pub(super) fn launch(
         bias: *bias,
         step_bias: 0,
         residual: None,
-        relu: *relu,
+        activation: *activation,
         accumulate: *accumulate,
         pixels: None,
         parts: None,

@@ -5,7 +5,7 @@
 //! adds nothing, unless a weight is NaN or infinite: then `exact.wgsl` computes all of it once more.
 //! It is launched every time, and finds on the GPU whether there is such a weight.
 
-use striate_tensor::ops::{self, Conv2d, Conv2dInputGrad, ConvTranspose2d, Phase};
+use striate_tensor::ops::{self, Activation, Conv2d, Conv2dInputGrad, ConvTranspose2d, Phase};
 use striate_tensor::{DType, Result, Shape, TensorType};
 
 use super::simple::INVOCATIONS;
@@ -230,7 +230,7 @@ impl Gradient<'_> {
                     w,
                     bias: self.bias(),
                     residual: None,
-                    relu: false,
+                    activation: Activation::None,
                     direct: self.conv.algorithm == ops::Algorithm::Direct,
                     y: &written.view,
                     half_y: false,

@@ -1,6 +1,8 @@
 //! A product by the tiles of `kernels/gemm`: rows are outputs, columns the cells of the kernel and
 //! their channels, and the depth goes through the pixels.
 
+use striate_tensor::ops::Activation;
+
 use super::{Gradient, OP, in_parts};
 use crate::kernels::gemm::{Gemm, Parts, Side, Tile, Windows};
 use crate::kernels::word;
@@ -44,7 +46,7 @@ pub(super) fn launch(
             bias: None,
             step_bias: 0,
             residual: None,
-            relu: false,
+            activation: Activation::None,
             accumulate,
             pixels: Some(pixels),
             parts: Some(Parts { count: split.parts, steps: split.pixels, y: e.out * columns }),

@@ -3,24 +3,27 @@
 //!
 //! A tile of 6×6 pixels is transformed (`BᵀdB`), each of the 36 positions becomes a product over the
 //! channels with the transformed weights (`GgGᵀ`, kept with their buffer), and the results are
-//! transformed back (`AᵀmA`) to 4×4 outputs, with bias, residual and ReLU on the way out. The matrices are
-//! those of the CPU's; sums of channels are in f32 as in the direct algorithm; the transforms cost
+//! transformed back (`AᵀmA`) to 4×4 outputs, with bias, residual and activation on the way out. The
+//! matrices are those of the CPU's; sums of channels are in f32 as in the direct algorithm; the transforms cost
 //! about two bits of it.
 
 use std::sync::Arc;
 
+use striate_tensor::ops::Activation;
 use striate_tensor::{Result, Shape, TensorType};
 
 use super::{Asked, Convolution, Extents};
 use crate::buffer::{GpuBuffer, Source, View};
+use crate::kernels::activations::{Activated, activated, bounds};
 use crate::kernels::gemm::{Added, Class, Gemm, RESIDUALS, Side, Size, Windows};
-use crate::kernels::{BOTH, Constants, combinations, half, word};
+use crate::kernels::{BOTH, Constants, combinations, half, sets, word};
 use crate::pipelines::{Shader, flag, shader};
 use crate::queue::{Context, Groups, Launch};
 
 static WEIGHTS: Shader = shader!("conv2d/winograd/weights.wgsl", 1, 1);
 static INPUT: Shader = shader!("conv2d/winograd/input.wgsl", 1, 1, "conv2d/winograd/tiles.wgsl");
-static OUTPUT: Shader = shader!("conv2d/winograd/output.wgsl", 1, 3, "conv2d/winograd/tiles.wgsl");
+static OUTPUT: Activated =
+    activated!("conv2d/winograd/output.wgsl", 1, 3, "conv2d/winograd/tiles.wgsl");
 
 /// Positions of a transformed tile.
 const POSITIONS: usize = 36;
@@ -37,10 +40,10 @@ const WHOLE_TILES: usize = 128;
 pub(super) fn variants() -> Vec<(&'static Shader, Constants)> {
     let mut all = combinations(&WEIGHTS, &[("HALF_W", BOTH)]);
     all.extend(combinations(&INPUT, &[("HALF_X", BOTH)]));
-    let names = ["HALF_BIAS", "BIAS", "RELU"];
+    let names = ["HALF_BIAS", "BIAS"];
     let mut constants = names.map(|name| (name, BOTH)).to_vec();
     constants.push(("RESIDUAL", RESIDUALS));
-    all.extend(combinations(&OUTPUT, &constants));
+    all.extend(OUTPUT.variants(&sets(&constants)));
     all
 }
 
@@ -242,7 +245,7 @@ impl Part<'_> {
             bias: None,
             step_bias: 0,
             residual: None,
-            relu: false,
+            activation: Activation::None,
             accumulate: false,
             pixels: None,
             parts: None,
@@ -254,18 +257,18 @@ impl Part<'_> {
     }
 
     fn output(&self, cx: &Context, sums: &View) -> Result<()> {
-        let Convolution { extents: e, y, bias, residual, relu, .. } = self.convolution;
+        let Convolution { extents: e, y, bias, residual, activation, .. } = self.convolution;
         let (bias_view, bias_half) = bias.unwrap_or((sums, false));
         let sizes = [e.out_rows, e.out_cols, e.out];
         let skips = [sums.skip, bias_view.skip, y.skip];
-        let params = self.params(sizes, [0, 0], skips, residual.as_ref());
+        let mut params = self.params(sizes, [0, 0], skips, residual.as_ref());
+        params.extend(bounds(*activation));
         cx.launch(Launch {
             op: "conv2d output",
-            shader: &OUTPUT,
+            shader: OUTPUT.of(*activation),
             constants: &[
                 ("HALF_BIAS", flag(bias_half)),
                 ("BIAS", flag(bias.is_some())),
-                ("RELU", flag(*relu)),
                 ("RESIDUAL", Added::flag(residual.as_ref())),
             ],
             params: &params,

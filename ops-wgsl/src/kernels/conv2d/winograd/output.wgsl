@@ -1,8 +1,7 @@
-// The transform back to tiles of the output: AᵀmA, columns first, then bias, residual and ReLU.
+// The transform back to tiles of the output: AᵀmA, columns first, then bias, residual and activation.
 
 override HALF_BIAS: bool;
 override BIAS: bool;
-override RELU: bool;
 // What is added element by element: nothing (0), f32 (1) or f16 (2).
 override RESIDUAL: u32;
 
@@ -41,7 +40,7 @@ fn store(image: u32, row: u32, col: u32, value: f32) {
         let half = RESIDUAL == 2u;
         sum += widen(residual[word_of(i, half)], i, half);
     }
-    y[at] = select(sum, relu(sum), RELU);
+    y[at] = activate(sum);
 }
 
 fn store_row(image: u32, row: u32, col: u32, values: Six, bias: f32) {

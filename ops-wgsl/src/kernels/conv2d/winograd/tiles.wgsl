@@ -21,6 +21,9 @@ struct Params {
     skip_to: u32,
     // Elements before the first one of the residual.
     skip_residual: u32,
+    // The bounds of a clamp.
+    low: f32,
+    high: f32,
 }
 
 // Image, and row and column of tiles.
