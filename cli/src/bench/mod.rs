@@ -67,7 +67,8 @@ as `against`: engine, min_ms, median_ms, ratio_min, ratio_median.
 
 A trace shows one more run of each model: the pass, its layers (of a forward pass; each from the end
 of the one before, so that they add up to the pass), and its ops, with their operands, GFLOP/s and
-algorithm. A GPU is waited for after each op then, so that such a pass takes longer.
+algorithm. A GPU is waited for after each op then, so that such a pass takes longer. What the CPU
+computes in one pass over memory, such as MobileNet's blocks, runs op by op in it, too.
 
 Examples:
   striate bench vgg-d --layers              where the time of a network goes
