@@ -26,7 +26,7 @@ const BLOCKS: &[(&str, usize)] = &[
     ("sh,install", 2),
     ("sh,long", 5),
     ("sh,network", 7),
-    ("text", 45),
+    ("text", 46),
     ("text,exact", 21),
 ];
 
