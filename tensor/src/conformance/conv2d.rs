@@ -397,6 +397,11 @@ pub fn conv2d(device: &Device, settings: &Settings) {
             }
         }
     }
+    for (activation, seed) in Activation::ALL.into_iter().zip(0..) {
+        let setup = square([1, 6, 7, 20], 17, 3, 1, 1).epilogue(true, false).residual(true);
+        let conv = Conv2d { activation, ..setup.conv };
+        check(Setup { conv, ..setup }.forward(F32S, seed));
+    }
     for setup in non_finite_setups() {
         for (bias, relu) in [(false, false), (true, true)] {
             // With the bias, a residual too.
