@@ -50,6 +50,7 @@ impl Kernel for Row<'_> {
                 .all(|&(base, tap)| { base + line <= self.from.len() && tap < kernel[0] })
         );
         assert!(cols.phases.iter().flatten().all(|tap| tap.tap < kernel[1]));
+        assert!([1, 2, 4, 8].contains(&self.group) && S::LANES.is_multiple_of(self.group));
         assert!(self.weights.len() >= taps * self.group * channels.next_multiple_of(S::LANES));
         assert!(self.bias.is_none_or(|bias| bias.len() == channels));
         assert!(self.residual.is_none_or(|residual| residual.len() == self.to.len()));
