@@ -2,25 +2,47 @@
 
 use striate_tensor::ops::Activation;
 
-use crate::math::{clamp, sigmoid, tanh};
+use crate::math::{sigmoid, tanh};
 use crate::simd::{Kernel, Simd};
-use crate::unary::{gelu, gelu_erf, hard_sigmoid, mish, silu};
+use crate::unary::{gelu, gelu_erf, mish, silu};
 
-/// What an activation makes of a vector, for those that are a single instruction or two.
+/// What an activation makes of a vector, for those that are a few instructions.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum InRegisters {
     None,
     Relu,
     Clamp(f32, f32),
+    HardSigmoid,
+    HardSwish,
 }
 
 impl InRegisters {
+    /// The activation, where it is a few instructions.
+    fn of(activation: Activation) -> Option<Self> {
+        match activation {
+            Activation::None => Some(InRegisters::None),
+            Activation::Relu => Some(InRegisters::Relu),
+            Activation::Clamp { min, max } => Some(InRegisters::Clamp(min, max)),
+            Activation::HardSigmoid => Some(InRegisters::HardSigmoid),
+            Activation::HardSwish => Some(InRegisters::HardSwish),
+            _ => None,
+        }
+    }
+
     /// An activation in two parts: what is done in registers, and what [`activate`] does after that.
     pub(crate) fn split(activation: Activation) -> (Self, Activation) {
+        match InRegisters::of(activation) {
+            Some(in_registers) => (in_registers, Activation::None),
+            None => (InRegisters::None, activation),
+        }
+    }
+
+    /// [`split`](InRegisters::split) for kernels whose sums fill the registers: what needs more of them
+    /// is done after, since it would send sums to memory.
+    pub(crate) fn split_frugally(activation: Activation) -> (Self, Activation) {
         match activation {
-            Activation::Relu => (InRegisters::Relu, Activation::None),
-            Activation::Clamp { min, max } => (InRegisters::Clamp(min, max), Activation::None),
-            after => (InRegisters::None, after),
+            Activation::HardSigmoid | Activation::HardSwish => (InRegisters::None, activation),
+            _ => InRegisters::split(activation),
         }
     }
 
@@ -30,14 +52,24 @@ impl InRegisters {
             InRegisters::None => x,
             InRegisters::Relu => simd.relu(x),
             InRegisters::Clamp(min, max) => simd.clamp(x, simd.splat(min), simd.splat(max)),
+            InRegisters::HardSigmoid => hard_sigmoid_vector(simd, x),
+            InRegisters::HardSwish => simd.mul(x, hard_sigmoid_vector(simd, x)),
         }
     }
+}
+
+/// [`hard_sigmoid`](crate::unary::hard_sigmoid), the same bits.
+#[inline(always)]
+fn hard_sigmoid_vector<S: Simd>(simd: S, x: S::V) -> S::V {
+    let shifted = simd.add(x, simd.splat(3.0));
+    let clamped = simd.clamp(shifted, simd.splat(0.0), simd.splat(6.0));
+    simd.mul(clamped, simd.splat(1.0 / 6.0))
 }
 
 /// Applies an activation to each. Inlined, so that it is compiled for the kernel's instructions; the
 /// results are those of the op of the same name.
 #[inline(always)]
-pub(crate) fn activate(activation: Activation, values: &mut [f32]) {
+pub(crate) fn activate<S: Simd>(simd: S, activation: Activation, values: &mut [f32]) {
     // One loop for each function, so that each is compiled into its own.
     macro_rules! by {
         ($f:expr) => {
@@ -45,17 +77,40 @@ pub(crate) fn activate(activation: Activation, values: &mut [f32]) {
         };
     }
     match activation {
-        Activation::Relu => by!(|x: f32| if x < 0.0 { 0.0 } else { x }),
-        Activation::Clamp { min, max } => by!(|x: f32| clamp(x, min, max)),
         Activation::Sigmoid => by!(sigmoid),
-        Activation::HardSigmoid => by!(hard_sigmoid),
-        Activation::HardSwish => by!(|x: f32| x * hard_sigmoid(x)),
         Activation::Silu => by!(silu),
         Activation::Tanh => by!(tanh),
         Activation::Gelu => by!(gelu),
         Activation::GeluErf => by!(gelu_erf),
         Activation::Mish => by!(mish),
-        _ => {}
+        Activation::None => {}
+        _ => {
+            if let Some(function) = InRegisters::of(activation) {
+                in_vectors(simd, values, function);
+            }
+        }
+    }
+}
+
+/// A function of a few instructions of each. The compiler would read several blocks at a time, with a
+/// gather for each of their elements, were it written by elements as those of [`in_blocks`].
+#[inline(always)]
+fn in_vectors<S: Simd>(simd: S, values: &mut [f32], function: InRegisters) {
+    let mut vectors = values.chunks_exact_mut(S::LANES);
+    for vector in &mut vectors {
+        // SAFETY: of `LANES` floats.
+        unsafe {
+            let x = simd.load(vector.as_ptr());
+            simd.store(vector.as_mut_ptr(), function.apply(simd, x));
+        }
+    }
+    let rest = vectors.into_remainder();
+    if !rest.is_empty() {
+        // SAFETY: as many floats as are counted.
+        unsafe {
+            let x = simd.load_part(rest.as_ptr(), rest.len());
+            simd.store_part(rest.as_mut_ptr(), function.apply(simd, x), rest.len());
+        }
     }
 }
 
@@ -88,7 +143,8 @@ fn in_blocks(values: &mut [f32], f: impl Fn(f32) -> f32) {
 /// # Safety
 /// The rows must be valid, and the caller's alone.
 #[inline(always)]
-pub(crate) unsafe fn activate_rows(
+pub(crate) unsafe fn activate_rows<S: Simd>(
+    simd: S,
     activation: Activation,
     to: *mut f32,
     rows: usize,
@@ -100,7 +156,8 @@ pub(crate) unsafe fn activate_rows(
     }
     for row in 0..rows {
         // SAFETY: the caller's.
-        activate(activation, unsafe { std::slice::from_raw_parts_mut(to.add(row * pitch), n) });
+        let row = unsafe { std::slice::from_raw_parts_mut(to.add(row * pitch), n) };
+        activate(simd, activation, row);
     }
 }
 
@@ -114,7 +171,7 @@ impl Kernel for Activate<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        activate(self.activation, self.values);
+    fn run<S: Simd>(self, simd: S) {
+        activate(simd, self.activation, self.values);
     }
 }

@@ -5,7 +5,9 @@ use striate_tensor::{Operand, Result, TensorType};
 
 use crate::context::Context;
 use crate::elementwise::map;
-use crate::math::{clamp, erf, exp, exp_m1, ln, normal_tail, sigmoid, softplus, tanh};
+use crate::math::{
+    clamp, erf, exp, exp_m1, ln, normal_tail, sigmoid, softplus, tanh, times_sigmoid,
+};
 use crate::memory::Memory;
 
 pub(crate) fn unary(
@@ -81,13 +83,13 @@ pub(crate) fn gelu_inner(x: f32) -> (f32, f32) {
 /// `x · sigmoid(x)`
 #[inline(always)]
 pub(crate) fn silu(x: f32) -> f32 {
-    x * sigmoid(x)
+    times_sigmoid(x, x)
 }
 
 /// `x · Φ(x)` by its tanh approximation.
 #[inline(always)]
 pub(crate) fn gelu(x: f32) -> f32 {
-    x * sigmoid(gelu_inner(x).0)
+    times_sigmoid(x, gelu_inner(x).0)
 }
 
 /// `x · Φ(x)`, where `Φ` is taken from the nearer end, so that small results keep their digits.
@@ -106,11 +108,11 @@ pub(crate) fn mish(x: f32) -> f32 {
     x * (n / (n + 2.0))
 }
 
-/// Howard et al., "Searching for MobileNetV3", 2019. Divided before `x` is multiplied with it: the
+/// Howard et al., "Searching for MobileNetV3", 2019. Scaled before `x` is multiplied with it: the
 /// product does not overflow.
 #[inline(always)]
 pub(crate) fn hard_sigmoid(x: f32) -> f32 {
-    clamp(x + 3.0, 0.0, 6.0) / 6.0
+    clamp(x + 3.0, 0.0, 6.0) * (1.0 / 6.0)
 }
 
 /// Powers that cost less than the general one, in loops of their own.

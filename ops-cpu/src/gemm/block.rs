@@ -95,7 +95,7 @@ impl<const ROWS: usize, const VECTORS: usize> Kernel for Tiles<ROWS, VECTORS> {
         // panels pass over them.
         let taps_at_once = (DEPTH_BLOCK / block.run.max(1)).max(1);
         let run_at_once = if taps_at_once > 1 { block.run } else { even_part(block.run) };
-        let (in_registers, after) = InRegisters::split(block.activation);
+        let (in_registers, after) = InRegisters::split_frugally(block.activation);
         let mut first = true;
         let mut tap = 0;
         while tap < block.taps || first {
@@ -171,7 +171,7 @@ impl<const ROWS: usize, const VECTORS: usize> Kernel for Tiles<ROWS, VECTORS> {
                                 _ => tile.compute::<S, ROWS, 1>(simd, m, tail),
                             }
                             if last {
-                                activate_rows(after, tile.output, m, n, block.pitch);
+                                activate_rows(simd, after, tile.output, m, n, block.pitch);
                             }
                             row += m;
                         }

@@ -61,7 +61,7 @@ impl Kernel for Row<'_> {
             _ => self.groups::<S, 8>(simd),
         }
         let (_, after) = InRegisters::split(self.activation);
-        activate(after, self.to);
+        activate(simd, after, self.to);
     }
 }
 

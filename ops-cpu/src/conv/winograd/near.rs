@@ -17,6 +17,8 @@ pub(super) fn conv2d(cx: &Context, step: &Step<'_>, kernels: &Kernels<'_>) -> Re
     let weights = kernels.packed(cx)?;
     let weights: &[f32] = weights.slice();
     let panels = out.div_ceil(shape.cols) * shape.cols * channels;
+    let of_position =
+        |group, position| &weights[(group * POSITIONS + position) * panels..][..panels];
     let all = step.tiles();
     // In whole rows of the micro-kernel where there is more than one.
     let block = TILES_BYTES / (4 * POSITIONS * (channels + out));
@@ -40,6 +42,11 @@ pub(super) fn conv2d(cx: &Context, step: &Step<'_>, kernels: &Kernels<'_>) -> Re
             }
         }
         for position in 0..POSITIONS {
+            // All weights together may not fit into the second-level cache.
+            let ahead = match position + 1 < POSITIONS {
+                true => Ahead { from: of_position(group, position + 1).as_ptr(), floats: panels },
+                false => Ahead::NOTHING,
+            };
             // SAFETY: rows are inside the scratch, panels are whole, and the output is the part of
             // the scratch that follows; the block is done before either is used again.
             unsafe {
@@ -51,7 +58,7 @@ pub(super) fn conv2d(cx: &Context, step: &Step<'_>, kernels: &Kernels<'_>) -> Re
                     m: count,
                     taps: 1,
                     run: channels,
-                    panels: weights[(group * POSITIONS + position) * panels..][..panels].as_ptr(),
+                    panels: of_position(group, position).as_ptr(),
                     n: out,
                     output: to.at(position * count * out),
                     pitch: out,
@@ -59,7 +66,7 @@ pub(super) fn conv2d(cx: &Context, step: &Step<'_>, kernels: &Kernels<'_>) -> Re
                     residual: std::ptr::null(),
                     activation: Activation::None,
                     add: false,
-                    ahead: Ahead::NOTHING,
+                    ahead,
                     cold: false,
                 };
                 block.run(step.level);

@@ -149,7 +149,7 @@ impl<const OUT: usize> Kernel for Back<OUT> {
         for i in 0..self.rows {
             let row = self.to.wrapping_add(i * self.row_pitch);
             // SAFETY: the outputs that were just written.
-            unsafe { activate_rows(after, row, self.cols, self.out, self.col_pitch) };
+            unsafe { activate_rows(simd, after, row, self.cols, self.out, self.col_pitch) };
         }
     }
 }
