@@ -23,8 +23,9 @@ pub(crate) enum Storage {
 /// What a packed form was made for: the same weights are packed differently for different tiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PackKey {
-    /// Whether they are transformed for Winograd's algorithm.
-    pub(crate) winograd: bool,
+    /// Pixels along an axis of the tiles of Winograd's algorithm that they are transformed for; 0 where they
+    /// are not.
+    pub(crate) winograd: usize,
     /// Whether outputs and inputs are exchanged, for the gradient in the input.
     pub(crate) turned: bool,
     /// Whether they are in blocks of channels, for depthwise convolutions.

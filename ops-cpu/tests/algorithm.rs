@@ -41,6 +41,12 @@ fn convolutions_say_which_form() {
     assert_eq!(name(sides, &vgg).unwrap(), "Winograd F(4×4, 3×3), far");
     let vgg = [ty(&[1, 223, 223, 64]), ty(&[64, 3, 3, 64])];
     assert_eq!(name(conv(1, 1, 1), &vgg).unwrap(), "Winograd F(4×4, 3×3), near");
+    let resnet = [ty(&[1, 14, 14, 256]), ty(&[256, 3, 3, 256])];
+    assert_eq!(name(conv(1, 1, 1), &resnet).unwrap(), "Winograd F(4×4, 3×3), few tiles");
+    let resnet = |n| [ty(&[n, 7, 7, 512]), ty(&[512, 3, 3, 512])];
+    assert_eq!(name(conv(1, 1, 1), &resnet(1)).unwrap(), "Winograd F(2×2, 3×3), few tiles");
+    assert_eq!(name(conv(1, 1, 1), &resnet(2)).unwrap(), "Winograd F(2×2, 3×3), few tiles");
+    assert_eq!(name(conv(1, 1, 1), &resnet(4)).unwrap(), "Winograd F(4×4, 3×3), far");
     let alex = [ty(&[1, 27, 27, 96]), ty(&[256, 5, 5, 48])];
     assert_eq!(name(conv(1, 2, 2), &alex).unwrap(), "Winograd F(2×2, 5×5), near");
     let first = [ty(&[1, 225, 225, 3]), ty(&[96, 11, 11, 3])];
@@ -58,6 +64,12 @@ fn gradients_of_convolutions_say_which_form() {
     let direct = Conv2d { algorithm: Algorithm::Direct, ..plain };
     assert_eq!(name(input(direct), &[y, w]).unwrap(), "direct");
     assert_eq!(name(weight(direct), &[x, y]).unwrap(), "direct");
+
+    // Weights that change are not kept, so it is the direct form of these.
+    let [w, y] = [ty(&[512, 3, 3, 512]), ty(&[1, 7, 7, 512])];
+    let few = Conv2dInputGrad { conv: plain, input: [7, 7] };
+    assert_eq!(name(few, &[y, w]).unwrap(), "direct");
+    let [w, y] = [ty(&[512, 3, 3, 512]), ty(&[4, 27, 27, 512])];
 
     let dilated = Conv2d { dilation: [2, 2], padding: [[2; 2]; 2], ..plain };
     assert_eq!(name(input(dilated), &[y, w]).unwrap(), "direct");

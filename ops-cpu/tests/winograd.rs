@@ -65,7 +65,7 @@ fn check(case: &Case, level: Level) {
     }
 }
 
-/// Both forms, weights that are kept and weights that are not, several blocks of tiles, a tail of tiles.
+/// All forms, weights that are kept and weights that are not, several blocks of tiles, a tail of tiles.
 #[test]
 fn wide_and_narrow_layers_of_the_classic_networks() {
     for (x, out, kernel, groups, dtype) in [
@@ -76,6 +76,11 @@ fn wide_and_narrow_layers_of_the_classic_networks() {
         ([3, 31, 30, 32], 64, 3, 1, DType::F32),
         // More tiles than a task takes, in two blocks; outputs that do not fill the last task.
         ([3, 31, 33, 272], 112, 3, 1, DType::F32),
+        // Few tiles: of 6×6, and of 4×4.
+        ([1, 14, 14, 256], 256, 3, 1, DType::F32),
+        ([1, 7, 7, 160], 96, 3, 1, DType::F16),
+        ([2, 7, 8, 512], 272, 3, 1, DType::F32),
+        ([1, 8, 5, 96], 128, 3, 2, DType::F32),
         ([1, 27, 27, 96], 256, 5, 2, DType::F32),
         ([2, 19, 18, 176], 144, 5, 1, DType::F16),
     ] {

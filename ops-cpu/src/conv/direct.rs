@@ -238,7 +238,7 @@ fn packed_weights(
     let Groups { count, channels, out, .. } = groups;
     let depth = e.kernel[0] * e.kernel[1] * channels;
     let key = PackKey {
-        winograd: false,
+        winograd: 0,
         turned: false,
         depthwise: false,
         depth,

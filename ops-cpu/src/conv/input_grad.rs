@@ -11,7 +11,7 @@
 use striate_tensor::ops::{Activation, Conv2d, Phase};
 use striate_tensor::{Operand, Result, Shape, TensorType};
 
-use super::{Added, Extents, all_finite, depthwise, execute, form, winograd};
+use super::{Added, Extents, Weights, all_finite, depthwise, execute, form, winograd};
 use crate::buffer::{CpuBuffer, Floats, floats};
 use crate::context::Context;
 use crate::elementwise::PART_ELEMS;
@@ -60,7 +60,7 @@ pub(super) fn input_grad(
             &conv,
             &extents,
             dy.slice(),
-            &Operand { buffer: &turned, ty: &ty },
+            Weights { operand: &Operand { buffer: &turned, ty: &ty }, reused: false },
             Added { bias, residual: None },
         )
     };
@@ -196,14 +196,14 @@ pub(super) fn name(level: Level, op: &Conv2d, e: &Extents) -> String {
     if depthwise::takes(level, op, e) {
         return depthwise::NAME.into();
     }
-    if let Some((conv, extents, form)) = whole_form(level, op, e) {
-        return form.name(&conv, &extents);
+    if let Some((.., form)) = whole_form(level, op, e) {
+        return form.name();
     }
     let [rows, cols] = all_phases(op, e);
     let mut names: Vec<String> = Vec::new();
     for (row, col) in rows.iter().flat_map(|row| cols.iter().map(move |col| (row, col))) {
         let (conv, extents) = of_phase(op, e, *row, *col);
-        let name = super::name(level, &conv, &extents);
+        let name = super::name(level, &conv, &extents, false);
         if !names.contains(&name) {
             names.push(name);
         }
@@ -222,7 +222,7 @@ fn by_winograd(
     bias: Option<&[f32]>,
 ) -> Result<Option<Memory>> {
     let Some((conv, extents, form)) = whole_form(cx.level, op, e) else { return Ok(None) };
-    let kernels = winograd::Kernels::new(&conv, &extents, weights, true)?;
+    let kernels = winograd::Kernels::new(form, &conv, &extents, weights, true)?;
     let e = &extents;
     let mut dx = cx.pool.take(4 * e.n * e.out_rows * e.out_cols * e.out)?;
     let place = Place::whole(dx.slice_mut(), e.out);
@@ -251,7 +251,8 @@ fn whole_form(level: Level, op: &Conv2d, e: &Extents) -> Option<(Conv2d, Extents
         out_cols: e.cols,
         ..*e
     };
-    form(level, &conv, &extents).map(|form| (conv, extents, form))
+    // A step of training changes the weights.
+    form(level, &conv, &extents, false).map(|form| (conv, extents, form))
 }
 
 /// The taps of a phase in opposite order, with outputs and inputs exchanged in each group:

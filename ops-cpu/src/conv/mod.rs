@@ -66,7 +66,7 @@ pub(crate) fn conv2d(
         _ => None,
     };
     let added = Added { bias, residual: residual.as_ref().map(|residual| residual.slice()) };
-    let y = execute(cx, op, &extents, x.slice(), &inputs[1], added)?;
+    let y = execute(cx, op, &extents, x.slice(), Weights::reused(&inputs[1]), added)?;
     cx.narrow(y, output)
 }
 
@@ -93,7 +93,7 @@ pub(crate) fn conv2d_part(
     let extents = Extents::of("conv2d", inputs[0].ty, inputs[1].ty, output)?;
     let x = cx.widen(&inputs[0])?;
     let added = Added { bias: op.bias.then(|| &inputs[2]), residual: None };
-    execute_at(cx, op, &extents, x.slice(), &inputs[1], added, place)
+    execute_at(cx, op, &extents, x.slice(), Weights::reused(&inputs[1]), added, place)
 }
 
 /// Executes the gradient of a convolution in its input.
@@ -130,6 +130,19 @@ pub(crate) fn conv2d_weight_grad(
     weight_grad::weight_grad(cx, &op.conv, &extents, inputs, output)
 }
 
+/// The weights of a convolution, and whether later runs will use the same.
+#[derive(Clone, Copy)]
+struct Weights<'a> {
+    operand: &'a Operand<'a>,
+    reused: bool,
+}
+
+impl<'a> Weights<'a> {
+    fn reused(operand: &'a Operand<'a>) -> Self {
+        Weights { operand, reused: true }
+    }
+}
+
 /// What is added to the sums of a convolution.
 #[derive(Clone, Copy, Default)]
 struct Added<'a> {
@@ -145,13 +158,13 @@ fn execute(
     op: &Conv2d,
     e: &Extents,
     x: &[f32],
-    weights: &Operand<'_>,
+    weights: Weights<'_>,
     added: Added<'_>,
 ) -> Result<Memory> {
     if depthwise::takes(cx.level, op, e) || depthwise::takes_groups(cx.level, op, e) {
         let bias = added.bias.map(|bias| cx.widen(bias)).transpose()?;
         let added = [bias.as_ref().map(|bias| bias.slice()), added.residual];
-        if let Some(y) = depthwise::conv2d(cx, op, e, x, weights, added)? {
+        if let Some(y) = depthwise::conv2d(cx, op, e, x, weights.operand, added)? {
             return Ok(y);
         }
     }
@@ -166,7 +179,7 @@ fn execute_at(
     op: &Conv2d,
     e: &Extents,
     x: &[f32],
-    weights: &Operand<'_>,
+    weights: Weights<'_>,
     added: Added<'_>,
     place: Place<'_>,
 ) -> Result<()> {
@@ -174,7 +187,7 @@ fn execute_at(
     if e.n * e.out_rows * e.out_cols * e.out == 0 {
         return Ok(());
     }
-    let form = form(cx.level, op, e);
+    let form = form(cx.level, op, e, weights.reused);
     let Some(form) = form else {
         // The zeros between merged groups must not meet an infinity.
         let merged = match groups_of_a_vector(cx.level, op, e) {
@@ -182,9 +195,9 @@ fn execute_at(
             merged if all_finite(cx, Floats::F32(x)) => merged,
             _ => 1,
         };
-        return direct::conv2d(cx, op, e, merged, x, weights, (added, place));
+        return direct::conv2d(cx, op, e, merged, x, weights.operand, (added, place));
     };
-    let kernels = winograd::Kernels::new(op, e, weights, false)?;
+    let kernels = winograd::Kernels::new(form, op, e, weights.operand, false)?;
     let bias = added.bias.map(|bias| cx.widen(bias)).transpose()?;
     let bias = bias.as_ref().map(|bias| bias.slice());
     winograd::conv2d(cx, form, op, e, x, &kernels, ([bias, added.residual], place))
@@ -219,24 +232,25 @@ fn all_finite(cx: &Context, values: Floats<'_>) -> bool {
     finite.into_inner()
 }
 
-/// The form of Winograd's algorithm that computes a convolution; the direct one does if none.
-fn form(level: Level, op: &Conv2d, e: &Extents) -> Option<winograd::Form> {
+/// The form of Winograd's algorithm that computes a convolution; the direct one does if none. By whether
+/// its weights will be `reused`.
+fn form(level: Level, op: &Conv2d, e: &Extents, reused: bool) -> Option<winograd::Form> {
     match op.algorithm {
         Algorithm::Direct => None,
-        _ => winograd::form(level, op, e),
+        _ => winograd::form(level, op, e, reused),
     }
 }
 
 /// What [`execute`] runs, for people.
-fn name(level: Level, op: &Conv2d, e: &Extents) -> String {
+fn name(level: Level, op: &Conv2d, e: &Extents, reused: bool) -> String {
     if depthwise::takes(level, op, e) {
         return depthwise::NAME.into();
     }
     if depthwise::takes_groups(level, op, e) {
         return depthwise::GROUPS_NAME.into();
     }
-    match form(level, op, e) {
-        Some(form) => form.name(op, e),
+    match form(level, op, e, reused) {
+        Some(form) => form.name(),
         None => DIRECT.into(),
     }
 }
@@ -248,7 +262,7 @@ pub(crate) fn conv2d_name(
     inputs: &[TensorType],
     output: &TensorType,
 ) -> Result<String> {
-    Ok(name(level, op, &Extents::of("conv2d", &inputs[0], &inputs[1], output)?))
+    Ok(name(level, op, &Extents::of("conv2d", &inputs[0], &inputs[1], output)?, true))
 }
 
 /// What [`conv2d_input_grad`] runs, for people.

@@ -97,7 +97,7 @@ fn packed_weights(
 ) -> Result<Arc<Memory>> {
     let (taps, lanes) = (e.kernel[0] * e.kernel[1] * group, cx.level.lanes());
     let key = PackKey {
-        winograd: false,
+        winograd: 0,
         turned: false,
         depthwise: true,
         depth: taps,

@@ -1,19 +1,23 @@
-//! Winograd's convolution over tiles of 6×6 pixels: F(4×4, 3×3) with 36 multiplications in place of
-//! 144, and F(2×2, 5×5) with 36 in place of 100.
+//! Winograd's convolution: over tiles of 6×6 pixels F(4×4, 3×3) with 36 multiplications in place of
+//! 144, and F(2×2, 5×5) with 36 in place of 100; over tiles of 4×4 F(2×2, 3×3) with 16 in place of 36.
 //!
 //! (Lavin and Gray, "Fast algorithms for convolutional neural networks", 2015.) A tile is
-//! transformed (`BᵀdB`), the 36 positions become 36 products over the channels with the transformed
+//! transformed (`BᵀdB`), its positions become as many products over the channels with the transformed
 //! weights (`GgGᵀ`), and each result is transformed back (`AᵀmA`), with bias, residual
-//! and activation on the way out. Both forms interpolate at 0, ±1, ±2 and ∞, so tiles are transformed alike. Sums of channels
-//! are in f32 as in the direct algorithm; the transforms cost about two bits of it.
+//! and activation on the way out. Tiles of 6×6 are interpolated at 0, ±1, ±2 and ∞ for both forms, so they are
+//! transformed alike; tiles of 4×4 at 0, ±1 and ∞. Sums of channels are in f32 as in the direct algorithm;
+//! the transforms cost about two bits of it, over tiles of 4×4 less.
 //!
 //! - [`near`]: small weights are transformed once and kept with their buffer, and a block of tiles
 //!   goes through all three steps at once.
 //! - [`far`]: larger ones are transformed where they are used, a piece that stays in the
 //!   second-level cache at a time. Transformed they are four times as large, and would be read from
 //!   memory in each pass; a transform is quicker than that.
+//! - [`few`]: where the tiles are few, transforms of large weights would take as long as their products, so
+//!   they are kept up to a size, and read once a run.
 
 mod far;
+mod few;
 mod near;
 mod transform;
 pub(super) mod weight_grad;
@@ -24,7 +28,7 @@ use std::ops::Range;
 use striate_tensor::Result;
 use striate_tensor::ops::Conv2d;
 
-use self::transform::{Back, Forward};
+use self::transform::{Back, BackTo, Forward};
 pub(super) use self::weights::Kernels;
 use super::Extents;
 use crate::context::Context;
@@ -33,10 +37,12 @@ use crate::part::Place;
 use crate::simd::Level;
 use crate::threads::SharedOutput;
 
-/// Positions of a transformed tile.
+/// Positions of a transformed tile of 6×6.
 const POSITIONS: usize = 36;
-/// Pixels of a tile along an axis.
+/// Pixels of such a tile along an axis.
 const IN: usize = 6;
+/// Pixels along an axis of a tile of 4×4.
+const SMALL: usize = 4;
 /// Floats between positions beyond what they hold: without, a tile's 36 writes would often fall
 /// into the same set of the first-level cache.
 const PAD: usize = 16;
@@ -44,50 +50,94 @@ const PAD: usize = 16;
 const NEAR_WEIGHTS_BYTES: usize = 3 << 20;
 /// With fewer channels the transforms cost more than the multiplications that they save.
 const MIN_CHANNELS: usize = 32;
-/// With fewer tiles it takes longer to transform the weights than the multiplications take.
+/// With fewer tiles it takes longer to transform the weights, or to read them, than the multiplications
+/// take.
 const MIN_TILES: usize = 8;
+/// With fewer, large weights are rather transformed for tiles of 4×4, where they can be kept.
+const MIN_FAR_TILES: usize = 16;
+/// Up to so many tiles, transformed weights of this size are kept.
+const FEW_TILES: usize = 32;
+const FEW_WEIGHTS_BYTES: usize = 20 << 20;
 
-/// A form of the algorithm: F(out × out, taps × taps).
+/// A form of the algorithm, F(out × out, taps × taps), and how it goes about the weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Form {
     out: usize,
     taps: usize,
+    way: Way,
+}
+
+/// What is done with the transformed weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Near,
+    Far,
+    Few,
 }
 
 impl Form {
-    /// The form, and whether it keeps the weights, for people.
-    pub(super) fn name(self, op: &Conv2d, e: &Extents) -> String {
-        let Form { out, taps } = self;
-        let weights = if is_near(op, e) { "near" } else { "far" };
-        format!("Winograd F({out}×{out}, {taps}×{taps}), {weights}")
+    /// For people.
+    pub(super) fn name(self) -> String {
+        let Form { out, taps, way } = self;
+        let way = match way {
+            Way::Near => "near",
+            Way::Far => "far",
+            Way::Few => "few tiles",
+        };
+        format!("Winograd F({out}×{out}, {taps}×{taps}), {way}")
+    }
+
+    /// Pixels of a tile along an axis.
+    fn tile(self) -> usize {
+        self.out + self.taps - 1
+    }
+
+    /// Positions of a transformed tile.
+    fn positions(self) -> usize {
+        self.tile() * self.tile()
     }
 }
 
-/// Whether the transformed weights are kept.
-fn is_near(op: &Conv2d, e: &Extents) -> bool {
-    4 * POSITIONS * (e.channels / op.groups) * (e.out / op.groups) <= NEAR_WEIGHTS_BYTES
-}
-
-/// The form for such a convolution, where it is expected to win: by the shape alone.
-pub(super) fn form(level: Level, op: &Conv2d, e: &Extents) -> Option<Form> {
-    let form = match e.kernel {
-        [3, 3] => Form { out: 4, taps: 3 },
-        [5, 5] => Form { out: 2, taps: 5 },
-        _ => return None,
-    };
+/// The form for such a convolution, where it is expected to win: by the shape alone, and by whether the
+/// weights will be `reused` by later runs.
+pub(super) fn form(level: Level, op: &Conv2d, e: &Extents, reused: bool) -> Option<Form> {
     let (channels, out) = (e.channels / op.groups, e.out / op.groups);
     let lanes = level.lanes();
-    let tiles = e.out_rows.div_ceil(form.out) * e.out_cols.div_ceil(form.out);
-    let wins = op.stride == [1, 1]
+    let fits = op.stride == [1, 1]
         && op.dilation == [1, 1]
         && channels.is_multiple_of(lanes)
         && out.is_multiple_of(lanes)
         && channels >= MIN_CHANNELS
-        && out >= MIN_CHANNELS
-        && e.n * tiles >= MIN_TILES
+        && out >= MIN_CHANNELS;
+    if !fits {
+        return None;
+    }
+    let of = |step: usize, taps| {
+        let tiles = e.n * e.out_rows.div_ceil(step) * e.out_cols.div_ceil(step);
+        let mut form = Form { out: step, taps, way: Way::Few };
+        let bytes = 4 * form.positions() * channels * out;
+        let few = reused && bytes * op.groups <= FEW_WEIGHTS_BYTES && tiles <= FEW_TILES;
+        form.way = match (form.tile(), few) {
+            (IN, _) if bytes <= NEAR_WEIGHTS_BYTES => Way::Near,
+            (_, true) => Way::Few,
+            (IN, false) => Way::Far,
+            (_, false) => return None,
+        };
         // Tiles that are mostly off the image save nothing.
-        && e.out_rows * e.out_cols * 2 > tiles * form.out * form.out;
-    wins.then_some(form)
+        let covered = e.n * e.out_rows * e.out_cols * 2 > tiles * step * step;
+        (covered && tiles >= MIN_TILES).then_some((form, tiles))
+    };
+    let form = match e.kernel {
+        [3, 3] => match of(4, 3) {
+            Some((form, tiles)) if form.way == Way::Far && tiles < MIN_FAR_TILES => {
+                of(2, 3).or(Some((form, tiles)))
+            }
+            form => form.or_else(|| of(2, 3)),
+        },
+        [5, 5] => of(2, 5),
+        _ => None,
+    };
+    form.map(|(form, _)| form)
 }
 
 /// The convolution of `x` with these kernels, with biases for whole groups and a residual.
@@ -121,9 +171,10 @@ pub(super) fn conv2d(
         y_first: place.first,
         y_pitch: place.pitch,
     };
-    match is_near(op, e) {
-        true => near::conv2d(cx, &step, kernels),
-        false => far::conv2d(cx, &step, kernels),
+    match form.way {
+        Way::Near => near::conv2d(cx, &step, kernels),
+        Way::Far => far::conv2d(cx, &step, kernels),
+        Way::Few => few::conv2d(cx, &step, kernels),
     }
 }
 
@@ -177,15 +228,17 @@ impl Step<'_> {
         (n, at / self.tile_cols * out, at % self.tile_cols * out)
     }
 
-    /// The pixels of a tile in a group, each the first of its channels; zeros off the image.
+    /// The pixels of a tile in a group, each the first of its channels; zeros off the image, and beyond a
+    /// tile that has less than 6×6.
     fn pixels(&self, group: usize, tile: usize) -> [*const f32; POSITIONS] {
         let (e, channels) = (self.e, self.channels);
         let (n, row, col) = self.place(tile);
+        let size = self.form.tile();
         let mut pixels = [self.zeros.as_ptr(); POSITIONS];
-        for (i, pixel) in pixels.iter_mut().enumerate() {
+        for (i, pixel) in pixels.iter_mut().take(size * size).enumerate() {
             // One less than zero wraps to a huge number, which no image reaches.
-            let row = (row + i / IN).wrapping_sub(self.op.padding[0][0]);
-            let col = (col + i % IN).wrapping_sub(self.op.padding[1][0]);
+            let row = (row + i / size).wrapping_sub(self.op.padding[0][0]);
+            let col = (col + i % size).wrapping_sub(self.op.padding[1][0]);
             if row < e.rows && col < e.cols {
                 let offset = ((n * e.rows + row) * e.cols + col) * e.channels + group * channels;
                 *pixel = self.x[offset..offset + channels].as_ptr();
@@ -207,7 +260,11 @@ impl Step<'_> {
         pitch: usize,
     ) {
         let Range { start: first, end } = channels;
-        self.level.run(Forward { pixels, first, to, pitch, channels: end - first });
+        let channels = end - first;
+        match self.form.tile() {
+            IN => self.level.run(Forward::<IN> { pixels, first, to, pitch, channels }),
+            _ => self.level.run(Forward::<SMALL> { pixels, first, to, pitch, channels }),
+        }
     }
 
     /// Transforms results back to outputs: of the tiles `first + range` of all, which are the tiles
@@ -233,37 +290,23 @@ impl Step<'_> {
             let (from, to) = unsafe { (results.from.at(index * results.columns), self.y.at(to)) };
             let Results { pitch, count: out, .. } = results;
             let (row_pitch, col_pitch) = (e.out_cols * self.y_pitch, self.y_pitch);
-            let activation = self.op.activation;
-            if self.form.out == 4 {
-                let back = Back::<4> {
-                    from,
-                    pitch,
-                    out,
-                    bias,
-                    residual,
-                    activation,
-                    to,
-                    row_pitch,
-                    col_pitch,
-                    rows,
-                    cols,
-                };
-                self.level.run(back);
-            } else {
-                let back = Back::<2> {
-                    from,
-                    pitch,
-                    out,
-                    bias,
-                    residual,
-                    activation,
-                    to,
-                    row_pitch,
-                    col_pitch,
-                    rows,
-                    cols,
-                };
-                self.level.run(back);
+            let back = Back {
+                from,
+                pitch,
+                out,
+                bias,
+                residual,
+                activation: self.op.activation,
+                to,
+                row_pitch,
+                col_pitch,
+                rows,
+                cols,
+            };
+            match self.form.out {
+                4 => self.level.run(BackTo::<IN, 4>(back)),
+                _ if self.form.taps == 5 => self.level.run(BackTo::<IN, 2>(back)),
+                _ => self.level.run(BackTo::<SMALL, 2>(back)),
             }
         }
     }

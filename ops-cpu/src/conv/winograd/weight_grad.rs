@@ -104,7 +104,7 @@ pub(in crate::conv) fn weight_grad(
                     unsafe {
                         let to = to_inputs.at(index * channels);
                         let pitch = count * channels;
-                        cx.level.run(Forward { pixels, first: 0, to, pitch, channels });
+                        cx.level.run(Forward::<IN> { pixels, first: 0, to, pitch, channels });
                         let to = to_outputs.at(index * out);
                         cx.level.run(Forward4x4 {
                             pixels: gradients,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use striate_tensor::ops::Conv2d;
 use striate_tensor::{Operand, Result};
 
-use super::POSITIONS;
+use super::{Form, IN, SMALL};
 use crate::buffer::{Floats, PackKey, floats, own};
 use crate::context::Context;
 use crate::conv::Extents;
@@ -22,8 +22,7 @@ const TASK_CHANNELS: usize = 64;
 pub(in crate::conv) struct Kernels<'a> {
     operand: Operand<'a>,
     values: Floats<'a>,
-    /// Along an axis.
-    taps: usize,
+    form: Form,
     groups: usize,
     /// Of a group of this convolution.
     channels: usize,
@@ -34,9 +33,10 @@ pub(in crate::conv) struct Kernels<'a> {
 }
 
 impl<'a> Kernels<'a> {
-    /// Of the convolution `op` of these extents; `turned`, where the weights are another one's, whose
+    /// Of the convolution `op` of these extents by a form; `turned`, where the weights are another one's, whose
     /// gradient in the input it computes.
     pub(in crate::conv) fn new(
+        form: Form,
         op: &Conv2d,
         e: &Extents,
         weights: &Operand<'a>,
@@ -45,7 +45,7 @@ impl<'a> Kernels<'a> {
         Ok(Kernels {
             operand: *weights,
             values: floats(weights)?,
-            taps: e.kernel[0],
+            form,
             groups: op.groups,
             channels: e.channels / op.groups,
             out: e.out / op.groups,
@@ -56,13 +56,14 @@ impl<'a> Kernels<'a> {
     /// All transformed weights, `[groups][positions][panels][channels][panel width]`, kept with
     /// their buffer.
     pub(super) fn packed(&self, cx: &Context) -> Result<Arc<Memory>> {
-        let Kernels { channels, out, groups, .. } = *self;
+        let Kernels { form, channels, out, groups, .. } = *self;
+        let positions = form.positions();
         let panel = tile_shape(cx.level).cols;
         let key = PackKey {
-            winograd: true,
+            winograd: form.tile(),
             turned: self.turned,
             depthwise: false,
-            depth: self.taps * self.taps * channels,
+            depth: form.taps * form.taps * channels,
             outputs: groups * out,
             groups,
             panel,
@@ -70,7 +71,7 @@ impl<'a> Kernels<'a> {
         own(self.operand.buffer)?.packed(key, || {
             let panels = out.div_ceil(panel);
             let position_pitch = panels * channels * panel;
-            let mut packed = cx.pool.take(4 * groups * POSITIONS * position_pitch)?;
+            let mut packed = cx.pool.take(4 * groups * positions * position_pitch)?;
             // Panels may be wider than what is left of the outputs.
             packed.slice_mut::<f32>().fill(0.0);
             let target = SharedOutput::new(packed.slice_mut());
@@ -79,7 +80,7 @@ impl<'a> Kernels<'a> {
                 let (group, p, block) =
                     (task / blocks / panels, task / blocks % panels, task % blocks);
                 let first = block * TASK_CHANNELS;
-                let at = group * POSITIONS * position_pitch + (p * channels + first) * panel;
+                let at = group * positions * position_pitch + (p * channels + first) * panel;
                 // SAFETY: these rows of this panel are inside the packed weights, at all positions,
                 // and this task's alone.
                 unsafe {
@@ -126,7 +127,7 @@ impl<'a> Kernels<'a> {
             false => (outputs, channels, self.channels),
             true => (channels, outputs, self.out),
         };
-        let taps = self.taps * self.taps;
+        let taps = self.form.taps * self.form.taps;
         let count = rows.len() * taps;
         let first = group * self.out * taps * self.channels + rows.start * taps * line + run.start;
         for row in count * part / parts..count * (part + 1) / parts {
@@ -141,8 +142,8 @@ impl<'a> Kernels<'a> {
     /// # Safety
     /// As of [`transform`](Kernels::transform).
     unsafe fn transform_from<T: Element>(&self, level: Level, piece: &Piece, values: &[T]) {
-        let Kernels { channels, out, turned, .. } = *self;
-        let all_taps = self.taps * self.taps;
+        let Kernels { form, channels, out, turned, .. } = *self;
+        let all_taps = form.taps * form.taps;
         assert!(piece.outputs.end <= out && piece.channels.end <= channels);
         assert_eq!(values.len(), self.groups * out * all_taps * channels);
         let (first_out, first_channel) = (piece.outputs.start, piece.channels.start);
@@ -165,9 +166,10 @@ impl<'a> Kernels<'a> {
             panel_pitch: piece.panel_pitch,
             panel: piece.panel,
         };
-        match self.taps {
-            3 => level.run(Transform::<T, 3, 9>(part)),
-            _ => level.run(Transform::<T, 5, 25>(part)),
+        match (form.taps, form.tile()) {
+            (3, SMALL) => level.run(Transform::<T, 3, 9, SMALL>(part)),
+            (3, _) => level.run(Transform::<T, 3, 9, IN>(part)),
+            _ => level.run(Transform::<T, 5, 25, IN>(part)),
         }
     }
 }
@@ -213,11 +215,13 @@ impl<T> Kernel for Fetch<'_, T> {
     }
 }
 
-/// The transform of kernels of `TAPS × TAPS = ALL` taps. Only made by [`Kernels::transform`], whose
-/// caller vouches for the pointers.
-struct Transform<T, const TAPS: usize, const ALL: usize>(Part<T>);
+/// The transform of kernels of `TAPS × TAPS = ALL` taps to `TILE × TILE` positions. Only made by
+/// [`Kernels::transform`], whose caller vouches for the pointers.
+struct Transform<T, const TAPS: usize, const ALL: usize, const TILE: usize>(Part<T>);
 
-impl<T: Element, const TAPS: usize, const ALL: usize> Kernel for Transform<T, TAPS, ALL> {
+impl<T: Element, const TAPS: usize, const ALL: usize, const TILE: usize> Kernel
+    for Transform<T, TAPS, ALL, TILE>
+{
     type Output = ();
 
     #[inline(always)]
@@ -257,7 +261,7 @@ impl<T: Element, const TAPS: usize, const ALL: usize> Kernel for Transform<T, TA
                             };
                         }
                         let to = to.add((c + i) * part.panel);
-                        store_transformed(simd, g, to, part.position_pitch);
+                        store_transformed::<S, TAPS, TILE>(simd, g, to, part.position_pitch);
                     }
                 }
             }
@@ -270,29 +274,41 @@ impl<T: Element, const TAPS: usize, const ALL: usize> Kernel for Transform<T, TA
 /// # Safety
 /// All positions must be writable.
 #[inline(always)]
-unsafe fn store_transformed<S: Simd, const TAPS: usize>(
+unsafe fn store_transformed<S: Simd, const TAPS: usize, const TILE: usize>(
     simd: S,
     g: [[S::V; TAPS]; TAPS],
     to: *mut f32,
     pitch: usize,
 ) {
-    let mut half = [[simd.splat(0.0); TAPS]; super::IN];
+    let mut half = [[simd.splat(0.0); TAPS]; TILE];
     for (j, column) in g.into_iter().enumerate() {
-        for (half, v) in half.iter_mut().zip(kernel_line(simd, column)) {
+        for (half, v) in half.iter_mut().zip(kernel_line::<S, TAPS, TILE>(simd, column)) {
             half[j] = v;
         }
     }
     for (i, row) in half.into_iter().enumerate() {
-        for (j, v) in kernel_line(simd, row).into_iter().enumerate() {
+        for (j, v) in kernel_line::<S, TAPS, TILE>(simd, row).into_iter().enumerate() {
             // SAFETY: the caller's.
-            unsafe { simd.store(to.add((i * super::IN + j) * pitch), v) };
+            unsafe { simd.store(to.add((i * TILE + j) * pitch), v) };
         }
     }
 }
 
 /// `Gg`, for kernels of 3 or 5 taps.
 #[inline(always)]
-fn kernel_line<S: Simd, const TAPS: usize>(simd: S, g: [S::V; TAPS]) -> [S::V; super::IN] {
+fn kernel_line<S: Simd, const TAPS: usize, const TILE: usize>(
+    simd: S,
+    g: [S::V; TAPS],
+) -> [S::V; TILE] {
+    let mut line = [g[TAPS - 1]; TILE];
+    if TILE == SMALL {
+        let half = simd.splat(0.5);
+        let even = simd.add(g[0], g[2]);
+        line[0] = simd.sub(simd.splat(0.0), g[0]);
+        line[1] = simd.mul(half, simd.add(even, g[1]));
+        line[2] = simd.mul(half, simd.sub(even, g[1]));
+        return line;
+    }
     let (two, four) = (simd.splat(2.0), simd.splat(4.0));
     let (sixth, far) = (simd.splat(1.0 / 6.0), simd.splat(1.0 / 24.0));
     // Sums of the even and of the odd taps at the points 1 and 2.
@@ -304,48 +320,51 @@ fn kernel_line<S: Simd, const TAPS: usize>(simd: S, g: [S::V; TAPS]) -> [S::V; s
         odd = simd.add(odd, g[3]);
         far_odd = simd.mul_add(simd.splat(8.0), g[3], far_odd);
     }
-    [
-        simd.mul(simd.splat(0.25), g[0]),
-        simd.mul(simd.splat(-1.0 / 6.0), simd.add(even, odd)),
-        simd.mul(sixth, simd.sub(odd, even)),
-        simd.mul(far, simd.add(far_even, far_odd)),
-        simd.mul(far, simd.sub(far_even, far_odd)),
-        g[TAPS - 1],
-    ]
+    line[0] = simd.mul(simd.splat(0.25), g[0]);
+    line[1] = simd.mul(simd.splat(-1.0 / 6.0), simd.add(even, odd));
+    line[2] = simd.mul(sixth, simd.sub(odd, even));
+    line[3] = simd.mul(far, simd.add(far_even, far_odd));
+    line[4] = simd.mul(far, simd.sub(far_even, far_odd));
+    line
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::Way;
     use super::*;
 
     /// `GgGᵀ` by its definition.
-    fn expected(kernel: &[f64], taps: usize) -> [f64; POSITIONS] {
-        let points = [0.0, 1.0, -1.0, 2.0, -2.0f64];
-        let line = |g: &[f64]| -> [f64; 6] {
-            let mut line = [0.0; 6];
+    fn expected(kernel: &[f64], taps: usize, tile: usize) -> Vec<f64> {
+        let points = &[0.0, 1.0, -1.0, 2.0, -2.0f64][..tile - 1];
+        let line = |g: &[f64]| -> Vec<f64> {
+            let mut line = vec![0.0; tile];
             for (j, &p) in points.iter().enumerate() {
                 let others = points.iter().filter(|&&q| q != p);
                 let scale: f64 = others.map(|&q| p - q).product();
                 line[j] = g.iter().enumerate().map(|(k, g)| g * p.powi(k as i32)).sum::<f64>();
                 line[j] /= scale;
             }
-            line[5] = g[taps - 1];
+            line[tile - 1] = g[taps - 1];
             line
         };
-        let half: Vec<[f64; 6]> = (0..taps)
+        let half: Vec<Vec<f64>> = (0..taps)
             .map(|j| line(&(0..taps).map(|i| kernel[i * taps + j]).collect::<Vec<_>>()))
             .collect();
-        let mut all = [0.0; POSITIONS];
-        for i in 0..6 {
+        let mut all = vec![0.0; tile * tile];
+        for i in 0..tile {
             let row: Vec<f64> = half.iter().map(|column| column[i]).collect();
-            all[i * 6..][..6].copy_from_slice(&line(&row));
+            all[i * tile..][..tile].copy_from_slice(&line(&row));
         }
         all
     }
 
     #[test]
-    fn weights_of_both_forms_either_way_round_are_the_definition() {
-        for (taps, turned) in [(3, false), (3, true), (5, false), (5, true)] {
+    fn weights_of_all_forms_either_way_round_are_the_definition() {
+        for (step, taps, turned) in
+            [(4, 3, false), (4, 3, true), (2, 5, false), (2, 5, true), (2, 3, false), (2, 3, true)]
+        {
+            let form = Form { out: step, taps, way: Way::Few };
+            let positions = form.positions();
             let (groups, out, channels, panel) = (2, 32, 48, 16);
             let count = groups * out * channels * taps * taps;
             let values: Vec<f32> =
@@ -360,14 +379,14 @@ mod tests {
                 let kernels = Kernels {
                     operand,
                     values: floats(&operand).unwrap(),
-                    taps,
+                    form,
                     groups,
                     channels,
                     out,
                     turned,
                 };
                 let pitch = 2 * channels * panel;
-                let mut to = vec![0.0f32; POSITIONS * pitch];
+                let mut to = vec![0.0f32; positions * pitch];
                 let piece = Piece {
                     group: 1,
                     outputs: 0..out,
@@ -389,7 +408,8 @@ mod tests {
                         })
                         .map(|at| f64::from(values[at]))
                         .collect();
-                    for (position, expected) in expected(&kernel, taps).into_iter().enumerate() {
+                    let expected = expected(&kernel, taps, form.tile());
+                    for (position, expected) in expected.into_iter().enumerate() {
                         let at =
                             position * pitch + o / panel * channels * panel + c * panel + o % panel;
                         let error = (f64::from(to[at]) - expected).abs();
