@@ -17,6 +17,8 @@ struct Block {
     x: [usize; 4],
     /// Channels of the depthwise convolution, where an expansion makes them of those of `x`.
     expanded: Option<usize>,
+    /// The expansion is a network's first layer: its kernel, stride and padding along both axes.
+    first: Option<[usize; 3]>,
     kernel: [usize; 2],
     stride: [usize; 2],
     padding: [[usize; 2]; 2],
@@ -56,7 +58,10 @@ impl Block {
         let [.., channels] = self.x;
         let last = self.projected.is_none();
         if let Some(expanded) = self.expanded {
-            step(Conv2d::default(), [expanded, 1, 1, channels], false);
+            let [kernel, stride, padding] = self.first.unwrap_or([1, 1, 0]);
+            let (stride, padding) = ([stride; 2], [[padding; 2]; 2]);
+            let op = Conv2d { stride, padding, ..Conv2d::default() };
+            step(op, [expanded, kernel, kernel, channels], false);
         }
         let channels = self.expanded.unwrap_or(channels);
         let (stride, padding) = (self.stride, self.padding);
@@ -98,7 +103,8 @@ fn link((op, others, output): &Step) -> Link<'_> {
 fn blocks() -> impl Strategy<Value = Block> {
     let image = [1..=2usize, 1..=20, 1..=20, 1..=40];
     let axis = || (1..=5usize, 1..=3usize, [0..=2usize, 0..=2]);
-    let channels = (prop::option::of(16..=70usize), prop::option::of(1..=40usize));
+    let first = prop::option::of([2..=5usize, 1..=3, 0..=2]);
+    let channels = (prop::option::of(16..=70usize), prop::option::of(1..=40usize), first);
     let activation = prop::sample::select(vec![
         Activation::None,
         Activation::Relu,
@@ -107,14 +113,25 @@ fn blocks() -> impl Strategy<Value = Block> {
     ]);
     let parts = (image, [axis(), axis()], channels, any::<[bool; 2]>(), activation);
     parts.prop_filter_map("a kernel on the image, and channels for a vector", |parts| {
-        let (x, [rows, cols], (expanded, projected), [bias, residual], activation) = parts;
+        let (mut x, [rows, cols], (expanded, projected, first), [bias, residual], activation) =
+            parts;
+        let first = expanded.and(first);
+        let mut seen = [x[1], x[2]];
+        if let Some([kernel, stride, padding]) = first {
+            x[3] = x[3] % 16 + 1;
+            for extent in &mut seen {
+                *extent =
+                    (*extent + 2 * padding).checked_sub(kernel).map_or(0, |rest| rest / stride + 1);
+            }
+        }
         let fits = |extent: usize, (kernel, _, padding): (usize, usize, [usize; 2])| {
-            extent + padding[0] + padding[1] >= kernel
+            extent > 0 && extent + padding[0] + padding[1] >= kernel
         };
         let is_depthwise = expanded.is_some() || x[3] >= 16;
         let block = Block {
             x,
             expanded,
+            first,
             kernel: [rows.0, cols.0],
             stride: [rows.1, cols.1],
             padding: [rows.2, cols.2],
@@ -123,7 +140,7 @@ fn blocks() -> impl Strategy<Value = Block> {
             residual,
             activation,
         };
-        (is_depthwise && fits(x[1], rows) && fits(x[2], cols)).then_some(block)
+        (is_depthwise && fits(seen[0], rows) && fits(seen[1], cols)).then_some(block)
     })
 }
 
@@ -202,6 +219,7 @@ fn mobile(image: usize) -> Block {
     Block {
         x: [1, image, image, 16],
         expanded: Some(96),
+        first: None,
         kernel: [3, 3],
         stride: [2, 2],
         padding: [[1, 1]; 2],
@@ -222,6 +240,8 @@ fn the_blocks_of_large_images_are_chains() {
     };
     assert_eq!(length(mobile(112)), 3);
     assert_eq!(length(Block { projected: None, ..mobile(112) }), 2);
+    let stem = Block { x: [1, 224, 224, 3], first: Some([3, 2, 1]), ..mobile(224) };
+    assert_eq!(length(stem), 3);
     let first = Block { expanded: None, stride: [1, 1], x: [1, 112, 112, 32], ..mobile(112) };
     assert_eq!(length(first.clone()), 2);
     assert_eq!(length(Block { projected: None, ..first }), 0, "it is one convolution");

@@ -1,4 +1,5 @@
-//! A depthwise convolution with the 1×1 convolutions before and after it, in one pass over rows.
+//! A depthwise convolution with the 1×1 convolutions before and after it, in one pass over rows. Before it
+//! there may be a network's first layer instead.
 //!
 //! That is the block of MobileNet (Sandler et al., "MobileNetV2: inverted residuals and linear
 //! bottlenecks", 2018), whose expanded images are far larger than what goes in and comes out. A task makes
@@ -11,7 +12,7 @@ use striate_tensor::{DType, Link, Op, Operand, Result, TensorType};
 
 use super::Extents;
 use super::depthwise::{self, Filter};
-use super::direct::Pointwise;
+use super::direct::{self, Direct, Pointwise};
 use crate::buffer::elements;
 use crate::context::Context;
 use crate::memory::Memory;
@@ -78,7 +79,10 @@ impl<'a> Chain<'a> {
         let mut convs =
             types.zip(links).map_while(|(x, link)| Convolution::new(x, link)).peekable();
         // A residual is added to what comes out at the end, and to nothing between.
-        let expansion = convs.next_if(|conv| conv.is_pointwise() && conv.residual.is_none());
+        let expands = |conv: &Convolution<'_>| {
+            (conv.is_pointwise() || direct::is_first(conv.op, &conv.e)) && conv.residual.is_none()
+        };
+        let expansion = convs.next_if(expands);
         let depthwise = convs.next().filter(|conv| conv.is_depthwise(level))?;
         let projection = match depthwise.residual {
             None => convs.next().filter(Convolution::is_pointwise),
@@ -120,14 +124,23 @@ pub(crate) fn execute(cx: &Context, x: &Operand<'_>, links: &[Link<'_>]) -> Resu
     let product = |conv: &Convolution<'_>| {
         Pointwise::new(cx, conv.op, &conv.e, &conv.weights, conv.bias.as_ref())
     };
-    let expand = expansion.as_ref().map(product).transpose()?;
+    let x = elements::<f32>(x)?;
+    let (pointwise, stem) = match expansion.as_ref() {
+        Some(conv) if conv.is_pointwise() => (Some(product(conv)?), None),
+        Some(Convolution { op, e, weights, bias, .. }) => {
+            (None, Some(Direct::new(cx, op, e, 1, x, weights, bias.as_ref())?))
+        }
+        None => (None, None),
+    };
+    let windows = stem.as_ref().map(Direct::windows);
     let project = projection.as_ref().map(product).transpose()?;
     let last = projection.as_ref().unwrap_or(&depthwise);
     let residual = last.residual.as_ref().map(elements::<f32>).transpose()?;
-    let x = elements::<f32>(x)?;
 
     let [source, filtered] = filter.lines();
-    let x_line = e.cols * expansion.as_ref().map_or(e.channels, |conv| conv.e.channels);
+    // The images that the rows of the depthwise convolution come from.
+    let read = expansion.as_ref().map_or(e, |conv| conv.e);
+    let (x_rows, x_line) = (read.rows, read.cols * read.channels);
     let line = e.out_cols * last.e.out;
     let mut y = cx.pool.take(4 * e.n * e.out_rows * line)?;
     // The partition: a function of the shape alone. An image is a whole number of parts.
@@ -139,29 +152,37 @@ pub(crate) fn execute(cx: &Context, x: &Operand<'_>, links: &[Link<'_>]) -> Resu
         let (n, first) = (task / parts, task % parts * part);
         let rows = first..(first + part).min(e.out_rows);
         let pointers = |product: &Option<Pointwise>, pixels| {
-            cx.pool.take(8 * product.as_ref().map_or(0, |product| product.pointers(pixels)))
+            product.as_ref().map_or(0, |product| product.pointers(pixels))
         };
-        let mut expand_pointers = pointers(&expand, e.cols)?;
-        let mut project_pointers = pointers(&project, e.out_cols)?;
-        let mut ring = cx.pool.take(if expand.is_some() { 4 * e.kernel[0] * source } else { 0 })?;
+        let of_stem = stem.as_ref().map_or(0, |stem| stem.pointers(e.cols));
+        let mut expand_pointers = cx.pool.take(8 * pointers(&pointwise, e.cols).max(of_stem))?;
+        let mut project_pointers = cx.pool.take(8 * pointers(&project, e.out_cols))?;
+        let expands = expansion.is_some();
+        let mut ring = cx.pool.take(if expands { 4 * e.kernel[0] * source } else { 0 })?;
         let mut between = cx.pool.take(if project.is_some() { 4 * filtered } else { 0 })?;
-        let image = &x[n * e.rows * x_line..(n + 1) * e.rows * x_line];
+        let image = &x[n * x_rows * x_line..(n + 1) * x_rows * x_line];
         let mut seen = Vec::with_capacity(e.kernel[0]);
         // The first row of the expansion that has not been in the ring.
         let mut next = 0;
         for row in rows {
             seen.clear();
             for (row, tap) in filter.sources(row) {
-                let slot = if expand.is_some() { row % e.kernel[0] } else { row };
+                let slot = if expands { row % e.kernel[0] } else { row };
                 seen.push((slot * source, tap));
-                if let Some(expand) = expand.as_ref().filter(|_| row >= next) {
-                    let from = &image[row * x_line..(row + 1) * x_line];
-                    let to = &mut ring.slice_mut::<f32>()[slot * source..(slot + 1) * source];
-                    expand.row(cx.level, from, expand_pointers.pointers_mut(), to, None);
-                    next = row + 1;
+                if !expands || row < next {
+                    continue;
                 }
+                let to = &mut ring.slice_mut::<f32>()[slot * source..(slot + 1) * source];
+                let pointers = expand_pointers.pointers_mut();
+                if let Some(pointwise) = &pointwise {
+                    let from = &image[row * x_line..(row + 1) * x_line];
+                    pointwise.row(cx.level, from, pointers, to, None);
+                } else if let (Some(stem), Some(windows)) = (&stem, &windows) {
+                    stem.pixels(cx.level, windows, (n * e.rows + row) * e.cols, pointers, to);
+                }
+                next = row + 1;
             }
-            let from = if expand.is_some() { ring.slice() } else { image };
+            let from = if expands { ring.slice() } else { image };
             let at = (n * e.out_rows + row) * line;
             // SAFETY: a row of the output, which is this task's alone until the loop is over.
             let to = unsafe { std::slice::from_raw_parts_mut(target.at(at), line) };

@@ -62,6 +62,114 @@ impl Groups {
     }
 }
 
+/// What a direct convolution of some images reads.
+pub(super) struct Direct<'a> {
+    op: &'a Conv2d,
+    e: &'a Extents,
+    groups: Groups,
+    tile: TileShape,
+    images: Images<'a>,
+    edges: Edges,
+    /// What lies off the image.
+    zeros: Memory,
+    panels: Arc<Memory>,
+    bias: Option<Memory>,
+}
+
+impl<'a> Direct<'a> {
+    /// With so many groups at a time taken for one.
+    pub(super) fn new(
+        cx: &Context,
+        op: &'a Conv2d,
+        e: &'a Extents,
+        merged: usize,
+        x: &'a [f32],
+        weights: &Operand<'_>,
+        bias: Option<&Operand<'_>>,
+    ) -> Result<Self> {
+        let tile = tile_shape(cx.level);
+        let groups = Groups::new(op, e, merged);
+        let row_taps = takes_rows(op, e, groups.count);
+        let width = if row_taps { e.kernel[1] } else { 1 };
+        let images = Images {
+            pixels: x,
+            rows: e.rows,
+            cols: e.cols,
+            channels: e.channels,
+            padding: [op.padding[0][0], op.padding[1][0]],
+            taps: [e.kernel[0], if row_taps { 1 } else { e.kernel[1] }],
+            width,
+            run: width * groups.channels,
+        };
+        let edges = Edges::new(cx, &images, op, e)?;
+        let panels = packed_weights(cx, e, groups, weights, tile)?;
+        let padded = groups.out.next_multiple_of(tile.cols);
+        let bias = bias.map(|bias| padded_bias(cx, bias, groups.count, groups.out, padded));
+        let bias = bias.transpose()?;
+        let mut zeros = cx.pool.take(4 * images.run)?;
+        zeros.slice_mut::<f32>().fill(0.0);
+        Ok(Direct { op, e, groups, tile, images, edges, zeros, panels, bias })
+    }
+
+    pub(super) fn windows(&self) -> Windows<'_> {
+        let Direct { op, e, images, edges, zeros, tile, .. } = self;
+        Windows::new(images, edges, op, e, zeros.slice(), tile.rows)
+    }
+
+    /// Pointers that so many pixels take.
+    pub(super) fn pointers(&self, pixels: usize) -> usize {
+        pixels.next_multiple_of(self.tile.rows) * self.images.taps[0] * self.images.taps[1]
+    }
+
+    /// Writes all outputs of the pixels from `first` of all images on, of a convolution without groups.
+    pub(super) fn pixels(
+        &self,
+        level: Level,
+        windows: &Windows<'_>,
+        first: usize,
+        pointers: &mut [*const f32],
+        to: &mut [f32],
+    ) {
+        let Extents { n, out_rows, out_cols, out, .. } = *self.e;
+        let m = to.len() / out.max(1);
+        assert!(self.groups.count == 1 && to.len() == m * out && tile_shape(level) == self.tile);
+        assert!(first + m <= n * out_rows * out_cols && pointers.len() >= self.pointers(m));
+        if to.is_empty() {
+            return;
+        }
+        windows.point(0, first, m, pointers);
+        let block = Block {
+            rows: pointers.as_ptr(),
+            m,
+            taps: self.images.taps[0] * self.images.taps[1],
+            run: self.images.run,
+            panels: self.panels.slice::<f32>().as_ptr(),
+            n: out,
+            output: to.as_mut_ptr(),
+            pitch: out,
+            bias: self.bias.as_ref().map_or(std::ptr::null(), |bias| bias.slice::<f32>().as_ptr()),
+            residual: std::ptr::null(),
+            activation: self.op.activation,
+            add: false,
+            ahead: Ahead::NOTHING,
+            cold: false,
+        };
+        // SAFETY: the pointers are to `run` floats each, inside the images or the zeros; panels and biases
+        // are padded to whole tiles of this level; the output is ours, and as long as asserted.
+        unsafe { block.run(level) };
+    }
+}
+
+/// Whether it is a first layer: of few channels, under a kernel of several columns.
+pub(super) fn is_first(op: &Conv2d, e: &Extents) -> bool {
+    op.groups == 1 && takes_rows(op, e, 1) && e.channels > 0
+}
+
+/// Whether the inner loop runs over the columns and channels of a kernel row together.
+fn takes_rows(op: &Conv2d, e: &Extents, groups: usize) -> bool {
+    groups == 1 && e.channels <= FEW_CHANNELS && e.kernel[1] > 1 && op.dilation[1] == 1
+}
+
 /// The convolution, with so many groups at a time taken for one.
 pub(super) fn conv2d(
     cx: &Context,
@@ -72,37 +180,14 @@ pub(super) fn conv2d(
     weights: &Operand<'_>,
     (added, place): (Added<'_>, Place<'_>),
 ) -> Result<()> {
-    let tile = tile_shape(cx.level);
-    let groups = Groups::new(op, e, merged);
-    let Groups { count, channels: group_channels, out: group_out, .. } = groups;
+    let direct = Direct::new(cx, op, e, merged, x, weights, added.bias)?;
+    let Direct { groups, tile, images, panels, bias, .. } = &direct;
+    let (groups, tile) = (*groups, *tile);
+    let Groups { count, out: group_out, .. } = groups;
     let pixels = e.n * e.out_rows * e.out_cols;
-
-    // Kernels of a first layer: the inner loop runs over the columns and channels of a kernel row together.
-    let row_taps =
-        count == 1 && e.channels <= FEW_CHANNELS && e.kernel[1] > 1 && op.dilation[1] == 1;
-    let width = if row_taps { e.kernel[1] } else { 1 };
-    let images = Images {
-        pixels: x,
-        rows: e.rows,
-        cols: e.cols,
-        channels: e.channels,
-        padding: [op.padding[0][0], op.padding[1][0]],
-        taps: [e.kernel[0], if row_taps { 1 } else { e.kernel[1] }],
-        width,
-        run: width * group_channels,
-    };
-    let edges = Edges::new(cx, &images, op, e)?;
-
-    let panels = packed_weights(cx, e, groups, weights, tile)?;
-    let depth = e.kernel[0] * e.kernel[1] * group_channels;
+    let depth = e.kernel[0] * e.kernel[1] * groups.channels;
     let group_panels = group_out.div_ceil(tile.cols);
-    let padded = group_panels * tile.cols;
-    let bias =
-        added.bias.map(|bias| padded_bias(cx, bias, count, group_out, padded)).transpose()?;
-    let mut zeros = cx.pool.take(4 * images.run)?;
-    zeros.slice_mut::<f32>().fill(0.0);
-    let windows = Windows::new(&images, &edges, op, e, zeros.slice(), tile.rows);
-
+    let windows = direct.windows();
     let target = SharedOutput::new(place.values);
 
     // The partition: a function of the shape alone.
@@ -132,8 +217,7 @@ pub(super) fn conv2d(
         let first = pixel_block * block_tiles * tile.rows;
         let m = (pixels - first).min(block_tiles * tile.rows);
         let taps = images.taps[0] * images.taps[1];
-        let pointers = 8 * m.div_ceil(tile.rows) * tile.rows * taps;
-        let mut pointers = cx.pool.take(pointers)?;
+        let mut pointers = cx.pool.take(8 * direct.pointers(m))?;
         let pointers = pointers.pointers_mut();
         windows.point(groups.first_channel(group), first, m, pointers);
         let first_panel = panel_block * block_panels;

@@ -152,33 +152,45 @@ impl<'a> Windows<'a> {
             return;
         }
         let line = images.cols * images.channels;
-        let base = |i: usize| i / tile_rows * taps * tile_rows + i % tile_rows;
         // Where the output is: counted on rather than divided, which would take as long as a small
         // product.
         let [out_rows, out_cols] = self.out;
         let mut n = first / (out_rows * out_cols);
         let (mut out_row, mut out_col) = (first / out_cols % out_rows, first % out_cols);
-        for i in 0..m {
+        // The address of its first tap, and its place in its tile; alike.
+        let (mut base, mut place) = (0, 0);
+        let mut left = m;
+        while left > 0 {
             // One less than zero wraps to a huge number, which no image reaches.
             let row = (out_row * op.stride[0]).wrapping_sub(images.padding[0]);
             let col = (out_col * op.stride[1]).wrapping_sub(images.padding[1]);
-            let to = pointers[base(i)..].iter_mut().step_by(tile_rows);
             let image = n * images.rows * line;
-            let is_inside = row < images.rows
-                && col < images.cols
-                && row + self.span[0] < images.rows
-                && images.is_inside(col)
-                && images.is_inside(col + self.span[1]);
-            if is_inside {
+            // Those of a row of the output that stand together in a tile.
+            let count = left.min(tile_rows - place).min(out_cols - out_col);
+            let are_inside = |count: usize| {
+                row < images.rows
+                    && col < images.cols
+                    && row + self.span[0] < images.rows
+                    && images.is_inside(col)
+                    && images.is_inside(col + (count - 1) * op.stride[1] + self.span[1])
+            };
+            // Where not all of them see the image alone, one at a time.
+            let count = if are_inside(count) { count } else { 1 };
+            let to = pointers[base..].chunks_mut(tile_rows).take(taps);
+            if are_inside(count) {
                 let first = &images.pixels[image + row * line + col * images.channels + channel..];
+                let step = op.stride[1] * images.channels;
                 for (to, &offset) in to.zip(&self.offsets) {
-                    *to = first.as_ptr().wrapping_add(offset);
+                    let first = first.as_ptr().wrapping_add(offset);
+                    for (i, to) in to[..count].iter_mut().enumerate() {
+                        *to = first.wrapping_add(i * step);
+                    }
                 }
             } else {
-                for (tap, to) in to.take(taps).enumerate() {
+                for (tap, to) in to.enumerate() {
                     let row = row.wrapping_add(tap / images.taps[1] * op.dilation[0]);
                     let col = col.wrapping_add(tap % images.taps[1] * op.dilation[1]);
-                    *to = if row >= images.rows {
+                    to[0] = if row >= images.rows {
                         self.zeros.as_ptr()
                     } else if images.is_inside(col) {
                         let at = image + row * line + col * images.channels + channel;
@@ -191,7 +203,14 @@ impl<'a> Windows<'a> {
                     };
                 }
             }
-            out_col += 1;
+            left -= count;
+            place += count;
+            base += count;
+            if place == tile_rows {
+                place = 0;
+                base += (taps - 1) * tile_rows;
+            }
+            out_col += count;
             if out_col == out_cols {
                 (out_row, out_col) = (out_row + 1, 0);
                 if out_row == out_rows {
@@ -200,9 +219,10 @@ impl<'a> Windows<'a> {
                 }
             }
         }
-        for i in m..m.next_multiple_of(tile_rows) {
-            for tap in 0..taps {
-                pointers[base(i) + tap * tile_rows] = pointers[base(m - 1) + tap * tile_rows];
+        if place > 0 {
+            for of_tap in pointers[base - place..][..taps * tile_rows].chunks_exact_mut(tile_rows) {
+                let (there, rest) = of_tap.split_at_mut(place);
+                rest.fill(there[place - 1]);
             }
         }
     }
