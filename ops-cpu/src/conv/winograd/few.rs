@@ -1,13 +1,13 @@
 //! Few tiles: the weights, kept as transformed, are read once and are most of what is moved.
 //!
-//! Tiles are transformed first. A task then has some outputs of all of them: its weights stream by, each
-//! used for all tiles while it is in the first-level cache, and what comes next is asked for meanwhile.
+//! Tiles are transformed first. A task then has some outputs of them: its weights stream by, each
+//! used for its tiles while it is in the first-level cache, and what comes next is asked for meanwhile.
 
 use striate_tensor::Result;
 use striate_tensor::ops::Activation;
 
 use super::weights::Kernels;
-use super::{PAD, Results, Step};
+use super::{PAD, Results, Step, parts};
 use crate::context::Context;
 use crate::gemm::{Ahead, Block};
 use crate::threads::SharedOutput;
@@ -27,7 +27,7 @@ pub(super) fn conv2d(cx: &Context, step: &Step<'_>, kernels: &Kernels<'_>) -> Re
     };
     let all = step.tiles();
     let tiles_pitch = all * channels + PAD;
-    let results_pitch = all * shape.cols + PAD;
+    let parts = parts(all, panels);
     let mut tiles = cx.pool.take(4 * positions * tiles_pitch)?;
     let tiles = SharedOutput::new(tiles.slice_mut());
     for group in 0..step.op.groups {
@@ -40,11 +40,15 @@ pub(super) fn conv2d(cx: &Context, step: &Step<'_>, kernels: &Kernels<'_>) -> Re
                 }
             }
         });
-        cx.threads.try_for_each(panels, |index| {
+        cx.threads.try_for_each(panels * parts, |task| {
+            let (index, part) = (task / parts, task % parts);
+            let tile = all * part / parts;
+            let m = all * (part + 1) / parts - tile;
             let first = index * shape.cols;
             let count = (out - first).min(shape.cols);
+            let results_pitch = m * shape.cols + PAD;
             let mut results = cx.pool.take(4 * positions * results_pitch)?;
-            let mut pointers = cx.pool.take(8 * all.next_multiple_of(shape.rows))?;
+            let mut pointers = cx.pool.take(8 * m.next_multiple_of(shape.rows))?;
             let pointers = pointers.pointers_mut();
             let results = SharedOutput::new(results.slice_mut());
             for position in 0..positions {
@@ -62,11 +66,12 @@ pub(super) fn conv2d(cx: &Context, step: &Step<'_>, kernels: &Kernels<'_>) -> Re
                 // whole; the output is this task's part of the results.
                 unsafe {
                     for (i, pointer) in pointers.iter_mut().enumerate() {
-                        *pointer = tiles.at(position * tiles_pitch + i.min(all - 1) * channels);
+                        let tile = tile + i.min(m - 1);
+                        *pointer = tiles.at(position * tiles_pitch + tile * channels);
                     }
                     let block = Block {
                         rows: pointers.as_ptr(),
-                        m: all,
+                        m,
                         taps: 1,
                         run: channels,
                         panels: of_panel(group, position, index).as_ptr(),
@@ -85,8 +90,8 @@ pub(super) fn conv2d(cx: &Context, step: &Step<'_>, kernels: &Kernels<'_>) -> Re
             }
             let pitch = results_pitch;
             let results = Results { from: results, pitch, columns: shape.cols, first, count };
-            // SAFETY: the results are of these outputs of all tiles, which are this task's.
-            unsafe { step.restore(group, 0, 0..all, results) };
+            // SAFETY: the results are of these outputs of these tiles, which are this task's.
+            unsafe { step.restore(group, tile, 0..m, results) };
             Ok(())
         })?;
     }

@@ -53,10 +53,12 @@ const MIN_CHANNELS: usize = 32;
 /// With fewer tiles it takes longer to transform the weights, or to read them, than the multiplications
 /// take.
 const MIN_TILES: usize = 8;
+/// A few threads are kept busy by so many tasks, where they have as many tiles each.
+const MIN_TASKS: usize = 4;
 /// With fewer, large weights are rather transformed for tiles of 4×4, where they can be kept.
 const MIN_FAR_TILES: usize = 16;
 /// Up to so many tiles, transformed weights of this size are kept.
-const FEW_TILES: usize = 32;
+const FEW_TILES: usize = 64;
 const FEW_WEIGHTS_BYTES: usize = 20 << 20;
 
 /// A form of the algorithm, F(out × out, taps × taps), and how it goes about the weights.
@@ -118,6 +120,7 @@ pub(super) fn form(level: Level, op: &Conv2d, e: &Extents, reused: bool) -> Opti
         let bytes = 4 * form.positions() * channels * out;
         let few = reused && bytes * op.groups <= FEW_WEIGHTS_BYTES && tiles <= FEW_TILES;
         form.way = match (form.tile(), few) {
+            (_, true) if bytes > NEAR_WEIGHTS_BYTES || out >= 64 => Way::Few,
             (IN, _) if bytes <= NEAR_WEIGHTS_BYTES => Way::Near,
             (_, true) => Way::Few,
             (IN, false) => Way::Far,
@@ -200,6 +203,12 @@ struct Step<'a> {
     /// Where the outputs of a pixel begin, and floats from one pixel to the next.
     y_first: usize,
     y_pitch: usize,
+}
+
+/// How many parts these tiles are cut into, so that there are a few tasks, where each tile already makes
+/// `tasks`.
+fn parts(tiles: usize, tasks: usize) -> usize {
+    MIN_TASKS.div_ceil(tasks).min(tiles / MIN_TILES).max(1)
 }
 
 /// Results `[positions][tiles][columns]` of some outputs.

@@ -4,7 +4,7 @@ use striate_tensor::Result;
 use striate_tensor::ops::Activation;
 
 use super::weights::Kernels;
-use super::{POSITIONS, Results, Step};
+use super::{POSITIONS, Results, Step, parts};
 use crate::context::Context;
 use crate::gemm::{Ahead, Block};
 use crate::threads::SharedOutput;
@@ -23,10 +23,16 @@ pub(super) fn conv2d(cx: &Context, step: &Step<'_>, kernels: &Kernels<'_>) -> Re
     // In whole rows of the micro-kernel where there is more than one.
     let block = TILES_BYTES / (4 * POSITIONS * (channels + out));
     let block = (block / shape.rows * shape.rows).max(shape.rows).min(all);
-    let blocks = all.div_ceil(block);
+    let blocks = all.div_ceil(block).max(parts(all, 1));
+    let block = all.div_ceil(blocks);
+    // Then as even as may be.
+    let unit = if block > shape.rows { shape.rows } else { 1 };
+    let units = all.div_ceil(unit);
     cx.threads.try_for_each(step.op.groups * blocks, |task| {
-        let (group, first) = (task / blocks, task % blocks * block);
-        let count = block.min(all - first);
+        let (group, index) = (task / blocks, task % blocks);
+        let start = |index: usize| (units * index / blocks * unit).min(all);
+        let first = start(index);
+        let count = start(index + 1) - first;
         // One block's scratch a thread that runs at a time would do; one a task is simpler, and the
         // pool hands the same memory around.
         let mut scratch = cx.pool.take(4 * POSITIONS * count * (channels + out))?;
