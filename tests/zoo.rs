@@ -33,12 +33,13 @@ const STEP: f64 = 1e-4;
 /// Of the largest gradient's norm: smaller gradients are measured by this.
 const SMALL: f64 = 1e-3;
 
-/// The limit on a GPU where PyTorch's own error is beyond [`STEP`]: there a gradient jumps where rounding
-/// moves a ReLU or a maximum to its other side, and devices that round otherwise jump elsewhere. Two
-/// such places were found in GoogLeNet's step: errors are 1e-5 without, 1.2e-3 with one (as PyTorch has
-/// it), 3e-3 to 4e-3 with the other. On a software GPU that is the ReLU behind `inception5a.branch2.0`:
-/// from the loss back to it gradients are off by 2e-5, in the branches beside it and in the layer after
-/// it as well, and by 1e-3 from there on. No sum that were made better would change that.
+/// The limit on graphics hardware where PyTorch's own error is beyond [`STEP`]: there a gradient jumps
+/// where rounding moves a ReLU or a maximum to its other side, and devices that round otherwise jump
+/// elsewhere. Two such places were found in GoogLeNet's step. Maxima of `inception4d.branch4` differ by
+/// 8e-8, less than single precision tells apart: errors are 1.2e-3, PyTorch's too. Two values before the
+/// ReLU of `inception3b.branch2.0` are 2.6e-6: errors are 3.7e-3 where the convolutions before are off by
+/// that much. The CPU's sums, and those of `gemm/wide.wgsl` for software GPUs, are short enough. Those of
+/// `gemm/tiled.wgsl` are not with every tile.
 const JUMP: f64 = 5e-3;
 
 /// The rate of the step.
@@ -135,7 +136,7 @@ fn compare_step(folder: &Path, name: &str, spec: &NetworkSpec) {
     for device in devices_where(spec.nodes.len() <= GPU_LAYERS) {
         let start = std::time::Instant::now();
         let limit = match device.info().kind {
-            DeviceKind::Cpu => STEP.max(2.0 * step.f32_error),
+            DeviceKind::Cpu | DeviceKind::SoftwareGpu => STEP.max(2.0 * step.f32_error),
             _ if step.f32_error > STEP => JUMP.max(2.0 * step.f32_error),
             _ => STEP,
         };

@@ -7,7 +7,7 @@ mod common;
 
 use common::{default_limits, gpu};
 use striate_ops_wgsl::{Class, Options, Wgpu};
-use striate_tensor::ops::{Activation, Conv2d, ConvTranspose2d, MatMul};
+use striate_tensor::ops::{Activation, Algorithm, Conv2d, ConvTranspose2d, MatMul};
 use striate_tensor::{DType, Device, RandomKey, Reference, Result, Tensor};
 
 /// Of the output's largest magnitude.
@@ -120,8 +120,12 @@ fn matrices(gpu: &Wgpu) {
 }
 
 fn device(place: usize) -> Option<Wgpu> {
+    of_class(Class::Tile(place))
+}
+
+fn of_class(class: Class) -> Option<Wgpu> {
     let mut options: Options = default_limits();
-    options.class = Some(Class::Tile(place));
+    options.class = Some(class);
     options.winograd = Some(false);
     gpu(options)
 }
@@ -138,4 +142,23 @@ fn depth_in_parts_by_small_tiles() {
     let Some(gpu) = device(3) else { return };
     convolutions(&gpu);
     matrices(&gpu);
+}
+
+/// A driver on a processor sums blocks of the depth, and then these. All terms are positive; one sum of all
+/// 1,728 of them is off by 1e-6 or more somewhere.
+#[test]
+fn software_sums_in_blocks() {
+    let plain = Device::new(Reference::new());
+    let uniform = |shape: &[usize], stream| {
+        Tensor::uniform(shape, 0.0, 1.0, RandomKey::new(11, stream), &plain).unwrap()
+    };
+    let inputs = [uniform(&[1, 10, 10, 192], 0), uniform(&[32, 3, 3, 192], 1)];
+    let conv = Conv2d { algorithm: Algorithm::Direct, ..Conv2d::default() };
+    let Some(gpu) = of_class(Class::Software) else { return };
+    check_within(&gpu, 1, &inputs, 5e-7, |of| of[0].conv2d(&of[1], None, conv));
+    // Cells of fewer channels than a block, and matrices.
+    let inputs = [uniform(&[1, 24, 24, 5], 2), uniform(&[16, 17, 17, 5], 3)];
+    check_within(&gpu, 1, &inputs, 5e-7, |of| of[0].conv2d(&of[1], None, conv));
+    let inputs = [uniform(&[40, 1731], 4), uniform(&[1731, 24], 5)];
+    check_within(&gpu, 1, &inputs, 5e-7, |of| of[0].matmul(&of[1]));
 }
