@@ -78,6 +78,11 @@ pub(crate) struct TrainArgs {
     /// the training samples have.
     #[arg(long, value_name = "SPEC")]
     spec: String,
+    /// Rows and columns of the pictures that the network sees, in place of what its specification
+    /// says, such as 64 for small pictures. The size that pictures are brought to before views are cut
+    /// from them changes in the same proportion.
+    #[arg(long, value_name = "PIXELS", value_parser = positive::<usize>())]
+    input_size: Option<usize>,
     /// The training samples; `-` is a list of them from standard input.
     #[arg(long, value_name = "FILE")]
     train_list: PathBuf,
@@ -184,6 +189,10 @@ pub(crate) fn run(args: &TrainArgs, global: &Global, output: &mut Output) -> Res
     }
     // Before the samples and the device, which take their time: a slip in these is told at once.
     let (spec, is_named) = model::spec(&args.spec)?;
+    let spec = match args.input_size {
+        Some(size) => spec.with_input_size([size, size]),
+        None => spec,
+    };
     spec::check(&args.working, &args.spec, &spec, &options)?;
     let train = inputs::samples(&args.train_list)?;
     let test = args.test_list.as_deref().map(inputs::samples).transpose()?;

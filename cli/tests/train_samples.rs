@@ -403,3 +403,23 @@ fn an_error_about_the_network_names_its_file() {
         set.train("--working m.sqlite3").failed(&["net.json: ", expected]);
     }
 }
+
+#[test]
+fn a_network_by_name_is_trained_on_small_pictures() {
+    let set = Set::new(3);
+    let train = |size: &str| {
+        set.striate(&format!(
+            "train --device cpu -q --spec squeezenet1-1 --train-list train --working m.safetensors \
+             --mini-batch 8 --max-iterations 1 {size}"
+        ))
+    };
+    train("--input-size 32").done();
+    let inspected = json(&set.striate("inspect m.safetensors --format json").done());
+    assert_eq!(inspected[0]["input"], serde_json::json!([32, 32, 3]));
+    // 256 of 224, as the network has it.
+    assert_eq!(inspected[0]["image"], serde_json::json!([37, 37]));
+    // What the working file holds is said.
+    train("").failed(&["got input [32, 32, 3], image [37, 37]"]);
+    // And where a layer does not fit.
+    train("--input-size 4").failed(&["squeezenet1-1: layer", "window"]);
+}

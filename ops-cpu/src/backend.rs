@@ -105,7 +105,7 @@ impl Backend for Cpu {
 
     fn execute(&self, op: &Op, inputs: &[Operand<'_>], output: &TensorType) -> Result<Buffer> {
         let cx = &self.0;
-        let memory = execute(cx, op, inputs, output)?;
+        let memory = timed(op.name(), Some(output), || execute(cx, op, inputs, output))?;
         match memory {
             Some(memory) => Ok(CpuBuffer::pooled(memory)),
             None => plain(op, inputs),
@@ -144,7 +144,7 @@ impl Backend for Cpu {
         output: &TensorType,
         part: Part<'_>,
     ) -> Result<()> {
-        part::execute(&self.0, op, inputs, output, part)
+        timed(op.name(), Some(output), || part::execute(&self.0, op, inputs, output, part))
     }
 
     fn supports_part(&self, op: &Op, inputs: &[TensorType], output: &TensorType) -> bool {
@@ -157,7 +157,7 @@ impl Backend for Cpu {
 
     fn execute_chain(&self, x: &Operand<'_>, links: &[Link<'_>]) -> Result<Buffer> {
         for execute in [conv::chain::execute, conv::scaled::execute] {
-            if let Some(memory) = execute(&self.0, x, links)? {
+            if let Some(memory) = timed("chain", None, || execute(&self.0, x, links))? {
                 return Ok(CpuBuffer::pooled(memory));
             }
         }
@@ -185,6 +185,22 @@ impl Backend for Cpu {
     fn synchronize(&self) -> Result<()> {
         Ok(())
     }
+}
+
+/// Calls `execute`; with the feature `task-times` it is noted as an op.
+#[cfg_attr(
+    not(feature = "task-times"),
+    allow(unused_variables, reason = "only the times need them")
+)]
+fn timed<T>(
+    name: &'static str,
+    output: Option<&TensorType>,
+    execute: impl FnOnce() -> Result<T>,
+) -> Result<T> {
+    #[cfg(feature = "task-times")]
+    return crate::task_times::op(name, output, execute);
+    #[cfg(not(feature = "task-times"))]
+    execute()
 }
 
 /// Executes an op that has a kernel here; none where it has none.

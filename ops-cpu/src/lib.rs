@@ -61,6 +61,8 @@ mod sgd;
 pub mod simd;
 mod slice;
 mod softmax;
+#[cfg(feature = "task-times")]
+pub mod task_times;
 mod threads;
 mod unary;
 mod unary_grad;

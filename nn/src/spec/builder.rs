@@ -50,6 +50,27 @@ impl NetworkSpec {
         NetworkSpec { image, ..self }
     }
 
+    /// For inputs of `[rows, cols]`, and for whole images that are larger than these in the proportion
+    /// in which they were before. Whether the layers fit, [`verify`](NetworkSpec::verify) says.
+    ///
+    /// ```
+    /// use striate_nn::NetworkSpec;
+    ///
+    /// let spec = NetworkSpec::new([224, 224, 3]).with_image([256, 256]).with_input_size([64, 64]);
+    /// assert_eq!((spec.input, spec.image), ([64, 64, 3], [73, 73]));
+    /// ```
+    #[must_use]
+    pub fn with_input_size(self, size: [usize; 2]) -> Self {
+        let [rows, cols, channels] = self.input;
+        // Rounded to the nearest; an input of nothing is refused later.
+        let scaled = |image: usize, from: usize, to: usize| {
+            let exact = image as f64 * to as f64 / from.max(1) as f64;
+            (exact.round() as usize).max(to)
+        };
+        let image = [scaled(self.image[0], rows, size[0]), scaled(self.image[1], cols, size[1])];
+        NetworkSpec { input: [size[0], size[1], channels], image, ..self }
+    }
+
     /// And then this layer.
     #[must_use]
     pub fn layer(mut self, layer: impl Into<LayerSpec>) -> Self {

@@ -33,6 +33,11 @@ impl Threads {
         self.count
     }
 
+    /// Whether one thread does all. (Where tasks are timed it goes the way of several, on which they are.)
+    fn runs_alone(&self) -> bool {
+        self.count == 1 && !cfg!(feature = "task-times")
+    }
+
     /// Calls `task` with each of `0..tasks`, in any order, on any thread. Inside of such a task, on its
     /// own thread.
     pub(crate) fn for_each(&self, tasks: usize, task: impl Fn(usize) + Sync) {
@@ -40,6 +45,9 @@ impl Threads {
             2.. if tasks > 1 => {
                 self.workers.get_or_init(|| Workers::start(self.count - 1)).run(tasks, &task);
             }
+            #[cfg(feature = "task-times")]
+            _ => crate::task_times::each(tasks, task),
+            #[cfg(not(feature = "task-times"))]
             _ => (0..tasks).for_each(task),
         }
     }
@@ -53,7 +61,7 @@ impl Threads {
     ) {
         let part = part.max(1);
         let len = all.len();
-        if len <= part || self.count == 1 {
+        if len <= part || self.runs_alone() {
             return all.chunks_mut(part).enumerate().for_each(|(index, part)| task(index, part));
         }
         let all = SharedOutput::new(all);
