@@ -24,7 +24,7 @@ const BLOCKS: &[(&str, usize)] = &[
     ("sh", 61),
     ("sh,gpu", 4),
     ("sh,install", 2),
-    ("sh,long", 5),
+    ("sh,long", 6),
     ("sh,network", 7),
     ("text", 46),
     ("text,exact", 21),
