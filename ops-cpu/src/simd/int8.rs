@@ -254,7 +254,10 @@ impl Int8 for Plain {
                 // SAFETY: the caller's.
                 let [a, b] = unsafe { left[i].add(at).cast::<[i16; 2]>().read_unaligned() };
                 for (sum, right) in sums[i][j].iter_mut().zip(&right) {
-                    *sum += i32::from(a) * i32::from(right[0]) + i32::from(b) * i32::from(right[1]);
+                    // Wraps on the way where the whole sum does not: as the instructions do.
+                    let products =
+                        i32::from(a) * i32::from(right[0]) + i32::from(b) * i32::from(right[1]);
+                    *sum = sum.wrapping_add(products);
                 }
             }
         }
