@@ -1,5 +1,6 @@
 //! From a picture to ranked classes.
 
+mod calibrate;
 mod occlusion;
 mod size;
 

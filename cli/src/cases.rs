@@ -163,7 +163,8 @@ fn case(place: &str, op: Op, inputs: &[(&[usize], DType)]) -> Result<OpCase> {
 
 /// Ops of which a benchmark of single ops says nothing, and why.
 #[cfg(test)]
-const NOT_TIMED: [(&str, &str); 5] = [
+const NOT_TIMED: [(&str, &str); 6] = [
+    ("conv2d_int8", "networks alone are calibrated: `striate bench` times a quantized model"),
     ("sgd_momentum", IN_PLACE),
     ("sgd", IN_PLACE),
     ("adam", IN_PLACE),

@@ -8,8 +8,8 @@ use crate::plot;
 #[cfg(feature = "pull")]
 use crate::pull;
 use crate::{
-    bench, classify, completions, convert, draw, encode, export, inspect, man, plan, prepare, run,
-    train, tune, validate, visualize,
+    bench, classify, completions, convert, draw, encode, export, inspect, man, plan, prepare,
+    quantize, run, train, tune, validate, visualize,
 };
 
 const EXAMPLES: &str = "\
@@ -57,6 +57,8 @@ pub(crate) enum Command {
     Inspect(inspect::InspectArgs),
     /// Convert a model file between formats and precisions.
     Convert(convert::ConvertArgs),
+    /// Make a model compute with integers of 8 bits, and tell what that costs.
+    Quantize(quantize::QuantizeArgs),
     /// Write a model as an ONNX file, for other programs.
     Export(export::ExportArgs),
     /// Train a network, or resume its training.

@@ -28,6 +28,7 @@ mod prepare;
 mod progress;
 #[cfg(feature = "pull")]
 mod pull;
+mod quantize;
 mod ranks;
 mod results;
 mod run;
@@ -77,6 +78,7 @@ fn run(cli: &Cli, output: &mut Output) -> Result<()> {
         Command::Encode(args) => encode::run(args, global, output),
         Command::Inspect(args) => inspect::run(args, output),
         Command::Convert(args) => convert::run(args, global, output),
+        Command::Quantize(args) => quantize::run(args, global, output),
         Command::Export(args) => export::run(args, global, output),
         // What a file of options says is no wrong usage.
         Command::Train(args) if args.has_options_file() => train::run(args, global, output),

@@ -43,6 +43,7 @@ fn help_teaches() {
         "encode",
         "inspect",
         "convert",
+        "quantize",
         "export",
         "validate",
         "draw",

@@ -95,7 +95,7 @@ impl ReadOptions {
 pub struct WriteOptions {
     /// The precision of the weights in the file, [`DType::F32`] or [`DType::F16`], in safetensors also
     /// [`DType::I8`]: 8 bits with a scale for each output channel. `None` keeps what each layer is held
-    /// in. The mean image is always f32.
+    /// in; of a network that [computes with integers](striate_nn::Network::with_levels), these. The mean image is always f32.
     pub dtype: Option<DType>,
     /// Whether batch norms become part of the convolutions before them
     /// ([`Network::fold_batch_norms`]): the same function, for networks that train no more.

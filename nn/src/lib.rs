@@ -40,7 +40,7 @@ pub use layers::{
     VisitorMut, named_buffers, named_parameters, parameter_count, parameters_mut, require_grad,
     set_tensors, to,
 };
-pub use network::{LayerParameters, Metadata, Network, RunLimits};
+pub use network::{Calibration, LayerParameters, Metadata, Network, RunLimits};
 pub use optimizer::{
     Method, Optimizer, OptimizerState, Parameters, Rates, Sgd, leaf_parameters, named_gradients,
     parameter_gradients,

@@ -172,6 +172,7 @@ impl Backend for Cpu {
         let level = self.level();
         let name = match op {
             Op::Conv2d(op) => conv::conv2d_name(level, op, inputs, output),
+            Op::Conv2dInt8(_) => Ok(conv::int8::name(level)),
             Op::Conv2dInputGrad(op) => conv::conv2d_input_grad_name(level, op, inputs, output),
             Op::Conv2dWeightGrad(op) => conv::conv2d_weight_grad_name(level, op, inputs, output),
             Op::ConvTranspose2d(op) => conv::conv_transpose2d_name(level, op, inputs, output),
@@ -244,6 +245,7 @@ fn execute(
         Op::Scatter(op) => Some(along::scatter(cx, op, inputs, output)?),
         Op::Cast(_) => Some(cast::cast(cx, inputs, output)?),
         Op::Conv2d(op) => Some(conv::conv2d(cx, op, inputs, output)?),
+        Op::Conv2dInt8(op) => Some(conv::int8::conv2d_int8(cx, op, inputs, output)?),
         Op::Conv2dInputGrad(op) => Some(conv::conv2d_input_grad(cx, op, inputs, output)?),
         Op::Conv2dWeightGrad(op) => Some(conv::conv2d_weight_grad(cx, op, inputs, output)?),
         Op::ConvTranspose2d(op) => Some(conv::conv_transpose2d(cx, op, inputs, output)?),

@@ -74,7 +74,7 @@ families! {
     small normal small fill small sgd_momentum small optimize small transfer
     // Products and sums over rows have tests of their own below. The others have images, lines and weights beyond
     // 16 KiB: `tests/large.rs` has others for them.
-    whole matmul whole softmax whole conv2d whole conv2d_input_grad whole conv2d_weight_grad whole conv_transpose2d whole max_pool2d
+    whole matmul whole softmax whole conv2d whole conv2d_int8 whole conv2d_input_grad whole conv2d_weight_grad whole conv_transpose2d whole max_pool2d
     whole max_pool2d_grad whole avg_pool2d whole avg_pool2d_grad whole bad_operands
     whole same_bits_twice whole moments whole batch_norm whole batch_norm_sums whole batch_norm_grad
     whole group_norm whole group_norm_sums whole group_norm_grad

@@ -56,6 +56,8 @@ pub(super) fn with_size(network: Network, [rows, cols]: [usize; 2]) -> Result<Ne
     let buffers = network.buffers().iter().map(|buffer| buffer.value().clone()).collect();
     let sized = Network::of(spec, network.parameters().to_vec(), buffers, device)?;
     let sized = sized.with_metadata(metadata).with_precision(network.precision())?;
+    // The parameters are the same ones, in the same order.
+    let sized = sized.with_levels(network.levels())?;
     Ok(match mean {
         Some(mean) => sized.with_mean(mean)?,
         None => sized,

@@ -43,6 +43,15 @@ impl Opening<'_> {
         };
         let (network, saved) = match stored {
             Some((network, saved)) => {
+                if network.is_quantized() {
+                    return Err(Error::Mismatch {
+                        file: working.display().to_string(),
+                        expected: "a network of floats, which alone can be trained".into(),
+                        got:
+                            "one of integers of 8 bits (train the model that it was quantized from)"
+                                .into(),
+                    });
+                }
                 same_network(working, spec, network.spec())?;
                 (network, saved)
             }

@@ -12,6 +12,7 @@
 //! | [`epilogues`](Passes::epilogues) | both | exact for ReLU and clamps; an addend rounds once less |
 //! | [`activations`](Passes::activations) | inference | exact |
 //! | [`dead`](Passes::dead) | both | exact |
+//! | [`quantize()`] | inference, after all others, of a calibrated network | a few of 256 levels of each layer |
 //! | [`half`](Passes::half) | inference, where asked for | 1e-2 of the largest magnitude |
 //!
 //! Exact means the same bits on one device, the sign of a zero aside.
@@ -22,7 +23,10 @@ mod epilogues;
 mod fold;
 mod half;
 mod permutes;
+mod quantize;
 mod rewrite;
+
+pub use quantize::{Int8Weights, quantize, weights_of};
 
 use crate::{Graph, Result};
 

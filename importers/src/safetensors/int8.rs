@@ -1,6 +1,8 @@
 //! Weights stored in 8 bits: integers of -127 to 127, and a scale for each output channel. They are
-//! widened where they are read, and computed with as floats.
+//! widened where they are read, and computed with as floats; with levels beside them, as integers where the
+//! device can.
 
+use striate_tensor::ops::Levels;
 use striate_tensor::{DType, Device, HostTensor, HostValues, Shape, Tensor, f16};
 
 use super::file::TensorFile;
@@ -15,6 +17,49 @@ const LARGEST: f32 = 127.0;
 /// The tensor that has the scales of a tensor's output channels, `[out]` f32.
 pub(super) fn scale_name(name: &str) -> String {
     format!("{name}.scale")
+}
+
+/// The tensor that has what the input of a tensor's layer is rounded to, `[2]` f32: the scale, and the level
+/// of 0.
+pub(super) fn levels_name(name: &str) -> String {
+    format!("{name}.levels")
+}
+
+/// A tensor of levels.
+pub(super) fn levels_tensor(file: &str, name: &str, levels: &Levels) -> Result<HostTensor> {
+    let failed = |e| Error::tensor(file, format!("tensor {}", levels_name(name)), e);
+    let shape = Shape::new(&[2]).map_err(failed)?;
+    HostTensor::new(shape, vec![levels.scale, f32::from(levels.zero)]).map_err(failed)
+}
+
+/// What the input of a tensor's layer is rounded to; nothing where the file does not say it.
+pub(super) fn levels(file: &TensorFile, name: &str) -> Result<Option<Levels>> {
+    let stored = levels_name(name);
+    let Some(dims) = file.shape(&stored) else { return Ok(None) };
+    let place = format!("tensor {stored}");
+    let wrong =
+        |expected: &str, got: String| Err(Error::content(file.file(), &*place, expected, got));
+    if dims != [2] {
+        let (expected, got) = (vec![2], dims.to_vec());
+        return Err(Error::Shape { file: file.file().into(), place, expected, got });
+    }
+    if !is_stored(file, name) {
+        let dtype = file.dtype(name).map_or("none", |dtype| dtype.name());
+        return wrong("levels for weights of 8 bits", format!("weights of {dtype}"));
+    }
+    if file.dtype(&stored) != Some(DType::F32) {
+        let dtype = file.dtype(&stored).map_or("another type", |dtype| dtype.name());
+        return wrong("a scale and the level of 0, f32", dtype.into());
+    }
+    let numbers = file.numbers(&stored)?;
+    let Some(&[scale, zero]) = numbers.values().as_slice::<f32>() else {
+        return wrong("a scale and the level of 0, f32", "others".into());
+    };
+    let levels = Levels { scale, zero: zero as u8 };
+    match f32::from(levels.zero) == zero && levels.check("levels").is_ok() {
+        true => Ok(Some(levels)),
+        false => wrong("a scale above 0 and a level of 0 to 255", format!("{scale} and {zero}")),
+    }
 }
 
 /// Whether a tensor is stored so.

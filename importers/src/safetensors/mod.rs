@@ -11,7 +11,8 @@
 //!
 //! Weights may also be stored as integers of 8 bits, with a scale for each output channel in
 //! `layers.N.weight.scale`, f32: half the size of f16, widened to f32 where they are read. All other
-//! parameters of such a file are f16.
+//! parameters of such a file are f16. Where `layers.N.weight.levels` is beside them, f32 `[scale, level of 0]`,
+//! the layer [computes with integers](striate_nn::Network::with_levels).
 //!
 //! The data begin at a multiple of 64 bytes, and so does each tensor whose size is one, for those who
 //! map the file ([`TensorFile::map`]). [`read`] and [`TensorFile::open`] map nothing: each tensor is

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
-use striate_nn::{LayerShape, Metadata, Network, NetworkSpec, ParameterInfo, Role};
+use striate_nn::{LayerShape, Metadata, Network, NetworkSpec, ParameterId, ParameterInfo, Role};
 use striate_tensor::{DType, Device, Shape, Tensor};
 
 use super::file::TensorFile;
@@ -46,9 +46,13 @@ fn read_own(file: &TensorFile, device: &Device, options: &ReadOptions) -> Result
     let shapes = spec.shapes().map_err(|e| Error::network(file.name(), e))?;
     check_names(file, &spec, &shapes)?;
     let (mut parameters, mut buffers) = (Vec::new(), Vec::new());
+    let mut levels = BTreeMap::new();
     for shape in &shapes {
         for parameter in &shape.parameters {
             let name = parameter_name(&spec, parameter);
+            if let Some(known) = int8::levels(file, &name)? {
+                levels.insert(ParameterId(parameters.len() as u32), known);
+            }
             parameters.push(match int8::is_stored(file, &name) {
                 true => {
                     int8::check(file, &name, &parameter.shape)?;
@@ -73,6 +77,8 @@ fn read_own(file: &TensorFile, device: &Device, options: &ReadOptions) -> Result
     let failed = |e| Error::network(file.name(), e);
     let network =
         Network::of(spec, parameters, buffers, device).map_err(failed)?.with_metadata(metadata);
+    let network =
+        if levels.is_empty() { network } else { network.with_levels(levels).map_err(failed)? };
     match mean {
         Some(mean) => network.with_mean(mean).map_err(failed),
         None => Ok(network),
@@ -97,6 +103,7 @@ pub(super) fn inspect(file: &TensorFile) -> Result<Inspection> {
         let mut stored = None;
         for parameter in &shape.parameters {
             let name = parameter_name(&spec, parameter);
+            int8::levels(file, &name)?;
             let dtype = match int8::is_stored(file, &name) {
                 true => int8::check(file, &name, &parameter.shape)?,
                 false => check_shape(file, &name, &parameter.shape)?,
@@ -134,7 +141,12 @@ pub(super) fn write_with(
     mut texts: BTreeMap<String, String>,
 ) -> Result<()> {
     let file = path.display().to_string();
-    let in_int8 = options.dtype == Some(DType::I8);
+    // A network that computes with integers is stored as such, unless floats are asked for.
+    let levels = network.levels();
+    let in_int8 = match options.dtype {
+        Some(dtype) => dtype == DType::I8,
+        None => !levels.is_empty(),
+    };
     let dtype = if in_int8 { Some(DType::F16) } else { options.dtype };
     check_dtype(&file, dtype)?;
     let json = |what: &str, result: serde_json::Result<String>| {
@@ -147,9 +159,14 @@ pub(super) fn write_with(
         texts.insert(METADATA.to_string(), json(METADATA, serde_json::to_string(metadata))?);
     }
     let mut quantized = Vec::new();
-    for (parameter, tensor) in network.parameter_infos().iter().zip(network.parameters()) {
+    let all = network.parameter_infos().iter().zip(network.parameters()).enumerate();
+    for (place, (parameter, tensor)) in all {
         if in_int8 && parameter.role == Role::Weight {
             let name = parameter_name(network.spec(), parameter);
+            if let Some(levels) = levels.get(&ParameterId(place as u32)) {
+                let tensor = int8::levels_tensor(&file, &name, levels)?;
+                quantized.push((int8::levels_name(&name), tensor));
+            }
             let [integers, scales] = int8::quantize(&file, &name, tensor)?;
             quantized.extend([(int8::scale_name(&name), scales), (name, integers)]);
         }
@@ -291,7 +308,7 @@ fn check_names(file: &TensorFile, spec: &NetworkSpec, shapes: &[LayerShape]) -> 
     for shape in shapes {
         for parameter in &shape.parameters {
             let name = parameter_name(spec, parameter);
-            known.extend([int8::scale_name(&name), name]);
+            known.extend([int8::scale_name(&name), int8::levels_name(&name), name]);
         }
         for buffer in &shape.buffers {
             known.extend(running_names(&prefix(spec, buffer.layer), buffer)?.map(|(name, _)| name));

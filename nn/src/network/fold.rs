@@ -19,12 +19,16 @@ struct Folding {
 
 impl Network {
     /// The same function with fewer layers: each batch norm that alone sees a convolution becomes part of
-    /// its weights and biases, by its running statistics. Other batch norms stay. Weights are f32.
+    /// its weights and biases, by its running statistics. Other batch norms stay. Weights are f32, and
+    /// [levels](Network::with_levels) go where anything was folded.
     ///
     /// # Errors
     /// [`Error::Op`] where a device fails.
     pub fn fold_batch_norms(&self) -> Result<Network> {
         let folding = Folding::of(&self.spec)?;
+        if folding.norm.iter().all(Option::is_none) {
+            return Ok(self.clone());
+        }
         let (spec, kept) = folding.spec(&self.spec)?;
         let (mut parameters, mut buffers) = (Vec::new(), Vec::new());
         for shape in spec.shapes()? {

@@ -334,6 +334,10 @@ impl Network {
         let is_tracked = || self.parameters.iter().any(Tensor::is_tracked);
         let is_learnt = training || (autograd::is_recording() && is_tracked());
         let folds = !is_learnt;
+        if is_learnt && self.is_quantized() {
+            let expected = "a network of floats, which alone can be trained";
+            return Err(Error::network(expected, "one of integers of 8 bits"));
+        }
         let key = Key { layers: layers.clone(), input: *input, training, folds };
         if let Some(ready) = self.plans.get(&key) {
             return Ok(ready);
@@ -346,13 +350,19 @@ impl Network {
         if self.algorithm != Algorithm::Auto {
             lowered.graph.set_algorithm(self.algorithm);
         }
-        let half = self.precision == DType::F16;
+        // Integers are rounded from f32.
+        let integers = self.integers.as_ref().filter(|integers| !integers.weights.is_empty());
+        let half = self.precision == DType::F16 && integers.is_none();
         let which = match folds {
             true => Passes { half, ..Passes::inference() },
             false => Passes::training(),
         };
         let failed = |error| Error::from_graph(&self.spec, error);
-        let plan = Plan::new(passes::apply(&lowered.graph, &which).map_err(failed)?);
+        let mut graph = passes::apply(&lowered.graph, &which).map_err(failed)?;
+        if let Some(integers) = integers {
+            graph = passes::quantize(&graph, &integers.weights).map_err(failed)?;
+        }
+        let plan = Plan::new(graph);
         let prepared = match folds {
             true => Some(Arc::new(plan.prepare(self).map_err(failed)?)),
             false => None,

@@ -2,9 +2,11 @@
 
 mod fold;
 mod forward;
+mod int8;
 mod plans;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use striate_tensor::ops::Algorithm;
@@ -17,6 +19,7 @@ use crate::{Error, LayerShape, NetworkSpec, ParameterId, Result, Summary};
 use plans::Plans;
 
 pub use forward::RunLimits;
+pub use int8::Calibration;
 
 /// The weights and biases of a layer that has both: a convolution or a full-connect layer with a bias.
 #[derive(Clone, Debug)]
@@ -90,6 +93,8 @@ pub struct Network {
     metadata: Metadata,
     algorithm: Algorithm,
     precision: DType,
+    /// Of a network that computes with integers of 8 bits.
+    integers: Option<Arc<int8::Integers>>,
     plans: Plans,
 }
 
@@ -223,6 +228,7 @@ impl Network {
             metadata,
             algorithm,
             precision: DType::F32,
+            integers: None,
             plans,
         })
     }
@@ -406,7 +412,7 @@ impl Network {
         let (spec, parameters) = (self.spec.clone(), self.parameters.clone());
         let moved = Self::assemble(spec, layout, parameters, buffers, device)?;
         let mean = self.mean.as_ref().map(|mean| mean.to(device)).transpose()?;
-        Ok(Network { mean, metadata: self.metadata.clone(), ..moved })
+        Network { mean, metadata: self.metadata.clone(), ..moved }.with_levels(self.levels())
     }
 }
 
@@ -429,6 +435,9 @@ impl Module for Network {
     fn parameters_mut<'a>(&'a mut self, visit: &mut VisitorMut<'a>) {
         // Whoever has these may change them: what was computed of them is out of date.
         self.plans.forget_prepared();
+        if self.integers.take().is_some() {
+            self.plans = Plans::default();
+        }
         for (info, tensor) in self.layout.parameters.iter().zip(&mut self.parameters) {
             visit.parameter(&info.name, tensor);
         }

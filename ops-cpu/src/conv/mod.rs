@@ -7,6 +7,7 @@ pub(crate) mod chain;
 mod depthwise;
 mod direct;
 mod input_grad;
+pub(crate) mod int8;
 pub(crate) mod scaled;
 mod weight_grad;
 mod windows;

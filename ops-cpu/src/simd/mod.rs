@@ -19,6 +19,7 @@
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
 mod element;
+pub(crate) mod int8;
 mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;

@@ -9,13 +9,15 @@ use half::f16;
 
 use super::{INVERSE_THREE_QUARTERS, Kernel, MODERATE, MOST_LANES, Simd};
 
-/// AVX2, FMA and F16C: 8 floats. Made only where they were detected.
+/// AVX2, FMA and F16C: 8 floats. Made only where they were detected, in this module and
+/// `int8`.
 #[derive(Clone, Copy, Debug)]
-pub struct Avx2(());
+pub struct Avx2(pub(super) ());
 
-/// AVX-512 F, VL, DQ and BW: 16 floats. Made only where they were detected.
+/// AVX-512 F, VL, DQ and BW: 16 floats. Made only where they were detected, in this
+/// module and `int8`.
 #[derive(Clone, Copy, Debug)]
-pub struct Avx512(());
+pub struct Avx512(pub(super) ());
 
 /// Runs a kernel with AVX2, FMA and F16C enabled.
 ///

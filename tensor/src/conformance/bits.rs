@@ -46,6 +46,15 @@ pub(super) fn cases() -> Vec<Case> {
             vec![signed(&[1, 2000], 1), signed(&[500, 2000], 2), signed(&[500], 3)],
         ),
         case(weights.into(), vec![signed(&[7, 2000], 1), half(&[500, 2000], 2), half(&[500], 3)]),
+        case(
+            Conv2dInt8 { conv, levels: Levels { scale: 0.01, zero: 100 } }.into(),
+            vec![
+                image(),
+                tensor(&[70, 3, 3, 48], DType::I8, Values::Range(-127.9, 127.9), 2),
+                signed(&[70], 3),
+                signed(&[70], 4),
+            ],
+        ),
         case(reduce(ReduceKind::Sum, &[0]), vec![signed(&[200_003], 1)]),
         case(reduce(ReduceKind::Mean, &[0, 1, 2]), vec![image()]),
         case(reduce(ReduceKind::Sum, &[3]), vec![image()]),

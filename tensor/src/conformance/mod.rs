@@ -52,6 +52,7 @@ mod batch_norm;
 mod bits;
 mod cases;
 mod conv2d;
+mod conv2d_int8;
 mod elementwise;
 mod group_norm;
 mod lrn;
@@ -167,6 +168,7 @@ families! { $
     movement::gather_grad,
     movement::flip,
     conv2d::conv2d,
+    conv2d_int8::conv2d_int8,
     conv2d::conv2d_input_grad,
     conv2d::conv2d_weight_grad,
     conv2d::conv_transpose2d,

@@ -164,6 +164,11 @@ fn others(all: &mut Vec<Sample>) {
     let whole = Conv2d { bias: true, residual: true, ..conv };
     let operands = vec![image.clone(), weights.clone(), floats(&[3], 2), like_output.clone()];
     add(whole.into(), operands);
+    let integers =
+        tensor(&[3, 3, 3, 2], DType::I8, Values::Cycle(&[3.0, -7.0, 127.0, -90.0, 0.0]), 0);
+    let operands =
+        vec![image.clone(), integers, positive(&[3], 1), floats(&[3], 2), like_output.clone()];
+    add(Conv2dInt8 { conv: whole, levels: Levels { scale: 0.02, zero: 128 } }.into(), operands);
     let input_grad = Conv2dInputGrad { conv, input: [4, 5] };
     add(input_grad.into(), vec![like_output.clone(), weights]);
     let weight_grad = Conv2dWeightGrad { conv, kernel: [3, 3] };

@@ -15,6 +15,7 @@ mod cast;
 mod compare;
 mod concatenate;
 mod conv2d;
+mod conv2d_int8;
 mod conv_transpose2d;
 mod cross_entropy;
 mod cumulative_sum;
@@ -61,6 +62,7 @@ pub use compare::{Compare, CompareKind};
 pub use concatenate::Concatenate;
 pub use conv_transpose2d::ConvTranspose2d;
 pub use conv2d::{Algorithm, Conv2d, Conv2dInputGrad, Conv2dWeightGrad};
+pub use conv2d_int8::{Conv2dInt8, Levels};
 pub use cross_entropy::{CrossEntropy, CrossEntropyGrad};
 pub use cumulative_sum::CumulativeSum;
 pub use custom::{CpuKernel, Custom, CustomOp, MAX_SHADER_OPERANDS};
@@ -235,6 +237,8 @@ ops! {
     Cast(Cast): &["cast"], Of(&[0]);
     /// Convolution, with bias and ReLU where asked.
     Conv2d(Conv2d): &["conv2d"], Of(&[0, 1, 2, 3]);
+    /// Convolution with integers of 8 bits.
+    Conv2dInt8(Conv2dInt8): &["conv2d_int8"], Without("it rounds its operands: inference only");
     /// The gradient of a convolution in its input.
     Conv2dInputGrad(Conv2dInputGrad): &["conv2d_input_grad"], Without(SECOND);
     /// The gradient of a convolution in its weights.

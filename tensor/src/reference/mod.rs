@@ -13,6 +13,7 @@ mod cast;
 mod compare;
 mod concatenate;
 mod conv2d;
+mod conv2d_int8;
 mod cross_entropy;
 mod cumulative_sum;
 mod dropout;
@@ -131,6 +132,7 @@ pub fn execute(op: &Op, inputs: &[&HostTensor]) -> Result<HostTensor> {
             let added = [bias(op.bias), residual];
             floats(conv2d::conv2d(op, &float(0), &float(1), added, shape))
         }
+        Op::Conv2dInt8(op) => floats(conv2d_int8::conv2d_int8(op, inputs, shape)),
         Op::Conv2dInputGrad(op) => {
             floats(conv2d::input_grad(&op.conv, &float(0), &float(1), shape))
         }
