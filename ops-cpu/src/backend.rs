@@ -199,9 +199,13 @@ fn timed<T>(
     execute: impl FnOnce() -> Result<T>,
 ) -> Result<T> {
     #[cfg(feature = "task-times")]
-    return crate::task_times::op(name, output, execute);
+    {
+        crate::task_times::op(name, output, execute)
+    }
     #[cfg(not(feature = "task-times"))]
-    execute()
+    {
+        execute()
+    }
 }
 
 /// Executes an op that has a kernel here; none where it has none.
