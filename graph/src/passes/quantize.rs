@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use striate_tensor::ops::{Conv2d, Conv2dInt8, Levels, MatMul};
-use striate_tensor::{Op, Shape, Tensor, TensorType};
+use striate_tensor::ops::{Cast, Conv2d, Conv2dInt8, Levels, MatMul};
+use striate_tensor::{DType, Op, Shape, Tensor, TensorType};
 
 use super::rewrite::Rewrite;
 use crate::Result;
@@ -73,12 +73,9 @@ fn replaced<'a>(
         NodeOp::Op(Op::MatMul(product)) => full_connect(graph, node, product)?,
         _ => return None,
     };
-    // Biases and residuals of half precision would have to be widened: then it is computed as before.
-    let is_f32 = |value: &Value| graph.ty(*value).dtype == striate_tensor::DType::F32;
-    let others = node.inputs.iter().enumerate().filter(|(place, _)| *place != 1);
+    let x = node.inputs.first().map(|&x| graph.ty(x).dtype);
     let depth: usize = int8.weights.dims().iter().skip(1).product();
-    let takes = others.map(|(_, value)| value).all(is_f32) && Conv2dInt8::takes(&conv, depth);
-    takes.then_some((conv, int8))
+    (x == Some(DType::F32) && Conv2dInt8::takes(&conv, depth)).then_some((conv, int8))
 }
 
 fn put(rewrite: &mut Rewrite<'_>, node: &Node, conv: Conv2d, int8: &Int8Weights) -> Result<()> {
@@ -91,6 +88,13 @@ fn put(rewrite: &mut Rewrite<'_>, node: &Node, conv: Conv2d, int8: &Int8Weights)
         let x = NodeOp::Reshape(pixels(ty.shape.dims())?);
         inputs[0] = rewrite.push(node, x, &[inputs[0]], false)?;
         weights = weights.reshape(pixels(weights.dims())?)?;
+    }
+    // A file may hold biases in half precision.
+    for input in &mut inputs[2..] {
+        if rewrite.graph().ty(*input).dtype != DType::F32 {
+            let cast = Cast { dtype: DType::F32 };
+            *input = rewrite.push(node, NodeOp::Op(cast.into()), &[*input], false)?;
+        }
     }
     let graph = rewrite.graph_mut();
     inputs[1] = graph.constant(weights);

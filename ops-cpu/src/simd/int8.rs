@@ -247,13 +247,13 @@ impl Int8 for Plain {
         at: usize,
         right: *const i16,
     ) {
-        for j in 0..V {
+        for (row, left) in sums.iter_mut().zip(left) {
             // SAFETY: the caller's.
-            let right = unsafe { right.add(16 * j).cast::<[[i16; 2]; 8]>().read_unaligned() };
-            for i in 0..R {
+            let [a, b] = unsafe { left.add(at).cast::<[i16; 2]>().read_unaligned() };
+            for (j, sums) in row.iter_mut().enumerate() {
                 // SAFETY: the caller's.
-                let [a, b] = unsafe { left[i].add(at).cast::<[i16; 2]>().read_unaligned() };
-                for (sum, right) in sums[i][j].iter_mut().zip(&right) {
+                let right = unsafe { right.add(16 * j).cast::<[[i16; 2]; 8]>().read_unaligned() };
+                for (sum, right) in sums.iter_mut().zip(&right) {
                     // Wraps on the way where the whole sum does not: as the instructions do.
                     let products =
                         i32::from(a) * i32::from(right[0]) + i32::from(b) * i32::from(right[1]);
