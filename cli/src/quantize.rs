@@ -1,9 +1,10 @@
 //! `striate quantize`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
+use striate::image::source::pictures_in;
 use striate::image::{Dataset, Image, Limits, Protocol};
 use striate::importers::{ReadOptions, WriteOptions};
 use striate::nn::Calibration;
@@ -36,15 +37,15 @@ many each has wrong. Calibrate with some photos and judge with others to be stri
 the photos that were calibrated with, unless --judge names others.
 
 Examples:
-  striate quantize resnet50.safetensors photos/*.jpg -o resnet50-int8.safetensors
+  striate quantize resnet50.safetensors photos/ -o resnet50-int8.safetensors
   striate quantize resnet50.safetensors train/ -o resnet50-int8.safetensors --judge test/
   striate classify --model resnet50-int8.safetensors photo.jpg")]
 pub(crate) struct QuantizeArgs {
     /// The model file to read, a classifier: ccv's .sqlite3, .safetensors, .onnx, or a state dict (.pth,
     /// .safetensors); `-` is standard input.
     model: PathBuf,
-    /// Pictures; or a folder with a folder of pictures for each class; or a list of labelled pictures
-    /// (.txt).
+    /// Pictures, or a folder of them; or a folder with a folder of pictures for each class; or a list of
+    /// labelled pictures (.txt).
     #[arg(required = true)]
     photos: Vec<PathBuf>,
     /// The model file to write (.safetensors).
@@ -98,11 +99,17 @@ struct Photos {
 impl Photos {
     fn open(paths: &[PathBuf]) -> Result<Self> {
         match paths {
-            [one] if one.is_dir() || has_extension(one, "txt") => {
-                let set = inputs::samples(one)?;
-                let paths = (0..set.len()).map(|index| PathBuf::from(set.name(index))).collect();
-                Ok(Photos { paths, set: Some(set) })
-            }
+            [one] if one.is_dir() || has_extension(one, "txt") => match inputs::samples(one) {
+                Ok(set) => {
+                    let paths = (0..set.len()).map(|index| PathBuf::from(set.name(index)));
+                    Ok(Photos { paths: paths.collect(), set: Some(set) })
+                }
+                // A folder without classes may be one of photos.
+                Err(error) => match one.is_dir().then(|| pictures_in(one)).transpose()? {
+                    Some(paths) if has_all(one, &paths) => Ok(Photos { paths, set: None }),
+                    _ => Err(error),
+                },
+            },
             _ => Ok(Photos { paths: paths.to_vec(), set: None }),
         }
     }
@@ -119,7 +126,12 @@ impl Photos {
     }
 }
 
-/// Calibrates, writes, compares, and tells.
+/// Whether there are pictures, all in the folder itself.
+fn has_all(folder: &Path, pictures: &[PathBuf]) -> bool {
+    !pictures.is_empty() && pictures.iter().all(|path| path.parent() == Some(folder))
+}
+
+/// Calibrates, compares, writes, and tells.
 pub(crate) fn run(args: &QuantizeArgs, global: &Global, output: &mut Output) -> Result<()> {
     let file = args.output.display().to_string();
     if !has_extension(&args.output, "safetensors") {
@@ -159,15 +171,11 @@ pub(crate) fn run(args: &QuantizeArgs, global: &Global, output: &mut Output) -> 
             model.name()
         )));
     }
-    importers::write(&args.output, &network.with_levels(levels)?, &WriteOptions::default())?;
-
-    // What is compared is what the file holds.
-    let after = importers::ModelFile::open(&args.output)?;
-    let after = Classifier::new(after.read(&device, &ReadOptions::default())?)?;
-    let after = after.protocol(before.current_protocol());
+    let quantized = network.with_levels(levels)?;
+    let after = Classifier::new(quantized.clone())?.protocol(before.current_protocol());
     let mut report = Report {
         bytes_before: std::fs::metadata(&args.model).ok().map(|metadata| metadata.len()),
-        bytes: importers::inspect(&args.output)?.bytes,
+        bytes: 0,
         file,
         layers,
         calibrated: photos.paths.len(),
@@ -205,6 +213,9 @@ pub(crate) fn run(args: &QuantizeArgs, global: &Global, output: &mut Output) -> 
         progress.advance(1);
     }
     drop(progress);
+    // Last, so that there is no file where anything went wrong.
+    importers::write(&args.output, &quantized, &WriteOptions::default())?;
+    report.bytes = importers::inspect(&args.output)?.bytes;
     tell(&report, output)
 }
 

@@ -56,7 +56,18 @@ fn labels_tell_how_many_are_wrong() {
     let args = ["quantize", "tiny.safetensors", "set", "-o", "x.safetensors", "--format", "json"];
     let line = json(&scene.striate(&args).done()).remove(0);
     assert!(line["top1_misses"].as_u64().unwrap() <= 2 && line["top1_misses_before"].is_u64());
-    let judged = ["quantize", "tiny.safetensors", "a.png", "--judge", "set", "-o", "y.safetensors"];
+    // A folder without classes is one of photos.
+    fs::create_dir(scene.path("photos")).unwrap();
+    fs::copy(scene.path("a.png"), scene.path("photos/a.png")).unwrap();
+    let judged =
+        ["quantize", "tiny.safetensors", "photos", "--judge", "set", "-o", "y.safetensors"];
     let text = scene.striate(&judged).done();
     assert!(text.contains("calibrated with 1 photos") && text.contains("wrong: "), "{text}");
+    // What goes wrong at the end leaves no file.
+    let judged =
+        ["quantize", "tiny.safetensors", "photos", "--judge", "bad", "-o", "z.safetensors"];
+    fs::create_dir(scene.path("bad")).unwrap();
+    fs::copy(scene.path("text.png"), scene.path("bad/text.png")).unwrap();
+    scene.striate(&judged).failed(&["text.png"]);
+    assert!(!scene.path("z.safetensors").exists());
 }

@@ -27,7 +27,7 @@ use crate::text::Text;
 use crate::{Error, Image, Result};
 
 pub use detect::Kind;
-pub(crate) use folder::pictures_in;
+pub use folder::pictures_in;
 use names::names_beside;
 pub(crate) use names::write_names;
 pub use samples::{FILES_READ, Samples};

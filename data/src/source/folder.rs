@@ -65,7 +65,10 @@ pub(super) fn open(path: &Path) -> Result<Dataset> {
 }
 
 /// The pictures of a folder and of those below it, by their extensions, sorted by path.
-pub(crate) fn pictures_in(folder: &Path) -> Result<Vec<PathBuf>> {
+///
+/// # Errors
+/// [`Error::Read`] where a folder cannot be read.
+pub fn pictures_in(folder: &Path) -> Result<Vec<PathBuf>> {
     pictures_below(folder, &mut Others::default())
 }
 
