@@ -24,9 +24,9 @@ const BLOCKS: &[(&str, usize)] = &[
     ("sh", 61),
     ("sh,gpu", 4),
     ("sh,install", 2),
-    ("sh,long", 6),
+    ("sh,long", 7),
     ("sh,network", 7),
-    ("text", 46),
+    ("text", 47),
     ("text,exact", 21),
 ];
 
