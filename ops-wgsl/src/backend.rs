@@ -1,6 +1,7 @@
 //! The backend.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use striate_tensor::{
     Backend, Buffer, DeviceInfo, Error, HostTensor, HostValues, Op, Operand, Pending, Result,
@@ -19,6 +20,9 @@ use crate::queue::Context;
 use crate::reads;
 use crate::tune::{self, Tuner};
 use crate::variants::{Variant, variants};
+
+/// How long [`Wgpu::lose`] waits for the word that the device is lost.
+const LOSS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A graphics processor: a cheap handle, so that the one a device was made of can still be asked.
 #[derive(Clone)]
@@ -132,7 +136,13 @@ impl Wgpu {
     /// Loses the device, as when its driver is reset: for tests of what comes after.
     #[doc(hidden)]
     pub fn lose(&self) {
-        self.0.context.gpu.device.destroy();
+        let gpu = &self.0.context.gpu;
+        gpu.device.destroy();
+        // The word of it may be with another thread, which waits for reads: it is lost once that has said so.
+        let start = Instant::now();
+        while gpu.poll().is_ok() && start.elapsed() < LOSS_TIMEOUT {
+            std::thread::yield_now();
+        }
     }
 
     fn upload_bytes(&self, bytes: &[u8]) -> Result<Buffer> {
