@@ -21,20 +21,20 @@ use crate::progress::Progress;
 /// Options of `striate quantize`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The photos should be like those that will be classified; a hundred are enough, and labels are not
-needed. They tell in which range the numbers before each layer lie; within it, inputs are rounded to
-256 levels. Weights are rounded to integers of -127 to 127, with a scale for each output channel.
-Batch norms become part of the convolutions before them. Convolutions in groups, depthwise ones among
-them, stay in f32.
+The photos should be like those that will be classified; a hundred are enough, and labels are
+not needed. They tell in which range the numbers before each layer lie; within it, inputs are
+rounded to 256 levels. Weights are rounded to integers of -127 to 127, with a scale for each
+output channel. Batch norms become part of the convolutions before them. Convolutions in groups,
+depthwise ones among them, stay in f32.
 
 OUT is used as any model is. CPUs compute with its integers, and give the same bits at every
-instruction level; GPUs compute in f32, with the rounded weights. It cannot be trained. OUT is written
-beside its place and then renamed: it is whole or untouched.
+instruction level; GPUs compute in f32, with the rounded weights. It cannot be trained. OUT is
+written beside its place and then renamed: it is whole or untouched.
 
-Then both networks classify the photos, and what the rounding costs is told: how often both say the
-same, how far probabilities are off, and where PHOTOS is a folder of classes or a list with labels, how
-many each has wrong. Calibrate with some photos and judge with others to be strict: the figures are of
-the photos that were calibrated with, unless --judge names others.
+Then both networks classify the photos, and what the rounding costs is told: how often both say
+the same, how far probabilities are off, and where PHOTOS is a folder of classes or a list with
+labels, how many each has wrong. Calibrate with some photos and judge with others to be strict:
+the figures are of the photos that were calibrated with, unless --judge names others.
 
 Examples:
   striate quantize resnet50.safetensors photos/ -o resnet50-int8.safetensors

@@ -12,6 +12,9 @@ use crate::{Error, Result};
 
 /// The largest integer of weights: both signs reach equally far.
 const LARGEST: f32 = 127.0;
+/// 1.5 · 2^52: adding it to a small number, and taking it away, rounds that to the nearest integer, ties to
+/// even. A call of the C library for each weight would take longer than all else that reading a model does.
+const ROUNDING: f64 = 6_755_399_441_055_744.0;
 
 /// The integers of a network: for each parameter what its layer's input is rounded to, and its weights where
 /// the device computes with them.
@@ -91,7 +94,7 @@ fn rounded(weights: &Tensor) -> striate_tensor::Result<[Tensor; 2]> {
         let largest = values.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
         let scale = largest / LARGEST;
         let factor = if scale > 0.0 { 1.0 / f64::from(scale) } else { 0.0 };
-        let round = |value: &f32| (f64::from(*value) * factor).round_ties_even();
+        let round = |value: &f32| (f64::from(*value) * factor + ROUNDING) - ROUNDING;
         integers.extend(values.iter().map(|value| round(value).clamp(-127.0, 127.0) as i8));
         scales.push(scale);
     }

@@ -56,6 +56,32 @@ impl Ahead {
 }
 
 impl Block {
+    /// A matrix of `[m, run, n]`: nothing is added, nothing follows, nothing is asked for ahead.
+    pub(crate) fn matrix(
+        rows: &[*const f32],
+        [m, run, n]: [usize; 3],
+        panels: *const f32,
+        output: *mut f32,
+        pitch: usize,
+    ) -> Self {
+        Block {
+            rows: rows.as_ptr(),
+            m,
+            taps: 1,
+            run,
+            panels,
+            n,
+            output,
+            pitch,
+            bias: std::ptr::null(),
+            residual: std::ptr::null(),
+            activation: Activation::None,
+            add: false,
+            ahead: Ahead::NOTHING,
+            cold: false,
+        }
+    }
+
     /// Computes it.
     ///
     /// # Safety

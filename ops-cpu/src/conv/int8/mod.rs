@@ -201,19 +201,20 @@ fn pack_panel<T: Integer>(
     to: &mut [u8],
 ) {
     let depth = lines.count() * lines.run;
-    let size = size_of::<T>();
-    for (place, to) in to.chunks_exact_mut(size).enumerate() {
-        // `[lines, groups, outputs, numbers of a group]`
-        let (rest, number) = (place / shape.group, place % shape.group);
-        let (rest, col) = (rest / shape.cols, rest % shape.cols);
-        let (line, group) = (rest / lines.groups, rest % lines.groups);
-        let at = group * shape.group + number;
-        let out = panel * shape.cols + col;
-        let weight = match at < lines.run {
-            true => from.get(out * depth + line * lines.run + at).copied().unwrap_or(0),
-            false => 0,
-        };
-        to.copy_from_slice(bytemuck::bytes_of(&T::of(weight.into())));
+    let group_bytes = shape.group * size_of::<T>();
+    // `[lines, groups, outputs, numbers of a group]`
+    for (index, to) in to.chunks_exact_mut(shape.cols * group_bytes).enumerate() {
+        let (line, first) = (index / lines.groups, index % lines.groups * shape.group);
+        let count = shape.group.min(lines.run - first);
+        // Beyond the outputs, and beyond the end of a line, weights are 0.
+        to.fill(0);
+        let outputs = from.chunks_exact(depth).skip(panel * shape.cols);
+        for (weights, to) in outputs.zip(to.chunks_exact_mut(group_bytes)) {
+            let weights = &weights[line * lines.run + first..][..count];
+            for (to, &weight) in to.chunks_exact_mut(size_of::<T>()).zip(weights) {
+                to.copy_from_slice(bytemuck::bytes_of(&T::of(weight.into())));
+            }
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says where it failed")]
 
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 use striate_tensor::ops::{Activation, Conv2d, Conv2dInt8, Levels};
 use striate_tensor::{Backend, Buffer, HostValues, Op, Operand, Shape, TensorType};
 
@@ -79,7 +80,10 @@ fn bits(case: Case, level: Level, integers: IntegerLevel, threads: usize) -> Vec
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
+        ..ProptestConfig::with_cases(48)
+    })]
 
     /// Those that a processor of the best level may lack, too.
     #[test]

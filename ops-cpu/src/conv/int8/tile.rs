@@ -4,7 +4,7 @@ use std::mem::MaybeUninit;
 
 use striate_tensor::ops::Activation;
 
-use super::BLOCK_PIXELS;
+use super::{BLOCK_PIXELS, COLUMN_BYTES};
 use crate::activation::{InRegisters, activate};
 use crate::simd::Simd;
 use crate::simd::int8::{Int8, Int8Kernel};
@@ -80,7 +80,7 @@ impl Int8Kernel for Vouched<'_> {
                         offsets: block.offsets,
                         groups: block.groups,
                         panel: block.panels.cast::<I::Right>().add(index * panel),
-                        columns: block.columns.add(index * 12 * cols),
+                        columns: block.columns.add(index * COLUMN_BYTES * cols),
                         n: cols.min(block.n - first_out),
                         output: block.output.add(first * block.pitch + first_out),
                         residual: match block.residual.is_null() {

@@ -6,7 +6,6 @@
 //! transforms them back at the end. What comes next, weights and tiles, is asked for during products.
 
 use striate_tensor::Result;
-use striate_tensor::ops::Activation;
 
 use super::weights::{Kernels, Piece};
 use super::{PAD, POSITIONS, Results, Step};
@@ -108,23 +107,11 @@ pub(super) fn conv2d(cx: &Context, step: &Step<'_>, kernels: &Kernels<'_>) -> Re
                                 from: tiles.at(at).wrapping_add(tiles_pitch),
                                 floats: count * piece,
                             };
-                            let block = Block {
-                                rows: pointers.as_ptr(),
-                                m: count,
-                                taps: 1,
-                                run,
-                                panels: weights.at(position * weights_pitch),
-                                n: outputs.len(),
-                                output: results.at(position * results_pitch),
-                                pitch: columns,
-                                bias: std::ptr::null(),
-                                residual: std::ptr::null(),
-                                activation: Activation::None,
-                                add: index > 0,
-                                ahead,
-                                cold: false,
-                            };
-                            block.run(step.level);
+                            let panels = weights.at(position * weights_pitch);
+                            let output = results.at(position * results_pitch);
+                            let sizes = [count, run, outputs.len()];
+                            let block = Block::matrix(pointers, sizes, panels, output, columns);
+                            Block { add: index > 0, ahead, ..block }.run(step.level);
                         }
                     }
                 }

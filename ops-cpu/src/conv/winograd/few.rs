@@ -4,7 +4,6 @@
 //! used for its tiles while it is in the first-level cache, and what comes next is asked for meanwhile.
 
 use striate_tensor::Result;
-use striate_tensor::ops::Activation;
 
 use super::weights::Kernels;
 use super::{PAD, Results, Step, parts};
@@ -69,23 +68,11 @@ pub(super) fn conv2d(cx: &Context, step: &Step<'_>, kernels: &Kernels<'_>) -> Re
                         let tile = tile + i.min(m - 1);
                         *pointer = tiles.at(position * tiles_pitch + tile * channels);
                     }
-                    let block = Block {
-                        rows: pointers.as_ptr(),
-                        m,
-                        taps: 1,
-                        run: channels,
-                        panels: of_panel(group, position, index).as_ptr(),
-                        n: count,
-                        output: results.at(position * results_pitch),
-                        pitch: shape.cols,
-                        bias: std::ptr::null(),
-                        residual: std::ptr::null(),
-                        activation: Activation::None,
-                        add: false,
-                        ahead,
-                        cold: false,
-                    };
-                    block.run(step.level);
+                    let panel = of_panel(group, position, index).as_ptr();
+                    let output = results.at(position * results_pitch);
+                    let sizes = [m, channels, count];
+                    let block = Block::matrix(pointers, sizes, panel, output, shape.cols);
+                    Block { ahead, ..block }.run(step.level);
                 }
             }
             let pitch = results_pitch;

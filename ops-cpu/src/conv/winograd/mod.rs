@@ -119,12 +119,11 @@ pub(super) fn form(level: Level, op: &Conv2d, e: &Extents, reused: bool) -> Opti
         let mut form = Form { out: step, taps, way: Way::Few };
         let bytes = 4 * form.positions() * channels * out;
         let few = reused && bytes * op.groups <= FEW_WEIGHTS_BYTES && tiles <= FEW_TILES;
-        form.way = match (form.tile(), few) {
-            (_, true) if bytes > NEAR_WEIGHTS_BYTES || out >= 64 => Way::Few,
-            (IN, _) if bytes <= NEAR_WEIGHTS_BYTES => Way::Near,
-            (_, true) => Way::Few,
-            (IN, false) => Way::Far,
-            (_, false) => return None,
+        form.way = match form.tile() {
+            _ if few => Way::Few,
+            IN if bytes <= NEAR_WEIGHTS_BYTES => Way::Near,
+            IN => Way::Far,
+            _ => return None,
         };
         // Tiles that are mostly off the image save nothing.
         let covered = e.n * e.out_rows * e.out_cols * 2 > tiles * step * step;

@@ -1,7 +1,6 @@
 //! Small weights: transformed once, kept, and near at all times.
 
 use striate_tensor::Result;
-use striate_tensor::ops::Activation;
 
 use super::weights::Kernels;
 use super::{POSITIONS, Results, Step, parts};
@@ -59,23 +58,10 @@ pub(super) fn conv2d(cx: &Context, step: &Step<'_>, kernels: &Kernels<'_>) -> Re
                 for (i, pointer) in pointers.iter_mut().enumerate() {
                     *pointer = from.at((position * count + i.min(count - 1)) * channels);
                 }
-                let block = Block {
-                    rows: pointers.as_ptr(),
-                    m: count,
-                    taps: 1,
-                    run: channels,
-                    panels: of_position(group, position).as_ptr(),
-                    n: out,
-                    output: to.at(position * count * out),
-                    pitch: out,
-                    bias: std::ptr::null(),
-                    residual: std::ptr::null(),
-                    activation: Activation::None,
-                    add: false,
-                    ahead,
-                    cold: false,
-                };
-                block.run(step.level);
+                let panels = of_position(group, position).as_ptr();
+                let output = to.at(position * count * out);
+                let block = Block::matrix(pointers, [count, channels, out], panels, output, out);
+                Block { ahead, ..block }.run(step.level);
             }
         }
         let results = Results { from: to, pitch: count * out, columns: out, first: 0, count: out };
