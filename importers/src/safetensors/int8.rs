@@ -2,7 +2,7 @@
 //! widened where they are read, and computed with as floats; with levels beside them, as integers where the
 //! device can.
 
-use striate_tensor::ops::Levels;
+use striate_tensor::ops::{Levels, int8_weights};
 use striate_tensor::{DType, Device, HostTensor, HostValues, Shape, Tensor, f16};
 
 use super::file::TensorFile;
@@ -10,9 +10,6 @@ use crate::options::ReadOptions;
 use crate::state_dict::StateDict;
 use crate::values::{Counts, Narrowing, narrow};
 use crate::{Error, Result};
-
-/// The largest integer. -128 is not used, so that both signs reach equally far.
-const LARGEST: f32 = 127.0;
 
 /// The tensor that has the scales of a tensor's output channels, `[out]` f32.
 pub(super) fn scale_name(name: &str) -> String {
@@ -139,40 +136,9 @@ pub(super) fn quantize(file: &str, name: &str, tensor: &Tensor) -> Result<[HostT
         let expected = "finite weights, which alone 8 bits can hold";
         return Err(Error::content(file, place, expected, value.to_string()));
     }
-    let outputs = shape.dims().first().copied().unwrap_or(1).max(1);
-    let row = (values.len() / outputs).max(1);
-    let mut integers = Vec::with_capacity(values.len());
-    let mut scales = Vec::with_capacity(outputs);
-    for values in values.chunks(row) {
-        let largest = values.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
-        let scale = largest / LARGEST;
-        let factor = if scale > 0.0 { 1.0 / f64::from(scale) } else { 0.0 };
-        let exact: Vec<f64> = values.iter().map(|value| f64::from(*value) * factor).collect();
-        integers.extend(rounded(&exact).iter().map(|integer| *integer as i8));
-        scales.push(scale);
-    }
+    let outputs = shape.dims().first().copied().unwrap_or(1);
+    let (integers, scales) = int8_weights(values, outputs);
     let scales = HostTensor::new(Shape::new(&[scales.len()]).map_err(failed)?, scales);
     let integers = HostTensor::new(shape, HostValues::I8(integers));
     Ok([integers.map_err(failed)?, scales.map_err(failed)?])
-}
-
-/// The nearest integers whose sum is that of the numbers: where rounding moves the sum, those move to
-/// their second nearest integer for which that costs least. What a layer sees is mostly of one sign, so
-/// that a sum which is off would shift all outputs of the channel.
-fn rounded(exact: &[f64]) -> Vec<f64> {
-    let limit = f64::from(LARGEST);
-    let mut nearest: Vec<f64> =
-        exact.iter().map(|value| value.round_ties_even().clamp(-limit, limit)).collect();
-    let off: f64 = nearest.iter().zip(exact).map(|(near, exact)| near - exact).sum();
-    let (moves, step) = (off.abs().round() as usize, -off.signum());
-    let error = |place: usize, nearest: &[f64]| (nearest[place] - exact[place]) * step;
-    // The most of the error that is to be undone first; ties by their place, for the same bits.
-    let mut order: Vec<usize> = (0..exact.len()).collect();
-    order.sort_by(|a, b| error(*a, &nearest).total_cmp(&error(*b, &nearest)));
-    let is_free = |place: &usize| (nearest[*place] + step).abs() <= limit;
-    let moved: Vec<usize> = order.into_iter().filter(is_free).take(moves).collect();
-    for place in moved {
-        nearest[place] += step;
-    }
-    nearest
 }

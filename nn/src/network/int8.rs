@@ -4,17 +4,11 @@ use std::collections::BTreeMap;
 
 use striate_graph::passes::{Int8Weights, weights_of};
 use striate_graph::{Node, ParameterId, Source, Value};
-use striate_tensor::ops::{Conv2d, Conv2dInt8, Levels};
+use striate_tensor::ops::{Conv2d, Conv2dInt8, Levels, int8_weights};
 use striate_tensor::{DType, Shape, Tensor, TensorType};
 
 use super::{Network, Plans};
 use crate::{Error, Result};
-
-/// The largest integer of weights: both signs reach equally far.
-const LARGEST: f32 = 127.0;
-/// 1.5 · 2^52: adding it to a small number, and taking it away, rounds that to the nearest integer, ties to
-/// even. A call of the C library for each weight would take longer than all else that reading a model does.
-const ROUNDING: f64 = 6_755_399_441_055_744.0;
 
 /// The integers of a network: for each parameter what its layer's input is rounded to, and its weights where
 /// the device computes with them.
@@ -79,7 +73,7 @@ impl Network {
     }
 }
 
-/// Weights `[out, …]` as integers, and the scale of each output: its largest magnitude over 127.
+/// Weights `[out, …]` as integers, and the scale of each output.
 fn rounded(weights: &Tensor) -> striate_tensor::Result<[Tensor; 2]> {
     let values = weights.cast(DType::F32)?.to_vec::<f32>()?;
     if let Some(bad) = values.iter().find(|value| !value.is_finite()) {
@@ -87,18 +81,7 @@ fn rounded(weights: &Tensor) -> striate_tensor::Result<[Tensor; 2]> {
         return Err(striate_tensor::Error::parameter("levels", "weights", "finite ones", got));
     }
     let outputs = weights.dims().first().copied().unwrap_or(1);
-    let row = (values.len() / outputs.max(1)).max(1);
-    let (mut integers, mut scales) =
-        (Vec::with_capacity(values.len()), Vec::with_capacity(outputs));
-    for values in values.chunks(row) {
-        let largest = values.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
-        let scale = largest / LARGEST;
-        let factor = if scale > 0.0 { 1.0 / f64::from(scale) } else { 0.0 };
-        let round = |value: &f32| (f64::from(*value) * factor + ROUNDING) - ROUNDING;
-        integers.extend(values.iter().map(|value| round(value).clamp(-127.0, 127.0) as i8));
-        scales.push(scale);
-    }
-    scales.resize(outputs, 0.0);
+    let (integers, scales) = int8_weights(&values, outputs);
     let (device, shape) = (weights.device(), *weights.shape());
     Ok([Tensor::from_vec(integers, shape, device)?, Tensor::from_vec(scales, [outputs], device)?])
 }
