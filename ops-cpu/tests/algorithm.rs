@@ -47,6 +47,8 @@ fn convolutions_say_which_form() {
     assert_eq!(name(conv(1, 1, 1), &resnet(1)).unwrap(), "Winograd F(2×2, 3×3), few tiles");
     assert_eq!(name(conv(1, 1, 1), &resnet(2)).unwrap(), "Winograd F(2×2, 3×3), few tiles");
     assert_eq!(name(conv(1, 1, 1), &resnet(4)).unwrap(), "Winograd F(4×4, 3×3), far");
+    let small = [ty(&[32, 4, 4, 256]), ty(&[256, 3, 3, 256])];
+    assert_eq!(name(conv(1, 1, 1), &small).unwrap(), "Winograd F(4×4, 3×3), far");
     let alex = [ty(&[1, 27, 27, 96]), ty(&[256, 5, 5, 48])];
     assert_eq!(name(conv(1, 2, 2), &alex).unwrap(), "Winograd F(2×2, 5×5), near");
     let first = [ty(&[1, 225, 225, 3]), ty(&[96, 11, 11, 3])];

@@ -57,8 +57,10 @@ const MIN_TILES: usize = 8;
 const MIN_TASKS: usize = 4;
 /// With fewer, large weights are rather transformed for tiles of 4×4, where they can be kept.
 const MIN_FAR_TILES: usize = 16;
-/// Up to so many tiles, transformed weights of this size are kept.
+/// Up to so many tiles of so many images, transformed weights of this size are kept. Of more images a
+/// training may be under way, whose weights are others in the next run.
 const FEW_TILES: usize = 64;
+const FEW_IMAGES: usize = 4;
 const FEW_WEIGHTS_BYTES: usize = 20 << 20;
 
 /// A form of the algorithm, F(out × out, taps × taps), and how it goes about the weights.
@@ -118,7 +120,10 @@ pub(super) fn form(level: Level, op: &Conv2d, e: &Extents, reused: bool) -> Opti
         let tiles = e.n * e.out_rows.div_ceil(step) * e.out_cols.div_ceil(step);
         let mut form = Form { out: step, taps, way: Way::Few };
         let bytes = 4 * form.positions() * channels * out;
-        let few = reused && bytes * op.groups <= FEW_WEIGHTS_BYTES && tiles <= FEW_TILES;
+        let few = reused
+            && e.n <= FEW_IMAGES
+            && tiles <= FEW_TILES
+            && bytes * op.groups <= FEW_WEIGHTS_BYTES;
         form.way = match form.tile() {
             _ if few => Way::Few,
             IN if bytes <= NEAR_WEIGHTS_BYTES => Way::Near,
