@@ -2,8 +2,8 @@
 //! normalization.
 //!
 //! Each operand is read once. The rows are cut into parts, and many channels into strips, by the
-//! shape alone; the parts of a channel are joined in their order. All arithmetic is in f64, which
-//! memory is too slow to notice.
+//! shape alone; the parts of a channel are joined in their order. A few rows are summed in f32, all
+//! others in f64.
 
 use std::marker::PhantomData;
 
@@ -19,8 +19,8 @@ const PART_ELEMS: usize = 1 << 16;
 const STRIP: usize = 512;
 /// Columns that are summed side by side at least: fewer channels come several rows at a time.
 const LEAST_COLUMNS: usize = 64;
-/// Lines that are added to a sum at a time.
-const LINES: usize = 4;
+/// Lines that are summed in f32 and added to a sum at a time.
+const LINES: usize = 8;
 
 /// Rows of a tensor that count as one line, so that it is as long as a loop over columns wants.
 pub(crate) fn rows_in_line(channels: usize) -> usize {
@@ -48,7 +48,7 @@ pub(crate) fn moments(
                 let off = *first / rows;
                 let squares = *second - *first * off;
                 *second = if squares < 0.0 { 0.0 } else { squares };
-                *first = center + off;
+                *first = f64::from(center) + off;
             }
         })?;
     let count = cut.rows as f64;
@@ -150,7 +150,7 @@ impl Cut {
         [x, dy]: [&[f32]; 2],
         centers: Option<&[f32]>,
         mask: M,
-        finish: impl Fn(&[f64], usize, std::iter::Zip<Each<'_>, Each<'_>>) + Sync,
+        finish: impl Fn(&[f32], usize, std::iter::Zip<Each<'_>, Each<'_>>) + Sync,
     ) -> Result<Memory> {
         let Cut { channels, strip, strips, .. } = *self;
         let mut partial = cx.pool.take(8 * 2 * strip * strips * self.parts)?;
@@ -166,7 +166,7 @@ impl Cut {
             for (own, &center) in own.iter_mut().zip(&centers.unwrap_or(x)[columns]) {
                 // An infinite one of the part would leave nothing of the others.
                 let usable = centers.is_some() || center.is_finite();
-                *own = if usable { f64::from(center) } else { 0.0 };
+                *own = if usable { center } else { 0.0 };
             }
             let (first, second) = sums.split_at_mut(strip);
             let (first, second) = (&mut first[..own.len()], &mut second[..own.len()]);
@@ -242,7 +242,7 @@ impl<'a> Iterator for Parts<'a> {
 /// What of an element is summed.
 trait Terms {
     /// From `x` less the center, and `dy`.
-    fn terms(difference: f64, dy: f32) -> [f64; 2];
+    fn terms(difference: f32, dy: f32) -> [f32; 2];
 }
 
 /// `d` and `d²`
@@ -250,7 +250,7 @@ struct Squares;
 
 impl Terms for Squares {
     #[inline(always)]
-    fn terms(difference: f64, _: f32) -> [f64; 2] {
+    fn terms(difference: f32, _: f32) -> [f32; 2] {
         [difference, difference * difference]
     }
 }
@@ -260,8 +260,7 @@ struct Products;
 
 impl Terms for Products {
     #[inline(always)]
-    fn terms(difference: f64, dy: f32) -> [f64; 2] {
-        let dy = f64::from(dy);
+    fn terms(difference: f32, dy: f32) -> [f32; 2] {
         [dy, dy * difference]
     }
 }
@@ -273,7 +272,7 @@ struct Sums<'a, T, M> {
     dy: &'a [f32],
     channels: usize,
     column: usize,
-    centers: &'a [f64],
+    centers: &'a [f32],
     sums: [&'a mut [f64]; 2],
     mask: M,
     terms: PhantomData<T>,
@@ -294,8 +293,8 @@ impl<T: Terms, M: Mask> Kernel for Sums<'_, T, M> {
         }
         // Few channels: all of them, several rows at a time, then those of a channel together.
         let width = in_line * channels;
-        let mut wide = [[0.0; 2 * LEAST_COLUMNS]; 3];
-        let [wide_centers, a, b] = &mut wide;
+        let mut wide_centers = [0.0; 2 * LEAST_COLUMNS];
+        let [a, b] = &mut [[0.0; 2 * LEAST_COLUMNS]; 2];
         let (a, b) = (&mut a[..width], &mut b[..width]);
         let wide_centers = &mut wide_centers[..width];
         for centers_of_row in wide_centers.chunks_exact_mut(channels) {
@@ -328,7 +327,7 @@ impl<M: Mask> Matrix<'_, M> {
     /// Adds the terms of so many lines to the sums of the columns, of which there are as many as
     /// centers.
     #[inline(always)]
-    fn add<T: Terms>(&self, lines: usize, centers: &[f64], first: &mut [f64], second: &mut [f64]) {
+    fn add<T: Terms>(&self, lines: usize, centers: &[f32], first: &mut [f64], second: &mut [f64]) {
         let width = centers.len();
         let (first, second) = (&mut first[..width], &mut second[..width]);
         let mask = self.mask.columns(self.column, width);
@@ -337,27 +336,27 @@ impl<M: Mask> Matrix<'_, M> {
             (&self.x[at..at + width], &self.dy[at..at + width])
         };
         for at in (0..lines - lines % LINES).step_by(LINES) {
-            let ((x0, dy0), (x1, dy1)) = (line(at), line(at + 1));
-            let ((x2, dy2), (x3, dy3)) = (line(at + 2), line(at + 3));
+            let of: [_; LINES] = std::array::from_fn(|i| line(at + i));
             for i in 0..width {
-                let of = |x: &[f32], dy: &[f32]| {
-                    T::terms(f64::from(x[i]) - centers[i], mask.of(i, x[i], dy[i]))
+                let term = |(x, dy): (&[f32], &[f32])| {
+                    T::terms(x[i] - centers[i], mask.of(i, x[i], dy[i]))
                 };
-                let [a0, b0] = of(x0, dy0);
-                let [a1, b1] = of(x1, dy1);
-                let [a2, b2] = of(x2, dy2);
-                let [a3, b3] = of(x3, dy3);
-                first[i] += (a0 + a1) + (a2 + a3);
-                second[i] += (b0 + b1) + (b2 + b3);
+                let [mut a, mut b] = term(of[0]);
+                for &line in &of[1..] {
+                    let [more_a, more_b] = term(line);
+                    a += more_a;
+                    b += more_b;
+                }
+                first[i] += f64::from(a);
+                second[i] += f64::from(b);
             }
         }
         for at in lines - lines % LINES..lines {
             let (x, dy) = line(at);
             for i in 0..width {
-                let dy = mask.of(i, x[i], dy[i]);
-                let [a, b] = T::terms(f64::from(x[i]) - centers[i], dy);
-                first[i] += a;
-                second[i] += b;
+                let [a, b] = T::terms(x[i] - centers[i], mask.of(i, x[i], dy[i]));
+                first[i] += f64::from(a);
+                second[i] += f64::from(b);
             }
         }
     }

@@ -253,31 +253,42 @@ fn summed<S: Simd, const M: usize, const N: usize>(
     all
 }
 
-/// The mean and `1 / √(variance + epsilon)` of some numbers.
+/// The mean and `1 / √(variance + epsilon)` of each of some slices. They are computed step by step beside
+/// each other, so that none waits for its own divisions.
 #[inline(always)]
-fn moments<S: Simd>(simd: S, x: &[f32], epsilon: f32) -> [f64; 2] {
-    let count = x.len() as f64;
-    let [sum] = summed(simd, [x], |x| x, |x| x);
-    // What this estimate is off by is corrected in both.
-    let estimate = (sum / count) as f32;
-    let center = simd.splat(estimate);
-    let [sum, squares] = summed(
-        simd,
-        [x],
-        |[x]| {
-            let d = simd.sub(x, center);
-            [d, simd.mul(d, d)]
-        },
-        |[x]| {
-            let d = x - estimate;
-            [d, d * d]
-        },
-    );
-    let off = sum / count;
-    let variance = squares / count - off * off;
-    // NaN stays.
-    let variance = if variance < 0.0 { 0.0 } else { variance };
-    [f64::from(estimate) + off, inverse(variance, epsilon)]
+fn moments<S: Simd, const N: usize>(simd: S, slices: [&[f32]; N], epsilon: f32) -> [[f64; 2]; N] {
+    let count = slices[0].len() as f64;
+    let mut sums = [0.0; N];
+    for (sum, x) in sums.iter_mut().zip(slices) {
+        [*sum] = summed(simd, [x], |x| x, |x| x);
+    }
+    // What these estimates are off by is corrected in both.
+    let estimates = sums.map(|sum| (sum / count) as f32);
+    let mut pairs = [[0.0; 2]; N];
+    for (pair, (x, estimate)) in pairs.iter_mut().zip(slices.into_iter().zip(estimates)) {
+        let center = simd.splat(estimate);
+        *pair = summed(
+            simd,
+            [x],
+            |[x]| {
+                let d = simd.sub(x, center);
+                [d, simd.mul(d, d)]
+            },
+            |[x]| {
+                let d = x - estimate;
+                [d, d * d]
+            },
+        );
+    }
+    for (pair, estimate) in pairs.iter_mut().zip(estimates) {
+        let [sum, squares] = *pair;
+        let off = sum / count;
+        let variance = squares / count - off * off;
+        // NaN stays.
+        let variance = if variance < 0.0 { 0.0 } else { variance };
+        *pair = [f64::from(estimate) + off, inverse(variance, epsilon)];
+    }
+    pairs
 }
 
 /// The normalization of rows.
@@ -297,15 +308,37 @@ impl Kernel for Rows<'_> {
     fn run<S: Simd>(self, simd: S) {
         let Rows { x, y, scale, shift, e, epsilon } = self;
         let group = e.per_group();
-        for (x, y) in x.chunks_exact(e.channels).zip(y.chunks_exact_mut(e.channels)) {
-            let groups = x.chunks_exact(group).zip(y.chunks_exact_mut(group));
-            let affine = scale.chunks_exact(group).zip(shift.chunks_exact(group));
-            for ((x, y), (scale, shift)) in groups.zip(affine) {
-                let [mean, inverse] = moments(simd, x, epsilon);
-                let (mean, inverse) = (mean as f32, inverse as f32);
-                for (((y, x), scale), shift) in y.iter_mut().zip(x).zip(scale).zip(shift) {
-                    *y = (x - mean) * inverse * scale + shift;
-                }
+        let mut affine = scale.chunks_exact(group).zip(shift.chunks_exact(group)).cycle();
+        let whole = x.len() / (ROWS * group) * (ROWS * group);
+        let (many, rest) = x.split_at(whole);
+        let (to_many, to_rest) = y.split_at_mut(whole);
+        let mut normalize = |x: &[f32], y: &mut [f32], [mean, inverse]: [f64; 2]| {
+            let (mean, inverse) = (mean as f32, inverse as f32);
+            let Some((scale, shift)) = affine.next() else { return };
+            for (((y, x), scale), shift) in y.iter_mut().zip(x).zip(scale).zip(shift) {
+                *y = (x - mean) * inverse * scale + shift;
+            }
+        };
+        let mut all = many.chunks_exact(ROWS * group).zip(to_many.chunks_exact_mut(ROWS * group));
+        let mut single = rest.chunks_exact(group).zip(to_rest.chunks_exact_mut(group));
+        loop {
+            let (x, y) = match all.next() {
+                Some((x, y)) => (x, y),
+                None => match single.next() {
+                    Some((x, y)) => (x, y),
+                    None => return,
+                },
+            };
+            let mut moments_of = [[0.0; 2]; ROWS];
+            if x.len() == group {
+                [moments_of[0]] = moments(simd, [x], epsilon);
+            } else {
+                let rows = std::array::from_fn(|i| &x[i * group..(i + 1) * group]);
+                moments_of = moments::<S, ROWS>(simd, rows, epsilon);
+            }
+            let rows = x.chunks_exact(group).zip(y.chunks_exact_mut(group));
+            for ((x, y), moments) in rows.zip(moments_of) {
+                normalize(x, y, moments);
             }
         }
     }
@@ -331,7 +364,7 @@ impl Kernel for RowsGrad<'_> {
         let rows = x.chunks_exact(group).zip(dy.chunks_exact(group));
         let scales = scale.chunks_exact(group).cycle();
         for (((x, dy), dx), scale) in rows.zip(dx.chunks_exact_mut(group)).zip(scales) {
-            let [mean, inverse] = moments(simd, x, epsilon);
+            let [[mean, inverse]] = moments(simd, [x], epsilon);
             let (center, wide_center) = (mean as f32, simd.splat(mean as f32));
             let [of_dy, of_products] = summed(
                 simd,
@@ -378,14 +411,21 @@ struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    /// Those of a row, with their mean and `1 / √(variance + epsilon)`. It is no closure: one that is
+    /// Those of some rows, with their mean and `1 / √(variance + epsilon)`. It is no closure: one that is
     /// called in several places is not inlined, and so compiled without the instruction set.
     #[inline(always)]
-    fn row<S: Simd>(&self, simd: S, row: usize) -> (&'a [f32], &'a [f32], [f32; 2]) {
-        let at = row * self.channels + self.first;
-        let x = &self.x[at..at + self.group];
-        let [mean, inverse] = moments(simd, x, self.epsilon);
-        (x, &self.dy[at..at + self.group], [mean as f32, inverse as f32])
+    fn rows<S: Simd, const N: usize>(
+        &self,
+        simd: S,
+        row: usize,
+    ) -> [(&'a [f32], &'a [f32], [f32; 2]); N] {
+        let at = |i: usize| (row + i) * self.channels + self.first;
+        let x = std::array::from_fn(|i| &self.x[at(i)..at(i) + self.group]);
+        let moments = moments::<S, N>(simd, x, self.epsilon);
+        std::array::from_fn(|i| {
+            let [mean, inverse] = moments[i];
+            (x[i], &self.dy[at(i)..at(i) + self.group], [mean as f32, inverse as f32])
+        })
     }
 }
 
@@ -410,10 +450,8 @@ impl Kernel for RowsSums<'_> {
                     |x: f32, dy: f32, [mean, inverse]: [f32; 2]| [dy, dy * ((x - mean) * inverse)];
                 let whole = range.start + range.len() / ROWS * ROWS;
                 for at in (range.start..whole).step_by(ROWS) {
-                    let ((x0, dy0, m0), (x1, dy1, m1)) =
-                        (here.row(simd, at), here.row(simd, at + 1));
-                    let ((x2, dy2, m2), (x3, dy3, m3)) =
-                        (here.row(simd, at + 2), here.row(simd, at + 3));
+                    let [(x0, dy0, m0), (x1, dy1, m1), (x2, dy2, m2), (x3, dy3, m3)] =
+                        here.rows(simd, at);
                     for i in 0..group {
                         let [a0, b0] = term(x0[i], dy0[i], m0);
                         let [a1, b1] = term(x1[i], dy1[i], m1);
@@ -424,7 +462,7 @@ impl Kernel for RowsSums<'_> {
                     }
                 }
                 for at in whole..range.end {
-                    let (x, dy, moments) = here.row(simd, at);
+                    let [(x, dy, moments)] = here.rows(simd, at);
                     for i in 0..group {
                         let [a, b] = term(x[i], dy[i], moments);
                         of_dy[i] += a;

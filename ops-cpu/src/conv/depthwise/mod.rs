@@ -10,6 +10,7 @@
 mod axis;
 mod groups;
 mod row;
+mod slide;
 mod weight_grad;
 
 use std::sync::Arc;
@@ -228,7 +229,8 @@ impl<'a> Filter<'a> {
         self.rows.sources(row)
     }
 
-    /// Writes a row, of those that it sees: where they begin in `from`, and their taps.
+    /// Writes a row, of those that it sees, which are in the cache: where they begin in `from`, and their
+    /// taps.
     pub(super) fn row(
         &self,
         level: Level,
@@ -237,7 +239,18 @@ impl<'a> Filter<'a> {
         to: &mut [f32],
         residual: Option<&[f32]>,
     ) {
-        let row = Row {
+        level.run(self.kernel(from, rows, to, residual));
+    }
+
+    /// What computes a row.
+    fn kernel<'r>(
+        &'r self,
+        from: &'r [f32],
+        rows: &'r [(usize, usize)],
+        to: &'r mut [f32],
+        residual: Option<&'r [f32]>,
+    ) -> Row<'r> {
+        Row {
             from,
             to,
             rows,
@@ -249,8 +262,8 @@ impl<'a> Filter<'a> {
             bias: self.bias,
             residual,
             activation: self.activation,
-        };
-        level.run(row);
+            below: None,
+        }
     }
 
     /// Writes `[n, rows.count, cols.count, channels]` from `[n, rows.extent, cols.extent, channels]`.
@@ -278,7 +291,9 @@ impl<'a> Filter<'a> {
                 let seen = self.sources(row % count);
                 sources.extend(seen.map(|(row, tap)| ((image + row) * source, tap)));
                 let residual = residual.map(|residual| &residual[row * line..][..line]);
-                self.row(cx.level, from, &sources, to, residual);
+                let below = sources.iter().map(|&(base, _)| base + source).max();
+                let kernel = self.kernel(from, &sources, to, residual);
+                cx.level.run(Row { below, ..kernel });
             }
         });
         Ok(y)

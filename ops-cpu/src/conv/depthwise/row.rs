@@ -4,6 +4,7 @@ use striate_tensor::ops::Activation;
 
 use super::axis::{Axis, Tap};
 use super::blocks;
+use super::slide::Window;
 use crate::activation::{InRegisters, activate};
 use crate::simd::{Kernel, Simd};
 
@@ -31,6 +32,8 @@ pub(super) struct Row<'a> {
     /// As the row that is written.
     pub(super) residual: Option<&'a [f32]>,
     pub(super) activation: Activation,
+    /// Where the rows begin that the row below will be the first to see, if they are not in the cache.
+    pub(super) below: Option<usize>,
 }
 
 impl Kernel for Row<'_> {
@@ -72,10 +75,24 @@ impl Row<'_> {
         let Row { cols, channels, kernel, .. } = *self;
         let taps = kernel[0] * kernel[1];
         let to = self.to.as_mut_ptr();
+        let mut slides = 0;
+        for phase in 0..cols.phases.len() {
+            if let Some(window) = Window::of(cols, phase) {
+                // SAFETY: the window is of the phase.
+                unsafe { self.slide(simd, phase, &window, to) };
+                slides |= 1usize << phase;
+            }
+        }
+        if slides + 1 == 1 << cols.phases.len() {
+            return;
+        }
         for block in blocks(channels, S::LANES) {
             let width = block.vectors * S::LANES;
             let weights = self.weights[block.before * taps..][..width * taps].as_ptr();
             for (phase, taps) in cols.phases.iter().enumerate() {
+                if slides >> phase & 1 == 1 {
+                    continue;
+                }
                 let inside = cols.inside(phase, taps);
                 let here = |b: usize, taps, vector: usize| Place {
                     taps,

@@ -1,0 +1,234 @@
+//! Places side by side whose taps overlap: each pixel is read once for all of them.
+
+use super::axis::{Axis, Tap};
+use super::blocks;
+use super::row::{Place, Row};
+use crate::simd::Simd;
+
+/// Places that are summed together: images of 7, 14, 28, 56 and 112 pixels have whole ones.
+const WIDE: usize = 7;
+const NARROW: usize = 4;
+
+/// Taps of a phase that lie side by side, in the order of the pixels under them.
+pub(super) struct Window {
+    /// The pixel that place 0 sees under the first of them.
+    offset: isize,
+    /// The place of the first in the kernel, and from one to the next, 1 or -1.
+    tap: usize,
+    next: isize,
+    taps: usize,
+}
+
+impl Window {
+    /// The window of a phase, where there are kernels here for its taps and step, and places enough.
+    pub(super) fn of(cols: &Axis, phase: usize) -> Option<Self> {
+        let taps = &cols.phases[phase];
+        let is_here = match cols.step {
+            1 => [2, 3, 5, 7].contains(&taps.len()),
+            2 => [3, 5, 7].contains(&taps.len()),
+            _ => false,
+        };
+        if !is_here || cols.count_of(phase) < NARROW {
+            return None;
+        }
+        let (first, last) = (taps.first()?, taps.last()?);
+        let beside = |by: isize| {
+            let mut pairs = taps.iter().zip(&taps[1..]);
+            pairs.all(|(a, b)| b.offset == a.offset + by)
+        };
+        let every = taps[1].tap.checked_sub(taps[0].tap)? as isize;
+        if !taps.iter().zip(&taps[1..]).all(|(a, b)| b.tap as isize == a.tap as isize + every) {
+            return None;
+        }
+        let of =
+            |tap: &Tap, next| Window { offset: tap.offset, tap: tap.tap, next, taps: taps.len() };
+        match () {
+            () if beside(1) => Some(of(first, every)),
+            () if beside(-1) => Some(of(last, -every)),
+            () => None,
+        }
+    }
+}
+
+/// A phase of a row, and its window.
+#[derive(Clone, Copy)]
+struct Slide<'a> {
+    window: &'a Window,
+    phase: usize,
+    /// Of a vector of the block, under the first tap of the kernel.
+    weights: *const f32,
+    channel: usize,
+    /// Weights from one tap to the next.
+    width: usize,
+}
+
+impl Row<'_> {
+    /// Computes all places of a phase.
+    ///
+    /// # Safety
+    /// The window must be of the phase. `to` is the row that is written.
+    #[inline(always)]
+    pub(super) unsafe fn slide<S: Simd>(
+        &self,
+        simd: S,
+        phase: usize,
+        window: &Window,
+        to: *mut f32,
+    ) {
+        // SAFETY: the caller's; the number of taps and the step are what the window says.
+        unsafe {
+            match (window.taps, self.cols.step) {
+                (2, _) => self.taps::<S, 2, 1>(simd, phase, window, to),
+                (3, 1) => self.taps::<S, 3, 1>(simd, phase, window, to),
+                (3, _) => self.taps::<S, 3, 2>(simd, phase, window, to),
+                (5, 1) => self.taps::<S, 5, 1>(simd, phase, window, to),
+                (5, _) => self.taps::<S, 5, 2>(simd, phase, window, to),
+                (_, 1) => self.taps::<S, 7, 1>(simd, phase, window, to),
+                _ => self.taps::<S, 7, 2>(simd, phase, window, to),
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`slide`](Row::slide), of so many taps and this step.
+    #[inline(always)]
+    unsafe fn taps<S: Simd, const TAPS: usize, const STEP: usize>(
+        &self,
+        simd: S,
+        phase: usize,
+        window: &Window,
+        to: *mut f32,
+    ) {
+        let count = self.cols.count_of(phase);
+        let extent = self.cols.extent as isize;
+        let in_kernel = self.kernel[0] * self.kernel[1];
+        let mut b = 0;
+        while b < count {
+            // The last ones once more, rather than a few by themselves: each place is summed alike
+            // wherever it stands.
+            let wide = match count - b {
+                WIDE => true,
+                left => left > 2 * NARROW,
+            };
+            let cols = if wide { WIDE } else { NARROW };
+            let here = b.min(count - cols);
+            let first = (here * STEP) as isize + window.offset;
+            let is_inside = first >= 0 && first + ((cols - 1) * STEP + TAPS) as isize <= extent;
+            for block in blocks(self.channels, S::LANES) {
+                let width = block.vectors * S::LANES;
+                let weights =
+                    self.weights[block.before * in_kernel..][..width * in_kernel].as_ptr();
+                for vector in 0..block.vectors {
+                    let channel = block.channel + vector * S::LANES;
+                    // SAFETY: a vector of the block.
+                    let weights = unsafe { weights.add(vector * S::LANES) };
+                    let slide = Slide { window, phase, weights, channel, width };
+                    // SAFETY: the caller's; the places are of the phase, and where `is_inside` says so see
+                    // pixels of the row under all taps.
+                    unsafe {
+                        match (wide, is_inside) {
+                            (true, true) => {
+                                self.beside::<S, TAPS, STEP, WIDE, true>(simd, slide, here, to)
+                            }
+                            (true, false) => {
+                                self.beside::<S, TAPS, STEP, WIDE, false>(simd, slide, here, to)
+                            }
+                            (false, true) => {
+                                self.beside::<S, TAPS, STEP, NARROW, true>(simd, slide, here, to)
+                            }
+                            (false, false) => {
+                                self.beside::<S, TAPS, STEP, NARROW, false>(simd, slide, here, to)
+                            }
+                        }
+                    }
+                }
+            }
+            b = here + cols;
+        }
+    }
+
+    /// Computes `COLS` places from `b` on, for a vector of channels.
+    ///
+    /// # Safety
+    /// As [`taps`](Row::taps); the places must be of the phase, and where `INSIDE` is true see pixels of
+    /// the row under all taps.
+    #[inline(always)]
+    unsafe fn beside<
+        S: Simd,
+        const TAPS: usize,
+        const STEP: usize,
+        const COLS: usize,
+        const INSIDE: bool,
+    >(
+        &self,
+        simd: S,
+        slide: Slide<'_>,
+        b: usize,
+        to: *mut f32,
+    ) {
+        let Slide { window, phase, weights, channel, width } = slide;
+        let start = match self.bias {
+            // SAFETY: the channels are inside the pixels, of which there are biases.
+            Some(bias) => unsafe { simd.load(bias.as_ptr().add(channel)) },
+            None => simd.splat(0.0),
+        };
+        let first = (b * STEP) as isize + window.offset;
+        let mut sums = [[start]; COLS];
+        if let Some(below) = self.below {
+            self.ask::<S, STEP, COLS>(simd, slide, b, below, to);
+        }
+        for &(base, tap_row) in self.rows {
+            let in_kernel = |tap: usize| {
+                (tap_row * self.kernel[1] + window.tap)
+                    .wrapping_add_signed(tap as isize * window.next)
+            };
+            // SAFETY: the taps are in the kernel, and the vector in the block.
+            let w: [S::V; TAPS] = std::array::from_fn(|tap| unsafe {
+                simd.load(weights.add(in_kernel(tap) * width))
+            });
+            // SAFETY: rows begin inside what is read.
+            let row = unsafe { self.from.as_ptr().add(base + channel) };
+            for at in 0..(COLS - 1) * STEP + TAPS {
+                let pixel = first + at as isize;
+                if !INSIDE && !(0..self.cols.extent as isize).contains(&pixel) {
+                    continue;
+                }
+                // SAFETY: the pixel is in the row.
+                let x = unsafe { simd.load(row.offset(pixel * self.channels as isize)) };
+                for (col, [sum]) in sums.iter_mut().enumerate() {
+                    if at >= col * STEP && at - col * STEP < TAPS {
+                        *sum = simd.mul_add(x, w[at - col * STEP], *sum);
+                    }
+                }
+            }
+        }
+        let place = Place { taps: &[], b, phase, channel, weights, width };
+        // SAFETY: as the caller vouches.
+        unsafe { self.finish(simd, place, &sums, to) };
+    }
+
+    /// Asks for the memory of the next places, and for the pixels that the row below these will be the first
+    /// to see: they lie too far apart for a processor to ask by itself.
+    #[inline(always)]
+    fn ask<S: Simd, const STEP: usize, const COLS: usize>(
+        &self,
+        simd: S,
+        slide: Slide<'_>,
+        b: usize,
+        below: usize,
+        to: *mut f32,
+    ) {
+        let next = slide.phase + (b + COLS) * self.cols.phases.len();
+        for col in 0..COLS {
+            let at = (next + col * self.cols.phases.len()) * self.channels + slide.channel;
+            simd.prefetch_to_write(to.wrapping_add(at));
+        }
+        let line = self.cols.extent * self.channels;
+        for row in 0..STEP {
+            let below = self.from.as_ptr().wrapping_add(below + row * line + slide.channel);
+            for pixel in 0..COLS * STEP {
+                simd.prefetch(below.wrapping_add((b * STEP + pixel) * self.channels));
+            }
+        }
+    }
+}
