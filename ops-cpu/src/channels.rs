@@ -41,8 +41,7 @@ pub(crate) fn moments(
     let partial =
         cut.partial::<Squares, _>(cx, [x, x], None, Unmasked, |centers, rows, pairs| {
             // The mean and `Σ (x - mean)²` of a part. With Δ = mean - center the second is Σ d² -
-            // rows · Δ²; as the center is one of the rows, that difference is at least rows · Δ² /
-            // (rows - 1), so f64 loses no more digits to it than the number of rows has.
+            // rows · Δ².
             let rows = rows as f64;
             for ((first, second), &center) in pairs.zip(centers) {
                 let off = *first / rows;
@@ -163,10 +162,17 @@ impl Cut {
             let columns = column..channels.min(column + strip);
             let mut own = [0.0; STRIP];
             let own = &mut own[..columns.len()];
-            for (own, &center) in own.iter_mut().zip(&centers.unwrap_or(x)[columns]) {
-                // An infinite one of the part would leave nothing of the others.
-                let usable = centers.is_some() || center.is_finite();
-                *own = if usable { center } else { 0.0 };
+            let row = |row: usize| &x[row * channels..][columns.clone()];
+            let three = row(0).iter().zip(row(rows / 2)).zip(row(rows - 1));
+            match centers {
+                Some(centers) => own.copy_from_slice(&centers[columns.clone()]),
+                // The middle one of three is seldom far from all others, whose squares would be lost
+                // beside that of the distance.
+                None => own.iter_mut().zip(three).for_each(|(own, ((&a, &b), &c))| {
+                    let middle = a.min(b).max(a.max(b).min(c));
+                    // An infinite one would leave nothing of the others.
+                    *own = if middle.is_finite() { middle } else { 0.0 };
+                }),
             }
             let (first, second) = sums.split_at_mut(strip);
             let (first, second) = (&mut first[..own.len()], &mut second[..own.len()]);
