@@ -126,6 +126,100 @@ fn a_full_connect_layer_takes_up_the_normalization_after_it() {
     }
 }
 
+#[test]
+fn a_transposed_convolution_takes_up_the_normalization_after_it() {
+    let device = Device::new(Reference::new());
+    for bias in [false, true] {
+        let mut graph = Graph::new();
+        let x = graph.input("x", ty(&[2, 3, 3, 4]));
+        let weights = graph.parameter(ParameterId(0), ty(&[4, 3, 3, 5]));
+        let conv = ops::ConvTranspose2d { stride: [2, 2], bias, ..ops::ConvTranspose2d::default() };
+        let mut inputs = vec![x, weights];
+        let own = graph.parameter(ParameterId(3), ty(&[5]));
+        inputs.extend(bias.then_some(own));
+        let y = graph.push("conv", conv, &inputs).unwrap();
+        let moments = graph.buffer(BufferId(0), ty(&[2, 5]));
+        let scale = graph.parameter(ParameterId(1), ty(&[5]));
+        let shift = graph.parameter(ParameterId(2), ty(&[5]));
+        let norm = ops::BatchNorm::default();
+        let y = graph.push("norm", norm, &[y, moments, scale, shift]).unwrap();
+        graph.output("y", y);
+        let tensors = Tensors {
+            parameters: vec![
+                numbers(&[4, 3, 3, 5], 1, &device),
+                numbers(&[5], 2, &device),
+                numbers(&[5], 3, &device),
+                numbers(&[5], 6, &device),
+            ],
+            buffers: vec![numbers(&[2, 5], 4, &device).affine(0.4, 1.0).unwrap()],
+        };
+        same(&graph, "conv_transpose2d", &numbers(&[2, 3, 3, 4], 5, &device), &tensors);
+    }
+}
+
+/// Layer scale, before and behind the convolution's output among the operands.
+#[test]
+fn a_convolution_takes_up_the_factors_of_its_channels() {
+    let device = Device::new(Reference::new());
+    for (bias, is_first) in [(false, false), (true, false), (true, true)] {
+        let mut graph = Graph::new();
+        let x = graph.input("x", ty(&[2, 3, 3, 4]));
+        let weights = graph.parameter(ParameterId(0), ty(&[4, 1, 1, 4]));
+        let own = graph.parameter(ParameterId(1), ty(&[4]));
+        let mut inputs = vec![x, weights];
+        inputs.extend(bias.then_some(own));
+        let conv = ops::Conv2d { bias, ..ops::Conv2d::default() };
+        let y = graph.push("conv", conv, &inputs).unwrap();
+        let factors = graph.parameter(ParameterId(2), ty(&[4]));
+        let operands = if is_first { [factors, y] } else { [y, factors] };
+        let y = graph.push("scale", ops::Binary { kind: ops::BinaryKind::Mul }, &operands).unwrap();
+        let y = graph.push("add", ops::Binary { kind: ops::BinaryKind::Add }, &[y, x]).unwrap();
+        graph.output("y", y);
+        let tensors = Tensors {
+            parameters: vec![
+                numbers(&[4, 1, 1, 4], 1, &device),
+                numbers(&[4], 2, &device),
+                numbers(&[4], 3, &device),
+            ],
+            buffers: Vec::new(),
+        };
+        let x = numbers(&[2, 3, 3, 4], 5, &device);
+        same(&graph, "add", &x, &tensors);
+        let passed = passes::apply(&graph, &Passes::inference()).unwrap();
+        assert_eq!(passed.nodes().last().unwrap().op.name(), "conv2d", "with the addend");
+    }
+}
+
+/// A factor that the network computes stays: its weights would be computed in each run.
+#[test]
+fn factors_that_depend_on_an_input_are_not_folded() {
+    let mut graph = Graph::new();
+    let x = graph.input("x", ty(&[1, 3, 3, 4]));
+    let factors = graph.input("factors", ty(&[4]));
+    let weights = graph.parameter(ParameterId(0), ty(&[4, 1, 1, 4]));
+    let y = graph.push("conv", ops::Conv2d::default(), &[x, weights]).unwrap();
+    let y = graph.push("scale", ops::Binary { kind: ops::BinaryKind::Mul }, &[y, factors]).unwrap();
+    graph.output("y", y);
+    let passed = passes::apply(&graph, &Passes::inference()).unwrap();
+    assert_eq!(passed.nodes().len(), 2);
+}
+
+/// What is left computes the same, and its last node is this op.
+fn same(graph: &Graph, last: &str, x: &Tensor, tensors: &Tensors) {
+    let run = |graph: &Graph| {
+        let plan = Plan::new(graph.clone());
+        let outputs = plan.run(&[x], tensors, &mut Run::default()).unwrap();
+        outputs.values[0].to_vec::<f32>().unwrap()
+    };
+    let passed = passes::apply(graph, &FOLD).unwrap();
+    assert_eq!(passed.nodes().last().unwrap().op.name(), last);
+    let is_left = |node: &striate_graph::Node| node.name == "scale" || node.name == "norm";
+    assert!(!passed.nodes().iter().any(is_left), "it is folded");
+    for (a, b) in run(graph).into_iter().zip(run(&passed)) {
+        assert!((a - b).abs() < 1e-5, "{a} became {b}");
+    }
+}
+
 /// The graph has its normalization after all.
 fn stays(graph: &Graph) {
     let passed = passes::apply(graph, &Passes::inference()).unwrap();

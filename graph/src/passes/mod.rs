@@ -42,7 +42,8 @@ pub struct Passes {
     /// All activations, not ReLU alone, become part of the convolution or product before them, where
     /// [`epilogues`](Passes::epilogues) is on. *Inference*; *exact* in f32.
     pub activations: bool,
-    /// Batch normalization by stored statistics becomes part of the weights and the bias before it.
+    /// Batch normalization by stored statistics, and a learnt factor for each channel, become part of the
+    /// weights and the bias before them.
     /// *Inference* only: weights cannot be learnt through it as they should. *Tolerance* 1e-5 of the
     /// largest magnitude in the output.
     pub fold_batch_norm: bool,
