@@ -386,11 +386,17 @@ fn folding_for_good_keeps_the_function() {
         .conv(conv2d(3, 3).padding(1))
         .residual(NetworkSpec::batch_norm)
         .full_connect(2);
-    for (spec, norms) in [(chain, 0), (named, 1), (shared, 1)] {
+    // Layer scales, with and without a bias before them.
+    let scaled = NetworkSpec::new([6, 6, 2])
+        .residual(|x| x.conv(conv2d(2, 3).padding(1)).layer_scale(0.3))
+        .residual(|x| x.conv(conv2d(2, 1).without_bias()).layer_scale(-2.0))
+        .full_connect(2);
+    for (spec, norms) in [(chain, 0), (named, 1), (shared, 1), (scaled, 0)] {
         let network = trained(&spec, &device);
         let folded = network.fold_batch_norms().unwrap();
         let is_norm = |node: &&striate_nn::Node| node.kind().name() == "batch-norm";
         assert_eq!(folded.spec().nodes.iter().filter(is_norm).count(), norms);
+        assert!(folded.spec().nodes.iter().all(|node| node.kind().name() != "scale"));
         assert_eq!(folded.spec().image, spec.image);
         let [rows, cols, channels] = spec.input;
         let x = random([2, rows, cols, channels], 4, &device);

@@ -1,32 +1,40 @@
-//! Batch norms that become part of the convolutions before them, for good: for networks that train no
-//! more. Running folds them anyway, each time; a file is smaller without them, and stays exact where its
-//! weights are rounded.
+//! Batch norms and layer scales that become part of the convolutions before them, for good: for networks
+//! that train no more. Running folds them anyway, each time; a file is smaller without them, and stays
+//! exact where its weights are rounded.
 
-use striate_tensor::{HostTensor, HostValues, Tensor};
+use striate_tensor::{HostTensor, HostValues, Shape, Tensor};
 
 use super::Network;
 use crate::parameters::Role;
 use crate::spec::{INPUT, Inputs, LayerSpec, Node};
 use crate::{BatchNormSpec, Error, NetworkSpec, Result};
 
+/// A layer that becomes part of the one before.
+#[derive(Clone, Copy)]
+enum Folded {
+    Norm(BatchNormSpec),
+    /// A layer scale.
+    Scale,
+}
+
 /// What becomes of the nodes.
 struct Folding {
-    /// For each node, the batch norm that becomes part of it.
-    norm: Vec<Option<(usize, BatchNormSpec)>>,
+    /// For each node, the layer that becomes part of it.
+    after: Vec<Option<(usize, Folded)>>,
     /// For each node, the one in whose place it stands then: itself, or the convolution before.
     stands_for: Vec<usize>,
 }
 
 impl Network {
     /// The same function with fewer layers: each batch norm that alone sees a convolution becomes part of
-    /// its weights and biases, by its running statistics. Other batch norms stay. Weights are f32, and
+    /// its weights and biases, by its running statistics. So does a layer scale. Others stay. Weights are f32, and
     /// [levels](Network::with_levels) go where anything was folded.
     ///
     /// # Errors
     /// [`Error::Op`] where a device fails.
     pub fn fold_batch_norms(&self) -> Result<Network> {
         let folding = Folding::of(&self.spec)?;
-        if folding.norm.iter().all(Option::is_none) {
+        if folding.after.iter().all(Option::is_none) {
             return Ok(self.clone());
         }
         let (spec, kept) = folding.spec(&self.spec)?;
@@ -34,14 +42,14 @@ impl Network {
         for shape in spec.shapes()? {
             let old = kept[shape.layer];
             let failed = |source| Error::op(&self.spec, old, source);
-            let folded = match folding.norm[old] {
-                Some((norm, of)) => Some(self.folded(old, norm, of)?),
+            let folded = match folding.after[old] {
+                Some((after, of)) => Some(self.folded(old, after, of)?),
                 None => None,
             };
             for info in &shape.parameters {
                 let tensor = match (&folded, info.role) {
-                    (Some([weight, _]), Role::Weight) => weight.clone(),
-                    (Some([_, bias]), Role::Bias) => bias.clone(),
+                    (Some((weight, _)), Role::Weight) => weight.clone(),
+                    (Some((_, Some(bias))), Role::Bias) => bias.clone(),
                     (_, role) => {
                         let id = self.parameter_id(old, role).ok_or_else(|| {
                             Error::layer(&self.spec, old, info.name.clone(), "none")
@@ -61,38 +69,59 @@ impl Network {
         Ok(Network { mean, metadata, algorithm, precision, ..network })
     }
 
-    /// The weights and biases of a convolution with a batch norm in them.
-    fn folded(&self, conv: usize, norm: usize, of: BatchNormSpec) -> Result<[Tensor; 2]> {
+    /// The weights and biases of a convolution with the layer after it in them.
+    fn folded(&self, conv: usize, after: usize, of: Folded) -> Result<(Tensor, Option<Tensor>)> {
         let failed = |source| Error::op(&self.spec, conv, source);
         let values = |layer, role| {
             let tensor = self.parameter_id(layer, role).map(|id| &self.parameters[id.index()]);
             tensor.map(|tensor| wide(tensor).map_err(failed)).transpose()
         };
-        let missing = |what| Error::layer(&self.spec, norm, what, "none");
+        let missing = |what| Error::layer(&self.spec, after, what, "none");
         let weight = self.parameter_id(conv, Role::Weight).map(|id| &self.parameters[id.index()]);
         let weight = weight.ok_or_else(|| missing("a convolution with weights"))?;
         let bias = values(conv, Role::Bias)?;
-        let scale = values(norm, Role::Scale)?.ok_or_else(|| missing("a scale"))?;
-        let shift = values(norm, Role::Shift)?.ok_or_else(|| missing("a shift"))?;
-        let own = self.layout.buffers.iter().zip(&self.buffers);
-        let running = own.filter(|(info, _)| info.layer == norm).map(|(_, b)| b.value()).next();
-        let running = running.ok_or_else(|| missing("running statistics"))?;
-        let running = wide(running).map_err(failed)?;
+        let scale = values(after, Role::Scale)?.ok_or_else(|| missing("a scale"))?;
         let channels = scale.len();
-        let (mean, variance) = running.split_at(channels);
+        let (factors, biases) = match of {
+            Folded::Scale => {
+                let times = |bias: Vec<f64>| bias.iter().zip(&scale).map(|(b, s)| b * s).collect();
+                let biases: Option<Vec<f64>> = bias.map(times);
+                (scale, biases)
+            }
+            Folded::Norm(norm) => {
+                let shift = values(after, Role::Shift)?.ok_or_else(|| missing("a shift"))?;
+                let own = self.layout.buffers.iter().zip(&self.buffers);
+                let running =
+                    own.filter(|(info, _)| info.layer == after).map(|(_, b)| b.value()).next();
+                let running = running.ok_or_else(|| missing("running statistics"))?;
+                let running = wide(running).map_err(failed)?;
+                let (mean, variance) = running.split_at(channels);
+                let deviation = |variance: &f64| (variance + f64::from(norm.epsilon)).sqrt();
+                let factors: Vec<f64> =
+                    scale.iter().zip(variance).map(|(s, v)| s / deviation(v)).collect();
+                let biases = (0..channels).map(|channel| {
+                    let before = bias.as_ref().map_or(0.0, |bias| bias[channel]);
+                    (before - mean[channel]) * factors[channel] + shift[channel]
+                });
+                let biases = Some(biases.collect());
+                (factors, biases)
+            }
+        };
 
         let mut weights = wide(weight).map_err(failed)?;
-        let mut biases = Vec::with_capacity(channels);
         let row = (weights.len() / channels.max(1)).max(1);
-        for (channel, weights) in weights.chunks_exact_mut(row).enumerate() {
-            let factor = scale[channel] / (variance[channel] + f64::from(of.epsilon)).sqrt();
+        for (weights, factor) in weights.chunks_exact_mut(row).zip(factors) {
             weights.iter_mut().for_each(|weight| *weight *= factor);
-            let before = bias.as_ref().map_or(0.0, |bias| bias[channel]);
-            biases.push(((before - mean[channel]) * factor + shift[channel]) as f32);
         }
-        let narrow: Vec<f32> = weights.iter().map(|weight| *weight as f32).collect();
-        let weight = Tensor::from_vec(narrow, *weight.shape(), &self.device).map_err(failed)?;
-        Ok([weight, Tensor::from_vec(biases, [channels], &self.device).map_err(failed)?])
+        let tensor = |values: Vec<f64>, shape: Shape| {
+            let narrow: Vec<f32> = values.iter().map(|value| *value as f32).collect();
+            Tensor::from_vec(narrow, shape, &self.device).map_err(failed)
+        };
+        let biases = match biases {
+            Some(biases) => Some(tensor(biases, Shape::new(&[channels]).map_err(failed)?)?),
+            None => None,
+        };
+        Ok((tensor(weights, *weight.shape())?, biases))
     }
 }
 
@@ -108,19 +137,22 @@ impl Folding {
                 readers[node] += 1;
             }
         }
-        let mut norm = vec![None; spec.nodes.len()];
+        let mut after = vec![None; spec.nodes.len()];
         let mut stands_for: Vec<usize> = (0..spec.nodes.len()).collect();
         for (place, (node, inputs)) in spec.nodes.iter().zip(&sources).enumerate() {
-            let (LayerSpec::BatchNorm(of), &[Some(before)]) = (node.layer, &inputs[..]) else {
-                continue;
+            let of = match node.layer {
+                LayerSpec::BatchNorm(of) => Folded::Norm(of),
+                LayerSpec::Scale(_) => Folded::Scale,
+                _ => continue,
             };
+            let &[Some(before)] = &inputs[..] else { continue };
             let is_linear = matches!(spec.nodes[before].layer, LayerSpec::Conv(conv) if !conv.relu);
-            if is_linear && readers[before] == 1 && norm[before].is_none() {
-                norm[before] = Some((place, of));
+            if is_linear && readers[before] == 1 && after[before].is_none() {
+                after[before] = Some((place, of));
                 stands_for[place] = before;
             }
         }
-        Ok(Folding { norm, stands_for })
+        Ok(Folding { after, stands_for })
     }
 
     /// The nodes that stay, and for each which one it was.
@@ -135,7 +167,9 @@ impl Folding {
         };
         let nodes = kept.iter().enumerate().map(|(place, &was)| {
             let Node { name, mut layer, .. } = old.nodes[was].clone();
-            if let (LayerSpec::Conv(conv), Some(_)) = (&mut layer, self.norm[was]) {
+            if let (LayerSpec::Conv(conv), Some((_, Folded::Norm(_)))) =
+                (&mut layer, self.after[was])
+            {
                 conv.bias = true;
             }
             let follows = match sources[was][..] {
