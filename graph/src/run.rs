@@ -1,5 +1,6 @@
 //! Running a graph.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -175,33 +176,102 @@ impl Plan {
     /// # Errors
     /// [`Error::Unbound`] where a parameter is missing; [`Error::Node`] where a device fails.
     pub fn prepare(&self, bind: &dyn Bind) -> Result<Vec<Option<Tensor>>> {
+        self.prepare_beside(bind, &[])
+    }
+
+    /// As [`prepare`](Plan::prepare). What other plans have prepared of the same parameters and buffers by
+    /// the same ops is taken from them, so that plans for inputs of several sizes hold it once.
+    ///
+    /// # Errors
+    /// As [`prepare`](Plan::prepare).
+    pub fn prepare_beside(
+        &self,
+        bind: &dyn Bind,
+        others: &[(&Plan, &[Option<Tensor>])],
+    ) -> Result<Vec<Option<Tensor>>> {
         let graph = self.graph();
         let nodes = graph.nodes();
         let mut kept = vec![None; nodes.len()];
-        if !(0..nodes.len()).any(|place| self.is_fixed(place)) {
+        let shown = graph.outputs().iter().map(|(_, value)| *value);
+        let shown = shown.chain(graph.records().iter().map(|record| record.moments));
+        let read = (nodes.iter().enumerate())
+            .filter(|(place, _)| !self.is_fixed(*place))
+            .flat_map(|(_, node)| node.inputs.iter().copied());
+        let fixed = |value: Value| match graph.source(value) {
+            Source::Node(place) if self.is_fixed(*place) => Some(*place),
+            _ => None,
+        };
+        let wanted: BTreeSet<usize> = read.chain(shown).filter_map(fixed).collect();
+        for (other, prepared) in others {
+            let same = self.same_fixed(other);
+            for &place in &wanted {
+                if kept[place].is_none()
+                    && let Some(of) = same[place]
+                {
+                    kept[place] = prepared.get(of).cloned().flatten();
+                }
+            }
+        }
+        // What must be computed: from the last node to the first, what those need that are wanted.
+        let mut computed = vec![false; nodes.len()];
+        for place in (0..nodes.len()).rev() {
+            computed[place] |= wanted.contains(&place) && kept[place].is_none();
+            if computed[place] {
+                let inputs = nodes[place].inputs.iter().copied();
+                inputs.filter_map(fixed).for_each(|input| computed[input] = true);
+            }
+        }
+        if !computed.contains(&true) {
             return Ok(kept);
         }
         no_grad(|| {
             let mut values = self.bound(bind, false)?;
-            for (place, node) in nodes.iter().enumerate() {
-                if self.is_fixed(place) {
-                    values[node.output.index()] = Some(execute(node, &values, &[])?);
-                }
+            for (node, _) in nodes.iter().zip(&computed).filter(|(_, computed)| **computed) {
+                values[node.output.index()] = Some(execute(node, &values, &[])?);
             }
-            let shown = graph.outputs().iter().map(|(_, value)| *value);
-            let shown = shown.chain(graph.records().iter().map(|record| record.moments));
-            let read = (nodes.iter().enumerate())
-                .filter(|(place, _)| !self.is_fixed(*place))
-                .flat_map(|(_, node)| node.inputs.iter().copied());
-            for value in read.chain(shown) {
-                if let Source::Node(place) = graph.source(value)
-                    && self.is_fixed(*place)
-                {
-                    kept[*place] = values[value.index()].clone();
+            for &place in &wanted {
+                if kept[place].is_none() {
+                    kept[place] = values[nodes[place].output.index()].take();
                 }
             }
             Ok(kept)
         })
+    }
+
+    /// For each fixed node the one of another plan that computes the same, if there is one: by the same op
+    /// of the same parameters and buffers. Constants are taken to differ.
+    fn same_fixed(&self, other: &Plan) -> Vec<Option<usize>> {
+        let mut by_name: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (place, node) in other.graph().nodes().iter().enumerate() {
+            if other.is_fixed(place) {
+                by_name.entry(&node.name).or_default().push(place);
+            }
+        }
+        let graph = self.graph();
+        let mut same: Vec<Option<usize>> = vec![None; graph.nodes().len()];
+        for (place, node) in graph.nodes().iter().enumerate() {
+            if !self.is_fixed(place) {
+                continue;
+            }
+            let is_same = |input: (&Value, &Value)| {
+                let of = (graph.source(*input.0), other.graph().source(*input.1));
+                match of {
+                    (Source::Parameter(a), Source::Parameter(b)) => a == b,
+                    (Source::Buffer(a), Source::Buffer(b)) => a == b,
+                    (Source::Node(a), Source::Node(b)) => same[*a] == Some(*b),
+                    _ => false,
+                }
+            };
+            let candidates = by_name.get(&*node.name).map_or(&[][..], Vec::as_slice);
+            let found = candidates.iter().copied().find(|&of| {
+                let of = &other.graph().nodes()[of];
+                of.op == node.op
+                    && of.inputs.len() == node.inputs.len()
+                    && node.inputs.iter().zip(&of.inputs).all(is_same)
+            });
+            same[place] = found;
+        }
+        same
     }
 
     /// The values that are there before the first node.

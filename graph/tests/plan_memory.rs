@@ -213,6 +213,47 @@ fn nodes_on_parameters_alone_run_once() {
     }
 }
 
+/// Plans of one network for batches of several sizes hold its folded weights once.
+#[test]
+fn a_plan_takes_what_another_one_has_prepared() {
+    let (device, count) = counting();
+    let of = |batch: usize, parameter: u32, more: bool| {
+        let mut graph = Graph::new();
+        let x = graph.input("x", ty(&[batch, 3]));
+        let parameter = graph.parameter(ParameterId(parameter), ty(&[3]));
+        let inner = graph.push("inner", TANH, &[parameter]).unwrap();
+        let fixed = graph.push("fixed", TANH, &[inner]).unwrap();
+        let mut y = graph.push("y", ADD, &[x, fixed]).unwrap();
+        if more {
+            let own = graph.push("own", TANH, &[inner]).unwrap();
+            y = graph.push("z", ADD, &[y, own]).unwrap();
+        }
+        graph.output("y", y);
+        Plan::new(graph)
+    };
+    let parameters = vec![numbers(&[3], 1, &device), numbers(&[3], 3, &device)];
+    let tensors = Tensors { parameters, ..Tensors::default() };
+    let first = of(1, 0, false);
+    let prepared = first.prepare(&tensors).unwrap();
+    let known = [(&first, &prepared[..])];
+    for (batch, parameter, more, executed) in
+        [(1, 0, false, 0), (5, 0, false, 0), (5, 0, true, 2), (5, 1, false, 2)]
+    {
+        let plan = of(batch, parameter, more);
+        count.restart();
+        let beside = plan.prepare_beside(&tensors, &known).unwrap();
+        assert_eq!(count.executed.load(Ordering::SeqCst), executed, "{batch} {parameter} {more}");
+        let x = numbers(&[batch, 3], 2, &device);
+        let alone = plan.prepare(&tensors).unwrap();
+        let [beside, alone] = [beside, alone].map(|prepared| {
+            let mut run = Run { prepared: Some(&prepared), ..Run::default() };
+            let outputs = plan.run(&[&x], &tensors, &mut run).unwrap();
+            outputs.values[0].to_vec::<f32>().unwrap()
+        });
+        assert_eq!(beside, alone);
+    }
+}
+
 #[test]
 fn a_run_that_needs_too_much_is_refused_before_it_starts() {
     let (device, count) = counting();

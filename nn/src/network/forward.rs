@@ -364,7 +364,12 @@ impl Network {
         }
         let plan = Plan::new(graph);
         let prepared = match folds {
-            true => Some(Arc::new(plan.prepare(self).map_err(failed)?)),
+            true => {
+                let known = self.plans.prepared();
+                let others: Vec<_> =
+                    known.iter().map(|(plan, tensors)| (&**plan, &tensors[..])).collect();
+                Some(Arc::new(plan.prepare_beside(self, &others).map_err(failed)?))
+            }
             false => None,
         };
         let prepared = prepared.filter(|tensors| tensors.iter().any(Option::is_some));

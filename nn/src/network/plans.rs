@@ -83,6 +83,15 @@ impl Plans {
         Some(ready)
     }
 
+    /// The plans that computed constants of parameters, and these.
+    pub(super) fn prepared(&self) -> Vec<(Arc<Plan>, Arc<Vec<Option<Tensor>>>)> {
+        let known = self.lock();
+        let prepared = known.iter().filter_map(|(_, ready)| {
+            Some((Arc::clone(&ready.plan), Arc::clone(ready.prepared.as_ref()?)))
+        });
+        prepared.collect()
+    }
+
     pub(super) fn put(&self, key: Key, ready: Ready) {
         let mut known = self.lock();
         known.retain(|(of, _)| *of != key);
