@@ -88,6 +88,7 @@ fn what_has_no_meaning_is_refused_with_what_would() {
         ("--optimizer lion", ["lion", "adamw"]),
         ("--schedule exponential", ["one-cycle", "plateau"]),
         ("--class-weights 1,x", ["balanced", "for each class"]),
+        ("--loss hinge", ["hinge", "cross-entropy, bce, mse"]),
     ] {
         let run = bars.train("none.safetensors", &words(options)).wrong_usage();
         for part in parts {
@@ -125,6 +126,8 @@ fn every_optimizer_and_schedule_trains() {
         ("nesterov", "--nesterov --schedule cosine-restarts:1 --clip-value 0.5"),
         ("torch", "--optimizer torch-sgd --decay-biases --schedule steps:1:0.5"),
         ("adam", "--optimizer adam --betas 0.8,0.99 --epsilon 1e-6 --schedule exponential:0.9"),
+        ("bce", "--loss bce --label-smoothing 0.1 --class-weights balanced"),
+        ("mse", "--loss mse --optimizer adam"),
         ("rmsprop", "--optimizer rmsprop --alpha 0.9 --momentum 0.5 --schedule cosine:0.1"),
     ] {
         let options = [&words(options)[..], &["--max-epoch", "2"]].concat();

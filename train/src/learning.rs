@@ -1,6 +1,6 @@
 //! Whether a network learns at all: what it shows, beside what guessing would.
 
-use crate::{History, Point, TrainOptions};
+use crate::{History, Loss, Point, TrainOptions};
 
 /// A loss or an error rate of at least this share of what guessing gives is no better than it.
 const AS_GOOD_AS_GUESSING: f64 = 0.98;
@@ -50,8 +50,9 @@ impl Guessing {
     /// answering with what the labels ask for on average.
     fn of_training(labels: &[u32], options: &TrainOptions) -> Self {
         let plain = Self::of(labels);
-        let TrainOptions { label_smoothing, class_weights, .. } = options;
-        if *label_smoothing == 0.0 && class_weights.is_empty() {
+        let TrainOptions { loss, label_smoothing, class_weights, .. } = options;
+        let is_plain = *label_smoothing == 0.0 && class_weights.is_empty();
+        if is_plain && *loss == Loss::CrossEntropy {
             return plain;
         }
         let smoothing = f64::from(*label_smoothing);
@@ -61,14 +62,33 @@ impl Guessing {
         for &label in labels {
             shares[label as usize] += 1.0 / labels.len() as f64;
         }
-        let asked = shares.iter().enumerate().map(|(class, share)| {
-            let weight = class_weights.get(class).map_or(1.0, |&weight| f64::from(weight));
-            weight * (share * (1.0 - smoothing) + smoothing / classes as f64)
-        });
-        let asked: Vec<f64> = asked.collect();
-        let all: f64 = asked.iter().sum();
-        let loss = asked.iter().filter(|&&asked| asked > 0.0);
-        let loss = loss.map(|asked| -asked * (asked / all).ln()).sum();
+        let weight =
+            |class: usize| class_weights.get(class).map_or(1.0, |&weight| f64::from(weight));
+        let smooth = |share: f64| share * (1.0 - smoothing) + smoothing / classes as f64;
+        if *loss == Loss::CrossEntropy {
+            let asked = shares.iter().enumerate();
+            let asked: Vec<f64> =
+                asked.map(|(class, &share)| weight(class) * smooth(share)).collect();
+            let all: f64 = asked.iter().sum();
+            let loss = asked.iter().filter(|&&asked| asked > 0.0);
+            let loss = loss.map(|asked| -asked * (asked / all).ln()).sum();
+            return Guessing { loss, ..plain };
+        }
+        // Each class by itself, of samples that count as much as their label's class.
+        let counts: Vec<f64> =
+            shares.iter().enumerate().map(|(class, share)| weight(class) * share).collect();
+        let all: f64 = counts.iter().sum();
+        let of_class = |count: &f64| {
+            let (share, entropy) = (count / all.max(f64::MIN_POSITIVE), |p: f64| match p {
+                p if p > 0.0 => -p * p.ln(),
+                _ => 0.0,
+            });
+            match loss {
+                Loss::MeanSquaredError => (1.0 - smoothing).powi(2) * share * (1.0 - share),
+                _ => entropy(smooth(share)) + entropy(1.0 - smooth(share)),
+            }
+        };
+        let loss = all * counts.iter().map(of_class).sum::<f64>() / classes.max(1) as f64;
         Guessing { loss, ..plain }
     }
 
@@ -230,6 +250,22 @@ mod tests {
         let loss = |share: f64| -share * share.ln();
         let guessing = Guessing::of_training(&labels, &options);
         assert!((guessing.loss - loss(0.7) - loss(0.3)).abs() < 1e-12, "{guessing:?}");
+    }
+
+    #[test]
+    fn guessing_knows_the_loss() {
+        let labels: Vec<u32> = (0..100).map(|i| u32::from(i % 10 == 0)).collect();
+        let with = |loss, class_weights: &[f32]| {
+            let class_weights = class_weights.to_vec();
+            let options = TrainOptions { loss, class_weights, ..TrainOptions::default() };
+            Guessing::of_training(&labels, &options).loss
+        };
+        let entropy = -0.1 * 0.1f64.ln() - 0.9 * 0.9f64.ln();
+        assert!((with(Loss::BinaryCrossEntropy, &[]) - entropy).abs() < 1e-12);
+        assert!((with(Loss::MeanSquaredError, &[]) - 0.09).abs() < 1e-12);
+        // As frequent as each other: a half of each, times the mean weight.
+        let balanced = TrainOptions::balanced(&labels, 2);
+        assert!((with(Loss::MeanSquaredError, &balanced) - 0.25).abs() < 1e-6);
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub use evaluate::{EvaluationReport, evaluate};
 pub use history::{EpochReport, History, Point};
 pub use metrics::MetricsFile;
 pub use observer::{Observer, StepEvent};
-pub use options::{Clip, LayerRates, TrainOptions};
+pub use options::{Clip, LayerRates, Loss, TrainOptions};
 pub use schedule::{Decay, Plateau, Schedule};
 pub use session::{Outcome, Session, SessionData, SessionOptions};
 pub use side::RunStart;

@@ -54,6 +54,9 @@ pub struct TrainOptions {
     /// of step t at most `(1 + t) / (10 + t)` is kept, so that early weights are soon forgotten.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ema: Option<f64>,
+    /// What training minimises.
+    #[serde(skip_serializing_if = "is_default")]
+    pub loss: Loss,
     /// The share of each training label that is spread over all classes.
     #[serde(skip_serializing_if = "is_default")]
     pub label_smoothing: f32,
@@ -70,6 +73,44 @@ pub struct TrainOptions {
     /// ([`Network::forward_recomputed`](striate_nn::Network::forward_recomputed)): the same bits,
     /// less memory, more time.
     pub recompute: bool,
+}
+
+/// What training minimises, of the numbers that a network gives for the classes of a sample. Tests report the
+/// cross-entropy whatever it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Loss {
+    /// The cross-entropy of their softmax: each sample is of one class.
+    #[default]
+    CrossEntropy,
+    /// The binary cross-entropy of their sigmoids, the mean over the classes: each class is told from all
+    /// others by itself (Wightman et al., "ResNet strikes back", 2021).
+    #[serde(rename = "bce")]
+    BinaryCrossEntropy,
+    /// The squared distance from 1 for the sample's class and 0 for others, the mean over the classes.
+    #[serde(rename = "mse")]
+    MeanSquaredError,
+}
+
+impl Loss {
+    /// All of them.
+    pub const ALL: [Loss; 3] =
+        [Loss::CrossEntropy, Loss::BinaryCrossEntropy, Loss::MeanSquaredError];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Loss::CrossEntropy => "cross-entropy",
+            Loss::BinaryCrossEntropy => "bce",
+            Loss::MeanSquaredError => "mse",
+        }
+    }
+
+    /// The one of this name.
+    pub fn by_name(name: &str) -> Option<Self> {
+        Loss::ALL.into_iter().find(|loss| loss.name() == name)
+    }
 }
 
 /// A bound of gradients, which are means over the samples.
@@ -121,6 +162,7 @@ impl Default for TrainOptions {
             layers: BTreeMap::new(),
             clip: None,
             ema: None,
+            loss: Loss::default(),
             label_smoothing: 0.0,
             class_weights: Vec::new(),
             ccv_dropout: true,

@@ -12,8 +12,8 @@ use striate_importers::safetensors::read_training;
 use striate_nn::{Method, NetworkSpec, Rates, Role, conv2d, full_connect, pool};
 use striate_train::parallel::{Parallel, Ranks};
 use striate_train::{
-    Clip, Decay, Error, Observer, Outcome, Result, Session, SessionData, SessionOptions, StepEvent,
-    TrainOptions, read_history,
+    Clip, Decay, Error, Loss, Observer, Outcome, Result, Session, SessionData, SessionOptions,
+    StepEvent, TrainOptions, read_history,
 };
 
 /// With normalization, whose statistics averages of weights do not replace.
@@ -44,6 +44,8 @@ fn all() -> Vec<(&'static str, SessionOptions)> {
         train.schedule.decay = Decay::one_cycle();
     });
     let adam = with(Method::adam(), |train| {
+        train.loss = Loss::BinaryCrossEntropy;
+        train.label_smoothing = 0.1;
         train.clip = Some(Clip::Value { most: 0.01 });
         train.schedule.warm_up = 0.5;
         let (patience, threshold) = (0, 0.5);

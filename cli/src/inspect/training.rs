@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use striate::nn::{Method, Rates};
-use striate::train::{Clip, Decay, TrainOptions};
+use striate::train::{Clip, Decay, Loss, TrainOptions};
 
 use crate::output::grouped;
 
@@ -69,6 +69,9 @@ pub(super) fn settings(options: &serde_json::Value) -> Vec<(&'static str, String
     }
     if let Some(ema) = options.ema {
         more.push(format!("an average of the weights that keeps {ema}"));
+    }
+    if options.loss != Loss::default() {
+        more.push(format!("the loss {}", options.loss.name()));
     }
     if options.label_smoothing > 0.0 {
         more.push(format!("label smoothing {}", options.label_smoothing));

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use striate::nn::{Method, Rates};
-use striate::train::{Clip, Decay, TrainOptions};
+use striate::train::{Clip, Decay, Loss, TrainOptions};
 
 use super::spec;
 use crate::args::{Global, number, positive};
@@ -82,6 +82,18 @@ pub(crate) struct LearnArgs {
     /// beginning). The average is what is tested and saved as the model.
     #[arg(long, value_name = "KEEP", value_parser = share)]
     ema: Option<f64>,
+    /// What training minimises [default: cross-entropy]:
+    /// - cross-entropy: of a softmax, for samples of one class each
+    /// - bce: the binary cross-entropy of each class against all others
+    /// - mse: the squared distance from 1 for the sample's class and 0 for others
+    #[arg(
+        long,
+        value_name = "LOSS",
+        value_parser = PossibleValuesParser::new(Loss::ALL.map(Loss::name)),
+        hide_possible_values = true,
+        verbatim_doc_comment
+    )]
+    loss: Option<String>,
     /// Spread this share of each training label over all classes: networks grow less sure of themselves, and
     /// often better.
     #[arg(long, value_name = "SHARE", value_parser = smoothing)]
@@ -168,6 +180,7 @@ impl LearnArgs {
         let clip = clip.or(self.clip_value.map(|most| Clip::Value { most }));
         options.clip = clip.or(options.clip);
         options.ema = self.ema.or(options.ema);
+        options.loss = self.loss.as_deref().and_then(Loss::by_name).unwrap_or(options.loss);
         options.label_smoothing = self.label_smoothing.unwrap_or(options.label_smoothing);
         match &self.class_weights {
             Some(ClassWeights::Given(weights)) => options.class_weights = weights.clone(),

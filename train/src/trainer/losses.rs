@@ -4,39 +4,61 @@ use striate_nn::{Module, named_parameters};
 use striate_tensor::ops::WeightedCrossEntropy;
 use striate_tensor::{DType, HostTensor, Pending, Tensor, no_grad};
 
-use crate::{Error, Result, TrainOptions};
+use crate::{Error, Loss, Result, TrainOptions};
 
 /// What a mini-batch showed, before the weights moved.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct StepReport {
     /// Samples in it.
     pub samples: usize,
-    /// The sum of their cross-entropies.
+    /// The sum of their losses.
     pub loss_sum: f64,
     /// How many of them were not ranked first.
     pub misses: usize,
 }
 
 impl StepReport {
-    /// The mean cross-entropy.
+    /// The mean loss.
     pub fn loss(&self) -> f64 {
         self.loss_sum / self.samples.max(1) as f64
     }
 }
 
-/// The summed cross-entropy of `logits [n, classes]`, with labels and classes as the options have them.
+/// The summed loss of `logits [n, classes]`, with labels and classes as the options have them.
 pub(crate) fn loss_sum(logits: &Tensor, labels: &Tensor, options: &TrainOptions) -> Result<Tensor> {
-    let TrainOptions { label_smoothing, class_weights, .. } = options;
-    if *label_smoothing == 0.0 && class_weights.is_empty() {
-        return Ok(logits.cross_entropy(labels)?.sum_all()?);
-    }
+    let TrainOptions { loss, label_smoothing, class_weights, .. } = options;
+    let classes = logits.dims().last().copied().unwrap_or(0);
     let device = logits.device();
     let weights = match &class_weights[..] {
-        [] => Tensor::ones([logits.dims().last().copied().unwrap_or(0)], device)?,
-        weights => Tensor::from_vec(weights.to_vec(), [weights.len()], device)?,
+        [] => None,
+        weights => Some(Tensor::from_vec(weights.to_vec(), [weights.len()], device)?),
     };
-    let op = WeightedCrossEntropy { smoothing: *label_smoothing, ignored: None };
-    Ok(logits.weighted_cross_entropy(labels, &weights, op)?.sum_all()?)
+    // What is asked of each class.
+    let targets = || {
+        let spread = *label_smoothing / classes as f32;
+        labels.one_hot(classes)?.affine(1.0 - *label_smoothing, spread)
+    };
+    let each = match loss {
+        Loss::CrossEntropy if *label_smoothing == 0.0 && weights.is_none() => {
+            return Ok(logits.cross_entropy(labels)?.sum_all()?);
+        }
+        Loss::CrossEntropy => {
+            let weights = match weights {
+                Some(weights) => weights,
+                None => Tensor::ones([classes], device)?,
+            };
+            let op = WeightedCrossEntropy { smoothing: *label_smoothing, ignored: None };
+            return Ok(logits.weighted_cross_entropy(labels, &weights, op)?.sum_all()?);
+        }
+        // Of a logit x and a target t: ln(1 + e^x) - t · x.
+        Loss::BinaryCrossEntropy => logits.softplus()?.sub(&logits.mul(&targets()?)?)?,
+        Loss::MeanSquaredError => logits.sub(&targets()?)?.square()?,
+    };
+    let each = match weights {
+        Some(weights) => each.mul(&weights.gather(labels, 0)?.reshape([labels.dims()[0], 1])?)?,
+        None => each,
+    };
+    Ok(each.sum_all()?.affine(1.0 / classes.max(1) as f32, 0.0)?)
 }
 
 /// The loss of `logits [n, classes]`, and what they showed, which the host has not waited for.
@@ -153,9 +175,49 @@ fn count_misses(logits: &HostTensor, labels: &[u32], top: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use striate_tensor::Shape;
+    use striate_nn::loss::{binary_cross_entropy, mse};
+    use striate_tensor::{Device, RandomKey, Reference, Shape};
 
     use super::*;
+
+    #[test]
+    fn losses_are_those_of_the_layer_library() {
+        let device = Device::new(Reference::new());
+        let logits = Tensor::uniform([4, 3], -3.0, 3.0, RandomKey::new(1, 0), &device).unwrap();
+        let labels = Tensor::from_vec(vec![2u32, 0, 1, 1], [4], &device).unwrap();
+        let scalar = |tensor: Tensor| f64::from(tensor.to_scalar::<f32>().unwrap());
+        for smoothing in [0.0f32, 0.3] {
+            let targets =
+                labels.one_hot(3).unwrap().affine(1.0 - smoothing, smoothing / 3.0).unwrap();
+            for (loss, expected) in [
+                (Loss::BinaryCrossEntropy, binary_cross_entropy(&logits, &targets, 1.0).unwrap()),
+                (Loss::MeanSquaredError, mse(&logits, &targets).unwrap()),
+            ] {
+                let options =
+                    TrainOptions { loss, label_smoothing: smoothing, ..TrainOptions::default() };
+                // Theirs are means over all numbers, this is a sum over the samples.
+                let sum = scalar(loss_sum(&logits, &labels, &options).unwrap());
+                let expected = 4.0 * scalar(expected);
+                assert!((sum - expected).abs() < 1e-5, "{loss:?}: {sum} for {expected}");
+                // A class that counts nothing: what is left is the loss of the other samples.
+                let class_weights = vec![1.0, 0.0, 2.0];
+                let options = TrainOptions { class_weights, ..options };
+                let weighted = scalar(loss_sum(&logits, &labels, &options).unwrap());
+                let row = |row: usize| {
+                    let rows = [&logits, &targets].map(|all| {
+                        let values = all.to_vec::<f32>().unwrap()[3 * row..3 * row + 3].to_vec();
+                        Tensor::from_vec(values, [1, 3], &device).unwrap()
+                    });
+                    scalar(match loss {
+                        Loss::MeanSquaredError => mse(&rows[0], &rows[1]).unwrap(),
+                        _ => binary_cross_entropy(&rows[0], &rows[1], 1.0).unwrap(),
+                    })
+                };
+                let expected = 2.0 * row(0) + row(1);
+                assert!((weighted - expected).abs() < 1e-5, "{loss:?}: {weighted} for {expected}");
+            }
+        }
+    }
 
     #[test]
     fn ranks_ties_by_class_and_takes_nan_for_a_miss() {
