@@ -16,7 +16,7 @@ use striate::image::augment::Recipe;
 use striate::tensor::Device;
 use striate::train::parallel::{ExchangeReport, Launch, Parallel, Ranks};
 use striate::train::{
-    Clip, EpochReport, Observer, Outcome, Session, SessionData, SessionOptions, TrainOptions,
+    EpochReport, Observer, Outcome, Session, SessionData, SessionOptions, TrainOptions,
 };
 
 use crate::args::{Format, Global, positive};
@@ -183,10 +183,6 @@ pub(crate) fn run(args: &TrainArgs, global: &Global, output: &mut Output) -> Res
         cache_bytes: args.cache.saturating_mul(1_000_000),
         ..SessionOptions::default()
     };
-    if let (Some(Scheme::Hybrid), Some(Clip::Norm { .. })) = (args.parallel, options.train.clip) {
-        let message = "'--clip-norm' is not for '--parallel hybrid': no device has all gradients";
-        return Err(Error::Usage(message.into()));
-    }
     // Before the samples and the device, which take their time: a slip in these is told at once.
     let (spec, is_named) = model::spec(&args.spec)?;
     let spec = match args.input_size {

@@ -83,7 +83,6 @@ fn what_has_no_meaning_is_refused_with_what_would() {
         ("--optimizer torch-sgd --epsilon 1e-6", ["--epsilon", "rmsprop"]),
         ("--clip-norm 1 --clip-value 1", ["--clip-norm", "--clip-value"]),
         ("--clip-norm 0", ["--clip-norm", "above 0"]),
-        ("--clip-norm 1 --parallel hybrid", ["--clip-norm", "hybrid"]),
         ("--ema 1", ["--ema", "less than 1"]),
         ("--optimizer lion", ["lion", "adamw"]),
         ("--schedule exponential", ["one-cycle", "plateau"]),

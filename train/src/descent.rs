@@ -1,6 +1,7 @@
 //! Gradients into weights: what is gathered over mini-batches, and how each parameter moves.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use striate_nn::{
     LayerSpec, Method, Module, Network, Optimizer, OptimizerState, ParameterId, ParameterInfo,
@@ -28,6 +29,22 @@ pub(crate) struct Descent {
     /// Of how many mini-batches and samples.
     batches: usize,
     samples: usize,
+    /// Where other ranks have the rest of some gradients.
+    split: Option<Split>,
+}
+
+/// Brings the squared norms of gradients together that ranks have parts of.
+pub(crate) struct Split {
+    /// This and all parameters after it are in parts; those before are whole on every rank.
+    pub(crate) first: ParameterId,
+    /// Of this rank's squared norms of whole gradients and of its parts that of all, alike on all ranks.
+    pub(crate) together: Box<dyn Fn([f64; 2]) -> Result<f64> + Send + Sync>,
+}
+
+impl fmt::Debug for Split {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Split").field("first", &self.first).finish_non_exhaustive()
+    }
 }
 
 /// How a parameter learns.
@@ -71,7 +88,12 @@ impl Descent {
     fn with_rates(rates: Vec<ParameterRates>, options: TrainOptions) -> Self {
         let (optimizer, averages) = (Optimizer::new(options.optimizer), BTreeMap::new());
         let summed = BTreeMap::new();
-        Descent { optimizer, averages, options, rates, summed, batches: 0, samples: 0 }
+        Descent { optimizer, averages, options, rates, summed, batches: 0, samples: 0, split: None }
+    }
+
+    /// On a rank that has parts of some gradients.
+    pub(crate) fn with_split(self, split: Split) -> Self {
+        Descent { split: Some(split), ..self }
     }
 
     pub(crate) fn options(&self) -> &TrainOptions {
@@ -275,7 +297,16 @@ impl Descent {
             let (_, scale) = self.rates_of(*id, 1.0);
             f64::from(scale).powi(2) * f64::from(square)
         };
-        let norm = summed.keys().zip(squares).map(own).sum::<f64>().sqrt();
+        let first = self.split.as_ref().map(|split| split.first);
+        let mut sums = [0.0; 2];
+        for (id, square) in summed.keys().zip(squares) {
+            sums[usize::from(first.is_some_and(|first| *id >= first))] += own((id, square));
+        }
+        let square = match &self.split {
+            Some(split) => (split.together)(sums)?,
+            None => sums[0],
+        };
+        let norm = square.sqrt();
         // As PyTorch has it.
         Ok((most / (norm + 1e-6)).min(1.0))
     }

@@ -22,9 +22,9 @@ use super::reports::{BatchReport, gather_numbers};
 use super::state::{broadcast_network, broadcast_state};
 use super::statistics::gather_statistics;
 use super::{Exchange, Pending};
-use crate::descent::{AVERAGE, Descent, averaged};
+use crate::descent::{AVERAGE, Descent, Split, averaged};
 use crate::trainer::{batch_key, loss_of};
-use crate::{Clip, Error, Result, StepReport, TrainOptions};
+use crate::{Error, Result, StepReport, TrainOptions};
 
 /// A rank of a hybrid training.
 pub(crate) struct HybridRank {
@@ -108,10 +108,6 @@ impl HybridRank {
         if options.recompute {
             return refuse("activations to be kept", "recompute".into());
         }
-        if let Some(Clip::Norm { most }) = options.clip {
-            // No rank has all gradients.
-            return refuse("no bound of their norm", format!("a largest norm of {most}"));
-        }
         if micro_batches == 0 {
             return refuse("a piece of a mini-batch or more", "0".into());
         }
@@ -146,7 +142,15 @@ impl HybridRank {
         let mut part = RankNetwork { features, layers };
         require_grad(&mut part);
         let state = part.own_of(state, rank)?;
-        let descent = Descent::new(&network, state, options);
+        let ranks = Arc::clone(&exchange);
+        // Devices of several kinds round differently: what the first one says of whole gradients counts.
+        let together = move |sums: [f64; 2]| {
+            let all = gather_numbers(&ranks, &sums)?;
+            let whole = all.first().and_then(|first| first.first()).copied().unwrap_or(0.0);
+            Ok(all.iter().filter_map(|rank| rank.get(1)).fold(whole, |sum, part| sum + part))
+        };
+        let split = Split { first: ParameterId(count as u32), together: Box::new(together) };
+        let descent = Descent::new(&network, state, options).with_split(split);
         Ok(HybridRank { part, descent, exchange, plan, micro_batches, mixed, whole: network })
     }
 
