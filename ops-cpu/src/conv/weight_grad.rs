@@ -48,7 +48,7 @@ pub(super) fn weight_grad(
         dw.slice_mut::<f32>().fill(0.0);
         return Ok(dw);
     }
-    if depthwise::takes(cx.level, op, e) {
+    if depthwise::takes(cx.level, op, e) || depthwise::takes_groups(cx.level, op, e) {
         return depthwise::weight_grad(cx, op, e, x.slice(), dy.slice());
     }
     if takes_winograd(cx.level, op, e) {
@@ -150,6 +150,9 @@ fn takes_winograd(level: Level, op: &Conv2d, e: &Extents) -> bool {
 pub(super) fn name(level: Level, op: &Conv2d, e: &Extents) -> String {
     if depthwise::takes(level, op, e) {
         return depthwise::NAME.into();
+    }
+    if depthwise::takes_groups(level, op, e) {
+        return depthwise::GROUPS_NAME.into();
     }
     match takes_winograd(level, op, e) {
         true => by_winograd::NAME.into(),

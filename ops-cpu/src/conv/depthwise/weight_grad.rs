@@ -1,4 +1,5 @@
-//! The gradient of a depthwise convolution in its weights.
+//! The gradient of a depthwise convolution in its weights, and of one of groups that share a vector: as many
+//! times, with the channels of `x` turned within their groups.
 //!
 //! A task takes a block of channels and some rows of `x`, and sums each tap by itself; the sums of the
 //! parts are added in their order. Rows of `x` are copied side by side, with the zeros of the padding
@@ -16,7 +17,7 @@ use super::axis::Axis;
 use super::{BLOCK_CHANNELS, Block, Extents, blocks, padded};
 use crate::context::Context;
 use crate::memory::Memory;
-use crate::simd::{Kernel, Simd};
+use crate::simd::{Kernel, MOST_LANES, Simd};
 use lines::{Line, Lines};
 
 /// Products of a task, at least.
@@ -24,7 +25,7 @@ const PART_PRODUCTS: usize = 1 << 21;
 /// Parts of the rows, at most: as many keep the threads of a desktop processor busy to the end.
 const PARTS: usize = 32;
 
-/// The gradient in the weights `[channels, kernel rows, kernel cols, 1]`.
+/// The gradient in the weights `[channels, kernel rows, kernel cols, channels of a group]`.
 pub(in super::super) fn weight_grad(
     cx: &Context,
     op: &Conv2d,
@@ -33,6 +34,7 @@ pub(in super::super) fn weight_grad(
     dy: &[f32],
 ) -> Result<Memory> {
     let (taps, lanes) = (e.kernel[0] * e.kernel[1], cx.level.lanes());
+    let group = e.channels / op.groups;
     let shape = [op.stride[0], op.dilation[0], op.padding[0][0]];
     let rows = &Rows::new(e, shape);
     let cols = Columns::new(op, e);
@@ -43,27 +45,32 @@ pub(in super::super) fn weight_grad(
         (PART_PRODUCTS / products.max(1)).max(all_rows.div_ceil(PARTS)).clamp(1, all_rows.max(1));
     let parts = all_rows.div_ceil(part_rows).max(1);
     let blocks: Vec<Block> = blocks(e.channels, lanes).collect();
-    // Each part's and block's sums, `[taps][channels of the block]`.
+    // Each part's, block's and turn's sums, `[taps][channels of the block]`.
     let most = taps * BLOCK_CHANNELS;
     let whole = taps * padded(e.channels, lanes);
-    let mut sums = cx.pool.take(4 * parts * blocks.len() * most)?;
+    let in_part = blocks.len() * group;
+    let mut sums = cx.pool.take(4 * parts * in_part * most)?;
     cx.threads.for_each_part(sums.slice_mut::<f32>(), most.max(1), |index, sums| {
-        let (part, block) = (index / blocks.len(), blocks[index % blocks.len()]);
+        let (part, block, turn) = (index / in_part, blocks[index % in_part / group], index % group);
         let range = all_rows.min(part * part_rows)..all_rows.min((part + 1) * part_rows);
         let sums = &mut sums[..taps * block.vectors * lanes];
         sums.fill(0.0);
         let part = [part, parts];
-        cx.level.run(Part { x, dy, sums, range, part, block, rows, cols, e });
+        // Channel `i` of a group sees the one `turn` places after it.
+        let turned = (turn > 0).then(|| {
+            std::array::from_fn(|lane| (lane - lane % group + (lane + turn) % group) as u32)
+        });
+        cx.level.run(Part { x, dy, sums, range, part, block, turned, rows, cols, e });
     });
-    let mut dw = cx.pool.take(4 * e.channels * taps)?;
+    let mut dw = cx.pool.take(4 * e.channels * taps * group)?;
     if whole == 0 {
         return Ok(dw);
     }
     // The parts of each block, in their order.
-    let (first, others) = sums.slice_mut::<f32>().split_at_mut(blocks.len() * most);
+    let (first, others) = sums.slice_mut::<f32>().split_at_mut(in_part * most);
     cx.threads.for_each_part(first, most, |index, sums| {
-        let used = taps * blocks[index].vectors * lanes;
-        for part in others.chunks_exact(blocks.len() * most) {
+        let used = taps * blocks[index / group].vectors * lanes;
+        for part in others.chunks_exact(in_part * most) {
             let part = &part[index * most..][..used];
             sums[..used].iter_mut().zip(part).for_each(|(sum, more)| *sum += more);
         }
@@ -71,11 +78,15 @@ pub(in super::super) fn weight_grad(
     let to = dw.slice_mut::<f32>();
     // A channel in two blocks has the same sums in both: it is taken from the first.
     let mut known = 0;
-    for (block, sums) in blocks.iter().zip(first.chunks_exact(most)) {
+    for (block, turns) in blocks.iter().zip(first.chunks_exact(most * group)) {
         let width = block.vectors * lanes;
         for channel in known..block.channel + width {
-            let from = sums[channel - block.channel..].iter().step_by(width);
-            to[channel * taps..][..taps].iter_mut().zip(from).for_each(|(to, sum)| *to = *sum);
+            let to = &mut to[channel * taps * group..][..taps * group];
+            for (turn, sums) in turns.chunks_exact(most).enumerate() {
+                let to = to[(channel + turn) % group..].iter_mut().step_by(group);
+                let from = sums[channel - block.channel..].iter().step_by(width);
+                to.zip(from).for_each(|(to, sum)| *to = *sum);
+            }
         }
         known = block.channel + width;
     }
@@ -143,6 +154,8 @@ struct Part<'a> {
     /// Which part it is, and of how many.
     part: [usize; 2],
     block: Block,
+    /// For each channel of a vector of `x` the one that is taken for it.
+    turned: Option<[u32; MOST_LANES]>,
     rows: &'a Rows,
     cols: Columns,
     e: &'a Extents,
@@ -240,7 +253,13 @@ impl Part<'_> {
                 // SAFETY: both have `width` floats, which are whole vectors.
                 unsafe {
                     let pixel = match from {
-                        Some(from) => simd.load(from.as_ptr().add(at)),
+                        Some(from) => {
+                            let pixel = simd.load(from.as_ptr().add(at));
+                            match &self.turned {
+                                Some(turned) => simd.permute(pixel, turned),
+                                None => pixel,
+                            }
+                        }
                         None => simd.splat(0.0),
                     };
                     simd.store(to.as_mut_ptr().add(at), pixel);
