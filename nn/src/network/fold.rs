@@ -111,12 +111,12 @@ impl Folding {
         let mut norm = vec![None; spec.nodes.len()];
         let mut stands_for: Vec<usize> = (0..spec.nodes.len()).collect();
         for (place, (node, inputs)) in spec.nodes.iter().zip(&sources).enumerate() {
-            let (LayerSpec::BatchNorm(of), &[Some(before)]) = (node.layer, &inputs[..]) else {
+            let (LayerSpec::BatchNorm(of), &[Some(before)]) = (&node.layer, &inputs[..]) else {
                 continue;
             };
             let is_linear = matches!(spec.nodes[before].layer, LayerSpec::Conv(conv) if !conv.relu);
             if is_linear && readers[before] == 1 && norm[before].is_none() {
-                norm[before] = Some((place, of));
+                norm[before] = Some((place, *of));
                 stands_for[place] = before;
             }
         }
