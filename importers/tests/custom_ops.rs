@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use common::{chain, reference, values};
 use ops::{Softsign, registry};
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 use striate_importers::onnx::{ExportOptions, export};
 use striate_importers::safetensors::{Training, read_training_with, write_training};
 use striate_importers::{ModelFile, ReadOptions, WriteOptions, ccv, inspect, read, write};
@@ -212,7 +213,10 @@ fn more_parameters_than_a_file_holds_are_refused_when_it_is_written() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig {
+        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
+        ..ProptestConfig::with_cases(64)
+    })]
 
     #[test]
     fn json_keeps_version_and_parameters(

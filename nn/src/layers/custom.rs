@@ -99,7 +99,10 @@ impl TryFrom<Stored> for CustomSpec {
 
     fn try_from(stored: Stored) -> Result<Self, String> {
         let Stored { op: name, version, parameters } = stored;
-        check_name(&name).map_err(|expected| format!("expected {expected}, got {name:?}"))?;
+        if !is_name(&name) {
+            let (bytes, begin) = (name.len(), name.chars().take(40).collect::<String>());
+            return Err(format!("expected {}, got {begin:?} ({bytes} bytes)", expected_name()));
+        }
         let digit = |digit: u8| char::from(digit).to_digit(16).map(|digit| digit as u8);
         let byte = |pair: &[u8; 2]| Some(digit(pair[0])? << 4 | digit(pair[1])?);
         let bytes = match parameters.as_bytes().as_chunks::<2>() {
@@ -119,14 +122,13 @@ impl TryFrom<Stored> for CustomSpec {
     }
 }
 
-/// Refuses names that nobody could read in a message.
-fn check_name(name: &str) -> Result<(), String> {
-    match (1..=MAX_NAME).contains(&name.len()) && !name.contains(char::is_control) {
-        true => Ok(()),
-        false => {
-            Err(format!("a name of a custom op, of 1 to {MAX_NAME} bytes that can be printed"))
-        }
-    }
+/// Whether a name can be read in a message.
+fn is_name(name: &str) -> bool {
+    (1..=MAX_NAME).contains(&name.len()) && !name.contains(char::is_control)
+}
+
+fn expected_name() -> String {
+    format!("a name of a custom op, of 1 to {MAX_NAME} bytes that can be printed")
 }
 
 impl Layer for CustomSpec {
@@ -138,8 +140,9 @@ impl Layer for CustomSpec {
     }
 
     fn lower(&self, cx: &mut Lowering<'_>, inputs: &[Value]) -> Result<Value> {
-        check_name(&self.name)
-            .map_err(|expected| cx.error(expected, format!("{:?}", self.name)))?;
+        if !is_name(&self.name) {
+            return Err(cx.error(expected_name(), format!("{:?}", self.name)));
+        }
         if self.parameters.len() > MAX_PARAMETERS {
             let expected = format!("at most {MAX_PARAMETERS} bytes of parameters");
             return Err(cx.error(expected, format!("{} bytes", self.parameters.len())));

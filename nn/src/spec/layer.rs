@@ -141,6 +141,11 @@ impl LayerSpec {
         matches!(self, LayerSpec::Dropout(_) | LayerSpec::StochasticDepth(_))
     }
 
+    /// Its numbers in short, as in the table of a network: `11x11/4 pad 1`.
+    pub fn detail(&self) -> String {
+        self.rule().detail()
+    }
+
     /// Whether it has parameters.
     pub fn has_parameters(&self) -> bool {
         matches!(
