@@ -1,5 +1,6 @@
 //! An op of one's own: squareplus, `(x + √(x² + ¼)) / 2`, with its gradient, a kernel for the CPU and a
-//! shader for the GPU. A small network with it trains, on the CPU and where there is one on the GPU.
+//! shader for the GPU. A small network with it trains, on the CPU and where there is one on the GPU; another one, a
+//! specification with it as a layer, goes through a file.
 //!
 //!     cargo run --release --example custom_op
 
@@ -7,7 +8,7 @@
 
 use striate::nn::{Conv2d, FullConnect, Rates};
 use striate::prelude::*;
-use striate::tensor::ops::{Backward, CpuKernel, CustomOp, Saved};
+use striate::tensor::ops::{Backward, CpuKernel, CustomOp, CustomOps, Saved};
 use striate::tensor::{Error, HostTensor, Result, TensorType, reference};
 use striate::train::{TrainOptions, Trainer};
 
@@ -98,11 +99,34 @@ fn train(device: &Device) -> Result<Vec<f64>, Box<dyn std::error::Error>> {
     (0..20).map(|step| Ok(trainer.step(&images, &labels, step, 1.0)?.loss())).collect()
 }
 
+/// A network with the op as a layer of its specification, through a file: the file names the op, and the
+/// reader's registry makes it.
+fn stored(device: &Device) -> Result<(), Box<dyn std::error::Error>> {
+    let spec = NetworkSpec::new([8, 8, 1])
+        .conv(conv2d(8, 3))
+        .residual(|x| x.custom(Squareplus).conv(conv2d(8, 3).padding(1)))
+        .full_connect(2);
+    let network = spec.build(device, Seed(7))?;
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("squareplus.safetensors");
+    importers::write(&path, &network, &WriteOptions::default())?;
+
+    let without = importers::read(&path, device, &ReadOptions::default());
+    assert!(without.is_err(), "nothing says what squareplus is");
+    let ops = CustomOps::new().with_constructor("squareplus", 1, |_| Ok(Squareplus));
+    let read = importers::read(&path, device, &ReadOptions::default().custom_ops(ops))?;
+    let x = Tensor::ones([1, 8, 8, 1], device)?;
+    assert_eq!(read.forward(&x)?.to_vec::<f32>()?, network.forward(&x)?.to_vec::<f32>()?);
+    println!("{}", read.spec().summary()?);
+    Ok(())
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let on_cpu = train(&Device::cpu(None)?)?;
     let (first, last) = (on_cpu[0], on_cpu[on_cpu.len() - 1]);
     println!("cpu: loss {first:.4}, after {} steps {last:.4}", on_cpu.len());
     assert!(last < 0.5 * first);
+    stored(&Device::cpu(None)?)?;
 
     let gpu = match Device::by_name("gpu", &striate::DeviceOptions::default()) {
         Ok(gpu) => gpu,

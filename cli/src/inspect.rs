@@ -1,5 +1,6 @@
 //! `striate inspect`.
 
+mod custom;
 mod graph;
 mod onnx;
 mod tensors;
@@ -160,6 +161,9 @@ pub(crate) fn run(args: &InspectArgs, output: &mut Output) -> Result<()> {
     let file = source.file();
     if args.graph {
         return graph::run(args, &spec, output);
+    }
+    if let (Some(_), Some(file)) = (spec.missing_op(), file) {
+        return custom::run(file, &source, args.state, output);
     }
     let summary = spec.summary()?;
     let shapes = spec.shapes()?;

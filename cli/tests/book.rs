@@ -18,7 +18,7 @@ use std::process::{Command, Stdio};
 const BLOCKS: &[(&str, usize)] = &[
     ("json", 2),
     ("python", 3),
-    ("rust", 25),
+    ("rust", 26),
     ("rust,ignore", 2),
     ("rust,no_run", 2),
     ("sh", 61),

@@ -38,6 +38,45 @@ fn close(got: &[f32], expected: &Tensor) {
     }
 }
 
+/// The program has no custom ops: it shows what a file with one holds, and says why it cannot run it.
+#[test]
+fn a_file_with_a_custom_op_is_shown_and_not_run() {
+    let scene = Scene::new();
+    let spec = r#"{"input":[2,2,1],"layers":[{"name":"bend","kind":"custom","op":"squareplus","version":1},
+        {"name":"fc","kind":"full-connect","count":3}]}"#;
+    let header = serde_json::json!({
+        "__metadata__": {"striate.format": "1", "striate.spec": spec},
+        "fc.weight": {"dtype": "F32", "shape": [3, 4], "data_offsets": [0, 48]},
+        "fc.bias": {"dtype": "F32", "shape": [3], "data_offsets": [48, 60]},
+    });
+    let header = header.to_string();
+    let mut file = (header.len() as u64).to_le_bytes().to_vec();
+    file.extend(header.as_bytes());
+    file.resize(file.len() + 60, 0);
+    std::fs::write(scene.path("own.safetensors"), file).unwrap();
+    let reason =
+        "layer 0 (bend, custom): expected the custom op `squareplus`, version 1, from a registry";
+
+    let run = scene.striate(&["inspect", "own.safetensors"]);
+    assert!(run.stderr.contains(reason), "{}", run.stderr);
+    let text = run.done();
+    let line = |start: &str| {
+        let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        text.lines().map(words).find(|line| line.starts_with(start)).unwrap_or_default()
+    };
+    assert_eq!(line("0 "), "0 bend custom squareplus");
+    assert_eq!(line("1 "), "1 fc full-connect linear 15 f32");
+    let args = ["inspect", "own.safetensors", "--format", "json"];
+    let report = &json(&scene.striate(&args).done())[0];
+    assert_eq!(report["parameters"], 15);
+    assert_eq!(report["layers"][0]["detail"], "squareplus");
+    assert!(report["network"].as_str().unwrap().contains(reason), "{report}");
+    scene.striate(&["inspect", "--graph", "own.safetensors"]).failed(&[reason]);
+    scene.striate(&["convert", "own.safetensors", "x.safetensors"]).failed(&[reason]);
+    scene.write("own.json", spec);
+    scene.striate(&["inspect", "own.json"]).failed(&["own.json", reason]);
+}
+
 #[test]
 fn encode_runs_the_raw_network() {
     let scene = Scene::new();

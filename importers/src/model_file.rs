@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use striate_nn::Network;
+use striate_tensor::ops::CustomOps;
 use striate_tensor::{DType, Device, SharedBytes};
 
 use crate::source::Source;
@@ -27,6 +28,8 @@ pub struct ModelFile {
     mean_file: Option<PathBuf>,
     /// What is done to pixels, where the file does not say it.
     pixels: PixelOptions,
+    /// The custom ops that its network may have.
+    ops: CustomOps,
     /// A file of PyTorch's, once its pickle is read.
     pth: OnceLock<pth::TensorFile>,
 }
@@ -68,6 +71,7 @@ impl ModelFile {
             prototxt: None,
             mean_file: None,
             pixels: PixelOptions::default(),
+            ops: CustomOps::new(),
             pth: OnceLock::new(),
         }
     }
@@ -125,6 +129,18 @@ impl ModelFile {
         ModelFile { pixels, ..self }
     }
 
+    /// The same file, whose network may have these custom ops as layers. See
+    /// [`ReadOptions::custom_ops`], which goes first.
+    #[must_use]
+    pub fn with_custom_ops(self, ops: CustomOps) -> Self {
+        ModelFile { ops, ..self }
+    }
+
+    /// The options of a network that is read for another file.
+    fn options(&self) -> ReadOptions {
+        ReadOptions::default().custom_ops(self.ops.clone())
+    }
+
     /// The tensors of a file of PyTorch's: its pickle is read once.
     fn pth(&self) -> Result<&pth::TensorFile> {
         if let Some(file) = self.pth.get() {
@@ -154,10 +170,14 @@ impl ModelFile {
         check_key(&source, options.checkpoint_key.as_deref())?;
         check_caffe(&source, "definition", options.prototxt.as_deref())?;
         check_caffe(&source, "mean image", options.mean_file.as_deref())?;
-        let options = &match options.pixels.is_empty() {
-            true => options.clone().pixels(self.pixels),
-            false => options.clone(),
-        };
+        let mut options = options.clone();
+        if options.pixels.is_empty() {
+            options.pixels = self.pixels;
+        }
+        if options.custom_ops.is_empty() {
+            options.custom_ops = self.ops.clone();
+        }
+        let options = &options;
         match self.format() {
             Format::Ccv => ccv::read_source(source, device, options),
             Format::Safetensors | Format::Torchvision => {
@@ -183,7 +203,7 @@ impl ModelFile {
         let source = Arc::clone(&self.source);
         match self.format() {
             Format::Ccv => ccv::inspect(source),
-            Format::Safetensors | Format::Torchvision => safetensors::inspect(source),
+            Format::Safetensors | Format::Torchvision => safetensors::inspect(source, &self.ops),
             Format::Pth => pth::inspect(self.pth()?),
             Format::Onnx => onnx::Model::of_source(&source)?.inspect(source.bytes()),
             Format::Caffe => caffe::inspect(source, &self.caffe(None)),
@@ -239,7 +259,7 @@ impl ModelFile {
         let to = Format::of_extension(output)?;
         if options.fold_batch_norms {
             // What is left of it trains no more.
-            return write(output, &self.read(device, &ReadOptions::default())?, options);
+            return write(output, &self.read(device, &self.options())?, options);
         }
         if self.format() == Format::Ccv {
             self.pixels.refuse(self.name())?;
@@ -259,8 +279,11 @@ impl ModelFile {
             && keeps_bits
             && self.pixels.is_empty()
         {
-            let (network, training) =
-                safetensors::read_training_source(Arc::clone(&self.source), device)?;
+            let (network, training) = safetensors::read_training_source(
+                Arc::clone(&self.source),
+                device,
+                &self.options(),
+            )?;
             if let Some(training) = training {
                 return safetensors::write_training(output, &network, &training);
             }
@@ -274,7 +297,7 @@ impl ModelFile {
                  own form, in the precision that it has"
             );
         }
-        write(output, &self.read(device, &ReadOptions::default())?, options)
+        write(output, &self.read(device, &self.options())?, options)
     }
 }
 

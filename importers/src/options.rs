@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use striate_tensor::DType;
+use striate_tensor::ops::CustomOps;
 
 use crate::preset::PixelOptions;
 use crate::{Error, Result};
@@ -36,6 +37,9 @@ pub struct ReadOptions {
     /// What is done to pixels, for files that do not say it: ONNX models of others, state dicts and
     /// caffemodels. Where nothing is said it is what the network's makers did.
     pub pixels: PixelOptions,
+    /// The custom ops that a network in our own form may have as layers. A file holds their names,
+    /// versions and parameters.
+    pub custom_ops: CustomOps,
 }
 
 impl ReadOptions {
@@ -78,6 +82,13 @@ impl ReadOptions {
     #[must_use]
     pub fn pixels(mut self, pixels: PixelOptions) -> Self {
         self.pixels = pixels;
+        self
+    }
+
+    /// With these custom ops.
+    #[must_use]
+    pub fn custom_ops(mut self, ops: CustomOps) -> Self {
+        self.custom_ops = ops;
         self
     }
 }

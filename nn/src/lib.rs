@@ -51,12 +51,12 @@ pub use shapes::{LayerShape, MAX_ELEMENTS, Scan};
 pub use spec::conv;
 pub use spec::{
     Activation, AdaptivePoolSpec, Auxiliary, BatchNormSpec, BlockSpec, Border, Branches,
-    ChainLayer, ChannelShuffleSpec, ChannelsSpec, ConvSpec, ConvTransposeSpec, DropoutSpec,
-    FullConnectSpec, GroupNormSpec, Init, Inputs, InstanceNormSpec, LayerKind, LayerNormSpec,
-    LayerSpec, LrnSpec, Misplaced, NetworkSpec, Node, PadSpec, PerAxis, PerSide, PlainSpec,
-    PoolSpec, PreluSpec, ResizeSpec, ScaleSpec, SqueezeExcite, StochasticDepthSpec, Target,
-    activation, batch_norm, conv_transpose2d, conv2d, full_connect, group_norm, instance_norm,
-    layer_norm, lrn, pad, pool, prelu, resize, squeeze_excite, upsample,
+    ChainLayer, ChannelShuffleSpec, ChannelsSpec, ConvSpec, ConvTransposeSpec, CustomSpec,
+    DropoutSpec, FullConnectSpec, GroupNormSpec, Init, Inputs, InstanceNormSpec, LayerKind,
+    LayerNormSpec, LayerSpec, LrnSpec, Misplaced, NetworkSpec, Node, PadSpec, PerAxis, PerSide,
+    PlainSpec, PoolSpec, PreluSpec, ResizeSpec, ScaleSpec, SqueezeExcite, StochasticDepthSpec,
+    Target, activation, batch_norm, conv_transpose2d, conv2d, full_connect, group_norm,
+    instance_norm, layer_norm, lrn, pad, pool, prelu, resize, squeeze_excite, upsample,
 };
 pub use statistics::update_statistics;
 /// Makes a struct a module of its fields: it writes all of the trait [`Module`] but `forward`, for which

@@ -497,5 +497,7 @@ pub(crate) fn is_local(layer: &LayerSpec) -> bool {
             | LayerSpec::Resize(_)
             | LayerSpec::DepthToSpace(_)
             | LayerSpec::SpaceToDepth(_)
+            // What it sees is not known.
+            | LayerSpec::Custom(_)
     )
 }

@@ -81,7 +81,7 @@ impl Summary {
                 layer: shape.layer,
                 name: node.name.clone(),
                 kind: shape.kind,
-                detail: node.layer.rule().detail(),
+                detail: node.layer.detail(),
                 from: from(spec, shape),
                 input: shape.input,
                 output: shape.output,

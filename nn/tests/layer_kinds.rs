@@ -3,8 +3,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says where it failed")]
 
+mod common;
+
 use std::collections::BTreeSet;
 
+use common::Shifted;
 use striate_nn::{
     Activation, Context, LayerKind, Module, Network, NetworkSpec, ResizeSpec, Seed,
     StochasticDepth, Target, batch_norm, conv_transpose2d, conv2d, full_connect, group_norm,
@@ -209,6 +212,14 @@ fn cases() -> Vec<(NetworkSpec, Vec<usize>)> {
         (
             start().branches(|b| b.path(|x| x.full_connect(2)).path(|x| x.flatten()).concatenate()),
             vec![82],
+        ),
+        (start().conv(same(3)).custom(Shifted { shift: 0.5 }), vec![5, 4, 3]),
+        (start().full_connect(3).custom(Shifted { shift: -1.0 }), vec![3]),
+        (
+            start().branches(|b| {
+                b.path(|x| x).path(|x| x.conv(same(4))).custom(Shifted { shift: 0.25 })
+            }),
+            vec![5, 4, 4],
         ),
     ];
     // The steps have a test of their own.

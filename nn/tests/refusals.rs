@@ -84,7 +84,7 @@ fn node(name: &str, layer: LayerSpec, inputs: &[&str]) -> Node {
 
 #[test]
 fn what_does_not_fit_is_refused_by_name_with_what_would() {
-    let add = LayerSpec::Add(PlainSpec {});
+    let add = || LayerSpec::Add(PlainSpec {});
     let multiply = LayerSpec::Multiply(PlainSpec {});
     let concatenate = LayerSpec::Concatenate(PlainSpec {});
     let conv = |count| LayerSpec::Conv(conv2d(count, 1));
@@ -99,15 +99,15 @@ fn what_does_not_fit_is_refused_by_name_with_what_would() {
     let near = "the names of nodes before this one as inputs";
     for (spec, expected) in [
         (
-            with(vec![a(), node("c", add, &["a", "B"])]),
+            with(vec![a(), node("c", add(), &["a", "B"])]),
             format!("layer 1 (c, add): expected {near} (near: a, input), got `B`, which is no node"),
         ),
         (
-            with(vec![a(), node("c", add, &["a", "d"]), node("d", conv(2), &[])]),
+            with(vec![a(), node("c", add(), &["a", "d"]), node("d", conv(2), &[])]),
             format!("layer 1 (c, add): expected {near} (near: a, input), got `d`, which comes later"),
         ),
-        (with(vec![node("c", add, &["c", "input"])]), "(near: input), got `c`, itself".to_owned()),
-        (with(vec![a(), node("", add, &["a", "2"])]), "got `2`, which comes later".to_owned()),
+        (with(vec![node("c", add(), &["c", "input"])]), "(near: input), got `c`, itself".to_owned()),
+        (with(vec![a(), node("", add(), &["a", "2"])]), "got `2`, which comes later".to_owned()),
         (
             with(vec![a(), node("a", conv(2), &[])]),
             "layer 1 (a, conv): expected a name of its own, got `a`, which stands twice".to_owned(),
@@ -118,9 +118,9 @@ fn what_does_not_fit_is_refused_by_name_with_what_would() {
         ),
         (with(vec![node("1", conv(2), &[])]), "no number but its own, got `1`".to_owned()),
         (with(vec![a(), node("", conv(2), &["a", "a"])]), "expected one input, got 2 inputs".into()),
-        (with(vec![a(), node("", add, &[])]), "expected two inputs or more, got 1".to_owned()),
+        (with(vec![a(), node("", add(), &[])]), "expected two inputs or more, got 1".to_owned()),
         (
-            with(vec![a(), b(), node("sum", add, &["a", "b"])]),
+            with(vec![a(), b(), node("sum", add(), &["a", "b"])]),
             "layer 2 (sum, add): expected inputs of one shape, as the first, 4x4x2, got 4x4x3".into(),
         ),
         (

@@ -107,6 +107,16 @@ pub enum Error {
         /// What it said.
         message: String,
     },
+    /// A registry of custom ops cannot make this op.
+    #[error("custom op `{name}`, version {version}: {reason}")]
+    CustomOp {
+        /// The name of the op.
+        name: String,
+        /// Its version.
+        version: u32,
+        /// Why not, and what is registered.
+        reason: String,
+    },
     /// Values that were read cannot be given.
     #[error("read: {reason}")]
     Read {

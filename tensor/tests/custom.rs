@@ -8,7 +8,7 @@ mod differences;
 use std::collections::HashSet;
 
 use differences::{assert_gradients, assert_half_alike, device, halves};
-use striate_tensor::ops::{Backward, Custom, CustomOp, Saved};
+use striate_tensor::ops::{Backward, Custom, CustomOp, CustomOps, Saved};
 use striate_tensor::{
     DType, Error, HostTensor, Op, Result, Shape, Tensor, TensorType, checkpoint, reference,
 };
@@ -203,4 +203,76 @@ fn what_an_op_gives_wrongly_is_an_error_that_names_it() {
         back(Liar { gradients: Some(1) }.into()),
         "liar: no gradient: its rule gives [] for operand 0, which is f32[2, 3]"
     );
+}
+
+/// Makes [`Weighted`] of 4 bytes.
+fn weighted(bytes: &[u8]) -> Result<Weighted> {
+    match bytes.try_into() {
+        Ok(bytes) => Ok(Weighted { scale: f32::from_le_bytes(bytes), ..WEIGHTED }),
+        Err(_) => Err(Error::parameter("weighted", "parameters", "of 4 bytes", bytes.len())),
+    }
+}
+
+#[test]
+fn a_registry_makes_ops_by_name_version_and_parameters() {
+    let ops = CustomOps::new().with_constructor("weighted", 1, weighted).with_op(Least);
+    let two = 2.0f32.to_le_bytes();
+    let op = ops.make("weighted", 1, &two).unwrap();
+    assert_eq!(op, Custom::from(Weighted { scale: 2.0, ..WEIGHTED }));
+    assert_eq!(ops.make("least", 1, &[]).unwrap(), Custom::from(Least));
+    assert_eq!(ops.names().collect::<Vec<_>>(), [("least", 1), ("weighted", 1)]);
+    assert_eq!(format!("{ops:?}"), r#"[("least", 1), ("weighted", 1)]"#);
+    assert!(CustomOps::new().is_empty() && !ops.is_empty());
+    // By what is registered: another constructor may make another op.
+    assert_eq!(ops, ops.clone());
+    assert_ne!(ops, CustomOps::new().with_constructor("weighted", 1, weighted).with_op(Least));
+    assert_eq!(CustomOps::new().with_op(Least), CustomOps::new().with_op(Least).with_op(Least));
+}
+
+#[test]
+fn a_registry_says_what_it_cannot_make() {
+    let ops = CustomOps::new()
+        .with_constructor("weighted", 1, weighted)
+        .with_constructor("weighted", 3, |bytes| {
+            weighted(bytes).map(|op| Weighted { version: 3, ..op })
+        })
+        .with_constructor("other", 1, weighted)
+        .with_constructor("least", 1, |_| Ok(Least))
+        .with_op(Weighted { version: 4, ..WEIGHTED });
+    let refused = |name, version, parameters: &[u8]| {
+        ops.make(name, version, parameters).unwrap_err().to_string()
+    };
+    let four = 1.0f32.to_le_bytes();
+    let name = "weighted";
+    assert_eq!(ops.make(name, 3, &four).unwrap().op().version(), 3);
+    let cases = [
+        (
+            ("heavy", 1, &four[..]),
+            "custom op `heavy`, version 1: the name is not registered; the registry has `least` 1, \
+             `other` 1, `weighted` 1, `weighted` 3, `weighted` 4",
+        ),
+        (
+            (name, 2, &four),
+            "custom op `weighted`, version 2: of this op the registry has version 1, 3, 4",
+        ),
+        ((name, 1, &[1, 2]), "weighted: parameters must be of 4 bytes, got 2"),
+        (
+            ("other", 1, &four),
+            "custom op `other`, version 1: its constructor makes `weighted`, version 1",
+        ),
+        (
+            ("least", 1, &[0]),
+            "custom op `least`, version 1: its constructor makes an op of other parameters",
+        ),
+        (
+            (name, 4, &four),
+            "custom op `weighted`, version 4: it is registered with other parameters, without a \
+             constructor",
+        ),
+    ];
+    for ((name, version, parameters), expected) in cases {
+        assert_eq!(refused(name, version, parameters), expected);
+    }
+    let empty = CustomOps::new().make("least", 1, &[]).unwrap_err().to_string();
+    assert!(empty.ends_with("the registry is empty"), "{empty}");
 }

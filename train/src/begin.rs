@@ -37,7 +37,7 @@ impl Opening<'_> {
             striate_importers::remove_stale_temporaries(file)?;
         }
         let stored = match working.try_exists() {
-            Ok(true) => Some(checkpoint::read(working, device)?),
+            Ok(true) => Some(checkpoint::read(working, spec, device)?),
             Ok(false) => None,
             Err(e) => return Err(Error::io(working, "open", e)),
         };

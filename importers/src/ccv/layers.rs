@@ -50,7 +50,7 @@ pub(super) fn read_spec(database: &Database, name: &str) -> Result<NetworkSpec> 
     let spec = NetworkSpec {
         name: name.into(),
         image: read_image_size(database)?,
-        nodes: stored.iter().map(|l| Node::from(l.spec)).collect(),
+        nodes: stored.iter().map(|l| Node::from(l.spec.clone())).collect(),
         ..NetworkSpec::new(first.input)
     };
     check_inputs(file, &spec, &stored)?;
@@ -127,7 +127,7 @@ pub(super) fn stored_part(spec: &NetworkSpec) -> NetworkSpec {
     // What is no chain of ccv's layers is no table's specification either: it stays what it is.
     let Ok(chain) = spec.chain() else { return spec };
     let stored = |layer: &ChainLayer| {
-        let mut layer = layer.layer;
+        let mut layer = layer.layer.clone();
         match &mut layer {
             LayerSpec::Conv(conv) => conv.init = Init::default(),
             LayerSpec::FullConnect(full) => {

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::compile::{called, is_standard};
+use super::compile::{called, has_rule, is_standard};
+use super::custom::CustomNodes;
 use super::proto::NodeProto;
 use super::read::File;
-use super::{device, host};
 use crate::{Error, Result};
 
 /// The versions of the standard operators that are known: others are read all the same, with a warning.
@@ -15,9 +15,9 @@ pub(crate) const OPSETS: std::ops::RangeInclusive<i64> = 7..=28;
 const NAMED: usize = 3;
 
 /// Refuses a file with operators that are not there, all of them in one message.
-pub(crate) fn check(file: &File) -> Result<()> {
+pub(crate) fn check(file: &File, custom: &CustomNodes) -> Result<()> {
     let mut missing: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    file.graph.nodes.iter().for_each(|node| collect(node, &mut missing, 0));
+    file.graph.nodes.iter().for_each(|node| collect(node, custom, &mut missing, 0));
     if missing.is_empty() {
         if !OPSETS.contains(&file.opset) {
             log::warn!(
@@ -45,24 +45,30 @@ pub(crate) fn check(file: &File) -> Result<()> {
     })
 }
 
-fn collect(node: &NodeProto, missing: &mut BTreeMap<String, Vec<String>>, depth: usize) {
-    let op = &*node.op_type;
-    let has_rule = || device::rule(op).is_some() || host::rule(op).is_some();
-    let is_there = is_standard(node) && (matches!(op, "Constant" | "If") || has_rule());
-    if !is_there {
-        let operator = match is_standard(node) {
-            true => op.to_owned(),
-            false => format!("{}.{op}", node.domain),
-        };
+/// An operator with its domain, where that is not the standard's.
+pub(crate) fn operator(node: &NodeProto) -> String {
+    match is_standard(node) {
+        true => node.op_type.clone(),
+        false => format!("{}.{}", node.domain, node.op_type),
+    }
+}
+
+fn collect(
+    node: &NodeProto,
+    custom: &CustomNodes,
+    missing: &mut BTreeMap<String, Vec<String>>,
+    depth: usize,
+) {
+    if !has_rule(node) && custom.find(node).is_none() {
         // The operator is named already.
         let name = called(node);
         let name = name.split(" (").next().unwrap_or_default().to_owned();
-        missing.entry(operator).or_default().push(name);
+        missing.entry(operator(node)).or_default().push(name);
         return;
     }
     if depth < 100 {
         for graph in node.attribute.iter().filter_map(|attribute| attribute.g.as_deref()) {
-            graph.node.iter().for_each(|node| collect(node, missing, depth + 1));
+            graph.node.iter().for_each(|node| collect(node, custom, missing, depth + 1));
         }
     }
 }

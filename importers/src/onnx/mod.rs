@@ -4,12 +4,15 @@
 //! device. Weights may stand in the file, in its nodes, or in files beside it. Quantized networks in the
 //! form of QuantizeLinear and DequantizeLinear are computed in floats.
 //!
+//! Operators of other domains run where [`Model::open_with`] gets an op for them.
+//!
 //! [`export`](export()) writes a network as an ONNX file.
 
 mod array;
 mod attributes;
 mod check;
 mod compile;
+mod custom;
 mod device;
 mod elem;
 mod export;
@@ -23,6 +26,7 @@ mod port;
 mod proto;
 mod read;
 
+pub use custom::{CustomNodes, NodeAttributes};
 pub use export::{EXPORT_OPSETS, ExportOptions, GraphNames, export, export_graph};
 pub use model::{Model, RunOptions};
 pub use port::{Extent, Port};

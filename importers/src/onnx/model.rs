@@ -13,8 +13,9 @@ use super::array::Array;
 use super::check;
 use super::compile::cx::Weights;
 use super::compile::{
-    Compiler, Feed, Known, Limits, Output as Made, Stage, State, Values, of_tensor,
+    Compiler, Feed, Known, Limits, Output as Made, Stage, State, Values, is_standard, of_tensor,
 };
+use super::custom::CustomNodes;
 use super::elem::Elem;
 use super::port::{Port, check_extents, elem_of, port};
 use super::proto::ValueInfo;
@@ -98,6 +99,7 @@ impl RunOptions {
 pub struct Model {
     file: File,
     folder: Folder,
+    custom: CustomNodes,
     inputs: Vec<Port>,
     outputs: Vec<Port>,
     weights: Mutex<Vec<(Device, Arc<Weights>)>>,
@@ -130,7 +132,17 @@ impl Model {
     /// where it is no ONNX file; [`Error::Content`] and [`Error::Parse`] where it is damaged, or names
     /// files outside its own folder.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        Self::of_source(&Source::expect(path.as_ref(), Format::Onnx)?)
+        Self::open_with(path, &CustomNodes::new())
+    }
+
+    /// As [`open`](Model::open), with custom ops for operators that are no standard ones. Such a model runs;
+    /// it is no [network of layers](Model::to_network).
+    ///
+    /// # Errors
+    /// As [`open`](Model::open). What makes the ops is called when the model is compiled for a run, and what
+    /// it says comes then, as [`Error::Tensor`].
+    pub fn open_with(path: impl AsRef<Path>, custom: &CustomNodes) -> Result<Self> {
+        Self::of_source_with(&Source::expect(path.as_ref(), Format::Onnx)?, custom)
     }
 
     /// As [`open`](Model::open), of what comes out of a reader, such as standard input; `name` stands for it
@@ -143,8 +155,12 @@ impl Model {
     }
 
     pub(crate) fn of_source(source: &Source) -> Result<Self> {
+        Self::of_source_with(source, &CustomNodes::new())
+    }
+
+    fn of_source_with(source: &Source, custom: &CustomNodes) -> Result<Self> {
         let file = read::read(source)?;
-        check::check(&file)?;
+        check::check(&file, custom)?;
         let block = &file.graph;
         let is_input = |info: &&ValueInfo| !block.initializers.contains_key(&info.name);
         let inputs = block.inputs.iter().filter(is_input).map(port).collect();
@@ -153,6 +169,7 @@ impl Model {
         Ok(Model {
             file,
             folder,
+            custom: custom.clone(),
             inputs,
             outputs,
             weights: Mutex::default(),
@@ -233,11 +250,12 @@ impl Model {
         weights.map(|array| array.count() as u64).sum()
     }
 
-    /// How often each operator stands in the file, the branches of `If` included, by name.
+    /// How often each operator stands in the file, the branches of `If` included, by name; with its domain,
+    /// where that is not the standard's.
     pub fn operators(&self) -> std::collections::BTreeMap<String, usize> {
         let mut counts = std::collections::BTreeMap::new();
         for node in &self.file.graph.nodes {
-            *counts.entry(node.op_type.clone()).or_default() += 1;
+            *counts.entry(check::operator(node)).or_default() += 1;
         }
         counts
     }
@@ -307,7 +325,8 @@ impl Model {
         &RunOptions { algorithm, half, .. }: &RunOptions,
     ) -> Compiler<'a> {
         let passes = Passes { half, ..Passes::inference() };
-        Compiler { file: &self.file, folder: &self.folder, device, weights, algorithm, passes }
+        let (file, folder, custom) = (&self.file, &self.folder, &self.custom);
+        Compiler { file, folder, custom, device, weights, algorithm, passes }
     }
 
     /// The weights that are on a device already.
@@ -420,6 +439,7 @@ impl Model {
             |node| {
                 let to = node.attribute.iter().find(|a| a.name == "to").map(|a| a.i as i32);
                 match &*node.op_type {
+                    _ if !is_standard(node) => false,
                     "Cast" => to.and_then(Elem::of_code).is_some_and(Elem::is_float),
                     "DequantizeLinear" => node.input.first().is_some_and(|first| first == name),
                     _ => false,

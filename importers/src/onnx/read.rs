@@ -47,7 +47,10 @@ impl File {
     pub(crate) fn result(&self) -> String {
         let mut name = self.graph.outputs.first().map(|output| output.name.clone());
         for node in self.graph.nodes.iter().rev() {
-            if node.op_type == "Identity" && node.output.first() == name.as_ref() {
+            if node.op_type == "Identity"
+                && is_standard(node)
+                && node.output.first() == name.as_ref()
+            {
                 name = node.input.first().cloned();
             }
         }

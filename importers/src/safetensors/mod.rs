@@ -52,12 +52,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use striate_nn::Network;
+use striate_tensor::ops::CustomOps;
 use striate_tensor::{Device, SharedBytes};
 
 pub use file::TensorFile;
 pub(crate) use model::{FORMAT, METADATA, SPEC, VERSION, metadata, parameter_name, prefix, spec};
 pub use modules::{load, load_file, save, save_with};
-pub use training::{Training, read_training, state_name, write_training};
+pub use training::{Training, read_training, read_training_with, state_name, write_training};
 pub use write::{write_numbers_to, write_tensors};
 
 use crate::options::{ReadOptions, WriteOptions};
@@ -143,8 +144,9 @@ pub(crate) fn read_source(
 pub(crate) fn read_training_source(
     source: Arc<Source>,
     device: &Device,
+    options: &ReadOptions,
 ) -> Result<(Network, Option<Training>)> {
-    training::read_open(&TensorFile::of(source)?, device)
+    training::read_open(&TensorFile::of(source)?, device, options)
 }
 
 /// What whoever trained noted, texts by name.
@@ -154,6 +156,6 @@ pub(crate) fn read_training_texts(
     Ok(training::texts(&TensorFile::of(source)?))
 }
 
-pub(crate) fn inspect(source: Arc<Source>) -> Result<Inspection> {
-    model::inspect(&TensorFile::of(source)?)
+pub(crate) fn inspect(source: Arc<Source>, ops: &CustomOps) -> Result<Inspection> {
+    model::inspect(&TensorFile::of(source)?, ops)
 }

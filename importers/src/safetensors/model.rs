@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use striate_nn::{LayerShape, Metadata, Network, NetworkSpec, ParameterId, ParameterInfo, Role};
+use striate_tensor::ops::CustomOps;
 use striate_tensor::{DType, Device, Shape, Tensor};
 
 use super::file::TensorFile;
@@ -42,7 +43,8 @@ pub(super) fn read(file: &TensorFile, device: &Device, options: &ReadOptions) ->
 
 fn read_own(file: &TensorFile, device: &Device, options: &ReadOptions) -> Result<Network> {
     options.pixels.refuse(file.name())?;
-    let spec = spec(file.name(), |key| file.text(key))?;
+    let spec =
+        with_ops(file.name(), spec(file.name(), |key| file.text(key))?, &options.custom_ops)?;
     let shapes = spec.shapes().map_err(|e| Error::network(file.name(), e))?;
     check_names(file, &spec, &shapes)?;
     let (mut parameters, mut buffers) = (Vec::new(), Vec::new());
@@ -86,32 +88,15 @@ fn read_own(file: &TensorFile, device: &Device, options: &ReadOptions) -> Result
 }
 
 /// What the file holds, without its weights.
-pub(super) fn inspect(file: &TensorFile) -> Result<Inspection> {
+pub(super) fn inspect(file: &TensorFile, ops: &CustomOps) -> Result<Inspection> {
     if !is_own(file) {
         return torchvision::inspect(file);
     }
-    let spec = spec(file.name(), |key| file.text(key))?;
-    let shapes = spec.shapes().map_err(|e| Error::network(file.name(), e))?;
-    check_names(file, &spec, &shapes)?;
-    let mut layers = Vec::with_capacity(shapes.len());
-    for shape in &shapes {
-        for buffer in &shape.buffers {
-            for (name, wanted) in running_names(&prefix(&spec, buffer.layer), buffer)? {
-                check_shape(file, &name, &wanted)?;
-            }
-        }
-        let mut stored = None;
-        for parameter in &shape.parameters {
-            let name = parameter_name(&spec, parameter);
-            int8::levels(file, &name)?;
-            let dtype = match int8::is_stored(file, &name) {
-                true => int8::check(file, &name, &parameter.shape)?,
-                false => check_shape(file, &name, &parameter.shape)?,
-            };
-            stored = Some(StoredParameters::with(stored, dtype, parameter.shape.count()));
-        }
-        layers.push(stored);
-    }
+    let spec = with_ops(file.name(), spec(file.name(), |key| file.text(key))?, ops)?;
+    let layers = match spec.missing_op() {
+        Some(_) => stored_unchecked(file, &spec)?,
+        None => stored(file, &spec)?,
+    };
     let training = super::training::noted(file);
     Ok(Inspection {
         file: file.name().into(),
@@ -125,6 +110,63 @@ pub(super) fn inspect(file: &TensorFile) -> Result<Inspection> {
         layers,
         spec,
     })
+}
+
+/// What is stored for each layer, checked against the shapes that the network needs.
+fn stored(file: &TensorFile, spec: &NetworkSpec) -> Result<Vec<Option<StoredParameters>>> {
+    let shapes = spec.shapes().map_err(|e| Error::network(file.name(), e))?;
+    check_names(file, spec, &shapes)?;
+    let mut layers = Vec::with_capacity(shapes.len());
+    for shape in &shapes {
+        for buffer in &shape.buffers {
+            for (name, wanted) in running_names(&prefix(spec, buffer.layer), buffer)? {
+                check_shape(file, &name, &wanted)?;
+            }
+        }
+        let mut stored = None;
+        for parameter in &shape.parameters {
+            let name = parameter_name(spec, parameter);
+            int8::levels(file, &name)?;
+            let dtype = match int8::is_stored(file, &name) {
+                true => int8::check(file, &name, &parameter.shape)?,
+                false => check_shape(file, &name, &parameter.shape)?,
+            };
+            stored = Some(StoredParameters::with(stored, dtype, parameter.shape.count()));
+        }
+        layers.push(stored);
+    }
+    Ok(layers)
+}
+
+/// What is stored for each layer of a network whose shapes are not known, since custom ops are missing.
+fn stored_unchecked(
+    file: &TensorFile,
+    spec: &NetworkSpec,
+) -> Result<Vec<Option<StoredParameters>>> {
+    let mut layers = Vec::with_capacity(spec.nodes.len());
+    for (layer, node) in spec.nodes.iter().enumerate() {
+        let mut stored = None;
+        for role in [Role::Weight, Role::Bias] {
+            let name = format!("{}.{}", prefix(spec, layer), role.name());
+            if let (true, Some(dims), Some(dtype)) =
+                (node.layer.has_parameters(), file.shape(&name), file.dtype(&name))
+            {
+                let count = dims.iter().fold(1, |count: usize, &n| count.saturating_mul(n));
+                stored = Some(StoredParameters::with(stored, dtype, count));
+            }
+        }
+        layers.push(stored);
+    }
+    Ok(layers)
+}
+
+/// The network with the ops of its custom layers. Without a registry those that it lacks are told of where
+/// they are needed.
+fn with_ops(file: &str, spec: NetworkSpec, ops: &CustomOps) -> Result<NetworkSpec> {
+    match ops.is_empty() {
+        true => Ok(spec),
+        false => spec.with_custom_ops(ops).map_err(|e| Error::network(file, e)),
+    }
 }
 
 /// Writes a network, its specification and metadata.
@@ -154,7 +196,9 @@ pub(super) fn write_with(
     };
     let metadata = network.metadata();
     texts.insert(FORMAT.to_string(), VERSION.to_string());
-    texts.insert(SPEC.to_string(), json(SPEC, serde_json::to_string(network.spec()))?);
+    let spec = json(SPEC, serde_json::to_string(network.spec()))?;
+    check_spec_text(&file, SPEC, &spec)?;
+    texts.insert(SPEC.to_string(), spec);
     if *metadata != Metadata::default() {
         texts.insert(METADATA.to_string(), json(METADATA, serde_json::to_string(metadata))?);
     }

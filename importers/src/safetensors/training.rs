@@ -77,12 +77,29 @@ pub fn read_training(
     path: impl AsRef<Path>,
     device: &Device,
 ) -> Result<(Network, Option<Training>)> {
-    read_open(&TensorFile::open(path)?, device)
+    read_training_with(path, device, &ReadOptions::default())
 }
 
-/// As [`read_training`], of an open file.
-pub(super) fn read_open(file: &TensorFile, device: &Device) -> Result<(Network, Option<Training>)> {
-    let network = model::read(file, device, &ReadOptions::default())?;
+/// As [`read_training`], with options for the network: its [custom ops](ReadOptions::custom_ops), for
+/// example.
+///
+/// # Errors
+/// As [`read_training`].
+pub fn read_training_with(
+    path: impl AsRef<Path>,
+    device: &Device,
+    options: &ReadOptions,
+) -> Result<(Network, Option<Training>)> {
+    read_open(&TensorFile::open(path)?, device, options)
+}
+
+/// As [`read_training_with`], of an open file.
+pub(super) fn read_open(
+    file: &TensorFile,
+    device: &Device,
+    options: &ReadOptions,
+) -> Result<(Network, Option<Training>)> {
+    let network = model::read(file, device, options)?;
     let mut texts = texts(file);
     if texts.is_empty() {
         return Ok((network, None));

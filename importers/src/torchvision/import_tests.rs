@@ -69,7 +69,7 @@ fn plain(
         .zip(prefixes)
         .map(|(layer, prefix)| {
             let part = |part| prefix.as_ref().map_or(vec![], |p| find(format!("{p}.{part}")));
-            (layer.layer, part("weight"), part("bias"))
+            (&layer.layer, part("weight"), part("bias"))
         })
         .collect();
     move |mut x| {

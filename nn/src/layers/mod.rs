@@ -10,6 +10,7 @@ pub(crate) mod batch_norm;
 pub(crate) mod channels;
 pub(crate) mod conv2d;
 pub(crate) mod conv_transpose2d;
+pub(crate) mod custom;
 pub(crate) mod dropout;
 mod field;
 pub(crate) mod flatten;

@@ -140,8 +140,8 @@ impl Folding {
         let mut after = vec![None; spec.nodes.len()];
         let mut stands_for: Vec<usize> = (0..spec.nodes.len()).collect();
         for (place, (node, inputs)) in spec.nodes.iter().zip(&sources).enumerate() {
-            let of = match node.layer {
-                LayerSpec::BatchNorm(of) => Folded::Norm(of),
+            let of = match &node.layer {
+                LayerSpec::BatchNorm(of) => Folded::Norm(*of),
                 LayerSpec::Scale(_) => Folded::Scale,
                 _ => continue,
             };

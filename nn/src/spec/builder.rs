@@ -510,7 +510,7 @@ impl Branches {
         self.join(LayerSpec::Multiply(PlainSpec {}))
     }
 
-    fn join(self, layer: LayerSpec) -> NetworkSpec {
+    pub(super) fn join(self, layer: LayerSpec) -> NetworkSpec {
         let Branches { mut spec, ends, .. } = self;
         spec.head = None;
         spec.nodes.push(Node { name: String::new(), layer, inputs: Inputs::Of(ends) });

@@ -4,7 +4,7 @@ use super::{Inputs, LayerKind, LayerSpec, NetworkSpec};
 use crate::{Error, Result};
 
 /// A layer of a chain: one of ccv's five kinds, with the activation and the dropout that follow it.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ChainLayer {
     /// The node that has its parameters.
     pub node: usize,
@@ -37,7 +37,7 @@ impl NetworkSpec {
                 return refuse(place, "a layer that sees the one before it", got);
             }
             let last = chain.last_mut().map(|last| &mut last.layer);
-            match (node.layer, last) {
+            match (&node.layer, last) {
                 (
                     LayerSpec::Conv(_)
                     | LayerSpec::MaxPool(_)
@@ -45,7 +45,7 @@ impl NetworkSpec {
                     | LayerSpec::Lrn(_)
                     | LayerSpec::FullConnect(_),
                     _,
-                ) => chain.push(ChainLayer { node: place, layer: node.layer }),
+                ) => chain.push(ChainLayer { node: place, layer: node.layer.clone() }),
                 (LayerSpec::Activation(function), Some(LayerSpec::Conv(conv)))
                     if function.is_relu() =>
                 {

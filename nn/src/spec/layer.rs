@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Activation, AdaptivePoolSpec, BatchNormSpec, BlockSpec, ChannelShuffleSpec, ChannelsSpec,
-    ConvSpec, ConvTransposeSpec, DropoutSpec, FullConnectSpec, GroupNormSpec, InstanceNormSpec,
-    LayerNormSpec, LrnSpec, PadSpec, PoolSpec, PreluSpec, ResizeSpec, ScaleSpec,
+    ConvSpec, ConvTransposeSpec, CustomSpec, DropoutSpec, FullConnectSpec, GroupNormSpec,
+    InstanceNormSpec, LayerNormSpec, LrnSpec, PadSpec, PoolSpec, PreluSpec, ResizeSpec, ScaleSpec,
     StochasticDepthSpec,
 };
 use crate::lower::Layer;
@@ -13,7 +13,7 @@ use crate::lower::Layer;
 macro_rules! layers {
     ($($(#[$doc:meta])* $variant:ident($spec:ty) $name:literal,)*) => {
         /// A layer as data.
-        #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
         #[serde(tag = "kind")]
         #[non_exhaustive]
         pub enum LayerSpec {
@@ -110,6 +110,8 @@ layers! {
     Channels(ChannelsSpec) "channels",
     /// The channels of its inputs, one after another.
     Concatenate(PlainSpec) "concatenate",
+    /// A user's own op.
+    Custom(CustomSpec) "custom",
 }
 
 /// The specification of a layer that has nothing to specify: its kind says all.
@@ -120,7 +122,7 @@ pub struct PlainSpec {}
 impl LayerSpec {
     /// Without what inference does not depend on: dropout and initial values.
     pub(crate) fn as_computed(&self) -> LayerSpec {
-        let mut layer = *self;
+        let mut layer = self.clone();
         match &mut layer {
             LayerSpec::Conv(conv) => conv.init = Init::default(),
             LayerSpec::ConvTranspose(conv) => conv.init = Init::default(),
@@ -137,6 +139,11 @@ impl LayerSpec {
     /// Whether it does nothing in inference.
     pub(crate) fn is_for_training(&self) -> bool {
         matches!(self, LayerSpec::Dropout(_) | LayerSpec::StochasticDepth(_))
+    }
+
+    /// Its numbers in short, as in the table of a network: `11x11/4 pad 1`.
+    pub fn detail(&self) -> String {
+        self.rule().detail()
     }
 
     /// Whether it has parameters.

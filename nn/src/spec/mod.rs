@@ -8,6 +8,7 @@ mod axes;
 pub(crate) use axes::{pair, sides};
 mod builder;
 mod chain;
+mod custom;
 mod layer;
 mod network;
 mod node;
@@ -30,6 +31,7 @@ pub use crate::layers::channels::ChannelsSpec;
 pub use crate::layers::conv_transpose2d::{ConvTransposeSpec, conv_transpose2d};
 #[allow(deprecated, reason = "the old name is exported as long as it is there")]
 pub use crate::layers::conv2d::{ConvSpec, conv, conv2d};
+pub use crate::layers::custom::CustomSpec;
 pub use crate::layers::dropout::DropoutSpec;
 pub use crate::layers::full_connect::{FullConnectSpec, full_connect};
 pub use crate::layers::group_norm::{GroupNormSpec, InstanceNormSpec, group_norm, instance_norm};

@@ -153,7 +153,7 @@ impl NetworkSpec {
     /// without dropout, and with each ReLU in the layer before it where it can stand there.
     fn computed(&self) -> Vec<(LayerSpec, Vec<Option<usize>>)> {
         let Ok(sources) = self.sources() else {
-            return self.nodes.iter().map(|node| (node.layer, Vec::new())).collect();
+            return self.nodes.iter().map(|node| (node.layer.clone(), Vec::new())).collect();
         };
         let readers = self.readers(&sources);
         let is_row = |readers: &[usize]| {

@@ -227,10 +227,15 @@ pub(crate) fn check_storable(
     })
 }
 
-/// What a working file holds: the network alone where nobody has trained in it.
-pub(crate) fn read(path: &Path, device: &Device) -> Result<(Network, Option<Saved>)> {
+/// What a working file holds: the network alone where nobody has trained in it. Its custom ops are those of
+/// the network that is asked for.
+pub(crate) fn read(
+    path: &Path,
+    spec: &NetworkSpec,
+    device: &Device,
+) -> Result<(Network, Option<Saved>)> {
     match form(path) {
-        Form::Safetensors => safetensors::read(path, device),
+        Form::Safetensors => safetensors::read(path, spec, device),
         Form::Ccv => ccv::read(path, device),
     }
 }

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use striate_importers::ReadOptions;
 use striate_importers::ccv::ColourStatistics;
 use striate_importers::safetensors::{self, Training};
-use striate_nn::{Network, OptimizerState, ParameterId};
+use striate_nn::{Network, NetworkSpec, OptimizerState, ParameterId};
 use striate_tensor::Device;
 
 use super::{NOTES, Position, Saved, Snapshot, notes, notes_error, texts};
@@ -40,8 +41,13 @@ struct Colour {
     values: [f64; 3],
 }
 
-pub(super) fn read(path: &Path, device: &Device) -> Result<(Network, Option<Saved>)> {
-    let (network, training) = safetensors::read_training(path, device)?;
+pub(super) fn read(
+    path: &Path,
+    spec: &NetworkSpec,
+    device: &Device,
+) -> Result<(Network, Option<Saved>)> {
+    let options = ReadOptions::default().custom_ops(spec.custom_ops());
+    let (network, training) = safetensors::read_training_with(path, device, &options)?;
     let Some(Training { state, texts }) = training else { return Ok((network, None)) };
     let position = texts
         .get(STATE)

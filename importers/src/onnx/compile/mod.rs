@@ -19,6 +19,7 @@ use striate_tensor::{DType, Device, Shape, TensorType};
 
 use super::array::Array;
 use super::attributes::Attributes;
+use super::custom::{self, CustomNodes};
 use super::elem::Elem;
 use super::host::Host;
 use super::proto::NodeProto;
@@ -41,6 +42,7 @@ const MAX_DEPTH: usize = 100;
 pub(crate) struct Compiler<'a> {
     pub(crate) file: &'a File,
     pub(crate) folder: &'a Folder,
+    pub(crate) custom: &'a CustomNodes,
     pub(crate) device: &'a Device,
     pub(crate) weights: &'a Arc<Weights>,
     pub(crate) algorithm: Algorithm,
@@ -190,6 +192,11 @@ impl Compiler<'_> {
     ) -> item::Step<Vec<Item>> {
         let attributes = Attributes { node, opset: self.file.opset };
         let op = &*node.op_type;
+        let (device, weights, algorithm) = (self.device, self.weights, self.algorithm);
+        if let Some(constructor) = self.custom.find(node) {
+            let mut cx = Cx { graph, device, weights, attributes, inputs, algorithm };
+            return custom::compile(&mut cx, constructor);
+        }
         if !is_standard(node) {
             return item::unsupported(format!("an operator of `{}`", node.domain));
         }
@@ -224,7 +231,6 @@ impl Compiler<'_> {
                 None => item::unsupported(format!("{op} of opset {}", self.file.opset)),
             };
         };
-        let (device, weights, algorithm) = (self.device, self.weights, self.algorithm);
         let mut cx = Cx { graph, device, weights, attributes, inputs, algorithm };
         match rule(&mut cx) {
             Err(Stop::Host) if known && rules.1.is_some() => self.on_host(attributes, inputs),
@@ -407,6 +413,13 @@ pub(crate) fn constant(attributes: Attributes<'_>) -> item::Step<Array> {
         Some(list) => Ok(Array::list(list.to_vec())),
         None => item::unsupported("a constant of texts, or a sparse one,"),
     }
+}
+
+/// Whether an operator is one of the standard's that is known here.
+pub(crate) fn has_rule(node: &NodeProto) -> bool {
+    let op = &*node.op_type;
+    let known = || device::rule(op).is_some() || host::rule(op).is_some();
+    is_standard(node) && (matches!(op, "Constant" | "If") || known())
 }
 
 /// Whether an operator is one of the standard's.
