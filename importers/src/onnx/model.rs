@@ -96,7 +96,7 @@ impl RunOptions {
 /// ```
 #[derive(Debug)]
 pub struct Model {
-    file: File,
+    pub(super) file: File,
     folder: Folder,
     inputs: Vec<Port>,
     outputs: Vec<Port>,
