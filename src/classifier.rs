@@ -242,9 +242,9 @@ impl Classifier {
     /// # Errors
     /// [`Error::Image`] where the picture cannot be cut as the protocol says;
     /// [`Error::NotAClassifier`] where the protocol needs a convolution and there is none, or scans pictures
-    /// for an ONNX model that is run as its file has it;
-    /// [`Error::Network`] or [`Error::Model`] where the device fails; [`Error::NoConfidences`] where the network's numbers
-    /// overflow, so that there are no probabilities to rank.
+    /// for an ONNX model that is run as its file has it; [`Error::Network`] or [`Error::Model`] where the
+    /// device fails; [`Error::NoConfidences`] where the network's numbers overflow, so that there are no
+    /// probabilities to rank.
     pub fn classify(&self, image: &Image) -> Result<Ranks> {
         let mut ranks = self.classify_batch(&[image])?;
         ranks.pop().ok_or_else(|| Error::NotAClassifier {
@@ -271,8 +271,8 @@ impl Classifier {
         mean.chunks(self.classes).map(|confidences| self.rank(confidences.to_vec())).collect()
     }
 
-    /// The logits of every view of a picture, `[views, classes]`, in the protocol's order; what an ONNX model
-    /// gives, where that is run as its file has it.
+    /// The logits of every view of a picture, `[views, classes]`, in the protocol's order; probabilities, where
+    /// an ONNX model is run as its file has it and ends in a softmax.
     ///
     /// # Errors
     /// As [`classify`](Classifier::classify).

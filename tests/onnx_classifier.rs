@@ -283,3 +283,48 @@ fn what_is_no_classifier_is_refused_by_name() {
         assert!(error.to_string().contains(part), "{error}");
     }
 }
+
+/// A convolution over the whole image is a layer, and its output an image of one pixel.
+#[test]
+fn classes_may_be_the_channels_of_one_pixel() {
+    let device = device();
+    let spec = NetworkSpec::new([5, 5, 3]).conv(conv2d(4, 5));
+    // A protocol that needs layers is not taken.
+    let metadata = Metadata { protocol: Some("ccv-cpu".into()), ..Metadata::default() };
+    let network = spec.build(&device, Seed(2)).unwrap().with_metadata(metadata);
+    assert!(matches!(Classifier::new(network.clone()), Err(striate::Error::NotAClassifier { .. })));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pixel.onnx");
+    export(&path, &network, &ExportOptions::new()).unwrap();
+    let file = ModelFile::open(&path).unwrap();
+    let model = file.read_any(&device, &ReadOptions::default()).unwrap();
+    assert!(matches!(model, AnyModel::Onnx(_)));
+    let classifier = Classifier::of_model(model).unwrap();
+    assert_eq!(classifier.current_protocol(), Protocol::Tested);
+    let got = confidences(&classifier, &pictures());
+    assert_eq!(got.len(), 12);
+    let sum: f32 = got.iter().sum();
+    assert!((sum - 3.0).abs() < 1e-5, "{sum}");
+}
+
+/// Without a graphics processor this says so and passes; with `STRIATE_REQUIRE_GPU=1` it fails.
+#[test]
+fn a_gpu_gives_what_the_cpu_gives() {
+    let gpu = match Device::by_name("gpu", &DeviceOptions::default()) {
+        Ok(gpu) => gpu,
+        Err(error) => {
+            let required = std::env::var_os("STRIATE_REQUIRE_GPU").is_some_and(|v| v == "1");
+            assert!(!required || cfg!(not(feature = "gpu")), "{error}");
+            println!("skipped: {error}");
+            return;
+        }
+    };
+    for name in ["attention.onnx", "attention_one.onnx"] {
+        let [ours, theirs] = [&gpu, &device()].map(|device| {
+            let options = ReadOptions::default();
+            let model = ModelFile::open(fixture(name)).unwrap().read_any(device, &options);
+            confidences(&Classifier::of_model(model.unwrap()).unwrap(), &pictures())
+        });
+        assert_close(&ours, &theirs, name);
+    }
+}
