@@ -1,6 +1,7 @@
 //! From a picture to ranked classes.
 
 mod calibrate;
+mod engine;
 mod occlusion;
 mod size;
 
@@ -8,19 +9,18 @@ use std::fmt;
 use std::sync::Arc;
 
 use striate_data::augment::{Recipe, TestView, ViewFormer};
-use striate_data::{FloatImage, Geometry, Image, Prepared, Protocol, five_windows};
+use striate_data::{FloatImage, Geometry, Image, Prepared, Protocol};
+use striate_importers::AnyModel;
+use striate_importers::onnx::ImageModel;
 use striate_models::imagenet;
-use striate_nn::{Metadata, Network, Scan};
-use striate_tensor::{DType, Device, Tensor};
+use striate_nn::{Metadata, Network};
+use striate_tensor::{Device, Tensor};
 
 use crate::{Error, Result};
+use engine::{Engine, Layers, VIEWS_AT_ONCE};
 use size::with_size;
 
 pub use occlusion::{Occlusion, OcclusionMap};
-
-/// Views that go through the layers before the first full-connect one together. More would only
-/// hold more memory: convolutions are already wide enough.
-const VIEWS_AT_ONCE: usize = 10;
 
 /// How far a probability may be above 1: sums are rounded.
 const ROUNDING: f32 = 1e-3;
@@ -29,6 +29,9 @@ const ROUNDING: f32 = 1e-3;
 ///
 /// A picture is cut into views as the [`Protocol`] says, the network gives each a softmax, and the
 /// probabilities are averaged, as in ccv.
+///
+/// An ONNX model with operators that are no layers classifies as well: it is run as its file has it, see
+/// [`of_model`](Classifier::of_model).
 ///
 /// ```
 /// use striate::prelude::*;
@@ -40,16 +43,13 @@ const ROUNDING: f32 = 1e-3;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Classifier {
-    network: Network,
+    engine: Engine,
     protocol: Protocol,
     labels: Option<Arc<[String]>>,
     geometry: Geometry,
     mean: Option<FloatImage>,
     /// Forms the view that training tested, where the network records it.
     tested: Option<ViewFormer>,
-    /// None for a network without a convolution, which only takes views of its input's size.
-    scan: Option<Scan>,
-    head: usize,
     classes: usize,
 }
 
@@ -86,7 +86,68 @@ impl Classifier {
         }
         let head = spec.first_full_connect().unwrap_or(spec.nodes.len());
         let mean = network.mean().map(picture).transpose()?;
-        let metadata = network.metadata();
+        let scan_scale = scan.map_or(1, |scan| scan.scale);
+        let geometry = Geometry { image: spec.image, net: [rows, cols], channels, scan_scale };
+        let metadata = network.metadata().clone();
+        let engine = Engine::Layers(Layers { network, scan, head });
+        Ok(Self::of_parts(engine, &metadata, geometry, mean, classes))
+    }
+
+    /// A classifier of what [`ModelFile::read_any`](crate::importers::ModelFile::read_any) reads: of a
+    /// network as [`new`](Self::new), or of an ONNX model that is run as its file has it.
+    ///
+    /// Such a model takes views of its own size, so that it classifies by any protocol that does not scan
+    /// pictures; where it recommends one that does, [`Protocol::Tested`] takes its place. The outputs of a
+    /// model that ends in a softmax are probabilities already, and are averaged as they are.
+    ///
+    /// ```no_run
+    /// use striate::importers::ModelFile;
+    /// use striate::prelude::*;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let device = Device::auto()?;
+    /// let model = ModelFile::open("vit.onnx")?.read_any(&device, &ReadOptions::default())?;
+    /// let ranks = Classifier::of_model(model)?.classify(&image::open("dex.png")?)?;
+    /// # let _ = ranks;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn of_model(model: impl Into<AnyModel>) -> Result<Self> {
+        match model.into() {
+            AnyModel::Network(network) => Self::new(network),
+            AnyModel::Onnx(model) => Self::of_onnx(model),
+        }
+    }
+
+    fn of_onnx(model: ImageModel) -> Result<Self> {
+        let mean = model.mean().map(picture).transpose()?;
+        let [rows, cols, channels] = model.input();
+        let net = [rows, cols];
+        let geometry = Geometry { image: model.image(), net, channels, scan_scale: 1 };
+        let (metadata, classes) = (model.metadata().clone(), model.classes());
+        let classifier = Self::of_parts(Engine::Onnx(model), &metadata, geometry, mean, classes);
+        let protocol = match classifier.protocol {
+            scans @ (Protocol::CcvCpu | Protocol::CcvGpu) => {
+                log::warn!(
+                    "the model recommends the protocol {scans}, which takes layers: not used"
+                );
+                Protocol::Tested
+            }
+            other => other,
+        };
+        Ok(classifier.protocol(protocol))
+    }
+
+    fn of_parts(
+        engine: Engine,
+        metadata: &Metadata,
+        geometry: Geometry,
+        mean: Option<FloatImage>,
+        classes: usize,
+    ) -> Self {
         let labels: Option<Arc<[String]>> = match &metadata.labels {
             Some(labels) if labels.len() == classes => Some(labels.clone().into()),
             Some(labels) => {
@@ -98,11 +159,9 @@ impl Classifier {
             }
             None => None,
         };
-        let scan_scale = scan.map_or(1, |scan| scan.scale);
-        let geometry = Geometry { image: spec.image, net: [rows, cols], channels, scan_scale };
         let tested = recorded_view(metadata, &geometry, mean.as_ref());
         let protocol = recommended(metadata);
-        Ok(Classifier { protocol, labels, geometry, mean, tested, scan, head, classes, network })
+        Classifier { engine, protocol, labels, geometry, mean, tested, classes }
     }
 
     /// A classifier of this network for pictures of `[rows, cols]` pixels, its whole image larger or smaller
@@ -152,9 +211,17 @@ impl Classifier {
         Ok(Classifier { labels: Some(labels.into()), ..self })
     }
 
-    /// The network.
-    pub fn network(&self) -> &Network {
-        &self.network
+    /// The network; none where an ONNX model is run as its file has it.
+    pub fn network(&self) -> Option<&Network> {
+        match &self.engine {
+            Engine::Layers(layers) => Some(&layers.network),
+            Engine::Onnx(_) => None,
+        }
+    }
+
+    /// The number of classes.
+    pub fn classes(&self) -> usize {
+        self.classes
     }
 
     /// The protocol in use.
@@ -174,9 +241,10 @@ impl Classifier {
     ///
     /// # Errors
     /// [`Error::Image`] where the picture cannot be cut as the protocol says;
-    /// [`Error::NotAClassifier`] where the protocol needs a convolution and there is none;
-    /// [`Error::Network`] where the device fails; [`Error::NoConfidences`] where the network's numbers
-    /// overflow, so that there are no probabilities to rank.
+    /// [`Error::NotAClassifier`] where the protocol needs a convolution and there is none, or scans pictures
+    /// for an ONNX model that is run as its file has it; [`Error::Network`] or [`Error::Model`] where the
+    /// device fails; [`Error::NoConfidences`] where the network's numbers overflow, so that there are no
+    /// probabilities to rank.
     pub fn classify(&self, image: &Image) -> Result<Ranks> {
         let mut ranks = self.classify_batch(&[image])?;
         ranks.pop().ok_or_else(|| Error::NotAClassifier {
@@ -194,80 +262,40 @@ impl Classifier {
         if images.is_empty() {
             return Ok(Vec::new());
         }
-        let mut features = Vec::with_capacity(images.len());
-        for image in images {
-            features.extend(self.features(image)?);
-        }
-        let features = Tensor::concatenate(&features.iter().collect::<Vec<_>>(), 0)?;
-        let layers = self.head..self.network.spec().nodes.len();
-        let logits = self.network.forward_layers(layers, &features)?;
-        let probabilities = logits.softmax(1)?;
+        let pictures = images.iter().map(|image| self.prepared(image));
+        let logits = self.engine.logits(pictures, self.protocol)?;
+        let probabilities = self.engine.probabilities(logits)?;
         let views = self.protocol.views();
         let mean = probabilities.reshape([images.len(), views, self.classes])?.mean([1])?;
         let mean = mean.to_vec::<f32>()?;
         mean.chunks(self.classes).map(|confidences| self.rank(confidences.to_vec())).collect()
     }
 
-    /// The logits of every view of a picture, `[views, classes]`, in the protocol's order.
+    /// The logits of every view of a picture, `[views, classes]`, in the protocol's order; probabilities, where
+    /// an ONNX model is run as its file has it and ends in a softmax.
     ///
     /// # Errors
     /// As [`classify`](Classifier::classify).
     pub fn view_logits(&self, image: &Image) -> Result<Tensor> {
-        let features = self.features(image)?;
-        let features = Tensor::concatenate(&features.iter().collect::<Vec<_>>(), 0)?;
-        let layers = self.head..self.network.spec().nodes.len();
-        Ok(self.network.forward_layers(layers, &features)?)
+        self.engine.logits(std::iter::once(self.prepared(image)), self.protocol)
     }
 
     /// The input of the first full-connect layer for every view of a picture, `[views, nodes]` in
     /// parts.
     ///
     /// # Errors
-    /// As [`classify`](Classifier::classify).
+    /// As [`classify`](Classifier::classify); [`Error::NotAClassifier`] for an ONNX model that is run as its
+    /// file has it, which has no layers.
     pub fn features(&self, image: &Image) -> Result<Vec<Tensor>> {
-        let prepared = match (&self.tested, self.protocol) {
+        self.engine.layers()?.features(self.prepared(image)?, self.protocol)
+    }
+
+    /// A picture, cut as the protocol says.
+    fn prepared(&self, image: &Image) -> Result<Prepared> {
+        Ok(match (&self.tested, self.protocol) {
             (Some(tested), Protocol::Tested) => Prepared::Crops(vec![tested.form(image)?]),
             _ => self.protocol.prepare(image, &self.geometry, self.mean.as_ref())?,
-        };
-        let device = self.network.device();
-        let mut features = Vec::new();
-        match prepared {
-            Prepared::Crops(crops) => {
-                for crops in crops.chunks(VIEWS_AT_ONCE) {
-                    let x = batch(crops, device)?;
-                    let y = self.network.forward_layers(0..self.head, &x)?;
-                    features.push(y.flatten()?);
-                }
-            }
-            Prepared::Scans(slices) => {
-                let Some(scan) = self.scan else {
-                    return Err(Error::NotAClassifier {
-                        expected: format!("a convolution, for the protocol {}", self.protocol),
-                        got: format!("{} layers without one", self.network.spec().nodes.len()),
-                    });
-                };
-                let after = scan.layer + 1;
-                for slice in slices {
-                    let x = batch(std::slice::from_ref(&slice), device)?;
-                    let scanned = self.network.forward_layers(0..after, &x)?;
-                    let [_, rows, cols, _] =
-                        scanned.shape().nhwc("scan", "the last convolution")?;
-                    let window = scan.window;
-                    let windows = five_windows([rows, cols], window)?
-                        .into_iter()
-                        .map(|[row, col]| {
-                            let rows = scanned.narrow(1, row..row + window[0])?;
-                            rows.narrow(2, col..col + window[1])
-                        })
-                        .collect::<striate_tensor::Result<Vec<_>>>()?;
-                    drop(scanned);
-                    let windows = Tensor::concatenate(&windows.iter().collect::<Vec<_>>(), 0)?;
-                    let y = self.network.forward_layers(after..self.head, &windows)?;
-                    features.push(y.flatten()?);
-                }
-            }
-        }
-        Ok(features)
+        })
     }
 
     fn rank(&self, confidences: Vec<f32>) -> Result<Ranks> {
@@ -284,12 +312,11 @@ impl Classifier {
         let Some(class) = confidences.iter().position(|&value| !is_one(value)) else {
             return Ok(());
         };
-        let mut weights = self.network.parameters().iter();
         Err(Error::NoConfidences {
-            network: self.network.spec().name.clone(),
+            network: self.engine.name().to_owned(),
             class,
             value: confidences[class],
-            half: weights.any(|weight| weight.dtype() == DType::F16),
+            half: self.engine.is_half(),
         })
     }
 }
@@ -405,6 +432,7 @@ impl fmt::Display for Ranked {
 #[cfg(test)]
 mod tests {
     use striate_nn::{LayerParameters, NetworkSpec, conv2d};
+    use striate_tensor::DType;
 
     use super::*;
     use crate::DeviceByName;

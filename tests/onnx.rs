@@ -54,7 +54,7 @@ fn check(device: &Device) {
         }
         checked += 1;
     }
-    assert!(checked >= 11, "{checked} fixtures");
+    assert!(checked >= 13, "{checked} fixtures");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::str::FromStr;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Args, ValueEnum};
 use striate::image::Protocol;
+use striate::importers::AnyModel;
 use striate::nn::Network;
 use striate::tensor::DType;
 
@@ -142,6 +143,14 @@ impl ComputeArgs {
     /// A network that computes so.
     pub(crate) fn applied(&self, network: Network) -> Result<Network> {
         Ok(network.with_precision(self.precision.into())?)
+    }
+
+    /// A model that classifies, and computes so.
+    pub(crate) fn applied_to_any(&self, model: AnyModel) -> Result<AnyModel> {
+        Ok(match model {
+            AnyModel::Network(network) => self.applied(network)?.into(),
+            AnyModel::Onnx(model) => model.with_precision(self.precision.into())?.into(),
+        })
     }
 
     /// Whether activations are kept in f16.

@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path};
 
-use striate::importers::{self, ModelFile, ReadOptions};
+use striate::importers::{self, AnyModel, ModelFile, ReadOptions};
 use striate::models;
 use striate::nn::{Network, NetworkSpec, Seed};
 use striate::tensor::{DType, Device};
@@ -18,6 +18,17 @@ pub(crate) fn load(file: &ModelFile, dtype: Option<DType>, device: &Device) -> R
     let network = file.read(device, &ReadOptions::default().dtype(dtype))?;
     log::info!("read {}", file.name());
     Ok(network)
+}
+
+/// Reads a model for what classifies: an ONNX model with operators that are no layers as it is.
+pub(crate) fn load_any(
+    file: &ModelFile,
+    dtype: Option<DType>,
+    device: &Device,
+) -> Result<AnyModel> {
+    let model = file.read_any(device, &ReadOptions::default().dtype(dtype))?;
+    log::info!("read {}", file.name());
+    Ok(model)
 }
 
 /// What is said of a name that means no network: those like it, and the command that lists all.

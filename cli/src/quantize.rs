@@ -186,7 +186,7 @@ pub(crate) fn run(args: &QuantizeArgs, global: &Global, output: &mut Output) -> 
         top1_misses_before: None,
         top1_misses: None,
     };
-    let classes = before.network().spec().classes();
+    let classes = before.classes();
     if let Some(set) = &judged.set {
         set.check_classes(classes)?;
     }

@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 use striate::image::render::{TileOptions, TileSection, draw_heat, draw_tiles};
 use striate::image::{Image, Limits, output as files};
+use striate::importers::AnyModel;
 use striate::nn::Network;
 use striate::visualize::{self, Contrast};
 use striate::{Classifier, Occlusion, OcclusionMap};
@@ -150,19 +151,18 @@ pub(crate) fn run(args: &VisualizeArgs, global: &Global, output: &mut Output) ->
     let photo = args.image.as_ref().map(|path| inputs::picture(path, &limits)).transpose()?;
     let model = inputs::model_or_usual(args.model.as_deref(), &args.read)?;
     let device = global.device()?;
-    let network = model::load(&model, None, &device)?;
-
     let (picture, shown) = match &photo {
-        None => filters(args, &network)?,
+        None => filters(args, &model::load(&model, None, &device)?)?,
         Some(photo) if args.occlusion => {
-            occlusion(args, network, photo, output.quiet()).map_err(|error| match &args.model {
+            let model = model::load_any(&model, None, &device)?;
+            occlusion(args, model, photo, output.quiet()).map_err(|error| match &args.model {
                 Some(model) if error.is_of_the_model() => {
                     Error::because(inputs::shown(model).to_string(), error)
                 }
                 _ => error,
             })?
         }
-        Some(photo) => activations(args, &network, photo)?,
+        Some(photo) => activations(args, &model::load(&model, None, &device)?, photo)?,
     };
     to.write(&files::png(&picture)?)?;
     if to.is_stdout() {
@@ -248,14 +248,14 @@ fn activations(args: &VisualizeArgs, network: &Network, photo: &Image) -> Result
 
 fn occlusion(
     args: &VisualizeArgs,
-    network: Network,
+    model: AnyModel,
     photo: &Image,
     quiet: bool,
 ) -> Result<(Image, Shown)> {
     let options = Occlusion { class: args.class, size: args.size, stride: args.stride };
     let mut progress: Option<Progress> = None;
     let mut before = 0;
-    let map = Classifier::new(network)?.occlusion(photo, &options, |done, all| {
+    let map = Classifier::of_model(model)?.occlusion(photo, &options, |done, all| {
         progress.get_or_insert_with(|| Progress::new(all, quiet)).advance(done - before);
         before = done;
     });

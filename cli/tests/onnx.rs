@@ -142,3 +142,64 @@ fn other_commands_take_models_whose_operators_are_layers() {
         .striate(&["classify", "-m", "places.onnx", "a.png"])
         .failed(&["places.onnx", "`run` runs it"]);
 }
+
+#[test]
+fn models_with_other_operators_classify_and_do_nothing_else() {
+    let scene = scene();
+    let run = |args: &[&str]| scene.striate(&[args, &["--device", "cpu"]].concat());
+    let classes = |args: &[&str]| {
+        let model = ["classify", "--format", "json", "a.png", "b.png", "-m"];
+        json(&run(&[&model[..], args].concat()).done())
+    };
+    // Any number of pictures at once, and one after the other; the names that are in the file.
+    let open = classes(&["attention.onnx"]);
+    assert_eq!(open.len(), 2);
+    assert_ne!(open[0]["classes"], open[1]["classes"]);
+    let one = classes(&["attention_one.onnx", "--top", "6"]);
+    let all = one[1]["classes"].as_array().unwrap();
+    assert!(all[0]["label"].as_str().unwrap().starts_with("kind "), "{all:?}");
+    let sum: f64 = all.iter().map(|class| class["confidence"].as_f64().unwrap()).sum();
+    assert!((sum - 1.0).abs() < 1e-5, "{sum}");
+    scene.write("photos.txt", "a.png\nb.png\na.png\n");
+    let list = ["classify", "-m", "attention.onnx", "--list", "photos.txt", "--format", "json"];
+    let listed = json(&run(&list).done());
+    assert_eq!(listed[0]["classes"], listed[2]["classes"]);
+    let near = |a: &serde_json::Value, b: &serde_json::Value| {
+        let of = |x: &serde_json::Value| x["classes"][0]["confidence"].as_f64().unwrap();
+        (of(a) - of(b)).abs() < 1e-5
+    };
+    assert!(near(&listed[0], &open[0]) && near(&listed[1], &open[1]));
+    let output = [&list[..], &["-o", "ranks.jsonl"]].concat();
+    run(&output).done();
+    let again = run(&output);
+    assert!(again.stderr.contains("complete"), "{}", again.stderr);
+
+    // What pictures are is heard, and the reason is told once.
+    let other = classes(&["attention.onnx", "--mean", "0.5", "--std", "0.5", "--bgr"]);
+    assert_ne!(open[0]["classes"], other[0]["classes"]);
+    let resized = classes(&["attention.onnx", "--resize", "16x16"]);
+    assert_ne!(open[0]["classes"], resized[0]["classes"]);
+    let told = run(&["classify", "-v", "-m", "attention.onnx", "a.png", "b.png"]);
+    assert_eq!(told.stderr.matches("the model is run as it is").count(), 1, "{}", told.stderr);
+    run(&["classify", "-m", "attention.onnx", "--size", "16", "a.png"]).done();
+    run(&["classify", "-m", "attention.onnx", "--precision", "f16", "a.png"]).done();
+    let heat = ["visualize", "attention.onnx", "--image", "a.png", "--occlusion", "-o", "heat.png"];
+    run(&heat).done();
+
+    for (more, parts) in [
+        (&["--size", "20"][..], ["attention.onnx", "16 x 16", "20 x 20"]),
+        (&["--dtype", "f16"], ["attention.onnx", "weights", "f16"]),
+        (&["--protocol", "ccv-cpu"], ["attention.onnx", "ccv-cpu", "a network of layers"]),
+    ] {
+        run(&[&["classify", "-m", "attention.onnx", "a.png"], more].concat()).failed(&parts);
+    }
+    let parts = ["attention.onnx", "node `", "no layer", "`classify`"];
+    for args in [
+        &["convert", "attention.onnx", "out.safetensors"][..],
+        &["quantize", "attention.onnx", "a.png", "-o", "out.safetensors"],
+        &["visualize", "attention.onnx", "-o", "out.png"],
+    ] {
+        run(args).failed(&parts);
+    }
+    assert!(!scene.path("out.safetensors").exists());
+}

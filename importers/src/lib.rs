@@ -64,7 +64,7 @@ pub use inspection::{Inspection, StoredParameters, StoredTensor, TrainingPositio
 pub use limits::{
     MAX_HEADER_BYTES, MAX_IMAGE_PIXELS, MAX_LAYERS, MAX_PIPE_BYTES, MAX_SPEC_BYTES, MAX_TENSORS,
 };
-pub use model_file::ModelFile;
+pub use model_file::{AnyModel, ModelFile};
 pub use options::{ReadOptions, WriteOptions};
 pub use preset::{PixelOptions, Pixels};
 pub use replace::remove_stale_temporaries;

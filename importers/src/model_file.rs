@@ -15,6 +15,27 @@ use crate::{
     caffe, ccv, onnx, pth, safetensors, write,
 };
 
+/// A model that classifies pictures, as [`ModelFile::read_any`] reads it.
+#[derive(Clone, Debug)]
+pub enum AnyModel {
+    /// A network of layers.
+    Network(Network),
+    /// An ONNX model that is run as its file has it.
+    Onnx(onnx::ImageModel),
+}
+
+impl From<Network> for AnyModel {
+    fn from(network: Network) -> Self {
+        AnyModel::Network(network)
+    }
+}
+
+impl From<onnx::ImageModel> for AnyModel {
+    fn from(model: onnx::ImageModel) -> Self {
+        AnyModel::Onnx(model)
+    }
+}
+
 /// A model file of any kind that is known here, open for reading and recognised by its content.
 ///
 /// Everything that is asked of it comes from the file that was opened, also where another one takes its
@@ -167,17 +188,7 @@ impl ModelFile {
     /// What reading a file of its kind says, see [`ccv::read`] and [`safetensors::read`].
     pub fn read(&self, device: &Device, options: &ReadOptions) -> Result<Network> {
         let source = Arc::clone(&self.source);
-        check_key(&source, options.checkpoint_key.as_deref())?;
-        check_caffe(&source, "definition", options.prototxt.as_deref())?;
-        check_caffe(&source, "mean image", options.mean_file.as_deref())?;
-        let mut options = options.clone();
-        if options.pixels.is_empty() {
-            options.pixels = self.pixels;
-        }
-        if options.custom_ops.is_empty() {
-            options.custom_ops = self.ops.clone();
-        }
-        let options = &options;
+        let options = &self.checked(options)?;
         match self.format() {
             Format::Ccv => ccv::read_source(source, device, options),
             Format::Safetensors | Format::Torchvision => {
@@ -192,6 +203,49 @@ impl ModelFile {
                 None => pth::read_open(self.pth()?, device, options),
             },
         }
+    }
+
+    /// Reads what classifies pictures: the network; of an ONNX model with operators that are no layers, the
+    /// model as it is.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), and [`onnx::ImageModel::new`].
+    pub fn read_any(&self, device: &Device, options: &ReadOptions) -> Result<AnyModel> {
+        if self.format() != Format::Onnx {
+            return self.read(device, options).map(AnyModel::Network);
+        }
+        let options = self.checked(options)?;
+        let model = onnx::Model::of_source(&self.source)?;
+        match model.to_classifier(device, &options) {
+            Ok(network) if network.shapes().last().is_some_and(|last| !last.flat) => {
+                // Classes may be the channels of an image of one pixel.
+                Ok(match onnx::ImageModel::new(model, device, &options) {
+                    Ok(model) => AnyModel::Onnx(model),
+                    Err(_) => AnyModel::Network(network),
+                })
+            }
+            Ok(network) => Ok(AnyModel::Network(network)),
+            Err(Error::Node { file, place, .. }) => {
+                log::info!("{file}: no network of layers ({place}): the model is run as it is");
+                onnx::ImageModel::new(model, device, &options).map(AnyModel::Onnx)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The options, once it is clear that files of its kind have what they name.
+    fn checked(&self, options: &ReadOptions) -> Result<ReadOptions> {
+        check_key(&self.source, options.checkpoint_key.as_deref())?;
+        check_caffe(&self.source, "definition", options.prototxt.as_deref())?;
+        check_caffe(&self.source, "mean image", options.mean_file.as_deref())?;
+        let mut options = options.clone();
+        if options.pixels.is_empty() {
+            options.pixels = self.pixels;
+        }
+        if options.custom_ops.is_empty() {
+            options.custom_ops = self.ops.clone();
+        }
+        Ok(options)
     }
 
     /// What it holds, without loading its weights.

@@ -49,7 +49,7 @@ pub(crate) const UNIT: Pixels = Pixels { range: 1.0, mean: [0.0; 3], std: [1.0; 
 
 impl Pixels {
     /// Which of the network's channels a channel of a picture is.
-    fn seen_as(&self, channel: usize) -> usize {
+    pub(crate) fn seen_as(&self, channel: usize) -> usize {
         let channel = channel % 3;
         if self.bgr { 2 - channel } else { channel }
     }

@@ -20,7 +20,9 @@ fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/onnx").join(name)
 }
 
-const MODELS: [&str; 11] = [
+const MODELS: [&str; 13] = [
+    "attention",
+    "attention_one",
     "residual",
     "residual_opset9",
     "mobile",

@@ -1,6 +1,6 @@
 //! What the layers of a network see, for computing with integers.
 
-use striate_data::{Image, Prepared, Protocol};
+use striate_data::{Image, Prepared};
 use striate_nn::Calibration;
 
 use super::{Classifier, VIEWS_AT_ONCE, batch};
@@ -14,8 +14,8 @@ impl Classifier {
     /// use striate::nn::Calibration;
     /// use striate::prelude::*;
     ///
-    /// let classifier = Classifier::new(digits_model(&Device::cpu(None)?)?)?;
-    /// let network = classifier.network().fold_batch_norms()?;
+    /// let network = digits_model(&Device::cpu(None)?)?.fold_batch_norms()?;
+    /// let classifier = Classifier::new(network.clone())?;
     /// let mut calibration = Calibration::new(&network, 0.9999)?;
     /// for digit in ["samples/digit-2.png", "samples/digit-7.png"] {
     ///     classifier.calibrate(&image::open(digit)?, &mut calibration)?;
@@ -28,20 +28,17 @@ impl Classifier {
     ///
     /// # Errors
     /// [`Error::NotAClassifier`] for a protocol that scans pictures, whose views are not of the network's own
-    /// size; else as [`classify`](Classifier::classify).
+    /// size, and for an ONNX model that is run as its file has it; else as [`classify`](Classifier::classify).
     pub fn calibrate(&self, image: &Image, calibration: &mut Calibration<'_>) -> Result<()> {
-        let prepared = match (&self.tested, self.protocol) {
-            (Some(tested), Protocol::Tested) => Prepared::Crops(vec![tested.form(image)?]),
-            _ => self.protocol.prepare(image, &self.geometry, self.mean.as_ref())?,
-        };
-        let Prepared::Crops(crops) = prepared else {
+        let device = self.engine.layers()?.network.device();
+        let Prepared::Crops(crops) = self.prepared(image)? else {
             return Err(Error::NotAClassifier {
                 expected: "views of the network's own size, to calibrate with".into(),
                 got: format!("the protocol {}, which scans pictures", self.protocol),
             });
         };
         for crops in crops.chunks(VIEWS_AT_ONCE) {
-            calibration.observe(&batch(crops, self.network.device())?)?;
+            calibration.observe(&batch(crops, device)?)?;
         }
         Ok(())
     }

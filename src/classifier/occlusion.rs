@@ -3,7 +3,7 @@
 use striate_data::augment::{TestMean, TestView, ViewFormer};
 use striate_data::{FloatImage, Image, Protocol};
 
-use super::{Classifier, batch};
+use super::Classifier;
 use crate::{Error, Result};
 
 /// Occluded views that run through the network together. More would only hold more memory.
@@ -162,8 +162,8 @@ impl Classifier {
 
     /// The probabilities of all classes for views, `[views, classes]`.
     fn probabilities(&self, views: &[FloatImage]) -> Result<Vec<f32>> {
-        let logits = self.network.forward(&batch(views, self.network.device())?)?;
-        Ok(logits.softmax(1)?.to_vec::<f32>()?)
+        let logits = self.engine.logits_of_views(views)?;
+        Ok(self.engine.probabilities(logits)?.to_vec::<f32>()?)
     }
 }
 

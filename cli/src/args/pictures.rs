@@ -8,8 +8,7 @@ use clap::{Args, ValueEnum};
 use striate::Classifier;
 use striate::image::augment::{Resize, TestCrop};
 use striate::image::resample::Kernel;
-use striate::importers::{ModelFile, PixelOptions};
-use striate::nn::Network;
+use striate::importers::{AnyModel, ModelFile, PixelOptions};
 
 use crate::error::Result;
 
@@ -143,11 +142,16 @@ enum Filter {
 }
 
 impl ViewArgs {
-    /// A classifier of this network that sees pictures so.
-    pub(crate) fn classifier(&self, network: Network) -> Result<Classifier> {
-        let classifier = match self.size {
-            Some(sides) => Classifier::for_size(network, sides.both())?,
-            None => Classifier::new(network)?,
+    /// A classifier of this model that sees pictures so.
+    pub(crate) fn classifier(&self, model: AnyModel) -> Result<Classifier> {
+        let classifier = match (self.size, model) {
+            (Some(sides), AnyModel::Network(network)) => {
+                Classifier::for_size(network, sides.both())?
+            }
+            (Some(sides), AnyModel::Onnx(model)) => {
+                Classifier::of_model(model.with_size(sides.both())?)?
+            }
+            (None, model) => Classifier::of_model(model)?,
         };
         if self.resize.is_none() && self.filter.is_none() {
             return Ok(classifier);

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::thread::{self, JoinHandle};
 
 use striate::image::Protocol;
-use striate::importers::{Format as ModelFormat, Inspection, ModelFile};
+use striate::importers::{self, Format as ModelFormat, Inspection, ModelFile};
 use striate::tensor::DType;
 use twox_hash::XxHash3_128;
 
@@ -81,7 +81,12 @@ impl Pending {
         labels: Option<&[String]>,
         format: Format,
     ) -> Result<Self> {
-        let inspection = model.inspect()?;
+        let inspection = match model.inspect() {
+            Ok(inspection) => Some(inspection),
+            // An ONNX model that is run as its file has it.
+            Err(importers::Error::Node { .. }) => None,
+            Err(error) => return Err(error.into()),
+        };
         let mut identity = Identity::default();
         identity.add("results version", RESULTS_VERSION);
         let form = match format {
@@ -97,8 +102,8 @@ impl Pending {
             let folder = std::env::current_dir().unwrap_or_default();
             identity.add("current folder", folder.display());
         }
-        identity.add("protocol", protocol(args, &inspection));
-        identity.add("dtype", dtype(args, &inspection));
+        identity.add("protocol", protocol(args, inspection.as_ref()));
+        identity.add("dtype", dtype(args, inspection.as_ref()));
         // Files of before there was a choice say nothing.
         if args.compute.is_half() {
             identity.add("precision", "f16");
@@ -112,7 +117,7 @@ impl Pending {
             }
         }
         // Of a model of Caffe's the layers and the mean image are in other files.
-        if inspection.format == ModelFormat::Caffe {
+        if let Some(inspection) = inspection.filter(|file| file.format == ModelFormat::Caffe) {
             let spec = inspection.spec.to_json().unwrap_or_default();
             identity.add("network", hex(spec.as_bytes()));
         }
@@ -161,17 +166,17 @@ impl Pending {
 }
 
 /// The protocol in use, by name.
-fn protocol(args: &ClassifyArgs, model: &Inspection) -> &'static str {
+fn protocol(args: &ClassifyArgs, model: Option<&Inspection>) -> &'static str {
     let recommended = || {
-        let name = model.metadata.protocol.as_deref();
+        let name = model.and_then(|model| model.metadata.protocol.as_deref());
         name.and_then(|name| name.parse().ok()).unwrap_or(Protocol::Tested)
     };
     args.protocol.unwrap_or_else(recommended).name()
 }
 
 /// The precision of the weights, by name.
-fn dtype(args: &ClassifyArgs, model: &Inspection) -> &'static str {
-    let stored = || model.dtype();
+fn dtype(args: &ClassifyArgs, model: Option<&Inspection>) -> &'static str {
+    let stored = || model.and_then(Inspection::dtype);
     args.dtype.map(DType::from).or_else(stored).map_or("as stored", |dtype| dtype.name())
 }
 

@@ -63,6 +63,9 @@ ONNX models and state dicts of others do not say it: they are taken as torchvisi
 them, and --mean, --std, --range, --bgr, --size, --resize and --filter say otherwise. `striate
 convert` with the first four keeps them in the file.
 
+An ONNX model that takes one image and gives a number for each class is run as it is where some of
+its operators are no layers: -v tells it. It classifies by protocols that do not scan pictures.
+
 Output:
   table  the ranks of each image with bars, for people
   json   an object a line: {\"image\", \"classes\": [{\"id\", \"label\", \"confidence\"}],
@@ -385,9 +388,9 @@ impl Work<'_> {
             None => global.device()?,
         };
         let args = self.args;
-        let network = model::load(self.model, args.dtype.map(Into::into), &device)?;
-        let network = args.compute.applied(network)?;
-        let mut classifier = args.view.classifier(network)?;
+        let model = model::load_any(self.model, args.dtype.map(Into::into), &device)?;
+        let model = args.compute.applied_to_any(model)?;
+        let mut classifier = args.view.classifier(model)?;
         if let Some(protocol) = args.protocol {
             classifier = classifier.protocol(protocol);
         }

@@ -17,16 +17,19 @@ mod device;
 mod elem;
 mod export;
 mod host;
+mod image_model;
 mod lift;
 mod model;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test that unwraps says where it failed")]
 mod node_cases;
+mod pictures;
 mod port;
 mod proto;
 mod read;
 
 pub use custom::{CustomNodes, NodeAttributes};
 pub use export::{EXPORT_OPSETS, ExportOptions, GraphNames, export, export_graph};
+pub use image_model::ImageModel;
 pub use model::{Model, RunOptions};
 pub use port::{Extent, Port};

@@ -97,7 +97,7 @@ impl RunOptions {
 /// ```
 #[derive(Debug)]
 pub struct Model {
-    file: File,
+    pub(super) file: File,
     folder: Folder,
     custom: CustomNodes,
     inputs: Vec<Port>,

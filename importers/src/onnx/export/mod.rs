@@ -21,7 +21,8 @@
 //! The specification, labels, protocol and notes are properties of the model, under the keys that our
 //! safetensors files have them by: `striate.spec`, `striate.metadata`, `striate.format`; and the mean image
 //! under `striate.mean`: JSON of its shape, and of a number for each channel (`channels`) where all pixels are
-//! the same, else of all its numbers, f32 from the lowest byte, in base64 (`f32`).
+//! the same, else of all its numbers, f32 from the lowest byte, in base64 (`f32`). A file that subtracts the mean
+//! image itself has no such property.
 
 mod emit;
 mod layout;
@@ -167,7 +168,7 @@ pub fn export(path: impl AsRef<Path>, network: &Network, options: &ExportOptions
     });
     let names = GraphNames { parameters: parameters.collect(), buffers: buffers.collect() };
     let mut all = options.clone();
-    all.properties.extend(properties::of(&file, network)?);
+    all.properties.extend(properties::of(&file, network, options.with_mean)?);
     let mean = match options.with_mean {
         true => Some(properties::centre(&file, network)?),
         false => None,

@@ -37,8 +37,13 @@ enum Pixels {
     F32(String),
 }
 
-/// The properties of a network.
-pub(super) fn of(file: &str, network: &Network) -> Result<BTreeMap<String, String>> {
+/// The properties of a network; without its mean image where the file subtracts that itself, since whoever
+/// reads it would subtract it again.
+pub(super) fn of(
+    file: &str,
+    network: &Network,
+    subtracts: bool,
+) -> Result<BTreeMap<String, String>> {
     let json = |key: &str, result: serde_json::Result<String>| {
         result.map_err(|e| Error::parse(file, key, "what JSON can hold", e))
     };
@@ -50,7 +55,7 @@ pub(super) fn of(file: &str, network: &Network) -> Result<BTreeMap<String, Strin
         texts.insert(METADATA.to_owned(), json(METADATA, serde_json::to_string(metadata))?);
     }
     if let (Some(mean), NetworkSpec { image: [rows, cols], input: [.., channels], .. }) =
-        (network.mean(), network.spec())
+        (network.mean().filter(|_| !subtracts), network.spec())
     {
         let values = mean.to_vec::<f32>().map_err(|e| Error::tensor(file, "the mean image", e))?;
         let pixels = match same_pixels(&values, *channels) {

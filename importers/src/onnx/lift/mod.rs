@@ -23,6 +23,9 @@ use crate::{Error, Result};
 
 pub(super) use network::{inspect, network};
 
+/// What can be done with a model that is no network of layers.
+const AS_IT_IS: &str = "`run` runs it as it is, and so does `classify` where it ranks pictures";
+
 /// A value of the file, as far as layers go.
 #[derive(Clone, Debug)]
 enum Seen {
@@ -124,8 +127,7 @@ impl<'a> Lift<'a> {
     }
 
     fn refuse(&self, node: &NodeProto, why: String) -> Error {
-        let problem =
-            format!("{why}, so that it is no layer that is known here; `run` runs it as it is");
+        let problem = format!("{why}, so that it is no layer that is known here; {AS_IT_IS}");
         Error::Node { file: self.file.name.clone(), place: called(node), problem }
     }
 
