@@ -366,8 +366,10 @@ impl Network {
         let prepared = match folds {
             true => {
                 let known = self.plans.prepared();
-                let others: Vec<_> =
-                    known.iter().map(|(plan, tensors)| (&**plan, &tensors[..])).collect();
+                let others = known.iter();
+                let others = others
+                    .filter_map(|ready| Some((&*ready.plan, &ready.prepared.as_deref()?[..])));
+                let others: Vec<_> = others.collect();
                 Some(Arc::new(plan.prepare_beside(self, &others).map_err(failed)?))
             }
             false => None,

@@ -83,13 +83,11 @@ impl Plans {
         Some(ready)
     }
 
-    /// The plans that computed constants of parameters, and these.
-    pub(super) fn prepared(&self) -> Vec<(Arc<Plan>, Arc<Vec<Option<Tensor>>>)> {
+    /// Those that computed constants of parameters.
+    pub(super) fn prepared(&self) -> Vec<Ready> {
         let known = self.lock();
-        let prepared = known.iter().filter_map(|(_, ready)| {
-            Some((Arc::clone(&ready.plan), Arc::clone(ready.prepared.as_ref()?)))
-        });
-        prepared.collect()
+        let all = known.iter().map(|(_, ready)| ready);
+        all.filter(|ready| ready.prepared.is_some()).cloned().collect()
     }
 
     pub(super) fn put(&self, key: Key, ready: Ready) {
