@@ -4,8 +4,8 @@
 //!     cargo run --release --example many_threads --no-default-features --features task-times -- \
 //!         [--batch N] [--layers] [NETWORK]…
 //!
-//! Loops are cut by the shape alone, so that the tasks are those that many threads would share. Each is
-//! timed on one thread, the best of some runs, and then given to threads as the CPU backend does it. Waking
+//! Loops are cut as for so many threads. Each task is timed on one thread, the best of some runs, and then
+//! given to threads as the CPU backend does it. Waking
 //! threads takes no time in this simulation, and memory is as fast for many threads as for one, so that it
 //! is a bound on the gain: it finds layers that keep threads idle.
 
@@ -38,27 +38,36 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("{:20} {:>9} {:>7}  times faster on 2, 4, 8, 16 threads", "", "ms", "serial");
     for name in &names {
         let spec = models::by_name(name)?;
-        let device = Device::new(Cpu::new(Some(1))?);
-        let [rows, cols, channels] = spec.input;
-        let x =
-            Tensor::normal([batch, rows, cols, channels], 0.0, 1.0, RandomKey::new(1, 0), &device)?;
-        let network = spec.build(&device, Seed(1))?;
-        let mut best = times(&network, &x)?;
-        for _ in 0..RUNS {
-            merge(&mut best, &times(&network, &x)?)?;
-        }
-        if shows_layers {
-            layers(&best);
-        }
-        let total: Duration = best.iter().map(|op| op.total).sum();
-        let serial: Duration = best.iter().map(serial).sum();
-        let share = serial.as_secs_f64() / total.as_secs_f64();
-        print!("{name:20} {:9.2} {:5.1} % ", 1e3 * total.as_secs_f64(), 100.0 * share);
-        for threads in THREADS {
+        let mut alone = Duration::ZERO;
+        let mut faster = Vec::new();
+        for threads in [1].into_iter().chain(THREADS) {
+            let device = Device::new(Cpu::new(Some(1))?.cut_for(threads));
+            let [rows, cols, channels] = spec.input;
+            let dims = [batch, rows, cols, channels];
+            let x = Tensor::normal(dims, 0.0, 1.0, RandomKey::new(1, 0), &device)?;
+            let network = spec.build(&device, Seed(1))?;
+            let mut best = times(&network, &x)?;
+            for _ in 0..RUNS {
+                merge(&mut best, &times(&network, &x)?)?;
+            }
+            let total: Duration = best.iter().map(|op| op.total).sum();
+            if threads == 1 {
+                alone = total;
+                let serial: Duration = best.iter().map(serial).sum();
+                let share = 100.0 * serial.as_secs_f64() / total.as_secs_f64();
+                print!("{name:20} {:9.2} {share:5.1} % ", 1e3 * total.as_secs_f64());
+                continue;
+            }
             let on_many: Duration = best.iter().map(|op| on(op, threads)).sum();
-            print!(" {:6.2}", total.as_secs_f64() / on_many.as_secs_f64());
+            print!(" {:6.2}", alone.as_secs_f64() / on_many.as_secs_f64());
+            if shows_layers {
+                faster.push((threads, best));
+            }
         }
         println!();
+        for (threads, best) in faster {
+            layers(&best, threads);
+        }
     }
     Ok(())
 }
@@ -97,20 +106,18 @@ fn on(op: &OpTimes, threads: usize) -> Duration {
     serial(op) + op.loops.iter().map(|tasks| makespan(tasks, threads)).sum::<Duration>()
 }
 
-/// The ops by what they take: the tasks of each loop, the longest over the mean of the loop in which that
-/// is largest by time, and the share of each number of threads that is busy.
-fn layers(ops: &[OpTimes]) {
-    let all: Duration = ops.iter().map(|op| op.total).sum();
-    println!("op   share  busy of 2, 4, 8, 16 threads       longest / mean  tasks of each loop");
+/// The ops by what they take, cut for so many threads: the tasks of each loop, the longest over the mean of
+/// the loop in which that is largest by time, and the share of the threads that is busy.
+fn layers(ops: &[OpTimes], threads: usize) {
+    let all: Duration = ops.iter().map(|op| on(op, threads)).sum();
+    println!("{threads} threads: op, share of the time, busy, longest / mean, tasks of each loop");
     for (index, op) in ops.iter().enumerate() {
-        let share = op.total.as_secs_f64() / all.as_secs_f64();
+        let here = on(op, threads).as_secs_f64();
+        let share = here / all.as_secs_f64();
         if share < 0.002 {
             continue;
         }
-        let busy = THREADS.map(|threads| {
-            let busy = op.total.as_secs_f64() / (threads as f64 * on(op, threads).as_secs_f64());
-            format!("{:5.0} %", 100.0 * busy)
-        });
+        let busy = 100.0 * op.total.as_secs_f64() / (threads as f64 * here);
         let largest = op.loops.iter().max_by_key(|tasks| tasks.iter().sum::<Duration>());
         let uneven = largest.map_or(0.0, |tasks| {
             let mean = tasks.iter().sum::<Duration>().as_secs_f64() / tasks.len().max(1) as f64;
@@ -119,9 +126,8 @@ fn layers(ops: &[OpTimes]) {
         let tasks: Vec<usize> = op.loops.iter().map(Vec::len).collect();
         let output = op.output.map_or_else(String::new, |ty| ty.to_string());
         println!(
-            "{index:3} {:5.1} %  {}  {uneven:6.2}          {tasks:?} {} {output}",
+            "{index:3} {:5.1} % {busy:5.0} % {uneven:6.2}   {tasks:?} {} {output}",
             100.0 * share,
-            busy.join(" "),
             op.name,
         );
     }

@@ -40,6 +40,14 @@ impl Cpu {
         Ok(Cpu(Context { threads, level, pool: Pool::default() }))
     }
 
+    /// With loops that are cut as for so many threads: what these would share.
+    #[cfg(feature = "task-times")]
+    #[must_use]
+    pub fn cut_for(self, threads: usize) -> Self {
+        let Context { threads: own, level, pool } = self.0;
+        Cpu(Context { threads: own.cut_for(threads), level, pool })
+    }
+
     /// The number of threads.
     pub fn threads(&self) -> usize {
         self.0.threads.count()

@@ -153,7 +153,7 @@ proptest! {
     #[test]
     fn a_chain_has_the_bits_of_its_convolutions(block in blocks()) {
         for level in Level::available() {
-            for threads in [1, 3] {
+            for threads in [1, 3, 16] {
                 let device = Device::new(Cpu::with_level(Some(threads), level).unwrap());
                 let [chained, each] = block.run(&device, |_| ());
                 prop_assert_eq!(chained, each, "{} with {} threads", level, threads);
@@ -185,7 +185,7 @@ fn scaled(x: [usize; 4], out: usize, residual: bool, device: &Device) -> (Tensor
 #[test]
 fn scaled_images_that_are_projected_have_the_bits_of_both_ops() {
     for level in Level::available() {
-        for threads in [1, 3] {
+        for threads in [1, 3, 16] {
             let device = Device::new(Cpu::with_level(Some(threads), level).unwrap());
             for (x, out, residual) in [
                 ([1, 1, 1, 1], 1, false),

@@ -26,6 +26,8 @@ const BETWEEN_BYTES: usize = 1 << 20;
 const ROW_PIXELS: usize = 14;
 /// Rows of the output that a task makes, at most: where the next begins, it expands some rows once more.
 const TASK_ROWS: usize = 14;
+/// And at least, where that makes enough tasks for many threads.
+const LEAST_ROWS: usize = 4;
 
 /// A convolution of a chain.
 #[derive(Clone, Copy)]
@@ -143,8 +145,9 @@ pub(crate) fn execute(cx: &Context, x: &Operand<'_>, links: &[Link<'_>]) -> Resu
     let (x_rows, x_line) = (read.rows, read.cols * read.channels);
     let line = e.out_cols * last.e.out;
     let mut y = cx.pool.take(4 * e.n * e.out_rows * line)?;
-    // The partition: a function of the shape alone. An image is a whole number of parts.
-    let parts = e.out_rows.div_ceil(TASK_ROWS);
+    // A row is the same bits in whatever part. An image is a whole number of parts.
+    let shares = cx.threads.shares().div_ceil(e.n).min(e.out_rows / LEAST_ROWS);
+    let parts = e.out_rows.div_ceil(TASK_ROWS).max(shares);
     let part = e.out_rows.div_ceil(parts);
     let parts = e.out_rows.div_ceil(part);
     let target = SharedOutput::new(y.slice_mut::<f32>());

@@ -31,6 +31,9 @@ const ROW_PAD: usize = 16;
 const BLOCK_FLOPS: usize = 4 << 20;
 /// As many blocks keep the threads of a desktop processor busy to the end.
 const BLOCKS: usize = 32;
+/// Where there are fewer blocks of one panel than threads, as in the last layers of a network, blocks are of
+/// fewer pixels while they are of so much work.
+const LEAST_BLOCK_FLOPS: usize = 1 << 20;
 
 /// The groups as they are computed: so many at a time are taken for one. Where that does not come out even,
 /// the last has some outputs only, and sees channels of the groups before it with weights of 0.
@@ -190,17 +193,27 @@ pub(super) fn conv2d(
     let windows = direct.windows();
     let target = SharedOutput::new(place.values);
 
-    // The partition: a function of the shape alone.
+    // An output is the same bits in whatever block.
     let flops_per_pixel = 2 * depth * group_out.min(BLOCK_OUTPUTS);
     let block_pixels = BLOCK_PIXELS.max(BLOCK_FLOPS / flops_per_pixel.max(1)).min(pixels);
     let tiles = pixels.div_ceil(tile.rows);
     let pixel_blocks = tiles.div_ceil(block_pixels.div_ceil(tile.rows));
-    let block_tiles = tiles.div_ceil(pixel_blocks);
-    let pixel_blocks = tiles.div_ceil(block_tiles);
+    let mut block_tiles = tiles.div_ceil(pixel_blocks);
     let mut block_panels = (BLOCK_OUTPUTS / tile.cols).clamp(1, group_panels);
-    while block_panels > 1 && count * pixel_blocks * group_panels.div_ceil(block_panels) < BLOCKS {
+    let blocks = |block_tiles: usize, block_panels: usize| {
+        count * tiles.div_ceil(block_tiles) * group_panels.div_ceil(block_panels)
+    };
+    while block_panels > 1 && blocks(block_tiles, block_panels) < BLOCKS {
         block_panels = block_panels.div_ceil(2);
     }
+    let tile_flops = 2 * depth * tile.rows * block_panels * tile.cols;
+    while blocks(block_tiles, block_panels) < cx.threads.shares()
+        && block_tiles > 1
+        && (block_tiles - 1) * tile_flops >= LEAST_BLOCK_FLOPS
+    {
+        block_tiles -= 1;
+    }
+    let pixel_blocks = tiles.div_ceil(block_tiles);
     let panel_blocks = group_panels.div_ceil(block_panels);
 
     // Neighbours in a tile that lie a multiple of 4 KiB apart.

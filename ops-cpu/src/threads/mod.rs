@@ -12,6 +12,7 @@ use workers::Workers;
 /// more than one.
 pub(crate) struct Threads {
     count: usize,
+    shares: usize,
     workers: OnceLock<Workers>,
 }
 
@@ -25,12 +26,25 @@ impl Threads {
         let count = count.or(asked.filter(|&n| n > 0)).unwrap_or_else(|| {
             std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
         });
-        Ok(Threads { count, workers: OnceLock::new() })
+        Ok(Threads { count, shares: count, workers: OnceLock::new() })
+    }
+
+    /// So many threads, and loops cut as for another number of them.
+    #[cfg(feature = "task-times")]
+    pub(crate) fn cut_for(self, shares: usize) -> Self {
+        Threads { shares: shares.max(1), ..self }
     }
 
     /// How many there are.
     pub(crate) fn count(&self) -> usize {
         self.count
+    }
+
+    /// Into how many tasks a loop is cut at the least, where it is long enough: with fewer, threads would be
+    /// idle. Only loops whose results are the same bits however they are cut may ask for it; those that sum
+    /// over tasks are cut by the shape alone.
+    pub(crate) fn shares(&self) -> usize {
+        self.shares
     }
 
     /// Whether one thread does all. (Where tasks are timed it goes the way of several, on which they are.)

@@ -33,7 +33,8 @@ pub(super) const NAME: &str = "depthwise";
 /// Channels of a block: their weights of a 7x7 kernel, and the pixels under it, stay in the first-level
 /// cache.
 const BLOCK_CHANNELS: usize = 64;
-/// Products of a task, at least: less costs more to hand out than to compute.
+/// Products of a task, at least: less costs more to hand out than to compute. Half of it where there are
+/// fewer tasks than threads.
 const PART_PRODUCTS: usize = 1 << 17;
 
 /// Whether a convolution is done here: one channel for each output, and enough of them for a vector.
@@ -280,9 +281,13 @@ impl<'a> Filter<'a> {
         if line == 0 {
             return Ok(y);
         }
-        // The partition: a function of the shape alone.
+        // A row is the same bits in whatever part.
         let products = line * self.kernel[0] * self.kernel[1] * self.group;
         let part = (PART_PRODUCTS / products.max(1)).max(1);
+        let part = match (n * count).div_ceil(part) < cx.threads.shares() {
+            true => part.div_ceil(2),
+            false => part,
+        };
         cx.threads.for_each_part(y.slice_mut::<f32>(), part * line, |index, y| {
             let mut sources = Vec::with_capacity(self.kernel[0]);
             for (row, to) in (index * part..).zip(y.chunks_exact_mut(line)) {

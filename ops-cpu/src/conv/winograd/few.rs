@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::gemm::{Ahead, Block};
 use crate::threads::SharedOutput;
 
-/// Tiles that a task transforms.
+/// Tiles that a task transforms, at most.
 const TRANSFORMED: usize = 2;
 
 pub(super) fn conv2d(cx: &Context, step: &Step<'_>, kernels: &Kernels<'_>) -> Result<()> {
@@ -26,12 +26,13 @@ pub(super) fn conv2d(cx: &Context, step: &Step<'_>, kernels: &Kernels<'_>) -> Re
     };
     let all = step.tiles();
     let tiles_pitch = all * channels + PAD;
-    let parts = parts(all, panels);
+    let parts = parts(cx, all, panels);
     let mut tiles = cx.pool.take(4 * positions * tiles_pitch)?;
     let tiles = SharedOutput::new(tiles.slice_mut());
+    let transformed = (all / cx.threads.shares()).clamp(1, TRANSFORMED);
     for group in 0..step.op.groups {
-        cx.threads.for_each(all.div_ceil(TRANSFORMED), |task| {
-            for tile in task * TRANSFORMED..((task + 1) * TRANSFORMED).min(all) {
+        cx.threads.for_each(all.div_ceil(transformed), |task| {
+            for tile in task * transformed..((task + 1) * transformed).min(all) {
                 let pixels = step.pixels(group, tile);
                 // SAFETY: the tile's part of each position, which is this task's alone.
                 unsafe {

@@ -53,7 +53,7 @@ const MIN_CHANNELS: usize = 32;
 /// With fewer tiles it takes longer to transform the weights, or to read them, than the multiplications
 /// take.
 const MIN_TILES: usize = 8;
-/// A few threads are kept busy by so many tasks, where they have as many tiles each.
+/// Tasks at least, where they have enough tiles each; as many as there are threads where these are more.
 const MIN_TASKS: usize = 4;
 /// With fewer, large weights are rather transformed for tiles of 4×4, where they can be kept.
 const MIN_FAR_TILES: usize = 16;
@@ -209,10 +209,11 @@ struct Step<'a> {
     y_pitch: usize,
 }
 
-/// How many parts these tiles are cut into, so that there are a few tasks, where each tile already makes
-/// `tasks`.
-fn parts(tiles: usize, tasks: usize) -> usize {
-    MIN_TASKS.div_ceil(tasks).min(tiles / MIN_TILES).max(1)
+/// How many parts these tiles are cut into, so that there are enough tasks, where each tile already makes
+/// `tasks`. A tile is the same bits in whatever part.
+fn parts(cx: &Context, tiles: usize, tasks: usize) -> usize {
+    let wanted = MIN_TASKS.max(cx.threads.shares());
+    wanted.div_ceil(tasks).min(tiles / MIN_TILES).max(1)
 }
 
 /// Results `[positions][tiles][columns]` of some outputs.

@@ -22,7 +22,7 @@ pub(super) fn conv2d(cx: &Context, step: &Step<'_>, kernels: &Kernels<'_>) -> Re
     // In whole rows of the micro-kernel where there is more than one.
     let block = TILES_BYTES / (4 * POSITIONS * (channels + out));
     let block = (block / shape.rows * shape.rows).max(shape.rows).min(all);
-    let blocks = all.div_ceil(block).max(parts(all, 1));
+    let blocks = all.div_ceil(block).max(parts(cx, all, 1));
     let block = all.div_ceil(blocks);
     // Then as even as may be.
     let unit = if block > shape.rows { shape.rows } else { 1 };
