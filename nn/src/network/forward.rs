@@ -186,7 +186,8 @@ impl Network {
     /// activations between blocks are kept for the gradient (a block ends in a pooling layer or where
     /// branches have come together, if the network can be cut there, or before the first full-connect
     /// layer), and the backward pass computes those within again, which makes a training step about a
-    /// third longer.
+    /// third longer. In the training of a network with auxiliary outputs all are kept: its blocks have
+    /// more than one output.
     ///
     /// # Errors
     /// As [`forward`](Network::forward).
