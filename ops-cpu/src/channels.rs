@@ -3,7 +3,7 @@
 //!
 //! Each operand is read once. The rows are cut into parts, and many channels into strips, by the
 //! shape alone; the parts of a channel are joined in their order. A few rows are summed in f32, all
-//! others in f64.
+//! others in f64; means in f64 alone, since what an activation sees is near 0 or beyond it by them.
 
 use std::marker::PhantomData;
 
@@ -247,6 +247,9 @@ impl<'a> Iterator for Parts<'a> {
 
 /// What of an element is summed.
 trait Terms {
+    /// Whether all sums of the first term are in f64.
+    const IS_EXACT: bool;
+
     /// From `x` less the center, and `dy`.
     fn terms(difference: f32, dy: f32) -> [f32; 2];
 }
@@ -255,6 +258,8 @@ trait Terms {
 struct Squares;
 
 impl Terms for Squares {
+    const IS_EXACT: bool = true;
+
     #[inline(always)]
     fn terms(difference: f32, _: f32) -> [f32; 2] {
         [difference, difference * difference]
@@ -265,6 +270,8 @@ impl Terms for Squares {
 struct Products;
 
 impl Terms for Products {
+    const IS_EXACT: bool = false;
+
     #[inline(always)]
     fn terms(difference: f32, dy: f32) -> [f32; 2] {
         [dy, dy * difference]
@@ -348,12 +355,16 @@ impl<M: Mask> Matrix<'_, M> {
                     T::terms(x[i] - centers[i], mask.of(i, x[i], dy[i]))
                 };
                 let [mut a, mut b] = term(of[0]);
+                let mut exact = f64::from(a);
                 for &line in &of[1..] {
                     let [more_a, more_b] = term(line);
-                    a += more_a;
+                    match T::IS_EXACT {
+                        true => exact += f64::from(more_a),
+                        false => a += more_a,
+                    }
                     b += more_b;
                 }
-                first[i] += f64::from(a);
+                first[i] += if T::IS_EXACT { exact } else { f64::from(a) };
                 second[i] += f64::from(b);
             }
         }
