@@ -13,11 +13,12 @@ mod winograd;
 use striate_tensor::ops::{self, Activation, Conv2d};
 use striate_tensor::{DType, Result, Shape, TensorType};
 
-use super::choice::{Algorithm, Case};
-use super::gemm::{Added, Class, Size, Strided};
+use super::constants::{Constants, word};
+use super::elementwise::computed;
+use super::gemm::{Added, Strided};
 use super::images::{Band, Rows, bands};
-use super::{Constants, computed, word};
 use crate::buffer::{GpuBuffer, Source, View, parts};
+use crate::choice::{Algorithm, Case, Class, Size};
 use crate::pipelines::Shader;
 use crate::queue::Context;
 

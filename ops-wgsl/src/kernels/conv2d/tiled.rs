@@ -2,8 +2,9 @@
 //! through a window's cells and their channels. No window is ever written to memory.
 
 use super::{Convolution, Extents};
-use crate::kernels::gemm::{Gemm, Side, Tile, Windows};
-use crate::kernels::word;
+use crate::choice::Tile;
+use crate::kernels::constants::word;
+use crate::kernels::gemm::{Gemm, Side, Windows};
 use crate::queue::Context;
 
 pub(super) fn launch(

@@ -2,23 +2,20 @@
 //! a product of matrices have in common.
 //!
 //! `tiled.wgsl` is for GPUs: tiles in workgroup memory, and in registers. `wide.wgsl` is for drivers
-//! that run shaders on a processor. [`table`] says which and with what tiles.
+//! that run shaders on a processor. [`Size::tile`](crate::choice::Size::tile) says which and with what tiles.
 
 mod parts;
-mod table;
 
 use striate_tensor::Result;
 use striate_tensor::ops::Activation;
 
 use super::activations::{Activated, activated, bounds};
-use super::{BOTH, Constants, sets, word};
+use super::constants::{BOTH, Constants, sets, word};
 use crate::buffer::View;
+use crate::choice::{TILES, Tile};
 use crate::pipelines::{Shader, flag};
 use crate::queue::{Context, Groups, Launch};
 pub(super) use parts::{PARTS_BYTES, sum};
-pub use table::Class;
-pub(crate) use table::class_of;
-pub(super) use table::{Size, TILES, Tile, tiles};
 
 static TILED: Activated = activated!("gemm/tiled.wgsl", 1, 6, "gemm/product.wgsl");
 static WIDE: Activated = activated!("gemm/wide.wgsl", 1, 4, "gemm/product.wgsl");

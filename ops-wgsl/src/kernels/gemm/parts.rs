@@ -4,10 +4,11 @@
 use striate_tensor::ops::Activation;
 use striate_tensor::{Result, Shape, TensorType};
 
-use super::{Added, Constants, Gemm, Parts, SUMS, Side, Size, Tile, Windows};
+use super::{Added, Constants, Gemm, Parts, SUMS, Side, Windows};
 use crate::buffer::{Source, View};
+use crate::choice::{Size, Tile};
 use crate::kernels::activations::{Activated, activated};
-use crate::kernels::{BOTH, sets};
+use crate::kernels::constants::{BOTH, sets};
 use crate::pipelines::{Shader, flag};
 use crate::queue::{Context, Groups, Launch};
 

@@ -3,7 +3,7 @@
 
 use super::{Asked, Product};
 use crate::kernels::activations::{Activated, activated, bounds};
-use crate::kernels::{BOTH, Constants, sets, word};
+use crate::kernels::constants::{BOTH, Constants, sets, word};
 use crate::pipelines::{Shader, flag};
 use crate::queue::{Context, Groups, Launch};
 

@@ -12,11 +12,12 @@ use std::ops::Range;
 use striate_tensor::ops::{Activation, MatMul, MatMulExtents};
 use striate_tensor::{DType, Result, TensorType};
 
-use super::choice::{Algorithm, Case};
-use super::gemm::{Class, MAX_AXES, Size};
+use super::constants::Constants;
+use super::elementwise::computed;
+use super::gemm::MAX_AXES;
 use super::indices::broadcast_strides;
-use super::{Constants, computed};
 use crate::buffer::{GpuBuffer, Source, View, parts};
+use crate::choice::{Algorithm, Case, Class, Size};
 use crate::pipelines::Shader;
 use crate::queue::Context;
 

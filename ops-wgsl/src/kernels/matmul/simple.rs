@@ -2,7 +2,7 @@
 
 use super::Product;
 use crate::kernels::activations::{Activated, activated, bounds};
-use crate::kernels::{BOTH, Constants, sets, word};
+use crate::kernels::constants::{BOTH, Constants, sets, word};
 use crate::pipelines::{Shader, flag};
 use crate::queue::{Context, Groups, Launch};
 

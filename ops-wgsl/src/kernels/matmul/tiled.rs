@@ -2,7 +2,8 @@
 //! the matrix.
 
 use super::Product;
-use crate::kernels::gemm::{Gemm, Side, Tile, Windows};
+use crate::choice::Tile;
+use crate::kernels::gemm::{Gemm, Side, Windows};
 use crate::queue::Context;
 
 pub(super) fn launch(

@@ -2,7 +2,7 @@
 
 use super::super::depthwise::vectors;
 use super::{Gradient, OP, in_parts};
-use crate::kernels::{Constants, word};
+use crate::kernels::constants::{Constants, word};
 use crate::pipelines::{Shader, flag, shader};
 use crate::queue::{Context, Groups, Launch};
 

@@ -14,8 +14,10 @@ use striate_tensor::{DType, Result, Shape, TensorType};
 
 use super::{Extents, image_parts};
 use crate::buffer::{GpuBuffer, Source, View};
-use crate::kernels::gemm::{Class, PARTS_BYTES, Size, sum};
-use crate::kernels::{BOTH, Constants, combinations, computed};
+use crate::choice::{Class, Size};
+use crate::kernels::constants::{BOTH, Constants, combinations};
+use crate::kernels::elementwise::computed;
+use crate::kernels::gemm::{PARTS_BYTES, sum};
 use crate::pipelines::Shader;
 use crate::queue::Context;
 

@@ -2,7 +2,7 @@
 
 use super::super::simple::INVOCATIONS;
 use super::{Gradient, OP};
-use crate::kernels::{BOTH, Constants, combinations, word};
+use crate::kernels::constants::{BOTH, Constants, combinations, word};
 use crate::pipelines::{Shader, flag, shader};
 use crate::queue::{Context, Groups, Launch};
 

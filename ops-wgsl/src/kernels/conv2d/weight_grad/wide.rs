@@ -1,7 +1,7 @@
 //! A tile an invocation, for drivers that run shaders on a processor.
 
 use super::{Gradient, OP, in_parts};
-use crate::kernels::{Constants, word};
+use crate::kernels::constants::{Constants, word};
 use crate::pipelines::{Shader, flag, shader};
 use crate::queue::{Context, Groups, Launch};
 
