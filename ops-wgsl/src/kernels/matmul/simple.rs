@@ -1,6 +1,6 @@
 //! Any product, an invocation an element.
 
-use super::Product;
+use super::product::Product;
 use crate::kernels::activations::{Activated, activated, bounds};
 use crate::kernels::constants::{BOTH, Constants, sets, word};
 use crate::pipelines::{Shader, flag};

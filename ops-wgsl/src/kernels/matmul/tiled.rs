@@ -1,7 +1,7 @@
 //! A product by the tiles of `kernels/gemm`: a is an image of one row, whose pixels are the rows of
 //! the matrix.
 
-use super::Product;
+use super::product::Product;
 use crate::choice::Tile;
 use crate::kernels::gemm::{Gemm, Side, Windows};
 use crate::queue::Context;

@@ -1,7 +1,7 @@
 //! An invocation a weight.
 
 use super::super::simple::INVOCATIONS;
-use super::{Gradient, OP};
+use super::gradient::{Gradient, OP};
 use crate::kernels::constants::{BOTH, Constants, combinations, word};
 use crate::pipelines::{Shader, flag, shader};
 use crate::queue::{Context, Groups, Launch};

@@ -3,7 +3,7 @@
 
 use striate_tensor::ops::Activation;
 
-use super::{Gradient, OP, in_parts};
+use super::gradient::{Gradient, OP, in_parts};
 use crate::choice::Tile;
 use crate::kernels::constants::word;
 use crate::kernels::gemm::{Gemm, Parts, Side, Windows};

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use striate_tensor::ops::Activation;
 use striate_tensor::{Result, Shape, TensorType};
 
-use super::{Asked, Convolution, Extents};
+use super::convolution::{Asked, Convolution, Extents};
 use crate::buffer::{GpuBuffer, Source, View};
 use crate::choice::{Class, Size};
 use crate::kernels::activations::{Activated, activated, bounds};
