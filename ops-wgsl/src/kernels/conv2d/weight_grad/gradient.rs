@@ -9,7 +9,7 @@ use crate::kernels::gemm::sum;
 use crate::pipelines::Shader;
 use crate::queue::Context;
 
-/// What [`Launch`]es of this folder are called.
+/// What launches of this folder are called.
 pub(super) const OP: &str = "conv2d_weight_grad";
 
 /// Pixels that a part has at least: fewer cost more to add than they bring. And at most: one sum loses
@@ -63,7 +63,7 @@ pub(super) struct Split {
 
 impl Split {
     /// See [`Gradient::split`].
-    pub(super) fn new(pixels: usize, groups: usize, wanted: usize, most_parts: usize) -> Self {
+    fn new(pixels: usize, groups: usize, wanted: usize, most_parts: usize) -> Self {
         let parts = wanted.div_ceil(groups.max(1)).max(1);
         let [least, most] = PIXELS;
         let each = pixels.div_ceil(parts).clamp(least, most).max(pixels.div_ceil(most_parts));
