@@ -11,27 +11,23 @@ use striate_tensor::{
 use crate::adapter::AdapterChoice;
 use crate::buffer::{Source, own};
 use crate::cache::Cache;
+use crate::choice::{self, Choices};
 use crate::device::Gpu;
-use crate::kernels::{self, Choices};
+use crate::kernels;
 use crate::options::Options;
 use crate::pipelines::Pipelines;
 use crate::profile::{Clock, Profile};
 use crate::queue::Context;
 use crate::reads;
-use crate::tune::{self, Tuner};
 use crate::variants::{Variant, variants};
+use crate::winners::winners;
 
 /// How long [`Wgpu::lose`] waits for the word that the device is lost.
 const LOSS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A graphics processor: a cheap handle, so that the one a device was made of can still be asked.
 #[derive(Clone)]
-pub struct Wgpu(Arc<Opened>);
-
-struct Opened {
-    context: Context,
-    options: Options,
-}
+pub struct Wgpu(Arc<Context>);
 
 impl Wgpu {
     /// Opens an adapter, and waits for it: [`open`](Wgpu::open) does not.
@@ -63,7 +59,7 @@ impl Wgpu {
         let folder = options.cache.clone().filter(|_| options.class.is_none());
         Self::with(choice, options, |gpu| {
             // Another class is asked for to see its own kernels.
-            Choices::Settled(tune::winners(gpu, folder.as_deref()))
+            Choices::Settled(winners(gpu, folder.as_deref()))
         })
         .await
     }
@@ -77,55 +73,23 @@ impl Wgpu {
         let cache = Cache::open(&gpu, options.cache.as_deref());
         let pipelines = Pipelines::new(cache, options.checked);
         let choices = choices(&gpu);
-        let context = Context::new(gpu, pipelines, choices, &options)?;
-        Ok(Wgpu(Arc::new(Opened { context, options })))
+        Ok(Wgpu(Arc::new(Context::new(gpu, pipelines, choices, options)?)))
     }
 
     pub(crate) fn context(&self) -> &Context {
-        &self.0.context
-    }
-
-    pub(crate) fn options(&self) -> &Options {
-        &self.0.options
-    }
-
-    /// Measures kernels on this adapter. The winners are kept in [`Options::cache`] for devices that
-    /// are opened later; this one goes on as it was opened, so that its results stay the same bits.
-    ///
-    /// ```no_run
-    /// use striate_ops_wgsl::{AdapterChoice, Options, TuneCase, Wgpu};
-    /// use striate_tensor::{Shape, TensorType, ops::Conv2d};
-    ///
-    /// # fn main() -> striate_tensor::Result<()> {
-    /// let gpu = Wgpu::new(&AdapterChoice::Gpu, Options::default())?;
-    /// let mut tuner = gpu.tuner()?;
-    /// let types = [Shape::new(&[1, 13, 13, 256])?, Shape::new(&[384, 3, 3, 256])?].map(TensorType::f32);
-    /// let case = TuneCase { op: Conv2d::default().into(), inputs: types.into() };
-    /// if let Some(tuned) = tuner.tune(&case, false)? {
-    ///     let (usual, winner) = (tuned.usual, tuned.winner);
-    ///     println!("{} {} ms", usual.algorithm, usual.milliseconds);
-    ///     println!("{} {} ms", winner.algorithm, winner.milliseconds);
-    /// }
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// As [`Wgpu::new`]: trials have a device of their own.
-    pub fn tuner(&self) -> Result<Tuner> {
-        Tuner::new(self)
+        &self.0
     }
 
     /// What [`Profile::timings`] can be taken by on this device as it was opened:
     /// [`Clock::Wall`] without [`Options::profile`].
     pub fn clock(&self) -> Clock {
-        self.0.context.clock()
+        self.0.clock()
     }
 
     /// What was asked of the device since it was opened, and the time that it took where
     /// [`Options::profile`] asks for it.
     pub fn profile(&self) -> Profile {
-        self.0.context.profile()
+        self.0.profile()
     }
 
     /// The variants of kernels beyond what every adapter has, whether this device uses each, and why.
@@ -136,7 +100,7 @@ impl Wgpu {
     /// Loses the device, as when its driver is reset: for tests of what comes after.
     #[doc(hidden)]
     pub fn lose(&self) {
-        let gpu = &self.0.context.gpu;
+        let gpu = &self.0.gpu;
         gpu.device.destroy();
         // The word of it may be with another thread, which waits for reads: it is lost once that has said so.
         let start = Instant::now();
@@ -146,7 +110,7 @@ impl Wgpu {
     }
 
     fn upload_bytes(&self, bytes: &[u8]) -> Result<Buffer> {
-        let cx = &self.0.context;
+        let cx = &self.0;
         let buffer = cx.allocate(bytes.len())?;
         let chunk = cx.gpu.chunk_bytes() as usize;
         for (to, bytes) in buffer.chunks.iter().zip(bytes.chunks(chunk)) {
@@ -158,10 +122,10 @@ impl Wgpu {
 
 impl Backend for Wgpu {
     fn info(&self) -> DeviceInfo {
-        let cx = &self.0.context;
+        let cx = &self.0;
         let mut info = cx.gpu.describe();
         let more = [
-            ("kernels", kernels::of_class(cx.class)),
+            ("kernels", choice::of_class(cx.class)),
             ("tuned shapes", cx.choices.winners().to_string()),
         ];
         info.properties.extend(more.map(|(name, value)| (name.to_string(), value)));
@@ -186,11 +150,11 @@ impl Backend for Wgpu {
     }
 
     fn download(&self, buffer: &Buffer, ty: &TensorType) -> Result<Pending<HostTensor>> {
-        reads::read(self, buffer, ty)
+        reads::read(&self.0, buffer, ty)
     }
 
     fn execute(&self, op: &Op, inputs: &[Operand<'_>], output: &TensorType) -> Result<Buffer> {
-        let cx = &self.0.context;
+        let cx = &self.0;
         let inputs = inputs.iter().map(|x| Source::new(&cx.gpu, x)).collect::<Result<Vec<_>>>()?;
         Ok(Buffer::new(kernels::execute(cx, op, &inputs, output)?))
     }
@@ -201,7 +165,7 @@ impl Backend for Wgpu {
         targets: &mut [Target<'_>],
         inputs: &[Operand<'_>],
     ) -> Result<()> {
-        let cx = &self.0.context;
+        let cx = &self.0;
         let inputs = inputs.iter().map(|x| Source::new(&cx.gpu, x)).collect::<Result<Vec<_>>>()?;
         // What is shared is replaced by copies, all of them before anything is written.
         for target in targets.iter_mut() {
@@ -226,23 +190,17 @@ impl Backend for Wgpu {
     }
 
     fn algorithm(&self, op: &Op, inputs: &[TensorType], output: &TensorType) -> Option<String> {
-        kernels::algorithm(&self.0.context, op, inputs, output)
+        kernels::algorithm(&self.0, op, inputs, output)
     }
 
     fn synchronize(&self) -> Result<()> {
-        self.0.context.synchronize()
-    }
-}
-
-impl Drop for Opened {
-    fn drop(&mut self) {
-        self.context.pipelines.save();
+        self.0.synchronize()
     }
 }
 
 impl std::fmt::Debug for Wgpu {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Wgpu({}, {})", self.0.context.gpu.name, self.0.context.gpu.info.name)
+        write!(f, "Wgpu({}, {})", self.0.gpu.name, self.0.gpu.info.name)
     }
 }
 
@@ -321,7 +279,7 @@ pub(crate) mod tests {
             inputs: &[],
             groups: Groups::Flat(1),
         };
-        let message = gpu.0.context.launch(launch).unwrap_err().to_string();
+        let message = gpu.0.launch(launch).unwrap_err().to_string();
         assert!(message.contains("broken"), "{message}");
         let device = Device::new(gpu);
         assert_eq!(Tensor::ones([2], &device).unwrap().to_vec::<f32>().unwrap(), [1.0, 1.0]);
@@ -342,7 +300,7 @@ pub(crate) mod tests {
         let options = || Options { cache: Some(folder.path().into()), ..Options::default() };
         let run = || {
             let gpu = gpu(options())?;
-            let caches = gpu.0.context.gpu.features.contains(wgpu::Features::PIPELINE_CACHE);
+            let caches = gpu.0.gpu.features.contains(wgpu::Features::PIPELINE_CACHE);
             let device = Device::new(gpu);
             let x = Tensor::ones([2], &device).unwrap().exp().unwrap();
             assert!((x.to_vec::<f32>().unwrap()[0] - std::f32::consts::E).abs() < 1e-6);
@@ -365,7 +323,7 @@ pub(crate) mod tests {
     fn times_are_taken_where_there_is_a_clock() {
         let options = Options { profile: true, cache: None, ..Options::default() };
         let Some(gpu) = gpu(options) else { return };
-        let clock = gpu.0.context.gpu.features.contains(wgpu::Features::TIMESTAMP_QUERY);
+        let clock = gpu.0.gpu.features.contains(wgpu::Features::TIMESTAMP_QUERY);
         let shape = striate_tensor::Shape::new(&[1000]).unwrap();
         let fill = striate_tensor::ops::Fill { ty: TensorType::f32(shape), value: 1.0 };
         for _ in 0..100 {

@@ -6,7 +6,7 @@
 //! shifting, and chunks of all element types begin at common elements.
 //!
 //! Kernels bind [`View`]s. A range of elements inside one chunk is bound in place; one that lies
-//! across two (a row of a matrix, say) is copied together first.
+//! across two (a row of a matrix, say) is copied together first: `views` does.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -16,7 +16,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use striate_tensor::{Buffer, BufferData, DType, Operand, Result, TensorType};
 
 use crate::device::{ALIGN_BYTES, Gpu};
-use crate::queue::Context;
 
 /// A free buffer serves a request of at least this part of its size (as 1 / n).
 const SLACK: u64 = 2;
@@ -149,6 +148,11 @@ pub(crate) struct GpuBuffer {
 pub(crate) type DerivedKey = (&'static str, [u32; 6]);
 
 impl GpuBuffer {
+    /// Of chunks that hold so many bytes together.
+    pub(crate) fn new(chunks: Vec<Chunk>, bytes: usize) -> Self {
+        GpuBuffer { chunks, bytes, derived: Mutex::default() }
+    }
+
     /// The form of these weights that `make` gives (packed, transformed), made at the first call
     /// and kept as long as the buffer is not written.
     pub(crate) fn derived(
@@ -223,143 +227,14 @@ pub(crate) struct View {
     _copy: Option<Arc<Chunk>>,
 }
 
-/// Where a range of elements lies in a tensor's memory.
-struct ElementRange {
-    /// Its bytes.
-    first: u64,
-    end: u64,
-    /// It can be bound where it is: it lies in one chunk.
-    within: bool,
-    /// Bytes that are bound before it, or copied with it.
-    before: u64,
-}
-
-/// A range of an output that a kernel is to write.
-pub(crate) struct Written {
-    pub(crate) view: View,
-    /// Where a copy has to go back to: its first byte.
-    back: Option<(u64, u64)>,
-}
-
-impl Context {
-    /// Memory for so many bytes.
-    pub(crate) fn allocate(&self, bytes: usize) -> Result<GpuBuffer> {
-        let chunk = self.gpu.chunk_bytes();
-        let mut rest = bytes as u64;
-        let mut chunks = Vec::with_capacity(1);
-        loop {
-            let size = rest.min(chunk);
-            chunks.push(self.pool.take(&self.gpu, size)?);
-            rest -= size;
-            if rest == 0 {
-                break;
-            }
-        }
-        Ok(GpuBuffer { chunks, bytes, derived: Mutex::default() })
+impl View {
+    /// Of bytes where they are.
+    pub(crate) fn within(buffer: &wgpu::Buffer, offset: u64, size: u64, skip: u32) -> Self {
+        View { buffer: buffer.clone(), offset, size, skip, _copy: None }
     }
 
-    /// Memory for a tensor. Kernels count elements in 32 bits, so there is a largest one.
-    pub(crate) fn allocate_for(&self, ty: &TensorType) -> Result<GpuBuffer> {
-        if ty.count() > MAX_ELEMENTS {
-            return Err(self.gpu.out_of_memory(ty.size_bytes()));
-        }
-        self.allocate(ty.size_bytes())
-    }
-
-    /// Where a view of a range of elements lies.
-    fn place(&self, dtype: DType, range: &Range<usize>) -> ElementRange {
-        let (first, end) = self.byte_range(dtype, range);
-        let chunk = self.gpu.chunk_bytes();
-        let last = end.max(first + 1) - 1;
-        let within = first / chunk == last / chunk;
-        let offset = first % chunk;
-        // Copies move words.
-        let before = if within { offset % ALIGN_BYTES } else { first % 4 };
-        ElementRange { first, end, within, before }
-    }
-
-    /// The elements that a [`view`](Context::view) of a range has before the first one.
-    pub(crate) fn skip(&self, dtype: DType, range: &Range<usize>) -> u32 {
-        (self.place(dtype, range).before / dtype.size_bytes() as u64) as u32
-    }
-
-    /// A view of a range of elements.
-    pub(crate) fn view(&self, source: Source<'_>, range: Range<usize>) -> Result<View> {
-        let ElementRange { first, end, within, before } = self.place(source.ty.dtype, &range);
-        let skip = self.skip(source.ty.dtype, &range);
-        let chunk = self.gpu.chunk_bytes();
-        if within {
-            let buffer = &source.buffer.chunks[(first / chunk) as usize].buffer;
-            return Ok(View {
-                buffer: buffer.clone(),
-                offset: first % chunk - before,
-                // Whole vectors, so that a kernel may read four words at once to the end.
-                size: (end - first + before).max(1).next_multiple_of(16),
-                skip,
-                _copy: None,
-            });
-        }
-        let from = first - before;
-        let copy = self.temporary(end - from)?;
-        self.copy_pieces(source.buffer, from..end.next_multiple_of(4), &copy.buffer, true)?;
-        Ok(self.view_of_copy(copy, end - from, skip))
-    }
-
-    /// A view of a whole tensor.
-    pub(crate) fn whole(&self, source: Source<'_>) -> Result<View> {
-        self.view(source, 0..source.ty.count())
-    }
-
-    /// A range of elements of an output, to write with [`finish`](Context::finish) afterwards.
-    /// The range of a half-precision tensor begins at an even element.
-    pub(crate) fn written(
-        &self,
-        output: &GpuBuffer,
-        dtype: DType,
-        range: Range<usize>,
-    ) -> Result<Written> {
-        let (first, end) = self.byte_range(dtype, &range);
-        let chunk = self.gpu.chunk_bytes();
-        let shape = striate_tensor::Shape::new(&[range.end])?;
-        let source = Source { buffer: output, ty: TensorType::new(shape, dtype) };
-        if first / chunk == (end.max(first + 1) - 1) / chunk {
-            return Ok(Written { view: self.view(source, range)?, back: None });
-        }
-        let copy = self.temporary(end - first)?;
-        // What the kernel does not write goes back as it was.
-        self.copy_pieces(output, first..end.next_multiple_of(4), &copy.buffer, true)?;
-        let view = self.view_of_copy(copy, end - first, 0);
-        Ok(Written { view, back: Some((first, end.next_multiple_of(4))) })
-    }
-
-    /// Puts what was written where it belongs.
-    pub(crate) fn finish(&self, output: &GpuBuffer, written: &Written) -> Result<()> {
-        match written.back {
-            Some((first, end)) => self.copy_pieces(output, first..end, &written.view.buffer, false),
-            None => Ok(()),
-        }
-    }
-
-    fn byte_range(&self, dtype: DType, range: &Range<usize>) -> (u64, u64) {
-        if range.is_empty() {
-            // It may lie at the end of the last chunk.
-            return (0, 0);
-        }
-        let size = dtype.size_bytes() as u64;
-        (range.start as u64 * size, range.end as u64 * size)
-    }
-
-    fn temporary(&self, bytes: u64) -> Result<Chunk> {
-        if bytes > self.gpu.chunk_bytes() {
-            let most = self.gpu.chunk_bytes();
-            let reason = format!("{bytes} bytes have to be bound together, and {most} can be");
-            // Whoever knows the op names it.
-            return Err(self.gpu.unsupported("", reason));
-        }
-        self.pool.take(&self.gpu, bytes)
-    }
-
-    fn view_of_copy(&self, copy: Chunk, bytes: u64, skip: u32) -> View {
+    /// Of so many bytes that were copied together.
+    pub(crate) fn of_copy(copy: Chunk, bytes: u64, skip: u32) -> Self {
         View {
             buffer: copy.buffer.clone(),
             offset: 0,
@@ -368,49 +243,10 @@ impl Context {
             _copy: Some(Arc::new(copy)),
         }
     }
-
-    /// Copies bytes of a tensor to the start of a buffer, or back.
-    fn copy_pieces(
-        &self,
-        tensor: &GpuBuffer,
-        range: Range<u64>,
-        other: &wgpu::Buffer,
-        out: bool,
-    ) -> Result<()> {
-        let chunk = self.gpu.chunk_bytes();
-        let mut at = range.start;
-        while at < range.end {
-            let end = range.end.min((at / chunk + 1) * chunk);
-            let part = (&tensor.chunks[(at / chunk) as usize].buffer, at % chunk);
-            let whole = (other, at - range.start);
-            let (from, to) = if out { (part, whole) } else { (whole, part) };
-            self.copy(from, to, end - at)?;
-            at = end;
-        }
-        Ok(())
-    }
-
-    /// A copy of a tensor.
-    pub(crate) fn duplicate(&self, of: &GpuBuffer) -> Result<GpuBuffer> {
-        let copy = self.allocate(of.bytes)?;
-        for (from, to) in of.chunks.iter().zip(&copy.chunks) {
-            let bytes = from.buffer.size().min(to.buffer.size());
-            self.copy((&from.buffer, 0), (&to.buffer, 0), bytes)?;
-        }
-        Ok(copy)
-    }
-
-    /// Where rows of `row_bytes` bytes must be cut so that each part can be bound: the rows that
-    /// begin a part, and their number at the end. A row that lies across chunks is a part.
-    pub(crate) fn cuts(&self, rows: usize, row_bytes: usize) -> Vec<usize> {
-        row_cuts(rows, row_bytes, self.gpu.chunk_bytes() as usize)
-    }
 }
 
-/// Elements beyond this are not counted in 32 bits, groups of invocations included.
-const MAX_ELEMENTS: usize = u32::MAX as usize - (1 << 24);
-
-fn row_cuts(rows: usize, row_bytes: usize, chunk: usize) -> Vec<usize> {
+/// Where rows must be cut, in bytes of a row and of a chunk: `Context::cuts` gives them for kernels.
+pub(crate) fn row_cuts(rows: usize, row_bytes: usize, chunk: usize) -> Vec<usize> {
     let mut cuts = vec![0];
     let total = rows * row_bytes;
     for boundary in (chunk..total).step_by(chunk) {

@@ -19,23 +19,31 @@
 //! ```
 //!
 //! # How it is laid out
-//! - `adapter` chooses an adapter, `device` opens it and keeps its errors;
+//! A module imports those before it in this list, and none after it:
+//! - `file` writes files of the user's cache folder; `choice` says which kernels there are to choose from, and
+//!   for which class of adapters; `kinds` writes the text of shaders that follows from tables of ops;
+//! - `adapter` chooses an adapter, `options` say how it is opened, `device` opens it and keeps its errors;
+//! - `cache` keeps compiled shaders on disk, `pipelines` compiles one once per specialisation;
+//! - `staging` moves bytes in and out, `profile` counts and times, `pending` knows what is on its way;
 //! - `buffer` holds tensors in pooled buffers, in chunks that a binding can take;
-//! - `queue` records ops and submits them in batches, `staging` moves bytes in and out, `reads` waits for
-//!   those that come;
-//! - `pipelines` compiles a shader once per specialisation, `cache` keeps the result on disk;
-//! - `profile` counts and times; `variants` says what an adapter's features enable;
-//! - `tune` measures kernels on this adapter, and keeps which one won;
-//! - `kernels` has, for each op, the `.wgsl` beside the `.rs` that launches it.
+//! - `queue` records ops and submits them in batches;
+//! - `views` gives kernels memory and what they bind of it, `reads` waits for values that come, `variants`
+//!   says what an adapter's features enable;
+//! - `kernels` has, for each op, the `.wgsl` beside the `.rs` that launches it;
+//! - `winners` keeps which kernels won on an adapter, `backend` is all of this as a [`Wgpu`], and `tune`
+//!   measures kernels with it.
 
 mod adapter;
 mod backend;
 mod buffer;
 mod cache;
+mod choice;
 mod device;
 mod file;
 mod kernels;
+mod kinds;
 mod options;
+mod pending;
 mod pipelines;
 mod profile;
 mod queue;
@@ -43,10 +51,13 @@ mod reads;
 mod staging;
 mod tune;
 mod variants;
+mod views;
+mod winners;
 
 pub use adapter::{AdapterChoice, AdapterInfo, adapters};
 pub use backend::Wgpu;
-pub use kernels::{Class, Specialisation, specialisations};
+pub use choice::Class;
+pub use kernels::{Specialisation, specialisations};
 pub use options::Options;
 pub use profile::{Clock, Profile, Timing};
 pub use tune::{Candidate, TuneCase, Tuned, Tuner};

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::choice::Class;
 use crate::file::default_folder;
-use crate::kernels::Class;
 
 /// How a device is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use striate_tensor::{Error, Result};
 
 use crate::cache::Cache;
 use crate::device::Gpu;
-use crate::kernels::activate;
+use crate::kinds::activate;
 
 /// A shader: its entry point is `main`, its `Params` are at binding 0, its outputs and then its
 /// inputs after that.

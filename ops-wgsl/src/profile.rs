@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use striate_tensor::Result;
 
 use crate::device::Gpu;
-use crate::queue::BATCH_DISPATCHES;
 use crate::staging::read_mapped;
 
 /// What a device was asked to do since it was opened.
@@ -90,7 +89,6 @@ impl Profile {
 }
 
 const TIMESTAMP_BYTES: u64 = 8;
-const QUERIES: u32 = 2 * BATCH_DISPATCHES;
 
 pub(crate) struct Profiler {
     pub(crate) counts: Profile,
@@ -109,10 +107,11 @@ struct Timestamps {
 }
 
 impl Profiler {
-    /// Counts always; takes times where asked and where the device has a clock.
-    pub(crate) fn new(gpu: &Gpu, times: bool) -> Result<Self> {
+    /// Counts always; takes times where asked and where the device has a clock, of batches of so many
+    /// dispatches at most.
+    pub(crate) fn new(gpu: &Gpu, times: bool, dispatches: u32) -> Result<Self> {
         let clock = times && gpu.features.contains(wgpu::Features::TIMESTAMP_QUERY);
-        let clock = if clock { Some(Timestamps::new(gpu)?) } else { None };
+        let clock = if clock { Some(Timestamps::new(gpu, 2 * dispatches)?) } else { None };
         Ok(Profiler { counts: Profile::default(), clock })
     }
 
@@ -171,22 +170,22 @@ impl Profiler {
 }
 
 impl Timestamps {
-    fn new(gpu: &Gpu) -> Result<Self> {
+    fn new(gpu: &Gpu, queries: u32) -> Result<Self> {
         let buffer = |usage| wgpu::BufferDescriptor {
             label: Some("times"),
-            size: u64::from(QUERIES) * TIMESTAMP_BYTES,
+            size: u64::from(queries) * TIMESTAMP_BYTES,
             usage: usage | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         };
         let resolved = buffer(wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC);
         let readback = buffer(wgpu::BufferUsages::MAP_READ);
-        let queries = wgpu::QuerySetDescriptor {
+        let query_set = wgpu::QuerySetDescriptor {
             label: Some("times"),
             ty: wgpu::QueryType::Timestamp,
-            count: QUERIES,
+            count: queries,
         };
         gpu.scoped(0, || Timestamps {
-            queries: gpu.device.create_query_set(&queries),
+            queries: gpu.device.create_query_set(&query_set),
             resolved: gpu.device.create_buffer(&resolved),
             readback: gpu.device.create_buffer(&readback),
             period: f64::from(gpu.queue.get_timestamp_period()),

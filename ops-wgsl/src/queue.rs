@@ -8,17 +8,17 @@ use striate_tensor::Result;
 use striate_tensor::ops::Custom;
 
 use crate::buffer::{GpuBuffer, Pool, View};
+use crate::choice::{Choices, Class, class_of};
 use crate::device::Gpu;
-use crate::kernels::{Choices, Class, class_of};
 use crate::options::Options;
+use crate::pending::{PendingCopy, Submission};
 use crate::pipelines::{Constants, Pipelines, Shader};
 use crate::profile::{Clock, Profile, Profiler};
-use crate::reads::PendingCopy;
 use crate::staging::Staging;
 
 /// Dispatches of a batch: a forward pass of a deep network is one or two, and the GPU begins while
 /// the rest is recorded.
-pub(crate) const BATCH_DISPATCHES: u32 = 64;
+const BATCH_DISPATCHES: u32 = 64;
 /// Bytes copied in or about by a batch: what staging memory a batch may hold.
 const BATCH_BYTES: u64 = 64 << 20;
 /// Batches on their way. More would let memory grow with no gain in speed.
@@ -34,8 +34,8 @@ pub(crate) struct Context {
     /// What kernels are chosen for.
     pub(crate) class: Class,
     pub(crate) choices: Choices,
-    /// [`Options::winograd`].
-    pub(crate) winograd: Option<bool>,
+    /// What it was opened with.
+    pub(crate) options: Options,
     recorder: Mutex<Recorder>,
 }
 
@@ -82,14 +82,6 @@ pub(crate) enum Groups {
     Grid([u32; 3]),
 }
 
-/// A batch on its way.
-#[derive(Clone)]
-pub(crate) struct Submission {
-    pub(crate) index: wgpu::SubmissionIndex,
-    /// How many there were, with it.
-    number: u64,
-}
-
 struct Recorder {
     encoder: Option<wgpu::CommandEncoder>,
     pass: Option<wgpu::ComputePass<'static>>,
@@ -108,7 +100,7 @@ impl Context {
         gpu: Gpu,
         pipelines: Pipelines,
         choices: Choices,
-        options: &Options,
+        options: Options,
     ) -> Result<Self> {
         let class = options.class.unwrap_or_else(|| class_of(gpu.kind, &gpu.info));
         let descriptor = wgpu::BufferDescriptor {
@@ -119,7 +111,7 @@ impl Context {
         };
         let params_buffer =
             gpu.scoped(descriptor.size as usize, || gpu.device.create_buffer(&descriptor))?;
-        let profiler = Profiler::new(&gpu, options.profile)?;
+        let profiler = Profiler::new(&gpu, options.profile, BATCH_DISPATCHES)?;
         let recorder = Recorder {
             encoder: None,
             pass: None,
@@ -138,7 +130,7 @@ impl Context {
             pipelines,
             class,
             choices,
-            winograd: options.winograd,
+            options,
             recorder: Mutex::new(recorder),
         })
     }
@@ -291,6 +283,12 @@ impl Context {
     pub(crate) fn profile(&self) -> Profile {
         let profile = self.recorder().profiler.snapshot();
         Profile { allocations: self.pool.allocations(), ..profile }
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        self.pipelines.save();
     }
 }
 

@@ -5,7 +5,8 @@ use std::mem::discriminant;
 
 use striate_tensor::ops::Activation;
 
-use super::{Constants, elementwise, kinds};
+use super::constants::Constants;
+use super::elementwise;
 use crate::pipelines::Shader;
 
 /// A shader that calls `activate`: one for each activation.
@@ -63,23 +64,4 @@ pub(super) use activated;
 /// The bounds of a clamp: `low` and `high` of the shaders.
 pub(super) fn bounds(activation: Activation) -> [u32; 2] {
     activation.kind().map_or([0; 2], |kind| elementwise::parameters(kind).map(f32::to_bits))
-}
-
-/// `activate`, and the same for vectors of four.
-pub(crate) fn activate(activation: Activation) -> String {
-    let value = match activation.kind() {
-        Some(kind) => kinds::call(&kind, &["low", "high"]),
-        None => "x".into(),
-    };
-    format!(
-        "
-fn activate(x: f32) -> f32 {{
-    return {value};
-}}
-
-fn activate4(x: vec4<f32>) -> vec4<f32> {{
-    return vec4<f32>(activate(x.x), activate(x.y), activate(x.z), activate(x.w));
-}}
-"
-    )
 }

@@ -3,8 +3,9 @@
 use striate_tensor::ops::{Scatter, TakeAlong};
 use striate_tensor::{DType, Op, Result, TensorType};
 
+use super::constants::{BOTH, Constants, WORKGROUP, combinations, half, word};
+use super::elementwise::computed;
 use super::movement::{bits_of, groups, sources};
-use super::{BOTH, Constants, WORKGROUP, combinations, computed, half, word};
 use crate::buffer::{GpuBuffer, Source, parts};
 use crate::pipelines::{Shader, flag, shader};
 use crate::queue::{Context, Groups, Launch};

@@ -6,7 +6,9 @@ use striate_tensor::ops::{
 use striate_tensor::{DType, Result, TensorType};
 
 use super::channels::{self, ACTIVATIONS, FOUR, Masked, activation, by_vectors, extents, zeros};
-use super::{BOTH, Constants, WORKGROUP, combinations, computed, elementwise, half, word};
+use super::constants::{BOTH, Constants, WORKGROUP, combinations, half, word};
+use super::elementwise;
+use super::elementwise::computed;
 use crate::buffer::{GpuBuffer, Source, parts};
 use crate::pipelines::{Shader, flag, shader};
 use crate::queue::{Context, Groups, Launch};

@@ -6,7 +6,8 @@ use std::ops::Range;
 use striate_tensor::ops::{Activation, Fill};
 use striate_tensor::{DType, Result, Shape, TensorType};
 
-use super::{BOTH, Constants, WORKGROUP, combinations, counted, half, word};
+use super::constants::{BOTH, Constants, WORKGROUP, combinations, half, word};
+use super::counted;
 use crate::buffer::{GpuBuffer, Source, parts};
 use crate::pipelines::{Shader, shader};
 use crate::queue::{Context, Groups, Launch};

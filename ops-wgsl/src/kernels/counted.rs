@@ -3,8 +3,8 @@
 use striate_tensor::ops::{Dropout, Fill, Normal, Uniform};
 use striate_tensor::{DType, RandomKey, Result, TensorType};
 
+use super::constants::{BOTH, Constants, WORKGROUP, combinations, half, word};
 use super::movement::bits_of;
-use super::{BOTH, Constants, WORKGROUP, combinations, half, word};
 use crate::buffer::{GpuBuffer, Source, parts};
 use crate::pipelines::{Shader, shader};
 use crate::queue::{Context, Groups, Launch};

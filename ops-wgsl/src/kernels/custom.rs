@@ -3,7 +3,9 @@
 use striate_tensor::ops::{Custom, MAX_SHADER_OPERANDS};
 use striate_tensor::{DType, Result, TensorType};
 
-use super::{computed, elementwise, word};
+use super::constants::word;
+use super::elementwise;
+use super::elementwise::computed;
 use crate::buffer::{GpuBuffer, Source};
 use crate::queue::{Context, CustomLaunch};
 

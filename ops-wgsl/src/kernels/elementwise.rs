@@ -3,9 +3,10 @@
 use striate_tensor::ops::{Binary, BinaryKind, Compare, CompareKind, Unary, UnaryKind};
 use striate_tensor::{DType, Result, TensorType};
 
+use super::constants::{BOTH, Constants, WORKGROUP, combinations, half, word};
 use super::indices::{broadcast_strides, joined};
-use super::{BOTH, Constants, WORKGROUP, combinations, half, kinds, word};
 use crate::buffer::{GpuBuffer, Source, parts};
+use crate::kinds;
 use crate::pipelines::{Shader, flag, shader};
 use crate::queue::{Context, Groups, Launch};
 
@@ -230,4 +231,19 @@ pub(super) fn cast(cx: &Context, x: Source<'_>, dtype: DType) -> Result<GpuBuffe
         })?;
     }
     Ok(y)
+}
+
+/// Computes an output in f32, and narrows it where it is to be f16.
+pub(super) fn computed(
+    cx: &Context,
+    output: &TensorType,
+    compute: impl FnOnce(Source<'_>) -> Result<()>,
+) -> Result<GpuBuffer> {
+    let wide = TensorType::f32(output.shape);
+    let buffer = cx.allocate_for(&wide)?;
+    compute(Source { buffer: &buffer, ty: wide })?;
+    if output.dtype == DType::F32 {
+        return Ok(buffer);
+    }
+    cast(cx, Source { buffer: &buffer, ty: wide }, output.dtype)
 }

@@ -3,11 +3,13 @@
 use striate_tensor::ops::{GatherGrad, Softmax, UnaryGrad, UnaryKind};
 use striate_tensor::{DType, Result, TensorType};
 
+use super::constants::{BOTH, Constants, WORKGROUP, combinations, half, word};
+use super::elementwise::computed;
 use super::elementwise::{numbers, parameters, vector_groups};
 use super::movement::sources;
 use super::softmax::softmax;
-use super::{BOTH, Constants, WORKGROUP, combinations, computed, half, kinds, word};
 use crate::buffer::{GpuBuffer, Source, parts};
+use crate::kinds;
 use crate::pipelines::{Shader, shader};
 use crate::queue::{Context, Groups, Launch};
 

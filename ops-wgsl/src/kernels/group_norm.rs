@@ -7,7 +7,9 @@ use striate_tensor::{DType, Result, Shape, TensorType};
 
 use super::batch_norm::widened;
 use super::channels::{products, zeros};
-use super::{BOTH, Constants, WORKGROUP, combinations, computed, counted, half, word};
+use super::constants::{BOTH, Constants, WORKGROUP, combinations, half, word};
+use super::counted;
+use super::elementwise::computed;
 use crate::buffer::{GpuBuffer, Source, parts};
 use crate::pipelines::{Shader, shader};
 use crate::queue::{Context, Groups, Launch};

@@ -5,7 +5,8 @@ use std::ops::Range;
 use striate_tensor::ops::Lrn;
 use striate_tensor::{DType, Result, TensorType};
 
-use super::{BOTH, Constants, WORKGROUP, combinations, computed, half, word};
+use super::constants::{BOTH, Constants, WORKGROUP, combinations, half, word};
+use super::elementwise::computed;
 use crate::buffer::{GpuBuffer, Source, View, parts};
 use crate::pipelines::{Shader, shader};
 use crate::queue::{Context, Groups, Launch};

@@ -7,7 +7,7 @@ mod activations;
 mod along;
 mod batch_norm;
 mod channels;
-mod choice;
+mod constants;
 mod conv2d;
 mod counted;
 mod custom;
@@ -17,7 +17,6 @@ mod gradients;
 mod group_norm;
 mod images;
 mod indices;
-mod kinds;
 mod lrn;
 mod matmul;
 mod movement;
@@ -34,18 +33,9 @@ use striate_tensor::ops::Activation;
 use striate_tensor::{DType, Error, Op, Result, TensorType};
 
 use crate::buffer::{GpuBuffer, Source};
-use crate::pipelines::{Shader, flag};
+use crate::pipelines::Shader;
 use crate::queue::Context;
-pub(crate) use activations::activate;
-pub(crate) use choice::{Algorithm, Case, Choices};
-pub use gemm::Class;
-pub(crate) use gemm::class_of;
-
-/// Invocations of a workgroup, where it is not the shader's business.
-const WORKGROUP: usize = 256;
-
-/// Values of constants that specialise a shader.
-type Constants = Vec<(&'static str, f64)>;
+use constants::Constants;
 
 /// A shader and the constants of one of its pipelines.
 #[derive(Clone, Debug, PartialEq)]
@@ -93,21 +83,6 @@ pub fn specialisations() -> Vec<Specialisation> {
     all.into_iter().flatten().map(make).collect()
 }
 
-/// The kernels that compute convolutions and products for a class of adapters, for people.
-pub(crate) fn of_class(class: Class) -> String {
-    let tiles = gemm::tiles(class);
-    let name = |tile| Algorithm::of_tile(Some(tile)).to_string();
-    let mut names: Vec<String> = match class {
-        Class::Simple => vec![Algorithm::Simple.to_string()],
-        _ if tiles.is_empty() => vec![Algorithm::Wide.to_string()],
-        _ => tiles.into_iter().map(name).collect(),
-    };
-    if class != Class::Simple {
-        names.push(Algorithm::MatVec.to_string());
-    }
-    names.join(", ")
-}
-
 /// A number that changes with the shaders that can be chosen: times of others say nothing.
 pub(crate) fn fingerprint() -> u64 {
     let mut sources: Vec<&str> = Vec::new();
@@ -120,33 +95,6 @@ pub(crate) fn fingerprint() -> u64 {
     }
     crate::file::hash(sources.concat().as_bytes())
 }
-
-/// A shader with all combinations of the values of constants.
-fn combinations(
-    shader: &'static Shader,
-    constants: &[(&'static str, &[f64])],
-) -> Vec<(&'static Shader, Constants)> {
-    sets(constants).into_iter().map(|constants| (shader, constants)).collect()
-}
-
-/// All combinations of the values of constants.
-fn sets(constants: &[(&'static str, &[f64])]) -> Vec<Constants> {
-    let start: Vec<Constants> = vec![Vec::new()];
-    constants.iter().fold(start, |all, &(name, values)| {
-        let with = |some: &Constants| {
-            let some = some.clone();
-            values.iter().map(move |&value| {
-                let mut more = some.clone();
-                more.push((name, value));
-                more
-            })
-        };
-        all.iter().flat_map(with).collect()
-    })
-}
-
-/// Both truth values.
-const BOTH: &[f64] = &[0.0, 1.0];
 
 /// Executes an op.
 pub(crate) fn execute(
@@ -379,31 +327,6 @@ pub(crate) fn execute_in_place(
         }
         (op, ..) => Err(cx.gpu.unsupported(op.name(), "it updates no such targets in place")),
     }
-}
-
-/// Computes an output in f32, and narrows it where it is to be f16.
-fn computed(
-    cx: &Context,
-    output: &TensorType,
-    compute: impl FnOnce(Source<'_>) -> Result<()>,
-) -> Result<GpuBuffer> {
-    let wide = TensorType::f32(output.shape);
-    let buffer = cx.allocate_for(&wide)?;
-    compute(Source { buffer: &buffer, ty: wide })?;
-    if output.dtype == DType::F32 {
-        return Ok(buffer);
-    }
-    elementwise::cast(cx, Source { buffer: &buffer, ty: wide }, output.dtype)
-}
-
-/// A count or an extent as a parameter: tensors have fewer than 2^32 elements.
-fn word(n: usize) -> u32 {
-    n as u32
-}
-
-/// Whether an operand is f16, as a constant.
-fn half(source: Source<'_>) -> f64 {
-    flag(source.half())
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::ops::Range;
 use striate_tensor::ops::{Concatenate, Flip, Gather, Pad, Permute, Slice};
 use striate_tensor::{DType, Result, TensorType, f16};
 
-use super::{BOTH, Constants, WORKGROUP, combinations, half, word};
+use super::constants::{BOTH, Constants, WORKGROUP, combinations, half, word};
 use crate::buffer::{GpuBuffer, Source, parts};
 use crate::pipelines::{Shader, shader};
 use crate::queue::{Context, Groups, Launch};

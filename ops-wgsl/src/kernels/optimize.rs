@@ -3,7 +3,7 @@
 use striate_tensor::Result;
 use striate_tensor::ops::{Optimize, OptimizeFactors};
 
-use super::{Constants, WORKGROUP, word};
+use super::constants::{Constants, WORKGROUP, word};
 use crate::buffer::{Source, View, parts};
 use crate::pipelines::{Shader, flag, shader};
 use crate::queue::{Context, Groups, Launch};

@@ -3,8 +3,10 @@
 use striate_tensor::ops::{ArgReduce, ArgReduceKind, Reduce, ReduceKind};
 use striate_tensor::{DType, Result, Shape, TensorType};
 
-use super::{BOTH, Constants, WORKGROUP, combinations, elementwise, half, kinds, word};
+use super::constants::{BOTH, Constants, WORKGROUP, combinations, half, word};
+use super::elementwise;
 use crate::buffer::{GpuBuffer, Source, parts};
+use crate::kinds;
 use crate::pipelines::{Shader, flag, shader};
 use crate::queue::{Context, Groups, Launch};
 

@@ -3,7 +3,7 @@
 use striate_tensor::Result;
 use striate_tensor::ops::SgdMomentum;
 
-use super::{Constants, WORKGROUP, word};
+use super::constants::{Constants, WORKGROUP, word};
 use crate::buffer::{Source, parts};
 use crate::pipelines::{Shader, shader};
 use crate::queue::{Context, Groups, Launch};

@@ -3,7 +3,8 @@
 use striate_tensor::ops::Softmax;
 use striate_tensor::{Result, TensorType};
 
-use super::{BOTH, Constants, combinations, computed, half, word};
+use super::constants::{BOTH, Constants, combinations, half, word};
+use super::elementwise::computed;
 use crate::buffer::{GpuBuffer, Source, parts};
 use crate::pipelines::{Shader, flag, shader};
 use crate::queue::{Context, Groups, Launch};

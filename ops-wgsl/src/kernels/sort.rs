@@ -3,7 +3,8 @@
 use striate_tensor::ops::{ArgSort, CumulativeSum};
 use striate_tensor::{DType, Result, TensorType};
 
-use super::{BOTH, Constants, WORKGROUP, combinations, computed, half, word};
+use super::constants::{BOTH, Constants, WORKGROUP, combinations, half, word};
+use super::elementwise::computed;
 use crate::buffer::{GpuBuffer, Source, parts};
 use crate::pipelines::{Shader, flag, shader};
 use crate::queue::{Context, Groups, Launch};

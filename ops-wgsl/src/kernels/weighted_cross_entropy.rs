@@ -3,8 +3,9 @@
 use striate_tensor::ops::{Softmax, WeightedCrossEntropy};
 use striate_tensor::{DType, Result, TensorType};
 
+use super::constants::{Constants, half, word};
+use super::elementwise::computed;
 use super::softmax::softmax;
-use super::{Constants, computed, half, word};
 use crate::buffer::{GpuBuffer, Source, parts};
 use crate::pipelines::{Shader, flag, shader};
 use crate::queue::{Context, Groups, Launch};

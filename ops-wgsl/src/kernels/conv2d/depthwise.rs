@@ -1,9 +1,9 @@
 //! Convolution of each channel by itself, which is no product of matrices.
 
-use super::{Convolution, Extents};
+use super::convolution::{Convolution, Extents};
 use crate::kernels::activations::{Activated, activated, bounds};
+use crate::kernels::constants::{BOTH, Constants, half, sets, word};
 use crate::kernels::gemm::{Added, RESIDUALS, Strided};
-use crate::kernels::{BOTH, Constants, half, sets, word};
 use crate::pipelines::{Shader, flag};
 use crate::queue::{Context, Groups, Launch};
 

@@ -1,9 +1,9 @@
 //! Any convolution, an invocation an element.
 
-use super::Convolution;
+use super::convolution::Convolution;
 use crate::kernels::activations::{Activated, activated, bounds};
+use crate::kernels::constants::{BOTH, Constants, half, sets, word};
 use crate::kernels::gemm::{Added, RESIDUALS, Strided};
-use crate::kernels::{BOTH, Constants, half, sets, word};
 use crate::pipelines::{Shader, flag};
 use crate::queue::{Context, Groups, Launch};
 

@@ -1,9 +1,10 @@
 //! Convolution as implicit GEMM: rows are pixels, columns the outputs of a group, and the depth goes
 //! through a window's cells and their channels. No window is ever written to memory.
 
-use super::{Convolution, Extents};
-use crate::kernels::gemm::{Gemm, Side, Tile, Windows};
-use crate::kernels::word;
+use super::convolution::{Convolution, Extents};
+use crate::choice::Tile;
+use crate::kernels::constants::word;
+use crate::kernels::gemm::{Gemm, Side, Windows};
 use crate::queue::Context;
 
 pub(super) fn launch(

@@ -4,10 +4,11 @@
 use striate_tensor::ops::Activation;
 use striate_tensor::{Result, Shape, TensorType};
 
-use super::{Added, Constants, Gemm, Parts, SUMS, Side, Size, Tile, Windows};
+use super::product::{Added, Gemm, Parts, SUMS, Side, Windows};
 use crate::buffer::{Source, View};
+use crate::choice::{Size, Tile};
 use crate::kernels::activations::{Activated, activated};
-use crate::kernels::{BOTH, sets};
+use crate::kernels::constants::{BOTH, Constants, sets};
 use crate::pipelines::{Shader, flag};
 use crate::queue::{Context, Groups, Launch};
 
@@ -106,7 +107,7 @@ impl Gemm<'_> {
             axes: &to,
             ..*self
         };
-        products.launch(cx, Some(tile))?;
+        products.launch_tiles(cx, Some(tile))?;
         let side = Side { view: &sums, half: false, line: self.n, step: parts.y };
         let end = Gemm {
             channels: parts.count,

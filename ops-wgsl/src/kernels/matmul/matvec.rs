@@ -1,9 +1,9 @@
 //! Full-connect at small batches: few rows, and weights that are stored along the depth. Bound by
 //! reading the weights, which a product by tiles reads with most of its rows empty.
 
-use super::{Asked, Product};
+use super::product::{Asked, Product};
 use crate::kernels::activations::{Activated, activated, bounds};
-use crate::kernels::{BOTH, Constants, sets, word};
+use crate::kernels::constants::{BOTH, Constants, sets, word};
 use crate::pipelines::{Shader, flag};
 use crate::queue::{Context, Groups, Launch};
 

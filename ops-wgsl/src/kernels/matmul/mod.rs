@@ -4,6 +4,7 @@
 //! [`Product`], which a kernel of this folder computes; `simple` takes any.
 
 mod matvec;
+mod product;
 mod simple;
 mod tiled;
 
@@ -12,80 +13,20 @@ use std::ops::Range;
 use striate_tensor::ops::{Activation, MatMul, MatMulExtents};
 use striate_tensor::{DType, Result, TensorType};
 
-use super::choice::{Algorithm, Case};
-use super::gemm::{Class, MAX_AXES, Size};
+use super::constants::Constants;
+use super::elementwise::computed;
+use super::gemm::MAX_AXES;
 use super::indices::broadcast_strides;
-use super::{Constants, computed};
 use crate::buffer::{GpuBuffer, Source, View, parts};
+use crate::choice::{Algorithm, Class, Size};
 use crate::pipelines::Shader;
 use crate::queue::Context;
+use product::{Asked, BatchAxis, Matrix, Product, Steps};
 
 pub(super) fn variants() -> Vec<(&'static Shader, Constants)> {
     let mut all = simple::variants();
     all.extend(matvec::variants());
     all
-}
-
-/// A matrix as it is bound: where it begins, and the elements between its rows and its columns.
-struct Matrix<'a> {
-    view: &'a View,
-    half: bool,
-    row: usize,
-    col: usize,
-}
-
-/// A leading axis: its extent, and the elements from one to the next in a, b and y.
-type BatchAxis = (usize, [u32; 3]);
-
-/// A product of matrices, all of whose parts are bound: `y = a b`, or `y + a b`, with bias and
-/// activation at the end.
-struct Product<'a> {
-    m: usize,
-    n: usize,
-    k: usize,
-    /// `[m, k]`.
-    a: Matrix<'a>,
-    /// `[k, n]`.
-    b: Matrix<'a>,
-    /// `[m, n]`, f32; columns next to each other.
-    y: Matrix<'a>,
-    bias: Option<(&'a View, bool)>,
-    activation: Activation,
-    accumulate: bool,
-    /// The last one first; none for a single product.
-    batch: &'a [BatchAxis],
-}
-
-impl Product<'_> {
-    fn asked(&self) -> Asked<'_> {
-        let steps = |matrix: &Matrix<'_>| {
-            let Matrix { view, half, row, col } = *matrix;
-            Steps { half, row, col, skip: view.skip as usize }
-        };
-        let (a, b) = (steps(&self.a), steps(&self.b));
-        Asked { m: self.m, n: self.n, k: self.k, a, b, batch: self.batch }
-    }
-}
-
-/// What of a [`Matrix`] the choice of a kernel depends on.
-#[derive(Clone, Copy)]
-struct Steps {
-    half: bool,
-    row: usize,
-    col: usize,
-    /// Elements that are bound before the first one.
-    skip: usize,
-}
-
-/// What the choice of a kernel for a [`Product`] depends on.
-#[derive(Clone, Copy)]
-struct Asked<'a> {
-    m: usize,
-    n: usize,
-    k: usize,
-    a: Steps,
-    b: Steps,
-    batch: &'a [BatchAxis],
 }
 
 impl Asked<'_> {
@@ -113,15 +54,6 @@ impl Asked<'_> {
     /// The kernel for it.
     fn algorithm(&self, cx: &Context) -> Algorithm {
         cx.choices.choose(|| self.case(), self.usual(cx.class), |algorithm| self.takes(algorithm))
-    }
-
-    fn case(&self) -> Case {
-        let extents = [self.m, self.n, self.k, self.matrices(), self.a.col, self.b.row];
-        Case::matmul(extents, [self.a.half, self.b.half])
-    }
-
-    fn matrices(&self) -> usize {
-        self.batch.iter().map(|(extent, _)| extent).product()
     }
 }
 

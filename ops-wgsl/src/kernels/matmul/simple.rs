@@ -1,8 +1,8 @@
 //! Any product, an invocation an element.
 
-use super::Product;
+use super::product::Product;
 use crate::kernels::activations::{Activated, activated, bounds};
-use crate::kernels::{BOTH, Constants, sets, word};
+use crate::kernels::constants::{BOTH, Constants, sets, word};
 use crate::pipelines::{Shader, flag};
 use crate::queue::{Context, Groups, Launch};
 

@@ -1,8 +1,9 @@
 //! A product by the tiles of `kernels/gemm`: a is an image of one row, whose pixels are the rows of
 //! the matrix.
 
-use super::Product;
-use crate::kernels::gemm::{Gemm, Side, Tile, Windows};
+use super::product::Product;
+use crate::choice::Tile;
+use crate::kernels::gemm::{Gemm, Side, Windows};
 use crate::queue::Context;
 
 pub(super) fn launch(

@@ -8,12 +8,15 @@
 use striate_tensor::ops::{self, Activation, Conv2d, Conv2dInputGrad, ConvTranspose2d, Phase};
 use striate_tensor::{DType, Result, Shape, TensorType};
 
+use super::convolution::{Convolution, Extents, banded, image_parts};
+use super::launch::launch;
 use super::simple::INVOCATIONS;
-use super::{Convolution, Extents, banded, image_parts, launch};
 use crate::buffer::{GpuBuffer, Source, View};
-use crate::kernels::gemm::{Class, Strided};
+use crate::choice::Class;
+use crate::kernels::constants::{BOTH, Constants, combinations, half, word};
+use crate::kernels::elementwise::computed;
+use crate::kernels::gemm::Strided;
 use crate::kernels::images::Band;
-use crate::kernels::{BOTH, Constants, combinations, computed, half, word};
 use crate::pipelines::{Shader, flag, shader};
 use crate::queue::{Context, Groups, Launch};
 

@@ -1,8 +1,8 @@
 //! Of convolutions of each channel by itself.
 
 use super::super::depthwise::vectors;
-use super::{Gradient, OP, in_parts};
-use crate::kernels::{Constants, word};
+use super::gradient::{Gradient, OP, in_parts, operand_variants};
+use crate::kernels::constants::{Constants, word};
 use crate::pipelines::{Shader, flag, shader};
 use crate::queue::{Context, Groups, Launch};
 
@@ -17,7 +17,7 @@ const INVOCATIONS: usize = 64;
 const WORKGROUPS: usize = 512;
 
 pub(super) fn variants() -> Vec<(&'static Shader, Constants)> {
-    super::operand_variants(&DEPTHWISE)
+    operand_variants(&DEPTHWISE)
 }
 
 pub(super) fn launch(cx: &Context, gradient: &Gradient<'_>) -> striate_tensor::Result<()> {

@@ -1,8 +1,8 @@
 //! An invocation a weight.
 
 use super::super::simple::INVOCATIONS;
-use super::{Gradient, OP};
-use crate::kernels::{BOTH, Constants, combinations, word};
+use super::gradient::{Gradient, OP};
+use crate::kernels::constants::{BOTH, Constants, combinations, word};
 use crate::pipelines::{Shader, flag, shader};
 use crate::queue::{Context, Groups, Launch};
 

@@ -3,9 +3,10 @@
 
 use striate_tensor::ops::Activation;
 
-use super::{Gradient, OP, in_parts};
-use crate::kernels::gemm::{Gemm, Parts, Side, Tile, Windows};
-use crate::kernels::word;
+use super::gradient::{Gradient, OP, in_parts};
+use crate::choice::Tile;
+use crate::kernels::constants::word;
+use crate::kernels::gemm::{Gemm, Parts, Side, Windows};
 use crate::queue::Context;
 
 /// Workgroups that a card is given work by: a few for each unit of a large one.

@@ -1,7 +1,7 @@
 //! A tile an invocation, for drivers that run shaders on a processor.
 
-use super::{Gradient, OP, in_parts};
-use crate::kernels::{Constants, word};
+use super::gradient::{Gradient, OP, in_parts, operand_variants};
+use crate::kernels::constants::{Constants, word};
 use crate::pipelines::{Shader, flag, shader};
 use crate::queue::{Context, Groups, Launch};
 
@@ -14,7 +14,7 @@ const INVOCATIONS: usize = 8;
 const WORKGROUPS: usize = 32;
 
 pub(super) fn variants() -> Vec<(&'static Shader, Constants)> {
-    super::operand_variants(&WIDE)
+    operand_variants(&WIDE)
 }
 
 pub(super) fn launch(cx: &Context, gradient: &Gradient<'_>) -> striate_tensor::Result<()> {

@@ -12,11 +12,12 @@ use std::sync::Arc;
 use striate_tensor::ops::Activation;
 use striate_tensor::{Result, Shape, TensorType};
 
-use super::{Asked, Convolution, Extents};
+use super::convolution::{Asked, Convolution, Extents};
 use crate::buffer::{GpuBuffer, Source, View};
+use crate::choice::{Class, Size};
 use crate::kernels::activations::{Activated, activated, bounds};
-use crate::kernels::gemm::{Added, Class, Gemm, RESIDUALS, Side, Size, Windows};
-use crate::kernels::{BOTH, Constants, combinations, half, sets, word};
+use crate::kernels::constants::{BOTH, Constants, combinations, half, sets, word};
+use crate::kernels::gemm::{Added, Gemm, RESIDUALS, Side, Windows};
 use crate::pipelines::{Shader, flag, shader};
 use crate::queue::{Context, Groups, Launch};
 
@@ -117,13 +118,13 @@ fn wins(class: Class, e: &Extents, images: usize, tiles: &Tiles) -> bool {
 
 /// Whether this algorithm takes a convolution.
 pub(super) fn takes(cx: &Context, asked: &Asked<'_>) -> bool {
-    cx.winograd != Some(false) && tiles(cx, asked).is_some()
+    cx.options.winograd != Some(false) && tiles(cx, asked).is_some()
 }
 
 /// Whether this algorithm takes a convolution and is expected to win, or asked for.
 pub(super) fn is_usual(cx: &Context, asked: &Asked<'_>) -> bool {
     let Some(tiles) = tiles(cx, asked) else { return false };
-    cx.winograd.unwrap_or_else(|| wins(cx.class, asked.extents, asked.images, &tiles))
+    cx.options.winograd.unwrap_or_else(|| wins(cx.class, asked.extents, asked.images, &tiles))
 }
 
 pub(super) fn launch(cx: &Context, convolution: &Convolution<'_>) -> Result<()> {

@@ -1,9 +1,7 @@
 //! Measuring kernels on the user's adapter.
 //!
 //! Each kernel that takes a convolution or a product computes it some times; the fastest is kept for
-//! its extents in a file of the user's ([`store`]), which devices read when they are opened.
-
-mod store;
+//! its extents in a file of the user's ([`winners`](crate::winners)), which devices read when they are opened.
 
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -13,11 +11,10 @@ use striate_tensor::{DType, Device, Error, Op, RandomKey, Result, Tensor, Tensor
 
 use crate::adapter::AdapterChoice;
 use crate::backend::Wgpu;
-use crate::kernels::{Algorithm, Case, Choices};
+use crate::choice::{Algorithm, Case, Choices};
 use crate::options::Options;
 use crate::profile::Clock;
-pub(crate) use store::winners;
-use store::{Entry, Store};
+use crate::winners::{Entry, Store};
 
 /// A kernel has won if it takes less than this part of the usual one's time: less is noise.
 const CLEARLY: f64 = 0.97;
@@ -72,6 +69,35 @@ pub struct Tuned {
     pub tried: Vec<Candidate>,
 }
 
+impl Wgpu {
+    /// Measures kernels on this adapter. The winners are kept in [`Options::cache`] for devices that
+    /// are opened later; this one goes on as it was opened, so that its results stay the same bits.
+    ///
+    /// ```no_run
+    /// use striate_ops_wgsl::{AdapterChoice, Options, TuneCase, Wgpu};
+    /// use striate_tensor::{Shape, TensorType, ops::Conv2d};
+    ///
+    /// # fn main() -> striate_tensor::Result<()> {
+    /// let gpu = Wgpu::new(&AdapterChoice::Gpu, Options::default())?;
+    /// let mut tuner = gpu.tuner()?;
+    /// let types = [Shape::new(&[1, 13, 13, 256])?, Shape::new(&[384, 3, 3, 256])?].map(TensorType::f32);
+    /// let case = TuneCase { op: Conv2d::default().into(), inputs: types.into() };
+    /// if let Some(tuned) = tuner.tune(&case, false)? {
+    ///     let (usual, winner) = (tuned.usual, tuned.winner);
+    ///     println!("{} {} ms", usual.algorithm, usual.milliseconds);
+    ///     println!("{} {} ms", winner.algorithm, winner.milliseconds);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Wgpu::new`]: trials have a device of their own.
+    pub fn tuner(&self) -> Result<Tuner> {
+        Tuner::new(self)
+    }
+}
+
 /// Measures kernels on an adapter: see [`Wgpu::tuner`].
 #[derive(Debug)]
 pub struct Tuner {
@@ -83,7 +109,7 @@ pub struct Tuner {
 
 impl Tuner {
     pub(crate) fn new(of: &Wgpu) -> Result<Self> {
-        let own = of.options();
+        let own = &of.context().options;
         // Pipelines that lost are not worth keeping.
         let options = Options { profile: true, cache: None, ..own.clone() };
         let choice = AdapterChoice::Index(of.context().gpu.index);

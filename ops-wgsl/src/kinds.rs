@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use striate_tensor::ops::{BinaryKind, CompareKind, ReduceKind, UnaryGrad, UnaryKind};
+use striate_tensor::ops::{Activation, BinaryKind, CompareKind, ReduceKind, UnaryGrad, UnaryKind};
 
 /// `const REDUCE_SUM: u32 = 0u;` and so on.
 fn constants(op: &str, kinds: impl Iterator<Item = (&'static str, u32)>) -> String {
@@ -15,12 +15,12 @@ fn constants(op: &str, kinds: impl Iterator<Item = (&'static str, u32)>) -> Stri
 }
 
 /// `apply`: the function of `functions.wgsl` that has the name of the kind.
-pub(super) fn unary() -> String {
+pub(crate) fn unary() -> String {
     apply("x: f32", |kind| call(kind, &["a", "b"]), UnaryKind::ALL.iter())
 }
 
 /// A call of a function of `functions.wgsl`, with the kind's parameters where the shader has them.
-pub(super) fn call(kind: &UnaryKind, parameters: &[&str]) -> String {
+fn call(kind: &UnaryKind, parameters: &[&str]) -> String {
     let mut text = format!("unary_{}(x", kind.name());
     for (_, parameter) in kind.parameters().iter().zip(parameters) {
         let _ = write!(text, ", params.{parameter}");
@@ -28,8 +28,27 @@ pub(super) fn call(kind: &UnaryKind, parameters: &[&str]) -> String {
     text + ")"
 }
 
+/// `activate`: what a product or a convolution ends in; and the same for vectors of four.
+pub(crate) fn activate(activation: Activation) -> String {
+    let value = match activation.kind() {
+        Some(kind) => call(&kind, &["low", "high"]),
+        None => "x".into(),
+    };
+    format!(
+        "
+fn activate(x: f32) -> f32 {{
+    return {value};
+}}
+
+fn activate4(x: vec4<f32>) -> vec4<f32> {{
+    return vec4<f32>(activate(x.x), activate(x.y), activate(x.z), activate(x.w));
+}}
+"
+    )
+}
+
 /// `apply`: the function of `unary_grad.wgsl` that has the name of the kind.
-pub(super) fn unary_grad() -> String {
+pub(crate) fn unary_grad() -> String {
     let kinds = UnaryKind::ALL.iter().filter(|kind| UnaryGrad::takes(kind));
     apply("kept: f32, dy: f32", |kind| format!("grad_{}(kept, dy)", kind.name()), kinds)
 }
@@ -49,17 +68,17 @@ fn apply<'a>(
 }
 
 /// The numbers of the kinds of `binary.wgsl`.
-pub(super) fn binary() -> String {
+pub(crate) fn binary() -> String {
     constants("BINARY", BinaryKind::ALL.iter().map(|kind| (kind.name(), kind.number())))
 }
 
 /// The numbers of the comparisons of `binary.wgsl`.
-pub(super) fn compare() -> String {
+pub(crate) fn compare() -> String {
     constants("COMPARE", CompareKind::ALL.iter().map(|kind| (kind.name(), kind.number())))
 }
 
 /// The numbers of the kinds of `reduce.wgsl`.
-pub(super) fn reduce() -> String {
+pub(crate) fn reduce() -> String {
     constants("REDUCE", ReduceKind::ALL.iter().map(|kind| (kind.name(), kind.number())))
 }
 

@@ -7,9 +7,10 @@ use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use crate::choice::{Algorithm, Case};
 use crate::device::Gpu;
 use crate::file;
-use crate::kernels::{Algorithm, Case, fingerprint};
+use crate::kernels::fingerprint;
 
 /// What a file begins with; the number counts changes of its form.
 const MAGIC: &str = "striate-tuned-2\n";
@@ -19,22 +20,22 @@ const MOST_BYTES: u64 = 1 << 20;
 
 /// What was measured of a case.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Entry {
-    pub(super) case: Case,
-    pub(super) usual: (Algorithm, f64),
-    pub(super) winner: (Algorithm, f64),
+pub(crate) struct Entry {
+    pub(crate) case: Case,
+    pub(crate) usual: (Algorithm, f64),
+    pub(crate) winner: (Algorithm, f64),
 }
 
 /// The file of an adapter.
 #[derive(Clone, Debug)]
-pub(super) struct Store {
+pub(crate) struct Store {
     path: PathBuf,
     key: String,
 }
 
 impl Store {
     /// The file of this adapter in a folder.
-    pub(super) fn new(gpu: &Gpu, folder: &Path) -> Self {
+    pub(crate) fn new(gpu: &Gpu, folder: &Path) -> Self {
         let info = &gpu.info;
         let line = |text: &str| text.replace(['\n', '\r'], " ");
         let key = format!(
@@ -54,7 +55,7 @@ impl Store {
         Store { path: folder.join(name), key }
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
@@ -62,7 +63,7 @@ impl Store {
     ///
     /// # Errors
     /// Why it is of no use, where it is damaged, or of another driver, adapter or version.
-    pub(super) fn read(&self) -> Result<Vec<Entry>, String> {
+    pub(crate) fn read(&self) -> Result<Vec<Entry>, String> {
         let data = match file::read(&self.path, MAGIC, MOST_BYTES) {
             Ok(Some(data)) => data,
             Ok(None) => return Err("it is damaged or of another version".into()),
@@ -76,7 +77,7 @@ impl Store {
     }
 
     /// Adds what was measured to the file, in place of what it has of the same cases.
-    pub(super) fn add(&self, new: &[Entry]) -> std::io::Result<()> {
+    pub(crate) fn add(&self, new: &[Entry]) -> std::io::Result<()> {
         // What is of no use is written over.
         let mut entries = self.read().unwrap_or_default();
         entries.retain(|old| !new.iter().any(|new| new.case == old.case));

@@ -3,11 +3,14 @@
 //!
 //! Choices are settled when a device is opened, so that it gives the same bits as long as it lives.
 
+mod table;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
-use super::gemm::{TILES, Tile};
+pub use table::Class;
+pub(crate) use table::{Size, TILES, Tile, class_of, tiles};
 
 /// A kernel that can be chosen, with its tile where it has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +44,7 @@ impl Algorithm {
     }
 
     /// The one that computes by a tile; without one where workgroup memory is no help.
-    pub(super) fn of_tile(tile: Option<Tile>) -> Self {
+    pub(crate) fn of_tile(tile: Option<Tile>) -> Self {
         tile.map_or(Algorithm::Wide, Algorithm::Tiled)
     }
 }
@@ -73,12 +76,12 @@ pub(crate) struct Case {
 impl Case {
     /// Of images, their and the outputs' rows, columns and channels, kernel, stride,
     /// padding, dilation, groups.
-    pub(super) fn conv2d(extents: [usize; EXTENTS], half: [bool; 2]) -> Self {
+    pub(crate) fn conv2d(extents: [usize; EXTENTS], half: [bool; 2]) -> Self {
         Case { op: "conv2d", extents, half }
     }
 
     /// Of rows, columns, depth, matrices, and the steps of both operands along the depth.
-    pub(super) fn matmul(some: [usize; 6], half: [bool; 2]) -> Self {
+    pub(crate) fn matmul(some: [usize; 6], half: [bool; 2]) -> Self {
         let mut extents = [0; EXTENTS];
         extents[..some.len()].copy_from_slice(&some);
         Case { op: "matmul", extents, half }
@@ -141,7 +144,7 @@ pub(crate) struct Trial {
 
 impl Choices {
     /// The algorithm for a case: `usual` is the table's, and `takes` says which can compute it.
-    pub(super) fn choose(
+    pub(crate) fn choose(
         &self,
         case: impl FnOnce() -> Case,
         usual: Algorithm,
@@ -156,7 +159,7 @@ impl Choices {
     }
 
     /// Called with what was chosen for a case when it is launched: a tuner wants to know.
-    pub(super) fn record(&self, case: impl FnOnce() -> Case, chosen: Algorithm) {
+    pub(crate) fn record(&self, case: impl FnOnce() -> Case, chosen: Algorithm) {
         if let Choices::Trial(trial) = self {
             let mut trial = trial.lock().unwrap_or_else(PoisonError::into_inner);
             trial.chosen.push((case(), chosen));
@@ -170,6 +173,21 @@ impl Choices {
             Choices::Trial(_) => 0,
         }
     }
+}
+
+/// The kernels that compute convolutions and products for a class of adapters, for people.
+pub(crate) fn of_class(class: Class) -> String {
+    let tiles = tiles(class);
+    let name = |tile| Algorithm::of_tile(Some(tile)).to_string();
+    let mut names: Vec<String> = match class {
+        Class::Simple => vec![Algorithm::Simple.to_string()],
+        _ if tiles.is_empty() => vec![Algorithm::Wide.to_string()],
+        _ => tiles.into_iter().map(name).collect(),
+    };
+    if class != Class::Simple {
+        names.push(Algorithm::MatVec.to_string());
+    }
+    names.join(", ")
 }
 
 #[cfg(test)]

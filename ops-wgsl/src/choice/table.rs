@@ -25,11 +25,11 @@ pub enum Class {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tile {
     /// Invocations across the columns and down the rows.
-    pub(super) across: usize,
-    pub(super) down: usize,
+    pub(crate) across: usize,
+    pub(crate) down: usize,
     /// 8 rows (columns) an invocation, not 4.
-    pub(super) tall: bool,
-    pub(super) wide: bool,
+    pub(crate) tall: bool,
+    pub(crate) wide: bool,
 }
 
 impl Tile {
