@@ -24,11 +24,6 @@ use lines::{Line, Lines};
 const PART_PRODUCTS: usize = 1 << 21;
 /// Parts of the rows, at most: as many keep the threads of a desktop processor busy to the end.
 const PARTS: usize = 32;
-/// Bytes of the rows of a part, of all channels: the blocks of channels, which take them in turn, find them in
-/// the second-level cache.
-const PART_BYTES: usize = 512 << 10;
-/// Parts at most, where they would be larger.
-const SMALL_PARTS: usize = 128;
 
 /// The gradient in the weights `[channels, kernel rows, kernel cols, channels of a group]`.
 pub(in super::super) fn weight_grad(
@@ -48,9 +43,6 @@ pub(in super::super) fn weight_grad(
     let products = e.out_cols * taps * e.channels;
     let part_rows =
         (PART_PRODUCTS / products.max(1)).max(all_rows.div_ceil(PARTS)).clamp(1, all_rows.max(1));
-    let row_bytes = 4 * e.channels * (e.cols + e.out_cols / op.stride[0].max(1));
-    let near = (PART_BYTES / row_bytes.max(1)).max(all_rows.div_ceil(SMALL_PARTS)).max(1);
-    let part_rows = part_rows.min(near);
     let parts = all_rows.div_ceil(part_rows).max(1);
     let blocks: Vec<Block> = blocks(e.channels, lanes).collect();
     // Each part's, block's and turn's sums, `[taps][channels of the block]`.
