@@ -84,3 +84,22 @@ fn an_infinite_weight_keeps_to_its_pixels_where_tiles_are_transformed() {
         }
     }
 }
+
+/// The gradient in the input falls into as many kinds of columns as the stride has: more than a word has
+/// bits.
+#[test]
+fn a_depthwise_convolution_may_leap_far() {
+    let conv = Conv2d { stride: [1, 70], groups: 16, ..Conv2d::default() };
+    let plain = Device::new(Reference::new());
+    let numbers = |count: usize| (0..count).map(|i| (i % 23) as f32 - 11.0).collect::<Vec<f32>>();
+    let dx = |device: &Device| {
+        let dy = Tensor::from_vec(numbers(2 * 6 * 16), [1, 2, 6, 16], device).unwrap();
+        let w = Tensor::from_vec(numbers(16 * 9), [16, 3, 3, 1], device).unwrap();
+        let op = Conv2dInputGrad { conv, input: [4, 360] }.into();
+        values(&device.execute(&op, &[&dy, &w]).unwrap())
+    };
+    let expected = dx(&plain);
+    for device in devices() {
+        assert!(dx(&device) == expected, "{}", device.info().description);
+    }
+}

@@ -73,26 +73,18 @@ impl Row<'_> {
     #[inline(always)]
     fn channels<S: Simd>(&mut self, simd: S) {
         let Row { cols, channels, kernel, .. } = *self;
-        let taps = kernel[0] * kernel[1];
+        let in_kernel = kernel[0] * kernel[1];
         let to = self.to.as_mut_ptr();
-        let mut slides = 0;
-        for phase in 0..cols.phases.len() {
+        for (phase, taps) in cols.phases.iter().enumerate() {
             if let Some(window) = Window::of(cols, phase) {
                 // SAFETY: the window is of the phase.
                 unsafe { self.slide(simd, phase, &window, to) };
-                slides |= 1usize << phase;
+                continue;
             }
-        }
-        if slides + 1 == 1 << cols.phases.len() {
-            return;
-        }
-        for block in blocks(channels, S::LANES) {
-            let width = block.vectors * S::LANES;
-            let weights = self.weights[block.before * taps..][..width * taps].as_ptr();
-            for (phase, taps) in cols.phases.iter().enumerate() {
-                if slides >> phase & 1 == 1 {
-                    continue;
-                }
+            for block in blocks(channels, S::LANES) {
+                let width = block.vectors * S::LANES;
+                let weights =
+                    self.weights[block.before * in_kernel..][..width * in_kernel].as_ptr();
                 let inside = cols.inside(phase, taps);
                 let here = |b: usize, taps, vector: usize| Place {
                     taps,
