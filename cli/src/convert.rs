@@ -49,8 +49,8 @@ pub(crate) struct ConvertArgs {
     /// cut off, as ccv does; in safetensors it is rounded.
     #[arg(long, value_enum)]
     dtype: Option<Stored>,
-    /// Make batch norms part of the convolutions before them: the same network with fewer layers, which
-    /// trains no more.
+    /// Make batch norms and layer scales part of the convolutions before them: the same network with fewer
+    /// layers, which trains no more.
     #[arg(long)]
     fold_batch_norms: bool,
     /// Leave out what only training needs: velocities, the position, curves. All that classifying

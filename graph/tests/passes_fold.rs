@@ -112,17 +112,7 @@ fn a_full_connect_layer_takes_up_the_normalization_after_it() {
             ],
             buffers: vec![numbers(&[2, 5], 4, &device).affine(0.4, 1.0).unwrap()],
         };
-        let x = numbers(&[3, 4], 5, &device);
-        let run = |graph: &Graph| {
-            let plan = Plan::new(graph.clone());
-            let outputs = plan.run(&[&x], &tensors, &mut Run::default()).unwrap();
-            outputs.values[0].to_vec::<f32>().unwrap()
-        };
-        let passed = passes::apply(&graph, &FOLD).unwrap();
-        assert_eq!(passed.nodes().last().unwrap().op.name(), "matmul");
-        for (a, b) in run(&graph).into_iter().zip(run(&passed)) {
-            assert!((a - b).abs() < 1e-6, "{a} became {b}");
-        }
+        same(&graph, "matmul", &numbers(&[3, 4], 5, &device), &tensors);
     }
 }
 

@@ -108,7 +108,7 @@ pub struct WriteOptions {
     /// [`DType::I8`]: 8 bits with a scale for each output channel. `None` keeps what each layer is held
     /// in; of a network that [computes with integers](striate_nn::Network::with_levels), these. The mean image is always f32.
     pub dtype: Option<DType>,
-    /// Whether batch norms become part of the convolutions before them
+    /// Whether batch norms and layer scales become part of the convolutions before them
     /// ([`Network::fold_batch_norms`]): the same function, for networks that train no more.
     ///
     /// [`Network::fold_batch_norms`]: striate_nn::Network::fold_batch_norms

@@ -3,7 +3,7 @@
 //!
 //! Each operand is read once. The rows are cut into parts, and many channels into strips, by the
 //! shape alone; the parts of a channel are joined in their order. A few rows are summed in f32, all
-//! others in f64; means in f64 alone, since what an activation sees is near 0 or beyond it by them.
+//! others in f64. The sums of means are in f64 throughout: their errors turn signs, and activations with them.
 
 use std::marker::PhantomData;
 

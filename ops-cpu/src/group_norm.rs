@@ -309,36 +309,24 @@ impl Kernel for Rows<'_> {
         let Rows { x, y, scale, shift, e, epsilon } = self;
         let group = e.per_group();
         let mut affine = scale.chunks_exact(group).zip(shift.chunks_exact(group)).cycle();
-        let whole = x.len() / (ROWS * group) * (ROWS * group);
-        let (many, rest) = x.split_at(whole);
-        let (to_many, to_rest) = y.split_at_mut(whole);
-        let mut normalize = |x: &[f32], y: &mut [f32], [mean, inverse]: [f64; 2]| {
-            let (mean, inverse) = (mean as f32, inverse as f32);
-            let Some((scale, shift)) = affine.next() else { return };
-            for (((y, x), scale), shift) in y.iter_mut().zip(x).zip(scale).zip(shift) {
-                *y = (x - mean) * inverse * scale + shift;
-            }
-        };
-        let mut all = many.chunks_exact(ROWS * group).zip(to_many.chunks_exact_mut(ROWS * group));
-        let mut single = rest.chunks_exact(group).zip(to_rest.chunks_exact_mut(group));
-        loop {
-            let (x, y) = match all.next() {
-                Some((x, y)) => (x, y),
-                None => match single.next() {
-                    Some((x, y)) => (x, y),
-                    None => return,
-                },
-            };
-            let mut moments_of = [[0.0; 2]; ROWS];
-            if x.len() == group {
-                [moments_of[0]] = moments(simd, [x], epsilon);
+        let some = x.chunks(ROWS * group).zip(y.chunks_mut(ROWS * group));
+        for (x, y) in some {
+            let mut found = [[0.0; 2]; ROWS];
+            if x.len() == ROWS * group {
+                let slices = std::array::from_fn(|i| &x[i * group..(i + 1) * group]);
+                found = moments::<S, ROWS>(simd, slices, epsilon);
             } else {
-                let rows = std::array::from_fn(|i| &x[i * group..(i + 1) * group]);
-                moments_of = moments::<S, ROWS>(simd, rows, epsilon);
+                for (x, found) in x.chunks_exact(group).zip(&mut found) {
+                    [*found] = moments(simd, [x], epsilon);
+                }
             }
-            let rows = x.chunks_exact(group).zip(y.chunks_exact_mut(group));
-            for ((x, y), moments) in rows.zip(moments_of) {
-                normalize(x, y, moments);
+            let groups = x.chunks_exact(group).zip(y.chunks_exact_mut(group));
+            // The coefficients last, so that none are taken for a group that is not there.
+            for (((x, y), [mean, inverse]), (scale, shift)) in groups.zip(found).zip(&mut affine) {
+                let (mean, inverse) = (mean as f32, inverse as f32);
+                for (((y, x), scale), shift) in y.iter_mut().zip(x).zip(scale).zip(shift) {
+                    *y = (x - mean) * inverse * scale + shift;
+                }
             }
         }
     }

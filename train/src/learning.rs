@@ -78,11 +78,9 @@ impl Guessing {
         let counts: Vec<f64> =
             shares.iter().enumerate().map(|(class, share)| weight(class) * share).collect();
         let all: f64 = counts.iter().sum();
+        let entropy = |p: f64| if p > 0.0 { -p * p.ln() } else { 0.0 };
         let of_class = |count: &f64| {
-            let (share, entropy) = (count / all.max(f64::MIN_POSITIVE), |p: f64| match p {
-                p if p > 0.0 => -p * p.ln(),
-                _ => 0.0,
-            });
+            let share = count / all.max(f64::MIN_POSITIVE);
             match loss {
                 Loss::MeanSquaredError => (1.0 - smoothing).powi(2) * share * (1.0 - share),
                 _ => entropy(smooth(share)) + entropy(1.0 - smooth(share)),

@@ -2,7 +2,7 @@
 
 use striate_nn::{Module, named_parameters};
 use striate_tensor::ops::WeightedCrossEntropy;
-use striate_tensor::{DType, HostTensor, Pending, Tensor, no_grad};
+use striate_tensor::{DType, Error as TensorError, HostTensor, Pending, Tensor, no_grad};
 
 use crate::{Error, Loss, Result, TrainOptions};
 
@@ -24,14 +24,25 @@ impl StepReport {
     }
 }
 
-/// The summed loss of `logits [n, classes]`, with labels and classes as the options have them.
+/// The summed loss of `logits [n, classes]`, with labels and classes as the options have them. A label that is
+/// no class gives NaN.
 pub(crate) fn loss_sum(logits: &Tensor, labels: &Tensor, options: &TrainOptions) -> Result<Tensor> {
     let TrainOptions { loss, label_smoothing, class_weights, .. } = options;
-    let classes = logits.dims().last().copied().unwrap_or(0);
+    if *loss == Loss::CrossEntropy && *label_smoothing == 0.0 && class_weights.is_empty() {
+        return Ok(logits.cross_entropy(labels)?.sum_all()?);
+    }
+    let &[samples, classes] = logits.dims() else {
+        return Err(TensorError::shape("loss", "logits [n, classes]", logits.shape()).into());
+    };
+    // One label would be repeated for all samples.
+    if labels.dims() != [samples] {
+        let expected = format!("a label for each of {samples} samples");
+        return Err(TensorError::shape("loss", expected, labels.shape()).into());
+    }
     let device = logits.device();
     let weights = match &class_weights[..] {
-        [] => None,
-        weights => Some(Tensor::from_vec(weights.to_vec(), [weights.len()], device)?),
+        [] => Tensor::ones([classes], device)?,
+        weights => Tensor::from_vec(weights.to_vec(), [weights.len()], device)?,
     };
     // What is asked of each class.
     let targets = || {
@@ -39,14 +50,7 @@ pub(crate) fn loss_sum(logits: &Tensor, labels: &Tensor, options: &TrainOptions)
         labels.one_hot(classes)?.affine(1.0 - *label_smoothing, spread)
     };
     let each = match loss {
-        Loss::CrossEntropy if *label_smoothing == 0.0 && weights.is_none() => {
-            return Ok(logits.cross_entropy(labels)?.sum_all()?);
-        }
         Loss::CrossEntropy => {
-            let weights = match weights {
-                Some(weights) => weights,
-                None => Tensor::ones([classes], device)?,
-            };
             let op = WeightedCrossEntropy { smoothing: *label_smoothing, ignored: None };
             return Ok(logits.weighted_cross_entropy(labels, &weights, op)?.sum_all()?);
         }
@@ -54,10 +58,7 @@ pub(crate) fn loss_sum(logits: &Tensor, labels: &Tensor, options: &TrainOptions)
         Loss::BinaryCrossEntropy => logits.softplus()?.sub(&logits.mul(&targets()?)?)?,
         Loss::MeanSquaredError => logits.sub(&targets()?)?.square()?,
     };
-    let each = match weights {
-        Some(weights) => each.mul(&weights.gather(labels, 0)?.reshape([labels.dims()[0], 1])?)?,
-        None => each,
-    };
+    let each = each.mul(&weights.gather(labels, 0)?.reshape([samples, 1])?)?;
     Ok(each.sum_all()?.affine(1.0 / classes.max(1) as f32, 0.0)?)
 }
 
@@ -215,6 +216,14 @@ mod tests {
                 };
                 let expected = 2.0 * row(0) + row(1);
                 assert!((weighted - expected).abs() < 1e-5, "{loss:?}: {weighted} for {expected}");
+                let of = |labels: Vec<u32>| {
+                    let count = labels.len();
+                    let labels = Tensor::from_vec(labels, [count], &device).unwrap();
+                    loss_sum(&logits, &labels, &options)
+                };
+                assert!(scalar(of(vec![0, 1, 3, 2]).unwrap()).is_nan(), "3 is no class");
+                let error = of(vec![0]).unwrap_err().to_string();
+                assert!(error.contains("a label for each of 4 samples"), "{error}");
             }
         }
     }

@@ -25,6 +25,7 @@ use crate::memory::Memory;
 use crate::simd::{Instructions, Level};
 use axis::Axis;
 use row::Row;
+use slide::Window;
 pub(super) use weight_grad::weight_grad;
 
 /// What people see.
@@ -166,6 +167,7 @@ pub(super) fn input_grad(
 pub(super) struct Filter<'a> {
     rows: Axis,
     cols: Axis,
+    windows: Vec<Option<Window>>,
     kernel: [usize; 2],
     channels: usize,
     /// Channels that an output sees.
@@ -208,8 +210,9 @@ impl<'a> Filter<'a> {
         let packed = packed_weights(cx, e, group, weights)?;
         let is_finite = packed.slice::<f32>().last() == Some(&1.0);
         let (kernel, channels) = (e.kernel, e.channels);
-        Ok(is_finite.then_some(Filter {
+        Ok(is_finite.then(|| Filter {
             rows,
+            windows: Window::all(&cols),
             cols,
             kernel,
             channels,
@@ -256,6 +259,7 @@ impl<'a> Filter<'a> {
             to,
             rows,
             cols: &self.cols,
+            windows: &self.windows,
             kernel: self.kernel,
             channels: self.channels,
             group: self.group,

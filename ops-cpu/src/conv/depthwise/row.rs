@@ -10,7 +10,6 @@ use crate::simd::{Kernel, Simd};
 
 /// Places side by side whose sums stay in registers.
 const WIDE: usize = 6;
-const MIDDLE: usize = 4;
 const NARROW: usize = 3;
 
 /// A row of the output.
@@ -22,6 +21,8 @@ pub(super) struct Row<'a> {
     /// The rows that it sees: where they begin, and the tap of the kernel.
     pub(super) rows: &'a [(usize, usize)],
     pub(super) cols: &'a Axis,
+    /// Of each phase of the columns.
+    pub(super) windows: &'a [Option<Window>],
     pub(super) kernel: [usize; 2],
     pub(super) channels: usize,
     /// Channels that an output sees.
@@ -53,6 +54,7 @@ impl Kernel for Row<'_> {
                 .all(|&(base, tap)| { base + line <= self.from.len() && tap < kernel[0] })
         );
         assert!(cols.phases.iter().flatten().all(|tap| tap.tap < kernel[1]));
+        assert!(self.windows.len() == cols.phases.len());
         assert!([1, 2, 4, 8].contains(&self.group) && S::LANES.is_multiple_of(self.group));
         assert!(self.weights.len() >= taps * self.group * channels.next_multiple_of(S::LANES));
         assert!(self.bias.is_none_or(|bias| bias.len() == channels));
@@ -75,10 +77,10 @@ impl Row<'_> {
         let Row { cols, channels, kernel, .. } = *self;
         let in_kernel = kernel[0] * kernel[1];
         let to = self.to.as_mut_ptr();
-        for (phase, taps) in cols.phases.iter().enumerate() {
-            if let Some(window) = Window::of(cols, phase) {
+        for (phase, (taps, window)) in cols.phases.iter().zip(self.windows).enumerate() {
+            if let Some(window) = window {
                 // SAFETY: the window is of the phase.
-                unsafe { self.slide(simd, phase, &window, to) };
+                unsafe { self.slide(simd, phase, window, to) };
                 continue;
             }
             for block in blocks(channels, S::LANES) {
@@ -113,9 +115,7 @@ impl Row<'_> {
                 while b < inside.end {
                     let (wide, next) = match inside.len() {
                         // The last ones once more, rather than a few by themselves: each place is
-                        // summed alike wherever it stands. Of 7 or 8 the middle width sums the fewest
-                        // twice.
-                        7 | 8 => (MIDDLE, b.min(inside.end - MIDDLE)),
+                        // summed alike wherever it stands.
                         WIDE.. => (WIDE, b.min(inside.end - WIDE)),
                         NARROW.. => (NARROW, b.min(inside.end - NARROW)),
                         _ => (1, b),
@@ -128,11 +128,6 @@ impl Row<'_> {
                             match (wide, block.vectors - vector) {
                                 (WIDE, 2..) => self.places::<S, WIDE, 2>(simd, place, to),
                                 (WIDE, _) => self.places::<S, WIDE, 1>(simd, place, to),
-                                (MIDDLE, 4..) if S::LANES != 8 => {
-                                    self.places::<S, MIDDLE, 4>(simd, place, to)
-                                }
-                                (MIDDLE, 2..) => self.places::<S, MIDDLE, 2>(simd, place, to),
-                                (MIDDLE, _) => self.places::<S, MIDDLE, 1>(simd, place, to),
                                 (NARROW, 4..) => self.places::<S, NARROW, 4>(simd, place, to),
                                 (NARROW, _) => self.places::<S, NARROW, 1>(simd, place, to),
                                 (_, 4..) => self.places::<S, 1, 4>(simd, place, to),

@@ -9,19 +9,24 @@ use crate::simd::Simd;
 const WIDE: usize = 7;
 const NARROW: usize = 4;
 
-/// Taps of a phase that lie side by side, in the order of the pixels under them.
+/// Taps of a phase that see pixels side by side, in the order of these.
 pub(super) struct Window {
     /// The pixel that place 0 sees under the first of them.
     offset: isize,
-    /// The place of the first in the kernel, and from one to the next, 1 or -1.
+    /// The place of the first in the kernel, and from one to the next.
     tap: usize,
     next: isize,
     taps: usize,
 }
 
 impl Window {
+    /// Those of the phases of an axis.
+    pub(super) fn all(cols: &Axis) -> Vec<Option<Window>> {
+        (0..cols.phases.len()).map(|phase| Self::of(cols, phase)).collect()
+    }
+
     /// The window of a phase, where there are kernels here for its taps and step, and places enough.
-    pub(super) fn of(cols: &Axis, phase: usize) -> Option<Self> {
+    fn of(cols: &Axis, phase: usize) -> Option<Self> {
         let taps = &cols.phases[phase];
         let is_here = match cols.step {
             1 => [2, 3, 5, 7].contains(&taps.len()),
@@ -32,20 +37,23 @@ impl Window {
             return None;
         }
         let (first, last) = (taps.first()?, taps.last()?);
-        let beside = |by: isize| {
-            let mut pairs = taps.iter().zip(&taps[1..]);
-            pairs.all(|(a, b)| b.offset == a.offset + by)
+        let steps = |by: isize, every: isize| {
+            taps.windows(2).all(|pair| {
+                pair[1].offset == pair[0].offset + by
+                    && pair[1].tap as isize == pair[0].tap as isize + every
+            })
         };
-        let every = taps[1].tap.checked_sub(taps[0].tap)? as isize;
-        if !taps.iter().zip(&taps[1..]).all(|(a, b)| b.tap as isize == a.tap as isize + every) {
-            return None;
-        }
-        let of =
-            |tap: &Tap, next| Window { offset: tap.offset, tap: tap.tap, next, taps: taps.len() };
-        match () {
-            () if beside(1) => Some(of(first, every)),
-            () if beside(-1) => Some(of(last, -every)),
-            () => None,
+        let every = taps[1].tap as isize - taps[0].tap as isize;
+        let of = |tap: &Tap, next| {
+            let Tap { offset, tap } = *tap;
+            Some(Window { offset, tap, next, taps: taps.len() })
+        };
+        if steps(1, every) {
+            of(first, every)
+        } else if steps(-1, every) {
+            of(last, -every)
+        } else {
+            None
         }
     }
 }
