@@ -308,6 +308,15 @@ impl Level {
         }
     }
 
+    /// Whether [`Simd::permute`] is an instruction.
+    pub(crate) fn permutes(self) -> bool {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Avx2 | Instructions::Avx512 => true,
+            _ => false,
+        }
+    }
+
     /// Runs a kernel compiled for this level.
     #[inline]
     pub fn run<K: Kernel>(self, kernel: K) -> K::Output {

@@ -7,6 +7,20 @@
 //! with other taps. Padding is left out, which changes nothing where the weights are finite; others
 //! take the general way.
 
+/// A block for each pixel that a few places side by side see at most, written out: compilers unroll a loop of so
+/// many rounds too late to keep in registers what it adds to.
+macro_rules! for_each_pixel {
+    ($pixel:ident $block:block) => {
+        for_each_pixel!($pixel $block 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18)
+    };
+    ($pixel:ident $block:block $($number:literal)+) => {
+        $({
+            let $pixel = $number;
+            $block
+        })+
+    };
+}
+
 mod axis;
 mod groups;
 mod row;
@@ -22,7 +36,7 @@ use super::Extents;
 use crate::buffer::{PackKey, floats, own};
 use crate::context::Context;
 use crate::memory::Memory;
-use crate::simd::{Instructions, Level};
+use crate::simd::Level;
 use axis::Axis;
 use row::Row;
 use slide::Window;
@@ -49,13 +63,8 @@ pub(super) const GROUPS_NAME: &str = "groups in a vector";
 /// Whether a convolution of groups is done here, with several in a vector: as many outputs as channels, a
 /// few of them in a group, and instructions that permute a vector at once.
 pub(super) fn takes_groups(level: Level, op: &Conv2d, e: &Extents) -> bool {
-    let permutes = match level.instructions() {
-        #[cfg(target_arch = "x86_64")]
-        Instructions::Avx2 | Instructions::Avx512 => true,
-        _ => false,
-    };
     let channels = e.channels.checked_div(op.groups).unwrap_or(0);
-    permutes
+    level.permutes()
         && e.out == e.channels
         && [2, 4, 8].contains(&channels)
         && channels < level.lanes()
@@ -75,7 +84,12 @@ struct Block {
 
 /// The blocks of so many channels, at least as many as a vector holds.
 fn blocks(channels: usize, lanes: usize) -> impl Iterator<Item = Block> {
-    let (whole, most) = (channels / lanes, BLOCK_CHANNELS / lanes);
+    blocks_of(channels, lanes, BLOCK_CHANNELS / lanes)
+}
+
+/// [`blocks`] of at most so many vectors.
+fn blocks_of(channels: usize, lanes: usize, most: usize) -> impl Iterator<Item = Block> {
+    let whole = channels / lanes;
     let full = (0..whole).step_by(most).map(move |first| Block {
         channel: first * lanes,
         vectors: (whole - first).min(most),

@@ -77,10 +77,24 @@ impl Row<'_> {
         let Row { cols, channels, kernel, .. } = *self;
         let in_kernel = kernel[0] * kernel[1];
         let to = self.to.as_mut_ptr();
+        // Two phases at a time: what they write lies side by side.
+        for first in (0..self.windows.len()).step_by(2) {
+            let mut next = [0; 2];
+            let mut is_left = true;
+            while is_left {
+                is_left = false;
+                for (phase, b) in (first..self.windows.len()).zip(&mut next) {
+                    let Some(window) = &self.windows[phase] else { continue };
+                    if *b < cols.count_of(phase) {
+                        // SAFETY: the window is of the phase, and `b` one of its places.
+                        *b = unsafe { self.slide(simd, (phase, window), *b, to) };
+                        is_left = true;
+                    }
+                }
+            }
+        }
         for (phase, (taps, window)) in cols.phases.iter().zip(self.windows).enumerate() {
-            if let Some(window) = window {
-                // SAFETY: the window is of the phase.
-                unsafe { self.slide(simd, phase, window, to) };
+            if window.is_some() {
                 continue;
             }
             for block in blocks(channels, S::LANES) {

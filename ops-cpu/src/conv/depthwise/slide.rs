@@ -9,6 +9,9 @@ use crate::simd::Simd;
 const WIDE: usize = 7;
 const NARROW: usize = 4;
 
+/// Floats of the first-level cache.
+pub(super) const FIRST_CACHE: usize = 8192;
+
 /// Taps of a phase that see pixels side by side, in the order of these.
 pub(super) struct Window {
     /// The pixel that place 0 sees under the first of them.
@@ -29,7 +32,7 @@ impl Window {
     fn of(cols: &Axis, phase: usize) -> Option<Self> {
         let taps = &cols.phases[phase];
         let is_here = match cols.step {
-            1 => [2, 3, 5, 7].contains(&taps.len()),
+            1 => [1, 2, 3, 5, 7].contains(&taps.len()),
             2 => [3, 5, 7].contains(&taps.len()),
             _ => false,
         };
@@ -43,7 +46,7 @@ impl Window {
                     && pair[1].tap as isize == pair[0].tap as isize + every
             })
         };
-        let every = taps[1].tap as isize - taps[0].tap as isize;
+        let every = taps.get(1).map_or(0, |next| next.tap as isize - first.tap as isize);
         let of = |tap: &Tap, next| {
             let Tap { offset, tap } = *tap;
             Some(Window { offset, tap, next, taps: taps.len() })
@@ -71,28 +74,29 @@ struct Slide<'a> {
 }
 
 impl Row<'_> {
-    /// Computes all places of a phase.
+    /// Computes some places of a phase from `b` on, and says where the next ones begin.
     ///
     /// # Safety
-    /// The window must be of the phase. `to` is the row that is written.
+    /// The window must be of the phase, and `b` one of its places. `to` is the row that is written.
     #[inline(always)]
     pub(super) unsafe fn slide<S: Simd>(
         &self,
         simd: S,
-        phase: usize,
-        window: &Window,
+        (phase, window): (usize, &Window),
+        b: usize,
         to: *mut f32,
-    ) {
+    ) -> usize {
         // SAFETY: the caller's; the number of taps and the step are what the window says.
         unsafe {
             match (window.taps, self.cols.step) {
-                (2, _) => self.taps::<S, 2, 1>(simd, phase, window, to),
-                (3, 1) => self.taps::<S, 3, 1>(simd, phase, window, to),
-                (3, _) => self.taps::<S, 3, 2>(simd, phase, window, to),
-                (5, 1) => self.taps::<S, 5, 1>(simd, phase, window, to),
-                (5, _) => self.taps::<S, 5, 2>(simd, phase, window, to),
-                (_, 1) => self.taps::<S, 7, 1>(simd, phase, window, to),
-                _ => self.taps::<S, 7, 2>(simd, phase, window, to),
+                (1, _) => self.taps::<S, 1, 1>(simd, phase, window, b, to),
+                (2, _) => self.taps::<S, 2, 1>(simd, phase, window, b, to),
+                (3, 1) => self.taps::<S, 3, 1>(simd, phase, window, b, to),
+                (3, _) => self.taps::<S, 3, 2>(simd, phase, window, b, to),
+                (5, 1) => self.taps::<S, 5, 1>(simd, phase, window, b, to),
+                (5, _) => self.taps::<S, 5, 2>(simd, phase, window, b, to),
+                (_, 1) => self.taps::<S, 7, 1>(simd, phase, window, b, to),
+                _ => self.taps::<S, 7, 2>(simd, phase, window, b, to),
             }
         }
     }
@@ -105,54 +109,51 @@ impl Row<'_> {
         simd: S,
         phase: usize,
         window: &Window,
+        b: usize,
         to: *mut f32,
-    ) {
+    ) -> usize {
         let count = self.cols.count_of(phase);
         let extent = self.cols.extent as isize;
         let in_kernel = self.kernel[0] * self.kernel[1];
-        let mut b = 0;
-        while b < count {
-            // The last ones once more, rather than a few by themselves: each place is summed alike
-            // wherever it stands.
-            let wide = match count - b {
-                WIDE => true,
-                left => left > 2 * NARROW,
-            };
-            let cols = if wide { WIDE } else { NARROW };
-            let here = b.min(count - cols);
-            let first = (here * STEP) as isize + window.offset;
-            let is_inside = first >= 0 && first + ((cols - 1) * STEP + TAPS) as isize <= extent;
-            for block in blocks(self.channels, S::LANES) {
-                let width = block.vectors * S::LANES;
-                let weights =
-                    self.weights[block.before * in_kernel..][..width * in_kernel].as_ptr();
-                for vector in 0..block.vectors {
-                    let channel = block.channel + vector * S::LANES;
-                    // SAFETY: a vector of the block.
-                    let weights = unsafe { weights.add(vector * S::LANES) };
-                    let slide = Slide { window, phase, weights, channel, width };
-                    // SAFETY: the caller's; the places are of the phase, and where `is_inside` says so see
-                    // pixels of the row under all taps.
-                    unsafe {
-                        match (wide, is_inside) {
-                            (true, true) => {
-                                self.beside::<S, TAPS, STEP, WIDE, true>(simd, slide, here, to)
-                            }
-                            (true, false) => {
-                                self.beside::<S, TAPS, STEP, WIDE, false>(simd, slide, here, to)
-                            }
-                            (false, true) => {
-                                self.beside::<S, TAPS, STEP, NARROW, true>(simd, slide, here, to)
-                            }
-                            (false, false) => {
-                                self.beside::<S, TAPS, STEP, NARROW, false>(simd, slide, here, to)
-                            }
+        // The last ones once more, rather than a few by themselves: each place is summed alike wherever
+        // it stands.
+        let wide = match count - b {
+            WIDE => true,
+            left => left > 2 * NARROW,
+        };
+        let cols = if wide { WIDE } else { NARROW };
+        let here = b.min(count - cols);
+        let first = (here * STEP) as isize + window.offset;
+        let is_inside = first >= 0 && first + ((cols - 1) * STEP + TAPS) as isize <= extent;
+        for block in blocks(self.channels, S::LANES) {
+            let width = block.vectors * S::LANES;
+            let weights = self.weights[block.before * in_kernel..][..width * in_kernel].as_ptr();
+            for vector in 0..block.vectors {
+                let channel = block.channel + vector * S::LANES;
+                // SAFETY: a vector of the block.
+                let weights = unsafe { weights.add(vector * S::LANES) };
+                let slide = Slide { window, phase, weights, channel, width };
+                // SAFETY: the caller's; the places are of the phase, and where `is_inside` says so see
+                // pixels of the row under all taps.
+                unsafe {
+                    match (wide, is_inside) {
+                        (true, true) => {
+                            self.beside::<S, TAPS, STEP, WIDE, true>(simd, slide, here, to)
+                        }
+                        (true, false) => {
+                            self.beside::<S, TAPS, STEP, WIDE, false>(simd, slide, here, to)
+                        }
+                        (false, true) => {
+                            self.beside::<S, TAPS, STEP, NARROW, true>(simd, slide, here, to)
+                        }
+                        (false, false) => {
+                            self.beside::<S, TAPS, STEP, NARROW, false>(simd, slide, here, to)
                         }
                     }
                 }
             }
-            b = here + cols;
         }
+        here + cols
     }
 
     /// Computes `COLS` places from `b` on, for a vector of channels.
@@ -196,19 +197,19 @@ impl Row<'_> {
             });
             // SAFETY: rows begin inside what is read.
             let row = unsafe { self.from.as_ptr().add(base + channel) };
-            for at in 0..(COLS - 1) * STEP + TAPS {
+            for_each_pixel!(at {
                 let pixel = first + at as isize;
-                if !INSIDE && !(0..self.cols.extent as isize).contains(&pixel) {
-                    continue;
-                }
-                // SAFETY: the pixel is in the row.
-                let x = unsafe { simd.load(row.offset(pixel * self.channels as isize)) };
-                for (col, [sum]) in sums.iter_mut().enumerate() {
-                    if at >= col * STEP && at - col * STEP < TAPS {
-                        *sum = simd.mul_add(x, w[at - col * STEP], *sum);
+                let is_seen = INSIDE || (0..self.cols.extent as isize).contains(&pixel);
+                if at < (COLS - 1) * STEP + TAPS && is_seen {
+                    // SAFETY: the pixel is in the row.
+                    let x = unsafe { simd.load(row.offset(pixel * self.channels as isize)) };
+                    for (col, [sum]) in sums.iter_mut().enumerate() {
+                        if at >= col * STEP && at - col * STEP < TAPS {
+                            *sum = simd.mul_add(x, w[at - col * STEP], *sum);
+                        }
                     }
                 }
-            }
+            });
         }
         let place = Place { taps: &[], b, phase, channel, weights, width };
         // SAFETY: as the caller vouches.
@@ -232,10 +233,15 @@ impl Row<'_> {
             simd.prefetch_to_write(to.wrapping_add(at));
         }
         let line = self.cols.extent * self.channels;
+        let is_far = STEP * line > FIRST_CACHE;
         for row in 0..STEP {
             let below = self.from.as_ptr().wrapping_add(below + row * line + slide.channel);
             for pixel in 0..COLS * STEP {
-                simd.prefetch(below.wrapping_add((b * STEP + pixel) * self.channels));
+                let pixel = below.wrapping_add((b * STEP + pixel) * self.channels);
+                match is_far {
+                    true => simd.prefetch_far(pixel),
+                    false => simd.prefetch(pixel),
+                }
             }
         }
     }

@@ -1,11 +1,14 @@
 //! Images of another size or with a border, and the gradients: weighted sums over rows, then over cols.
 
+mod windows;
+
 use striate_tensor::ops::Taps;
 use striate_tensor::{Operand, Result, TensorType};
 
 use crate::context::Context;
 use crate::memory::Memory;
 use crate::simd::{Kernel, Simd};
+use windows::Windows;
 
 /// Products that one task makes.
 const PART_PRODUCTS: usize = 1 << 17;
@@ -72,6 +75,12 @@ fn resample(
     let (line, image) = (out_cols * channels, in_rows * in_cols * channels);
     if line > 0 && image > 0 {
         let (rows, cols) = (Own::new(rows), Own::new(cols));
+        let lanes = cx.level.lanes();
+        let windows = match cx.level.permutes() {
+            true => Windows::new(&cols, [in_cols, out_cols], channels, lanes),
+            false => None,
+        };
+        let windows = windows.as_ref();
         let products = line
             .saturating_mul(cols.mean())
             .saturating_add((in_cols * channels).saturating_mul(rows.mean()));
@@ -81,7 +90,7 @@ fn resample(
             for (row, y) in (index * part..).zip(y.chunks_exact_mut(line)) {
                 let x = &x[row / out_rows * image..][..image];
                 let (rows, cols, sum) = (rows.of(row % out_rows), &cols, &mut sum[..]);
-                cx.level.run(Row { x, channels, rows, cols, sum, y });
+                cx.level.run(Row { x, channels, rows, cols, windows, sum, y });
             }
         });
     }
@@ -96,6 +105,7 @@ struct Row<'a> {
     /// The rows that it is made of.
     rows: (&'a [u32], &'a [f32]),
     cols: &'a Own,
+    windows: Option<&'a Windows>,
     /// `[cols, channels]`, for their sum.
     sum: &'a mut [f32],
     /// `[out cols, channels]`
@@ -106,8 +116,8 @@ impl Kernel for Row<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        let Row { x, channels, rows, cols, sum, y } = self;
+    fn run<S: Simd>(self, simd: S) {
+        let Row { x, channels, rows, cols, windows, sum, y } = self;
         let pitch = sum.len();
         let line = match rows {
             // A row that is one of the image's is read in place.
@@ -117,6 +127,9 @@ impl Kernel for Row<'_> {
                 sum
             }
         };
+        if let Some(windows) = windows {
+            return windows.row(simd, y, line, cols, channels);
+        }
         match channels {
             1 => few::<1>(y, line, cols),
             2 => few::<2>(y, line, cols),
@@ -141,8 +154,7 @@ fn few<const CHANNELS: usize>(y: &mut [f32], line: &[f32], cols: &Own) {
             *y = line[cell as usize];
             continue;
         }
-        // To -0 a product is added without a change; `combine` adds other numbers of them to 0.
-        let mut sums = [if matches!(cells.len(), 2 | 4) { -0.0 } else { 0.0 }; CHANNELS];
+        let mut sums = [nothing(cells.len()); CHANNELS];
         for (&cell, &by) in cells.iter().zip(weights) {
             let x = &line[cell as usize];
             for (sum, x) in sums.iter_mut().zip(x) {
@@ -151,6 +163,13 @@ fn few<const CHANNELS: usize>(y: &mut [f32], line: &[f32], cols: &Own) {
         }
         *y = sums;
     }
+}
+
+/// What so many products are added to. To -0 a product is added without a change; [`combine`] adds other
+/// numbers of them to 0.
+#[inline(always)]
+fn nothing(products: usize) -> f32 {
+    if matches!(products, 2 | 4) { -0.0 } else { 0.0 }
 }
 
 /// `to = Σ weight · line`, over lines of the length of `to`, in their order.
