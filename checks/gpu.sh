@@ -44,7 +44,7 @@ bench() {
   for pair in $networks; do
     IFS=: read -r name batch <<<"$pair"
     for pass in forward step; do
-      try 60 "$STRIATE" bench "$name" --batch "$batch" --pass "$pass" --device "$device" --repeat 10 "$@" --format json
+      try 60 "$STRIATE" bench "$name" --batch "$batch" --pass "$pass" --device "$device" --repeat 10 --format json
     done
   done
 }
