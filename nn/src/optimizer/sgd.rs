@@ -88,7 +88,7 @@ impl Sgd {
         gradient: &Tensor,
         step: ops::SgdMomentum,
     ) -> Result<()> {
-        self.0.step_one_by(parameters, id, gradient, step.into())
+        self.0.step_several_by(parameters, vec![(id, gradient, step.into())])
     }
 
     /// Makes the velocities that are not there yet. [`step`](Sgd::step) does so when it needs them;
