@@ -66,8 +66,8 @@ impl Sgd {
     ///
     /// # Errors
     /// Where a gradient or velocity has another shape than its parameter, a parameter is not f32,
-    /// tied parameters have several gradients, or the device fails. Parameters before the one that
-    /// failed have moved.
+    /// tied parameters have several gradients: then nothing moves. Where the device fails: then some
+    /// may have moved.
     pub fn step(
         &mut self,
         module: &mut dyn Module,

@@ -117,7 +117,7 @@ impl Optimizer {
     ///
     /// # Errors
     /// Where a gradient or state has another shape than its parameter, a parameter is not f32, tied
-    /// parameters have several gradients, or the device fails. Parameters before the one that failed have
+    /// parameters have several gradients: then nothing moves. Where the device fails: then some may have
     /// moved.
     pub fn step(
         &mut self,
