@@ -80,7 +80,8 @@ fn bindings<const N: usize, const STATES: usize>() -> String {
         }
     }
     (0..N).for_each(|slot| bind("read", "gradient", slot, 1 + N * targets.len() + slot));
-    text += "fn step(slot: u32, i: u32) {\n    let own = params.own[slot];\n    switch slot {\n";
+    text += "fn step(slot: u32, i: u32) {\n    let given = params.own[slot];\n";
+    text += "    let own = Own(given.x, given.y, given.z, given.w);\n    switch slot {\n";
     for slot in 0..N {
         let given: String = targets.iter().map(|name| format!("{name}{slot}[i], ")).collect();
         let moved = format!("let moved = stepped({given}gradient{slot}[i], own);");

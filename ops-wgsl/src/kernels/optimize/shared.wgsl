@@ -3,7 +3,7 @@
 // bindings and `step` made for its number of tensors. Four elements an invocation: what is bound ends with
 // whole vectors, and nobody reads beyond the last element.
 
-// What differs from tensor to tensor.
+// What differs from tensor to tensor; four numbers of `Params`, since uniforms align structs to vectors.
 struct Own {
     scale: f32,
     decay: f32,
@@ -21,7 +21,7 @@ struct Params {
     second_takes: f32,
     root: f32,
     epsilon: f32,
-    own: array<Own, 8>,
+    own: array<vec4<f32>, 8>,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
