@@ -42,8 +42,8 @@ pub use layers::{
 };
 pub use network::{Calibration, LayerParameters, Metadata, Network, RunLimits};
 pub use optimizer::{
-    Method, Optimizer, OptimizerState, Parameters, Rates, Sgd, leaf_parameters, named_gradients,
-    parameter_gradients,
+    Method, Optimizer, OptimizerState, ParameterStep, Parameters, Rates, Sgd, leaf_parameters,
+    named_gradients, parameter_gradients,
 };
 pub use parameters::{BufferInfo, ParameterInfo, Role};
 pub use shapes::{LayerShape, MAX_ELEMENTS, Scan};

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use striate_tensor::{
     Backend, Buffer, DeviceInfo, Error, HostTensor, HostValues, Op, Operand, Pending, Result,
-    SharedBytes, Target, TensorType,
+    SharedBytes, Target, TensorType, Update,
 };
 
 use crate::adapter::AdapterChoice;
@@ -120,6 +120,15 @@ impl Wgpu {
     }
 }
 
+/// An update, with the buffers that are this backend's own.
+fn sources<'a>(gpu: &Gpu, update: &'a Update<'_>) -> Result<kernels::Update<'a>> {
+    let source = |buffer: &'a Buffer, ty| Source::new(gpu, &Operand { buffer, ty });
+    let targets = update.targets.iter().map(|target| source(target.buffer, target.ty));
+    let inputs = update.inputs.iter().map(|input| source(input.buffer, input.ty));
+    let (targets, inputs) = (targets.collect::<Result<_>>()?, inputs.collect::<Result<_>>()?);
+    Ok(kernels::Update { op: update.op, targets, inputs })
+}
+
 impl Backend for Wgpu {
     fn info(&self) -> DeviceInfo {
         let cx = &self.0;
@@ -165,10 +174,15 @@ impl Backend for Wgpu {
         targets: &mut [Target<'_>],
         inputs: &[Operand<'_>],
     ) -> Result<()> {
+        let targets = targets.iter_mut().map(|Target { buffer, ty }| Target { buffer, ty });
+        let update = Update { op, targets: targets.collect(), inputs: inputs.to_vec() };
+        self.execute_updates(&mut [update])
+    }
+
+    fn execute_updates(&self, updates: &mut [Update<'_>]) -> Result<()> {
         let cx = &self.0;
-        let inputs = inputs.iter().map(|x| Source::new(&cx.gpu, x)).collect::<Result<Vec<_>>>()?;
         // What is shared is replaced by copies, all of them before anything is written.
-        for target in targets.iter_mut() {
+        for target in updates.iter_mut().flat_map(|update| &mut update.targets) {
             own(&cx.gpu, target.buffer)?;
             match target.buffer.unique::<crate::buffer::GpuBuffer>() {
                 Some(buffer) => buffer.changed(),
@@ -178,11 +192,12 @@ impl Backend for Wgpu {
                 }
             }
         }
-        let targets = targets
-            .iter()
-            .map(|t| Source::new(&cx.gpu, &Operand { buffer: t.buffer, ty: t.ty }))
-            .collect::<Result<Vec<_>>>()?;
-        kernels::execute_in_place(cx, op, &targets, &inputs)
+        let updates = updates.iter().map(|update| sources(&cx.gpu, update));
+        kernels::execute_updates(cx, &updates.collect::<Result<Vec<_>>>()?)
+    }
+
+    fn gathered_bytes(&self) -> usize {
+        kernels::GATHERED_BYTES
     }
 
     fn supports(&self, op: &Op, inputs: &[TensorType]) -> bool {

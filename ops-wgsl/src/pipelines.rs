@@ -47,11 +47,11 @@ type ShaderKey = (&'static str, Option<u32>);
 /// that make more of its text, from tables that Rust has as well. A file of which several shaders are
 /// made has a name for each before it.
 macro_rules! shader {
-    ($file:literal, $outputs:literal, $inputs:literal $(, $shared:literal)* $(; $($made:path),+)?) => {
+    ($file:literal, $outputs:expr, $inputs:expr $(, $shared:literal)* $(; $($made:path),+)?) => {
         $crate::pipelines::shader!($file = $file, $outputs, $inputs $(, $shared)* $(; $($made),+)?)
     };
     (
-        $name:literal = $file:literal, $outputs:literal, $inputs:literal
+        $name:literal = $file:literal, $outputs:expr, $inputs:expr
         $(, $shared:literal)* $(; $($made:path),+)?
     ) => {
         $crate::pipelines::Shader {

@@ -59,6 +59,24 @@ pub trait Backend: Send + Sync + 'static {
         inputs: &[Operand<'_>],
     ) -> Result<()>;
 
+    /// Executes several such ops, to the same bits as [one by one](Backend::execute_in_place) in this order.
+    ///
+    /// # Errors
+    /// As [`execute`](Backend::execute). Some of the targets may have been updated then.
+    fn execute_updates(&self, updates: &mut [Update<'_>]) -> Result<()> {
+        for update in updates {
+            self.execute_in_place(update.op, &mut update.targets, &update.inputs)?;
+        }
+        Ok(())
+    }
+
+    /// How many bytes of gradients are worth holding until there are so many of them, so that the weights
+    /// that they are of move [together](Backend::execute_updates); 0 where it costs no more to move one
+    /// at a time.
+    fn gathered_bytes(&self) -> usize {
+        0
+    }
+
     /// Memory for a tensor of this type, whatever is in it: its [parts](Part) will be written.
     ///
     /// # Errors
@@ -148,6 +166,17 @@ pub struct Target<'a> {
     pub buffer: &'a mut Buffer,
     /// The type of the tensor that it holds.
     pub ty: &'a TensorType,
+}
+
+/// An op that updates tensors in place, and what it works on.
+#[derive(Debug)]
+pub struct Update<'a> {
+    /// The op.
+    pub op: &'a Op,
+    /// What is updated.
+    pub targets: Vec<Target<'a>>,
+    /// The other operands.
+    pub inputs: Vec<Operand<'a>>,
 }
 
 /// Some of the last axis of a tensor, for an op to write: see [`Joined`](crate::Joined).

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::{Backend, Buffer, DeviceInfo, Error, Link, Op, Operand, Result, Tensor, TensorType};
+use crate::{
+    Backend, Buffer, DeviceInfo, Error, Link, Op, Operand, Result, Tensor, TensorType, Update,
+};
 
 /// A cheap handle to a backend: where tensors live and are computed.
 ///
@@ -118,6 +120,50 @@ impl Device {
         Ok(Some((length, self.tensor(buffer, types[length - 1]))))
     }
 
+    /// Executes ops that update tensors in place, the steps of optimizers: many at a time cost a GPU less than
+    /// as many calls. Each gives the bits that it gives alone. Nothing is recorded; a leaf stays the same leaf.
+    /// What a recorded op holds of the old values stays as it was, as any clone does.
+    ///
+    /// ```
+    /// use striate_tensor::ops::Optimize;
+    /// use striate_tensor::{Device, Reference, Tensor, TensorUpdate};
+    ///
+    /// let device = Device::new(Reference::new());
+    /// let (mut a, mut b) = (Tensor::zeros([2], &device)?, Tensor::zeros([3], &device)?);
+    /// let (x, y) = (Tensor::ones([2], &device)?, Tensor::ones([3], &device)?);
+    /// let half = Optimize::Average { keep: 0.5 };
+    /// device.update(&mut [
+    ///     TensorUpdate { op: half.into(), targets: vec![&mut a], inputs: vec![&x] },
+    ///     TensorUpdate { op: half.into(), targets: vec![&mut b], inputs: vec![&y] },
+    /// ])?;
+    /// assert_eq!(b.to_vec::<f32>()?, [0.5; 3]);
+    /// # Ok::<(), striate_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Where types or shapes do not fit, a tensor is elsewhere, or a target is tracked and no leaf (its history
+    /// would tell of other values): then nothing is updated. Where the device fails: then some may be.
+    pub fn update(&self, updates: &mut [TensorUpdate<'_>]) -> Result<()> {
+        for TensorUpdate { op, targets, inputs } in &mut *updates {
+            let all = || targets.iter().map(|t| &**t).chain(inputs.iter().copied());
+            if let Some(other) = all().find(|t| !self.is(t.device())) {
+                return Err(Error::Devices {
+                    op: op.name(),
+                    first: self.info().name,
+                    other: other.device().info().name,
+                });
+            }
+            op.output(&all().map(|t| *t.ty()).collect::<Vec<_>>())?;
+        }
+        let updates = updates.iter_mut().map(|TensorUpdate { op, targets, inputs }| {
+            let inputs = inputs.iter().map(|t| Operand { buffer: t.buffer(), ty: t.ty() });
+            let inputs = inputs.collect();
+            let targets = targets.iter_mut().map(|t| t.target(op)).collect::<Result<_>>()?;
+            Ok(Update { op, targets, inputs })
+        });
+        self.0.execute_updates(&mut updates.collect::<Result<Vec<_>>>()?)
+    }
+
     /// The algorithm by which [`execute`](Device::execute) would compute this op on tensors of these
     /// types, for people to read; none where the device knows one way only, or does not say.
     ///
@@ -148,6 +194,18 @@ impl Device {
     pub(crate) fn tensor(&self, buffer: Buffer, ty: TensorType) -> Tensor {
         Tensor::from_parts(buffer, ty, self.clone())
     }
+}
+
+/// An op that updates tensors in place, for [`Device::update`]: [`SgdMomentum`](crate::ops::SgdMomentum) or
+/// [`Optimize`](crate::ops::Optimize), which say what they take.
+#[derive(Debug)]
+pub struct TensorUpdate<'a> {
+    /// The op.
+    pub op: Op,
+    /// What is updated: the weights first, then the state that is kept of them.
+    pub targets: Vec<&'a mut Tensor>,
+    /// The other operands: the gradient.
+    pub inputs: Vec<&'a Tensor>,
 }
 
 impl std::fmt::Debug for Device {

@@ -48,9 +48,10 @@ mod tensor;
 pub use autograd::{Gradients, LeafId, checkpoint, no_grad};
 pub use axis::{Axis, AxisList};
 pub use backend::{
-    Backend, Buffer, BufferData, DeviceInfo, DeviceKind, Link, Operand, Part, Target, execute_each,
+    Backend, Buffer, BufferData, DeviceInfo, DeviceKind, Link, Operand, Part, Target, Update,
+    execute_each,
 };
-pub use device::Device;
+pub use device::{Device, TensorUpdate};
 pub use dtype::{DType, Element};
 pub use error::{Error, Given, Result};
 pub use half::f16;

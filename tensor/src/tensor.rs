@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::autograd::{self, Node};
 use crate::host::{check_bools, with_vector};
 use crate::{
-    Buffer, DType, Device, Element, Error, HostTensor, HostValues, Op, Operand, Pending, Result,
-    Shape, SharedBytes, Target, TensorType,
+    Buffer, DType, Device, Element, Error, HostTensor, HostValues, Op, Pending, Result, Shape,
+    SharedBytes, Target, TensorType, TensorUpdate,
 };
 
 /// A contiguous block of numbers on a [`Device`].
@@ -279,38 +279,28 @@ impl Tensor {
         self.reshape([n, rest])
     }
 
-    /// Executes an op that updates tensors in place. It is not recorded; a leaf stays the same leaf.
-    /// What a recorded op holds of the old values stays as it was, as any clone does.
+    /// Updates tensors in place by one op: as [`Device::update`] does.
     ///
     /// # Errors
-    /// Where types or shapes do not fit, tensors are on different devices, a target is tracked and no
-    /// leaf (its history would tell of other values), or the device fails.
-    pub(crate) fn update(op: &Op, targets: &mut [&mut Tensor], inputs: &[&Tensor]) -> Result<()> {
-        let tensors: Vec<&Tensor> =
-            targets.iter().map(|t| &**t).chain(inputs.iter().copied()).collect();
-        let Some(first) = tensors.first() else {
+    /// As [`Device::update`].
+    pub(crate) fn update(op: Op, targets: Vec<&mut Tensor>, inputs: &[&Tensor]) -> Result<()> {
+        let Some(device) = targets.first().map(|first| first.device.clone()) else {
             return Err(Error::Operands { op: op.name(), expected: "1 or more".into(), got: 0 });
         };
-        if targets.iter().any(|t| t.node.as_ref().is_some_and(|node| !node.is_leaf())) {
+        device.update(&mut [TensorUpdate { op, targets, inputs: inputs.to_vec() }])
+    }
+
+    /// Its memory as a target, where it may be one.
+    ///
+    /// # Errors
+    /// Where it is tracked and no leaf: its history would tell of other values.
+    pub(crate) fn target(&mut self, op: &Op) -> Result<Target<'_>> {
+        if self.node.as_ref().is_some_and(|node| !node.is_leaf()) {
             let reason = "what is updated in place came of other tensors, and is no variable; \
                           detach it";
             return Err(Error::gradient(op.name(), reason));
         }
-        let device = first.device.clone();
-        if let Some(other) = tensors.iter().find(|t| !t.device.is(&device)) {
-            return Err(Error::Devices {
-                op: op.name(),
-                first: device.info().name,
-                other: other.device.info().name,
-            });
-        }
-        let types: Vec<TensorType> = tensors.iter().map(|t| t.ty).collect();
-        op.output(&types)?;
-        let operands: Vec<Operand<'_>> =
-            inputs.iter().map(|t| Operand { buffer: t.buffer(), ty: t.ty() }).collect();
-        let mut targets: Vec<Target<'_>> =
-            targets.iter_mut().map(|t| Target { buffer: &mut t.buffer, ty: &t.ty }).collect();
-        device.backend().execute_in_place(op, &mut targets, &operands)
+        Ok(Target { buffer: &mut self.buffer, ty: &self.ty })
     }
 }
 

@@ -5,9 +5,9 @@ use std::fmt;
 
 use striate_nn::{
     LayerSpec, Method, Module, Network, Optimizer, OptimizerState, ParameterId, ParameterInfo,
-    Parameters, Rates, leaf_parameters, named_parameters,
+    ParameterStep, Parameters, Rates, leaf_parameters, named_parameters,
 };
-use striate_tensor::{Tensor, no_grad, ops};
+use striate_tensor::{Tensor, TensorUpdate, no_grad, ops};
 
 use crate::options::Clip;
 use crate::{Result, TrainOptions};
@@ -184,8 +184,9 @@ impl Descent {
     }
 
     /// As [`learn`](Descent::learn), with the gradients of a loss as the backward pass gives them:
-    /// where the weights move, each does as soon as its gradient is there, which is then freed. An
-    /// error on the way leaves those moved that came before it, and nothing to be learned.
+    /// where the weights move, each does as soon as its gradient is there, which is then freed, or as soon
+    /// as there are as many as the device would rather have at a time. An error on the way leaves those
+    /// moved that came before it, and nothing to be learned.
     pub(crate) fn learn_from(
         &mut self,
         module: &mut dyn Module,
@@ -213,6 +214,9 @@ impl Descent {
             self.optimizer.begin_step();
         }
         let mut parameters = Parameters::of(module);
+        let enough = loss.device().backend().gathered_bytes();
+        let mut waiting: Vec<ParameterStep> = Vec::new();
+        let mut waiting_bytes = 0;
         loss.backward_each(|leaf, gradient| -> Result<()> {
             let Some(id) = parameters.of_leaf(leaf) else { return Ok(()) };
             let sum = match self.summed.remove(&id) {
@@ -221,13 +225,20 @@ impl Descent {
             };
             if at_once {
                 let (rates, scale) = self.rates_of(id, factor);
-                let (sum, scale) = self.clipped(sum, scale)?;
-                self.optimizer.step_one(&mut parameters, id, &sum, rates, scale)?;
+                let (gradient, scale) = self.clipped(sum, scale)?;
+                waiting_bytes += gradient.ty().size_bytes();
+                waiting.push(ParameterStep { id, gradient, rates, scale });
+                if waiting_bytes >= enough {
+                    self.optimizer.step_several(&mut parameters, &waiting)?;
+                    waiting.clear();
+                    waiting_bytes = 0;
+                }
             } else {
                 self.summed.insert(id, sum);
             }
             Ok(())
         })?;
+        self.optimizer.step_several(&mut parameters, &waiting)?;
         drop(parameters);
         // What the loss of this mini-batch does not depend on, and that of one before does.
         if moves { self.finish(module, factor) } else { Ok(()) }
@@ -317,12 +328,21 @@ impl Descent {
         let steps = self.optimizer.state().steps as f64;
         let keep = ema.min((1.0 + steps) / (10.0 + steps));
         let parameters = Parameters::of(module);
+        let mut moving = Vec::with_capacity(self.averages.len());
         for (id, average) in &mut self.averages {
             if let Some(weight) = parameters.get(*id) {
-                average.optimize(&mut [], &weight.detach(), ops::Optimize::Average { keep })?;
+                moving.push((average, weight.detach()));
             }
         }
-        Ok(())
+        let Some(device) = moving.first().map(|(average, _)| average.device().clone()) else {
+            return Ok(());
+        };
+        let op = ops::Optimize::Average { keep };
+        let updates = moving.iter_mut().map(|(average, weight)| {
+            let (targets, inputs) = (vec![&mut **average], vec![&*weight]);
+            TensorUpdate { op: op.into(), targets, inputs }
+        });
+        Ok(device.update(&mut updates.collect::<Vec<_>>())?)
     }
 
     fn gather(&mut self, gradients: BTreeMap<ParameterId, Tensor>) -> Result<()> {

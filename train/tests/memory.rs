@@ -21,8 +21,8 @@ struct Count {
     copies: AtomicUsize,
 }
 
-/// The reference, counting.
-struct Counting(Arc<Count>);
+/// The reference, counting; and how many bytes of gradients it wants at a time.
+struct Counting(Arc<Count>, usize);
 
 struct Counted(Buffer, Arc<Count>);
 
@@ -98,6 +98,10 @@ impl Backend for Counting {
         Reference.execute_in_place(op, &mut targets, &inputs)
     }
 
+    fn gathered_bytes(&self) -> usize {
+        self.1
+    }
+
     fn supports(&self, _: &Op, _: &[TensorType]) -> bool {
         true
     }
@@ -120,8 +124,16 @@ fn trainer(device: &Device, options: TrainOptions) -> Trainer {
 }
 
 fn train(options: TrainOptions, steps: u64) -> (Arc<Count>, usize, Trainer) {
+    train_gathering(0, options, steps)
+}
+
+fn train_gathering(
+    gathered: usize,
+    options: TrainOptions,
+    steps: u64,
+) -> (Arc<Count>, usize, Trainer) {
     let count = Arc::new(Count::default());
-    let device = Device::new(Counting(Arc::clone(&count)));
+    let device = Device::new(Counting(Arc::clone(&count), gathered));
     let mut trainer = trainer(&device, options);
     let weights = count.held.load(Relaxed);
     let images = Tensor::uniform([2, 6, 6, 1], -1.0, 1.0, Default::default(), &device).unwrap();
@@ -140,6 +152,25 @@ fn a_step_holds_a_gradient_at_a_time() {
     let peak = count.peak.load(Relaxed);
     assert!(weights > 4 * gradient && trainer.velocities().len() == 14);
     assert!(peak < 2 * weights + gradient + activations, "{peak} bytes for weights of {weights}");
+}
+
+#[test]
+fn weights_that_move_together_move_as_one_by_one() {
+    let bits = |trainer: &Trainer| {
+        let tensors = trainer.network().parameters().iter().chain(trainer.velocities().values());
+        tensors.map(|tensor| tensor.to_vec::<f32>().unwrap()).collect::<Vec<_>>()
+    };
+    for sgd_frequency in [1, 3] {
+        let options = TrainOptions { sgd_frequency, ema: Some(0.9), ..TrainOptions::default() };
+        let (_, _, alone) = train(options.clone(), 4);
+        // One large one with what came before it, several of them, all.
+        for gathered in [64 * 64 * 4, 40_000, usize::MAX] {
+            let (count, _, together) = train_gathering(gathered, options.clone(), 4);
+            assert_eq!(bits(&alone), bits(&together), "{gathered} bytes, every {sgd_frequency}");
+            // Each average is a copy from the first step on.
+            assert_eq!(count.copies.load(Relaxed), 14, "{gathered} bytes");
+        }
+    }
 }
 
 #[test]

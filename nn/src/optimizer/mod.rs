@@ -16,7 +16,7 @@ use crate::layers::{Module, named_parameters, parameters_mut};
 
 pub use method::Method;
 pub use sgd::Sgd;
-pub use steps::{Optimizer, OptimizerState};
+pub use steps::{Optimizer, OptimizerState, ParameterStep};
 
 /// How fast a parameter learns, and how it is pulled toward 0. A [`Method`] says what becomes of them.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

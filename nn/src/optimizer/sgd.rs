@@ -66,8 +66,8 @@ impl Sgd {
     ///
     /// # Errors
     /// Where a gradient or velocity has another shape than its parameter, a parameter is not f32,
-    /// tied parameters have several gradients, or the device fails. Parameters before the one that
-    /// failed have moved.
+    /// tied parameters have several gradients: then nothing moves. Where the device fails: then some
+    /// may have moved.
     pub fn step(
         &mut self,
         module: &mut dyn Module,
@@ -88,7 +88,7 @@ impl Sgd {
         gradient: &Tensor,
         step: ops::SgdMomentum,
     ) -> Result<()> {
-        self.0.step_one_by(parameters, id, gradient, step.into())
+        self.0.step_several_by(parameters, vec![(id, gradient, step.into())])
     }
 
     /// Makes the velocities that are not there yet. [`step`](Sgd::step) does so when it needs them;

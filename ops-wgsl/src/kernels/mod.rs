@@ -24,7 +24,6 @@ mod optimize;
 mod pool2d;
 mod reduce;
 mod resample;
-mod sgd;
 mod softmax;
 mod sort;
 mod weighted_cross_entropy;
@@ -36,6 +35,7 @@ use crate::buffer::{GpuBuffer, Source};
 use crate::pipelines::Shader;
 use crate::queue::Context;
 use constants::Constants;
+pub(crate) use optimize::{GATHERED_BYTES, Update};
 
 /// A shader and the constants of one of its pipelines.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,7 +69,6 @@ pub fn specialisations() -> Vec<Specialisation> {
         pool2d::variants(),
         reduce::variants(),
         resample::variants(),
-        sgd::variants(),
         softmax::variants(),
         sort::variants(),
         weighted_cross_entropy::variants(),
@@ -313,20 +312,19 @@ pub(crate) fn algorithm(
     (!names.is_empty()).then(|| names.join(" and "))
 }
 
-/// Executes an op that updates its targets.
-pub(crate) fn execute_in_place(
-    cx: &Context,
-    op: &Op,
-    targets: &[Source<'_>],
-    inputs: &[Source<'_>],
-) -> Result<()> {
-    match (op, targets, inputs) {
-        (Op::SgdMomentum(op), &[w, v], &[gradient]) => sgd::sgd_momentum(cx, op, w, v, gradient),
-        (Op::Optimize(step), targets, &[gradient]) if targets.len() == 1 + step.states() => {
-            optimize::optimize(cx, op.name(), step, targets, gradient)
+/// Executes ops that update their targets.
+pub(crate) fn execute_updates(cx: &Context, updates: &[Update<'_>]) -> Result<()> {
+    for Update { op, targets, inputs } in updates {
+        let states = match op {
+            Op::SgdMomentum(_) => Some(1),
+            Op::Optimize(step) => Some(step.states()),
+            _ => None,
+        };
+        if inputs.len() != 1 || states.is_none_or(|states| targets.len() != 1 + states) {
+            return Err(cx.gpu.unsupported(op.name(), "it updates no such targets in place"));
         }
-        (op, ..) => Err(cx.gpu.unsupported(op.name(), "it updates no such targets in place")),
     }
+    optimize::update(cx, updates)
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 use super::cases::{Tolerance, difference};
 use super::values::{Values, tensor};
 use super::{Settings, report};
-use crate::ops::Optimize;
-use crate::{DType, Device, HostTensor, Op, Tensor, reference};
+use crate::ops::{Optimize, SgdMomentum};
+use crate::{DType, Device, HostTensor, Op, Tensor, TensorUpdate, reference};
 
 /// One of each kind, and of each way in which it can be asked for.
 pub(super) const STEPS: [Optimize; 9] = [
@@ -38,10 +38,10 @@ const fn adam(decoupled: bool, step: u64) -> Optimize {
     Optimize::Adam { rate: 0.01, betas, epsilon, decay: 0.05, decoupled, scale: 0.5, step }
 }
 
-/// [`Optimize`]: steps in place, and clones that stay as they were.
+/// [`Optimize`]: steps in place, and clones that stay as they were; many together as one by one.
 ///
 /// # Panics
-/// Where the device disagrees with the reference, or a clone changes.
+/// Where the device disagrees with the reference, or a clone changes; where steps together have other bits.
 pub fn optimize(device: &Device, settings: &Settings) {
     let shapes: [&[usize]; 8] =
         [&[], &[0], &[1], &[7], &[17], &[3, 5, 5, 4], &[100, 65], &[70_001]];
@@ -56,6 +56,66 @@ pub fn optimize(device: &Device, settings: &Settings) {
             let gradient = random(Values::Range(-2.0, 2.0), 9);
             if !one(device, settings, step, targets, &gradient) {
                 return;
+            }
+        }
+    }
+    together(device);
+}
+
+/// Steps of every kind, of tensors of every size, in one [call](Device::update) and one by one.
+fn together(device: &Device) {
+    let sgd = |momentum| SgdMomentum { rate: 0.01, momentum, decay: 5e-4, scale: 0.125 };
+    let mut ops: Vec<Op> = STEPS.into_iter().map(Op::from).collect();
+    ops.extend([sgd(0.9).into(), sgd(0.0).into()]);
+    // Numbers of those that come together, so that devices meet wholes and rests of what they join.
+    for count in [1, 2, 3, 7, 8, 9, 21] {
+        let mut tensors: Vec<(Op, Vec<Tensor>, Tensor)> = Vec::new();
+        for (place, op) in (0..count).flat_map(|place| ops.iter().map(move |op| (place, op))) {
+            let targets = match op {
+                Op::Optimize(step) => 1 + step.states(),
+                _ => 2,
+            };
+            // Vectors, their edges, more than a workgroup, none.
+            let dims = [[5], [1_024], [64], [3_001], [0], [1]][place % 6];
+            let random = |i: usize| {
+                let seed = (1_000 * tensors.len() + i) as u64;
+                let values = tensor(&dims, DType::F32, Values::Range(0.25, 2.0), seed);
+                Tensor::from_host(values, device).expect("an upload")
+            };
+            let values = (0..targets).map(random).collect();
+            let gradient = random(9);
+            tensors.push((op.clone(), values, gradient));
+        }
+        // Neighbours of one kind, and neighbours of others.
+        let by_turns = count % 2 == 0;
+        if !by_turns {
+            tensors.sort_by_key(|(op, ..)| op.name());
+        }
+        let mut alone: Vec<Vec<Tensor>> = tensors.iter().map(|(_, w, _)| w.clone()).collect();
+        let mut joined = alone.clone();
+        for _ in 0..2 {
+            for ((op, _, gradient), targets) in tensors.iter().zip(&mut alone) {
+                let (op, targets) = (op.clone(), targets.iter_mut().collect());
+                let mut one = [TensorUpdate { op, targets, inputs: vec![gradient] }];
+                device.update(&mut one).expect("a step");
+            }
+            let updates = tensors.iter().zip(&mut joined).map(|((op, _, gradient), targets)| {
+                let (op, targets) = (op.clone(), targets.iter_mut().collect());
+                TensorUpdate { op, targets, inputs: vec![gradient] }
+            });
+            device.update(&mut updates.collect::<Vec<_>>()).expect("steps");
+        }
+        let bytes =
+            |tensor: &Tensor| tensor.to_host().expect("a download").values().bytes().to_vec();
+        for (((op, ..), alone), joined) in tensors.iter().zip(&alone).zip(&joined) {
+            for (place, (alone, joined)) in alone.iter().zip(joined).enumerate() {
+                let ty = alone.ty();
+                assert_eq!(
+                    bytes(alone),
+                    bytes(joined),
+                    "{op:?} on {ty}, target {place}: other bits among {} steps",
+                    tensors.len()
+                );
             }
         }
     }

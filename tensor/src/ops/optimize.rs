@@ -236,15 +236,7 @@ impl Tensor {
         gradient: &Tensor,
         step: Optimize,
     ) -> Result<()> {
-        let step = step.into();
-        match state {
-            [] => Tensor::update(&step, &mut [self], &[gradient]),
-            [one] => Tensor::update(&step, &mut [self, one], &[gradient]),
-            [one, two] => Tensor::update(&step, &mut [self, one, two], &[gradient]),
-            more => {
-                let (expected, got) = ("at most 2 tensors of state".into(), more.len());
-                Err(Error::Operands { op: step.name(), expected, got })
-            }
-        }
+        let targets = std::iter::once(self).chain(state.iter_mut().map(|tensor| &mut **tensor));
+        Tensor::update(step.into(), targets.collect(), &[gradient])
     }
 }

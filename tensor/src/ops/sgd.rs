@@ -51,6 +51,6 @@ impl Tensor {
         gradient: &Tensor,
         step: SgdMomentum,
     ) -> Result<()> {
-        Tensor::update(&step.into(), &mut [self, velocity], &[gradient])
+        Tensor::update(step.into(), vec![self, velocity], &[gradient])
     }
 }

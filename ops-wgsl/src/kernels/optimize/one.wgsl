@@ -3,18 +3,17 @@
 override NESTEROV: bool;
 override RMS: bool;
 
-@group(0) @binding(2) var<storage, read_write> state: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> gradient: array<vec4<f32>>;
+struct Moved {
+    w: vec4<f32>,
+    one: vec4<f32>,
+}
 
-fn step(i: u32) {
-    let g = params.scale * gradient[i] + params.decay * w[i];
+fn stepped(w: vec4<f32>, state: vec4<f32>, gradient: vec4<f32>, own: Own) -> Moved {
+    let g = own.scale * gradient + own.decay * w;
     if (RMS) {
-        let s = params.second * state[i] + params.second_takes * g * g;
-        state[i] = s;
-        w[i] -= params.rate * (g / (sqrt(s) + params.epsilon));
-    } else {
-        let v = params.first * state[i] + g;
-        state[i] = v;
-        w[i] -= params.rate * select(v, g + params.first * v, NESTEROV);
+        let s = params.second * state + params.second_takes * g * g;
+        return Moved(w - own.rate * (g / (sqrt(s) + params.epsilon)), s);
     }
+    let v = own.kept * state + g;
+    return Moved(w - own.rate * select(v, g + own.kept * v, NESTEROV), v);
 }

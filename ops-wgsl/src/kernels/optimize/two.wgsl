@@ -3,23 +3,27 @@
 
 override RMS: bool;
 
-@group(0) @binding(2) var<storage, read_write> one: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read_write> two: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read> gradient: array<vec4<f32>>;
+struct Moved {
+    w: vec4<f32>,
+    one: vec4<f32>,
+    two: vec4<f32>,
+}
 
-fn step(i: u32) {
-    let g = params.scale * gradient[i] + params.decay * w[i];
+fn stepped(
+    w: vec4<f32>,
+    one: vec4<f32>,
+    two: vec4<f32>,
+    gradient: vec4<f32>,
+    own: Own,
+) -> Moved {
+    let g = own.scale * gradient + own.decay * w;
     if (RMS) {
-        let s = params.second * one[i] + params.second_takes * g * g;
-        let v = params.first * two[i] + g / (sqrt(s) + params.epsilon);
-        one[i] = s;
-        two[i] = v;
-        w[i] -= params.rate * v;
-    } else {
-        let m = params.first * one[i] + params.first_takes * g;
-        let s = params.second * two[i] + params.second_takes * g * g;
-        one[i] = m;
-        two[i] = s;
-        w[i] = params.shrink * w[i] - params.rate * (m / (sqrt(s) * params.root + params.epsilon));
+        let s = params.second * one + params.second_takes * g * g;
+        let v = own.kept * two + g / (sqrt(s) + params.epsilon);
+        return Moved(w - own.rate * v, s, v);
     }
+    let m = params.first * one + params.first_takes * g;
+    let s = params.second * two + params.second_takes * g * g;
+    let moved = own.kept * w - own.rate * (m / (sqrt(s) * params.root + params.epsilon));
+    return Moved(moved, m, s);
 }
