@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says where it failed")]
 
 use striate_ops_cpu::{Cpu, Level};
-use striate_tensor::ops::{AvgPool2dGrad, Conv2d, Conv2dInputGrad, MaxPool2dGrad, Pool2d};
+use striate_tensor::ops::{AvgPool2dGrad, Conv2d, Conv2dInputGrad, MaxPool2dGrad, Pool2d, Resize};
 use striate_tensor::{DType, Device, Reference, Tensor};
 
 /// The CPU at every level that the processor has.
@@ -101,5 +101,48 @@ fn a_depthwise_convolution_may_leap_far() {
     let expected = dx(&plain);
     for device in devices() {
         assert!(dx(&device) == expected, "{}", device.info().description);
+    }
+}
+
+/// Rows of small pixels are resized by permutations where there are instructions for them: the same bits as one
+/// number after the other, also beside what is not finite.
+#[test]
+fn small_pixels_are_resized_to_the_same_bits_at_every_level() {
+    for (channels, rows, cols, output) in [
+        (1, 3, 40, [6, 80]),
+        (2, 2, 9, [5, 31]),
+        (3, 4, 112, [8, 224]),
+        (3, 5, 33, [3, 20]),
+        (3, 1, 7, [2, 6]),
+        (4, 3, 16, [3, 17]),
+        (5, 2, 11, [4, 44]),
+        (7, 2, 30, [2, 61]),
+        (9, 3, 4, [3, 9]),
+    ] {
+        let numbers: Vec<f32> = (0..rows * cols * channels)
+            .map(|i| match i % 41 {
+                17 => f32::INFINITY,
+                18 => -0.0,
+                29 => 1e-42,
+                _ => (i * 37 % 101) as f32 / 7.0 - 6.0,
+            })
+            .collect();
+        let resized = |level: Level, resize: Resize| {
+            let device = Device::new(Cpu::with_level(Some(1), level).unwrap());
+            let x = Tensor::from_vec(numbers.clone(), [1, rows, cols, channels], &device).unwrap();
+            let y = device.execute(&resize.into(), &[&x]).unwrap();
+            let bits = |x: &f32| if x.is_nan() { f32::NAN.to_bits() } else { x.to_bits() };
+            values(&y).iter().map(bits).collect::<Vec<u32>>()
+        };
+        for resize in [Resize::linear(output), Resize::cubic(output), Resize::nearest(output)] {
+            let expected = resized(Level::PORTABLE, resize);
+            for level in Level::available() {
+                assert_eq!(
+                    resized(level, resize),
+                    expected,
+                    "{level}, {channels} channels, {resize:?}"
+                );
+            }
+        }
     }
 }

@@ -119,6 +119,32 @@ fn depthwise_convolutions() {
     }
 }
 
+/// Each channel by itself, in rows of every length: tiles of seven and four outputs, and single ones, inside and at
+/// the borders; kernels of any width, outputs side by side or leaping.
+#[test]
+fn depthwise_rows_of_every_length() {
+    for level in Level::available() {
+        for cols in 1..=17 {
+            for (kernel, stride, padding) in [
+                (1, 1, 0),
+                (2, 1, 1),
+                (3, 1, 1),
+                (3, 2, 1),
+                (4, 2, 0),
+                (5, 1, 2),
+                (5, 2, 2),
+                (7, 2, 3),
+            ] {
+                if cols + 2 * padding >= kernel {
+                    let case = Case::square([2, 7, cols, 24], 24, kernel, stride, padding);
+                    check(&Case { groups: 24, ..case.clone() }, level);
+                    check(&Case { groups: 12, ..case }, level);
+                }
+            }
+        }
+    }
+}
+
 /// The products of a full-connect layer and of its gradients: batches beyond what one pass over the
 /// weights takes, weights of either precision.
 #[test]

@@ -169,7 +169,7 @@ fn few<const CHANNELS: usize>(y: &mut [f32], line: &[f32], cols: &Own) {
 /// numbers of them to 0.
 #[inline(always)]
 fn nothing(products: usize) -> f32 {
-    if matches!(products, 2 | 4) { -0.0 } else { 0.0 }
+    if matches!(products, 1 | 2 | 4) { -0.0 } else { 0.0 }
 }
 
 /// `to = Σ weight · line`, over lines of the length of `to`, in their order.
@@ -179,6 +179,7 @@ fn combine(to: &mut [f32], from: &[f32], (cells, weights): (&[u32], &[f32])) {
     let line = |cell: u32| &from[cell as usize * len..][..len];
     match (cells, weights) {
         (&[a], &[1.0]) => to.copy_from_slice(line(a)),
+        (&[a], &[by_a]) => to.iter_mut().zip(line(a)).for_each(|(to, a)| *to = by_a * a),
         (&[a, b], &[by_a, by_b]) => {
             for ((to, a), b) in to.iter_mut().zip(line(a)).zip(line(b)) {
                 *to = by_a * a + by_b * b;

@@ -95,12 +95,9 @@ impl Windows {
             let (cells, weights) = cols.of(out);
             for (channel, y) in y[out * channels..][..channels].iter_mut().enumerate() {
                 let products = cells.iter().zip(weights);
-                let products =
-                    products.map(|(&cell, by)| by * line[cell as usize * channels + channel]);
-                *y = match weights {
-                    [1.0] => line[cells[0] as usize * channels + channel],
-                    _ => products.fold(super::nothing(cells.len()), |sum, product| sum + product),
-                };
+                *y = products.fold(super::nothing(cells.len()), |sum, (&cell, by)| {
+                    sum + by * line[cell as usize * channels + channel]
+                });
             }
         }
     }
