@@ -1,6 +1,6 @@
 //! Steps of optimizers: how many weights a dispatch moves.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test stops at the first failure")]
 
 mod common;
 

@@ -10,7 +10,8 @@ use crate::graph::{Graph, Node, NodeOp, Source, Value};
 /// Folds batch normalization into the convolution, transposed convolution or full-connect layer before
 /// it, which it alone reads: the weights of each output channel are multiplied by
 /// `scale / √(variance + epsilon)`, and the bias becomes
-/// `shift + (bias - mean) · scale / √(variance + epsilon)`. A ReLU of the normalization goes along. A learnt factor for each channel, such as ConvNeXt's layer scale, is folded alike.
+/// `shift + (bias - mean) · scale / √(variance + epsilon)`. A ReLU of the normalization goes along. A learnt
+/// factor for each channel, such as ConvNeXt's layer scale, is folded alike.
 /// *Inference*; *tolerance* 1e-5 of the largest magnitude in the output.
 ///
 /// The new weights are nodes on the parameters and buffers, in f32 whatever these are:

@@ -6,11 +6,40 @@ use super::row::{Place, Row};
 use crate::simd::Simd;
 
 /// Places that are summed together: images of 7, 14, 28, 56 and 112 pixels have whole ones.
-const WIDE: usize = 7;
-const NARROW: usize = 4;
+pub(super) const WIDE: usize = 7;
+pub(super) const NARROW: usize = 4;
+
+/// How many of those that are left come next.
+#[inline(always)]
+pub(super) fn together(left: usize) -> usize {
+    if left == WIDE || left > 2 * NARROW { WIDE } else { NARROW }
+}
 
 /// Floats of the first-level cache.
-pub(super) const FIRST_CACHE: usize = 8192;
+const FIRST_CACHE: usize = 8192;
+
+/// Asks for so many pixels of so many rows, from a pixel on: rows that will be read next, and lie too far apart
+/// for a processor to ask by itself. Where the rows are longer than the first-level cache, they would have left
+/// it before they are read, and come no nearer than the second.
+#[inline(always)]
+pub(super) fn ask_below<S: Simd>(
+    simd: S,
+    from: *const f32,
+    [rows, line]: [usize; 2],
+    [pixels, channels]: [usize; 2],
+) {
+    let is_far = rows * line > FIRST_CACHE;
+    for row in 0..rows {
+        let from = from.wrapping_add(row * line);
+        for pixel in 0..pixels {
+            let pixel = from.wrapping_add(pixel * channels);
+            match is_far {
+                true => simd.prefetch_far(pixel),
+                false => simd.prefetch(pixel),
+            }
+        }
+    }
+}
 
 /// Taps of a phase that see pixels side by side, in the order of these.
 pub(super) struct Window {
@@ -117,11 +146,7 @@ impl Row<'_> {
         let in_kernel = self.kernel[0] * self.kernel[1];
         // The last ones once more, rather than a few by themselves: each place is summed alike wherever
         // it stands.
-        let wide = match count - b {
-            WIDE => true,
-            left => left > 2 * NARROW,
-        };
-        let cols = if wide { WIDE } else { NARROW };
+        let cols = together(count - b);
         let here = b.min(count - cols);
         let first = (here * STEP) as isize + window.offset;
         let is_inside = first >= 0 && first + ((cols - 1) * STEP + TAPS) as isize <= extent;
@@ -136,17 +161,17 @@ impl Row<'_> {
                 // SAFETY: the caller's; the places are of the phase, and where `is_inside` says so see
                 // pixels of the row under all taps.
                 unsafe {
-                    match (wide, is_inside) {
-                        (true, true) => {
+                    match (cols, is_inside) {
+                        (WIDE, true) => {
                             self.beside::<S, TAPS, STEP, WIDE, true>(simd, slide, here, to)
                         }
-                        (true, false) => {
+                        (WIDE, false) => {
                             self.beside::<S, TAPS, STEP, WIDE, false>(simd, slide, here, to)
                         }
-                        (false, true) => {
+                        (_, true) => {
                             self.beside::<S, TAPS, STEP, NARROW, true>(simd, slide, here, to)
                         }
-                        (false, false) => {
+                        (_, false) => {
                             self.beside::<S, TAPS, STEP, NARROW, false>(simd, slide, here, to)
                         }
                     }
@@ -217,7 +242,7 @@ impl Row<'_> {
     }
 
     /// Asks for the memory of the next places, and for the pixels that the row below these will be the first
-    /// to see: they lie too far apart for a processor to ask by itself.
+    /// to see.
     #[inline(always)]
     fn ask<S: Simd, const STEP: usize, const COLS: usize>(
         &self,
@@ -232,17 +257,8 @@ impl Row<'_> {
             let at = (next + col * self.cols.phases.len()) * self.channels + slide.channel;
             simd.prefetch_to_write(to.wrapping_add(at));
         }
-        let line = self.cols.extent * self.channels;
-        let is_far = STEP * line > FIRST_CACHE;
-        for row in 0..STEP {
-            let below = self.from.as_ptr().wrapping_add(below + row * line + slide.channel);
-            for pixel in 0..COLS * STEP {
-                let pixel = below.wrapping_add((b * STEP + pixel) * self.channels);
-                match is_far {
-                    true => simd.prefetch_far(pixel),
-                    false => simd.prefetch(pixel),
-                }
-            }
-        }
+        let (line, from) = (self.cols.extent * self.channels, self.from.as_ptr());
+        let below = from.wrapping_add(below + b * STEP * self.channels + slide.channel);
+        ask_below(simd, below, [STEP, line], [COLS * STEP, self.channels]);
     }
 }

@@ -1,12 +1,9 @@
 //! Some outputs side by side, of a vector of channels: what they add to the sums of the taps.
 
-use super::super::slide::FIRST_CACHE;
+use super::super::slide::{NARROW, WIDE, ask_below, together};
 use super::Part;
 use crate::simd::Simd;
 
-/// Outputs of a tile: images of 7, 14, 28, 56 and 112 pixels have whole ones.
-const WIDE: usize = 7;
-const NARROW: usize = 4;
 /// Instead of a step between outputs: taps and outputs may lie in any way.
 const ANY: usize = 0;
 
@@ -82,9 +79,7 @@ impl Part<'_> {
         let mut output = 0;
         while output < count {
             let cols = match count - output {
-                WIDE => WIDE,
-                left if left > 2 * NARROW => WIDE,
-                NARROW.. => NARROW,
+                left @ NARROW.. => together(left),
                 _ => 1,
             };
             let is_inside = STEP != ANY && self.is_inside::<TAPS>(tap, output, cols);
@@ -199,8 +194,7 @@ impl Part<'_> {
         }
     }
 
-    /// Asks for the next outputs, and for the pixels that the row below these will be the first to see: they
-    /// lie too far apart for a processor to ask by itself.
+    /// Asks for the next outputs, and for the pixels that the row below these will be the first to see.
     #[inline(always)]
     fn ask<S: Simd, const STEP: usize, const COLS: usize>(
         &self,
@@ -214,16 +208,8 @@ impl Part<'_> {
         for col in 0..COLS {
             simd.prefetch(next.wrapping_add(col * channels));
         }
-        let is_far = line.rows_below * self.e.cols * channels > FIRST_CACHE;
-        for row in 0..line.rows_below {
-            let below = self.x.as_ptr().wrapping_add(line.below + row * self.e.cols * channels);
-            for pixel in 0..COLS * STEP {
-                let pixel = below.wrapping_add((output * STEP + pixel) * channels + channel);
-                match is_far {
-                    true => simd.prefetch_far(pixel),
-                    false => simd.prefetch(pixel),
-                }
-            }
-        }
+        let at = line.below + output * STEP * channels + channel;
+        let rows = [line.rows_below, self.e.cols * channels];
+        ask_below(simd, self.x.as_ptr().wrapping_add(at), rows, [COLS * STEP, channels]);
     }
 }
