@@ -56,6 +56,25 @@ impl InRegisters {
             InRegisters::HardSwish => simd.mul(x, hard_sigmoid_vector(simd, x)),
         }
     }
+
+    /// [`apply`](InRegisters::apply) to each of some vectors, deciding once what it is.
+    #[inline(always)]
+    pub(crate) fn apply_all<S: Simd>(self, simd: S, all: &mut [S::V]) {
+        match self {
+            InRegisters::None => {}
+            InRegisters::Relu => all.iter_mut().for_each(|x| *x = simd.relu(*x)),
+            InRegisters::Clamp(min, max) => {
+                let (min, max) = (simd.splat(min), simd.splat(max));
+                all.iter_mut().for_each(|x| *x = simd.clamp(*x, min, max));
+            }
+            InRegisters::HardSigmoid => {
+                all.iter_mut().for_each(|x| *x = hard_sigmoid_vector(simd, *x));
+            }
+            InRegisters::HardSwish => {
+                all.iter_mut().for_each(|x| *x = simd.mul(*x, hard_sigmoid_vector(simd, *x)));
+            }
+        }
+    }
 }
 
 /// [`hard_sigmoid`](crate::unary::hard_sigmoid), the same bits.

@@ -4,8 +4,10 @@
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says where it failed")]
 
 use striate_ops_cpu::{Cpu, Level};
-use striate_tensor::ops::{AvgPool2dGrad, Conv2d, Conv2dInputGrad, MaxPool2dGrad, Pool2d, Resize};
-use striate_tensor::{DType, Device, Reference, Tensor};
+use striate_tensor::ops::{
+    AvgPool2dGrad, Conv2d, Conv2dInputGrad, MaxPool2dGrad, Pool2d, Resize, ResizeGrad,
+};
+use striate_tensor::{DType, Device, Op, Reference, Tensor};
 
 /// The CPU at every level that the processor has.
 fn devices() -> impl Iterator<Item = Device> {
@@ -107,7 +109,7 @@ fn a_depthwise_convolution_may_leap_far() {
 /// Rows of small pixels are resized by permutations where there are instructions for them: the same bits as one
 /// number after the other, also beside what is not finite.
 #[test]
-fn small_pixels_are_resized_to_the_same_bits_at_every_level() {
+fn pixels_are_resized_to_the_same_bits_at_every_level() {
     for (channels, rows, cols, output) in [
         (1, 3, 40, [6, 80]),
         (2, 2, 9, [5, 31]),
@@ -118,30 +120,35 @@ fn small_pixels_are_resized_to_the_same_bits_at_every_level() {
         (5, 2, 11, [4, 44]),
         (7, 2, 30, [2, 61]),
         (9, 3, 4, [3, 9]),
+        (3, 9, 112, [4, 56]),
+        (16, 3, 9, [7, 18]),
+        (21, 2, 8, [5, 25]),
     ] {
-        let numbers: Vec<f32> = (0..rows * cols * channels)
-            .map(|i| match i % 41 {
+        let numbers = |count: usize| -> Vec<f32> {
+            let number = |i: usize| match i % 41 {
                 17 => f32::INFINITY,
                 18 => -0.0,
                 29 => 1e-42,
                 _ => (i * 37 % 101) as f32 / 7.0 - 6.0,
-            })
-            .collect();
-        let resized = |level: Level, resize: Resize| {
+            };
+            (0..count).map(number).collect()
+        };
+        let resized = |level: Level, op: &Op, [rows, cols]: [usize; 2]| {
             let device = Device::new(Cpu::with_level(Some(1), level).unwrap());
-            let x = Tensor::from_vec(numbers.clone(), [1, rows, cols, channels], &device).unwrap();
-            let y = device.execute(&resize.into(), &[&x]).unwrap();
+            let dims = [1, rows, cols, channels];
+            let x = Tensor::from_vec(numbers(dims.iter().product()), dims, &device).unwrap();
+            let y = device.execute(op, &[&x]).unwrap();
             let bits = |x: &f32| if x.is_nan() { f32::NAN.to_bits() } else { x.to_bits() };
             values(&y).iter().map(bits).collect::<Vec<u32>>()
         };
         for resize in [Resize::linear(output), Resize::cubic(output), Resize::nearest(output)] {
-            let expected = resized(Level::PORTABLE, resize);
-            for level in Level::available() {
-                assert_eq!(
-                    resized(level, resize),
-                    expected,
-                    "{level}, {channels} channels, {resize:?}"
-                );
+            let grad = ResizeGrad { resize, input: [rows, cols] };
+            for (op, from) in [(Op::from(resize), [rows, cols]), (grad.into(), output)] {
+                let expected = resized(Level::PORTABLE, &op, from);
+                for level in Level::available() {
+                    let found = resized(level, &op, from);
+                    assert_eq!(found, expected, "{level}, {channels} channels, {op:?}");
+                }
             }
         }
     }

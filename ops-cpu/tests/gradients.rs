@@ -134,6 +134,12 @@ fn depthwise_rows_of_every_length() {
                 (5, 1, 2),
                 (5, 2, 2),
                 (7, 2, 3),
+                (2, 2, 0),
+                (3, 2, 0),
+                (3, 2, 2),
+                (5, 2, 1),
+                (7, 2, 2),
+                (3, 3, 1),
             ] {
                 if cols + 2 * padding >= kernel {
                     let case = Case::square([2, 7, cols, 24], 24, kernel, stride, padding);

@@ -1,5 +1,6 @@
 //! Images of another size or with a border, and the gradients: weighted sums over rows, then over cols.
 
+mod wide;
 mod windows;
 
 use striate_tensor::ops::Taps;
@@ -8,10 +9,15 @@ use striate_tensor::{Operand, Result, TensorType};
 use crate::context::Context;
 use crate::memory::Memory;
 use crate::simd::{Kernel, Simd};
+use wide::Wide;
 use windows::Windows;
 
 /// Products that one task makes.
 const PART_PRODUCTS: usize = 1 << 17;
+/// Rows that are kept with their cols summed, at most.
+const MOST_HELD: usize = 8;
+/// Floats of them, at most: half of a first-level cache.
+const NEAR_FLOATS: usize = 4096;
 
 /// Taps as the kernel reads them.
 struct Own {
@@ -29,6 +35,16 @@ impl Own {
     fn of(&self, output: usize) -> (&[u32], &[f32]) {
         let range = self.starts[output]..self.starts[output + 1];
         (&self.cells[range.clone()], &self.weights[range])
+    }
+
+    /// Inputs from the first to the last that an output has, at most.
+    fn most_apart(&self) -> usize {
+        let outputs = 0..self.starts.len().saturating_sub(1);
+        let apart = outputs.filter_map(|output| {
+            let (cells, _) = self.of(output);
+            Some((cells.iter().max()? - cells.iter().min()?) as usize + 1)
+        });
+        apart.max().unwrap_or(1)
     }
 
     /// How many inputs an output has, on average, rounded up.
@@ -74,50 +90,102 @@ fn resample(
     let mut y = cx.pool.take(4 * output.count())?;
     let (line, image) = (out_cols * channels, in_rows * in_cols * channels);
     if line > 0 && image > 0 {
-        let (rows, cols) = (Own::new(rows), Own::new(cols));
-        let lanes = cx.level.lanes();
-        let windows = match cx.level.permutes() {
-            true => Windows::new(&cols, [in_cols, out_cols], channels, lanes),
-            false => None,
-        };
-        let windows = windows.as_ref();
+        let (rows, cols) =
+            (Own::new(rows), Cols::new(cx, Own::new(cols), [in_cols, out_cols], channels));
         let products = line
-            .saturating_mul(cols.mean())
+            .saturating_mul(cols.taps.mean())
             .saturating_add((in_cols * channels).saturating_mul(rows.mean()));
         let part = PART_PRODUCTS.div_ceil(products);
-        cx.threads.for_each_part(y.slice_mut::<f32>(), part * line, |index, y| {
-            let mut sum = vec![0.0; in_cols * channels];
+        let held = rows.most_apart();
+        // Rows that several outputs see have their cols summed once for all, where they stay in the first-level
+        // cache meanwhile.
+        let is_seen_often = 2 * out_rows >= 3 * in_rows;
+        let cols_first = is_seen_often && held <= MOST_HELD && held * line <= NEAR_FLOATS;
+        cx.threads.try_for_each_part(y.slice_mut::<f32>(), part * line, |index, y| {
+            let floats = if cols_first { held * line } else { in_cols * channels };
+            let mut lines = cx.pool.take(4 * floats)?;
+            let mut held = vec![None; held];
             for (row, y) in (index * part..).zip(y.chunks_exact_mut(line)) {
-                let x = &x[row / out_rows * image..][..image];
-                let (rows, cols, sum) = (rows.of(row % out_rows), &cols, &mut sum[..]);
-                cx.level.run(Row { x, channels, rows, cols, windows, sum, y });
+                let of = row / out_rows;
+                let x = &x[of * image..][..image];
+                let (rows, cols, lines) = (rows.of(row % out_rows), &cols, lines.slice_mut());
+                match cols_first {
+                    false => cx.level.run(RowsFirst { x, rows, cols, sum: lines, y }),
+                    true => {
+                        let held = &mut held[..];
+                        cx.level.run(ColsFirst { x, of, rows, cols, held, lines, y });
+                    }
+                }
             }
-        });
+            Ok(())
+        })?;
     }
     cx.narrow(y, output)
 }
 
-/// One row of the output.
-struct Row<'a> {
+/// How a row of the output is made of one of the input's width.
+struct Cols {
+    taps: Own,
+    channels: usize,
+    /// Floats of a row of the input.
+    line: usize,
+    windows: Option<Windows>,
+    wide: Option<Wide>,
+}
+
+impl Cols {
+    fn new(cx: &Context, taps: Own, pixels: [usize; 2], channels: usize) -> Self {
+        let lanes = cx.level.lanes();
+        let windows = match cx.level.permutes() {
+            true => Windows::new(&taps, pixels, channels, lanes),
+            false => None,
+        };
+        let (wide, line) = (Wide::new(&taps, pixels, channels, lanes), pixels[0] * channels);
+        Cols { windows, wide, taps, channels, line }
+    }
+
+    #[inline(always)]
+    fn row<S: Simd>(&self, simd: S, y: &mut [f32], line: &[f32]) {
+        let Cols { taps, channels, .. } = self;
+        if let Some(windows) = &self.windows {
+            return windows.row(simd, y, line, taps, *channels);
+        }
+        if let Some(wide) = &self.wide {
+            return wide.row(simd, y, line, taps);
+        }
+        match *channels {
+            1 => few::<1>(y, line, taps),
+            2 => few::<2>(y, line, taps),
+            3 => few::<3>(y, line, taps),
+            4 => few::<4>(y, line, taps),
+            channels => {
+                for (out, y) in y.chunks_exact_mut(channels).enumerate() {
+                    combine(y, line, taps.of(out));
+                }
+            }
+        }
+    }
+}
+
+/// A row of the output: the sum of rows, then of its cols.
+struct RowsFirst<'a> {
     /// `[rows, cols, channels]`
     x: &'a [f32],
-    channels: usize,
     /// The rows that it is made of.
     rows: (&'a [u32], &'a [f32]),
-    cols: &'a Own,
-    windows: Option<&'a Windows>,
+    cols: &'a Cols,
     /// `[cols, channels]`, for their sum.
     sum: &'a mut [f32],
     /// `[out cols, channels]`
     y: &'a mut [f32],
 }
 
-impl Kernel for Row<'_> {
+impl Kernel for RowsFirst<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Row { x, channels, rows, cols, windows, sum, y } = self;
+        let RowsFirst { x, rows, cols, sum, y } = self;
         let pitch = sum.len();
         let line = match rows {
             // A row that is one of the image's is read in place.
@@ -127,20 +195,44 @@ impl Kernel for Row<'_> {
                 sum
             }
         };
-        if let Some(windows) = windows {
-            return windows.row(simd, y, line, cols, channels);
-        }
-        match channels {
-            1 => few::<1>(y, line, cols),
-            2 => few::<2>(y, line, cols),
-            3 => few::<3>(y, line, cols),
-            4 => few::<4>(y, line, cols),
-            _ => {
-                for (out, y) in y.chunks_exact_mut(channels).enumerate() {
-                    combine(y, line, cols.of(out));
-                }
+        cols.row(simd, y, line);
+    }
+}
+
+/// A row of the output: the sum of rows whose cols are summed.
+struct ColsFirst<'a> {
+    /// `[rows, cols, channels]`, of the image `of`.
+    x: &'a [f32],
+    of: usize,
+    /// The rows that it is made of.
+    rows: (&'a [u32], &'a [f32]),
+    cols: &'a Cols,
+    /// The image and row of each of the lines.
+    held: &'a mut [Option<(usize, u32)>],
+    /// `[held, out cols, channels]`
+    lines: &'a mut [f32],
+    /// `[out cols, channels]`
+    y: &'a mut [f32],
+}
+
+impl Kernel for ColsFirst<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let ColsFirst { x, of, rows: (cells, weights), cols, held, lines, y } = self;
+        let (line, pitch) = (y.len(), cols.line);
+        let mut places = [0; MOST_HELD];
+        for (&cell, place) in cells.iter().zip(&mut places) {
+            let at = cell as usize % held.len();
+            *place = at as u32;
+            if held[at] != Some((of, cell)) {
+                let from = &x[cell as usize * pitch..][..pitch];
+                cols.row(simd, &mut lines[at * line..][..line], from);
+                held[at] = Some((of, cell));
             }
         }
+        combine(y, lines, (&places[..cells.len()], weights));
     }
 }
 

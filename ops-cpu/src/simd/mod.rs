@@ -91,6 +91,19 @@ pub trait Simd: sealed::Sealed + Copy + Send + Sync + 'static {
             self.load(permuted.as_ptr())
         }
     }
+    /// The lanes that `indices` name of two vectors, those of `high` from `LANES` on.
+    #[inline(always)]
+    fn permute_pair(self, low: Self::V, high: Self::V, indices: &[u32; MOST_LANES]) -> Self::V {
+        let mut lanes = [0.0; 2 * MOST_LANES];
+        debug_assert!(Self::LANES <= MOST_LANES);
+        // SAFETY: two vectors fit into as many lanes.
+        unsafe {
+            self.store(lanes.as_mut_ptr(), low);
+            self.store(lanes.as_mut_ptr().add(Self::LANES), high);
+            let permuted = indices.map(|index| lanes[index as usize % (2 * MOST_LANES)]);
+            self.load(permuted.as_ptr())
+        }
+    }
     /// Asks for the cache line at an address, which need not be readable.
     #[inline(always)]
     fn prefetch(self, _: *const f32) {}

@@ -89,6 +89,18 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn permute_pair(self, low: __m256, high: __m256, indices: &[u32; MOST_LANES]) -> __m256 {
+        // SAFETY: see above; the indices are more than are read.
+        unsafe {
+            let indices = _mm256_loadu_si256(indices.as_ptr().cast());
+            let low = _mm256_permutevar8x32_ps(low, indices);
+            let high = _mm256_permutevar8x32_ps(high, indices);
+            // The bit of 8 becomes the sign.
+            _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32::<28>(indices)))
+        }
+    }
+
+    #[inline(always)]
     fn prefetch(self, from: *const f32) {
         // SAFETY: see above; a prefetch of any address is harmless.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
@@ -265,6 +277,12 @@ impl Simd for Avx512 {
     fn permute(self, v: __m512, indices: &[u32; MOST_LANES]) -> __m512 {
         // SAFETY: see above; the indices are as many as are read.
         unsafe { _mm512_permutexvar_ps(_mm512_loadu_si512(indices.as_ptr().cast()), v) }
+    }
+
+    #[inline(always)]
+    fn permute_pair(self, low: __m512, high: __m512, indices: &[u32; MOST_LANES]) -> __m512 {
+        // SAFETY: see above; the indices are as many as are read.
+        unsafe { _mm512_permutex2var_ps(low, _mm512_loadu_si512(indices.as_ptr().cast()), high) }
     }
 
     #[inline(always)]

@@ -23,6 +23,7 @@ macro_rules! for_each_pixel {
 
 mod axis;
 mod groups;
+mod pair;
 mod row;
 mod slide;
 mod weight_grad;
@@ -38,6 +39,7 @@ use crate::context::Context;
 use crate::memory::Memory;
 use crate::simd::Level;
 use axis::Axis;
+use pair::Pair;
 use row::Row;
 use slide::Window;
 pub(super) use weight_grad::weight_grad;
@@ -182,6 +184,7 @@ pub(super) struct Filter<'a> {
     rows: Axis,
     cols: Axis,
     windows: Vec<Option<Window>>,
+    pair: Option<Pair>,
     kernel: [usize; 2],
     channels: usize,
     /// Channels that an output sees.
@@ -227,6 +230,7 @@ impl<'a> Filter<'a> {
         Ok(is_finite.then(|| Filter {
             rows,
             windows: Window::all(&cols),
+            pair: Pair::of(&cols),
             cols,
             kernel,
             channels,
@@ -274,6 +278,7 @@ impl<'a> Filter<'a> {
             rows,
             cols: &self.cols,
             windows: &self.windows,
+            pair: self.pair.as_ref(),
             kernel: self.kernel,
             channels: self.channels,
             group: self.group,

@@ -4,6 +4,7 @@ use striate_tensor::ops::Activation;
 
 use super::axis::{Axis, Tap};
 use super::blocks;
+use super::pair::Pair;
 use super::slide::Window;
 use crate::activation::{InRegisters, activate};
 use crate::simd::{Kernel, Simd};
@@ -23,6 +24,8 @@ pub(super) struct Row<'a> {
     pub(super) cols: &'a Axis,
     /// Of each phase of the columns.
     pub(super) windows: &'a [Option<Window>],
+    /// Of both phases, where they are computed together.
+    pub(super) pair: Option<&'a Pair>,
     pub(super) kernel: [usize; 2],
     pub(super) channels: usize,
     /// Channels that an output sees.
@@ -59,6 +62,8 @@ impl Kernel for Row<'_> {
         assert!(self.weights.len() >= taps * self.group * channels.next_multiple_of(S::LANES));
         assert!(self.bias.is_none_or(|bias| bias.len() == channels));
         assert!(self.residual.is_none_or(|residual| residual.len() == self.to.len()));
+        // Gradients have neither, and pairs do not ask for them.
+        assert!(self.pair.is_none() || self.residual.is_none() && self.activation.is_none());
         match self.group {
             1 => self.channels(simd),
             2 => self.groups::<S, 2>(simd),
@@ -77,32 +82,33 @@ impl Row<'_> {
         let Row { cols, channels, kernel, .. } = *self;
         let in_kernel = kernel[0] * kernel[1];
         let to = self.to.as_mut_ptr();
-        // Two phases at a time: what they write lies side by side.
-        for first in (0..self.windows.len()).step_by(2) {
-            let mut next = [0; 2];
-            let mut is_left = true;
-            while is_left {
-                is_left = false;
-                for (phase, b) in (first..self.windows.len()).zip(&mut next) {
-                    let Some(window) = &self.windows[phase] else { continue };
-                    if *b < cols.count_of(phase) {
-                        // SAFETY: the window is of the phase, and `b` one of its places.
-                        *b = unsafe { self.slide(simd, (phase, window), *b, to) };
-                        is_left = true;
-                    }
-                }
+        if let Some(pair) = self.pair {
+            // SAFETY: the pair is of these columns.
+            unsafe { self.pairs(simd, pair, to) };
+            if !cols.count.is_multiple_of(2) {
+                self.alone(simd, 0, cols.count / 2, to);
             }
+            return;
         }
         for (phase, (taps, window)) in cols.phases.iter().zip(self.windows).enumerate() {
-            if window.is_some() {
+            let count = cols.count_of(phase);
+            if let Some(window) = window {
+                let mut b = 0;
+                while b < count {
+                    // SAFETY: the window is of the phase, and `b` one of its places.
+                    b = unsafe { self.slide(simd, (phase, window), b, to) };
+                }
                 continue;
+            }
+            let inside = cols.inside(phase, taps);
+            for b in (0..inside.start).chain(inside.end..count) {
+                self.alone(simd, phase, b, to);
             }
             for block in blocks(channels, S::LANES) {
                 let width = block.vectors * S::LANES;
                 let weights =
                     self.weights[block.before * in_kernel..][..width * in_kernel].as_ptr();
-                let inside = cols.inside(phase, taps);
-                let here = |b: usize, taps, vector: usize| Place {
+                let here = |b: usize, vector: usize| Place {
                     taps,
                     b,
                     phase,
@@ -111,20 +117,6 @@ impl Row<'_> {
                     weights: unsafe { weights.add(vector * S::LANES) },
                     width,
                 };
-                for b in (0..inside.start).chain(inside.end..cols.count_of(phase)) {
-                    let taps = cols.taps_at(phase, b);
-                    let mut vector = 0;
-                    while vector < block.vectors {
-                        let place = here(b, taps, vector);
-                        // SAFETY: the taps see pixels of the row; the vectors are of the block.
-                        vector += unsafe {
-                            match block.vectors - vector {
-                                4.. => self.places::<S, 1, 4>(simd, place, to),
-                                _ => self.places::<S, 1, 1>(simd, place, to),
-                            }
-                        };
-                    }
-                }
                 let mut b = inside.start;
                 while b < inside.end {
                     let (wide, next) = match inside.len() {
@@ -136,7 +128,7 @@ impl Row<'_> {
                     };
                     let mut vector = 0;
                     while vector < block.vectors {
-                        let place = here(next, taps, vector);
+                        let place = here(next, vector);
                         // SAFETY: all of these places see pixels of the row under all taps.
                         vector += unsafe {
                             match (wide, block.vectors - vector) {
@@ -151,6 +143,31 @@ impl Row<'_> {
                     }
                     b = next + wide;
                 }
+            }
+        }
+    }
+
+    /// Computes a place of a phase, of the pixels of the row that it sees. `to` is the row that is written.
+    #[inline(always)]
+    fn alone<S: Simd>(&self, simd: S, phase: usize, b: usize, to: *mut f32) {
+        let in_kernel = self.kernel[0] * self.kernel[1];
+        let taps = self.cols.taps_at(phase, b);
+        for block in blocks(self.channels, S::LANES) {
+            let width = block.vectors * S::LANES;
+            let weights = self.weights[block.before * in_kernel..][..width * in_kernel].as_ptr();
+            let mut vector = 0;
+            while vector < block.vectors {
+                let channel = block.channel + vector * S::LANES;
+                // SAFETY: a vector of the block.
+                let weights = unsafe { weights.add(vector * S::LANES) };
+                let place = Place { taps, b, phase, channel, weights, width };
+                // SAFETY: the taps see pixels of the row; the vectors are of the block.
+                vector += unsafe {
+                    match block.vectors - vector {
+                        4.. => self.places::<S, 1, 4>(simd, place, to),
+                        _ => self.places::<S, 1, 1>(simd, place, to),
+                    }
+                };
             }
         }
     }
@@ -229,18 +246,24 @@ impl Row<'_> {
     ) {
         let Place { b, phase, channel, .. } = place;
         let phases = self.cols.phases.len();
+        let first = (phase + b * phases) * self.channels + channel;
+        let at = |col: usize, v: usize| first + col * phases * self.channels + v * S::LANES;
+        let mut sums = *sums;
+        if let Some(residual) = self.residual {
+            for (col, sums) in sums.iter_mut().enumerate() {
+                for (v, sum) in sums.iter_mut().enumerate() {
+                    // SAFETY: the place and its channels are inside the row, and the residual as long.
+                    let residual = unsafe { simd.load(residual.as_ptr().add(at(col, v))) };
+                    *sum = simd.add(*sum, residual);
+                }
+            }
+        }
         let (in_registers, _) = InRegisters::split(self.activation);
+        in_registers.apply_all(simd, sums.as_flattened_mut());
         for (col, sums) in sums.iter().enumerate() {
             for (v, &sum) in sums.iter().enumerate() {
-                let at = (phase + (b + col) * phases) * self.channels + channel + v * S::LANES;
-                let mut y = sum;
-                // SAFETY: the place and its channels are inside the row, and the residual as long.
-                unsafe {
-                    if let Some(residual) = self.residual {
-                        y = simd.add(y, simd.load(residual.as_ptr().add(at)));
-                    }
-                    simd.store(to.add(at), in_registers.apply(simd, y));
-                }
+                // SAFETY: the place and its channels are inside the row.
+                unsafe { simd.store(to.add(at(col, v)), sum) };
             }
         }
     }

@@ -44,11 +44,11 @@ pub(super) fn ask_below<S: Simd>(
 /// Taps of a phase that see pixels side by side, in the order of these.
 pub(super) struct Window {
     /// The pixel that place 0 sees under the first of them.
-    offset: isize,
+    pub(super) offset: isize,
     /// The place of the first in the kernel, and from one to the next.
-    tap: usize,
-    next: isize,
-    taps: usize,
+    pub(super) tap: usize,
+    pub(super) next: isize,
+    pub(super) taps: usize,
 }
 
 impl Window {
@@ -68,6 +68,11 @@ impl Window {
         if !is_here || cols.count_of(phase) < NARROW {
             return None;
         }
+        Self::beside(taps)
+    }
+
+    /// The window of some taps, where they see pixels side by side.
+    pub(super) fn beside(taps: &[Tap]) -> Option<Self> {
         let (first, last) = (taps.first()?, taps.last()?);
         let steps = |by: isize, every: isize| {
             taps.windows(2).all(|pair| {
@@ -98,8 +103,11 @@ struct Slide<'a> {
     /// Of a vector of the block, under the first tap of the kernel.
     weights: *const f32,
     channel: usize,
-    /// Weights from one tap to the next.
-    width: usize,
+    /// Weights from one row of the kernel to the next, before the window's first tap in it, and from one of its
+    /// taps to the next.
+    row: usize,
+    tap: usize,
+    next: isize,
 }
 
 impl Row<'_> {
@@ -153,11 +161,13 @@ impl Row<'_> {
         for block in blocks(self.channels, S::LANES) {
             let width = block.vectors * S::LANES;
             let weights = self.weights[block.before * in_kernel..][..width * in_kernel].as_ptr();
+            let (row, tap) = (self.kernel[1] * width, window.tap * width);
+            let next = window.next * width as isize;
             for vector in 0..block.vectors {
                 let channel = block.channel + vector * S::LANES;
                 // SAFETY: a vector of the block.
                 let weights = unsafe { weights.add(vector * S::LANES) };
-                let slide = Slide { window, phase, weights, channel, width };
+                let slide = Slide { window, phase, weights, channel, row, tap, next };
                 // SAFETY: the caller's; the places are of the phase, and where `is_inside` says so see
                 // pixels of the row under all taps.
                 unsafe {
@@ -200,7 +210,7 @@ impl Row<'_> {
         b: usize,
         to: *mut f32,
     ) {
-        let Slide { window, phase, weights, channel, width } = slide;
+        let Slide { window, phase, weights, channel, row, tap, next } = slide;
         let start = match self.bias {
             // SAFETY: the channels are inside the pixels, of which there are biases.
             Some(bias) => unsafe { simd.load(bias.as_ptr().add(channel)) },
@@ -212,22 +222,19 @@ impl Row<'_> {
             self.ask::<S, STEP, COLS>(simd, slide, b, below, to);
         }
         for &(base, tap_row) in self.rows {
-            let in_kernel = |tap: usize| {
-                (tap_row * self.kernel[1] + window.tap)
-                    .wrapping_add_signed(tap as isize * window.next)
-            };
             // SAFETY: the taps are in the kernel, and the vector in the block.
-            let w: [S::V; TAPS] = std::array::from_fn(|tap| unsafe {
-                simd.load(weights.add(in_kernel(tap) * width))
-            });
-            // SAFETY: rows begin inside what is read.
-            let row = unsafe { self.from.as_ptr().add(base + channel) };
+            let w: [S::V; TAPS] = unsafe {
+                let weights = weights.add(tap_row * row + tap);
+                std::array::from_fn(|tap| simd.load(weights.offset(tap as isize * next)))
+            };
+            let pixels = self.from.as_ptr().wrapping_add(base + channel);
+            let pixels = pixels.wrapping_offset(first * self.channels as isize);
             for_each_pixel!(at {
-                let pixel = first + at as isize;
-                let is_seen = INSIDE || (0..self.cols.extent as isize).contains(&pixel);
+                let is_seen =
+                    INSIDE || (0..self.cols.extent as isize).contains(&(first + at as isize));
                 if at < (COLS - 1) * STEP + TAPS && is_seen {
-                    // SAFETY: the pixel is in the row.
-                    let x = unsafe { simd.load(row.offset(pixel * self.channels as isize)) };
+                    // SAFETY: the pixel is in the row, and rows are inside what is read.
+                    let x = unsafe { simd.load(pixels.wrapping_add(at * self.channels)) };
                     for (col, [sum]) in sums.iter_mut().enumerate() {
                         if at >= col * STEP && at - col * STEP < TAPS {
                             *sum = simd.mul_add(x, w[at - col * STEP], *sum);
@@ -236,7 +243,7 @@ impl Row<'_> {
                 }
             });
         }
-        let place = Place { taps: &[], b, phase, channel, weights, width };
+        let place = Place { taps: &[], b, phase, channel, weights, width: 0 };
         // SAFETY: as the caller vouches.
         unsafe { self.finish(simd, place, &sums, to) };
     }
