@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
+use striate::image::Dataset;
 use striate::image::augment::Recipe;
 use striate::tensor::Device;
 use striate::train::parallel::{ExchangeReport, Launch, Parallel, Ranks};
@@ -89,6 +90,10 @@ pub(crate) struct TrainArgs {
     /// The test samples, classified after each epoch.
     #[arg(long, value_name = "FILE")]
     test_list: Option<PathBuf>,
+    /// Leave out the samples of these labels, training and test samples alike: names of classes, or numbers
+    /// as the samples have them, with commas. A named class is none any more.
+    #[arg(long, value_name = "LABELS", value_delimiter = ',')]
+    ignore: Vec<String>,
     /// Train although a class has no training samples.
     #[arg(long)]
     allow_empty_classes: bool,
@@ -192,6 +197,7 @@ pub(crate) fn run(args: &TrainArgs, global: &Global, output: &mut Output) -> Res
     spec::check(&args.working, &args.spec, &spec, &options)?;
     let train = inputs::samples(&args.train_list)?;
     let test = args.test_list.as_deref().map(inputs::samples).transpose()?;
+    let (train, test) = without(train, test, &args.ignore)?;
     let spec = match is_named {
         true => spec::fit(&args.spec, spec, &train, output)?,
         false => spec,
@@ -231,6 +237,29 @@ pub(crate) fn run(args: &TrainArgs, global: &Global, output: &mut Output) -> Res
         }
         first_cause(results)
     })
+}
+
+/// The samples without those whose labels are ignored. Test samples may have none of these.
+fn without(
+    train: Dataset,
+    test: Option<Dataset>,
+    ignored: &[String],
+) -> Result<(Dataset, Option<Dataset>)> {
+    if ignored.is_empty() {
+        return Ok((train, test));
+    }
+    let label = |text: &String| {
+        train.label_of(text).ok_or_else(|| {
+            let of = train.origin().display();
+            Error::Usage(format!("'--ignore {text}': no label of {of}"))
+        })
+    };
+    let labels = ignored.iter().map(label).collect::<Result<Vec<u32>>>()?;
+    let test = test.map(|test| {
+        let labels: Vec<u32> = ignored.iter().filter_map(|text| test.label_of(text)).collect();
+        test.without(&labels)
+    });
+    Ok((train.without(&labels)?, test.transpose()?))
 }
 
 /// Trains as the one that tells how it goes and writes files.

@@ -249,6 +249,18 @@ fn pictures_in_nested_folders_are_found_and_empty_classes_are_refused_by_name() 
 }
 
 #[test]
+fn samples_of_ignored_labels_are_left_out_and_resuming_without_the_option_is_refused() {
+    let set = Set::new(1);
+    let spec = std::fs::read_to_string(set.path("net.json")).unwrap();
+    set.write("net.json", &spec.replace(r#""count": 3}"#, r#""count": 2}"#));
+    set.train("--max-epoch 1 --working m.sqlite3 --ignore dog").failed(&["--ignore dog", "train"]);
+    let run = set.train("--max-epoch 1 --working m.sqlite3 --ignore bee --format json");
+    assert_eq!(json(&run.done())[1]["samples"], 16);
+    set.train("--max-epoch 2 --working m.sqlite3 --ignore bee").done();
+    set.train("--max-epoch 3 --working m.sqlite3").failed(&["m.sqlite3"]);
+}
+
+#[test]
 fn groups_alone_can_be_trained() {
     let set = Set::new(3);
     let spec = |more: &str| {

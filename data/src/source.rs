@@ -18,6 +18,7 @@ mod idx;
 mod list;
 mod names;
 mod samples;
+mod without;
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};

@@ -2,16 +2,14 @@
 //! normalization.
 //!
 //! Each operand is read once. The rows are cut into parts, and many channels into strips, by the
-//! shape alone; the parts of a channel are joined in their order. A few rows are summed in f32, all
-//! others in f64. The sums of means are in f64 throughout: their errors turn signs, and activations with them.
-
-use std::marker::PhantomData;
+//! shape alone; the parts of a channel are joined in their order. Of products a few rows are summed in f32, all
+//! others in f64. The sums of moments are in f64 throughout: their errors turn signs, and activations with them.
 
 use striate_tensor::{Result, TensorType};
 
 use crate::context::Context;
 use crate::memory::Memory;
-use crate::simd::{Kernel, Simd};
+use crate::simd::{Kernel, Level, Simd};
 
 /// Elements of a task.
 const PART_ELEMS: usize = 1 << 16;
@@ -21,6 +19,9 @@ const STRIP: usize = 512;
 const LEAST_COLUMNS: usize = 64;
 /// Lines that are summed in f32 and added to a sum at a time.
 const LINES: usize = 8;
+/// A variance of a lesser share of the mean of the squares is summed around a center: of the digits of f64 too few would
+/// be left of it.
+const FAR_FROM_0: f64 = 1e-6;
 
 /// Rows of a tensor that count as one line, so that it is as long as a loop over columns wants.
 pub(crate) fn rows_in_line(channels: usize) -> usize {
@@ -38,18 +39,27 @@ pub(crate) fn moments(
     output: &TensorType,
 ) -> Result<Memory> {
     let cut = Cut::new(x.len() / channels.max(1), channels);
-    let partial =
-        cut.partial::<Squares, _>(cx, [x, x], None, Unmasked, |centers, rows, pairs| {
-            // The mean and `Σ (x - mean)²` of a part. With Δ = mean - center the second is Σ d² -
-            // rows · Δ².
-            let rows = rows as f64;
-            for ((first, second), &center) in pairs.zip(centers) {
-                let off = *first / rows;
-                let squares = *second - *first * off;
-                *second = if squares < 0.0 { 0.0 } else { squares };
-                *first = f64::from(center) + off;
-            }
-        })?;
+    let partial = cut.partial(cx, [x, x], |strip, [first, second]| {
+        strip.sum(cx.level, Powers, [&mut *first, &mut *second]);
+        let rows = strip.rows as f64;
+        let is_near =
+            |(sum, squares): (&f64, &f64)| squares - sum * sum / rows < FAR_FROM_0 * squares;
+        let centers = match first.iter().zip(&*second).any(is_near) {
+            true => strip.centers(),
+            false => vec![0.0; first.len()],
+        };
+        if centers.iter().any(|&center| center != 0.0) {
+            let of_line = centers.repeat(rows_in_line(channels));
+            strip.sum(cx.level, Around { centers: &of_line }, [&mut *first, &mut *second]);
+        }
+        // The mean and `Σ (x - mean)²` of a part. With Δ = mean - center the second is Σ d² - rows · Δ².
+        for ((first, second), center) in first.iter_mut().zip(second).zip(centers) {
+            let off = *first / rows;
+            let squares = *second - *first * off;
+            *second = if squares < 0.0 { 0.0 } else { squares };
+            *first = f64::from(center) + off;
+        }
+    })?;
     let count = cut.rows as f64;
     cut.joined(cx, &partial, output, |parts, [means, squares]| {
         for (part, [first, _]) in parts.clone() {
@@ -80,7 +90,10 @@ pub(crate) fn products<M: Mask>(
 ) -> Result<Memory> {
     let channels = means.len();
     let cut = Cut::new(operands[0].len() / channels.max(1), channels);
-    let partial = cut.partial::<Products, M>(cx, operands, Some(means), mask, |_, _, _| {})?;
+    let means = means.repeat(rows_in_line(channels));
+    let partial = cut.partial(cx, operands, |strip, sums| {
+        strip.sum(cx.level, Products { means: &means, mask }, sums);
+    })?;
     cut.joined(cx, &partial, output, |parts, [firsts, seconds]| {
         for (_, [first, second]) in parts {
             firsts.iter_mut().zip(first).for_each(|(sum, first)| *sum += first);
@@ -140,46 +153,25 @@ impl Cut {
         self.part.min(self.rows - part * self.part)
     }
 
-    /// The sums of each part and strip, `[parts, strips, 2, strip]`, as `finish` leaves them. It is
-    /// given the centers, the number of rows, and the pairs of sums. A center is what is taken off
-    /// `x`: a number of the part itself where none are given.
-    fn partial<T: Terms, M: Mask>(
+    /// Numbers of each part and strip, `[parts, strips, 2, strip]`, as `of` makes them.
+    fn partial(
         &self,
         cx: &Context,
         [x, dy]: [&[f32]; 2],
-        centers: Option<&[f32]>,
-        mask: M,
-        finish: impl Fn(&[f32], usize, std::iter::Zip<Each<'_>, Each<'_>>) + Sync,
+        of: impl Fn(&Strip<'_>, [&mut [f64]; 2]) + Sync,
     ) -> Result<Memory> {
         let Cut { channels, strip, strips, .. } = *self;
         let mut partial = cx.pool.take(8 * 2 * strip * strips * self.parts)?;
-        cx.threads.for_each_part(partial.slice_mut::<f64>(), 2 * strip, |index, sums| {
+        cx.threads.for_each_part(partial.slice_mut::<f64>(), 2 * strip, |index, numbers| {
             let (part, column) = (index / strips, index % strips * strip);
             let rows = self.rows_of(part);
             let from = part * self.part * channels;
             let here = from..from + rows * channels;
             let (x, dy) = (&x[here.clone()], &dy[here]);
-            let columns = column..channels.min(column + strip);
-            let mut own = [0.0; STRIP];
-            let own = &mut own[..columns.len()];
-            let row = |row: usize| &x[row * channels..][columns.clone()];
-            let three = row(0).iter().zip(row(rows / 2)).zip(row(rows - 1));
-            match centers {
-                Some(centers) => own.copy_from_slice(&centers[columns.clone()]),
-                // The middle one of three is seldom far from all others, whose squares would be lost
-                // beside that of the distance.
-                None => own.iter_mut().zip(three).for_each(|(own, ((&a, &b), &c))| {
-                    let middle = a.min(b).max(a.max(b).min(c));
-                    // An infinite one would leave nothing of the others.
-                    *own = if middle.is_finite() { middle } else { 0.0 };
-                }),
-            }
-            let (first, second) = sums.split_at_mut(strip);
-            let (first, second) = (&mut first[..own.len()], &mut second[..own.len()]);
-            let sums = [&mut *first, &mut *second];
-            let terms = PhantomData::<T>;
-            cx.level.run(Sums { x, dy, channels, column, centers: own, sums, mask, terms });
-            finish(own, rows, first.iter_mut().zip(second));
+            let width = strip.min(channels - column);
+            let (first, second) = numbers.split_at_mut(strip);
+            let numbers = [&mut first[..width], &mut second[..width]];
+            of(&Strip { x, dy, rows, channels, column, width }, numbers);
         });
         Ok(partial)
     }
@@ -217,8 +209,36 @@ impl Cut {
     }
 }
 
-/// A number for each channel of a strip.
-type Each<'a> = std::slice::IterMut<'a, f64>;
+/// Some channels of a part.
+struct Strip<'a> {
+    /// `[rows, channels]`
+    x: &'a [f32],
+    dy: &'a [f32],
+    rows: usize,
+    channels: usize,
+    /// The first channel, and how many.
+    column: usize,
+    width: usize,
+}
+
+impl Strip<'_> {
+    /// The sums of its channels.
+    fn sum<T: Terms>(&self, level: Level, terms: T, sums: [&mut [f64]; 2]) {
+        level.run(Sums { strip: self, sums, terms });
+    }
+
+    /// A number of each channel, of which it is seldom far from all others.
+    fn centers(&self) -> Vec<f32> {
+        let row = |row: usize| &self.x[row * self.channels + self.column..][..self.width];
+        let three = row(0).iter().zip(row(self.rows / 2)).zip(row(self.rows - 1));
+        let center = |((&a, &b), &c): ((&f32, &f32), &f32)| {
+            let middle = a.min(b).max(a.max(b).min(c));
+            // An infinite one would leave nothing of the others.
+            if middle.is_finite() { middle } else { 0.0 }
+        };
+        three.map(center).collect()
+    }
+}
 
 /// The pairs of sums of a strip, part by part.
 #[derive(Clone)]
@@ -245,81 +265,68 @@ impl<'a> Iterator for Parts<'a> {
     }
 }
 
-/// What of an element is summed.
-trait Terms {
-    /// Whether all sums of the first term are in f64.
-    const IS_EXACT: bool;
+/// What is summed.
+trait Terms: Copy + Sync {
+    /// Of so many columns from one on. A line is one row of all channels, or several where these are few.
+    fn columns(self, column: usize, width: usize) -> Self;
 
-    /// From `x` less the center, and `dy`.
-    fn terms(difference: f32, dy: f32) -> [f32; 2];
+    /// Adds the terms of so many lines to the sums of the columns.
+    fn add<S: Simd>(self, simd: S, matrix: Matrix<'_>, lines: usize, sums: [&mut [f64]; 2]);
 }
 
-/// `d` and `d²`
-struct Squares;
+/// `x` and `x²`
+#[derive(Clone, Copy)]
+struct Powers;
 
-impl Terms for Squares {
-    const IS_EXACT: bool = true;
-
-    #[inline(always)]
-    fn terms(difference: f32, _: f32) -> [f32; 2] {
-        [difference, difference * difference]
-    }
-}
-
-/// `dy` and `dy · d`
-struct Products;
-
-impl Terms for Products {
-    const IS_EXACT: bool = false;
-
-    #[inline(always)]
-    fn terms(difference: f32, dy: f32) -> [f32; 2] {
-        [dy, dy * difference]
-    }
-}
-
-/// The sums of some rows, for the channels from `column` on.
-struct Sums<'a, T, M> {
-    /// `[rows, channels]`
-    x: &'a [f32],
-    dy: &'a [f32],
-    channels: usize,
-    column: usize,
+/// `d` and `d²`, of `x` less a center: where the numbers of a channel are nearly equal, little is left of the squares
+/// of these, which is all that the variance is.
+#[derive(Clone, Copy)]
+struct Around<'a> {
+    /// Of the columns of a strip, or of a line of all channels.
     centers: &'a [f32],
-    sums: [&'a mut [f64]; 2],
-    mask: M,
-    terms: PhantomData<T>,
 }
 
-impl<T: Terms, M: Mask> Kernel for Sums<'_, T, M> {
+/// `dy` and `dy · (x - mean)`
+#[derive(Clone, Copy)]
+struct Products<'a, M> {
+    /// Of the columns of a line.
+    means: &'a [f32],
+    mask: M,
+}
+
+/// The sums of a strip.
+struct Sums<'a, T> {
+    strip: &'a Strip<'a>,
+    sums: [&'a mut [f64]; 2],
+    terms: T,
+}
+
+impl<T: Terms> Kernel for Sums<'_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        let Sums { x, dy, channels, column, centers, sums: [first, second], mask, terms: _ } = self;
+    fn run<S: Simd>(self, simd: S) {
+        let Sums { strip, sums: [first, second], terms } = self;
+        let Strip { x, dy, channels, column, width, .. } = *strip;
         first.fill(0.0);
         second.fill(0.0);
         let in_line = rows_in_line(channels);
         if in_line == 1 {
-            let matrix = Matrix { x, dy, pitch: channels, column, mask };
-            return matrix.add::<T>(x.len() / channels, centers, first, second);
+            let matrix = Matrix { x, dy, pitch: channels, column };
+            let terms = terms.columns(column, width);
+            return terms.add(simd, matrix, x.len() / channels, [first, second]);
         }
         // Few channels: all of them, several rows at a time, then those of a channel together.
         let width = in_line * channels;
-        let mut wide_centers = [0.0; 2 * LEAST_COLUMNS];
         let [a, b] = &mut [[0.0; 2 * LEAST_COLUMNS]; 2];
         let (a, b) = (&mut a[..width], &mut b[..width]);
-        let wide_centers = &mut wide_centers[..width];
-        for centers_of_row in wide_centers.chunks_exact_mut(channels) {
-            centers_of_row.copy_from_slice(centers);
-        }
         let lines = x.len() / width;
-        let matrix = Matrix { x, dy, pitch: width, column: 0, mask };
-        matrix.add::<T>(lines, wide_centers, a, b);
+        let matrix = Matrix { x, dy, pitch: width, column: 0 };
+        terms.columns(0, width).add(simd, matrix, lines, [&mut *a, &mut *b]);
         let (rest, rest_dy) = (&x[lines * width..], &dy[lines * width..]);
         let rows = rest.len() / channels;
-        let matrix = Matrix { x: rest, dy: rest_dy, pitch: channels, column: 0, mask };
-        matrix.add::<T>(rows, centers, first, second);
+        let matrix = Matrix { x: rest, dy: rest_dy, pitch: channels, column: 0 };
+        terms.columns(0, channels).add(simd, matrix, rows, [&mut *first, &mut *second]);
         for (a, b) in a.chunks_exact(channels).zip(b.chunks_exact(channels)) {
             first.iter_mut().zip(a).for_each(|(sum, a)| *sum += a);
             second.iter_mut().zip(b).for_each(|(sum, b)| *sum += b);
@@ -328,52 +335,150 @@ impl<T: Terms, M: Mask> Kernel for Sums<'_, T, M> {
 }
 
 /// Columns of two matrices, from `column` on, with `pitch` elements from one line to the next.
-struct Matrix<'a, M> {
+#[derive(Clone, Copy)]
+struct Matrix<'a> {
     x: &'a [f32],
     dy: &'a [f32],
     pitch: usize,
     column: usize,
-    mask: M,
 }
 
-impl<M: Mask> Matrix<'_, M> {
-    /// Adds the terms of so many lines to the sums of the columns, of which there are as many as
-    /// centers.
+impl<'a> Matrix<'a> {
+    /// So many columns of a line.
     #[inline(always)]
-    fn add<T: Terms>(&self, lines: usize, centers: &[f32], first: &mut [f64], second: &mut [f64]) {
+    fn line(self, of: usize, width: usize) -> (&'a [f32], &'a [f32]) {
+        let at = of * self.pitch + self.column;
+        (&self.x[at..at + width], &self.dy[at..at + width])
+    }
+}
+
+impl Terms for Powers {
+    #[inline(always)]
+    fn columns(self, _: usize, _: usize) -> Self {
+        self
+    }
+
+    #[inline(always)]
+    fn add<S: Simd>(
+        self,
+        simd: S,
+        matrix: Matrix<'_>,
+        lines: usize,
+        [first, second]: [&mut [f64]; 2],
+    ) {
+        let width = first.len().min(second.len());
+        let vectors = width - width % S::LANES;
+        for at in (0..lines).step_by(LINES) {
+            let some = LINES.min(lines - at);
+            let from = matrix.line(at, width).0.as_ptr();
+            // The lines between lie between.
+            assert!(matrix.line(at + some - 1, width).0.len() == width);
+            let mut column = 0;
+            while column < vectors {
+                // SAFETY: a vector inside the sums and each line.
+                unsafe {
+                    let to = first.as_mut_ptr().add(column);
+                    let to_squares = second.as_mut_ptr().add(column);
+                    let mut sums = [simd.load_wide(to), simd.load_wide(to_squares)];
+                    if some == LINES {
+                        for line in 0..LINES {
+                            let from = from.add(line * matrix.pitch + column);
+                            sums = simd.add_powers(sums, from);
+                        }
+                    } else {
+                        for line in 0..some {
+                            let from = from.add(line * matrix.pitch + column);
+                            sums = simd.add_powers(sums, from);
+                        }
+                    }
+                    simd.store_wide(to, sums[0]);
+                    simd.store_wide(to_squares, sums[1]);
+                }
+                column += S::LANES;
+            }
+            for line in at..at + some {
+                let (x, _) = matrix.line(line, width);
+                for column in vectors..width {
+                    let x = f64::from(x[column]);
+                    first[column] += x;
+                    second[column] += x * x;
+                }
+            }
+        }
+    }
+}
+
+impl Terms for Around<'_> {
+    #[inline(always)]
+    fn columns(self, _: usize, width: usize) -> Self {
+        Around { centers: &self.centers[..width] }
+    }
+
+    #[inline(always)]
+    fn add<S: Simd>(
+        self,
+        _: S,
+        matrix: Matrix<'_>,
+        lines: usize,
+        [first, second]: [&mut [f64]; 2],
+    ) {
+        let centers = self.centers;
         let width = centers.len();
         let (first, second) = (&mut first[..width], &mut second[..width]);
-        let mask = self.mask.columns(self.column, width);
-        let line = |of: usize| {
-            let at = of * self.pitch + self.column;
-            (&self.x[at..at + width], &self.dy[at..at + width])
-        };
+        for line in 0..lines {
+            let (x, _) = matrix.line(line, width);
+            for i in 0..width {
+                let off = f64::from(x[i]) - f64::from(centers[i]);
+                first[i] += off;
+                second[i] += off * off;
+            }
+        }
+    }
+}
+
+impl<M: Mask> Terms for Products<'_, M> {
+    #[inline(always)]
+    fn columns(self, column: usize, width: usize) -> Self {
+        Products {
+            means: &self.means[column..column + width],
+            mask: self.mask.columns(column, width),
+        }
+    }
+
+    #[inline(always)]
+    fn add<S: Simd>(
+        self,
+        _: S,
+        matrix: Matrix<'_>,
+        lines: usize,
+        [first, second]: [&mut [f64]; 2],
+    ) {
+        let Products { means, mask } = self;
+        let width = means.len();
+        let (first, second) = (&mut first[..width], &mut second[..width]);
         for at in (0..lines - lines % LINES).step_by(LINES) {
-            let of: [_; LINES] = std::array::from_fn(|i| line(at + i));
+            let of: [_; LINES] = std::array::from_fn(|i| matrix.line(at + i, width));
             for i in 0..width {
                 let term = |(x, dy): (&[f32], &[f32])| {
-                    T::terms(x[i] - centers[i], mask.of(i, x[i], dy[i]))
+                    let dy = mask.of(i, x[i], dy[i]);
+                    [dy, dy * (x[i] - means[i])]
                 };
                 let [mut a, mut b] = term(of[0]);
-                let mut exact = f64::from(a);
                 for &line in &of[1..] {
                     let [more_a, more_b] = term(line);
-                    match T::IS_EXACT {
-                        true => exact += f64::from(more_a),
-                        false => a += more_a,
-                    }
+                    a += more_a;
                     b += more_b;
                 }
-                first[i] += if T::IS_EXACT { exact } else { f64::from(a) };
+                first[i] += f64::from(a);
                 second[i] += f64::from(b);
             }
         }
         for at in lines - lines % LINES..lines {
-            let (x, dy) = line(at);
+            let (x, dy) = matrix.line(at, width);
             for i in 0..width {
-                let [a, b] = T::terms(x[i] - centers[i], mask.of(i, x[i], dy[i]));
-                first[i] += f64::from(a);
-                second[i] += f64::from(b);
+                let dy = mask.of(i, x[i], dy[i]);
+                first[i] += f64::from(dy);
+                second[i] += f64::from(dy * (x[i] - means[i]));
             }
         }
     }

@@ -227,6 +227,42 @@ fn classes_without_pictures_are_named() {
 }
 
 #[test]
+fn samples_of_ignored_labels_are_left_out() {
+    let folder = folder();
+    for name in ["a/1.png", "b/1.png", "b/2.png", "c/1.png"] {
+        picture(folder.path().join(name));
+    }
+    let set = Dataset::open(folder.path()).unwrap();
+    assert_eq!((set.label_of("b"), set.label_of("2"), set.label_of("d")), (Some(1), Some(2), None));
+    // A class that is ignored is none any more.
+    let set = set.without(&[1]).unwrap();
+    assert_eq!(set.class_names().unwrap(), ["a", "c"]);
+    assert_eq!(set.labels(), [0, 1]);
+    assert!(set.name(1).ends_with("c/1.png"));
+    let error = set.without(&[0, 1]).unwrap_err().to_string();
+    assert!(error.contains("all its samples"), "{error}");
+    // By the number in the list; the others keep theirs, and each its line.
+    let list = folder.path().join("l.txt");
+    fs::write(&list, "3 a/1.png\n256 b/1.png\n1 c/1.png\n9 d\n").unwrap();
+    let set = Dataset::open(&list).unwrap();
+    let unknown = set.label_of("256").unwrap();
+    assert_eq!((unknown, set.label_of("0")), (255, None));
+    let set = set.without(&[unknown]).unwrap();
+    assert_eq!((set.labels(), set.classes()), (&[2, 0, 8][..], 9));
+    let error = set.check_classes(3).unwrap_err().to_string();
+    assert!(error.contains("line 4"), "{error}");
+    // Pixels in one block, of labels 7 and 1.
+    let images = folder.path().join("t-images-idx3-ubyte");
+    fs::write(&images, idx(3, 2)).unwrap();
+    fs::write(folder.path().join("t-labels-idx1-ubyte"), idx(1, 2)).unwrap();
+    let set = Dataset::open(&images).unwrap();
+    let last = set.load(1, &Limits::default()).unwrap();
+    let set = set.without(&[7]).unwrap();
+    assert_eq!((set.labels(), set.classes()), (&[1][..], 2));
+    assert_eq!(set.load(0, &Limits::default()).unwrap(), last);
+}
+
+#[test]
 fn a_folder_that_holds_pictures_itself_is_told_what_is_wanted() {
     let folder = folder();
     picture(folder.path().join("1.png"));

@@ -21,6 +21,7 @@ mod aarch64;
 mod element;
 pub(crate) mod int8;
 mod portable;
+mod wide;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
@@ -32,6 +33,7 @@ use half::f16;
 pub use aarch64::Neon;
 pub(crate) use element::{BLOCK_FLOATS, Element};
 pub use portable::Portable;
+pub use wide::Wide;
 #[cfg(target_arch = "x86_64")]
 pub use x86_64::{Avx2, Avx512};
 
@@ -59,7 +61,7 @@ mod sealed {
 /// A vector instruction set: a token that proves that its instructions may be used. Only this crate
 /// implements it, and only [`Level::run`] hands tokens out (but for [`Portable`], which needs no
 /// proof).
-pub trait Simd: sealed::Sealed + Copy + Send + Sync + 'static {
+pub trait Simd: sealed::Sealed + Wide + Copy + Send + Sync + 'static {
     /// Floats in a vector.
     const LANES: usize;
     /// Vectors of sums that stay in registers, beside those that a product of rows multiplies.
