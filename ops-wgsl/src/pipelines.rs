@@ -57,7 +57,8 @@ macro_rules! shader {
         $crate::pipelines::Shader {
             name: $name,
             written: || {
-                let written = concat!(
+                // Put together as it runs: the program holds each file once, not once for each shader.
+                [
                     include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/kernels/prelude.wgsl")),
                     "\n",
                     $(
@@ -65,8 +66,9 @@ macro_rules! shader {
                         "\n",
                     )*
                     include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/kernels/", $file)),
-                );
-                [written.to_string() $($(, $made())+)?].concat()
+                    $($(&$made(),)+)?
+                ]
+                .concat()
             },
             source: std::sync::OnceLock::new(),
             activation: None,
