@@ -11,7 +11,7 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use striate_tensor::{Buffer, BufferData, DType, Operand, Result, TensorType};
 
@@ -19,17 +19,22 @@ use crate::device::{ALIGN_BYTES, Gpu};
 
 /// A free buffer serves a request of at least this part of its size (as 1 / n).
 const SLACK: u64 = 2;
-/// Free memory that is kept in any case. More is kept up to the most that was in use at once; the rest goes
-/// back to the driver.
-const KEPT_BYTES: u64 = 512 << 20;
+/// Sizes are rounded to this part of their power of two (as 1 / n), so that near sizes share buffers.
+const FINENESS: u64 = 32;
+/// Free memory that is kept in any case.
+const KEPT_BYTES: u64 = 64 << 20;
+/// What is kept beyond the most that was on loan at once, as a part of that (1 / n). A step of training asks
+/// for the same sizes in the same order each time, and buffers of several sizes lie free at its height: without
+/// this the steps of MobileNetV2 would make buffers for ever, and let go of others.
+const SPARE: u64 = 4;
 
 const USAGE: wgpu::BufferUsages = wgpu::BufferUsages::STORAGE
     .union(wgpu::BufferUsages::COPY_SRC)
     .union(wgpu::BufferUsages::COPY_DST);
 
-#[derive(Default)]
-struct Free {
-    buffers: BTreeMap<u64, Vec<wgpu::Buffer>>,
+/// Buffers, or what stands for them in tests.
+struct Free<B> {
+    buffers: BTreeMap<u64, Vec<B>>,
     bytes: u64,
     /// Bytes of buffers on loan, and the most that there were.
     lent: u64,
@@ -38,20 +43,62 @@ struct Free {
     made: u64,
 }
 
-impl Free {
+impl<B> Default for Free<B> {
+    fn default() -> Self {
+        Free { buffers: BTreeMap::new(), bytes: 0, lent: 0, most_lent: 0, made: 0 }
+    }
+}
+
+impl<B> Free<B> {
     fn lend(&mut self, bytes: u64) {
         self.lent += bytes;
         self.most_lent = self.most_lent.max(self.lent);
     }
 
-    /// Takes a buffer of so many bytes back; whether it is kept. A step of training gives back all of
-    /// its activations and asks for as many in the next one: what it had at its height stays.
-    fn take_back(&mut self, bytes: u64) -> bool {
+    /// Takes a buffer of so many bytes back. It is kept: whether it is too many, is seen when another one has
+    /// to be made. Memory does not grow by keeping, and a step of training asks for all of it again.
+    fn take_back(&mut self, bytes: u64, buffer: B) {
         self.lent = self.lent.saturating_sub(bytes);
-        let kept = self.lent + self.bytes + bytes <= self.most_lent.max(self.lent + KEPT_BYTES);
-        self.bytes += if kept { bytes } else { 0 };
-        kept
+        self.bytes += bytes;
+        self.buffers.entry(bytes).or_default().push(buffer);
     }
+
+    /// The smallest free buffer that serves a request of `size` bytes.
+    fn reuse(&mut self, size: u64) -> Option<B> {
+        let (&found, buffers) = self.buffers.range_mut(size..=size * SLACK).next()?;
+        let buffer = buffers.pop()?;
+        if buffers.is_empty() {
+            self.buffers.remove(&found);
+        }
+        self.bytes -= found;
+        self.lend(found);
+        Some(buffer)
+    }
+
+    /// What has to go before a buffer of so many bytes is made: the largest free ones, of which one makes room
+    /// for many.
+    fn surplus(&mut self, size: u64) -> Vec<B> {
+        let lent = self.lent + size;
+        let most = self.most_lent.max(lent);
+        let limit = (most + most / SPARE).max(lent + KEPT_BYTES);
+        let mut surplus = Vec::new();
+        while lent + self.bytes > limit
+            && let Some(mut largest) = self.buffers.last_entry()
+        {
+            self.bytes -= if largest.get().is_empty() { 0 } else { *largest.key() };
+            surplus.extend(largest.get_mut().pop());
+            if largest.get().is_empty() {
+                largest.remove();
+            }
+        }
+        surplus
+    }
+}
+
+/// The size of the buffer that is made for a request.
+fn rounded(bytes: u64) -> u64 {
+    let step = (bytes.max(1).next_power_of_two() / FINENESS).max(ALIGN_BYTES);
+    bytes.max(1).next_multiple_of(step)
 }
 
 /// Buffers that tensors return to and come from.
@@ -59,7 +106,7 @@ impl Free {
 /// One may be taken again while the GPU has yet to use it for its last owner: whatever is done with
 /// it next is queued behind that.
 #[derive(Clone, Default)]
-pub(crate) struct Pool(Arc<Mutex<Free>>);
+pub(crate) struct Pool(Arc<Mutex<Free<wgpu::Buffer>>>);
 
 /// A wgpu buffer on loan from a [`Pool`].
 pub(crate) struct Chunk {
@@ -69,23 +116,20 @@ pub(crate) struct Chunk {
 
 impl Drop for Chunk {
     fn drop(&mut self) {
-        let size = self.buffer.size();
-        let mut free = self.pool.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if free.take_back(size) {
-            free.buffers.entry(size).or_default().push(self.buffer.clone());
-        }
+        self.pool.free().take_back(self.buffer.size(), self.buffer.clone());
     }
 }
 
 impl Pool {
     /// A buffer of at least `bytes` bytes. What is in it is whatever the last owner left.
     pub(crate) fn take(&self, gpu: &Gpu, bytes: u64) -> Result<Chunk> {
-        // Sizes are rounded to an eighth of their power of two, so that near sizes share buffers.
-        let step = (bytes.max(1).next_power_of_two() / 8).max(ALIGN_BYTES);
-        let size = bytes.max(1).next_multiple_of(step);
-        if let Some(buffer) = self.reuse(size) {
-            return Ok(self.lend(buffer));
+        let size = rounded(bytes);
+        let reused = self.free().reuse(size);
+        if let Some(buffer) = reused {
+            return Ok(Chunk { buffer, pool: self.clone() });
         }
+        let surplus = self.free().surplus(size);
+        drop(surplus);
         let allocate = || {
             let descriptor = wgpu::BufferDescriptor {
                 label: None,
@@ -104,28 +148,18 @@ impl Pool {
             }
             result => result?,
         };
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).made += 1;
-        Ok(self.lend(buffer))
+        let mut free = self.free();
+        free.made += 1;
+        free.lend(buffer.size());
+        Ok(Chunk { buffer, pool: self.clone() })
     }
 
-    fn lend(&self, buffer: wgpu::Buffer) -> Chunk {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).lend(buffer.size());
-        Chunk { buffer, pool: self.clone() }
-    }
-
-    fn reuse(&self, size: u64) -> Option<wgpu::Buffer> {
-        let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (&found, buffers) = free.buffers.range_mut(size..=size * SLACK).next()?;
-        let buffer = buffers.pop();
-        if buffers.is_empty() {
-            free.buffers.remove(&found);
-        }
-        free.bytes -= if buffer.is_some() { found } else { 0 };
-        buffer
+    fn free(&self) -> MutexGuard<'_, Free<wgpu::Buffer>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn clear(&self) {
-        let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut free = self.free();
         // Memory is short: what was in use once is no reason to keep as much.
         let Free { made, lent, .. } = *free;
         *free = Free { made, lent, most_lent: lent, ..Free::default() };
@@ -133,7 +167,7 @@ impl Pool {
 
     /// Buffers made so far.
     pub(crate) fn allocations(&self) -> u64 {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).made
+        self.free().made
     }
 }
 
@@ -273,18 +307,95 @@ pub(crate) fn parts(lists: &[Vec<usize>]) -> Vec<Range<usize>> {
 mod tests {
     use super::*;
 
+    /// A pool without a device: each buffer is its size.
+    #[derive(Default)]
+    struct Sizes {
+        free: Free<u64>,
+        /// Of all buffers that there are, and the most that there were.
+        all: u64,
+        most: u64,
+    }
+
+    impl Sizes {
+        fn take(&mut self, bytes: u64) -> u64 {
+            let size = rounded(bytes);
+            if let Some(size) = self.free.reuse(size) {
+                return size;
+            }
+            self.all -= self.free.surplus(size).iter().sum::<u64>();
+            self.free.made += 1;
+            self.free.lend(size);
+            self.all += size;
+            self.most = self.most.max(self.all);
+            size
+        }
+
+        fn give(&mut self, size: u64) {
+            self.free.take_back(size, size);
+        }
+    }
+
     #[test]
     fn memory_is_kept_up_to_the_most_that_was_in_use() {
-        let mut free = Free::default();
-        // More than is kept in any case: all of it stays, since it was in use at once.
-        let (count, size) = (10, KEPT_BYTES / 4);
-        (0..count).for_each(|_| free.lend(size));
-        assert!((0..count).all(|_| free.take_back(size)));
-        assert_eq!((free.lent, free.bytes), (0, count * size));
-        // Of what nobody takes from the free ones, no more is kept than that.
-        free.lend(size);
-        assert!(!free.take_back(size));
-        assert_eq!((free.lent, free.bytes), (0, count * size));
+        let (count, size) = (10, 2 * KEPT_BYTES);
+        let mut pool = Sizes::default();
+        let taken: Vec<u64> = (0..count).map(|_| pool.take(size)).collect();
+        taken.into_iter().for_each(|own| pool.give(own));
+        // All of it stays, since it was in use at once, and serves what comes.
+        assert_eq!((pool.free.lent, pool.free.bytes), (0, count * size));
+        let own = pool.take(size);
+        pool.give(own);
+        assert_eq!(pool.free.made, count);
+        // What nothing free is large enough for takes the place of what is there.
+        let own = pool.take(4 * size);
+        assert_eq!(pool.all, pool.free.lent + pool.free.bytes);
+        assert!(pool.all <= count * size * (SPARE + 1) / SPARE, "{} bytes", pool.all);
+        pool.give(own);
+        // Little is kept in any case.
+        let mut pool = Sizes::default();
+        for bytes in [KEPT_BYTES / 2, KEPT_BYTES / 8] {
+            let own = pool.take(bytes);
+            pool.give(own);
+        }
+        assert_eq!(pool.all, KEPT_BYTES / 2 + KEPT_BYTES / 8);
+    }
+
+    /// As a step of a network whose images become smaller and deeper: activations stay until the way back,
+    /// gradients as large as they go from one to the next, and what weights are transformed to comes and goes.
+    #[test]
+    fn a_step_of_many_sizes_makes_no_buffers_in_the_long_run() {
+        let layers: Vec<u64> = (0..40).map(|i| (96 << 20) / (1 + i) + 12_345 * i).collect();
+        let mut pool = Sizes::default();
+        // Something else comes first, and leaves buffers of sizes that the step does not ask for.
+        let others: Vec<u64> = (0..6).map(|i| pool.take((150 << 20) + (i << 20))).collect();
+        others.into_iter().for_each(|own| pool.give(own));
+        let mut asked = 0;
+        let mut step = |pool: &mut Sizes| {
+            let mut kept = Vec::new();
+            for &layer in &layers {
+                let scratch = pool.take(layer / 3);
+                kept.push(pool.take(layer));
+                pool.give(scratch);
+            }
+            asked = pool.free.lent;
+            let mut gradient = pool.take(layers[layers.len() - 1]);
+            for (&layer, own) in layers.iter().zip(kept).rev() {
+                let weights = pool.take(layer / 7);
+                let next = pool.take(layer);
+                let scratch = pool.take(layer / 2);
+                [scratch, own, gradient, weights].into_iter().for_each(|own| pool.give(own));
+                gradient = next;
+            }
+            pool.give(gradient);
+        };
+        (0..3).for_each(|_| step(&mut pool));
+        let made = pool.free.made;
+        (0..5).for_each(|_| step(&mut pool));
+        assert_eq!(pool.free.made, made);
+        // The sizes of a step fit each other so well that it needs little more than it has at its height.
+        let height = pool.free.most_lent;
+        assert!(pool.most <= height.max(asked) * (SPARE + 1) / SPARE, "{} of {height}", pool.most);
+        assert_eq!(pool.free.lent, 0);
     }
 
     #[test]
