@@ -37,12 +37,13 @@ impl Own {
         (&self.cells[range.clone()], &self.weights[range])
     }
 
-    /// Inputs from the first to the last that an output has, at most.
+    /// Inputs from the first to the last that an output has, at most, and no fewer than it has.
     fn most_apart(&self) -> usize {
         let outputs = 0..self.starts.len().saturating_sub(1);
         let apart = outputs.filter_map(|output| {
             let (cells, _) = self.of(output);
-            Some((cells.iter().max()? - cells.iter().min()?) as usize + 1)
+            let apart = cells.iter().max()? - cells.iter().min()?;
+            Some((apart as usize + 1).max(cells.len()))
         });
         apart.max().unwrap_or(1)
     }
@@ -96,15 +97,15 @@ fn resample(
             .saturating_mul(cols.taps.mean())
             .saturating_add((in_cols * channels).saturating_mul(rows.mean()));
         let part = PART_PRODUCTS.div_ceil(products);
-        let held = rows.most_apart();
+        let most = rows.most_apart();
         // Rows that several outputs see have their cols summed once for all, where they stay in the first-level
         // cache meanwhile.
         let is_seen_often = 2 * out_rows >= 3 * in_rows;
-        let cols_first = is_seen_often && held <= MOST_HELD && held * line <= NEAR_FLOATS;
+        let cols_first = is_seen_often && most <= MOST_HELD && most * line <= NEAR_FLOATS;
         cx.threads.try_for_each_part(y.slice_mut::<f32>(), part * line, |index, y| {
-            let floats = if cols_first { held * line } else { in_cols * channels };
+            let floats = if cols_first { most * line } else { in_cols * channels };
             let mut lines = cx.pool.take(4 * floats)?;
-            let mut held = vec![None; held];
+            let mut held = vec![None; if cols_first { most } else { 0 }];
             for (row, y) in (index * part..).zip(y.chunks_exact_mut(line)) {
                 let of = row / out_rows;
                 let x = &x[of * image..][..image];
@@ -112,7 +113,7 @@ fn resample(
                 match cols_first {
                     false => cx.level.run(RowsFirst { x, rows, cols, sum: lines, y }),
                     true => {
-                        let held = &mut held[..];
+                        let held = held.as_mut_slice();
                         cx.level.run(ColsFirst { x, of, rows, cols, held, lines, y });
                     }
                 }
