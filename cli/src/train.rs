@@ -251,7 +251,7 @@ fn without(
     let label = |text: &String| {
         train.label_of(text).ok_or_else(|| {
             let of = train.origin().display();
-            Error::Usage(format!("'--ignore {text}': no label of {of}"))
+            Error::message(format!("'--ignore {text}': {of} has no such label"))
         })
     };
     let labels = ignored.iter().map(label).collect::<Result<Vec<u32>>>()?;
