@@ -19,9 +19,13 @@ const STRIP: usize = 512;
 const LEAST_COLUMNS: usize = 64;
 /// Lines that are summed in f32 and added to a sum at a time.
 const LINES: usize = 8;
-/// A variance of a lesser share of the mean of the squares is summed around a center: of the digits of f64 too few would
-/// be left of it.
-const FAR_FROM_0: f64 = 1e-6;
+
+/// Whether numbers with such a `Σ (x - mean)²` and `Σ x²` are so much nearer to each other than to 0 that too few digits
+/// of f64 are left of the first, made of the second: then it is summed around the mean.
+#[inline(always)]
+pub(crate) fn is_far_from_0(spread: f64, squares: f64) -> bool {
+    spread < 1e-6 * squares
+}
 
 /// Rows of a tensor that count as one line, so that it is as long as a loop over columns wants.
 pub(crate) fn rows_in_line(channels: usize) -> usize {
@@ -42,13 +46,14 @@ pub(crate) fn moments(
     let partial = cut.partial(cx, [x, x], |strip, [first, second]| {
         strip.sum(cx.level, Powers, [&mut *first, &mut *second]);
         let rows = strip.rows as f64;
-        let is_near =
-            |(sum, squares): (&f64, &f64)| squares - sum * sum / rows < FAR_FROM_0 * squares;
-        let centers = match first.iter().zip(&*second).any(is_near) {
-            true => strip.centers(),
-            false => vec![0.0; first.len()],
-        };
-        if centers.iter().any(|&center| center != 0.0) {
+        let mut centers = vec![0.0; first.len()];
+        let mut pairs = first.iter().zip(&*second);
+        if pairs.any(|(sum, &squares)| is_far_from_0(squares - sum * sum / rows, squares)) {
+            for (center, sum) in centers.iter_mut().zip(&*first) {
+                // An infinite one would leave nothing of the others.
+                let mean = sum / rows;
+                *center = if mean.is_finite() { mean } else { 0.0 };
+            }
             let of_line = centers.repeat(rows_in_line(channels));
             strip.sum(cx.level, Around { centers: &of_line }, [&mut *first, &mut *second]);
         }
@@ -57,7 +62,7 @@ pub(crate) fn moments(
             let off = *first / rows;
             let squares = *second - *first * off;
             *second = if squares < 0.0 { 0.0 } else { squares };
-            *first = f64::from(center) + off;
+            *first = center + off;
         }
     })?;
     let count = cut.rows as f64;
@@ -226,18 +231,6 @@ impl Strip<'_> {
     fn sum<T: Terms>(&self, level: Level, terms: T, sums: [&mut [f64]; 2]) {
         level.run(Sums { strip: self, sums, terms });
     }
-
-    /// A number of each channel, of which it is seldom far from all others.
-    fn centers(&self) -> Vec<f32> {
-        let row = |row: usize| &self.x[row * self.channels + self.column..][..self.width];
-        let three = row(0).iter().zip(row(self.rows / 2)).zip(row(self.rows - 1));
-        let center = |((&a, &b), &c): ((&f32, &f32), &f32)| {
-            let middle = a.min(b).max(a.max(b).min(c));
-            // An infinite one would leave nothing of the others.
-            if middle.is_finite() { middle } else { 0.0 }
-        };
-        three.map(center).collect()
-    }
 }
 
 /// The pairs of sums of a strip, part by part.
@@ -278,12 +271,11 @@ trait Terms: Copy + Sync {
 #[derive(Clone, Copy)]
 struct Powers;
 
-/// `d` and `d²`, of `x` less a center: where the numbers of a channel are nearly equal, little is left of the squares
-/// of these, which is all that the variance is.
+/// `d` and `d²`, of `x` less a center.
 #[derive(Clone, Copy)]
 struct Around<'a> {
     /// Of the columns of a strip, or of a line of all channels.
-    centers: &'a [f32],
+    centers: &'a [f64],
 }
 
 /// `dy` and `dy · (x - mean)`
@@ -428,7 +420,7 @@ impl Terms for Around<'_> {
         for line in 0..lines {
             let (x, _) = matrix.line(line, width);
             for i in 0..width {
-                let off = f64::from(x[i]) - f64::from(centers[i]);
+                let off = f64::from(x[i]) - centers[i];
                 first[i] += off;
                 second[i] += off * off;
             }

@@ -4,6 +4,7 @@
 use striate_tensor::ops::GroupExtents;
 
 use super::inverse;
+use crate::channels::is_far_from_0;
 use crate::simd::{Kernel, MOST_LANES, Simd};
 
 /// Vectors of sums side by side: enough that additions need not wait for each other.
@@ -75,20 +76,22 @@ fn moments<S: Simd, const N: usize>(simd: S, slices: [&[f32]; N], epsilon: f32) 
         *sums = powers(simd, x);
     }
     let each = 1.0 / slices[0].len() as f64;
-    for sums in &mut sums {
+    for (sums, x) in sums.iter_mut().zip(slices) {
         let [sum, squares] = *sums;
         let mean = sum * each;
-        *sums = [mean, inverse(beyond_rounding(squares, sum * mean) * each, epsilon)];
+        let mut spread = squares - sum * mean;
+        if is_far_from_0(spread, squares) {
+            spread = spread_around(mean, x);
+        }
+        *sums = [mean, inverse(spread * each, epsilon)];
     }
     sums
 }
 
-/// `Σ x² - Σ x · mean`, and 0 where it is but the rounding of the two: less than f32 can tell from the mean. NaN stays.
-#[inline(always)]
-fn beyond_rounding(squares: f64, of_mean: f64) -> f64 {
-    const ROUNDING: f64 = 1e-14;
-    let left = squares - of_mean;
-    if left < ROUNDING * squares { 0.0 } else { left }
+/// `Σ (x - mean)²`
+#[cold]
+fn spread_around(mean: f64, x: &[f32]) -> f64 {
+    x.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum()
 }
 
 /// `Σ x` and `Σ x²`

@@ -83,39 +83,6 @@ mod x86_64 {
         }
     }
 
-    /// Adds two halves of a vector of AVX2, and their squares.
-    ///
-    /// # Safety
-    /// The processor must have AVX2 and FMA.
-    #[inline(always)]
-    unsafe fn add_4s([first, second]: [[__m256d; 2]; 2], halves: [__m128; 2]) -> [[__m256d; 2]; 2] {
-        // SAFETY: see above.
-        unsafe {
-            let (low, high) = (_mm256_cvtps_pd(halves[0]), _mm256_cvtps_pd(halves[1]));
-            [
-                [_mm256_add_pd(first[0], low), _mm256_add_pd(first[1], high)],
-                [_mm256_fmadd_pd(low, low, second[0]), _mm256_fmadd_pd(high, high, second[1])],
-            ]
-        }
-    }
-
-    /// Adds two halves of a vector of AVX-512, and their squares. They come as halves: the upper one of a whole
-    /// vector would take a shuffle.
-    ///
-    /// # Safety
-    /// The processor must have AVX-512.
-    #[inline(always)]
-    unsafe fn add_8s([first, second]: [[__m512d; 2]; 2], halves: [__m256; 2]) -> [[__m512d; 2]; 2] {
-        // SAFETY: see above.
-        unsafe {
-            let (low, high) = (_mm512_cvtps_pd(halves[0]), _mm512_cvtps_pd(halves[1]));
-            [
-                [_mm512_add_pd(first[0], low), _mm512_add_pd(first[1], high)],
-                [_mm512_fmadd_pd(low, low, second[0]), _mm512_fmadd_pd(high, high, second[1])],
-            ]
-        }
-    }
-
     impl Wide for Avx2 {
         type W = [__m256d; 2];
 
@@ -141,9 +108,20 @@ mod x86_64 {
         }
 
         #[inline(always)]
-        unsafe fn add_powers(self, sums: [[__m256d; 2]; 2], from: *const f32) -> [[__m256d; 2]; 2] {
+        unsafe fn add_powers(
+            self,
+            [first, second]: [[__m256d; 2]; 2],
+            from: *const f32,
+        ) -> [[__m256d; 2]; 2] {
             // SAFETY: see above.
-            unsafe { add_4s(sums, [_mm_loadu_ps(from), _mm_loadu_ps(from.add(4))]) }
+            unsafe {
+                let low = _mm256_cvtps_pd(_mm_loadu_ps(from));
+                let high = _mm256_cvtps_pd(_mm_loadu_ps(from.add(4)));
+                [
+                    [_mm256_add_pd(first[0], low), _mm256_add_pd(first[1], high)],
+                    [_mm256_fmadd_pd(low, low, second[0]), _mm256_fmadd_pd(high, high, second[1])],
+                ]
+            }
         }
 
         #[inline(always)]
@@ -178,9 +156,21 @@ mod x86_64 {
         }
 
         #[inline(always)]
-        unsafe fn add_powers(self, sums: [[__m512d; 2]; 2], from: *const f32) -> [[__m512d; 2]; 2] {
+        unsafe fn add_powers(
+            self,
+            [first, second]: [[__m512d; 2]; 2],
+            from: *const f32,
+        ) -> [[__m512d; 2]; 2] {
+            // Two loads of half a vector: the upper half of a whole one would take a shuffle.
             // SAFETY: see above.
-            unsafe { add_8s(sums, [_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8))]) }
+            unsafe {
+                let low = _mm512_cvtps_pd(_mm256_loadu_ps(from));
+                let high = _mm512_cvtps_pd(_mm256_loadu_ps(from.add(8)));
+                [
+                    [_mm512_add_pd(first[0], low), _mm512_add_pd(first[1], high)],
+                    [_mm512_fmadd_pd(low, low, second[0]), _mm512_fmadd_pd(high, high, second[1])],
+                ]
+            }
         }
 
         #[inline(always)]
