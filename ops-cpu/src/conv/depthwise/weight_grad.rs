@@ -1,5 +1,5 @@
 //! The gradient of a depthwise convolution in its weights, and of one of groups that share a vector: as many
-//! times, with the channels of `x` turned within their groups.
+//! times, with the channels of `dy` turned within their groups.
 //!
 //! A task takes some rows of `dy` and a block of channels, and adds what they see to the sums of the taps,
 //! which stay in the first-level cache; the sums of the parts are added in their order. A pixel is read
@@ -60,9 +60,9 @@ pub(in super::super) fn weight_grad(
         let range = all_rows.min(part * part_rows)..all_rows.min((part + 1) * part_rows);
         let sums = &mut sums[..taps * block.vectors * lanes];
         sums.fill(0.0);
-        // Channel `i` of a group sees the one `turn` places after it.
+        // Channel `i` of a group is seen by the one `turn` places before it.
         let turned = (turn > 0).then(|| {
-            std::array::from_fn(|lane| (lane - lane % group + (lane + turn) % group) as u32)
+            std::array::from_fn(|lane| (lane - lane % group + (lane + group - turn) % group) as u32)
         });
         cx.level.run(Part { x, dy, sums, range, block, turned, rows, cols, e });
     });
@@ -85,9 +85,11 @@ pub(in super::super) fn weight_grad(
     for (block, turns) in blocks.iter().zip(first.chunks_exact(most * group)) {
         let width = block.vectors * lanes;
         for channel in known..block.channel + width {
-            let to = &mut to[channel * taps * group..][..taps * group];
+            let place = channel % group;
             for (turn, sums) in turns.chunks_exact(most).enumerate() {
-                let to = to[(channel + turn) % group..].iter_mut().step_by(group);
+                let output = channel - place + (place + group - turn) % group;
+                let to = &mut to[output * taps * group..][..taps * group];
+                let to = to[place..].iter_mut().step_by(group);
                 let from = sums[channel - block.channel..].iter().step_by(width);
                 to.zip(from).for_each(|(to, sum)| *to = *sum);
             }
@@ -121,7 +123,7 @@ struct Part<'a> {
     sums: &'a mut [f32],
     range: Range<usize>,
     block: Block,
-    /// For each channel of a vector of `x` the one that is taken for it.
+    /// For each channel of a vector of `x` the one of `dy` that sees it.
     turned: Option<[u32; MOST_LANES]>,
     rows: &'a Axis,
     cols: Columns,
@@ -171,6 +173,9 @@ impl Part<'_> {
                 let dy = &output[self.block.channel + at..][..S::LANES];
                 // SAFETY: a vector of them.
                 nothing = simd.mul_add(unsafe { simd.load(dy.as_ptr()) }, zero, nothing);
+            }
+            if let Some(turned) = &self.turned {
+                nothing = simd.permute(nothing, turned);
             }
             for (tap, sums) in self.sums.chunks_exact_mut((kernel * width).max(1)).enumerate() {
                 if seen.iter().any(|seen| seen.tap == tap) {

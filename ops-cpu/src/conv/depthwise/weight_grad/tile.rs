@@ -143,9 +143,18 @@ impl Part<'_> {
         self.ask::<S, STEP, COLS>(simd, line, output, channel);
         let dy: [S::V; COLS] = std::array::from_fn(|col| {
             // SAFETY: the outputs are in the row, and the vector in their channels.
-            unsafe { simd.load(self.dy.as_ptr().add(from + col * channels)) }
+            let dy = unsafe { simd.load(self.dy.as_ptr().add(from + col * channels)) };
+            match &self.turned {
+                Some(turned) => simd.permute(dy, turned),
+                None => dy,
+            }
         });
         let width = self.block.vectors * S::LANES;
+        // Where the row would begin if its first pixel were what the first output sees under the first tap; from
+        // there on, some are pixels of the row.
+        let first = self.pixel(output, tap);
+        let inside = -first..self.e.cols as isize - first;
+        let x = self.x.as_ptr().wrapping_add(channel).wrapping_offset(first * channels as isize);
         for seen in line.seen {
             // SAFETY: the taps are in the kernel, and the vector in the block.
             let sums = unsafe {
@@ -154,30 +163,25 @@ impl Part<'_> {
             // SAFETY: as above.
             let mut held: [S::V; TAPS] =
                 std::array::from_fn(|tap| unsafe { simd.load(sums.add(tap * width)) });
-            let load = |pixel: isize| {
-                if !INSIDE && !(0..self.e.cols as isize).contains(&pixel) {
+            let x = x.wrapping_add(seen.at);
+            let load = |pixel: usize| {
+                if !INSIDE && !inside.contains(&(pixel as isize)) {
                     return simd.splat(0.0);
                 }
-                let at = seen.at + channel + pixel as usize * channels;
                 // SAFETY: the pixel is in the row, and the vector in its channels.
-                let x = unsafe { simd.load(self.x.as_ptr().add(at)) };
-                match &self.turned {
-                    Some(turned) => simd.permute(x, turned),
-                    None => x,
-                }
+                unsafe { simd.load(x.wrapping_add(pixel * channels)) }
             };
             if STEP == ANY {
                 for (col, &dy) in dy.iter().enumerate() {
                     for (next, sum) in held.iter_mut().enumerate() {
-                        let x = load(self.pixel(output + col, tap + next));
+                        let x = load(col * self.cols.stride + next * self.cols.dilation);
                         *sum = simd.mul_add(x, dy, *sum);
                     }
                 }
             } else {
-                let first = self.pixel(output, tap);
                 for_each_pixel!(pixel {
                     if pixel < (COLS - 1) * STEP + TAPS {
-                        let x = load(first + pixel as isize);
+                        let x = load(pixel);
                         for (col, &dy) in dy.iter().enumerate() {
                             if pixel >= col * STEP && pixel - col * STEP < TAPS {
                                 let sum = &mut held[pixel - col * STEP];
