@@ -27,6 +27,10 @@ const BLOCK_OUTPUTS: usize = 256;
 const PAGE_BYTES: usize = 4096;
 /// Floats between copied rows beyond what they hold, so that they do not share them.
 const ROW_PAD: usize = 16;
+/// Rows of up to so many bytes are copied once for all blocks: they stay in the second-level cache.
+const COPIED_BYTES: usize = 1 << 20;
+/// Rows that a task copies.
+const COPIED_ROWS: usize = 32;
 /// A block of less work than this costs more to hand out than to compute.
 const BLOCK_FLOPS: usize = 4 << 20;
 /// As many blocks keep the threads of a desktop processor busy to the end.
@@ -220,6 +224,12 @@ pub(super) fn conv2d(
     let collide = images.taps == [1, 1]
         && images.run > DEPTH_BLOCK
         && (4 * op.stride[1] * images.channels).is_multiple_of(PAGE_BYTES);
+    // Blocks of a few panels would each copy the same rows.
+    let copied_bytes = 4 * pixels * (images.run + ROW_PAD);
+    let copies = match collide && count == 1 && panel_blocks > 1 && copied_bytes <= COPIED_BYTES {
+        true => Some(copied_rows(cx, &direct, &windows, pixels)?),
+        false => None,
+    };
     let panels: &[f32] = panels.slice();
     let bias: Option<&[f32]> = bias.as_ref().map(Memory::slice);
     cx.threads.try_for_each(count * pixel_blocks * panel_blocks, |task| {
@@ -232,7 +242,15 @@ pub(super) fn conv2d(
         let taps = images.taps[0] * images.taps[1];
         let mut pointers = cx.pool.take(8 * direct.pointers(m))?;
         let pointers = pointers.pointers_mut();
-        windows.point(groups.first_channel(group), first, m, pointers);
+        match &copies {
+            Some(copies) => {
+                for (i, pointer) in pointers.iter_mut().enumerate() {
+                    let row = first + i.min(m - 1);
+                    *pointer = copies.slice::<f32>()[row * (images.run + ROW_PAD)..].as_ptr();
+                }
+            }
+            None => windows.point(groups.first_channel(group), first, m, pointers),
+        }
         let first_panel = panel_block * block_panels;
         let first_out = first_panel * tile.cols;
         let panel_offset = (group * group_panels + first_panel) * tile.cols;
@@ -262,17 +280,42 @@ pub(super) fn conv2d(
             ahead: Ahead::NOTHING,
             cold: true,
         };
-        // SAFETY: the pointers are to `run` floats each, inside the images or the zeros; panels and
+        // SAFETY: the pointers are to `run` floats each, inside the images, the zeros or the copies; panels and
         // biases are padded to whole tiles; blocks of different tasks do not overlap, and all of
         // them lie inside `y`, which nobody else uses until `for_each` is over.
         unsafe {
-            match collide {
+            match collide && copies.is_none() {
                 true => copied(cx, block, pointers)?,
                 false => block.run(cx.level),
             }
         }
         Ok(())
     })
+}
+
+/// Copies of all rows of one tap, [`ROW_PAD`] floats apart.
+fn copied_rows(
+    cx: &Context,
+    direct: &Direct<'_>,
+    windows: &Windows<'_>,
+    pixels: usize,
+) -> Result<Memory> {
+    let run = direct.images.run;
+    let pitch = run + ROW_PAD;
+    let mut copies = cx.pool.take(4 * pixels * pitch)?;
+    let part = COPIED_ROWS * pitch;
+    cx.threads.try_for_each_part(copies.slice_mut::<f32>(), part, |index, to| {
+        let m = to.len() / pitch;
+        let mut pointers = cx.pool.take(8 * direct.pointers(m))?;
+        let pointers = pointers.pointers_mut();
+        windows.point(0, index * COPIED_ROWS, m, pointers);
+        for (&row, to) in pointers.iter().zip(to.chunks_exact_mut(pitch)) {
+            // SAFETY: the pointers are to `run` floats each, inside the images.
+            to[..run].copy_from_slice(unsafe { std::slice::from_raw_parts(row, run) });
+        }
+        Ok(())
+    })?;
+    Ok(copies)
 }
 
 /// Computes a block of one tap from copies of its rows, some of the depth at a time. Where they lie they
@@ -314,6 +357,16 @@ unsafe fn copied(cx: &Context, block: Block, rows: &mut [*const f32]) -> Result<
                 },
                 activation: if last { block.activation } else { Activation::None },
                 add: part > 0,
+                // The next panel, and after the last one its next part.
+                ahead: Ahead {
+                    from: match col + tile.cols < block.n {
+                        true => block
+                            .panels
+                            .wrapping_add((col + tile.cols) * block.run + from * tile.cols),
+                        false => block.panels.wrapping_add((from + run) * tile.cols),
+                    },
+                    floats: run * tile.cols,
+                },
                 ..block
             };
             // SAFETY: the rows are the copies; the rest is part of what the caller vouches for.

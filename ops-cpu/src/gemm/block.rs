@@ -113,10 +113,11 @@ impl<const ROWS: usize, const VECTORS: usize> Kernel for Tiles<ROWS, VECTORS> {
         let depth = block.taps * block.run;
         let panels = block.n.div_ceil(cols);
         let tiles = block.m.div_ceil(ROWS);
+        // What is asked for meanwhile: what the block is to ask for, or else the weights that come next.
         let steps = (tiles * panels * depth).max(1);
         let ahead_step = block.ahead.floats.div_ceil(steps).min(LINE_BYTES / size_of::<f32>());
-        // An address that no memory has would cost a walk through the page tables in each step.
-        let mut ahead = if ahead_step == 0 { block.panels } else { block.ahead.from };
+        let mut ahead = block.ahead.from;
+        let weights_step = cols.div_ceil(tiles.max(1)).min(LINE_BYTES / size_of::<f32>());
         // Depth outermost: the rows under a few taps stay in the second-level cache while all
         // panels pass over them.
         let taps_at_once = (DEPTH_BLOCK / block.run.max(1)).max(1);
@@ -130,8 +131,23 @@ impl<const ROWS: usize, const VECTORS: usize> Kernel for Tiles<ROWS, VECTORS> {
             while offset < block.run || first {
                 let run = run_at_once.min(block.run - offset);
                 let last = tap + taps >= block.taps && offset + run >= block.run;
+                // The first panel's part that follows. An address that no memory has would cost a walk through
+                // the page tables in each step.
+                let next_part = match last {
+                    true => block.panels,
+                    false => {
+                        block.panels.wrapping_add((tap * block.run + offset + taps * run) * cols)
+                    }
+                };
                 for p in 0..panels {
                     let mut row = 0;
+                    let depth_here = p * depth + tap * block.run + offset;
+                    // SAFETY: part of panel `p`.
+                    let panel = unsafe { block.panels.add(depth_here * cols) };
+                    let mut weights = match p + 1 < panels {
+                        true => panel.wrapping_add(depth * cols),
+                        false => next_part,
+                    };
                     for t in 0..tiles {
                         let m = match block.taps {
                             1 => rows_of_tile::<ROWS>(block.m - row),
@@ -144,11 +160,10 @@ impl<const ROWS: usize, const VECTORS: usize> Kernel for Tiles<ROWS, VECTORS> {
                                 1 => block.rows.add(row),
                                 _ => block.rows.add((t * block.taps + tap) * ROWS),
                             };
-                            let depth_here = p * depth + tap * block.run + offset;
                             let at = row * block.pitch + p * cols;
                             let tile = Tile {
                                 rows: Rows { pointers, rows: ROWS, taps, offset, run },
-                                panel: block.panels.add(depth_here * cols),
+                                panel,
                                 panel_pitch: cols,
                                 output: block.output.add(at),
                                 pitch: block.pitch,
@@ -162,7 +177,10 @@ impl<const ROWS: usize, const VECTORS: usize> Kernel for Tiles<ROWS, VECTORS> {
                                     false => std::ptr::null(),
                                 },
                                 activation: if last { in_registers } else { InRegisters::None },
-                                ahead: (ahead, ahead_step),
+                                ahead: match ahead_step {
+                                    0 => (weights, weights_step),
+                                    _ => (ahead, ahead_step),
+                                },
                                 next: match block.cold && first && t + 1 < tiles {
                                     true => {
                                         let next = row + m;
@@ -174,6 +192,7 @@ impl<const ROWS: usize, const VECTORS: usize> Kernel for Tiles<ROWS, VECTORS> {
                                 },
                             };
                             ahead = ahead.wrapping_add(taps * run * ahead_step);
+                            weights = weights.wrapping_add(taps * run * weights_step);
                             let n = (block.n - p * cols).min(cols);
                             // Lanes of the last vector of each row.
                             let tail = (n - 1) % S::LANES + 1;
