@@ -62,16 +62,27 @@ impl InRegisters {
     pub(crate) fn apply_all<S: Simd>(self, simd: S, all: &mut [S::V]) {
         match self {
             InRegisters::None => {}
-            InRegisters::Relu => all.iter_mut().for_each(|x| *x = simd.relu(*x)),
+            // Loops, not closures: those may be compiled by themselves, without the kernel's instructions.
+            InRegisters::Relu => {
+                for x in all {
+                    *x = simd.relu(*x);
+                }
+            }
             InRegisters::Clamp(min, max) => {
                 let (min, max) = (simd.splat(min), simd.splat(max));
-                all.iter_mut().for_each(|x| *x = simd.clamp(*x, min, max));
+                for x in all {
+                    *x = simd.clamp(*x, min, max);
+                }
             }
             InRegisters::HardSigmoid => {
-                all.iter_mut().for_each(|x| *x = hard_sigmoid_vector(simd, *x));
+                for x in all {
+                    *x = hard_sigmoid_vector(simd, *x);
+                }
             }
             InRegisters::HardSwish => {
-                all.iter_mut().for_each(|x| *x = simd.mul(*x, hard_sigmoid_vector(simd, *x)));
+                for x in all {
+                    *x = simd.mul(*x, hard_sigmoid_vector(simd, *x));
+                }
             }
         }
     }
