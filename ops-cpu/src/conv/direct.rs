@@ -310,7 +310,7 @@ fn copied_rows(
         let pointers = pointers.pointers_mut();
         windows.point(0, index * COPIED_ROWS, m, pointers);
         for (&row, to) in pointers.iter().zip(to.chunks_exact_mut(pitch)) {
-            // SAFETY: the pointers are to `run` floats each, inside the images.
+            // SAFETY: the pointers are to `run` floats each, inside the images or the zeros.
             to[..run].copy_from_slice(unsafe { std::slice::from_raw_parts(row, run) });
         }
         Ok(())
@@ -357,7 +357,7 @@ unsafe fn copied(cx: &Context, block: Block, rows: &mut [*const f32]) -> Result<
                 },
                 activation: if last { block.activation } else { Activation::None },
                 add: part > 0,
-                // The next panel, and after the last one its next part.
+                // The next panel, and after the last one the next part of the first.
                 ahead: Ahead {
                     from: match col + tile.cols < block.n {
                         true => block
