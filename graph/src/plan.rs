@@ -1,7 +1,7 @@
 //! A graph made ready to run.
 
 use crate::chains;
-use crate::graph::{Graph, Source, Value};
+use crate::graph::{Graph, Node, NodeOp, Source, Value};
 use crate::parts::{self, Place};
 
 /// A graph with what is known before it runs: when each value is freed, how much memory that takes,
@@ -19,6 +19,8 @@ pub struct Plan {
     places: Vec<Option<Place>>,
     /// For each node the one that follows it in a chain: see [`chains`](mod@chains).
     followers: Vec<Option<usize>>,
+    /// For each node the operand that its output may be written over: see [`spares`].
+    spares: Vec<Option<usize>>,
     peak_bytes: u64,
 }
 
@@ -42,6 +44,7 @@ impl Plan {
         let peak_bytes = peak_bytes(&graph, &freed, &fixed, &vec![None; graph.nodes().len()]);
         let places = accepted(&graph, &freed, &fixed, peak_bytes);
         let followers = chains::followers(&graph, &fixed, &places);
+        let spares = spares(&graph, &freed);
         let mut read = vec![false; graph.value_count()];
         let nodes = graph.nodes().iter().zip(&fixed).filter(|(_, fixed)| !**fixed);
         let inputs = nodes.flat_map(|(node, _)| node.inputs.iter().copied());
@@ -50,7 +53,7 @@ impl Plan {
         for value in inputs.chain(outputs).chain(records) {
             read[value.index()] = true;
         }
-        Plan { graph, freed, fixed, read, places, followers, peak_bytes }
+        Plan { graph, freed, fixed, read, places, followers, spares, peak_bytes }
     }
 
     /// The graph.
@@ -86,6 +89,11 @@ impl Plan {
         self.followers.get(node).copied().flatten()
     }
 
+    /// The operand of a node that its output may be written over, where the device does so.
+    pub(crate) fn spare(&self, node: usize) -> Option<usize> {
+        self.spares.get(node).copied().flatten()
+    }
+
     /// Whether the parts of any concatenation may be written into it.
     pub(crate) fn has_parts(&self) -> bool {
         self.places.iter().any(Option::is_some)
@@ -96,6 +104,24 @@ impl Plan {
     pub fn is_fixed(&self, node: usize) -> bool {
         self.fixed.get(node).copied().unwrap_or(false)
     }
+}
+
+/// The last operand of each node that another node makes, that is of the output's type, that the node reads
+/// once, and that nothing reads after it.
+fn spares(graph: &Graph, freed: &[Vec<Value>]) -> Vec<Option<usize>> {
+    let of_node = |(node, freed): (&Node, &Vec<Value>)| {
+        let is_spare = |input: &Value| {
+            matches!(graph.source(*input), Source::Node(_))
+                && freed.contains(input)
+                && graph.ty(*input) == graph.ty(node.output)
+                && node.inputs.iter().filter(|other| *other == input).count() == 1
+        };
+        match node.op {
+            NodeOp::Op(_) => node.inputs.iter().rposition(is_spare),
+            NodeOp::Reshape(_) | NodeOp::Dropout { .. } => None,
+        }
+    };
+    graph.nodes().iter().zip(freed).map(of_node).collect()
 }
 
 /// The places of parts in those concatenations whose memory may be there from the first part on without
@@ -132,7 +158,7 @@ fn peak_bytes(
         Source::Node(place) => {
             !fixed[*place]
                 && places[*place].is_none()
-                && !matches!(graph.nodes()[*place].op, crate::NodeOp::Reshape(_))
+                && !matches!(graph.nodes()[*place].op, NodeOp::Reshape(_))
         }
         _ => false,
     };
@@ -173,4 +199,48 @@ fn roots(graph: &Graph) -> Vec<Value> {
         }
     }
     roots
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that unwraps says where it failed")]
+
+    use striate_tensor::{Device, Reference, Shape, Tensor, TensorType, ops};
+
+    use super::*;
+    use crate::{NoTensors, Run};
+
+    const TANH: ops::Unary = ops::Unary { kind: ops::UnaryKind::Tanh };
+    const ADD: ops::Binary = ops::Binary { kind: ops::BinaryKind::Add };
+
+    #[test]
+    fn what_an_output_may_be_written_over() {
+        let axes = ops::Axes::new(&[1]).unwrap();
+        let sum_of_rows = ops::Reduce { kind: ops::ReduceKind::Sum, axes, keep_axes: false };
+        let mut graph = Graph::new();
+        let x = graph.input("x", TensorType::f32(Shape::new(&[3, 2]).unwrap()));
+        let a = graph.push("a", TANH, &[x]).unwrap();
+        let b = graph.push("b", TANH, &[a]).unwrap();
+        let sum = graph.push("sum", ADD, &[a, b]).unwrap();
+        let twice = graph.push("twice", ADD, &[sum, sum]).unwrap();
+        let y = graph.push("y", ADD, &[twice, x]).unwrap();
+        let narrow = graph.push("narrow", sum_of_rows, &[y]);
+        graph.output("narrow", narrow.unwrap());
+        graph.output("y", y);
+        let plan = Plan::new(graph);
+        let spares: Vec<_> = (0..6).map(|node| plan.spare(node)).collect();
+        assert_eq!(spares, [None, None, Some(1), None, Some(0), None]);
+
+        let device = Device::new(Reference::new());
+        let x = Tensor::from_vec(vec![0.1f32, 0.2, 0.3, -0.4, 0.5, 0.6], [3, 2], &device).unwrap();
+        let before = x.to_vec::<f32>().unwrap();
+        let over = plan.run(&[&x], &NoTensors, &mut Run::default()).unwrap().values;
+        let mut visit = |_: &Node, _: &Tensor| Ok(());
+        let mut run = Run { visit: Some(&mut visit), ..Run::default() };
+        let alone = plan.run(&[&x], &NoTensors, &mut run).unwrap().values;
+        for (over, alone) in over.iter().zip(&alone) {
+            assert_eq!(over.to_vec::<f32>().unwrap(), alone.to_vec::<f32>().unwrap());
+        }
+        assert_eq!(x.to_vec::<f32>().unwrap(), before);
+    }
 }

@@ -140,7 +140,10 @@ impl Plan {
                                 values[value.index()] = Some(made);
                                 None
                             }
-                            None => Some(execute(node, &values, run.keys)?),
+                            None => Some(match self.spare(place).filter(|_| !alone) {
+                                Some(spare) => execute_over(node, &mut values, spare)?,
+                                None => execute(node, &values, run.keys)?,
+                            }),
                         }
                     }
                     Made::Part => None,
@@ -336,6 +339,19 @@ fn execute(node: &Node, values: &[Option<Tensor>], keys: &[Option<RandomKey>]) -
         _ => None,
     };
     compute(node, &operands, key)
+}
+
+/// As [`execute`], where nothing reads the operand at `spare` afterwards.
+fn execute_over(node: &Node, values: &mut [Option<Tensor>], spare: usize) -> Result<Tensor> {
+    let taken = node.inputs.get(spare).and_then(|input| values.get_mut(input.index())?.take());
+    let NodeOp::Op(op) = &node.op else { return Err(missing(&node.name)) };
+    let others = node.inputs.iter().enumerate().filter(|(place, _)| *place != spare);
+    let others = others.map(|(_, input)| values.get(input.index()).and_then(Option::as_ref));
+    let (Some(taken), Some(others)) = (taken, others.collect::<Option<Vec<_>>>()) else {
+        return Err(missing(&node.name));
+    };
+    let device = taken.device().clone();
+    device.execute_over(op, &others, taken, spare).map_err(|source| failed(node, source))
 }
 
 /// The output of a node, of these operands.

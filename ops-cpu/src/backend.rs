@@ -3,7 +3,8 @@
 use striate_tensor::ops::Custom;
 use striate_tensor::{
     Backend, Buffer, DType, DeviceInfo, DeviceKind, Error, HostTensor, HostValues, Link, Op,
-    Operand, Part, Pending, Result, SharedBytes, Target, TensorType, execute_each, f16, reference,
+    Operand, Part, Pending, Result, SharedBytes, Spare, Target, TensorType, execute_each, f16,
+    reference,
 };
 
 use crate::buffer::{CpuBuffer, Storage, elements};
@@ -117,6 +118,42 @@ impl Backend for Cpu {
         match memory {
             Some(memory) => Ok(CpuBuffer::pooled(memory)),
             None => plain(op, inputs),
+        }
+    }
+
+    fn execute_over(
+        &self,
+        op: &Op,
+        inputs: &[Operand<'_>],
+        mut spare: Spare,
+        output: &TensorType,
+    ) -> Result<Buffer> {
+        let cx = &self.0;
+        let types: Vec<TensorType> =
+            spare.with(inputs, output).iter().map(|input| *input.ty).collect();
+        if let Op::Conv2d(conv) = op
+            && self.writes_over(op, &types, spare.place, output)
+            && let Some(y) = spare.buffer.unique().and_then(CpuBuffer::memory_mut)
+        {
+            let y = y.slice_mut();
+            timed(op.name(), Some(output), || conv::conv2d_over(cx, conv, inputs, output, y))?;
+            return Ok(spare.buffer);
+        }
+        self.execute(op, &spare.with(inputs, output), output)
+    }
+
+    fn writes_over(
+        &self,
+        op: &Op,
+        inputs: &[TensorType],
+        place: usize,
+        output: &TensorType,
+    ) -> bool {
+        match op {
+            Op::Conv2d(op) => {
+                place + 1 == inputs.len() && conv::adds_in_place(self.level(), op, inputs, output)
+            }
+            _ => false,
         }
     }
 
@@ -335,9 +372,12 @@ impl std::fmt::Debug for Cpu {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test that unwraps says where it failed")]
 
+    use striate_tensor::Shape;
     use striate_tensor::conformance::{Sample, samples};
+    use striate_tensor::ops::Conv2d;
 
     use super::*;
+    use crate::buffer::own;
 
     const IN_PLACE: &str = "it updates in place, and has a kernel for that";
 
@@ -350,6 +390,30 @@ mod tests {
         ("rms_prop", IN_PLACE),
         ("average", IN_PLACE),
     ];
+
+    /// A residual sum takes the memory of what is added, where nobody else holds that, and where no sum of
+    /// some of the products is written before.
+    #[test]
+    fn a_residual_sum_is_written_over_the_residual() {
+        let cpu = Cpu::new(Some(2)).unwrap();
+        let ty = |dims: &[usize]| TensorType::f32(Shape::new(dims).unwrap());
+        let conv = Conv2d { residual: true, ..Conv2d::default() };
+        let of = |channels: usize, is_held: bool| {
+            let types = [ty(&[1, 6, 7, channels]), ty(&[40, 1, 1, channels]), ty(&[1, 6, 7, 40])];
+            let [x, weights, residual] = types.map(|ty| cpu.allocate(&ty).unwrap());
+            let held = is_held.then(|| residual.clone());
+            let place = own(&residual).unwrap().bytes().as_ptr();
+            let inputs = [(&x, &types[0]), (&weights, &types[1])];
+            let inputs = inputs.map(|(buffer, ty)| Operand { buffer, ty });
+            let spare = Spare { buffer: residual, place: 2 };
+            let y = cpu.execute_over(&conv.into(), &inputs, spare, &types[2]).unwrap();
+            drop(held);
+            own(&y).unwrap().bytes().as_ptr() == place
+        };
+        assert!(of(64, false));
+        assert!(!of(64, true), "somebody holds it");
+        assert!(!of(300, false), "the first products would be written over it");
+    }
 
     /// The reference is slow: what falls back to it unseen is a kernel forgotten.
     #[test]

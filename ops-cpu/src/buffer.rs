@@ -88,6 +88,15 @@ impl CpuBuffer {
         Ok(memory)
     }
 
+    /// The memory to write into, where it is the pool's; packed forms of the old values go.
+    pub(crate) fn memory_mut(&mut self) -> Option<&mut Memory> {
+        self.packed.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
+        match &mut self.storage {
+            Storage::Pooled(memory) => Some(memory),
+            Storage::Values(_) | Storage::Shared(_) => None,
+        }
+    }
+
     /// The bytes to write into, copied first where they are somebody else's; packed forms of the
     /// old values go.
     pub(crate) fn bytes_mut(&mut self, pool: &Pool) -> Result<&mut [u8]> {

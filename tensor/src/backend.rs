@@ -48,6 +48,34 @@ pub trait Backend: Send + Sync + 'static {
     /// [`Error::Unsupported`], [`Error::OutOfMemory`] or [`Error::Device`].
     fn execute(&self, op: &Op, inputs: &[Operand<'_>], output: &TensorType) -> Result<Buffer>;
 
+    /// Executes an op as [`execute`](Backend::execute) does, to the same bits, where nobody reads one of its
+    /// operands any more: the output may be written over that. `inputs` are the other operands.
+    ///
+    /// # Errors
+    /// As [`execute`](Backend::execute).
+    fn execute_over(
+        &self,
+        op: &Op,
+        inputs: &[Operand<'_>],
+        spare: Spare,
+        output: &TensorType,
+    ) -> Result<Buffer> {
+        self.execute(op, &spare.with(inputs, output), output)
+    }
+
+    /// Whether [`execute_over`](Backend::execute_over) would write the output of such an op over the operand at
+    /// `place`, which is of the output's type, if nobody shares its memory.
+    fn writes_over(
+        &self,
+        op: &Op,
+        inputs: &[TensorType],
+        place: usize,
+        output: &TensorType,
+    ) -> bool {
+        let _ = (op, inputs, place, output);
+        false
+    }
+
     /// Executes an op that updates its targets in place: the optimizer steps, nothing else.
     ///
     /// # Errors
@@ -157,6 +185,24 @@ pub struct Operand<'a> {
     pub buffer: &'a Buffer,
     /// The type of the tensor that it holds.
     pub ty: &'a TensorType,
+}
+
+/// An operand of the type of an op's output that nobody reads after the op.
+#[derive(Debug)]
+pub struct Spare {
+    /// Its memory: for the output, where nobody [shares](Buffer::unique) it.
+    pub buffer: Buffer,
+    /// Which of the operands it is.
+    pub place: usize,
+}
+
+impl Spare {
+    /// All operands of the op, in their order; `ty` is the type of this one.
+    pub fn with<'a>(&'a self, inputs: &[Operand<'a>], ty: &'a TensorType) -> Vec<Operand<'a>> {
+        let mut all = inputs.to_vec();
+        all.insert(self.place.min(all.len()), Operand { buffer: &self.buffer, ty });
+        all
+    }
 }
 
 /// An operand that an op updates in place.

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::{
-    Backend, Buffer, DeviceInfo, Error, Link, Op, Operand, Result, Tensor, TensorType, Update,
+    Backend, Buffer, DeviceInfo, Error, Link, Op, Operand, Result, Spare, Tensor, TensorType,
+    Update,
 };
 
 /// A cheap handle to a backend: where tensors live and are computed.
@@ -51,6 +52,54 @@ impl Device {
     /// # Errors
     /// What the shape rule or the backend says; [`Error::Devices`] where an input is elsewhere.
     pub fn execute(&self, op: &Op, inputs: &[&Tensor]) -> Result<Tensor> {
+        let output = self.output(op, inputs)?;
+        let operands: Vec<Operand<'_>> =
+            inputs.iter().map(|t| Operand { buffer: t.buffer(), ty: t.ty() }).collect();
+        let buffer = self.0.execute(op, &operands, &output)?;
+        Ok(crate::autograd::record_op(op, inputs, self.tensor(buffer, output)))
+    }
+
+    /// Executes an op as [`execute`](Device::execute) does, to the same bits, with `spare` as its operand at
+    /// `place` and `inputs` as the others. Where the device can, and nothing else holds the memory of `spare`,
+    /// the output is written over it: so the sum at the end of a residual block needs no memory of its own.
+    /// Nothing is recorded for gradients: it is for inference.
+    ///
+    /// ```
+    /// use striate_tensor::{Device, Op, Reference, Tensor, ops};
+    ///
+    /// let device = Device::new(Reference::new());
+    /// let x = Tensor::ones([2, 3], &device)?;
+    /// let sum = Op::from(ops::Binary { kind: ops::BinaryKind::Add });
+    /// let y = device.execute_over(&sum, &[&x], Tensor::ones([2, 3], &device)?, 1)?;
+    /// assert_eq!(y.to_vec::<f32>()?, [2.0; 6]);
+    /// # Ok::<(), striate_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`execute`](Device::execute).
+    pub fn execute_over(
+        &self,
+        op: &Op,
+        inputs: &[&Tensor],
+        spare: Tensor,
+        place: usize,
+    ) -> Result<Tensor> {
+        let mut all = inputs.to_vec();
+        let place = place.min(all.len());
+        all.insert(place, &spare);
+        let output = self.output(op, &all)?;
+        if *spare.ty() != output {
+            return self.execute(op, &all);
+        }
+        let operands: Vec<Operand<'_>> =
+            inputs.iter().map(|t| Operand { buffer: t.buffer(), ty: t.ty() }).collect();
+        let spare = Spare { buffer: spare.into_buffer(), place };
+        let buffer = self.0.execute_over(op, &operands, spare, &output)?;
+        Ok(self.tensor(buffer, output))
+    }
+
+    /// The type of an op's output on tensors that are of this device and fit it.
+    fn output(&self, op: &Op, inputs: &[&Tensor]) -> Result<TensorType> {
         let mut types = [TensorType::f32(crate::Shape::scalar()); 4];
         let many: Vec<TensorType>;
         let types: &[TensorType] = if inputs.len() <= types.len() {
@@ -72,10 +121,7 @@ impl Device {
                 });
             }
         }
-        let operands: Vec<Operand<'_>> =
-            inputs.iter().map(|t| Operand { buffer: t.buffer(), ty: t.ty() }).collect();
-        let buffer = self.0.execute(op, &operands, &output)?;
-        Ok(crate::autograd::record_op(op, inputs, self.tensor(buffer, output)))
+        Ok(output)
     }
 
     /// Executes as many of these ops as the device would rather execute as a

@@ -48,8 +48,8 @@ mod tensor;
 pub use autograd::{Gradients, LeafId, checkpoint, no_grad};
 pub use axis::{Axis, AxisList};
 pub use backend::{
-    Backend, Buffer, BufferData, DeviceInfo, DeviceKind, Link, Operand, Part, Target, Update,
-    execute_each,
+    Backend, Buffer, BufferData, DeviceInfo, DeviceKind, Link, Operand, Part, Spare, Target,
+    Update, execute_each,
 };
 pub use device::{Device, TensorUpdate};
 pub use dtype::{DType, Element};

@@ -156,6 +156,10 @@ impl Tensor {
         &self.buffer
     }
 
+    pub(crate) fn into_buffer(self) -> Buffer {
+        self.buffer
+    }
+
     /// The values, copied to host memory: asked for now, and taken from the [`Pending`].
     pub fn read(&self) -> Pending<HostTensor> {
         self.device.backend().download(&self.buffer, &self.ty).unwrap_or_else(|e| Err(e).into())

@@ -172,6 +172,11 @@ pub(super) fn is_first(op: &Conv2d, e: &Extents) -> bool {
     op.groups == 1 && takes_rows(op, e, 1) && e.channels > 0
 }
 
+/// Whether each output is written once, and not as a sum of some of its products before.
+pub(super) fn writes_once(op: &Conv2d, e: &Extents) -> bool {
+    op.groups == 1 && e.kernel[0] * e.kernel[1] * e.channels <= DEPTH_BLOCK
+}
+
 /// Whether the inner loop runs over the columns and channels of a kernel row together.
 fn takes_rows(op: &Conv2d, e: &Extents, groups: usize) -> bool {
     groups == 1 && e.channels <= FEW_CHANNELS && e.kernel[1] > 1 && op.dilation[1] == 1
@@ -261,6 +266,8 @@ pub(super) fn conv2d(
         if n == 0 {
             return Ok(());
         }
+        // SAFETY: pixel `first` and output `first_out` of the group are inside the place.
+        let output = unsafe { target.at(first * place.pitch + place.first + out) };
         let block = Block {
             rows: pointers.as_ptr(),
             m,
@@ -268,13 +275,10 @@ pub(super) fn conv2d(
             run: images.run,
             panels: panels[panel_offset * depth..].as_ptr(),
             n,
-            // SAFETY: pixel `first` and output `first_out` of the group are inside the place.
-            output: unsafe { target.at(first * place.pitch + place.first + out) },
+            output,
             pitch: place.pitch,
             bias: bias.map_or(std::ptr::null(), |bias| bias[panel_offset..].as_ptr()),
-            residual: added
-                .residual
-                .map_or(std::ptr::null(), |residual| residual[first * e.out + out..].as_ptr()),
+            residual: added.residual.at(first * e.out + out, output),
             activation: op.activation,
             add: false,
             ahead: Ahead::NOTHING,

@@ -11,7 +11,7 @@
 use striate_tensor::ops::{Activation, Conv2d, Phase};
 use striate_tensor::{Operand, Result, Shape, TensorType};
 
-use super::{Added, Extents, Weights, all_finite, depthwise, execute, form, winograd};
+use super::{Added, Extents, Residual, Weights, all_finite, depthwise, execute, form, winograd};
 use crate::buffer::{CpuBuffer, Floats, floats};
 use crate::context::Context;
 use crate::elementwise::PART_ELEMS;
@@ -61,7 +61,7 @@ pub(super) fn input_grad(
             &extents,
             dy.slice(),
             Weights { operand: &Operand { buffer: &turned, ty: &ty }, reused: false },
-            Added { bias, residual: None },
+            Added { bias, residual: Residual::None },
         )
     };
     if op.stride == [1, 1]
@@ -226,7 +226,7 @@ fn by_winograd(
     let e = &extents;
     let mut dx = cx.pool.take(4 * e.n * e.out_rows * e.out_cols * e.out)?;
     let place = Place::whole(dx.slice_mut(), e.out);
-    winograd::conv2d(cx, form, &conv, e, dy, &kernels, ([bias, None], place))?;
+    winograd::conv2d(cx, form, &conv, e, dy, &kernels, (bias, Residual::None, place))?;
     Ok(Some(dx))
 }
 

@@ -16,7 +16,7 @@ mod winograd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use striate_tensor::ops::{Algorithm, Conv2d, Conv2dInputGrad, Conv2dWeightGrad, ConvTranspose2d};
-use striate_tensor::{Operand, Result, TensorType};
+use striate_tensor::{DType, Operand, Result, TensorType};
 
 use crate::buffer::Floats;
 use crate::context::Context;
@@ -66,7 +66,11 @@ pub(crate) fn conv2d(
         (true, Some(last)) => Some(cx.widen(last)?),
         _ => None,
     };
-    let added = Added { bias, residual: residual.as_ref().map(|residual| residual.slice()) };
+    let residual = match &residual {
+        Some(residual) => Residual::Beside(residual.slice()),
+        None => Residual::None,
+    };
+    let added = Added { bias, residual };
     let y = execute(cx, op, &extents, x.slice(), Weights::reused(&inputs[1]), added)?;
     cx.narrow(y, output)
 }
@@ -93,8 +97,41 @@ pub(crate) fn conv2d_part(
 ) -> Result<()> {
     let extents = Extents::of("conv2d", inputs[0].ty, inputs[1].ty, output)?;
     let x = cx.widen(&inputs[0])?;
-    let added = Added { bias: op.bias.then(|| &inputs[2]), residual: None };
+    let added = Added { bias: op.bias.then(|| &inputs[2]), residual: Residual::None };
     execute_at(cx, op, &extents, x.slice(), Weights::reused(&inputs[1]), added, place)
+}
+
+/// Whether [`conv2d_over`] takes such a convolution: in f32, with a residual that is read where the outputs are
+/// written, once.
+pub(crate) fn adds_in_place(
+    level: Level,
+    op: &Conv2d,
+    inputs: &[TensorType],
+    output: &TensorType,
+) -> bool {
+    let floats = [&inputs[0], output].iter().all(|ty| ty.dtype == DType::F32);
+    let takes = |e: &Extents| match form(level, op, e, true) {
+        _ if depthwise::takes(level, op, e) || depthwise::takes_groups(level, op, e) => false,
+        Some(_) => true,
+        None => direct::writes_once(op, e),
+    };
+    let extents = Extents::of("conv2d", &inputs[0], &inputs[1], output);
+    op.residual && floats && extents.is_ok_and(|e| takes(&e))
+}
+
+/// Executes a convolution whose residual is in the memory of its output. The operands are the others.
+pub(crate) fn conv2d_over(
+    cx: &Context,
+    op: &Conv2d,
+    inputs: &[Operand<'_>],
+    output: &TensorType,
+    y: &mut [f32],
+) -> Result<()> {
+    let e = Extents::of("conv2d", inputs[0].ty, inputs[1].ty, output)?;
+    let x = cx.widen(&inputs[0])?;
+    let added = Added { bias: op.bias.then(|| &inputs[2]), residual: Residual::Within };
+    let place = Place::whole(y, e.out);
+    execute_at(cx, op, &e, x.slice(), Weights::reused(&inputs[1]), added, place)
 }
 
 /// Executes the gradient of a convolution in its input.
@@ -148,8 +185,37 @@ impl<'a> Weights<'a> {
 #[derive(Clone, Copy, Default)]
 struct Added<'a> {
     bias: Option<&'a Operand<'a>>,
-    /// Of the output's shape.
-    residual: Option<&'a [f32]>,
+    residual: Residual<'a>,
+}
+
+/// What is added to each output of a convolution.
+#[derive(Clone, Copy, Default)]
+enum Residual<'a> {
+    #[default]
+    None,
+    /// Values of the output's shape.
+    Beside(&'a [f32]),
+    /// What is in the output: each number is read where it is written over, and nowhere else.
+    Within,
+}
+
+impl<'a> Residual<'a> {
+    /// The values, where they are beside the output.
+    fn beside(self) -> Option<&'a [f32]> {
+        match self {
+            Residual::Beside(values) => Some(values),
+            Residual::None | Residual::Within => None,
+        }
+    }
+
+    /// What is added from an element of the output on, which is at `output`.
+    fn at(self, element: usize, output: *mut f32) -> *const f32 {
+        match self {
+            Residual::None => std::ptr::null(),
+            Residual::Beside(values) => values[element..].as_ptr(),
+            Residual::Within => output,
+        }
+    }
 }
 
 /// A convolution in f32 by the algorithm that is expected to win. Its padding before may be less
@@ -164,7 +230,7 @@ fn execute(
 ) -> Result<Memory> {
     if depthwise::takes(cx.level, op, e) || depthwise::takes_groups(cx.level, op, e) {
         let bias = added.bias.map(|bias| cx.widen(bias)).transpose()?;
-        let added = [bias.as_ref().map(|bias| bias.slice()), added.residual];
+        let added = [bias.as_ref().map(|bias| bias.slice()), added.residual.beside()];
         if let Some(y) = depthwise::conv2d(cx, op, e, x, weights.operand, added)? {
             return Ok(y);
         }
@@ -184,7 +250,7 @@ fn execute_at(
     added: Added<'_>,
     place: Place<'_>,
 ) -> Result<()> {
-    debug_assert!(added.residual.is_none() || place.pitch == e.out);
+    debug_assert!(matches!(added.residual, Residual::None) || place.pitch == e.out);
     if e.n * e.out_rows * e.out_cols * e.out == 0 {
         return Ok(());
     }
@@ -201,7 +267,7 @@ fn execute_at(
     let kernels = winograd::Kernels::new(form, op, e, weights.operand, false)?;
     let bias = added.bias.map(|bias| cx.widen(bias)).transpose()?;
     let bias = bias.as_ref().map(|bias| bias.slice());
-    winograd::conv2d(cx, form, op, e, x, &kernels, ([bias, added.residual], place))
+    winograd::conv2d(cx, form, op, e, x, &kernels, (bias, added.residual, place))
 }
 
 /// Groups of few channels that are computed as one, with zeros between them: their products alone would

@@ -7,7 +7,7 @@ use proptest::test_runner::{
     Config, FileFailurePersistence, RngAlgorithm, TestCaseError, TestRng, TestRunner,
 };
 
-use super::{Settings, parts, report};
+use super::{Settings, over, parts, report};
 use crate::reference::{self, Floats};
 use crate::{
     DType, Device, Error, HostTensor, HostValues, MAX_RANK, Op, Shape, Tensor, TensorType,
@@ -75,7 +75,9 @@ impl Case {
         }
         match difference(&got, &want, self.tolerance, settings, &self.spread) {
             Some(difference) => fail(difference),
-            None => parts::check(&self.op, &self.inputs, &got, device).or_else(fail),
+            None => parts::check(&self.op, &self.inputs, &got, device)
+                .and_then(|()| over::check(&self.op, &self.inputs, &got, device))
+                .or_else(fail),
         }
     }
 

@@ -37,11 +37,11 @@
 //!   weights of the same output channel.
 //!
 //! An output that a device [writes as a part](crate::Backend::execute_part) of a wider tensor has the same
-//! bits as one that stands alone.
+//! bits as one that stands alone, and so has one that it [writes over](crate::Backend::execute_over) an operand.
 //!
 //! # What must be executed
-//! Every op is executed by every backend, on operands and results of f32 and u32, unless [`Settings::declines`] names it. What a backend says that it does not
-//! [support](crate::Backend::supports) must give [`Error::Unsupported`](crate::Error::Unsupported),
+//! Every op is executed by every backend, on operands and results of f32 and u32, unless
+//! [`Settings::declines`] names it. What a backend says that it does not [support](crate::Backend::supports) must give [`Error::Unsupported`](crate::Error::Unsupported),
 //! and stands in the [report](FamilyReport).
 
 // It is a test suite, though another crate's tests run it: failing is what it is for.
@@ -60,6 +60,7 @@ mod matmul;
 mod memory;
 mod movement;
 mod optimize;
+mod over;
 mod parts;
 mod pool2d;
 mod random;

@@ -30,7 +30,7 @@ use striate_tensor::ops::Conv2d;
 
 use self::transform::{Back, BackTo, Forward};
 pub(super) use self::weights::Kernels;
-use super::Extents;
+use super::{Extents, Residual};
 use crate::context::Context;
 use crate::gemm::{TileShape, tile_shape};
 use crate::part::Place;
@@ -155,7 +155,7 @@ pub(super) fn conv2d(
     e: &Extents,
     x: &[f32],
     kernels: &Kernels<'_>,
-    ([bias, residual], place): ([Option<&[f32]>; 2], Place<'_>),
+    (bias, residual, place): (Option<&[f32]>, Residual<'_>, Place<'_>),
 ) -> Result<()> {
     let (channels, out) = (e.channels / op.groups, e.out / op.groups);
     let mut zeros = cx.pool.take(4 * channels)?;
@@ -201,8 +201,7 @@ struct Step<'a> {
     x: &'a [f32],
     zeros: &'a [f32],
     bias: Option<&'a [f32]>,
-    /// Of the shape of the output.
-    residual: Option<&'a [f32]>,
+    residual: Residual<'a>,
     y: SharedOutput,
     /// Where the outputs of a pixel begin, and floats from one pixel to the next.
     y_first: usize,
@@ -295,13 +294,12 @@ impl Step<'_> {
             let rows = (e.out_rows - row).min(self.form.out);
             let cols = (e.out_cols - col).min(self.form.out);
             let pixel = (n * e.out_rows + row) * e.out_cols + col;
-            // With one, the output is whole: it is read where the outputs are written.
-            let residual =
-                self.residual.map_or(std::ptr::null(), |from| from[pixel * e.out + out..].as_ptr());
             let to = pixel * self.y_pitch + self.y_first + out;
             // SAFETY: the caller vouches for the results; the outputs, clipped to the image, are
             // inside `y`.
             let (from, to) = unsafe { (results.from.at(index * results.columns), self.y.at(to)) };
+            // With one, the output is whole.
+            let residual = self.residual.at(pixel * e.out + out, to);
             let Results { pitch, count: out, .. } = results;
             let (row_pitch, col_pitch) = (e.out_cols * self.y_pitch, self.y_pitch);
             let back = Back {
