@@ -1,5 +1,5 @@
-//! Ops that memory bounds, or nearly: normalization, depthwise and transposed convolution, resizing. Times,
-//! and shares of the roofline.
+//! Ops that memory bounds, or nearly: normalization, depthwise and transposed convolution, pooling, resizing.
+//! Times, and shares of the roofline.
 //!
 //!     cargo run --release -p striate-ops-cpu --example bound_by_memory
 //!     cargo run --release -p striate-ops-cpu --example bound_by_memory -- depthwise
@@ -159,6 +159,19 @@ fn cases() -> Vec<Case> {
     ] {
         let op = ConvTranspose2d { padding: [[padding; 2]; 2], ..twice };
         add(what, op.into(), vec![x.clone(), vec![128, kernel, kernel, 64], vec![64]]);
+    }
+    for (what, n, rows, c, size, ties) in [
+        ("pool 3x3/2, 16x112x112x64", 16, 112, 64, 3, Ties::All),
+        ("pool 3x3/2 to the first, 16x112x112x64", 16, 112, 64, 3, Ties::First),
+        ("pool 2x2/2, 16x56x56x128", 16, 56, 128, 2, Ties::All),
+    ] {
+        let padding = [[size / 2 * (size % 2); 2]; 2];
+        let pool = Pool2d { size: [size; 2], stride: [2; 2], padding, ties, ..Pool2d::default() };
+        let (x, y) = (vec![n, rows, rows, c], vec![n, rows / 2, rows / 2, c]);
+        add(what, Op::MaxPool2d(pool), vec![x.clone()]);
+        add(what, MaxPool2dGrad(pool).into(), vec![x.clone(), y.clone(), y.clone()]);
+        add(what, AvgPool2d(pool).into(), vec![x]);
+        add(what, AvgPool2dGrad { pool, input: [rows; 2] }.into(), vec![y]);
     }
     for (what, rows, c, twice) in [
         ("linear x2, 8x56x56x64", 56, 64, Resize::linear([112; 2])),

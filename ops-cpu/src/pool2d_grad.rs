@@ -1,8 +1,10 @@
 //! The gradients of pooling.
 //!
-//! Each row of the input collects from the windows that cover it, row by row and column by column,
-//! so every cell is summed by one task in one order. Where only the first of tied maxima gets the
+//! Each cell of the input collects from the windows that cover it, row by row and column by column,
+//! so it is summed by one task in one order, in a register. Where only the first of tied maxima gets the
 //! gradient, a pass over the windows finds it before.
+
+use std::ops::Range;
 
 use striate_tensor::ops::{Pool2d, Ties};
 use striate_tensor::{Error, Operand, Result, TensorType};
@@ -14,7 +16,9 @@ use crate::simd::{Kernel, Simd};
 /// Elements of the input that one task looks at.
 const PART_ELEMS: usize = 1 << 15;
 /// The place of the first maximum in a window that has none: one with NaN.
-const NOWHERE: u32 = u32::MAX;
+const NOWHERE: f32 = -1.0;
+/// Places in a window below this are themselves as f32.
+const PLACES: usize = 1 << 24;
 
 /// The gradient of max pooling: operands `x`, `y` and `dy`.
 pub(crate) fn max_pool2d_grad(
@@ -49,7 +53,7 @@ enum Share<'a> {
     /// Those of `x` that equal `y`.
     Maxima(&'a [f32], &'a [f32]),
     /// The one at this place of the window, clipped to the image, row by row.
-    First(&'a [u32]),
+    First(&'a [f32]),
     /// Each gets its part.
     Mean,
 }
@@ -65,15 +69,15 @@ fn first_maxima(
 ) -> Result<Memory> {
     let [_, rows, cols, channels] = x_ty.shape.nhwc("pool2d_grad", "x")?;
     let [_, out_rows, out_cols, _] = y_ty.shape.nhwc("pool2d_grad", "y")?;
-    if rows.saturating_mul(cols) >= NOWHERE as usize {
-        let expected = format!("ties among all for images of {NOWHERE} cells or more");
+    if op.size[0].min(rows).saturating_mul(op.size[1].min(cols)) > PLACES {
+        let expected = format!("ties among all for windows of more than {PLACES} cells");
         return Err(Error::parameter("max_pool2d_grad", "ties", expected, op.ties));
     }
     let mut places = cx.pool.take(4 * y_ty.count())?;
     let (line, image) = (out_cols * channels, rows * cols * channels);
     if line > 0 {
         let part = PART_ELEMS.div_ceil(line) * line;
-        cx.threads.for_each_part(places.slice_mut::<u32>(), part, |index, places| {
+        cx.threads.for_each_part(places.slice_mut::<f32>(), part, |index, places| {
             for (at, places) in (index * part / line..).zip(places.chunks_exact_mut(line)) {
                 cx.level.run(FirstMaxima {
                     x: &x[at / out_rows * image..][..image],
@@ -97,32 +101,41 @@ struct FirstMaxima<'a> {
     /// `[out cols, channels]`
     y: &'a [f32],
     /// The rows that the windows cover.
-    down: std::ops::Range<usize>,
+    down: Range<usize>,
     cols: usize,
     channels: usize,
     op: &'a Pool2d,
     /// `[out cols, channels]`
-    places: &'a mut [u32],
+    places: &'a mut [f32],
 }
 
 impl Kernel for FirstMaxima<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
+    fn run<S: Simd>(self, simd: S) {
         let FirstMaxima { x, y, down, cols, channels, op, places } = self;
-        let windows = places.chunks_exact_mut(channels).zip(y.chunks_exact(channels));
-        for (out, (places, y)) in windows.enumerate() {
+        assert!(places.len() == y.len() && x.len() >= down.end * cols * channels);
+        for out in 0..places.len() / channels {
             let across = op.window(1, out, cols);
-            places.fill(NOWHERE);
-            // From the last to the first: the one that is written last stays.
-            for row in down.clone().rev() {
-                for col in across.clone().rev() {
-                    let place = (row - down.start) * across.len() + (col - across.start);
-                    let x = &x[(row * cols + col) * channels..][..channels];
-                    for ((to, x), y) in places.iter_mut().zip(x).zip(y) {
-                        *to = if x == y { place as u32 } else { *to };
+            assert!(across.end <= cols);
+            for c in (0..channels).step_by(S::LANES) {
+                let (at, count) = (out * channels + c, S::LANES.min(channels - c));
+                // SAFETY: `count` of the channels of a window, or of a cell that it covers, as asserted.
+                unsafe {
+                    let y = simd.load_part(y.as_ptr().add(at), count);
+                    let mut first = simd.splat(NOWHERE);
+                    let mut place = down.len() * across.len();
+                    // From the last to the first: the one that is found last stays.
+                    for row in down.clone().rev() {
+                        for col in across.clone().rev() {
+                            place -= 1;
+                            let from = x.as_ptr().add((row * cols + col) * channels + c);
+                            let x = simd.load_part(from, count);
+                            first = simd.select_equal(x, y, simd.splat(place as f32), first);
+                        }
                     }
+                    simd.store_part(places.as_mut_ptr().add(at), first, count);
                 }
             }
         }
@@ -140,60 +153,62 @@ fn grad(
     let [_, rows, cols, channels] = output.shape.nhwc("pool2d_grad", "dx")?;
     let [_, out_rows, out_cols, _] = dy.ty.shape.nhwc("pool2d_grad", "dy")?;
     let dy = cx.widen(dy)?;
-    let dy = dy.slice();
     let mut dx = cx.pool.take(4 * output.count())?;
     let line = cols * channels;
     if line > 0 {
         let part = PART_ELEMS.div_ceil(line) * line;
+        let axes = [Axis::new(op, 0, rows, out_rows), Axis::new(op, 1, cols, out_cols)];
+        let windows = out_rows * out_cols * channels;
         cx.threads.for_each_part(dx.slice_mut::<f32>(), part, |index, dx| {
             for (at, dx) in (index * part / line..).zip(dx.chunks_exact_mut(line)) {
                 let (n, row) = (at / rows, at % rows);
-                dx.fill(0.0);
-                for out_row in covering(op, 0, row, out_rows) {
-                    let line = out_cols * channels;
-                    let window = (n * out_rows + out_row) * line;
-                    let share = match share {
-                        Share::Maxima(x, y) => Share::Maxima(&x[at * dx.len()..], &y[window..]),
-                        Share::First(places) => Share::First(&places[window..]),
-                        Share::Mean => Share::Mean,
-                    };
-                    cx.level.run(Row {
-                        share,
-                        dy: &dy[window..window + line],
-                        channels,
-                        op,
-                        cols,
-                        below: row - op.window(0, out_row, rows).start,
-                        counted: op.counted(0, out_row, rows),
-                        dx,
-                    });
-                }
+                let image = n * windows..(n + 1) * windows;
+                let share = match share {
+                    Share::Maxima(x, y) => {
+                        Share::Maxima(&x[at * line..][..line], &y[image.clone()])
+                    }
+                    Share::First(places) => Share::First(&places[image.clone()]),
+                    Share::Mean => Share::Mean,
+                };
+                let dy = &dy.slice()[image];
+                cx.level.run(Row { share, dy, axes: &axes, channels, row, dx });
             }
         });
     }
     cx.narrow(dx, output)
 }
 
-/// The windows along an axis that cover cell `at`.
-fn covering(op: &Pool2d, axis: usize, at: usize, windows: usize) -> std::ops::Range<usize> {
-    let (size, stride) = (op.size[axis], op.stride[axis]);
-    let at = at + op.padding[axis][0];
-    let first = (at + 1).saturating_sub(size).div_ceil(stride);
-    first..(at / stride + 1).min(windows)
+/// Windows and cells along an axis.
+struct Axis {
+    /// For each cell the windows that cover it.
+    covering: Vec<Range<usize>>,
+    /// For each window the cells that it covers, and how many a mean counts.
+    windows: Vec<(Range<usize>, usize)>,
 }
 
-/// What a row of windows gives a row of cells.
+impl Axis {
+    fn new(op: &Pool2d, axis: usize, cells: usize, windows: usize) -> Self {
+        let (size, stride) = (op.size[axis], op.stride[axis]);
+        let covering = |at: usize| {
+            let at = at + op.padding[axis][0];
+            let first = (at + 1).saturating_sub(size).div_ceil(stride);
+            first..(at / stride + 1).min(windows)
+        };
+        let window = |at| (op.window(axis, at, cells), op.counted(axis, at, cells));
+        let (covering, windows) = ((0..cells).map(covering), (0..windows).map(window));
+        Axis { covering: covering.collect(), windows: windows.collect() }
+    }
+}
+
+/// A row of cells, and the windows of its image.
 struct Row<'a> {
-    /// From the row of cells on, and from that of windows on.
+    /// From the row of cells on; and from the first window of the image on.
     share: Share<'a>,
     dy: &'a [f32],
+    /// Rows and cols.
+    axes: &'a [Axis; 2],
     channels: usize,
-    op: &'a Pool2d,
-    cols: usize,
-    /// Rows of the windows above that of the cells.
-    below: usize,
-    /// Rows that a mean counts.
-    counted: usize,
+    row: usize,
     dx: &'a mut [f32],
 }
 
@@ -201,34 +216,58 @@ impl Kernel for Row<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        let Row { share, dy, channels, op, cols, below, counted, dx } = self;
-        for (window, dy) in dy.chunks_exact(channels).enumerate() {
-            let across = op.window(1, window, cols);
-            let cells = across.start * channels..across.end * channels;
-            let dx = dx[cells.clone()].chunks_exact_mut(channels);
-            match share {
-                Share::Maxima(x, y) => {
-                    let y = &y[window * channels..][..channels];
-                    for (dx, x) in dx.zip(x[cells].chunks_exact(channels)) {
-                        let cell = dx.iter_mut().zip(x).zip(y).zip(dy);
-                        cell.for_each(|(((dx, x), y), dy)| *dx += if x == y { *dy } else { 0.0 });
+    fn run<S: Simd>(self, simd: S) {
+        let Row { share, dy, axes: [rows, cols], channels, row, dx } = self;
+        let (down, out_cols) = (&rows.covering[row], cols.windows.len());
+        let all = rows.windows.len() * out_cols * channels;
+        let fits = match share {
+            Share::Maxima(x, y) => x.len() == dx.len() && y.len() == all,
+            Share::First(places) => places.len() == all,
+            Share::Mean => true,
+        };
+        assert!(fits && dy.len() == all && down.end <= rows.windows.len());
+        assert!(dx.len() == cols.covering.len() * channels);
+        for (col, across) in cols.covering.iter().enumerate() {
+            assert!(across.end <= out_cols);
+            for c in (0..channels).step_by(S::LANES) {
+                let (at, count) = (col * channels + c, S::LANES.min(channels - c));
+                // SAFETY: `count` of the channels of the cell, or of a window that covers it, as asserted.
+                unsafe {
+                    let x = match share {
+                        Share::Maxima(x, _) => simd.load_part(x.as_ptr().add(at), count),
+                        Share::First(_) | Share::Mean => simd.splat(0.0),
+                    };
+                    let zero = simd.splat(0.0);
+                    let mut sum = zero;
+                    for out_row in down.clone() {
+                        let (above, counted_rows) = &rows.windows[out_row];
+                        for out_col in across.clone() {
+                            let (left, counted_cols) = &cols.windows[out_col];
+                            let from = (out_row * out_cols + out_col) * channels + c;
+                            let dy = simd.load_part(dy.as_ptr().add(from), count);
+                            let part = match share {
+                                Share::Maxima(_, y) => {
+                                    let y = simd.load_part(y.as_ptr().add(from), count);
+                                    simd.select_equal(x, y, dy, zero)
+                                }
+                                Share::First(places) => {
+                                    let place =
+                                        (row - above.start) * left.len() + (col - left.start);
+                                    let first = simd.load_part(places.as_ptr().add(from), count);
+                                    simd.select_equal(first, simd.splat(place as f32), dy, zero)
+                                }
+                                Share::Mean => match counted_rows * counted_cols {
+                                    // The same number, sooner.
+                                    of if of.is_power_of_two() => {
+                                        simd.mul(dy, simd.splat(1.0 / of as f32))
+                                    }
+                                    of => simd.div(dy, simd.splat(of as f32)),
+                                },
+                            };
+                            sum = simd.add(sum, part);
+                        }
                     }
-                }
-                Share::First(places) => {
-                    let places = &places[window * channels..][..channels];
-                    for (dx, place) in dx.zip(below * across.len()..) {
-                        let cell = dx.iter_mut().zip(places).zip(dy);
-                        cell.for_each(|((dx, &first), dy)| {
-                            *dx += if first == place as u32 { *dy } else { 0.0 };
-                        });
-                    }
-                }
-                Share::Mean => {
-                    let count = (counted * op.counted(1, window, cols)) as f32;
-                    for dx in dx {
-                        dx.iter_mut().zip(dy).for_each(|(dx, dy)| *dx += dy / count);
-                    }
+                    simd.store_part(dx.as_mut_ptr().add(at), sum, count);
                 }
             }
         }

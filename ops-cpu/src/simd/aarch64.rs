@@ -193,6 +193,23 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
+    fn select_equal(
+        self,
+        a: float32x4x2_t,
+        b: float32x4x2_t,
+        c: float32x4x2_t,
+        d: float32x4x2_t,
+    ) -> float32x4x2_t {
+        // SAFETY: see above.
+        unsafe {
+            float32x4x2_t(
+                vbslq_f32(vceqq_f32(a.0, b.0), c.0, d.0),
+                vbslq_f32(vceqq_f32(a.1, b.1), c.1, d.1),
+            )
+        }
+    }
+
+    #[inline(always)]
     fn sum(self, a: float32x4x2_t) -> f32 {
         // SAFETY: see above.
         unsafe {

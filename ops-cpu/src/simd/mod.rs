@@ -173,6 +173,8 @@ pub trait Simd: sealed::Sealed + Wide + Copy + Send + Sync + 'static {
     fn clamp(self, a: Self::V, low: Self::V, high: Self::V) -> Self::V;
     /// The larger one; NaN where either is.
     fn max(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `c` where `a` equals `b`, else `d`. NaN equals nothing.
+    fn select_equal(self, a: Self::V, b: Self::V, c: Self::V, d: Self::V) -> Self::V;
     /// The sum of all lanes, in a fixed order: halves added to halves.
     fn sum(self, a: Self::V) -> f32;
     /// Transposes a block: `LANES` rows of `LANES` floats, `from_pitch` floats from one to the next,

@@ -99,6 +99,11 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    fn select_equal(self, a: Self::V, b: Self::V, c: Self::V, d: Self::V) -> Self::V {
+        std::array::from_fn(|i| if a[i] == b[i] { c[i] } else { d[i] })
+    }
+
+    #[inline(always)]
     fn sum(self, a: Self::V) -> f32 {
         let h: [f32; 4] = std::array::from_fn(|i| a[i] + a[i + 4]);
         (h[0] + h[2]) + (h[1] + h[3])

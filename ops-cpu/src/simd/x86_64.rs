@@ -210,6 +210,12 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn select_equal(self, a: __m256, b: __m256, c: __m256, d: __m256) -> __m256 {
+        // SAFETY: see above.
+        unsafe { _mm256_blendv_ps(d, c, _mm256_cmp_ps::<_CMP_EQ_OQ>(a, b)) }
+    }
+
+    #[inline(always)]
     fn sum(self, a: __m256) -> f32 {
         // SAFETY: see above.
         unsafe {
@@ -392,6 +398,12 @@ impl Simd for Avx512 {
             let a_is_nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, a);
             _mm512_mask_mov_ps(_mm512_max_ps(a, b), a_is_nan, a)
         }
+    }
+
+    #[inline(always)]
+    fn select_equal(self, a: __m512, b: __m512, c: __m512, d: __m512) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_mask_mov_ps(d, _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(a, b), c) }
     }
 
     #[inline(always)]
