@@ -261,7 +261,7 @@ impl Layer for ConvSpec {
         let mut op = self.op();
         let values = cx.elements_a_channel(x) / (seen_rows * seen_cols).max(1) as u64;
         if cx.is_normalized_by_batch() && values * (rows * cols) as u64 <= FEW_VALUES {
-            op.algorithm = ops::Algorithm::Direct;
+            op.algorithm = ops::Algorithm::DirectOutputs;
         }
         cx.push(op, &operands)
     }

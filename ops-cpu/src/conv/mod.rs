@@ -303,7 +303,7 @@ fn all_finite(cx: &Context, values: Floats<'_>) -> bool {
 /// its weights will be `reused`.
 fn form(level: Level, op: &Conv2d, e: &Extents, reused: bool) -> Option<winograd::Form> {
     match op.algorithm {
-        Algorithm::Direct => None,
+        Algorithm::Direct | Algorithm::DirectOutputs => None,
         _ => winograd::form(level, op, e, reused),
     }
 }

@@ -21,6 +21,21 @@ pub enum Algorithm {
     Auto,
     /// Each product of the definition, summed.
     Direct,
+    /// The outputs as [`Direct`](Algorithm::Direct), the gradients as [`Auto`](Algorithm::Auto): for a
+    /// convolution before batch normalization by few values, which enlarges the rounding of outputs, not that
+    /// of gradients.
+    DirectOutputs,
+}
+
+impl Algorithm {
+    /// How the gradients of a convolution are computed that is computed so.
+    #[must_use]
+    pub fn of_gradients(self) -> Self {
+        match self {
+            Algorithm::Direct => Algorithm::Direct,
+            Algorithm::Auto | Algorithm::DirectOutputs => Algorithm::Auto,
+        }
+    }
 }
 
 /// Convolution (correlation: the kernel is not flipped) over images. Operands: `x [n, rows, cols,
@@ -190,12 +205,13 @@ impl OpRule for Conv2d {
         let plain = Conv2d { activation: Activation::None, ..*self };
         let dy = &before_activation(self.activation, &plain.into(), cx)?;
         let execute = |op: Op, inputs: &[&Tensor]| dy.device().execute(&op, inputs);
+        let conv = Conv2d { algorithm: self.algorithm.of_gradients(), ..*self };
         let dx = cx.wanted(0, || {
-            let op = Conv2dInputGrad { conv: *self, input: [rows, cols] };
+            let op = Conv2dInputGrad { conv, input: [rows, cols] };
             execute(op.into(), &[dy, cx.operand(1)?])
         })?;
         let dw = cx.wanted(1, || {
-            let op = Conv2dWeightGrad { conv: *self, kernel: [kernel_rows, kernel_cols] };
+            let op = Conv2dWeightGrad { conv, kernel: [kernel_rows, kernel_cols] };
             execute(op.into(), &[cx.operand(0)?, dy])
         })?;
         let mut gradients = vec![dx, dw];

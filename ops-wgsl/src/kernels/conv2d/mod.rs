@@ -66,7 +66,7 @@ fn of_bands(
             extents: &extents,
             images: band.images,
             half: [x, w].map(|ty| ty.dtype == DType::F16),
-            direct: op.algorithm == ops::Algorithm::Direct,
+            direct: op.algorithm != ops::Algorithm::Auto,
             strided: false,
         };
         let algorithm = asked.algorithm(cx);
@@ -126,7 +126,7 @@ pub(super) fn conv2d(
                     bias: bias.as_ref().map(|(view, half)| (view, *half)),
                     residual: residual.as_ref().map(|(view, half)| Added { view, half: *half }),
                     activation: op.activation,
-                    direct: op.algorithm == ops::Algorithm::Direct,
+                    direct: op.algorithm != ops::Algorithm::Auto,
                     y: &written.view,
                     half_y,
                     strided: None,
