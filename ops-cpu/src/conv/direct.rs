@@ -31,6 +31,8 @@ const ROW_PAD: usize = 16;
 const COPIED_BYTES: usize = 1 << 20;
 /// Rows that a task copies.
 const COPIED_ROWS: usize = 32;
+/// Outputs whose weights a task packs for the gradient in the input.
+const TURNED_OUTPUTS: usize = 16;
 /// A block of less work than this costs more to hand out than to compute.
 const BLOCK_FLOPS: usize = 4 << 20;
 /// As many blocks keep the threads of a desktop processor busy to the end.
@@ -94,6 +96,21 @@ impl<'a> Direct<'a> {
         weights: &Operand<'_>,
         bias: Option<&Operand<'_>>,
     ) -> Result<Self> {
+        let panels =
+            packed_weights(cx, e, Groups::new(op, e, merged), weights, tile_shape(cx.level))?;
+        Self::packed(cx, op, e, merged, x, panels, bias)
+    }
+
+    /// Of weights that are packed.
+    fn packed(
+        cx: &Context,
+        op: &'a Conv2d,
+        e: &'a Extents,
+        merged: usize,
+        x: &'a [f32],
+        panels: Arc<Memory>,
+        bias: Option<&Operand<'_>>,
+    ) -> Result<Self> {
         let tile = tile_shape(cx.level);
         let groups = Groups::new(op, e, merged);
         let row_taps = takes_rows(op, e, groups.count);
@@ -109,7 +126,6 @@ impl<'a> Direct<'a> {
             run: width * groups.channels,
         };
         let edges = Edges::new(cx, &images, op, e)?;
-        let panels = packed_weights(cx, e, groups, weights, tile)?;
         let padded = groups.out.next_multiple_of(tile.cols);
         let bias = bias.map(|bias| padded_bias(cx, bias, groups.count, groups.out, padded));
         let bias = bias.transpose()?;
@@ -192,7 +208,24 @@ pub(super) fn conv2d(
     weights: &Operand<'_>,
     (added, place): (Added<'_>, Place<'_>),
 ) -> Result<()> {
-    let direct = Direct::new(cx, op, e, merged, x, weights, added.bias)?;
+    execute(cx, Direct::new(cx, op, e, merged, x, weights, added.bias)?, (added, place))
+}
+
+/// The convolution without groups that a gradient in the input is, of packed weights of the one that it is of.
+pub(super) fn conv2d_turned(
+    cx: &Context,
+    op: &Conv2d,
+    e: &Extents,
+    x: &[f32],
+    turned: &Turned<'_>,
+    (added, place): (Added<'_>, Place<'_>),
+) -> Result<()> {
+    let panels = Arc::new(turned.packed(cx, tile_shape(cx.level))?);
+    execute(cx, Direct::packed(cx, op, e, 1, x, panels, added.bias)?, (added, place))
+}
+
+fn execute(cx: &Context, direct: Direct<'_>, (added, place): (Added<'_>, Place<'_>)) -> Result<()> {
+    let (op, e) = (direct.op, direct.e);
     let Direct { groups, tile, images, panels, bias, .. } = &direct;
     let (groups, tile) = (*groups, *tile);
     let Groups { count, out: group_out, .. } = groups;
@@ -441,6 +474,48 @@ fn with_zeros(cx: &Context, e: &Extents, groups: Groups, weights: &Operand<'_>) 
         }
     }
     Ok(spread)
+}
+
+/// The weights of a convolution without groups, `[out, kernel rows, kernel cols, channels]`, as its gradient in the
+/// input takes them: a sum over taps and outputs for each channel.
+pub(super) struct Turned<'a> {
+    pub(super) weights: Floats<'a>,
+    pub(super) out: usize,
+    /// Of the kernel.
+    pub(super) cells: usize,
+    pub(super) channels: usize,
+    /// The cells of the kernel that the taps are, in their order.
+    pub(super) taps: Vec<usize>,
+}
+
+impl Turned<'_> {
+    /// In panels: of each output, a tap is some channels that lie side by side.
+    fn packed(&self, cx: &Context, tile: TileShape) -> Result<Memory> {
+        let Turned { weights, out, cells, channels, ref taps } = *self;
+        let depth = taps.len() * out;
+        let panels = channels.div_ceil(tile.cols);
+        let mut packed = cx.pool.take(4 * panels * depth * tile.cols)?;
+        let to = SharedOutput::new(packed.slice_mut());
+        cx.threads.for_each(out.div_ceil(TURNED_OUTPUTS), |task| {
+            let outputs = task * TURNED_OUTPUTS..((task + 1) * TURNED_OUTPUTS).min(out);
+            for (tap, cell) in taps.iter().enumerate() {
+                for panel in 0..panels {
+                    let first = panel * tile.cols;
+                    let cols = (channels - first).min(tile.cols);
+                    for output in outputs.clone() {
+                        let at = (panel * depth + tap * out + output) * tile.cols;
+                        // SAFETY: a row of a panel, which is this task's alone.
+                        let row = unsafe { std::slice::from_raw_parts_mut(to.at(at), tile.cols) };
+                        let (row, beyond) = row.split_at_mut(cols);
+                        let from = (output * cells + cell) * channels + first;
+                        weights.range(from..from + cols).copy_to(cx.level, row);
+                        beyond.fill(0.0);
+                    }
+                }
+            }
+        });
+        Ok(packed)
+    }
 }
 
 /// A convolution by 1×1 kernels without strides, for a row of pixels at a time.

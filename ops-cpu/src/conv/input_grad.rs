@@ -11,7 +11,9 @@
 use striate_tensor::ops::{Activation, Conv2d, Phase};
 use striate_tensor::{Operand, Result, Shape, TensorType};
 
-use super::{Added, Extents, Residual, Weights, all_finite, depthwise, execute, form, winograd};
+use super::{
+    Added, Extents, Residual, Weights, all_finite, depthwise, direct, execute, form, winograd,
+};
 use crate::buffer::{CpuBuffer, Floats, floats};
 use crate::context::Context;
 use crate::elementwise::PART_ELEMS;
@@ -51,10 +53,20 @@ pub(super) fn input_grad(
         return cx.narrow(dx, output);
     }
     let run = |row: Phase, col: Phase| {
+        let (conv, extents) = of_phase(op, e, row, col);
+        if op.groups == 1 && form(cx.level, &conv, &extents, false).is_none() {
+            let taps = taps_of_phase(e, row, col);
+            let (out, cells, channels) = (e.out, e.kernel[0] * e.kernel[1], e.channels);
+            let turned = direct::Turned { weights: values, out, cells, channels, taps };
+            let mut y = cx.pool.take(4 * e.n * row.count * col.count * channels)?;
+            let place = Place::whole(y.slice_mut(), channels);
+            let added = Added { bias, residual: Residual::None };
+            direct::conv2d_turned(cx, &conv, &extents, dy.slice(), &turned, (added, place))?;
+            return Ok(y);
+        }
         let turned = turned(cx, op, e, values, row, col)?;
         let shape = Shape::new(&[e.channels, row.taps, col.taps, e.out / op.groups])?;
         let (turned, ty) = (CpuBuffer::pooled(turned), TensorType::f32(shape));
-        let (conv, extents) = of_phase(op, e, row, col);
         execute(
             cx,
             &conv,
@@ -70,7 +82,13 @@ pub(super) fn input_grad(
         return cx.narrow(run(*row, *col)?, output);
     }
     let mut dx = cx.pool.take(4 * output.count())?;
-    start(cx, dx.slice_mut(), wide_bias);
+    let all = [(&rows, e.rows), (&cols, e.cols)];
+    let covered = |(phases, extent): (&Vec<Phase>, usize)| {
+        phases.iter().map(|phase| phase.count).sum::<usize>() == extent
+    };
+    if !all.into_iter().all(covered) {
+        start(cx, dx.slice_mut(), wide_bias);
+    }
     let target = SharedOutput::new(dx.slice_mut());
     for &row in &rows {
         for &col in &cols {
@@ -96,13 +114,8 @@ pub(super) fn input_grad(
 
 /// What pixels are before anything is added: 0, or the bias.
 fn start(cx: &Context, dx: &mut [f32], bias: Option<&[f32]>) {
-    match bias {
-        Some(bias) => {
-            let part = PART_ELEMS.div_ceil(bias.len().max(1)) * bias.len();
-            cx.threads.for_each_part(dx, part, |_, dx| begin(dx, Some(bias)));
-        }
-        None => dx.fill(0.0),
-    }
+    let pixel = bias.map_or(1, <[f32]>::len).max(1);
+    cx.threads.for_each_part(dx, PART_ELEMS.div_ceil(pixel) * pixel, |_, dx| begin(dx, bias));
 }
 
 /// As [`start`], for some pixels.
@@ -191,6 +204,16 @@ fn of_phase(op: &Conv2d, e: &Extents, row: Phase, col: Phase) -> (Conv2d, Extent
     (conv, extents)
 }
 
+/// The cells of the kernel that the taps of a phase are: in opposite order.
+fn taps_of_phase(e: &Extents, row: Phase, col: Phase) -> Vec<usize> {
+    let cell = |tap: usize| {
+        let row = row.tap + (row.taps - 1 - tap / col.taps) * row.step;
+        let col = col.tap + (col.taps - 1 - tap % col.taps) * col.step;
+        row * e.kernel[1] + col
+    };
+    (0..row.taps * col.taps).map(cell).collect()
+}
+
 /// What [`input_grad`] runs, for people.
 pub(super) fn name(level: Level, op: &Conv2d, e: &Extents) -> String {
     if depthwise::takes(level, op, e) {
@@ -267,6 +290,7 @@ fn turned(
 ) -> Result<Memory> {
     let (group_channels, group_out) = (e.channels / op.groups, e.out / op.groups);
     let line = row.taps * col.taps * group_out;
+    let (cells, taps) = (e.kernel[0] * e.kernel[1], taps_of_phase(e, row, col));
     let mut turned = cx.pool.take(4 * e.channels * line)?;
     if line == 0 {
         return Ok(turned);
@@ -279,14 +303,10 @@ fn turned(
             let (group, inner) = (channel / group_channels, channel % group_channels);
             let count = (first + to.len() / line - channel).min(group_channels - inner);
             let to = &mut to[(channel - first) * line..][..count * line];
-            for tap in 0..row.taps * col.taps {
-                let kernel_row = row.tap + (row.taps - 1 - tap / col.taps) * row.step;
-                let kernel_col = col.tap + (col.taps - 1 - tap % col.taps) * col.step;
+            for (tap, &cell) in taps.iter().enumerate() {
                 for o in 0..group_out {
                     let out = group * group_out + o;
-                    let from = ((out * e.kernel[0] + kernel_row) * e.kernel[1] + kernel_col)
-                        * group_channels
-                        + inner;
+                    let from = (out * cells + cell) * group_channels + inner;
                     let mut wide = [0.0; CHANNELS];
                     weights.range(from..from + count).copy_to(cx.level, &mut wide[..count]);
                     for (c, &x) in wide[..count].iter().enumerate() {
