@@ -11,13 +11,13 @@ use super::winograd::weight_grad as by_winograd;
 use super::{DIRECT, Extents, depthwise, groups_of_a_tile};
 use crate::context::Context;
 use crate::elementwise::PART_ELEMS;
-use crate::gemm::outer::{Outer, Pieces, even};
-use crate::gemm::{DEPTH_BLOCK, TileShape, tile_shape};
+use crate::gemm::outer::{DEPTH, Outer, Pieces, even};
+use crate::gemm::{TileShape, tile_shape};
 use crate::memory::Memory;
 use crate::simd::{Kernel, Level, Simd};
 use crate::threads::SharedOutput;
 
-/// Outputs of a block: with their pixels of a depth block, half of a second-level cache.
+/// Outputs of a block: with some pixels of each, a quarter of a second-level cache.
 const BLOCK_OUTPUTS: usize = 512;
 /// Columns of a block, at most and at least.
 const BLOCK_COLS: usize = 512;
@@ -25,7 +25,7 @@ const LEAST_COLS: usize = 128;
 /// As many blocks keep the threads of a desktop processor busy to the end.
 const BLOCKS: usize = 32;
 /// Pixels of a part, at least.
-const PART_PIXELS: usize = 4 * DEPTH_BLOCK;
+const PART_PIXELS: usize = 1024;
 /// Sums of parts that exist at a time.
 const PARTS_BYTES: usize = 32 << 20;
 
@@ -108,14 +108,14 @@ pub(super) fn weight_grad(
         let (m, n) = (block_out.min(group_out - first_out), block_cols.min(cols - first_col));
         let whole_m = m.next_multiple_of(shape.rows);
         let whole_n = n.next_multiple_of(shape.cols);
-        let mut left = cx.pool.take(4 * DEPTH_BLOCK * whole_m)?;
-        let mut right = cx.pool.take(4 * DEPTH_BLOCK * (whole_n + whole_n))?;
+        let mut left = cx.pool.take(4 * DEPTH * whole_m)?;
+        let mut right = cx.pool.take(4 * DEPTH * (whole_n + whole_n))?;
         let (left, right) = (left.slice_mut::<f32>(), right.slice_mut::<f32>());
         let end = pixels.min((part + 1) * part_pixels);
         let mut pixel = part * part_pixels;
         let mut add = false;
         while pixel < end {
-            let depth = DEPTH_BLOCK.min(end - pixel);
+            let depth = DEPTH.min(end - pixel);
             let from = pixel * e.out + group * group_out + first_out;
             let left = &mut left[..depth * whole_m];
             Pieces { from: &dy[from..], pitch: e.out, rows: depth, width: m, to: left }
@@ -215,6 +215,14 @@ impl Images<'_> {
         to: &mut [f32],
         lines: &mut [f32],
     ) {
+        let Images { x, e, op, .. } = *self;
+        if e.kernel == [1, 1] && op.groups == 1 && (op.stride, op.padding) == ([1, 1], [[0, 0]; 2])
+        {
+            // A pixel sees itself: the image as it lies.
+            let from = &x[pixels.start * e.channels + first..];
+            Pieces { from, pitch: e.channels, rows: pixels.len(), width: n, to }.panels(cx.level);
+            return;
+        }
         let places = Places { images: self, group, first: pixels.start, depth: pixels.len() };
         if self.group_channels.is_multiple_of(cx.level.lanes()) {
             cx.level.run(PackVectors { places, shape, col: first, n, to });
@@ -303,7 +311,7 @@ impl Kernel for PackVectors<'_> {
     fn run<S: Simd>(self, simd: S) {
         let PackVectors { places, shape, col, n, to } = self;
         let Images { x, e, op, group_channels } = *places.images;
-        let mut windows = [(0, 0, 0); DEPTH_BLOCK];
+        let mut windows = [(0, 0, 0); DEPTH];
         for (k, window) in windows[..places.depth].iter_mut().enumerate() {
             *window = places.window(k);
         }

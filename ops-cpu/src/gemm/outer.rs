@@ -19,8 +19,9 @@ const BLOCK_ROWS: usize = 512;
 /// Columns of a block of the output, at most and at least.
 const BLOCK_COLS: usize = 512;
 const LEAST_COLS: usize = 128;
-/// Both sides of a block under so many products fit in a second-level cache.
-const DEPTH: usize = 128;
+/// Both sides of a block under so many products fit in a second-level cache, a panel and some tiles beside it in
+/// one of the first level.
+pub(crate) const DEPTH: usize = 128;
 /// As many blocks keep the threads of a desktop processor busy to the end.
 const BLOCKS: usize = 16;
 
