@@ -210,7 +210,7 @@ impl ConvSpec {
     }
 }
 
-/// Up to so many values a channel, a convolution before batch normalization is computed by its
+/// Up to so many values a channel, the outputs of a convolution before batch normalization are computed by its
 /// definition in training. Normalization by few values enlarges rounding, and Winograd's algorithm costs
 /// two bits: gradients of GoogLeNet for four images of 64 pixels are off by up to 5e-3 with it, by 1e-3
 /// without, which is what PyTorch's are off by in single precision.
