@@ -129,10 +129,12 @@ impl Backend for Cpu {
         output: &TensorType,
     ) -> Result<Buffer> {
         let cx = &self.0;
-        let types: Vec<TensorType> =
-            spare.with(inputs, output).iter().map(|input| *input.ty).collect();
+        let types = || -> Vec<TensorType> {
+            spare.with(inputs, output).iter().map(|input| *input.ty).collect()
+        };
         if let Op::Conv2d(conv) = op
-            && self.writes_over(op, &types, spare.place, output)
+            && conv.residual
+            && self.writes_over(op, &types(), spare.place, output)
             && let Some(y) = spare.buffer.unique().and_then(CpuBuffer::memory_mut)
         {
             let y = y.slice_mut();

@@ -82,11 +82,9 @@ pub(super) fn input_grad(
         return cx.narrow(run(*row, *col)?, output);
     }
     let mut dx = cx.pool.take(4 * output.count())?;
-    let all = [(&rows, e.rows), (&cols, e.cols)];
-    let covered = |(phases, extent): (&Vec<Phase>, usize)| {
-        phases.iter().map(|phase| phase.count).sum::<usize>() == extent
-    };
-    if !all.into_iter().all(covered) {
+    // Where every pixel is of a phase, all are written below.
+    let of_phases = |phases: &[Phase]| phases.iter().map(|phase| phase.count).sum::<usize>();
+    if [of_phases(&rows), of_phases(&cols)] != [e.rows, e.cols] {
         start(cx, dx.slice_mut(), wide_bias);
     }
     let target = SharedOutput::new(dx.slice_mut());
@@ -189,6 +187,7 @@ fn of_phase(op: &Conv2d, e: &Extents, row: Phase, col: Phase) -> (Conv2d, Extent
         bias: false,
         residual: false,
         activation: Activation::None,
+        algorithm: op.algorithm.of_gradients(),
         ..*op
     };
     let extents = Extents {
@@ -263,6 +262,7 @@ fn whole_form(level: Level, op: &Conv2d, e: &Extents) -> Option<(Conv2d, Extents
         bias: false,
         residual: false,
         activation: Activation::None,
+        algorithm: op.algorithm.of_gradients(),
         ..*op
     };
     let extents = Extents {
