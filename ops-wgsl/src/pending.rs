@@ -8,9 +8,11 @@ use striate_tensor::Result;
 
 use crate::device::Gpu;
 
-/// How long a callback may take that another thread is about to make: 10 seconds.
+/// How long a callback may take that another thread is about to make.
+pub(crate) const CALLBACK_TIME: Duration = Duration::from_secs(10);
+/// How long to wait for it before the device is polled again, and how often.
 const CALLBACK_ROUND: Duration = Duration::from_millis(1);
-const CALLBACK_ROUNDS: usize = 10_000;
+const CALLBACK_ROUNDS: u128 = CALLBACK_TIME.as_millis() / CALLBACK_ROUND.as_millis();
 
 /// A batch on its way.
 #[derive(Clone)]
@@ -48,6 +50,20 @@ impl Landing {
         if let Some(waker) = waker {
             waker.wake();
         }
+    }
+
+    /// Blocks until it is said how it went. The submission has ended: another thread may have seen that, and be
+    /// about to call back. `poll` makes the callbacks that nobody else makes.
+    fn wait<E>(&self, poll: impl Fn() -> Result<(), E>) -> Result<Result<(), String>, E> {
+        for _ in 0..CALLBACK_ROUNDS {
+            let state = self.lock();
+            if let Some(mapped) = &state.mapped {
+                return Ok(mapped.clone());
+            }
+            drop(self.told.wait_timeout(state, CALLBACK_ROUND));
+            poll()?;
+        }
+        Ok(Err("a buffer is not ready though the device is".into()))
     }
 }
 
@@ -99,11 +115,10 @@ impl PendingCopy {
         let submission_index = Some(self.submission.index.clone());
         let wait = move || {
             let polled = device.poll(wgpu::PollType::Wait { submission_index, timeout: None });
-            landing.set(Err(match polled {
-                // Where it was mapped, this is not heard.
-                Ok(_) => "a buffer is not ready though the device is".into(),
-                Err(error) => error.to_string(),
-            }));
+            let poll = || device.poll(wgpu::PollType::Poll).map(drop);
+            let mapped = polled.and_then(|_| landing.wait(poll));
+            // The callback has said it before, as a rule.
+            landing.set(mapped.unwrap_or_else(|error| Err(error.to_string())));
         };
         let thread = std::thread::Builder::new().name("striate-read".into()).spawn(wait);
         thread.map(|_| ()).map_err(|e| gpu.error(format!("no thread to wait for the device: {e}")))
@@ -117,16 +132,6 @@ impl PendingCopy {
 
     /// Blocks until it is there. Its submission has been waited for.
     pub(crate) fn wait(&self, gpu: &Gpu) -> Result<()> {
-        for _ in 0..CALLBACK_ROUNDS {
-            let state = self.landing.lock();
-            match &state.mapped {
-                Some(Ok(())) => return Ok(()),
-                Some(Err(message)) => return Err(gpu.error(message)),
-                // Another thread has seen the submission end, and is about to call back.
-                None => drop(self.landing.told.wait_timeout(state, CALLBACK_ROUND)),
-            }
-            gpu.poll()?;
-        }
-        Err(gpu.error("a buffer is not ready though the device is"))
+        self.landing.wait(|| gpu.poll())?.map_err(|message| gpu.error(message))
     }
 }

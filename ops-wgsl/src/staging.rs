@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use striate_tensor::Result;
 
 use crate::device::Gpu;
+use crate::pending::CALLBACK_TIME;
 
 /// Bytes of a staging buffer.
 const BUFFER_BYTES: u64 = 8 << 20;
@@ -183,7 +184,8 @@ pub(crate) fn read_mapped(gpu: &Gpu, from: &wgpu::Buffer, to: &mut [u8]) -> Resu
         let _ = sender.send(result);
     });
     gpu.wait(None)?;
-    match receiver.try_recv() {
+    // Another thread may have seen the work end, and be about to call back.
+    match receiver.recv_timeout(CALLBACK_TIME) {
         Ok(Ok(())) => {}
         Ok(Err(error)) => return Err(gpu.error(format!("a buffer cannot be read: {error}"))),
         Err(_) => return Err(gpu.error("a buffer is not ready though the device is idle")),
