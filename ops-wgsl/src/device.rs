@@ -1,7 +1,6 @@
 //! An opened adapter: its limits, its features, and what has gone wrong on it.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use striate_tensor::{DeviceInfo, DeviceKind, Error, Result};
 
@@ -187,17 +186,6 @@ impl Gpu {
     pub(crate) fn poll(&self) -> Result<()> {
         self.device.poll(wgpu::PollType::Poll).map_err(|e| self.error(e.to_string()))?;
         self.check()
-    }
-
-    /// Whether a submission is done; does not wait.
-    pub(crate) fn is_done(&self, submission: &wgpu::SubmissionIndex) -> Result<bool> {
-        let submission_index = Some(submission.clone());
-        let poll = wgpu::PollType::Wait { submission_index, timeout: Some(Duration::ZERO) };
-        match self.device.poll(poll) {
-            Ok(_) => self.check().map(|()| true),
-            Err(wgpu::PollError::Timeout) => self.check().map(|()| false),
-            Err(error) => Err(self.error(error.to_string())),
-        }
     }
 
     pub(crate) fn describe(&self) -> DeviceInfo {

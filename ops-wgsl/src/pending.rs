@@ -1,5 +1,6 @@
 //! What is on its way: batches that were submitted, and the copies for the host that are in them.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::Duration;
@@ -20,6 +21,24 @@ pub(crate) struct Submission {
     pub(crate) index: wgpu::SubmissionIndex,
     /// How many there were, with it.
     pub(crate) number: u64,
+    done: Arc<AtomicBool>,
+}
+
+impl Submission {
+    /// What was submitted last: with it there were so many.
+    pub(crate) fn last(gpu: &Gpu, index: wgpu::SubmissionIndex, number: u64) -> Self {
+        let done = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&done);
+        gpu.queue.on_submitted_work_done(move || told.store(true, Ordering::Release));
+        Submission { index, number, done }
+    }
+
+    /// Whether it is known to be done; does not wait. (A poll that waits for no time would tell, too, but fails
+    /// where another thread meanwhile sees the end of the work.)
+    pub(crate) fn is_done(&self, gpu: &Gpu) -> Result<bool> {
+        gpu.poll()?;
+        Ok(self.done.load(Ordering::Acquire))
+    }
 }
 
 /// Whether a readback buffer is mapped yet, and who wants to know.

@@ -254,7 +254,7 @@ impl Context {
 
     /// Waits for a submission, while others may record.
     pub(crate) fn wait_for(&self, submission: &Submission) -> Result<()> {
-        if self.gpu.is_done(&submission.index)? {
+        if submission.is_done(&self.gpu)? {
             return Ok(());
         }
         self.recorder().count_wait(submission.number);
@@ -398,7 +398,7 @@ impl Recorder {
         }
         let index = gpu.queue.submit([encoder.finish()]);
         self.profiler.counts.submissions += 1;
-        let submission = Submission { index, number: self.profiler.counts.submissions };
+        let submission = Submission::last(gpu, index, self.profiler.counts.submissions);
         self.in_flight.push_back(submission.clone());
         self.last = Some(submission);
         self.staging.recall();
@@ -408,7 +408,7 @@ impl Recorder {
         gpu.check()?;
         self.profiler.collect(gpu)?;
         while let Some(oldest) = self.in_flight.front() {
-            if gpu.is_done(&oldest.index)? {
+            if oldest.is_done(gpu)? {
                 self.in_flight.pop_front();
             } else if self.in_flight.len() > BATCHES_IN_FLIGHT {
                 self.wait_for_oldest(gpu)?;
@@ -422,7 +422,7 @@ impl Recorder {
     /// Waits for the first batch that may be on its way yet; for none where all are done.
     fn wait_for_oldest(&mut self, gpu: &Gpu) -> Result<()> {
         let Some(oldest) = self.in_flight.pop_front() else { return gpu.poll() };
-        if gpu.is_done(&oldest.index)? {
+        if oldest.is_done(gpu)? {
             return Ok(());
         }
         self.count_wait(oldest.number);
